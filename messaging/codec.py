@@ -1,0 +1,193 @@
+"""The room of the wire: an envelope to text and back; a codec may wrap another codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol, get_args
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+from pydantic_core.core_schema import ErrorType
+
+from messaging.envelope import Envelope
+from messaging.errors import CodecError
+
+__all__ = ["Codec", "JsonCodec", "first_mistake"]
+
+_TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+_CONTEXT = frozenset(
+    "specversion id source type time subject datacontenttype data dataversion traceparent".split()
+)
+_SNS_NOTIFICATION = frozenset({"Type", "MessageId", "TopicArn", "Message"})
+
+
+class Codec(Protocol):
+    """Turns an envelope into a message body, and back."""
+
+    def encode(self, envelope: Envelope, data: bytes) -> str:
+        """The body. `data` is the view as JSON; `envelope.data` is not looked at."""
+        ...
+
+    def decode(self, body: str) -> Envelope:
+        """The envelope with its data. Raises `CodecError` for what can never be read."""
+        ...
+
+
+class JsonCodec:
+    """CloudEvents 1.0, structured JSON: the library's own wire format.
+
+    Reads also what foreign producers send: plain CloudEvents (without `dataversion`, which is
+    then 1; with `data_base64` where the data is JSON text) and SNS's own notification around
+    either, as a subscription without raw delivery sends it.
+
+    Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+    """
+
+    __slots__ = ()
+
+    def encode(self, envelope: Envelope, data: bytes) -> str:
+        head: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": envelope.id,
+            "source": envelope.source,
+            "type": envelope.type,
+            "dataversion": envelope.version,
+            "datacontenttype": "application/json",
+        }
+        if envelope.time is not None:
+            head["time"] = envelope.time
+        if envelope.subject is not None:
+            head["subject"] = envelope.subject
+        if envelope.traceparent is not None:
+            head["traceparent"] = envelope.traceparent
+        head.update(envelope.extensions)
+        # The data is JSON already: it is set in as it is, not parsed and written again.
+        return (to_json(head)[:-1] + b',"data":' + data + b"}").decode()
+
+    def decode(self, body: str) -> Envelope:
+        document = _object(body, "body")
+        if _SNS_NOTIFICATION <= document.keys() and document["Type"] == "Notification":
+            document = _object(document["Message"], "Message")
+        return _envelope(document)
+
+
+def _object(text: object, name: str) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise CodecError(f"{name}: a JSON text was expected")
+    try:
+        document = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        # pydantic-core says what and where ("expected value at line 1 column 1"), no content.
+        raise CodecError(f"{name}: not JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise CodecError(f"{name}: a JSON object was expected, a CloudEvents 1.0 document")
+    return document
+
+
+def _envelope(document: dict[str, Any]) -> Envelope:
+    if document.get("specversion") != "1.0":
+        raise CodecError(
+            'specversion: "1.0" was expected; this is not a CloudEvents 1.0 document'
+            if "specversion" in document
+            else "specversion: missing; this is not a CloudEvents 1.0 document"
+        )
+    return Envelope(
+        id=_text(document, "id"),
+        source=_text(document, "source"),
+        type=_text(document, "type"),
+        version=_version(document),
+        time=_time(document),
+        subject=_optional(document, "subject"),
+        traceparent=_optional(document, "traceparent"),
+        extensions={
+            name: value
+            for name, value in document.items()
+            if name not in _CONTEXT and name != "data_base64"
+        }
+        if not document.keys() <= _CONTEXT
+        else {},
+        data=_data(document),
+    )
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise CodecError(f"{name}: {'missing' if value is None else 'a text was expected'}")
+    return value
+
+
+def _optional(document: Mapping[str, Any], name: str) -> str | None:
+    return None if document.get(name) is None else _text(document, name)
+
+
+def _version(document: Mapping[str, Any]) -> int:
+    value = document.get("dataversion", 1)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)  # CloudEvents lets an extension be a string in other bindings
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CodecError("dataversion: a whole number from 1 was expected")
+    return value
+
+
+def _time(document: Mapping[str, Any]) -> datetime | None:
+    value = document.get("time")
+    if value is None:
+        return None
+    try:
+        time = _TIME.validate_python(_text(document, "time"))
+    except ValidationError:
+        raise CodecError("time: an RFC 3339 date and time was expected") from None
+    if time.tzinfo is None:
+        raise CodecError("time: the offset from UTC is missing (RFC 3339)")
+    return time
+
+
+def _data(document: Mapping[str, Any]) -> Any:
+    if "data_base64" in document:
+        return _base64(document)
+    content = document.get("datacontenttype") or "application/json"
+    if not isinstance(content, str) or not _is_json(content):
+        raise CodecError("datacontenttype: only JSON can be read (application/json)")
+    return document.get("data")
+
+
+def _is_json(content: str) -> bool:
+    kind = content.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _base64(document: Mapping[str, Any]) -> Any:
+    from base64 import b64decode
+
+    try:
+        return from_json(b64decode(_text(document, "data_base64"), validate=True))
+    except ValueError:
+        raise CodecError("data_base64: JSON in base64 was expected") from None
+
+
+def first_mistake(error: ValidationError, prefix: str = "data") -> str:
+    """What pydantic found wrong first, with the field's place and without its value.
+
+    "data.email: value is not a valid email address (1 of 2 mistakes)"
+    """
+    mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+    first = mistakes[0]
+    place = ".".join([prefix, *(_step(part) for part in first["loc"])])
+    # pydantic's own messages quote no values; those of validators written by hand may.
+    own = first["type"] in _PYDANTICS_OWN
+    said = first["msg"] if own else f"refused by its validator ({first['type']})"
+    more = f" (1 of {len(mistakes)} mistakes)" if len(mistakes) > 1 else ""
+    return f"{place}: {said[:1].lower()}{said[1:]}{more}"
+
+
+def _step(part: int | str) -> str:
+    # The key of a mapping is data, a field is a name.
+    return str(part) if isinstance(part, int) or part.isidentifier() else "[key]"
+
+
+_PYDANTICS_OWN = frozenset(get_args(ErrorType)) - {
+    "assertion_error",
+    "value_error",
+}

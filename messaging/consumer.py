@@ -1,0 +1,229 @@
+"""The room of services: a consumer is a class, and its handlers say what its queue receives."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
+
+from messaging.envelope import Envelope
+from messaging.errors import ConsumerError
+from messaging.event import Event
+from messaging.outcome import RetryPolicy
+from messaging.projection import Projection
+from messaging.subtyping import spell
+from messaging.transport import Delivery
+
+__all__ = ["Consumer", "Handler", "handles"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_MARK = "__messaging_handles__"
+_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+
+
+def handles(function: _Function) -> _Function:
+    """Mark a method as a handler. What it takes says what it handles.
+
+        @handles
+        def open_account(self, aluno: AlunoParaFinanceiro) -> None: ...
+
+        @handles
+        async def cancelled(self, matricula: MatriculaCancelada, envelope: Envelope) -> None: ...
+
+    The first parameter is an `Event`, or the `Projection` of it that is for this service. Further
+    parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
+    raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
+    """
+    setattr(function, _MARK, True)
+    return function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """One handler of a consumer: its method's name, what it takes, and what else it asks for."""
+
+    name: str
+    event: type[Event]
+    view: type[Event] | type[Projection]
+    is_async: bool
+    envelope: str | None
+    delivery: str | None
+
+
+class Consumer:
+    """One service. Subclass it, and give it a method for each event it wants to hear of.
+
+        class Marketing(Consumer):
+            def __init__(self, mailing: Mailing | None = None) -> None:
+                self.mailing = mailing or Mailing.from_environment()
+
+            @handles
+            def welcome(self, aluno: AlunoParaMarketing) -> None:
+                self.mailing.add(aluno.email, aluno.nome)
+
+    What belongs to the service is a class attribute:
+
+    service             its name: in the filter policy, the queue's name, the audience of its
+                        views. The default is the class name in lower case with "-" between words.
+    retry               what an unexpected exception means.
+    visibility_timeout  seconds (1 to 43,200) for which SQS hides a received message; the worker
+                        renews it while the handler runs.
+    max_receives        receives after which SQS itself moves a message to the dead-letter queue:
+                        the net below `retry`, for a message that kills the process.
+    """
+
+    service: ClassVar[str] = ""
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+    visibility_timeout: ClassVar[int] = 60
+    max_receives: ClassVar[int] = 0
+    handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
+    """By event type; read from the methods marked with `@handles`."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "service" not in vars(cls):
+            cls.service = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
+        _check_settings(cls)
+        cls.handlers = MappingProxyType(_read_handlers(cls))
+
+    def close(self) -> None:
+        """Let go of what the service holds. Called when its worker has stopped."""
+
+
+def _check_settings(cls: type[Consumer]) -> None:
+    if not isinstance(cls.service, str) or not _SERVICE.fullmatch(cls.service):
+        raise ConsumerError(
+            f"{cls.__qualname__}: service={cls.service!r} is not a service name; use 1 to 50 of "
+            'a to z, 0 to 9, "-" and "_"'
+        )
+    if not isinstance(cls.retry, RetryPolicy):
+        raise ConsumerError(f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}")
+    if not 1 <= cls.visibility_timeout <= 43_200:
+        raise ConsumerError(
+            f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
+        )
+    if "max_receives" not in vars(cls):
+        # Above max_attempts, so that the library dead-letters with a reason before SQS does
+        # without one; a message that a stopping worker gave back was received, too.
+        cls.max_receives = max(10, 2 * cls.retry.max_attempts)
+    if not cls.retry.max_attempts < cls.max_receives <= 1000:
+        raise ConsumerError(
+            f"{cls.__qualname__}.max_receives={cls.max_receives}: more than retry.max_attempts "
+            f"({cls.retry.max_attempts}) and at most 1,000, or SQS moves messages to the "
+            "dead-letter queue before the library can say why"
+        )
+
+
+def _read_handlers(cls: type[Consumer]) -> dict[str, Handler]:
+    found: dict[str, Handler] = {}
+    for name in _marked(cls):
+        handler = _read_handler(cls, name, inspect.getattr_static(cls, name))
+        twin = found.get(handler.event.event_type)
+        if twin is not None:
+            raise ConsumerError(
+                f"{cls.__qualname__}.{twin.name} and {cls.__qualname__}.{name} both handle "
+                f"{handler.event.event_type}: one event, one handler; call the other from it"
+            )
+        found[handler.event.event_type] = handler
+    return found
+
+
+def _marked(cls: type[Consumer]) -> list[str]:
+    names: dict[str, None] = {}
+    for owner in reversed(cls.__mro__):
+        for name, member in vars(owner).items():
+            if getattr(member, _MARK, False):
+                names[name] = None
+            elif name in names:
+                # Overridden without the mark: a handler that nobody calls is a lost event.
+                raise ConsumerError(
+                    f"{cls.__qualname__}.{name} overrides a handler: mark it with @handles too"
+                )
+    return list(names)
+
+
+def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
+    where = f"{cls.__qualname__}.{name}"
+    if isinstance(function, staticmethod | classmethod) or not callable(function):
+        raise ConsumerError(f"{where}: a handler is a plain method, with self")
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if not parameters:
+        raise ConsumerError(
+            f"{where} takes nothing: its first parameter says what it handles, annotated with an "
+            "Event or a Projection"
+        )
+    hints = _hints(where, function)
+    view = _view(cls, where, parameters[0], hints)
+    extra: dict[type, str] = {}
+    for parameter in parameters[1:]:
+        wanted = hints.get(parameter.name)
+        if wanted in (Envelope, Delivery):
+            extra[typing.cast(type, wanted)] = parameter.name
+        elif parameter.default is parameter.empty:
+            raise ConsumerError(
+                f"{where}: parameter {parameter.name!r} is {spell(wanted)}; beside its view a "
+                "handler may take an Envelope and a Delivery. What else it needs, give to __init__"
+            )
+    return Handler(
+        name=name,
+        event=view.event if issubclass(view, Projection) else view,
+        view=view,
+        is_async=inspect.iscoroutinefunction(function),
+        envelope=extra.get(Envelope),
+        delivery=extra.get(Delivery),
+    )
+
+
+def _hints(where: str, function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as first:
+        # Classes declared inside a function (a test) are seen only from there.
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            try:
+                return typing.get_type_hints(function, localns=dict(frame.f_locals))
+            except NameError:
+                frame = frame.f_back
+        raise ConsumerError(
+            f"{where}: {first}; import what the annotation names outside `if TYPE_CHECKING:`, "
+            "for it is read when the class is made"
+        ) from None
+
+
+def _view(
+    cls: type[Consumer], where: str, parameter: inspect.Parameter, hints: Mapping[str, Any]
+) -> type[Event] | type[Projection]:
+    view = hints.get(parameter.name)
+    if not isinstance(view, type) or not issubclass(view, Event | Projection):
+        said = "has no annotation" if view is None else f"is {spell(view)}"
+        raise ConsumerError(
+            f"{where}: its first parameter {parameter.name!r} {said}; annotate it with an Event "
+            "or with the Projection for this service"
+        )
+    if issubclass(view, Projection):
+        if not view.audience:
+            raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no of=")
+        if cls.service not in view.audience:
+            raise ConsumerError(
+                f"{where} takes {view.__qualname__}, which is for {', '.join(view.audience)}, not "
+                f"for {cls.service}; ask for a view with audience={cls.service!r}"
+            )
+        return view
+    if not view.event_type:
+        raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no type=")
+    if view.__projections__:
+        mine = [v for v in view.__projections__ if cls.service in getattr(v, "audience", ())]
+        remedy = f"take {mine[0].__qualname__}" if mine else (
+            f"declare a Projection of it with audience={cls.service!r}"
+        )
+        raise ConsumerError(
+            f"{where} takes the whole {view.__qualname__}, which is sent only as its projections; "
+            f"{remedy}"
+        )
+    return view

@@ -1,0 +1,206 @@
+"""The room where one delivery goes in and one outcome comes out: no thread, no queue, no AWS."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from messaging.codec import Codec, JsonCodec, first_mistake
+from messaging.consumer import Consumer, Handler
+from messaging.envelope import Envelope
+from messaging.errors import CodecError
+from messaging.outcome import Ack, Outcome, Reject, Retry
+from messaging.transport import Delivery
+
+__all__ = ["Call", "Dispatcher", "Middleware"]
+
+log = logging.getLogger("messaging.dispatch")
+
+_ACK = Ack()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One handler about to run on one delivery: what a middleware sees.
+
+    `view` is the validated event or projection. Left out of `repr`: it is personal data.
+    """
+
+    service: str
+    handler: Handler
+    envelope: Envelope
+    delivery: Delivery
+    view: BaseModel
+
+    def __repr__(self) -> str:
+        return f"Call({self.service}.{self.handler.name}, {self.envelope.id})"
+
+
+Middleware = Callable[[Call], AbstractContextManager[Any]]
+"""A context manager around a handler. It sees what the handler raises; raising an `Outcome` on
+the way in means that the handler does not run."""
+
+
+class Dispatcher:
+    """Gives deliveries to one consumer's handlers.
+
+    Calling it never raises for what a message holds or a handler does: a body that cannot be
+    read, an unknown type, a newer version or a view that does not validate is a `Reject` whose
+    reason names the field; whatever the handler raises becomes an outcome, too.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        codec: Codec | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.consumer = consumer
+        self._codec = codec or JsonCodec()
+        self._middleware = tuple(middleware)
+
+    def __call__(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """The outcome, or for an async handler the coroutine that will give it.
+
+        This is the one place in the library that asks whether a handler is async.
+        """
+        try:
+            call = self._prepare(delivery)
+        except CodecError as error:
+            log.warning("%s refused message %s: %s", self.consumer.service, delivery.message_id,
+                        error.reason)
+            return Reject(error.reason, error=type(error).__name__)
+        except Exception as error:
+            # Not the message's fault but the code's (a validator that breaks, a codec whose store
+            # is away): by the retry policy, like a handler's exception.
+            log.warning("%s could not read message %s: %s at %s", self.consumer.service,
+                        delivery.message_id, type(error).__qualname__, _place(error))
+            return self.consumer.retry.decide(error, delivery.receive_count)
+        if call.handler.is_async:
+            return self._run_async(call)
+        return self._run(call)
+
+    def _prepare(self, delivery: Delivery) -> Call:
+        envelope = self._codec.decode(delivery.body)
+        handler = self.consumer.handlers.get(envelope.type)
+        if handler is None:
+            raise CodecError(
+                f"type: {self.consumer.service} has no handler for this event type"
+                f" ({_safe(envelope.type)})"
+            )
+        data = handler.event.bring_up(envelope.data, envelope.version)
+        return Call(
+            service=self.consumer.service,
+            handler=handler,
+            envelope=envelope,
+            delivery=delivery,
+            view=_validated(handler.view, data),
+        )
+
+    def _run(self, call: Call) -> Outcome:
+        returned: Any = None
+        try:
+            with ExitStack() as around:
+                for middleware in self._middleware:
+                    around.enter_context(middleware(call))
+                returned = self._invoke(call)
+                if inspect.isawaitable(returned):
+                    # A plain method that hands out a coroutine: its work would never be done.
+                    if inspect.iscoroutine(returned):
+                        returned.close()
+                    raise TypeError("a handler returned an awaitable; declare it with async def")
+        except (Exception, SystemExit) as error:
+            return self._decide(error, call)
+        return self._settled(returned, call)
+
+    async def _run_async(self, call: Call) -> Outcome:
+        returned: Any = None
+        try:
+            with ExitStack() as around:
+                for middleware in self._middleware:
+                    around.enter_context(middleware(call))
+                returned = await self._invoke(call)
+        except (Exception, SystemExit) as error:
+            return self._decide(error, call)
+        return self._settled(returned, call)
+
+    def _invoke(self, call: Call) -> Any:
+        handler = call.handler
+        method = getattr(self.consumer, handler.name)
+        if handler.envelope is None and handler.delivery is None:
+            return method(call.view)
+        keywords: dict[str, Any] = {}
+        if handler.envelope:
+            keywords[handler.envelope] = call.envelope
+        if handler.delivery:
+            keywords[handler.delivery] = call.delivery
+        return method(call.view, **keywords)
+
+    def _settled(self, returned: object, call: Call) -> Outcome:
+        # Returning an outcome instead of raising it is meant the same.
+        if isinstance(returned, Outcome):
+            return self._decide(returned, call)
+        return _ACK
+
+    def _decide(self, error: BaseException, call: Call) -> Outcome:
+        delivery, consumer = call.delivery, self.consumer
+        if isinstance(error, Retry):
+            if delivery.receive_count >= consumer.max_receives:
+                # SQS would move it without a reason at the next receive.
+                return Reject(
+                    f"still asked to be retried after {delivery.receive_count} receives"
+                    + (f": {error.reason}" if error.reason else "")
+                )
+            if error.delay is None:
+                error.delay = consumer.retry.delay(delivery.receive_count)
+            return error
+        if isinstance(error, Outcome):
+            return error
+        outcome = consumer.retry.decide(error, delivery.receive_count)
+        # The text of an exception may quote personal data: its type and place are told instead.
+        log.warning(
+            "%s.%s raised %s on event %s, receive %d: %s; %s",
+            consumer.service,
+            call.handler.name,
+            type(error).__qualname__,
+            call.envelope.id,
+            delivery.receive_count,
+            _place(error),
+            "dead-lettered" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
+        )
+        return outcome
+
+
+def _validated(view: type[BaseModel], data: Any) -> BaseModel:
+    try:
+        # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
+        return view.model_validate_json(
+            to_json(data), extra="ignore", by_name=True, by_alias=False
+        )
+    except ValidationError as error:
+        raise CodecError(first_mistake(error)) from None
+    except PydanticSerializationError:
+        raise CodecError("data: not text in UTF-8") from None
+
+
+def _safe(name: str) -> str:
+    # A foreign type name goes into the reason only if it looks like one.
+    return name if len(name) <= 150 and name.isascii() and name.isprintable() else "not printable"
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return "no traceback"
+    code = frame.tb_frame.f_code
+    return f"{code.co_filename}:{frame.tb_lineno} in {code.co_name}"

@@ -1,0 +1,44 @@
+"""The room of the envelope: the CloudEvents 1.0 document around one view of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+__all__ = ["Envelope", "new_id"]
+
+
+def new_id() -> str:
+    """A fresh event id, random and unique."""
+    return str(uuid4())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What stands around the data: CloudEvents 1.0 context attributes, by their meaning.
+
+    id           the event's id, the same in every copy; what to remember to do a thing once.
+    source       who published, a URI reference: "/cadastro".
+    type         the event's type: "aluno.cadastrado".
+    version      `dataversion` on the wire: the version of the data's shape.
+    time         when it happened, aware; None when a foreign producer did not say.
+    subject      whom it is about; None when the view does not declare that field.
+    traceparent  W3C trace context, passed through.
+    extensions   other CloudEvents extensions, as they came.
+    data         the view as JSON has it. Left out of `repr`: it is personal data.
+
+    Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+    """
+
+    id: str
+    source: str
+    type: str
+    version: int = 1
+    time: datetime | None = None
+    subject: str | None = field(default=None, repr=False)
+    traceparent: str | None = None
+    extensions: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    data: Any = field(default=None, repr=False)

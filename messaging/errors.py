@@ -1,0 +1,124 @@
+"""The room of everything that can go wrong: one tree, so that one `except` catches what you mean.
+
+    MessagingError
+    ├── ConfigurationError        the code or the environment is wrong: found at import or at start
+    │   ├── EventError            an event or a projection is declared wrongly
+    │   ├── ConsumerError         a service's handlers are declared wrongly
+    │   ├── TopologyError         the topology breaks a limit of SNS or SQS
+    │   └── SettingsError         the environment says something that cannot be
+    ├── CodecError                a body cannot be read, ever: dead-letter it, never retry
+    ├── PublishError              some events were not accepted; `.result` says which and why
+    │   ├── EventTooLarge         bigger than the topic takes; nothing was sent
+    │   └── InvalidCharacters     SNS would refuse it; nothing was sent
+    ├── TransportError            nobody answered, or everything was refused
+    │   ├── NotFound              the topic or the queue does not exist
+    │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
+    │   └── Throttled             asked too often; later will do
+    └── MissingExtra              a feature needs `pip install messaging-sns-sqs[...]`
+
+What a handler raises to say what becomes of its message (`Retry`, `Reject`, `Discard`) is not an
+error: see `messaging.outcome`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDenied",
+    "CodecError",
+    "ConfigurationError",
+    "ConsumerError",
+    "EventError",
+    "EventTooLarge",
+    "InvalidCharacters",
+    "MessagingError",
+    "MissingExtra",
+    "NotFound",
+    "PublishError",
+    "SettingsError",
+    "Throttled",
+    "TopologyError",
+    "TransportError",
+]
+
+
+class MessagingError(Exception):
+    """Whatever this library raises on purpose."""
+
+
+class ConfigurationError(MessagingError):
+    """The code or the environment is wrong; nothing was sent or received."""
+
+
+class EventError(ConfigurationError, TypeError):
+    """An event, a projection or an upcast is declared wrongly."""
+
+
+class ConsumerError(ConfigurationError, TypeError):
+    """A consumer's handlers are declared wrongly."""
+
+
+class TopologyError(ConfigurationError, ValueError):
+    """The topology breaks a limit of SNS or SQS; the message names the limit."""
+
+
+class SettingsError(ConfigurationError, ValueError):
+    """The environment says something that cannot be; the message lists every mistake at once."""
+
+
+class CodecError(MessagingError, ValueError):
+    """A message body that can never be read. `reason` names the field, never its value."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PublishError(MessagingError):
+    """Some events were not accepted. `result` (a `PublishResult`) says which, and why."""
+
+    def __init__(self, message: str, *, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class EventTooLarge(PublishError):
+    """The encoded event is bigger than the topic takes; raised before any network call."""
+
+
+class InvalidCharacters(PublishError):
+    """A field holds a character outside XML 1.0, which SNS refuses; raised before any call."""
+
+
+class TransportError(MessagingError):
+    """Nobody answered, or the whole request was refused.
+
+    `retryable` is True where the same request may succeed later. `code` is the service's own
+    error code, or the name of the network error.
+    """
+
+    def __init__(self, message: str, *, code: str = "", retryable: bool = True) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
+
+
+class NotFound(TransportError):
+    """The topic or queue does not exist (or not in this account and region)."""
+
+    def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
+        super().__init__(message, code=code, retryable=retryable)
+
+
+class AccessDenied(TransportError):
+    """Credentials are missing, expired, or do not allow the call."""
+
+    def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
+        super().__init__(message, code=code, retryable=retryable)
+
+
+class Throttled(TransportError):
+    """The service asks for patience."""
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """A feature needs packages that the base install leaves out."""

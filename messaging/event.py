@@ -1,0 +1,211 @@
+"""The room of facts: an event, its type name, its version, and the road up from older versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from messaging.errors import CodecError, EventError
+
+__all__ = ["Event", "Upcast", "upcast"]
+
+Data = dict[str, Any]
+Upcast = Callable[[Data], Data]
+"""The data of one version in, the data of the next version out; both as JSON has them."""
+
+_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_MARK = "__messaging_upcast__"
+
+
+def upcast(version: int) -> Callable[[Callable[..., Data]], Any]:
+    """Mark the function that turns data of `version` into data of `version + 1`.
+
+        class AlunoCadastrado(Event, type="aluno.cadastrado", version=2):
+            curso: str
+
+            @upcast(1)
+            def _course_was_called_class(data: dict) -> dict:
+                data["curso"] = data.pop("turma")
+                return data
+
+    The function takes and returns a dict as JSON has it, and is chained: data of version 1 on
+    its way to version 3 passes `@upcast(1)`, then `@upcast(2)`. One copy of an event carries only
+    the fields of its view, so a field may be missing from `data`.
+    """
+    if not isinstance(version, int) or version < 1:
+        raise EventError(f"@upcast({version!r}): the version it starts from, a number from 1")
+
+    def mark(function: Callable[..., Data]) -> Any:
+        plain = getattr(function, "__func__", function)  # under @staticmethod or @classmethod
+        if not callable(plain):
+            raise EventError(f"@upcast({version}) marks a function, not {plain!r}")
+        bound = function if isinstance(function, classmethod) else staticmethod(plain)
+        setattr(bound, _MARK, version)
+        return bound
+
+    return mark
+
+
+class Event(BaseModel):
+    """A fact that happened, declared once for all who hear of it.
+
+        class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
+            aluno_id: UUID
+            nome: str
+
+    type      the name on the wire (CloudEvents `type`), dotted words in lower case by custom.
+    version   a whole number from 1; raise it when the meaning of a field changes, and say with
+              `@upcast` how older data becomes newer. Adding an optional field needs no new version.
+    subject   the field that says whom the event is about (CloudEvents `subject`). It travels only
+              in copies whose view declares that field.
+
+    A class without `type` is abstract: a place for fields that several events share. Fields are
+    frozen, and unknown fields are refused where the event is made (a mistyped name is an error)
+    but ignored where it is read (a newer producer may add some).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    event_type: ClassVar[str] = ""
+    event_version: ClassVar[int] = 0
+    event_subject: ClassVar[str | None] = None
+    __upcasts__: ClassVar[Mapping[int, Upcast]] = {}
+    __projections__: ClassVar[list[type[BaseModel]]] = []
+
+    def __init_subclass__(
+        cls,
+        *,
+        type: str | None = None,
+        version: int | None = None,
+        subject: str | None = None,
+        **config: Any,
+    ) -> None:
+        super().__init_subclass__(**config)
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        type: str | None = None,
+        version: int | None = None,
+        subject: str | None = None,
+        **config: Any,
+    ) -> None:
+        super().__pydantic_init_subclass__(**config)
+        cls.__projections__ = []
+        if cls.__pydantic_generic_metadata__["origin"] is not None:
+            return  # Evento[Aluno] is the same declaration with its parameter filled in
+        if type is None:
+            if version is not None or subject is not None:
+                raise EventError(f"{cls.__qualname__}: version= and subject= need type=")
+            cls.event_type, cls.event_version, cls.event_subject = "", 0, None
+            return
+        cls.event_type = _checked_type(cls, type)
+        cls.event_version = _checked_version(cls, version)
+        cls.event_subject = _checked_subject(cls, subject)
+        cls.__upcasts__ = _upcasts(cls)
+
+    @classmethod
+    def bring_up(cls, data: Any, version: int) -> Any:
+        """`data` of `version`, brought up to this class's version by its upcasts.
+
+        Raises `CodecError` for a version that is newer than the code, or older than its upcasts.
+        """
+        if version == cls.event_version:
+            return data
+        if version > cls.event_version:
+            raise CodecError(
+                f"dataversion: {cls.event_type} version {version} is newer than version "
+                f"{cls.event_version} that this service knows; deploy the newer events first"
+            )
+        if not isinstance(data, dict):
+            raise CodecError(f"data: an object was expected, not {_json_name(data)}")
+        for step in range(version, cls.event_version):
+            function = cls.__upcasts__.get(step)
+            if function is None:
+                raise CodecError(
+                    f"dataversion: nothing brings {cls.event_type} from version {step} to "
+                    f"{step + 1}; add @upcast({step})"
+                )
+            data = _step(cls, function, step, data)
+        return data
+
+
+def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
+    try:
+        raised = function(dict(data))
+    except Exception as error:
+        # The text of the error may quote the data, so only its type and a missing key are told.
+        missing = f" (no field {error.args[0]!r})" if _is_missing_field(error, cls, data) else ""
+        raise CodecError(
+            f"data: {type(error).__name__}{missing} in @upcast({step}) of {cls.event_type}"
+        ) from error
+    if not isinstance(raised, dict):
+        raise CodecError(
+            f"data: @upcast({step}) of {cls.event_type} returned {_json_name(raised)}, not a dict"
+        )
+    return raised
+
+
+def _is_missing_field(error: Exception, cls: type[Event], data: Data) -> bool:
+    # A key that looks like a name in code, not a value out of the data.
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    return isinstance(key, str) and key.isidentifier() and key not in map(str, data.values())
+
+
+def _json_name(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    if value is None:
+        return "null"
+    return names.get(type(value), "a number" if isinstance(value, int | float) else "something else")
+
+
+def _checked_type(cls: type[Event], name: object) -> str:
+    if not isinstance(name, str) or not _TYPE.fullmatch(name) or len(name) > 150:
+        raise EventError(
+            f'{cls.__qualname__}: type={name!r} is not an event type; use dotted words of ASCII '
+            'letters, digits, "-" and "_", at most 150 characters, like "aluno.cadastrado"'
+        )
+    return name
+
+
+def _checked_version(cls: type[Event], version: object) -> int:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise EventError(f"{cls.__qualname__}: version={version!r} must be a whole number from 1")
+    return version
+
+
+def _checked_subject(cls: type[Event], subject: str | None) -> str | None:
+    if subject is not None and subject not in cls.model_fields:
+        raise EventError(
+            f"{cls.__qualname__}: subject={subject!r} is not one of its fields "
+            f"({', '.join(cls.model_fields)})"
+        )
+    return subject
+
+
+def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
+    found: dict[int, Upcast] = {}
+    for owner in reversed(cls.__mro__):
+        for name, member in vars(owner).items():
+            step = getattr(member, _MARK, None)
+            if step is None:
+                continue
+            if step >= cls.event_version:
+                raise EventError(
+                    f"{cls.__qualname__}.{name}: @upcast({step}) leads to version {step + 1}, but "
+                    f"the event is at version {cls.event_version}"
+                )
+            if step in found and owner is cls:
+                raise EventError(f"{cls.__qualname__}: two functions are marked @upcast({step})")
+            found[step] = cast(Upcast, getattr(cls, name))
+    expected = range(min(found, default=cls.event_version), cls.event_version)
+    if missing := [step for step in expected if step not in found]:
+        raise EventError(
+            f"{cls.__qualname__}: the road from version {min(found)} to {cls.event_version} has a "
+            f"gap: add @upcast({missing[0]})"
+        )
+    return found

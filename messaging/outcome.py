@@ -1,0 +1,136 @@
+"""The room of outcomes: what becomes of a delivery, and how long to wait before it comes again.
+
+An outcome is a value that may also be raised. A handler that returns has acknowledged; to say
+anything else it raises (or returns) `Retry`, `Reject` or `Discard`. Any other exception is
+decided by the consumer's `RetryPolicy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenacity import RetryCallState
+
+__all__ = ["Ack", "Discard", "Outcome", "Reject", "Retry", "RetryPolicy", "WaitStrategy"]
+
+MAX_DELAY = 43_200
+"""Seconds: SQS's longest visibility timeout, counted from the receive.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+"""
+
+
+class Outcome(Exception):
+    """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`."""
+
+    reason: str = ""
+    """Why, for whoever is on call. Ids and types only: it is logged and kept."""
+
+
+class Ack(Outcome):
+    """Handled: delete the message. Returning from a handler means this."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Retry(Outcome):
+    """Not now: make the message visible again after `delay` seconds (0 to 43,200).
+
+    Without `delay` the consumer's `RetryPolicy` chooses. It does not count against
+    `max_attempts`: a handler that asks for more time gets it, until the queue's own redrive
+    policy (`max_receives`) ends it.
+    """
+
+    def __init__(self, delay: float | None = None, reason: str = "") -> None:
+        if delay is not None and not 0 <= delay <= MAX_DELAY:
+            raise ConfigurationError(
+                f"Retry(delay={delay!r}): SQS hides a message for 0 to {MAX_DELAY} seconds; "
+                "for a longer wait, publish a new event when the time has come"
+            )
+        super().__init__(reason)
+        self.delay = delay
+        self.reason = reason
+        self.error: str | None = None
+
+
+class Reject(Outcome):
+    """Never: move the message to the dead-letter queue at once, with `reason`.
+
+    `reason` is kept beside the message and shown to whoever is on call: name fields, never
+    their values.
+    """
+
+    def __init__(self, reason: str, *, error: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
+
+
+class Discard(Outcome):
+    """Not ours to handle: delete the message without a dead letter; `reason` is logged."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class WaitStrategy(Protocol):
+    """Any wait strategy of tenacity: `tenacity.wait_exponential(...)`, `wait_fixed(5) + ...`."""
+
+    def __call__(self, retry_state: RetryCallState) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """What an unexpected exception means: wait and try again, or dead-letter after enough.
+
+    max_attempts  receives after which the message is dead-lettered (at least 1). SQS counts
+                  receives, so a message that a stopping worker gave back counts one too.
+    wait          a tenacity wait strategy giving seconds before the next attempt; the default is
+                  full jitter: uniform between 0 and min(300, 2**attempt).
+    never         exception types that no retry will mend: dead-lettered at once.
+    """
+
+    max_attempts: int = 5
+    wait: WaitStrategy | None = None
+    never: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ConfigurationError(
+                f"RetryPolicy(max_attempts={self.max_attempts}): at least 1, the first attempt"
+            )
+
+    def decide(self, error: BaseException, attempt: int) -> Retry | Reject:
+        """The outcome of attempt number `attempt` (from 1) that ended in `error`."""
+        name = type(error).__qualname__
+        if isinstance(error, self.never):
+            return Reject(f"{name} is never retried", error=name)
+        if attempt >= self.max_attempts:
+            return Reject(f"{name} after {attempt} attempts", error=name)
+        outcome = Retry(self.delay(attempt), reason=name)
+        outcome.error = name
+        return outcome
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt` (from 1), at most 43,200."""
+        return min(float(MAX_DELAY), max(0.0, float(_wait_after(self.wait, attempt))))
+
+
+def _wait_after(strategy: WaitStrategy | None, attempt: int) -> float:
+    # tenacity is loaded when something fails, not when the library is imported.
+    from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+    nothing: Callable[[], None] = lambda: None  # noqa: E731 - a name for tenacity's signature
+    state = RetryCallState(Retrying(), nothing, (), {})
+    state.attempt_number = attempt
+    chosen = strategy or wait_random_exponential(multiplier=2, max=300)
+    return chosen(state)

@@ -1,0 +1,174 @@
+"""The room of views: what one service may see of an event, and nothing beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from messaging.subtyping import satisfies, spell
+from messaging.errors import EventError
+from messaging.event import Event
+
+__all__ = ["EVERYONE", "Copy", "Projection", "views"]
+
+EVERYONE = "*"
+"""The audience of an event without projections: every service that handles it."""
+
+_AUDIENCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+
+
+class Projection(BaseModel):
+    """What one service (or several) may see of an event.
+
+        class AlunoParaMarketing(Projection, of=AlunoCadastrado, audience="marketing"):
+            nome: str
+            email: EmailStr
+
+    of        the event. The projection stands in the event's module, so that whoever can publish
+              the event knows all its views.
+    audience  the name of a service, or a tuple of names.
+
+    Each field must be a field of the event, of a type that the event's field satisfies; both are
+    checked when the class is made. Override `wanted` to decline a copy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    event: ClassVar[type[Event]]
+    audience: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(
+        cls,
+        *,
+        of: type[Event] | None = None,
+        audience: str | tuple[str, ...] | None = None,
+        **config: Any,
+    ) -> None:
+        super().__init_subclass__(**config)
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        of: type[Event] | None = None,
+        audience: str | tuple[str, ...] | None = None,
+        **config: Any,
+    ) -> None:
+        super().__pydantic_init_subclass__(**config)
+        if of is None and audience is None:
+            return  # abstract: fields that several projections share
+        cls.event = _checked_event(cls, of)
+        cls.audience = _checked_audience(cls, audience)
+        _check_fields(cls)
+        of_same = cls.event.__projections__
+        # A module that is loaded again (a notebook cell, a reloader) declares its views anew.
+        of_same[:] = [view for view in of_same if view.__qualname__ != cls.__qualname__]
+        _check_audiences_apart(cls, of_same)
+        of_same.append(cls)
+
+    @classmethod
+    def wanted(cls, event: Any) -> bool:
+        """False declines the copy: this event is not for this audience. Called per event."""
+        return True
+
+    @classmethod
+    def from_event(cls, event: Event) -> Self:
+        """This view of `event`: what its audience would receive."""
+        if not isinstance(event, cls.event):
+            raise EventError(
+                f"{cls.__qualname__} is a view of {cls.event.__qualname__}, "
+                f"not of {type(event).__qualname__}"
+            )
+        data = event.__pydantic_serializer__.to_json(
+            event, include=set(cls.model_fields), by_alias=False
+        )
+        return cls.model_validate_json(data, by_name=True, by_alias=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy of one event: who gets it, and which fields it holds (None: all of them)."""
+
+    audience: tuple[str, ...]
+    fields: frozenset[str] | None
+
+
+def views(event: Event) -> Sequence[Copy]:
+    """The copies of `event` that are sent: one for each distinct set of fields.
+
+    Services that see the same fields share a copy. An event without projections is one copy for
+    everyone; an event whose every projection declines it is no copy at all.
+    """
+    projections: Iterable[type[Projection]] = type(event).__projections__  # type: ignore[assignment]
+    if not projections:
+        return (Copy((EVERYONE,), None),)
+    by_fields: dict[frozenset[str], tuple[str, ...]] = {}
+    for view in projections:
+        if view.wanted(event):
+            fields = frozenset(view.model_fields)
+            by_fields[fields] = by_fields.get(fields, ()) + view.audience
+    return [Copy(audience, fields) for fields, audience in by_fields.items()]
+
+
+def _checked_event(cls: type[Projection], of: object) -> type[Event]:
+    if not isinstance(of, type) or not issubclass(of, Event) or not of.event_type:
+        raise EventError(
+            f"{cls.__qualname__}: of={spell(of)} is not an event; declare it with "
+            "`class Name(Event, type=..., version=...)`"
+        )
+    if cls.__module__ != of.__module__:
+        raise EventError(
+            f"{cls.__qualname__} stands in {cls.__module__}, but its event {of.__qualname__} in "
+            f"{of.__module__}: move it there, or a producer that imports only the event would "
+            "publish without knowing this view"
+        )
+    return of
+
+
+def _checked_audience(cls: type[Projection], audience: object) -> tuple[str, ...]:
+    names = (audience,) if isinstance(audience, str) else audience
+    if not isinstance(names, tuple) or not names:
+        raise EventError(
+            f"{cls.__qualname__}: audience={audience!r} must be the name of a service or a "
+            'tuple of names, like "marketing" or ("marketing", "bi")'
+        )
+    for name in names:
+        if not isinstance(name, str) or not _AUDIENCE.fullmatch(name):
+            raise EventError(
+                f"{cls.__qualname__}: audience {name!r} is not a service name; use 1 to 50 of "
+                'a to z, 0 to 9, "-" and "_"'
+            )
+    if len(set(names)) != len(names):
+        raise EventError(f"{cls.__qualname__}: audience={audience!r} names a service twice")
+    return names
+
+
+def _check_fields(cls: type[Projection]) -> None:
+    event = cls.event
+    for name, mine in cls.model_fields.items():
+        theirs = event.model_fields.get(name)
+        if theirs is None:
+            raise EventError(
+                f"{cls.__qualname__}.{name}: {event.__qualname__} has no field {name!r}; it has "
+                f"{', '.join(event.model_fields)}"
+            )
+        if not satisfies(theirs.annotation, mine.annotation):
+            raise EventError(
+                f"{cls.__qualname__}.{name} is {spell(mine.annotation)}, but "
+                f"{event.__qualname__}.{name} is {spell(theirs.annotation)}, which may hold what "
+                f"{spell(mine.annotation)} refuses; declare `{name}: {spell(theirs.annotation)}`"
+            )
+
+
+def _check_audiences_apart(cls: type[Projection], others: Iterable[type[BaseModel]]) -> None:
+    for other in others:
+        both = set(cls.audience) & set(getattr(other, "audience", ()))
+        if both:
+            raise EventError(
+                f"{cls.__qualname__} and {other.__qualname__} are both for "
+                f"{', '.join(sorted(both))}: a service sees an event in one way; merge them"
+            )

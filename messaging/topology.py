@@ -1,0 +1,272 @@
+"""The room of the map: topic, queues, dead letters and subscriptions, derived from consumers.
+
+A topology is a value and does nothing. `messaging.aws.provision` writes it out; `MemoryBroker`
+plays it in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from messaging.consumer import Consumer
+from messaging.errors import TopologyError
+from messaging.projection import EVERYONE
+
+__all__ = ["DeadLetterQueue", "Queue", "Subscription", "Topic", "Topology", "queue_name"]
+
+DAY = 86_400
+MAX_RETENTION = 14 * DAY
+MAX_FILTER_COMBINATIONS = 150
+MAX_FILTER_POLICIES = 200
+"""Per topic. https://docs.aws.amazon.com/sns/latest/dg/subscription-filter-policy-constraints.html"""
+MAX_QUEUE_NAME = 80
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
+DEFAULT_MAX_BYTES, LARGEST_MAX_BYTES = 262_144, 1_048_576
+"""Bytes of one request; the topic attribute MaximumMessageSize raises the first to the second.
+
+https://docs.aws.amazon.com/sns/latest/api/API_SetTopicAttributes.html
+"""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def queue_name(topic: str, service: str, suffix: str = "") -> str:
+    """The name of a service's queue: "alunos-marketing"; with a suffix, of its dead letters.
+
+    Of a FIFO topic ("alunos.fifo") the queues are FIFO, too ("alunos-marketing.fifo").
+    """
+    plain = topic.removesuffix(".fifo")
+    return f"{plain}-{service}{suffix}" + (".fifo" if plain != topic else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """The one SNS topic. `max_bytes` is its MaximumMessageSize (262,144 to 1,048,576)."""
+
+    name: str
+    max_bytes: int = DEFAULT_MAX_BYTES
+
+    @property
+    def fifo(self) -> bool:
+        return self.name.endswith(".fifo")
+
+    def __post_init__(self) -> None:
+        plain = self.name.removesuffix(".fifo")
+        if not _NAME.fullmatch(plain) or len(self.name) > 256:
+            raise TopologyError(
+                f'topic {self.name!r}: 1 to 256 of A to Z, a to z, 0 to 9, "-" and "_", with '
+                '".fifo" at the end for a FIFO topic (SNS CreateTopic)'
+            )
+        if not DEFAULT_MAX_BYTES <= self.max_bytes <= LARGEST_MAX_BYTES:
+            raise TopologyError(
+                f"topic {self.name!r}: max_bytes={self.max_bytes}: SNS's MaximumMessageSize goes "
+                f"from {DEFAULT_MAX_BYTES} to {LARGEST_MAX_BYTES}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterQueue:
+    """Where messages end that cannot be handled or delivered. `retention` is in seconds."""
+
+    name: str
+    retention: int = MAX_RETENTION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """The queue of one service. Times are in seconds."""
+
+    name: str
+    service: str
+    visibility_timeout: int
+    max_receives: int
+    dead_letters: DeadLetterQueue
+    retention: int = 4 * DAY
+
+    def __post_init__(self) -> None:
+        for name in (self.name, self.dead_letters.name):
+            if len(name) > MAX_QUEUE_NAME or not _NAME.fullmatch(name.removesuffix(".fifo")):
+                raise TopologyError(
+                    f"queue {name!r}: SQS takes at most {MAX_QUEUE_NAME} of A to Z, a to z, 0 to "
+                    f'9, "-" and "_"; it has {len(name)} (shorten the topic or the service)'
+                )
+        if not 60 <= self.retention < self.dead_letters.retention <= MAX_RETENTION:
+            raise TopologyError(
+                f"queue {self.name!r}: retention={self.retention} s must be at least 60 s and "
+                f"below that of its dead letters ({self.dead_letters.retention} s), which SQS "
+                f"keeps for at most {MAX_RETENTION} s: a dead letter keeps its first date"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What of the topic goes into one queue. `undelivered` takes what SNS could not deliver."""
+
+    service: str
+    queue: str
+    types: tuple[str, ...]
+    audience: tuple[str, ...]
+    undelivered: DeadLetterQueue
+
+    @property
+    def filter_policy(self) -> Mapping[str, list[str]]:
+        """The SNS filter policy, on message attributes."""
+        return {"type": list(self.types), "audience": list(self.audience)}
+
+    def __post_init__(self) -> None:
+        if not self.types:
+            raise TopologyError(
+                f"{self.service} handles no event: mark a method of its consumer with @handles"
+            )
+        combinations = len(self.types) * len(self.audience)
+        if combinations > MAX_FILTER_COMBINATIONS:
+            raise TopologyError(
+                f"{self.service} handles {len(self.types)} events: with {len(self.audience)} "
+                f"audiences that is {combinations} combinations, and an SNS filter policy takes "
+                f"{MAX_FILTER_COMBINATIONS}; split the service in two"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """One topic, and for each service a queue, its dead letters and its subscription."""
+
+    topic: Topic
+    queues: tuple[Queue, ...]
+    subscriptions: tuple[Subscription, ...]
+
+    @classmethod
+    def of(
+        cls,
+        *consumers: type[Consumer],
+        topic: str | Topic,
+        retention: int = 4 * DAY,
+    ) -> Topology:
+        """Derived from the consumers' handlers. `retention` (seconds) is that of the queues."""
+        chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
+        _check_services(consumers)
+        return cls(
+            topic=chosen,
+            queues=tuple(_queue(chosen, consumer, retention) for consumer in consumers),
+            subscriptions=tuple(_subscription(chosen, consumer) for consumer in consumers),
+        )
+
+    def queue(self, service: str) -> Queue:
+        """The queue of `service`."""
+        try:
+            return self._by_service[service][0]
+        except KeyError:
+            raise TopologyError(self._unknown(service)) from None
+
+    def subscription(self, service: str) -> Subscription:
+        """The subscription of `service`."""
+        try:
+            return self._by_service[service][1]
+        except KeyError:
+            raise TopologyError(self._unknown(service)) from None
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return tuple(queue.service for queue in self.queues)
+
+    def prefixed(self, prefix: str) -> Topology:
+        """The same topology with `prefix` before the topic's and every queue's name.
+
+        For several environments in one account: `TOPOLOGY.prefixed("dev-")`.
+        """
+        if not prefix:
+            return self
+
+        def named(letters: DeadLetterQueue) -> DeadLetterQueue:
+            return replace(letters, name=prefix + letters.name)
+
+        return Topology(
+            topic=replace(self.topic, name=prefix + self.topic.name),
+            queues=tuple(
+                replace(queue, name=prefix + queue.name, dead_letters=named(queue.dead_letters))
+                for queue in self.queues
+            ),
+            subscriptions=tuple(
+                replace(one, queue=prefix + one.queue, undelivered=named(one.undelivered))
+                for one in self.subscriptions
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json` and for documents."""
+        return json.loads(json.dumps(_plain(self)))
+
+    @cached_property
+    def _by_service(self) -> Mapping[str, tuple[Queue, Subscription]]:
+        both = zip(self.queues, self.subscriptions, strict=True)
+        return {queue.service: (queue, subscription) for queue, subscription in both}
+
+    def _unknown(self, service: str) -> str:
+        return f"no service {service!r} in this topology; it has {', '.join(self.services)}"
+
+
+def _plain(topology: Topology) -> dict[str, Any]:
+    return {
+        "topic": {
+            "name": topology.topic.name,
+            "fifo": topology.topic.fifo,
+            "max_bytes": topology.topic.max_bytes,
+        },
+        "services": {
+            queue.service: {
+                "queue": queue.name,
+                "dead_letters": queue.dead_letters.name,
+                "undelivered": subscription.undelivered.name,
+                "visibility_timeout": queue.visibility_timeout,
+                "max_receives": queue.max_receives,
+                "retention": queue.retention,
+                "filter_policy": subscription.filter_policy,
+            }
+            for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True)
+        },
+    }
+
+
+def _check_services(consumers: Iterable[type[Consumer]]) -> None:
+    seen: dict[str, type[Consumer]] = {}
+    for consumer in consumers:
+        twin = seen.setdefault(consumer.service, consumer)
+        if twin is not consumer:
+            raise TopologyError(
+                f"{twin.__qualname__} and {consumer.__qualname__} are both service "
+                f"{consumer.service!r}: they would take each other's messages from one queue"
+            )
+    if not seen:
+        raise TopologyError("a topology needs at least one consumer")
+    if len(seen) > MAX_FILTER_POLICIES:
+        raise TopologyError(
+            f"{len(seen)} services: SNS takes {MAX_FILTER_POLICIES} filter policies per topic"
+        )
+
+
+def _queue(topic: Topic, consumer: type[Consumer], retention: int) -> Queue:
+    return Queue(
+        name=queue_name(topic.name, consumer.service),
+        service=consumer.service,
+        visibility_timeout=consumer.visibility_timeout,
+        max_receives=consumer.max_receives,
+        dead_letters=DeadLetterQueue(name=queue_name(topic.name, consumer.service, "-dlq")),
+        retention=retention,
+    )
+
+
+def _subscription(topic: Topic, consumer: type[Consumer]) -> Subscription:
+    return Subscription(
+        service=consumer.service,
+        queue=queue_name(topic.name, consumer.service),
+        types=tuple(sorted(consumer.handlers)),
+        audience=(EVERYONE, consumer.service),
+        undelivered=DeadLetterQueue(
+            name=queue_name(topic.name, consumer.service, "-undelivered")
+        ),
+    )

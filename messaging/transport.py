@@ -1,0 +1,234 @@
+"""The room of the two sockets: what a topic and a queue must do, and what passes through them.
+
+Everything that carries messages (`aws`, `memory`, an outbox) is one of these protocols, and
+every one of them passes the same suite (`tests/contracts/`). A batch half fails as a matter of
+course: methods return the failures of single entries as values, and raise `TransportError` only
+when nobody answered or the whole request was refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from messaging.clock import utc
+
+__all__ = [
+    "BATCH_ENTRIES",
+    "Attribute",
+    "Broker",
+    "DeadLetter",
+    "Delivery",
+    "Failure",
+    "Outgoing",
+    "QueueDepth",
+    "QueueTransport",
+    "TopicTransport",
+]
+
+BATCH_ENTRIES = 10
+"""Entries in one SNS or SQS batch request.
+
+https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
+"""
+
+
+class Attribute(NamedTuple):
+    """One SNS/SQS message attribute: its DataType and its value, kept as they are on the wire.
+
+    `type` is "String", "String.Array", "Number", "Binary" or one of these with a label of the
+    sender's own ("Number.int"). The value of a "String.Array" is a JSON list.
+    """
+
+    type: str
+    value: str | bytes
+
+    @classmethod
+    def string(cls, value: str) -> Attribute:
+        return cls("String", value)
+
+    @classmethod
+    def array(cls, values: Iterable[str]) -> Attribute:
+        return cls("String.Array", json.dumps(list(values), ensure_ascii=False))
+
+    @property
+    def strings(self) -> tuple[str, ...]:
+        """The value as strings: the members of an array, or the one value there is."""
+        if isinstance(self.value, bytes):
+            return ()
+        if self.type.startswith("String.Array"):
+            return tuple(str(member) for member in json.loads(self.value))
+        return (self.value,)
+
+    def size(self, name: str) -> int:
+        """Bytes that count towards the limit: name, type and value, in UTF-8."""
+        value = self.value if isinstance(self.value, bytes) else self.value.encode()
+        return len(name.encode()) + len(self.type) + len(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One message on its way to the topic: one copy of one event.
+
+    `id` is the event's id, the same in each of its copies. `size` is what SNS counts: UTF-8
+    bytes of the body plus attribute names, types and values. `group` and `deduplication` are
+    SNS's MessageGroupId and MessageDeduplicationId, for FIFO topics.
+    """
+
+    id: str
+    body: str
+    attributes: Mapping[str, Attribute]
+    size: int
+    group: str | None = None
+    deduplication: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One receipt of one message: what a handler may ask for beside its view.
+
+    `receive_count` is 1 the first time. `sent_at` and `received_at` are seconds since the epoch.
+    `receipt` settles this receipt only; a later receive of the same message has another.
+    """
+
+    queue: str
+    message_id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    receive_count: int = 1
+    sent_at: float = 0.0
+    received_at: float = 0.0
+    group: str | None = None
+
+    @cached_property
+    def received(self) -> datetime:
+        """`received_at` as an aware datetime in UTC."""
+        return utc(self.received_at)
+
+    def __repr__(self) -> str:  # a body is personal data: ids only
+        return (
+            f"Delivery(queue={self.queue!r}, message_id={self.message_id!r}, "
+            f"receive_count={self.receive_count})"
+        )
+
+
+class Failure(NamedTuple):
+    """One entry of a batch that was refused: its place in the batch, and why."""
+
+    index: int
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Why a delivery goes to the dead-letter queue. `time` is seconds since the epoch.
+
+    `error` is the type of the last exception, by name: its text may hold personal data.
+    """
+
+    delivery: Delivery
+    reason: str
+    error: str | None
+    attempts: int
+    time: float
+    queue: str
+
+
+class QueueDepth(NamedTuple):
+    """How full a queue is, in messages; `oldest` in seconds where the service tells, else None."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    oldest: float | None
+    dead_letters: int
+    undelivered: int
+
+
+class TopicTransport(Protocol):
+    """Where a publisher sends: an SNS topic, or whatever stands in for it."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that one request, and so one message, may have."""
+        ...
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """Send at most `BATCH_ENTRIES` messages of at most `max_bytes` together.
+
+        Returns the entries that were refused; an empty sequence says that all were accepted.
+        Raises `TransportError` when nobody answered: then any of them may have been accepted.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets. A closed transport may not be used again."""
+        ...
+
+
+class QueueTransport(Protocol):
+    """Where a worker receives: one SQS queue with its dead-letter queue.
+
+    Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
+    """
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        ...
+
+    @property
+    def visibility_timeout(self) -> int:
+        """Seconds for which a received message is hidden from others."""
+        ...
+
+    def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """At most `limit` (1 to 10) messages; waits up to `wait` (0 to 20) seconds for the first."""
+        ...
+
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """Acknowledge: these messages are done."""
+        ...
+
+    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+        """Each delivery is hidden for its `seconds` (0 to 43,200) from now; 0 releases it."""
+        ...
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        """Copy to the dead-letter queue, body and attributes intact, with the reason beside them.
+
+        It does not delete from the queue: that comes after, when the copy stands.
+        """
+        ...
+
+    def depth(self) -> QueueDepth:
+        """How full the queue and its dead-letter queue are (approximate on AWS)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets, and wake a `receive` that waits, where that can be done."""
+        ...
+
+
+@runtime_checkable
+class Broker(Protocol):
+    """One topic and its queues, by service: what `connect()` and `MemoryBroker` give you."""
+
+    def topic(self) -> TopicTransport:
+        """The topic. Each call may give a transport of its own; close what you asked for."""
+        ...
+
+    def queue(self, service: str) -> QueueTransport:
+        """The queue of one service."""
+        ...
+
+    def close(self) -> None:
+        """Close everything this broker gave out."""
+        ...
