@@ -1,0 +1,98 @@
+"""The room where you come in: the names a service needs, each loaded when it is first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from messaging.aws import connect as connect
+    from messaging.consumer import Consumer as Consumer
+    from messaging.consumer import handles as handles
+    from messaging.envelope import Envelope as Envelope
+    from messaging.errors import MessagingError as MessagingError
+    from messaging.errors import PublishError as PublishError
+    from messaging.event import Event as Event
+    from messaging.event import upcast as upcast
+    from messaging.memory import MemoryBroker as MemoryBroker
+    from messaging.outcome import Discard as Discard
+    from messaging.outcome import Reject as Reject
+    from messaging.outcome import Retry as Retry
+    from messaging.outcome import RetryPolicy as RetryPolicy
+    from messaging.projection import Projection as Projection
+    from messaging.publisher import Publisher as Publisher
+    from messaging.results import Published as Published
+    from messaging.results import PublishResult as PublishResult
+    from messaging.runtime import Worker as Worker
+    from messaging.settings import Settings as Settings
+    from messaging.topology import Topology as Topology
+    from messaging.transport import Delivery as Delivery
+
+_HOME = {
+    # what happened, and who may see what of it
+    "Event": "messaging.event",
+    "Projection": "messaging.projection",
+    "upcast": "messaging.event",
+    # a service
+    "Consumer": "messaging.consumer",
+    "handles": "messaging.consumer",
+    "Envelope": "messaging.envelope",
+    "Delivery": "messaging.transport",
+    # what becomes of a message
+    "Retry": "messaging.outcome",
+    "Reject": "messaging.outcome",
+    "Discard": "messaging.outcome",
+    "RetryPolicy": "messaging.outcome",
+    # publishing
+    "Publisher": "messaging.publisher",
+    "Published": "messaging.results",
+    "PublishResult": "messaging.results",
+    # running
+    "Worker": "messaging.runtime",
+    "Topology": "messaging.topology",
+    "MemoryBroker": "messaging.memory",
+    "connect": "messaging.aws",
+    "Settings": "messaging.settings",
+    # errors
+    "MessagingError": "messaging.errors",
+    "PublishError": "messaging.errors",
+}
+
+__all__ = [
+    "Consumer",
+    "Delivery",
+    "Discard",
+    "Envelope",
+    "Event",
+    "MemoryBroker",
+    "MessagingError",
+    "Projection",
+    "PublishError",
+    "PublishResult",
+    "Published",
+    "Publisher",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
+    "Settings",
+    "Topology",
+    "Worker",
+    "connect",
+    "handles",
+    "upcast",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that a producer pays for no worker and nobody for boto3 unasked.
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'messaging' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,7 +17,19 @@ __all__ = ["Codec", "JsonCodec", "first_mistake"]
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 _CONTEXT = frozenset(
-    "specversion id source type time subject datacontenttype data dataversion traceparent".split()
+    {
+        *(
+            "specversion",
+            "id",
+            "source",
+            "type",
+            "time",
+            "subject",
+            "datacontenttype",
+            "data",
+        ),
+        *("dataversion", "traceparent"),
+    }
 )
 _SNS_NOTIFICATION = frozenset({"Type", "MessageId", "TopicArn", "Message"})
 
@@ -81,7 +93,9 @@ def _object(text: object, name: str) -> dict[str, Any]:
         # pydantic-core says what and where ("expected value at line 1 column 1"), no content.
         raise CodecError(f"{name}: not JSON ({error})") from None
     if not isinstance(document, dict):
-        raise CodecError(f"{name}: a JSON object was expected, a CloudEvents 1.0 document")
+        raise CodecError(
+            f"{name}: a JSON object was expected, a CloudEvents 1.0 document"
+        )
     return document
 
 
@@ -114,7 +128,9 @@ def _envelope(document: dict[str, Any]) -> Envelope:
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
-        raise CodecError(f"{name}: {'missing' if value is None else 'a text was expected'}")
+        raise CodecError(
+            f"{name}: {'missing' if value is None else 'a text was expected'}"
+        )
     return value
 
 
@@ -124,8 +140,15 @@ def _optional(document: Mapping[str, Any], name: str) -> str | None:
 
 def _version(document: Mapping[str, Any]) -> int:
     value = document.get("dataversion", 1)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        value = int(value)  # CloudEvents lets an extension be a string in other bindings
+    if (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isdigit()
+        and len(value) < 10
+    ):
+        value = int(
+            value
+        )  # CloudEvents lets an extension be a string in other bindings
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise CodecError("dataversion: a whole number from 1 was expected")
     return value
@@ -172,7 +195,9 @@ def first_mistake(error: ValidationError, prefix: str = "data") -> str:
 
     "data.email: value is not a valid email address (1 of 2 mistakes)"
     """
-    mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+    mistakes = error.errors(
+        include_url=False, include_input=False, include_context=False
+    )
     first = mistakes[0]
     place = ".".join([prefix, *(_step(part) for part in first["loc"])])
     # pydantic's own messages quote no values; those of validators written by hand may.

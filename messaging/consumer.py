@@ -49,7 +49,7 @@ class Handler:
 
     name: str
     event: type[Event]
-    view: type[Event] | type[Projection]
+    view: type[Event | Projection]
     is_async: bool
     envelope: str | None
     delivery: str | None
@@ -87,7 +87,9 @@ class Consumer:
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "service" not in vars(cls):
-            cls.service = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
+            cls.service = (
+                re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
+            )
         _check_settings(cls)
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
@@ -102,7 +104,9 @@ def _check_settings(cls: type[Consumer]) -> None:
             'a to z, 0 to 9, "-" and "_"'
         )
     if not isinstance(cls.retry, RetryPolicy):
-        raise ConsumerError(f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}")
+        raise ConsumerError(
+            f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}"
+        )
     if not 1 <= cls.visibility_timeout <= 43_200:
         raise ConsumerError(
             f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
@@ -197,8 +201,11 @@ def _hints(where: str, function: Any) -> dict[str, Any]:
 
 
 def _view(
-    cls: type[Consumer], where: str, parameter: inspect.Parameter, hints: Mapping[str, Any]
-) -> type[Event] | type[Projection]:
+    cls: type[Consumer],
+    where: str,
+    parameter: inspect.Parameter,
+    hints: Mapping[str, Any],
+) -> type[Event | Projection]:
     view = hints.get(parameter.name)
     if not isinstance(view, type) or not issubclass(view, Event | Projection):
         said = "has no annotation" if view is None else f"is {spell(view)}"
@@ -208,7 +215,9 @@ def _view(
         )
     if issubclass(view, Projection):
         if not view.audience:
-            raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no of=")
+            raise ConsumerError(
+                f"{where}: {view.__qualname__} is abstract: it has no of="
+            )
         if cls.service not in view.audience:
             raise ConsumerError(
                 f"{where} takes {view.__qualname__}, which is for {', '.join(view.audience)}, not "
@@ -216,11 +225,17 @@ def _view(
             )
         return view
     if not view.event_type:
-        raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no type=")
+        raise ConsumerError(
+            f"{where}: {view.__qualname__} is abstract: it has no type="
+        )
     if view.__projections__:
-        mine = [v for v in view.__projections__ if cls.service in getattr(v, "audience", ())]
-        remedy = f"take {mine[0].__qualname__}" if mine else (
-            f"declare a Projection of it with audience={cls.service!r}"
+        mine = [
+            v for v in view.__projections__ if cls.service in getattr(v, "audience", ())
+        ]
+        remedy = (
+            f"take {mine[0].__qualname__}"
+            if mine
+            else (f"declare a Projection of it with audience={cls.service!r}")
         )
         raise ConsumerError(
             f"{where} takes the whole {view.__qualname__}, which is sent only as its projections; "

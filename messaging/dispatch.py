@@ -75,14 +75,19 @@ class Dispatcher:
         try:
             call = self._prepare(delivery)
         except CodecError as error:
-            log.warning("%s refused message %s: %s", self.consumer.service, delivery.message_id,
-                        error.reason)
+            service, message = self.consumer.service, delivery.message_id
+            log.warning("%s refused message %s: %s", service, message, error.reason)
             return Reject(error.reason, error=type(error).__name__)
         except Exception as error:
             # Not the message's fault but the code's (a validator that breaks, a codec whose store
             # is away): by the retry policy, like a handler's exception.
-            log.warning("%s could not read message %s: %s at %s", self.consumer.service,
-                        delivery.message_id, type(error).__qualname__, _place(error))
+            log.warning(
+                "%s could not read message %s: %s at %s",
+                self.consumer.service,
+                delivery.message_id,
+                type(error).__qualname__,
+                _place(error),
+            )
             return self.consumer.retry.decide(error, delivery.receive_count)
         if call.handler.is_async:
             return self._run_async(call)
@@ -116,7 +121,9 @@ class Dispatcher:
                     # A plain method that hands out a coroutine: its work would never be done.
                     if inspect.iscoroutine(returned):
                         returned.close()
-                    raise TypeError("a handler returned an awaitable; declare it with async def")
+                    raise TypeError(
+                        "a handler returned an awaitable; declare it with async def"
+                    )
         except (Exception, SystemExit) as error:
             return self._decide(error, call)
         return self._settled(returned, call)
@@ -174,7 +181,9 @@ class Dispatcher:
             call.envelope.id,
             delivery.receive_count,
             _place(error),
-            "dead-lettered" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
+            "dead-lettered"
+            if isinstance(outcome, Reject)
+            else f"again in {outcome.delay:.1f} s",
         )
         return outcome
 
@@ -193,7 +202,11 @@ def _validated(view: type[BaseModel], data: Any) -> BaseModel:
 
 def _safe(name: str) -> str:
     # A foreign type name goes into the reason only if it looks like one.
-    return name if len(name) <= 150 and name.isascii() and name.isprintable() else "not printable"
+    return (
+        name
+        if len(name) <= 150 and name.isascii() and name.isprintable()
+        else "not printable"
+    )
 
 
 def _place(error: BaseException) -> str:

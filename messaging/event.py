@@ -36,10 +36,14 @@ def upcast(version: int) -> Callable[[Callable[..., Data]], Any]:
     the fields of its view, so a field may be missing from `data`.
     """
     if not isinstance(version, int) or version < 1:
-        raise EventError(f"@upcast({version!r}): the version it starts from, a number from 1")
+        raise EventError(
+            f"@upcast({version!r}): the version it starts from, a number from 1"
+        )
 
     def mark(function: Callable[..., Data]) -> Any:
-        plain = getattr(function, "__func__", function)  # under @staticmethod or @classmethod
+        plain = getattr(
+            function, "__func__", function
+        )  # under @staticmethod or @classmethod
         if not callable(plain):
             raise EventError(f"@upcast({version}) marks a function, not {plain!r}")
         bound = function if isinstance(function, classmethod) else staticmethod(plain)
@@ -61,6 +65,8 @@ class Event(BaseModel):
               `@upcast` how older data becomes newer. Adding an optional field needs no new version.
     subject   the field that says whom the event is about (CloudEvents `subject`). It travels only
               in copies whose view declares that field.
+    group     the field whose value orders events on a FIFO topic (SNS MessageGroupId): events of
+              one group arrive in order.
 
     A class without `type` is abstract: a place for fields that several events share. Fields are
     frozen, and unknown fields are refused where the event is made (a mistyped name is an error)
@@ -72,6 +78,7 @@ class Event(BaseModel):
     event_type: ClassVar[str] = ""
     event_version: ClassVar[int] = 0
     event_subject: ClassVar[str | None] = None
+    event_group: ClassVar[str | None] = None
     __upcasts__: ClassVar[Mapping[int, Upcast]] = {}
     __projections__: ClassVar[list[type[BaseModel]]] = []
 
@@ -81,6 +88,7 @@ class Event(BaseModel):
         type: str | None = None,
         version: int | None = None,
         subject: str | None = None,
+        group: str | None = None,
         **config: Any,
     ) -> None:
         super().__init_subclass__(**config)
@@ -92,6 +100,7 @@ class Event(BaseModel):
         type: str | None = None,
         version: int | None = None,
         subject: str | None = None,
+        group: str | None = None,
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
@@ -99,14 +108,23 @@ class Event(BaseModel):
         if cls.__pydantic_generic_metadata__["origin"] is not None:
             return  # Evento[Aluno] is the same declaration with its parameter filled in
         if type is None:
-            if version is not None or subject is not None:
-                raise EventError(f"{cls.__qualname__}: version= and subject= need type=")
-            cls.event_type, cls.event_version, cls.event_subject = "", 0, None
+            if any(keyword is not None for keyword in (version, subject, group)):
+                raise EventError(
+                    f"{cls.__qualname__}: version=, subject= and group= need type="
+                )
+            cls.event_type, cls.event_version = "", 0
+            cls.event_subject = cls.event_group = None
             return
         cls.event_type = _checked_type(cls, type)
         cls.event_version = _checked_version(cls, version)
-        cls.event_subject = _checked_subject(cls, subject)
+        cls.event_subject = _checked_field(cls, "subject", subject)
+        cls.event_group = _checked_field(cls, "group", group)
         cls.__upcasts__ = _upcasts(cls)
+
+    @classmethod
+    def group_of(cls, event: Event) -> str | None:
+        """The MessageGroupId of `event`: the value of its `group` field as text, or None."""
+        return None if cls.event_group is None else str(getattr(event, cls.event_group))
 
     @classmethod
     def bring_up(cls, data: Any, version: int) -> Any:
@@ -139,7 +157,11 @@ def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
         raised = function(dict(data))
     except Exception as error:
         # The text of the error may quote the data, so only its type and a missing key are told.
-        missing = f" (no field {error.args[0]!r})" if _is_missing_field(error, cls, data) else ""
+        missing = (
+            f" (no field {error.args[0]!r})"
+            if _is_missing_field(error, cls, data)
+            else ""
+        )
         raise CodecError(
             f"data: {type(error).__name__}{missing} in @upcast({step}) of {cls.event_type}"
         ) from error
@@ -153,20 +175,26 @@ def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
 def _is_missing_field(error: Exception, cls: type[Event], data: Data) -> bool:
     # A key that looks like a name in code, not a value out of the data.
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
-    return isinstance(key, str) and key.isidentifier() and key not in map(str, data.values())
+    return (
+        isinstance(key, str)
+        and key.isidentifier()
+        and key not in map(str, data.values())
+    )
 
 
 def _json_name(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     if value is None:
         return "null"
-    return names.get(type(value), "a number" if isinstance(value, int | float) else "something else")
+    return names.get(
+        type(value), "a number" if isinstance(value, int | float) else "something else"
+    )
 
 
 def _checked_type(cls: type[Event], name: object) -> str:
     if not isinstance(name, str) or not _TYPE.fullmatch(name) or len(name) > 150:
         raise EventError(
-            f'{cls.__qualname__}: type={name!r} is not an event type; use dotted words of ASCII '
+            f"{cls.__qualname__}: type={name!r} is not an event type; use dotted words of ASCII "
             'letters, digits, "-" and "_", at most 150 characters, like "aluno.cadastrado"'
         )
     return name
@@ -174,17 +202,19 @@ def _checked_type(cls: type[Event], name: object) -> str:
 
 def _checked_version(cls: type[Event], version: object) -> int:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise EventError(f"{cls.__qualname__}: version={version!r} must be a whole number from 1")
+        raise EventError(
+            f"{cls.__qualname__}: version={version!r} must be a whole number from 1"
+        )
     return version
 
 
-def _checked_subject(cls: type[Event], subject: str | None) -> str | None:
-    if subject is not None and subject not in cls.model_fields:
+def _checked_field(cls: type[Event], keyword: str, field: str | None) -> str | None:
+    if field is not None and field not in cls.model_fields:
         raise EventError(
-            f"{cls.__qualname__}: subject={subject!r} is not one of its fields "
+            f"{cls.__qualname__}: {keyword}={field!r} is not one of its fields "
             f"({', '.join(cls.model_fields)})"
         )
-    return subject
+    return field
 
 
 def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
@@ -200,7 +230,9 @@ def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
                     f"the event is at version {cls.event_version}"
                 )
             if step in found and owner is cls:
-                raise EventError(f"{cls.__qualname__}: two functions are marked @upcast({step})")
+                raise EventError(
+                    f"{cls.__qualname__}: two functions are marked @upcast({step})"
+                )
             found[step] = cast(Upcast, getattr(cls, name))
     expected = range(min(found, default=cls.event_version), cls.event_version)
     if missing := [step for step in expected if step not in found]:

@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Protocol
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tenacity import RetryCallState
 
-__all__ = ["Ack", "Discard", "Outcome", "Reject", "Retry", "RetryPolicy", "WaitStrategy"]
+__all__ = [
+    "Ack",
+    "Discard",
+    "Outcome",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
+    "WaitStrategy",
+]
 
 MAX_DELAY = 43_200
 """Seconds: SQS's longest visibility timeout, counted from the receive.
@@ -129,8 +135,7 @@ def _wait_after(strategy: WaitStrategy | None, attempt: int) -> float:
     # tenacity is loaded when something fails, not when the library is imported.
     from tenacity import RetryCallState, Retrying, wait_random_exponential
 
-    nothing: Callable[[], None] = lambda: None  # noqa: E731 - a name for tenacity's signature
-    state = RetryCallState(Retrying(), nothing, (), {})
+    state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = attempt
     chosen = strategy or wait_random_exponential(multiplier=2, max=300)
     return chosen(state)

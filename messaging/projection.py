@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from messaging.subtyping import satisfies, spell
 from messaging.errors import EventError
 from messaging.event import Event
+from messaging.subtyping import satisfies, spell
 
 __all__ = ["EVERYONE", "Copy", "Projection", "views"]
 
@@ -143,7 +143,9 @@ def _checked_audience(cls: type[Projection], audience: object) -> tuple[str, ...
                 'a to z, 0 to 9, "-" and "_"'
             )
     if len(set(names)) != len(names):
-        raise EventError(f"{cls.__qualname__}: audience={audience!r} names a service twice")
+        raise EventError(
+            f"{cls.__qualname__}: audience={audience!r} names a service twice"
+        )
     return names
 
 
@@ -164,7 +166,9 @@ def _check_fields(cls: type[Projection]) -> None:
             )
 
 
-def _check_audiences_apart(cls: type[Projection], others: Iterable[type[BaseModel]]) -> None:
+def _check_audiences_apart(
+    cls: type[Projection], others: Iterable[type[BaseModel]]
+) -> None:
     for other in others:
         both = set(cls.audience) & set(getattr(other, "audience", ()))
         if both:

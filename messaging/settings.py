@@ -28,6 +28,7 @@ class Settings(BaseModel):
     source       who publishes, the CloudEvents source: "/cadastro".
     region       the AWS region; else AWS_REGION, AWS_DEFAULT_REGION, or boto3's own choice.
     endpoint_url where SNS and SQS answer, for a local server; else AWS_ENDPOINT_URL.
+    max_bytes    what the topic takes for one request; raise it with the topic's MaximumMessageSize.
     wait         seconds (0 to 20) of one long poll.
     concurrency  handlers that run at once in one process.
     drain        seconds that a stopping worker gives to handlers that run.
@@ -42,6 +43,7 @@ class Settings(BaseModel):
     source: str | None = Field(default=None, min_length=1)
     region: str | None = Field(default=None, min_length=1)
     endpoint_url: str | None = Field(default=None, pattern=r"^https?://")
+    max_bytes: int = Field(default=262_144, ge=1024, le=1_048_576)
     wait: float = Field(default=20, ge=0, le=20)
     concurrency: int = Field(default=10, ge=1, le=1000)
     drain: float = Field(default=25, ge=0)
@@ -76,7 +78,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
                 field = str(wrong["loc"][0])
-                mistakes.append(f"{PREFIX}{field.upper()}={wrong['input']!r}: {wrong['msg']}")
+                mistakes.append(
+                    f"{PREFIX}{field.upper()}={wrong['input']!r}: {wrong['msg']}"
+                )
         if mistakes:
             raise SettingsError("the environment is wrong:\n  " + "\n  ".join(mistakes))
         return settings

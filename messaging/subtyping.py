@@ -96,7 +96,11 @@ def _literal_satisfies(values: Collection[Any], wanted: Any) -> bool:
 
 def _generic_satisfies(given: Any, wanted: Any) -> bool:
     outer, wider = get_origin(given) or given, get_origin(wanted) or wanted
-    if not isinstance(outer, type) or not isinstance(wider, type) or not issubclass(outer, wider):
+    if (
+        not isinstance(outer, type)
+        or not isinstance(wider, type)
+        or not issubclass(outer, wider)
+    ):
         return False
     inner, room = get_args(given), get_args(wanted)
     if not room or all(isinstance(member, TypeVar) for member in room):
@@ -116,7 +120,11 @@ def _class_satisfies(given: Any, wanted: Any) -> bool:
         return _model_satisfies(given, wanted)
     if issubclass(given, datetime) and not issubclass(wanted, datetime):
         return False  # a datetime is a date to Python, but not to pydantic
-    if issubclass(given, Enum) and not issubclass(wanted, Enum) and not issubclass(given, wanted):
+    if (
+        issubclass(given, Enum)
+        and not issubclass(wanted, Enum)
+        and not issubclass(given, wanted)
+    ):
         return all(satisfies(type(member.value), wanted) for member in given)
     return issubclass(given, wanted)
 

@@ -6,7 +6,6 @@ plays it in this process.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,14 @@ from messaging.consumer import Consumer
 from messaging.errors import TopologyError
 from messaging.projection import EVERYONE
 
-__all__ = ["DeadLetterQueue", "Queue", "Subscription", "Topic", "Topology", "queue_name"]
+__all__ = [
+    "DeadLetterQueue",
+    "Queue",
+    "Subscription",
+    "Topic",
+    "Topology",
+    "queue_name",
+]
 
 DAY = 86_400
 MAX_RETENTION = 14 * DAY
@@ -90,7 +96,9 @@ class Queue:
 
     def __post_init__(self) -> None:
         for name in (self.name, self.dead_letters.name):
-            if len(name) > MAX_QUEUE_NAME or not _NAME.fullmatch(name.removesuffix(".fifo")):
+            if len(name) > MAX_QUEUE_NAME or not _NAME.fullmatch(
+                name.removesuffix(".fifo")
+            ):
                 raise TopologyError(
                     f"queue {name!r}: SQS takes at most {MAX_QUEUE_NAME} of A to Z, a to z, 0 to "
                     f'9, "-" and "_"; it has {len(name)} (shorten the topic or the service)'
@@ -153,7 +161,9 @@ class Topology:
         return cls(
             topic=chosen,
             queues=tuple(_queue(chosen, consumer, retention) for consumer in consumers),
-            subscriptions=tuple(_subscription(chosen, consumer) for consumer in consumers),
+            subscriptions=tuple(
+                _subscription(chosen, consumer) for consumer in consumers
+            ),
         )
 
     def queue(self, service: str) -> Queue:
@@ -188,18 +198,24 @@ class Topology:
         return Topology(
             topic=replace(self.topic, name=prefix + self.topic.name),
             queues=tuple(
-                replace(queue, name=prefix + queue.name, dead_letters=named(queue.dead_letters))
+                replace(
+                    queue,
+                    name=prefix + queue.name,
+                    dead_letters=named(queue.dead_letters),
+                )
                 for queue in self.queues
             ),
             subscriptions=tuple(
-                replace(one, queue=prefix + one.queue, undelivered=named(one.undelivered))
+                replace(
+                    one, queue=prefix + one.queue, undelivered=named(one.undelivered)
+                )
                 for one in self.subscriptions
             ),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for `--json` and for documents."""
-        return json.loads(json.dumps(_plain(self)))
+        return _plain(self)
 
     @cached_property
     def _by_service(self) -> Mapping[str, tuple[Queue, Subscription]]:
@@ -225,9 +241,11 @@ def _plain(topology: Topology) -> dict[str, Any]:
                 "visibility_timeout": queue.visibility_timeout,
                 "max_receives": queue.max_receives,
                 "retention": queue.retention,
-                "filter_policy": subscription.filter_policy,
+                "filter_policy": dict(subscription.filter_policy),
             }
-            for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True)
+            for queue, subscription in zip(
+                topology.queues, topology.subscriptions, strict=True
+            )
         },
     }
 
@@ -255,7 +273,9 @@ def _queue(topic: Topic, consumer: type[Consumer], retention: int) -> Queue:
         service=consumer.service,
         visibility_timeout=consumer.visibility_timeout,
         max_receives=consumer.max_receives,
-        dead_letters=DeadLetterQueue(name=queue_name(topic.name, consumer.service, "-dlq")),
+        dead_letters=DeadLetterQueue(
+            name=queue_name(topic.name, consumer.service, "-dlq")
+        ),
         retention=retention,
     )
 

@@ -1,0 +1,219 @@
+"""The room that turns one event into its copies: one encoded message for each distinct view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
+
+from messaging.clock import SYSTEM_CLOCK, Clock, utc
+from messaging.codec import Codec, JsonCodec
+from messaging.envelope import Envelope, new_id
+from messaging.errors import EventError, EventTooLarge, InvalidCharacters
+from messaging.event import Event
+from messaging.projection import Copy, views
+from messaging.transport import Attribute, Outgoing
+
+__all__ = ["Encoder"]
+
+# https://www.w3.org/TR/xml/#charsets, which SNS refers to (API_Publish, "Message")
+_OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+
+class Encoder:
+    """Encodes events for one topic; whatever cannot be sent is an error here, before any call.
+
+    source     the CloudEvents source, a URI reference: "/cadastro".
+    max_bytes  what the topic takes for one message: UTF-8 bytes of body and attributes.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        max_bytes: int,
+        codec: Codec | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if not source or _OUTSIDE_XML.search(source):
+            raise EventError(f"source={source!r}: a URI reference, like '/cadastro'")
+        self._source = source
+        self._max_bytes = max_bytes
+        self._codec = codec or JsonCodec()
+        self._clock = clock
+        # The attributes of a type and an audience never change: made once, measured once.
+        self._attributes: dict[
+            tuple[str, tuple[str, ...]], tuple[Mapping[str, Attribute], int]
+        ] = {}
+
+    def __call__(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> list[Outgoing]:
+        """The messages of `event`: one per distinct view, none if every view declined it.
+
+        Raises `EventTooLarge` and `InvalidCharacters`, which name the field.
+        """
+        kind = type(event)
+        if not isinstance(event, Event) or not kind.event_type:
+            raise EventError(
+                f"{kind.__qualname__} cannot be published: declare it with "
+                "`class Name(Event, type=..., version=...)`"
+            )
+        _check_context(id, time, traceparent)
+        wanted = views(event)
+        if not wanted:
+            return []
+        chosen = id or new_id()
+        moment = time or utc(self._clock.now())
+        group = kind.group_of(event)
+        return [
+            self._message(event, copy, chosen, moment, traceparent, group)
+            for copy in wanted
+        ]
+
+    def _message(
+        self,
+        event: Event,
+        copy: Copy,
+        id: str,
+        time: datetime,
+        traceparent: str | None,
+        group: str | None,
+    ) -> Outgoing:
+        kind = type(event)
+        envelope = Envelope(
+            id=id,
+            source=self._source,
+            type=kind.event_type,
+            version=kind.event_version,
+            time=time,
+            subject=_subject(event, copy),
+            traceparent=traceparent,
+        )
+        body = self._codec.encode(envelope, _data(event, copy))
+        _check_characters(body, event, copy)
+        attributes, size = self._attributes_of(kind.event_type, copy.audience)
+        size += len(body) if body.isascii() else len(body.encode())
+        if size > self._max_bytes:
+            raise EventTooLarge(_too_large(event, copy, size, self._max_bytes))
+        return Outgoing(
+            id=id,
+            body=body,
+            attributes=attributes,
+            size=size,
+            group=group,
+            # The copies of one event must not be taken for repetitions of each other.
+            deduplication=f"{id}:{copy.audience[0]}" if group is not None else None,
+        )
+
+    def _attributes_of(
+        self, type: str, audience: tuple[str, ...]
+    ) -> tuple[Mapping[str, Attribute], int]:
+        known = self._attributes.get((type, audience))
+        if known is None:
+            attributes = {
+                "type": Attribute.string(type),
+                "audience": Attribute.array(audience),
+            }
+            size = sum(value.size(name) for name, value in attributes.items())
+            known = self._attributes[type, audience] = (attributes, size)
+        return known
+
+
+def _check_context(
+    id: str | None, time: datetime | None, traceparent: str | None
+) -> None:
+    if id is not None and (not id or len(id) > 100 or not id.isprintable()):
+        raise EventError(
+            "id: 1 to 100 printable characters, the same whenever the event is sent"
+        )
+    if time is not None and time.tzinfo is None:
+        raise EventError("time: an aware datetime is needed; use datetime.now(UTC)")
+    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
+        raise EventError(
+            "traceparent: not of the form of W3C Trace Context (00-<32>-<16>-01)"
+        )
+
+
+def _subject(event: Event, copy: Copy) -> str | None:
+    name = event.event_subject
+    # A field that a view does not declare does not reach its service by another door.
+    if name is None or (copy.fields is not None and name not in copy.fields):
+        return None
+    value = getattr(event, name)
+    return None if value is None else str(value)
+
+
+def _data(event: Event, copy: Copy) -> bytes:
+    include = None if copy.fields is None else set(copy.fields)
+    try:
+        return event.__pydantic_serializer__.to_json(
+            event, include=include, by_alias=False
+        )
+    except PydanticSerializationError as error:
+        for path, text in _texts(event.__dict__, type(event).__qualname__):
+            if found := _OUTSIDE_XML.search(text):
+                raise InvalidCharacters(_invalid(path, found)) from None
+        raise EventError(
+            f"{type(event).__qualname__} cannot be written as JSON: {type(error).__name__}"
+        ) from error
+
+
+def _check_characters(body: str, event: Event, copy: Copy) -> None:
+    # JSON writes control characters as escapes, which SNS would take; a consumer that sends the
+    # text on, or stores it, would be refused there. So the text itself is looked at, but only
+    # where an escape or a character beyond ASCII says that there is something to see.
+    if "\\" not in body and (body.isascii() or not _OUTSIDE_XML.search(body)):
+        return
+    fields = event.model_dump(mode="json", by_alias=False)
+    for name in fields if copy.fields is None else copy.fields:
+        for path, text in _texts(fields[name], f"{type(event).__qualname__}.{name}"):
+            if found := _OUTSIDE_XML.search(text):
+                raise InvalidCharacters(_invalid(path, found))
+
+
+def _invalid(path: str, found: re.Match[str]) -> str:
+    return (
+        f"{path} holds U+{ord(found.group()):04X} at position {found.start()}: outside XML 1.0, "
+        "which is all that SNS and SQS take; remove it before publishing"
+    )
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Each text in `value`, with its place."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name, member in value.items():
+            shown = name if isinstance(name, str) and name.isidentifier() else "[key]"
+            if isinstance(name, str):
+                yield f"{path}.{shown}", name
+            yield from _texts(member, f"{path}.{shown}")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, member in enumerate(value):
+            yield from _texts(member, f"{path}[{index}]")
+
+
+def _too_large(event: Event, copy: Copy, size: int, limit: int) -> str:
+    fields = event.model_dump(mode="json", by_alias=False)
+    names = fields if copy.fields is None else copy.fields
+    lengths = {
+        name: sum(len(t.encode()) for _, t in _texts(fields[name], name))
+        for name in names
+    }
+    largest = max(lengths, key=lambda name: lengths[name], default="")
+    return (
+        f"{type(event).__qualname__} for {', '.join(copy.audience)} needs {size:,} bytes as one "
+        f"message, and the topic takes {limit:,}; its largest field is {largest!r} with "
+        f"{lengths.get(largest, 0):,} bytes: publish where it is kept instead of what it holds, or "
+        "raise the topic's MaximumMessageSize (at most 1,048,576) and MESSAGING_MAX_BYTES"
+    )

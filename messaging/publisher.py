@@ -1,0 +1,274 @@
+"""The room of the producer: events in, batches out; only what was refused is sent again."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from messaging.buffered import BufferedPublisher
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec
+from messaging.copies import Encoder
+from messaging.errors import (
+    ConfigurationError,
+    MessagingError,
+    PublishError,
+    TransportError,
+)
+from messaging.event import Event
+from messaging.results import (
+    Entry,
+    NotPublished,
+    Published,
+    PublishProgress,
+    PublishResult,
+    Tally,
+)
+from messaging.sending import Packer, Sender
+from messaging.transport import Failure, TopicTransport
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Publishes events to one topic. Safe to share between threads; makes no connection itself.
+
+    topic         where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
+    source        who publishes, the CloudEvents source: "/cadastro".
+    codec         how an envelope becomes text; `JsonCodec()` by default.
+    in_flight     requests that `publish_many` keeps under way at once. On a FIFO topic it is 1,
+                  for the order's sake.
+    max_attempts  times that an entry is sent before it is given up (full jitter between them,
+                  at most 5 s). These are the only retries: the AWS transport turns botocore's
+                  own off, so that the two do not multiply.
+    """
+
+    def __init__(
+        self,
+        topic: TopicTransport,
+        *,
+        source: str,
+        codec: Codec | None = None,
+        in_flight: int = 4,
+        max_attempts: int = 5,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if in_flight < 1 or max_attempts < 1:
+            raise ConfigurationError("Publisher: in_flight and max_attempts start at 1")
+        self._topic = topic
+        self._encode = Encoder(
+            source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock
+        )
+        self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
+        self._clock = clock
+        self._in_flight = in_flight
+        self._lock = threading.Lock()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def publish(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> Published:
+        """Return when the topic has accepted every copy of `event`.
+
+        id           the event's id; by default a fresh one. Give your own where the same fact may
+                     be published twice, so that consumers can tell.
+        time         when it happened, aware; by default now.
+        traceparent  W3C trace context to pass through.
+
+        Raises `EventTooLarge` and `InvalidCharacters` before any network call, and `PublishError`
+        when the topic did not accept every copy: then some may have been, and publishing again
+        with the same id is safe.
+        """
+        messages = self._encode(event, id=id, time=time, traceparent=traceparent)
+        if not messages:
+            return Published(id or "", 0)
+        tally, packer = Tally(), Packer(self._topic.max_bytes)
+        owner = tally.take(event, messages[0].id, len(messages))
+        entries = [(message, owner) for message in messages]
+        for batch in [*packer.add(entries), *packer.rest()]:
+            try:
+                tally.settle(self._sender.send(batch), batch)
+            except TransportError as error:
+                tally.unanswered(batch, error)
+        tally.close()
+        return Published(owner.id, len(messages))
+
+    def publish_many(
+        self,
+        events: Iterable[Event],
+        *,
+        id: Callable[[Event], str | None] | None = None,
+        on_progress: Callable[[PublishProgress], None] | None = None,
+    ) -> PublishResult:
+        """Publish all of `events`, taken one by one as requests go out.
+
+        events       any iterable; only what is under way is held in memory.
+        id           gives the event's id; by default a fresh one each.
+        on_progress  called in this thread after each answer.
+
+        Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
+        whose `.result` names each event that was not, and why. An event that cannot be sent (too
+        large, refused for good) does not keep the others back; a topic that no longer answers, and
+        an exception out of `events` itself, end the run. To go on where it ended:
+
+            try:
+                publisher.publish_many(events)
+            except PublishError as error:
+                publisher.publish_again(error.result)                       # those refused
+                publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
+        """
+        run = _Run(self, on_progress)
+        try:
+            for event in events:
+                run.take(event, id(event) if id is not None else None)
+                if run.tally.broken is not None:
+                    break
+        except Exception as error:
+            run.finish()
+            raise PublishError(
+                f"stopped after {run.tally.consumed} events: "
+                f"{error if isinstance(error, MessagingError) else type(error).__name__}",
+                result=run.tally.result(),
+            ) from error
+        run.finish()
+        return run.tally.close()
+
+    def publish_again(self, result: PublishResult) -> PublishResult:
+        """Publish what `result` lists as not accepted once more, under the same ids."""
+        ids = iter([failed.id for failed in result.failed])
+        return self.publish_many(
+            [failed.event for failed in result.failed],
+            id=lambda _event: next(ids) or None,
+        )
+
+    async def publish_async(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> Published:
+        """`publish` for asyncio: waits without blocking the loop (the request runs in a thread).
+
+        A task that is cancelled stops waiting; the event may still be published.
+        """
+        import asyncio  # loaded only by those who use it
+
+        call = functools.partial(
+            self.publish, event, id=id, time=time, traceparent=traceparent
+        )
+        return await asyncio.to_thread(call)
+
+    def buffered(
+        self,
+        *,
+        linger: float = 0.02,
+        max_pending: int = 10_000,
+        on_failure: Callable[[NotPublished], None] | None = None,
+    ) -> BufferedPublisher:
+        """A publisher for code that publishes one event at a time: see `BufferedPublisher`."""
+        return BufferedPublisher(
+            self._encode,
+            self._sender,
+            max_bytes=self._topic.max_bytes,
+            clock=self._clock,
+            linger=linger,
+            max_pending=max_pending,
+            senders=min(2, self._in_flight),
+            on_failure=on_failure,
+        )
+
+    def close(self) -> None:
+        """Let go of threads; what was under way is finished. The topic is closed by its owner."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        # Threads do not survive a fork: a child that publishes starts its own.
+        with self._lock:
+            if self._pool is None or self._pool[0] != os.getpid():
+                pool = ThreadPoolExecutor(
+                    self._in_flight, thread_name_prefix="messaging-publish"
+                )
+                self._pool = (os.getpid(), pool)
+            return self._pool[1]
+
+
+class _Run:
+    """One `publish_many`: a window of requests under way, and the tally of what became of them."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        on_progress: Callable[[PublishProgress], None] | None,
+    ) -> None:
+        self.tally = Tally()
+        self._publisher = publisher
+        self._packer = Packer(publisher._topic.max_bytes)
+        self._on_progress = on_progress
+        self._window: deque[tuple[list[Entry], Future[Sequence[Failure]]]] = deque()
+
+    def take(self, event: Event, id: str | None) -> None:
+        try:
+            messages = self._publisher._encode(event, id=id)
+        except PublishError as error:
+            self.tally.refuse(event, id or "", error)
+            return
+        owner = self.tally.take(
+            event, messages[0].id if messages else "", len(messages)
+        )
+        for batch in self._packer.add([(message, owner) for message in messages]):
+            self._send(batch)
+
+    def finish(self) -> None:
+        """Send what is packed, unless nobody answers, and wait for all that is under way."""
+        for batch in self._packer.rest():
+            self._send(batch)
+        while self._window:
+            self._settle_oldest()
+
+    def _send(self, batch: list[Entry]) -> None:
+        # In a FIFO topic's group a later request must not overtake an earlier one.
+        limit = 1 if batch[0][0].group is not None else self._publisher._in_flight
+        while len(self._window) >= limit:
+            self._settle_oldest()
+        if self.tally.broken is not None:
+            self.tally.unanswered(batch, self.tally.broken)
+            return
+        answer = self._publisher._threads().submit(self._publisher._sender.send, batch)
+        self._window.append((batch, answer))
+
+    def _settle_oldest(self) -> None:
+        batch, answer = self._window.popleft()
+        try:
+            self.tally.settle(answer.result(), batch)
+        except TransportError as error:
+            self.tally.unanswered(batch, error)
+        if self._on_progress is not None:
+            self._on_progress(self.tally.progress())

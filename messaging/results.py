@@ -1,0 +1,182 @@
+"""The room of publishing's accounts: which events were accepted, which were not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from messaging.errors import PublishError, TransportError
+from messaging.event import Event
+from messaging.transport import Failure, Outgoing
+
+__all__ = [
+    "Entry",
+    "NotPublished",
+    "Owner",
+    "PublishProgress",
+    "PublishResult",
+    "Published",
+    "Tally",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One accepted event: its id, and in how many copies it went out (0: every view declined)."""
+
+    id: str
+    copies: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotPublished:
+    """One event that was not accepted.
+
+    `index` is its place among the events given, from 0. `code` is the service's error code, or
+    "NoAnswer": nobody answered, so it may have been accepted all the same. Some of its copies may
+    have been: publish it again with the same `id`.
+    """
+
+    index: int
+    id: str
+    code: str
+    reason: str
+    event: Event = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishProgress:
+    """How far a `publish_many` has come, in events."""
+
+    consumed: int
+    accepted: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishResult:
+    """What became of the events given to `publish_many`, in events.
+
+    consumed  taken out of the iterable. The first `consumed` events are accounted for here; go on
+              with the next one.
+    accepted  accepted by the topic, every copy.
+    declined  wanted by no service (each view's `wanted` said no): nothing was sent.
+    copies    messages accepted.
+    failed    the others, each with its place and reason. Every event below `consumed` that is not
+              listed here was accepted or declined.
+    """
+
+    consumed: int
+    accepted: int
+    declined: int
+    copies: int
+    failed: tuple[NotPublished, ...] = ()
+
+
+@dataclass(slots=True)
+class Owner:
+    """An event with messages under way."""
+
+    index: int
+    id: str
+    event: Event
+    left: int
+    code: str = ""
+    reason: str = ""
+
+
+Entry = tuple[Outgoing, Owner]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts one run. Not for several threads: the thread that publishes keeps it."""
+
+    consumed: int = 0
+    declined: int = 0
+    copies: int = 0
+    under_way: int = 0
+    failed: list[NotPublished] = field(default_factory=list)
+    broken: TransportError | None = None
+    """Why the topic no longer answers."""
+
+    def take(self, event: Event, id: str, copies: int) -> Owner:
+        """One more event, in so many copies; none means that every view declined it."""
+        owner = Owner(self.consumed, id, event, copies)
+        self.consumed += 1
+        if copies:
+            self.under_way += 1
+        else:
+            self.declined += 1
+        return owner
+
+    def refuse(self, event: Event, id: str, error: PublishError) -> None:
+        """One more event, which cannot be sent at all."""
+        owner = self.take(event, id, 1)
+        self._settle(owner, type(error).__name__, str(error))
+
+    def settle(self, failures: Sequence[Failure], batch: Sequence[Entry]) -> None:
+        """The answer to one batch: all accepted but for `failures`."""
+        why = {failure.index: failure for failure in failures}
+        for index, (_, owner) in enumerate(batch):
+            failure = why.get(index)
+            if failure is None:
+                self.copies += 1
+                self._settle(owner)
+            else:
+                self._settle(owner, failure.code, failure.message)
+
+    def unanswered(self, batch: Sequence[Entry], error: TransportError) -> None:
+        """No answer to one batch: whether it was accepted is not known."""
+        self.broken = error
+        for _, owner in batch:
+            self._settle(owner, error.code or "NoAnswer", str(error))
+
+    def _settle(self, owner: Owner, code: str = "", reason: str = "") -> None:
+        owner.left -= 1
+        owner.code, owner.reason = owner.code or code, owner.reason or reason
+        if owner.left:
+            return
+        self.under_way -= 1
+        if owner.code:
+            self.failed.append(
+                NotPublished(
+                    index=owner.index,
+                    id=owner.id,
+                    code=owner.code,
+                    reason=owner.reason,
+                    event=owner.event,
+                )
+            )
+
+    @property
+    def accepted(self) -> int:
+        return self.consumed - self.declined - self.under_way - len(self.failed)
+
+    def progress(self) -> PublishProgress:
+        return PublishProgress(
+            consumed=self.consumed, accepted=self.accepted, failed=len(self.failed)
+        )
+
+    def result(self) -> PublishResult:
+        """The accounts, when nothing is under way any more."""
+        return PublishResult(
+            consumed=self.consumed,
+            accepted=self.accepted,
+            declined=self.declined,
+            copies=self.copies,
+            failed=tuple(sorted(self.failed, key=lambda one: one.index)),
+        )
+
+    def close(self) -> PublishResult:
+        """The result; raises `PublishError` if any event was not accepted."""
+        result = self.result()
+        if not result.failed:
+            return result
+        first = result.failed[0]
+        raise PublishError(
+            f"{len(result.failed)} of {result.consumed} events were not accepted; the first is "
+            f"number {first.index} ({type(first.event).__qualname__}, id {first.id or 'none'}): "
+            f"{first.code}: {first.reason}",
+            result=result,
+        ) from self.broken

@@ -1,0 +1,144 @@
+"""The room of requests: messages packed into batches, and batches sent until they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from messaging.clock import Clock
+from messaging.errors import TransportError
+from messaging.results import Entry
+from messaging.transport import BATCH_ENTRIES, Failure, TopicTransport
+
+__all__ = ["Packer", "Sender"]
+
+LONGEST_WAIT = 5.0
+"""Seconds between two attempts, at most."""
+
+
+class Packer:
+    """Fills requests: at most `BATCH_ENTRIES` messages and `max_bytes` together.
+
+    SNS bills each 64 KiB of a request, begun ones too, so the fullest requests are the cheapest.
+    https://aws.amazon.com/sns/pricing/
+    """
+
+    __slots__ = ("_bytes", "_entries", "_max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._entries: list[Entry] = []
+        self._bytes = 0
+
+    def add(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        """Take `entries`; gives each request that is now full."""
+        for entry in entries:
+            size = entry[0].size
+            if self._entries and self._bytes + size > self._max_bytes:
+                yield self._take()
+            self._entries.append(entry)
+            self._bytes += size
+            if len(self._entries) == BATCH_ENTRIES:
+                yield self._take()
+
+    def rest(self) -> Iterator[list[Entry]]:
+        """The last request, if there is anything in it."""
+        if self._entries:
+            yield self._take()
+
+    def _take(self) -> list[Entry]:
+        entries, self._entries, self._bytes = self._entries, [], 0
+        return entries
+
+
+class Sender:
+    """Sends one batch, and what was refused of it again, until it is taken or given up."""
+
+    __slots__ = ("_clock", "_max_attempts", "_topic")
+
+    def __init__(
+        self, topic: TopicTransport, *, max_attempts: int, clock: Clock
+    ) -> None:
+        self._topic = topic
+        self._max_attempts = max_attempts
+        self._clock = clock
+
+    def send(self, batch: Sequence[Entry]) -> Sequence[Failure]:
+        """The entries that were not accepted in the end, by their index in `batch`.
+
+        Raises `TransportError` when nobody answered the last attempt either. Safe to call from
+        several threads.
+        """
+        messages = [message for message, _ in batch]
+        try:
+            failures = self._topic.publish(messages)
+        except TransportError as error:
+            if not error.retryable:
+                raise
+            return _Again(self, batch, error=error).run()
+        if not any(failure.retryable for failure in failures):
+            return failures
+        return _Again(self, batch, failures=failures).run()
+
+
+class _Again:
+    """The attempts after the first. Rare, so it may cost what tenacity costs."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        batch: Sequence[Entry],
+        *,
+        failures: Sequence[Failure] = (),
+        error: TransportError | None = None,
+    ) -> None:
+        self._sender = sender
+        self._messages = [message for message, _ in batch]
+        self._left = list(range(len(batch)))
+        self._final: list[Failure] = []
+        self._first: tuple[Sequence[Failure], TransportError | None] | None = (
+            failures,
+            error,
+        )
+
+    def run(self) -> Sequence[Failure]:
+        # tenacity is loaded when something fails, not when the library is imported.
+        from tenacity import (
+            Retrying,
+            retry_if_exception,
+            retry_if_result,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
+
+        retrying = Retrying(
+            stop=stop_after_attempt(self._sender._max_attempts),
+            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT),
+            retry=retry_if_result(lambda refused: any(one.retryable for one in refused))
+            | retry_if_exception(
+                lambda error: isinstance(error, TransportError) and error.retryable
+            ),
+            sleep=self._sender._clock.sleep,
+            retry_error_callback=lambda state: (
+                state.outcome.result() if state.outcome else ()
+            ),
+        )
+        refused: Sequence[Failure] = retrying(self._attempt)
+        return [*self._final, *refused]
+
+    def _attempt(self) -> Sequence[Failure]:
+        """What is refused now, by the index in the whole batch."""
+        if self._first is not None:
+            (failures, error), self._first = self._first, None
+            if error is not None:
+                raise error
+        else:
+            failures = self._sender._topic.publish(
+                [self._messages[at] for at in self._left]
+            )
+        refused = [
+            failure._replace(index=self._left[failure.index]) for failure in failures
+        ]
+        self._final += [failure for failure in refused if not failure.retryable]
+        again = [failure for failure in refused if failure.retryable]
+        self._left = [failure.index for failure in again]
+        return again
