@@ -1,0 +1,108 @@
+"""The room of the local server's own process: it serves one socket, and ends when its parent does.
+
+Run by path (`python -P child.py ...`), never imported by the library: so moto and ministack live
+in this process only, and the process does not load the library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import logging
+import os
+import select
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+
+def main() -> None:
+    """Serve the socket that the parent bound, until SIGTERM, SIGINT or the parent's death."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine", choices=("ministack", "moto"))
+    parser.add_argument("socket", type=int, help="a listening socket, inherited")
+    parser.add_argument("parent", type=int, help="the process whose end ends this one")
+    parser.add_argument("scratch", help="the folder that is removed at the end")
+    given = parser.parse_args()
+
+    def end(*_: object) -> None:
+        # An emulator keeps nothing, so there is nothing to save: no graceful stop, which waits
+        # for open long polls. What it may have started goes down with its process group.
+        shutil.rmtree(given.scratch, ignore_errors=True)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    threading.Thread(
+        target=_watch, args=(given.parent, end), name="watch-parent", daemon=True
+    ).start()
+    {"ministack": _ministack, "moto": _moto}[given.engine](given.socket)
+
+
+def _watch(parent: int, end: Callable[[], None]) -> None:
+    """Call `end` when the parent is gone, however it went.
+
+    The pipe alone is not enough: a process that the parent forked holds its other end as well.
+    Linux's PR_SET_PDEATHSIG would not do: it fires when the *thread* that started us ends.
+    """
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
+    patience = 1000  # milliseconds between looks at the parent, where the kernel cannot tell
+    if hasattr(os, "pidfd_open"):
+        try:
+            poll.register(os.pidfd_open(parent), select.POLLIN)
+            patience = -1
+        except OSError:  # gone already, or a kernel before 5.3
+            pass
+    while os.getppid() == parent:
+        if poll.poll(patience if os.getppid() == parent else 0):
+            break
+    end()
+
+
+def _ministack(descriptor: int) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    app = importlib.import_module("ministack.app").app  # it ships no types
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = os.environ["LOG_LEVEL"]
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    # With a trigger of our own, hypercorn leaves the signals alone.
+    asyncio.run(serve(app, config, shutdown_trigger=forever))
+
+
+def _moto(descriptor: int) -> None:
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    level = os.environ["LOG_LEVEL"]
+    logging.getLogger("werkzeug").setLevel(level)
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server(
+        "127.0.0.1",
+        int(os.environ["MOTO_PORT"]),
+        application,
+        threaded=True,
+        request_handler=MotoRequestHandler,
+        fd=descriptor,
+    )
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The room of the server's process as its parent sees it: its socket, its environment, its end."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from messaging.errors import ConfigurationError
+
+__all__ = ["HOST", "REGION", "answers", "bind", "end", "last_lines", "spawn"]
+
+HOST = "127.0.0.1"
+REGION = "sa-east-1"
+_ACCOUNT = "000000000000"
+_STOP_SECONDS = 5.0
+_CHILD = Path(__file__).with_name("child.py")
+_PASSED_ON = """
+    PATH HOME LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH VIRTUAL_ENV
+    PYTHONPATH PYTHONHOME PYTHONUSERBASE PYTHONPYCACHEPREFIX PYTHONDONTWRITEBYTECODE
+""".split()
+)
+
+
+def spawn(
+    engine: str, listener: socket.socket, scratch: Path, log: IO[bytes], log_level: str
+) -> subprocess.Popen[bytes]:
+    """The server's process, which serves `listener` and writes below `scratch` only."""
+    descriptor = listener.fileno()
+    return subprocess.Popen(
+        # -P: the folder of child.py is not a place to import from
+        [sys.executable, "-P", str(_CHILD)]
+        + [engine, str(descriptor), str(os.getpid()), str(scratch)],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        pass_fds=(descriptor,),
+        cwd=scratch,
+        env=_environment(listener.getsockname()[1], scratch, log_level),
+        # A terminal's Ctrl-C is for this process, which stops the server in its own order.
+        start_new_session=True,
+    )
+
+
+def bind(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1. Raises `ConfigurationError` when the port is taken."""
+    # Bound here and handed to the child, so that between choosing a port and serving it there is
+    # no moment in which another process takes it.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"port {port} on {HOST} cannot be had ({error.strerror}): another program, perhaps an "
+            "earlier local server, uses it; stop that one, or choose another port (0 takes a "
+            "free one)"
+        ) from error
+    return listener
+
+
+def _environment(port: int, scratch: Path, log_level: str) -> dict[str, str]:
+    """The child's environment: a list of what it needs, so that no stray variable steers it."""
+    passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+    return passed_on | {
+        "TMPDIR": str(scratch),
+        "LOG_LEVEL": log_level,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        # ministack: one port, no docker, nothing on disk. It would open 0.0.0.0:8883 as it comes.
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": HOST,
+        "MINISTACK_REGION": REGION,
+        "MINISTACK_ACCOUNT_ID": _ACCOUNT,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",
+        "STATE_DIR": str(scratch / "state"),
+        "S3_DATA_DIR": str(scratch / "s3"),
+        "MOTO_PORT": str(port),
+        "MOTO_ACCOUNT_ID": _ACCOUNT,
+    }
+
+
+def answers(port: int, path: str) -> bool:
+    """True if `GET path` is answered with 200 within five seconds."""
+    # http.client rather than urllib, which would ask the proxy of the environment.
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def end(process: subprocess.Popen[bytes], scratch: Path, owner: int) -> None:
+    """End and reap the process, and remove its folder; only in the process that started it."""
+    if os.getpid() != owner:
+        return  # a forked child: the server is its parent's
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def last_lines(log: Path) -> str:
+    """What the log ends with, at most 15 lines."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return "\n".join(f"  {line}" for line in lines[-15:]) or "  (nothing)"
