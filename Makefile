@@ -1,0 +1,54 @@
+# Needs python3 (3.11 or newer, with venv) and pip's access to a package index. Nothing else.
+#
+#   PYTHON=python3.12    another Python          VENV=.venv-312    another place for it
+#   ARGS=--json          handed to what the target runs
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+export VENV
+BIN := $(VENV)/bin
+INSTALL := @$(PYTHON) tools/environment.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs docs-serve lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+demo:  ## a CSV of students to four services, on this machine; ARGS=--json prints one object
+	$(INSTALL) test
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+test:  ## every test; ARGS="tests/test_event.py -x" for some of them
+	$(INSTALL) test
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint:  ## ruff, mypy and pyright
+	$(INSTALL) lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+format:  ## let ruff put the files in order
+	$(INSTALL) lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs:  ## build the site into site/, any warning is an error
+	$(INSTALL) docs
+	$(BIN)/python tools/site.py build
+
+docs-serve:  ## read the site while you write it
+	$(INSTALL) docs
+	$(BIN)/zensical serve $(ARGS)
+
+lock:  ## make uv.lock and requirements/ anew; ARGS=--upgrade for newer packages
+	$(INSTALL) uv
+	$(BIN)/python tools/lock.py $(ARGS)
+
+clean:  ## remove what make made
+	rm -rf $(VENV) $(VENV).lock site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
