@@ -78,7 +78,7 @@ class Dispatcher:
             service, message = self.consumer.service, delivery.message_id
             log.warning("%s refused message %s: %s", service, message, error.reason)
             return Reject(error.reason, error=type(error).__name__)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
             # Not the message's fault but the code's (a validator that breaks, a codec whose store
             # is away): by the retry policy, like a handler's exception.
             log.warning(
@@ -124,7 +124,7 @@ class Dispatcher:
                     raise TypeError(
                         "a handler returned an awaitable; declare it with async def"
                     )
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
 
@@ -135,7 +135,7 @@ class Dispatcher:
                 for middleware in self._middleware:
                     around.enter_context(middleware(call))
                 returned = await self._invoke(call)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
 

@@ -78,12 +78,11 @@ class Settings(BaseModel):
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
                 field = str(wrong["loc"][0])
-                mistakes.append(
-                    f"{PREFIX}{field.upper()}={wrong['input']!r}: {wrong['msg']}"
-                )
-        if mistakes:
-            raise SettingsError("the environment is wrong:\n  " + "\n  ".join(mistakes))
-        return settings
+                mistakes.append(f"{PREFIX}{field.upper()}={wrong['input']!r}: {wrong['msg']}")
+        else:
+            if not mistakes:
+                return settings
+        raise SettingsError("the environment is wrong:\n  " + "\n  ".join(mistakes))
 
 
 _STANDARD: Mapping[str, tuple[str, ...]] = {
