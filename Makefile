@@ -39,7 +39,7 @@ format:  ## let ruff put the files in order
 
 docs:  ## build the site into site/, any warning is an error
 	$(INSTALL) docs
-	$(BIN)/python tools/site.py build
+	$(BIN)/python tools/docs.py build
 
 docs-serve:  ## read the site while you write it
 	$(INSTALL) docs

@@ -89,7 +89,7 @@ def ensure(venv, name, wanted, command):
     stamp = venv / (".installed-" + name)
     if read(stamp) == wanted:
         return
-    say("installing %s into %s" % (name, venv.name))
+    say("installing %s into %s (half a minute or so)" % (name, venv.name))
     # Whoever comes after an interrupted install finds this and starts from nothing.
     (venv / ".unfinished").touch()
     run(command)
