@@ -33,10 +33,11 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """The server's process, which serves `listener` and writes below `scratch` only."""
     descriptor = listener.fileno()
-    return subprocess.Popen(
-        # -P: the folder of child.py is not a place to import from
-        [sys.executable, "-P", str(_CHILD)]
-        + [engine, str(descriptor), str(os.getpid()), str(scratch)],
+    # -P: the folder of child.py is not a place to import from
+    command = [sys.executable, "-P", str(_CHILD)]
+    command += [engine, str(descriptor), str(os.getpid()), str(scratch)]
+    return subprocess.Popen(  # noqa: S603 - this interpreter, this file, our own words
+        command,
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
