@@ -1,0 +1,1 @@
+"""The room of the data that the examples read."""
