@@ -1,0 +1,84 @@
+"""The room where a program meets AWS: one connection, its topic and its queues by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from messaging.aws.clients import Clients
+from messaging.aws.sns import SnsTopic
+from messaging.aws.sqs import SqsQueue
+from messaging.errors import SettingsError
+from messaging.settings import Settings
+from messaging.topology import queue_name
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["AwsBroker", "connect"]
+
+
+class AwsBroker:
+    """One SNS topic and its SQS queues: a `Broker`. Make it with `connect`.
+
+    Safe to share between threads; a forked child gets connections of its own.
+    """
+
+    def __init__(self, clients: Clients, topic: str) -> None:
+        self._clients = clients
+        self._topic = topic
+        self._name = topic.rpartition(":")[2]
+
+    def topic(self) -> SnsTopic:
+        """The topic; no request is made."""
+        return SnsTopic(self._clients, self._topic)
+
+    def queue(self, service: str) -> SqsQueue:
+        """The queue of `service`, called as `messaging.topology.queue_name` says; no request."""
+        return SqsQueue(
+            self._clients,
+            queue_name(self._name, service),
+            undelivered=queue_name(self._name, service, "-undelivered"),
+        )
+
+    def close(self) -> None:
+        """Close the sockets of everything this broker gave out."""
+        self._clients.close()
+
+
+def connect(settings: Settings | None = None, *, session: boto3.Session | None = None) -> AwsBroker:
+    """Connect to the topic that `settings` (by default the environment) names.
+
+    `session` brings credentials of its own; otherwise boto3 finds them as in any other program.
+    A topic's name gets `settings.prefix` before it; an ARN is taken as it is, and its region
+    where the settings have none.
+
+    Makes no request: a missing topic or queue (`NotFound`), or credentials that do not do
+    (`AccessDenied`), show at the first use. Raises `SettingsError` when no topic is named, or
+    when the ARN contradicts the prefix or the region.
+    """
+    chosen = settings if settings is not None else Settings.from_environment()
+    if not chosen.topic:
+        raise SettingsError(
+            "no topic: set MESSAGING_TOPIC to the SNS topic's name or ARN, or give "
+            "Settings(topic=...)"
+        )
+    if not chosen.topic.startswith("arn:"):
+        return AwsBroker(Clients(chosen, session), chosen.prefix + chosen.topic)
+    parts = chosen.topic.split(":")
+    if len(parts) != 6 or parts[2] != "sns" or not all(parts[3:]):
+        raise SettingsError(
+            f"topic {chosen.topic!r} is not the ARN of an SNS topic "
+            "(arn:aws:sns:REGION:ACCOUNT:NAME)"
+        )
+    region, name = parts[3], parts[5]
+    if not name.startswith(chosen.prefix):
+        raise SettingsError(
+            f"topic {chosen.topic!r} does not begin with prefix {chosen.prefix!r}: an ARN is taken "
+            "as it is; clear MESSAGING_PREFIX or give the topic's name"
+        )
+    if chosen.region not in (None, region):
+        raise SettingsError(
+            f"topic {chosen.topic!r} is not in region {chosen.region!r}: its queues are in the "
+            "topic's region; set MESSAGING_REGION to it"
+        )
+    return AwsBroker(Clients(chosen.model_copy(update={"region": region}), session), chosen.topic)

@@ -1,0 +1,62 @@
+"""The room of plans: what stands, what should, and what lies between, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Action", "Change", "Plan"]
+
+Action = Literal["create", "change", "leave", "drift", "delete"]
+Kind = Literal["topic", "queue", "subscription"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing of a plan.
+
+    action   "create": it is missing. "change": it is ours and differs; apply sets it. "leave": it
+             is as it should be. "delete": it is ours, no service needs it, and deletion was asked
+             for. "drift": something that the topology does not say and that apply does not touch:
+             a foreign subscription, a statement that others put into a queue's policy, a customer
+             key, the queue of a service that is gone.
+    kind     "topic", "queue" (dead-letter queues, too) or "subscription".
+    name     of the topic or queue; of a subscription, its endpoint's.
+    details  one sentence for each difference: "VisibilityTimeout: 30 -> 60".
+    """
+
+    action: Action
+    kind: Kind
+    name: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `plan` found, or what `apply` did: one `Change` for each thing, in order."""
+
+    topic: str
+    where: str
+    changes: tuple[Change, ...]
+
+    @property
+    def pending(self) -> bool:
+        """Whether `apply` has (or had) anything to do: a create, a change or a delete."""
+        return any(one.action in ("create", "change", "delete") for one in self.changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json`."""
+        return {
+            "topic": self.topic,
+            "where": self.where,
+            "pending": self.pending,
+            "changes": [
+                {
+                    "action": one.action,
+                    "kind": one.kind,
+                    "name": one.name,
+                    "details": list(one.details),
+                }
+                for one in self.changes
+            ],
+        }

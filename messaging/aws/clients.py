@@ -1,0 +1,180 @@
+"""The room of boto3's clients: one session, made when needed, nothing shared across a fork."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import urlencode
+
+from messaging.aws.errors import translated
+from messaging.errors import SettingsError
+from messaging.settings import Settings
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+__all__ = ["Clients", "Place"]
+
+CONNECT_TIMEOUT = 5
+READ_TIMEOUT = 30
+"""Seconds. Above the longest long poll (20 s), or every idle poll would end as an error."""
+POOL = 50
+"""Sockets one client may keep: pollers, settlers and leases of the services of one process. A
+socket is opened when it is needed, so a high number costs nothing."""
+
+
+class Place(NamedTuple):
+    """Where names are ARNs: partition ("aws", "aws-us-gov"...), region and account."""
+
+    partition: str
+    region: str
+    account: str
+
+    def topic_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:sns:{self.region}:{self.account}:{name}"
+
+    def queue_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{name}"
+
+
+class _Process:
+    """What one process holds: after a fork, the child begins with an empty one."""
+
+    def __init__(self, session: boto3.Session | None) -> None:
+        self.pid = os.getpid()
+        self.lock = Lock()
+        self.session = session
+        self.clients: dict[tuple[str, bool], Any] = {}
+        self.place: Place | None = None
+
+
+class Clients:
+    """The clients of one connection; may be used from any thread and after a fork.
+
+    `sns` and `sqs` are for the hot path: one attempt per call, because the publisher, the poller
+    and the settler decide about retries themselves. The `patient_` ones are for look-ups and
+    provisioning: botocore's standard retries (docs/decisions/0002-retries.md).
+    """
+
+    def __init__(self, settings: Settings, session: boto3.Session | None = None) -> None:
+        self._settings = settings
+        self._given = session
+        self._process = _Process(session)
+
+    @property
+    def sns(self) -> SNSClient:
+        return cast("SNSClient", self._client("sns", patient=False))
+
+    @property
+    def sqs(self) -> SQSClient:
+        return cast("SQSClient", self._client("sqs", patient=False))
+
+    @property
+    def patient_sns(self) -> SNSClient:
+        return cast("SNSClient", self._client("sns", patient=True))
+
+    @property
+    def patient_sqs(self) -> SQSClient:
+        return cast("SQSClient", self._client("sqs", patient=True))
+
+    @property
+    def where(self) -> str:
+        """The region, and the endpoint if it is not AWS's own: for messages."""
+        region = self._settings.region or self._region(self._mine()) or "no region"
+        endpoint = self._settings.endpoint_url
+        return f"{region} at {endpoint}" if endpoint else region
+
+    def place(self) -> Place:
+        """Partition, region and account. The first call asks STS; raises `TransportError`.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+        """
+        process = self._mine()
+        if process.place is None:
+            sts = self._client("sts", patient=True)
+            with translated("ask for the account", "STS", self.where):
+                account = sts.get_caller_identity()["Account"]
+            region = sts.meta.region_name
+            process.place = Place(sts.meta.partition, region, account)
+        return process.place
+
+    def close(self) -> None:
+        """Close every client's sockets. The next use opens new ones."""
+        process = self._mine()
+        with process.lock:
+            clients, process.clients = list(process.clients.values()), {}
+        for client in clients:
+            client.close()
+
+    def _mine(self) -> _Process:
+        process = self._process
+        if process.pid != os.getpid():
+            # Forked: the parent's sockets are not ours, and its lock may have been held at the
+            # fork for ever. Two threads that come here together make one each; the last stays.
+            process = self._process = _Process(self._given)
+        return process
+
+    def _client(self, service: str, *, patient: bool) -> Any:
+        process = self._mine()
+        client = process.clients.get((service, patient))
+        if client is not None:
+            return client
+        with process.lock:  # a session makes clients one at a time (boto3's own advice)
+            client = process.clients.get((service, patient))
+            if client is None:
+                client = self._make(process, service, patient)
+                process.clients[service, patient] = client
+        return client
+
+    def _make(self, process: _Process, service: str, patient: bool) -> Any:
+        region = self._settings.region or self._region(process)
+        if not region:
+            raise SettingsError(
+                f"no AWS region to find {service.upper()} in: set MESSAGING_REGION, AWS_REGION or "
+                "the region of your AWS profile"
+            )
+        make = cast("Callable[..., Any]", self._session(process).client)
+        client = make(
+            service,
+            region_name=region,
+            endpoint_url=self._settings.endpoint_url,
+            config=_config(patient),
+        )
+        if service == "sns" and not patient:
+            client.meta.events.register("before-call.sns.PublishBatch", _encode_once)
+        return client
+
+    def _session(self, process: _Process) -> boto3.Session:
+        import boto3
+
+        if process.session is None:
+            process.session = boto3.Session()
+        return process.session
+
+    def _region(self, process: _Process) -> str | None:
+        return self._session(process).region_name
+
+
+def _config(patient: bool) -> Config:
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        max_pool_connections=POOL,
+        tcp_keepalive=True,
+        user_agent_extra="messaging-sns-sqs",
+        retries={"mode": "standard", "total_max_attempts": 3 if patient else 1},
+    )
+
+
+def _encode_once(params: dict[str, Any], **_: object) -> None:
+    # SNS speaks the query protocol, and botocore would url-encode the same form again for each
+    # of hash, signature and request; the text is what it would make itself.
+    if isinstance(params.get("body"), dict):
+        params["body"] = urlencode(params["body"], doseq=True).encode()

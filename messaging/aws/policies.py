@@ -1,0 +1,108 @@
+"""The room of queue policies: our statements beside those of others, which are never touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["MAY_SEND", "ONLY_TLS", "Merged", "same_json", "merge", "statements"]
+
+MAY_SEND = "MessagingTopicMaySend"
+ONLY_TLS = "MessagingOnlyOverTls"
+OWN = (MAY_SEND, ONLY_TLS)
+
+
+class Merged(NamedTuple):
+    """A policy with our statements in it. `changed` names the Sids that were not as they are now;
+    `foreign` those of others, which stand as they stood."""
+
+    policy: str
+    changed: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+def statements(queue_arn: str, topic_arn: str | None) -> list[dict[str, Any]]:
+    """Our statements of one queue: nobody without TLS; and the topic, if it is to send here.
+
+    https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-security-best-practices.html
+    """
+    only_tls = {
+        "Sid": ONLY_TLS,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:*",
+        "Resource": queue_arn,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    if topic_arn is None:
+        return [only_tls]
+    may_send = {
+        "Sid": MAY_SEND,
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue_arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+    }
+    return [may_send, only_tls]
+
+
+def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
+    """`ours` (each with its Sid) into the policy that stands.
+
+    A statement with one of our Sids is replaced where it is, and dropped if it is not wanted any
+    more; every other one, with or without a Sid, stays as it is and where it is.
+    """
+    document: dict[str, Any] = json.loads(existing) if existing else {}
+    found = document.get("Statement", [])
+    standing: list[dict[str, Any]] = [found] if isinstance(found, dict) else list(found)
+    wanted = {one["Sid"]: dict(one) for one in ours}
+    changed: list[str] = []
+    kept: list[dict[str, Any]] = []
+    for statement in standing:
+        sid = statement.get("Sid")
+        if sid not in OWN:
+            kept.append(statement)
+            continue
+        mine = wanted.pop(sid, None)
+        if mine is None:
+            changed.append(sid)  # no longer wanted, or there twice
+        elif _plain(mine) == _plain(statement):
+            kept.append(statement)
+        else:
+            kept.append(mine)
+            changed.append(sid)
+    kept += wanted.values()
+    changed += wanted
+    foreign = [one.get("Sid") or "without a Sid" for one in kept if one.get("Sid") not in OWN]
+    # Version and Id are the owner's: changing Version would change what others' statements mean.
+    policy = {"Version": "2012-10-17", **document, "Statement": kept}
+    if document and "Version" not in document:
+        del policy["Version"]
+    return Merged(json.dumps(policy), tuple(changed), tuple(foreign))
+
+
+def same_json(one: str | None, other: str | None) -> bool:
+    """Whether two attributes that hold JSON say the same."""
+    if not one or not other:
+        return bool(one) == bool(other)
+    try:
+        return bool(_plain(json.loads(one)) == _plain(json.loads(other)))
+    except ValueError:
+        return False
+
+
+def _plain(value: Any) -> Any:
+    # AWS gives back ["a"] for "a", {"AWS": "*"} for "*", and numbers as strings.
+    if isinstance(value, Mapping):
+        if dict(value) == {"AWS": "*"}:
+            return "*"
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        members = [_plain(one) for one in value]
+        if len(members) == 1:
+            return members[0]
+        return sorted(members, key=lambda one: json.dumps(one, sort_keys=True))
+    return value if isinstance(value, bool) else str(value)

@@ -1,0 +1,111 @@
+"""The room of the topic on AWS: batches into SNS, refusals out as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from messaging.aws.clients import Clients
+from messaging.aws.errors import batch_failures, check_batch, translated
+from messaging.aws.messages import wire_value
+from messaging.errors import AccessDenied, TransportError
+from messaging.transport import Failure, Outgoing
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
+
+__all__ = ["SnsTopic"]
+
+DEFAULT_MAX_BYTES = 262_144
+"""MaximumMessageSize of a topic that does not say.
+
+https://docs.aws.amazon.com/sns/latest/api/API_SetTopicAttributes.html
+"""
+
+
+class SnsTopic:
+    """One SNS topic, given by its ARN or by its name in the caller's own account and region.
+
+    A `TopicTransport`. It never lists topics and never creates one. Needs sns:Publish, and, to
+    learn a raised size limit, sns:GetTopicAttributes.
+    """
+
+    def __init__(self, clients: Clients, topic: str) -> None:
+        self._clients = clients
+        self._topic = topic
+        self._arn = topic if topic.startswith("arn:") else None
+        self._max_bytes: int | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"SnsTopic({self._topic!r})"
+
+    @property
+    def arn(self) -> str:
+        """The topic's ARN. Of a topic given by name, the first call asks STS for the account."""
+        if self._arn is None:
+            self._arn = self._clients.place().topic_arn(self._topic)
+        return self._arn
+
+    @property
+    def max_bytes(self) -> int:
+        """The topic's MaximumMessageSize, read once; 262,144 where it may not be read.
+
+        Raises `TransportError` when nobody answers and `NotFound` when the topic is missing.
+        """
+        if self._max_bytes is None:
+            try:
+                with self._translated("read the attributes of"):
+                    answer = self._clients.patient_sns.get_topic_attributes(TopicArn=self.arn)
+                size = answer["Attributes"].get("MaximumMessageSize", DEFAULT_MAX_BYTES)
+            except AccessDenied:
+                # A producer is often allowed sns:Publish only; if nothing at all is allowed,
+                # the publish says so.
+                size = DEFAULT_MAX_BYTES
+            self._max_bytes = int(size)
+        return self._max_bytes
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """One PublishBatch request, never repeated here. An empty batch makes no request.
+
+        https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
+        """
+        self._check_open()
+        check_batch(len(batch), f"topic {self._topic}")
+        if not batch:
+            return ()
+        arn = self.arn
+        with self._translated("publish to"):
+            answer = self._clients.sns.publish_batch(
+                TopicArn=arn,
+                PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
+            )
+        return batch_failures(answer, range(len(batch)), "SNS")
+
+    def close(self) -> None:
+        """Refuse further use; the sockets belong to the broker, which closes them."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportError(
+                f"topic {self._topic} was closed; ask the broker for another",
+                code="Closed",
+                retryable=False,
+            )
+
+    def _translated(self, action: str) -> Any:
+        return translated(action, f"topic {self._topic}", self._clients.where)
+
+
+def _entry(index: int, message: Outgoing) -> PublishBatchRequestEntryTypeDef:
+    entry: PublishBatchRequestEntryTypeDef = {
+        "Id": str(index),
+        "Message": message.body,
+        "MessageAttributes": {name: wire_value(one) for name, one in message.attributes.items()},
+    }
+    if message.group is not None:
+        entry["MessageGroupId"] = message.group
+    if message.deduplication is not None:
+        entry["MessageDeduplicationId"] = message.deduplication
+    return entry

@@ -1,0 +1,222 @@
+"""The room of a queue on AWS: receive, settle and dead-letter, each in batches."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from messaging.aws.clients import Clients
+from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, check_batch, translated
+from messaging.aws.messages import COUNTS, counts, delivery, letter_entries
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import NotFound, TransportError
+from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
+
+__all__ = ["SqsQueue"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the queue says of itself. `dead_letters` is the URL of its dead-letter queue."""
+
+    visibility_timeout: int
+    dead_letters: str | None
+
+
+class SqsQueue:
+    """One SQS queue, given by its name, with the dead-letter queue its RedrivePolicy names.
+
+    A `QueueTransport`. `undelivered` is the name of the queue that takes what SNS could not
+    deliver, for `depth` only. Needs sqs:GetQueueUrl, GetQueueAttributes, ReceiveMessage,
+    DeleteMessage and ChangeMessageVisibility on the queue; sqs:GetQueueUrl, GetQueueAttributes
+    and SendMessage on the dead-letter queue.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        name: str,
+        *,
+        undelivered: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._clients = clients
+        self._name = name
+        self._undelivered = undelivered
+        self._clock = clock
+        # By name. Filled without a lock: two threads at the start ask the same question twice.
+        self._urls: dict[str, str] = {}
+        self._known: _Facts | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"SqsQueue({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def visibility_timeout(self) -> int:
+        """Seconds; the queue's own attribute, read once."""
+        return self._facts().visibility_timeout
+
+    def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """One ReceiveMessage request. A fraction of a second of `wait` counts as a whole one.
+
+        Each message is asked for with the visibility timeout that this object reports, so that
+        leases hold even if somebody changes the queue meanwhile.
+
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+        """
+        url, facts = self._ready(), self._facts()
+        with self._translated("receive from"):
+            answer = self._clients.sqs.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=limit,
+                WaitTimeSeconds=math.ceil(wait),
+                VisibilityTimeout=facts.visibility_timeout,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "MessageGroupId",
+                ],
+            )
+        now = self._clock.now()
+        return tuple(delivery(self._name, one, now) for one in answer.get("Messages", ()))
+
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """One DeleteMessageBatch request; none for no deliveries."""
+        url = self._ready()
+        check_batch(len(deliveries), f"queue {self._name}")
+        if not deliveries:
+            return ()
+        with self._translated("delete from"):
+            answer = self._clients.sqs.delete_message_batch(
+                QueueUrl=url,
+                Entries=[
+                    {"Id": str(index), "ReceiptHandle": one.receipt}
+                    for index, one in enumerate(deliveries)
+                ],
+            )
+        return batch_failures(answer, range(len(deliveries)), "SQS")
+
+    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+        """One ChangeMessageVisibilityBatch request; none for no deliveries."""
+        url = self._ready()
+        check_batch(len(deliveries), f"queue {self._name}")
+        if not deliveries:
+            return ()
+        with self._translated("change visibility in"):
+            answer = self._clients.sqs.change_message_visibility_batch(
+                QueueUrl=url,
+                Entries=[
+                    {"Id": str(index), "ReceiptHandle": one.receipt, "VisibilityTimeout": int(time)}
+                    for index, (one, time) in enumerate(zip(deliveries, seconds, strict=True))
+                ],
+            )
+        return batch_failures(answer, range(len(deliveries)), "SQS")
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        """SendMessageBatch to the dead-letter queue: one request, or several for big letters.
+
+        Raises `NotFound` when the queue has no dead-letter queue. When a second request fails
+        whole, letters of the first may be in the dead-letter queue: they are then sent twice.
+        """
+        self._ready()
+        check_batch(len(letters), f"the dead letters of {self._name}")
+        if not letters:
+            return ()
+        url = self._facts().dead_letters
+        if url is None:
+            raise NotFound(
+                f"queue {self._name} in {self._clients.where} has no dead-letter queue "
+                f"(RedrivePolicy); {TOPOLOGY_REMEDY}",
+                code="NoRedrivePolicy",
+            )
+        failures: list[Failure] = []
+        for part in letter_entries(letters, fifo=url.endswith(".fifo")):
+            failures += self._send(url, part)
+        return tuple(failures)
+
+    def depth(self) -> QueueDepth:
+        """Counted by SQS, approximately. `oldest` is None: SQS tells only CloudWatch."""
+        url, facts = self._ready(), self._facts()
+        visible, in_flight, delayed = self._counts(url)
+        return QueueDepth(
+            visible=visible,
+            in_flight=in_flight,
+            delayed=delayed,
+            oldest=None,
+            dead_letters=sum(self._counts(facts.dead_letters)) if facts.dead_letters else 0,
+            undelivered=self._count_undelivered(),
+        )
+
+    def close(self) -> None:
+        """Refuse further use. A `receive` that waits ends with its wait: HTTP cannot wake it."""
+        self._closed = True
+
+    def _send(self, url: str, entries: list[Any]) -> list[Failure]:
+        try:
+            with self._translated("send to the dead-letter queue of"):
+                answer = self._clients.sqs.send_message_batch(QueueUrl=url, Entries=entries)
+        except NotFound:
+            # Another dead-letter queue may have been set since: ask again next time.
+            self._known = None
+            raise
+        return list(batch_failures(answer, [int(entry["Id"]) for entry in entries], "SQS"))
+
+    def _ready(self) -> str:
+        if self._closed:
+            raise TransportError(
+                f"queue {self._name} was closed; ask the broker for another",
+                code="Closed",
+                retryable=False,
+            )
+        return self._url(self._name)
+
+    def _url(self, name: str, account: str | None = None) -> str:
+        if name not in self._urls:
+            owner: Any = {"QueueOwnerAWSAccountId": account} if account else {}
+            with translated("find", f"queue {name}", self._clients.where):
+                answer = self._clients.patient_sqs.get_queue_url(QueueName=name, **owner)
+            self._urls[name] = answer["QueueUrl"]
+        return self._urls[name]
+
+    def _facts(self) -> _Facts:
+        known = self._known
+        if known is None:
+            with self._translated("read the attributes of"):
+                said = self._clients.patient_sqs.get_queue_attributes(
+                    QueueUrl=self._url(self._name),
+                    AttributeNames=["VisibilityTimeout", "RedrivePolicy"],
+                ).get("Attributes", {})
+            letters = None
+            if said.get("RedrivePolicy"):
+                arn = json.loads(said["RedrivePolicy"])["deadLetterTargetArn"]
+                account, name = arn.split(":")[4:6]
+                letters = self._url(name, account)
+            known = self._known = _Facts(int(said.get("VisibilityTimeout", 30)), letters)
+        return known
+
+    def _counts(self, url: str) -> tuple[int, int, int]:
+        with self._translated("read the attributes of"):
+            answer = self._clients.patient_sqs.get_queue_attributes(
+                QueueUrl=url, AttributeNames=COUNTS
+            )
+        return counts(answer.get("Attributes", {}))
+
+    def _count_undelivered(self) -> int:
+        if self._undelivered is None:
+            return 0
+        try:
+            return sum(self._counts(self._url(self._undelivered)))
+        except NotFound:
+            return 0
+
+    def _translated(self, action: str) -> Any:
+        return translated(action, f"queue {self._name}", self._clients.where)

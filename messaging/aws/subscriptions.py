@@ -1,0 +1,113 @@
+"""The room where a topic's subscriptions are compared with what they should be, and made so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from messaging.aws.changes import Change
+from messaging.aws.clients import Clients
+from messaging.aws.errors import translated
+from messaging.aws.policies import same_json
+from messaging.errors import NotFound, TransportError
+
+__all__ = ["Subscriptions"]
+
+
+class Subscriptions:
+    """The subscriptions of one topic. Lists them: for provisioning only, never at run time."""
+
+    def __init__(self, clients: Clients, topic_arn: str) -> None:
+        self._clients = clients
+        self._topic_arn = topic_arn
+
+    def standing(self) -> Mapping[tuple[str, str], str]:
+        """(protocol, endpoint) -> ARN of each; none if the topic is not there."""
+        pages = self._clients.patient_sns.get_paginator("list_subscriptions_by_topic")
+        try:
+            with self._translated("list the subscriptions of"):
+                return {
+                    (one.get("Protocol", ""), one.get("Endpoint", "")): one["SubscriptionArn"]
+                    for page in pages.paginate(TopicArn=self._topic_arn)
+                    for one in page.get("Subscriptions", ())
+                    if "SubscriptionArn" in one
+                }
+        except NotFound:
+            return {}
+
+    def settle(
+        self, queue_arn: str, wanted: Mapping[str, str], arn: str | None, *, write: bool
+    ) -> Iterator[Change]:
+        """What the queue's subscription, `arn` if there is one, lacks; with `write`, it has it."""
+        name = queue_arn.rpartition(":")[2]
+        if arn is None:
+            if write:
+                self._subscribe(queue_arn, wanted)
+            details = tuple(f"{key}: {value}" for key, value in wanted.items())
+            yield Change(action="create", kind="subscription", name=name, details=details)
+            return
+        changed = self._differences(arn, wanted)
+        if write:
+            self._set(arn, {key: wanted[key] for key in changed})
+        action: Any = "change" if changed else "leave"
+        yield Change(
+            action=action,
+            kind="subscription",
+            name=name,
+            details=tuple(f"{key}: {was} -> {wanted[key]}" for key, was in changed.items()),
+        )
+
+    def delete(self, arn: str) -> None:
+        """Unsubscribe. A subscription that is gone already is fine."""
+        try:
+            with self._translated("unsubscribe from"):
+                self._clients.patient_sns.unsubscribe(SubscriptionArn=arn)
+        except NotFound:
+            pass
+
+    def _subscribe(self, queue_arn: str, wanted: Mapping[str, str]) -> None:
+        # With all its attributes at once: not a message passes unfiltered.
+        try:
+            with self._translated("subscribe to"):
+                arn = self._clients.patient_sns.subscribe(
+                    TopicArn=self._topic_arn,
+                    Protocol="sqs",
+                    Endpoint=queue_arn,
+                    Attributes=dict(wanted),
+                    ReturnSubscriptionArn=True,
+                )["SubscriptionArn"]
+        except TransportError as error:
+            # Somebody subscribed the queue meanwhile with other attributes, and SNS says so.
+            if error.code not in ("InvalidParameter", "InvalidParameterException"):
+                raise
+            found = self.standing().get(("sqs", queue_arn))
+            if found is None:
+                raise
+            arn = found
+        # SNS gives the subscription that stands, if there is one: then these are set in place.
+        self._set(arn, {key: wanted[key] for key in self._differences(arn, wanted)})
+
+    def _differences(self, arn: str, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Attribute -> its present value, where that is not the wanted one."""
+        with self._translated("read a subscription of"):
+            answer = self._clients.patient_sns.get_subscription_attributes(SubscriptionArn=arn)
+        now: Mapping[str, str] = answer["Attributes"]
+        # A subscription without a scope filters on message attributes: SNS's default.
+        assumed = {"FilterPolicyScope": "MessageAttributes", "RawMessageDelivery": "false"}
+        return {
+            key: now.get(key, assumed.get(key, "not set"))
+            for key, value in wanted.items()
+            if not same_json(now.get(key, assumed.get(key)), value)
+            and now.get(key, assumed.get(key)) != value
+        }
+
+    def _set(self, arn: str, values: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            with self._translated(f"set {name} of a subscription of"):
+                self._clients.patient_sns.set_subscription_attributes(
+                    SubscriptionArn=arn, AttributeName=name, AttributeValue=value
+                )
+
+    def _translated(self, action: str) -> Any:
+        topic = f"topic {self._topic_arn.rpartition(':')[2]}"
+        return translated(action, topic, self._clients.where, quote=True)
