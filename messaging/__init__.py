@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from messaging.aws import connect as connect
     from messaging.consumer import Consumer as Consumer
     from messaging.consumer import handles as handles
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from messaging.topology import Topology as Topology
     from messaging.transport import Delivery as Delivery
 
-_HOME = {
+_HOME: Mapping[str, str] = {
     # what happened, and who may see what of it
     "Event": "messaging.event",
     "Projection": "messaging.projection",

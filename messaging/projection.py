@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -60,13 +60,16 @@ class Projection(BaseModel):
     ) -> None:
         super().__pydantic_init_subclass__(**config)
         if of is None and audience is None:
-            return  # abstract: fields that several projections share
+            cls.audience = ()  # abstract: fields that several projections share
+            return
         cls.event = _checked_event(cls, of)
         cls.audience = _checked_audience(cls, audience)
         _check_fields(cls)
         of_same = cls.event.__projections__
-        # A module that is loaded again (a notebook cell, a reloader) declares its views anew.
-        of_same[:] = [view for view in of_same if view.__qualname__ != cls.__qualname__]
+        # A module that is loaded again (a notebook cell, a reloader) declares its views anew. Two
+        # classes made by one function have one name, too, and are two.
+        if "<locals>" not in cls.__qualname__:
+            of_same[:] = [view for view in of_same if view.__qualname__ != cls.__qualname__]
         _check_audiences_apart(cls, of_same)
         of_same.append(cls)
 
@@ -103,7 +106,7 @@ def views(event: Event) -> Sequence[Copy]:
     Services that see the same fields share a copy. An event without projections is one copy for
     everyone; an event whose every projection declines it is no copy at all.
     """
-    projections: Iterable[type[Projection]] = type(event).__projections__  # type: ignore[assignment]
+    projections = cast("list[type[Projection]]", type(event).__projections__)
     if not projections:
         return (Copy((EVERYONE,), None),)
     by_fields: dict[frozenset[str], tuple[str, ...]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 __all__ = ["satisfies", "spell"]
 
-_WIDER: dict[Any, tuple[Any, ...]] = {
+_WIDER: Mapping[Any, tuple[Any, ...]] = {
     # pydantic's own types, and what their values are once validated
     pydantic.EmailStr: (str,),
     pydantic.AwareDatetime: (datetime,),
