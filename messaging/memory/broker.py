@@ -1,0 +1,198 @@
+"""The room of the in-process broker: one topology played in memory, for tests and examples."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Self, TypeVar
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import NotFound, TransportError
+from messaging.memory.faults import Faults, FaultScript, OperationName, Planned
+from messaging.memory.filters import policy
+from messaging.memory.queue import MemoryQueue
+from messaging.memory.shelves import StoredMessage
+from messaging.memory.store import Store
+from messaging.memory.topic import Line, MemoryTopic, TopicState
+from messaging.topology import DeadLetterQueue, Queue, Subscription, Topology
+from messaging.transport import Attribute, Failure
+
+__all__ = ["MemoryBroker"]
+
+_Given = TypeVar("_Given", MemoryTopic, MemoryQueue)
+
+
+class MemoryBroker:
+    """A `Broker` in this process: SNS's fan-out and SQS's queues, without a server.
+
+        with MemoryBroker(TOPOLOGY) as broker:
+            Publisher(broker.topic(), source="/cadastro").publish(event)
+            broker.messages("marketing")    # what lies in marketing's queue
+
+    It plays filter policies, visibility timeouts, receipts, redrive to dead-letter queues and FIFO
+    groups by the `clock` it is given. Messages are gone when the broker is. Safe to use from
+    several threads; not shared between processes.
+
+    faults  asked before and after every request; see `messaging.memory.Faults` and `fail_next`.
+    """
+
+    def __init__(
+        self, topology: Topology, *, clock: Clock = SYSTEM_CLOCK, faults: Faults | None = None
+    ) -> None:
+        self._topology = topology
+        self._clock = clock
+        self._faults = FaultScript(faults)
+        both = zip(topology.queues, topology.subscriptions, strict=True)
+        self._lines = {queue.service: self._line(queue, one) for queue, one in both}
+        self._topic = TopicState(
+            topology.topic.name,
+            max_bytes=topology.topic.max_bytes,
+            lines=tuple(self._lines.values()),
+            clock=clock,
+            faults=self._faults,
+        )
+        self._lock = threading.Lock()
+        self._given: weakref.WeakSet[MemoryTopic | MemoryQueue] = weakref.WeakSet()
+
+    @property
+    def topology(self) -> Topology:
+        return self._topology
+
+    def topic(self) -> MemoryTopic:
+        """A transport of its own to the topic."""
+        return self._give(MemoryTopic(self._topic))
+
+    def queue(self, service: str) -> MemoryQueue:
+        """A transport of its own to the queue of `service`; `NotFound` if there is no such."""
+        return self._give(MemoryQueue(self._of(service), self._topic, self._faults))
+
+    def close(self) -> None:
+        """Close every transport that was given out; what waits in `receive` returns."""
+        with self._lock:
+            given = list(self._given)
+        for transport in given:
+            transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def send(
+        self,
+        service: str,
+        body: str,
+        *,
+        attributes: Mapping[str, Attribute] | None = None,
+        delay: float = 0,
+        group: str | None = None,
+    ) -> str:
+        """Put a message straight into the queue of `service`, past topic and filter.
+
+        For what a foreign sender may send: a body that cannot be read, a wrapped notification.
+        Visible after `delay` seconds. Returns the message id.
+        """
+        message = self._topic.message(body, dict(attributes or {}), group)
+        self._of(service).queue.put([message], delay)
+        return message.message_id
+
+    def messages(self, service: str) -> tuple[StoredMessage, ...]:
+        """What lies in the queue of `service` now, in flight or not, first sent first."""
+        return _stored(self._of(service).queue)
+
+    def dead_letters(self, service: str) -> tuple[StoredMessage, ...]:
+        """What lies in the dead-letter queue of `service` now."""
+        return _stored(self._of(service).dead_letters)
+
+    def undelivered(self, service: str) -> tuple[StoredMessage, ...]:
+        """What the topic could not deliver to the queue of `service`."""
+        return _stored(self._of(service).undelivered)
+
+    def remove(self, name: str) -> None:
+        """Delete a queue or the topic by name, as if somebody did so on AWS.
+
+        Who uses it then gets `NotFound`; what is published for a deleted queue is `undelivered`.
+        """
+        if name == self._topic.name:
+            self._topic.removed = True
+            return
+        for line in self._lines.values():
+            if name == line.queue.name:
+                line.queue.remove()
+                return
+        raise NotFound(f"no topic and no queue {name!r} in this topology")
+
+    def fail_next(
+        self,
+        operation: OperationName,
+        *,
+        service: str | None = None,
+        entries: Sequence[int] = (),
+        code: str = "InternalError",
+        retryable: bool = True,
+        error: TransportError | None = None,
+        lost: bool = False,
+        times: int = 1,
+    ) -> None:
+        """Let the next `times` requests of this kind go wrong.
+
+        By default the whole request fails with a `TransportError` of `code`, or with `error`;
+        with `entries` only these places of the batch are refused, as values. With `lost` the
+        request is carried out and the answer is lost (or lies, with `entries`). `service` says
+        whose queue; without it, any.
+        """
+        failures = tuple(
+            Failure(place, code, "refused on demand by a test", retryable) for place in entries
+        )
+        whole = error or TransportError(
+            f"{operation} failed on demand of a test", code=code, retryable=retryable
+        )
+        self._faults.add(
+            Planned(
+                name=operation,
+                target=None if service is None else self._of(service).queue.name,
+                stage="after" if lost else "before",
+                error=None if failures else whole,
+                failures=failures,
+                times=times,
+            )
+        )
+
+    def _line(self, queue: Queue, subscription: Subscription) -> Line:
+        def letters(where: DeadLetterQueue) -> Store:
+            return Store(where.name, clock=self._clock)
+
+        dead_letters = letters(queue.dead_letters)
+        return Line(
+            wanted=policy(subscription.filter_policy),
+            queue=Store(
+                queue.name,
+                clock=self._clock,
+                visibility_timeout=queue.visibility_timeout,
+                max_receives=queue.max_receives,
+                dead_letters=dead_letters,
+            ),
+            dead_letters=dead_letters,
+            undelivered=letters(subscription.undelivered),
+        )
+
+    def _of(self, service: str) -> Line:
+        try:
+            return self._lines[service]
+        except KeyError:
+            raise NotFound(
+                f"no queue for service {service!r}: this topology has "
+                f"{', '.join(self._lines)}; give its consumer to Topology.of(...)",
+                code="AWS.SimpleQueueService.NonExistentQueue",
+            ) from None
+
+    def _give(self, transport: _Given) -> _Given:
+        with self._lock:
+            self._given.add(transport)
+        return transport
+
+
+def _stored(store: Store) -> tuple[StoredMessage, ...]:
+    return tuple(message.stored() for message in store.messages())

@@ -1,0 +1,131 @@
+"""The room of faults on demand: what goes wrong between a caller and the in-process broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeVar
+
+from messaging.errors import TransportError
+from messaging.transport import Failure
+
+__all__ = ["Faults", "FaultScript", "Operation", "OperationName", "Planned", "asked", "guarded"]
+
+OperationName = Literal["publish", "deliver", "receive", "delete", "hide", "dead_letter", "depth"]
+"""The methods of the transports; "deliver" is SNS handing one message to one queue."""
+
+_Entry = TypeVar("_Entry")
+_Answer = TypeVar("_Answer")
+
+
+class Operation(NamedTuple):
+    """One request: its name, the topic or queue it goes to, and how many entries it has.
+
+    stage  "before" it is carried out, or "after", when the answer is on its way.
+    """
+
+    name: OperationName
+    target: str
+    entries: int
+    stage: Literal["before", "after"]
+
+
+Faults = Callable[[Operation], Sequence[Failure] | None]
+"""Asked before and after each request, outside of all locks and from any thread.
+
+Before: raise `TransportError` and nothing happens; return failures and these entries are refused.
+After: raise `TransportError` and the answer is lost, though all was done; return failures and these
+entries are reported as failed, though they were done. It may sleep, which is latency.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """Something that goes wrong the next `times` times."""
+
+    name: OperationName
+    target: str | None
+    stage: Literal["before", "after"]
+    error: TransportError | None
+    failures: tuple[Failure, ...]
+    times: int
+
+
+class FaultScript:
+    """Faults in the order in which they were asked for, then those of `otherwise`."""
+
+    def __init__(self, otherwise: Faults | None = None) -> None:
+        self._otherwise = otherwise
+        self._planned: list[Planned] = []
+        self._lock = threading.Lock()
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing can go wrong: nobody needs to ask."""
+        return self._otherwise is None and not self._planned
+
+    def add(self, planned: Planned) -> None:
+        with self._lock:
+            self._planned.append(planned)
+
+    def __call__(self, operation: Operation) -> Sequence[Failure] | None:
+        planned = self._next(operation)
+        if planned is None:
+            return None if self._otherwise is None else self._otherwise(operation)
+        if planned.error is not None:
+            # A fresh one each time: an exception that is raised twice collects tracebacks.
+            raise _again(planned.error)
+        return planned.failures
+
+    def _next(self, operation: Operation) -> Planned | None:
+        with self._lock:
+            for place, planned in enumerate(self._planned):
+                if planned.name == operation.name and planned.target in (None, operation.target):
+                    if planned.stage != operation.stage:
+                        return None  # the first one waits for the other stage of this request
+                    if planned.times > 1:
+                        self._planned[place] = replace(planned, times=planned.times - 1)
+                    else:
+                        del self._planned[place]
+                    return planned
+        return None
+
+
+def _again(error: TransportError) -> TransportError:
+    return type(error)(str(error), code=error.code, retryable=error.retryable)
+
+
+def guarded(
+    faults: FaultScript,
+    name: OperationName,
+    target: str,
+    entries: Sequence[_Entry],
+    act: Callable[[Sequence[_Entry]], Sequence[Failure]],
+) -> Sequence[Failure]:
+    """`act(entries)` with the faults around it; failures by their index in `entries`."""
+    if faults.idle:
+        return act(entries)
+    refused = _within(faults(Operation(name, target, len(entries), "before")), len(entries))
+    places = [place for place in range(len(entries)) if place not in refused]
+    failures = act([entries[place] for place in places]) if places else ()
+    answer = {**refused}
+    answer.update((places[one.index], one._replace(index=places[one.index])) for one in failures)
+    lost = _within(faults(Operation(name, target, len(entries), "after")), len(entries))
+    return [*{**lost, **answer}.values()]
+
+
+def asked(
+    faults: FaultScript, name: OperationName, target: str, entries: int, act: Callable[[], _Answer]
+) -> _Answer:
+    """`act()` with the faults around it, for a request without entries of its own."""
+    if faults.idle:
+        return act()
+    faults(Operation(name, target, entries, "before"))
+    answer = act()
+    faults(Operation(name, target, entries, "after"))
+    return answer
+
+
+def _within(failures: Sequence[Failure] | None, entries: int) -> dict[int, Failure]:
+    return {one.index: one for one in failures or () if 0 <= one.index < entries}

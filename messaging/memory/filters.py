@@ -1,0 +1,102 @@
+"""The room of filter policies: which subscription wants a message, decided as SNS decides it.
+
+https://docs.aws.amazon.com/sns/latest/dg/attribute-key-matching.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from messaging.errors import TopologyError
+from messaging.transport import Attribute
+
+__all__ = ["Policy", "policy"]
+
+Policy = Callable[[Mapping[str, Attribute]], bool]
+"""True if a message with these attributes is wanted."""
+
+_Rule = Callable[[Sequence[Any] | None], bool]
+"""Asked of one attribute's values; None if the message has no such attribute."""
+
+
+def policy(document: Mapping[str, Sequence[Any]] | None) -> Policy:
+    """`document` as a question: every key must match, by any one of its rules.
+
+    Rules are strings (exact), `{"prefix": text}`, `{"anything-but": text, list or prefix}` and
+    `{"exists": bool}`. Any member of a String.Array may match. None or an empty document wants
+    everything. Raises `TopologyError` for a rule that this room does not play.
+    """
+    if not document:
+        return lambda attributes: True
+    keys = [(key, _either([_rule(key, one) for one in rules])) for key, rules in document.items()]
+
+    def wanted(attributes: Mapping[str, Attribute]) -> bool:
+        return all(matches(_values(attributes.get(key))) for key, matches in keys)
+
+    return wanted
+
+
+def _values(attribute: Attribute | None) -> Sequence[Any] | None:
+    if attribute is None or isinstance(attribute.value, bytes):
+        return None  # SNS ignores binary attributes
+    if not attribute.type.startswith("String.Array"):
+        return (attribute.value,)
+    try:
+        members = json.loads(attribute.value)
+    except ValueError:
+        return None
+    return members if isinstance(members, list) else None
+
+
+def _either(rules: Sequence[_Rule]) -> _Rule:
+    exact = frozenset(rule.text for rule in rules if isinstance(rule, _Exact))
+    others = [rule for rule in rules if not isinstance(rule, _Exact)]
+
+    def matches(values: Sequence[Any] | None) -> bool:
+        if values is not None and any(isinstance(v, str) and v in exact for v in values):
+            return True
+        return any(rule(values) for rule in others)
+
+    return matches
+
+
+class _Exact:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __call__(self, values: Sequence[Any] | None) -> bool:
+        return values is not None and self.text in values
+
+
+def _rule(key: str, rule: Any) -> _Rule:
+    if isinstance(rule, str):
+        return _Exact(rule)
+    if isinstance(rule, Mapping) and len(rule) == 1:
+        operator, operand = next(iter(rule.items()))
+        if operator == "prefix" and isinstance(operand, str):
+            return _texts(lambda value: value.startswith(operand))
+        if operator == "exists" and isinstance(operand, bool):
+            return lambda values: (values is not None) is operand
+        if operator == "anything-but":
+            return _anything_but(key, operand)
+    raise TopologyError(
+        f"filter policy, key {key!r}: the in-process broker plays exact strings, prefix, "
+        f"anything-but and exists, not {json.dumps(rule, default=str)}"
+    )
+
+
+def _anything_but(key: str, operand: Any) -> _Rule:
+    if isinstance(operand, Mapping):
+        inner = _rule(key, operand)
+        # One member that is something else is enough, as with the other rules.
+        return lambda values: values is not None and any(not inner([value]) for value in values)
+    refused = [operand] if isinstance(operand, str) else list(operand)
+    return lambda values: values is not None and any(value not in refused for value in values)
+
+
+def _texts(test: Callable[[str], bool]) -> _Rule:
+    return lambda values: values is not None and any(
+        isinstance(value, str) and test(value) for value in values
+    )

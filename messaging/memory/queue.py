@@ -1,0 +1,154 @@
+"""The room of one worker's hold on a queue in this process: the queue socket over a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from messaging import deadletter
+from messaging.errors import TransportError
+from messaging.memory.faults import FaultScript, asked, guarded
+from messaging.memory.store import Refusal
+from messaging.memory.topic import Line, TopicState, size_of
+from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueDepth
+
+__all__ = ["MemoryQueue"]
+
+LONGEST_WAIT = 20
+"""Seconds of a long poll.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+"""
+
+LARGEST = 1_048_576
+"""Bytes of one SQS message with its attributes.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+"""
+
+
+class MemoryQueue:
+    """A `QueueTransport` in this process. Safe to use from several threads."""
+
+    def __init__(self, line: Line, topic: TopicState, faults: FaultScript) -> None:
+        self._line = line
+        self._store = line.queue
+        self._topic = topic
+        self._faults = faults
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
+    def visibility_timeout(self) -> int:
+        return self._store.visibility_timeout
+
+    def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """At most `limit` messages; returns as soon as there is one, or on `close()`."""
+        self._check_open()
+        if not 1 <= limit <= BATCH_ENTRIES:
+            raise _bad(f"receive(limit={limit}): SQS gives 1 to {BATCH_ENTRIES} messages at once")
+        if not 0 <= wait <= LONGEST_WAIT:
+            raise _bad(f"receive(wait={wait}): SQS waits 0 to {LONGEST_WAIT} seconds")
+        return asked(
+            self._faults,
+            "receive",
+            self.name,
+            limit,
+            lambda: self._store.receive(limit, wait, lambda: self._closed),
+        )
+
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """Delete the messages of these receipts."""
+        self._check(len(deliveries))
+        return guarded(self._faults, "delete", self.name, deliveries, self._delete)
+
+    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+        """Hide each delivery for its `seconds` from now; 0 releases it."""
+        if len(deliveries) != len(seconds):
+            raise ValueError(
+                f"hide: {len(deliveries)} deliveries, but {len(seconds)} times; one for each"
+            )
+        self._check(len(deliveries))
+        both = list(zip(deliveries, seconds, strict=True))
+        return guarded(self._faults, "hide", self.name, both, self._hide)
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        """Copy to the dead-letter queue, as new messages; nothing is deleted here."""
+        self._check(len(letters))
+        return guarded(self._faults, "dead_letter", self.name, letters, self._dead_letter)
+
+    def depth(self) -> QueueDepth:
+        """How full the queue is; exact, unlike on AWS."""
+        self._check_open()
+        return asked(self._faults, "depth", self.name, 0, self._depth)
+
+    def close(self) -> None:
+        """Wake a `receive` that waits; it returns nothing."""
+        self._closed = True
+        self._store.wake()
+
+    def _delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        return _failures([self._store.delete(one.receipt) for one in deliveries])
+
+    def _hide(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
+        return _failures([self._store.hide(one.receipt, seconds) for one, seconds in both])
+
+    def _dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        refused: list[Refusal | None] = []
+        for letter in letters:
+            delivery = letter.delivery
+            attributes = dict(deadletter.attributes(letter))
+            if size_of(delivery.body, attributes) > LARGEST:
+                refused.append(
+                    Refusal(
+                        "InvalidMessageContents",
+                        f"with its reason the message has more than {LARGEST:,} bytes",
+                    )
+                )
+                continue
+            message = self._topic.message(delivery.body, attributes, delivery.group)
+            self._line.dead_letters.put([message])
+            refused.append(None)
+        return _failures(refused)
+
+    def _depth(self) -> QueueDepth:
+        counts = self._store.counts()
+        return QueueDepth(
+            visible=counts.visible,
+            in_flight=counts.in_flight,
+            delayed=counts.delayed,
+            oldest=counts.oldest,
+            dead_letters=len(self._line.dead_letters.messages()),
+            undelivered=len(self._line.undelivered.messages()),
+        )
+
+    def _check(self, entries: int) -> None:
+        self._check_open()
+        if entries > BATCH_ENTRIES:
+            raise TransportError(
+                f"{entries} entries in one request to {self.name!r}; SQS takes {BATCH_ENTRIES}",
+                code="AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+                retryable=False,
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportError(
+                f"the transport of queue {self.name!r} is closed; ask the broker for another",
+                code="Closed",
+                retryable=False,
+            )
+
+
+def _failures(refused: Sequence[Refusal | None]) -> list[Failure]:
+    return [
+        Failure(index, one.code, one.message, False)
+        for index, one in enumerate(refused)
+        if one is not None
+    ]
+
+
+def _bad(message: str) -> TransportError:
+    return TransportError(message, code="InvalidParameterValue", retryable=False)

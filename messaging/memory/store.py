@@ -1,0 +1,292 @@
+"""The room of one SQS queue in this process: what is visible, what is hidden, and until when."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import NamedTuple
+
+from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
+from messaging.errors import NotFound
+from messaging.memory.shelves import FifoShelf, Message, Shelf, StandardShelf
+from messaging.transport import Delivery
+
+__all__ = ["Counts", "Refusal", "Store"]
+
+LONGEST = 43_200
+"""Seconds for which one receive can hide a message, all renewals together.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+"""
+
+_GLANCE = 0.01
+"""Seconds of real time between two looks at a clock that is not the machine's own."""
+
+
+class Refusal(NamedTuple):
+    """Why one entry was refused; always the sender's fault, so never to be tried again."""
+
+    code: str
+    message: str
+
+
+class Counts(NamedTuple):
+    """Messages by state; `oldest` in seconds, None when there is none."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    oldest: float | None
+
+
+class Store:
+    """One queue. Everything in it is done under its own lock, by the clock it was given.
+
+    max_receives  a message that has been received so often goes to `dead_letters` instead of being
+                  received once more; 0 for never.
+
+    Unlike SQS it keeps messages for as long as it lives (no retention), and knows no limit of
+    messages in flight.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        clock: Clock,
+        visibility_timeout: int = 30,
+        max_receives: int = 0,
+        dead_letters: Store | None = None,
+    ) -> None:
+        self.name = name
+        self.visibility_timeout = visibility_timeout
+        self._fifo = name.endswith(".fifo")
+        self._max_receives = max_receives if dead_letters is not None else 0
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._exact = isinstance(clock, SystemClock)
+        self._changed = threading.Condition(threading.Lock())
+        self._messages: dict[str, Message] = {}
+        self._shelf: Shelf = FifoShelf() if self._fifo else StandardShelf()
+        self._hidden: list[tuple[float, int, Message]] = []
+        self._ticket = count()
+        self._in_flight = 0
+        self._delayed = 0
+        self._removed = False
+
+    def put(self, messages: Sequence[Message], delay: float = 0) -> None:
+        """Add messages; each becomes visible after `delay` seconds."""
+        with self._changed:
+            for message in messages:
+                self._messages[message.message_id] = message
+                if delay > 0:
+                    message.state = "delayed"
+                    self._delayed += 1
+                    self._hide(message, self._clock.monotonic() + delay)
+                else:
+                    message.state = "visible"
+                    self._shelf.add(message)
+            self._changed.notify_all()
+
+    def receive(self, limit: int, wait: float, closed: Callable[[], bool]) -> list[Delivery]:
+        """Up to `limit` messages; waits until there is one, `wait` is over or `closed()` is true.
+
+        With a clock of a test's own, `wait` is over when either that clock or real time says so:
+        a clock that nobody advances must not hang the test.
+        """
+        deadline = self._clock.monotonic() + wait
+        patience = SYSTEM_CLOCK.monotonic() + wait
+        with self._changed:
+            while True:
+                self._check_exists()
+                if closed():
+                    return []
+                now = self._clock.monotonic()
+                taken = self._take(limit, now)
+                if taken or now >= deadline or SYSTEM_CLOCK.monotonic() >= patience:
+                    return taken
+                self._changed.wait(self._nap(now, deadline))
+
+    def delete(self, receipt: str) -> Refusal | None:
+        """Delete the message of `receipt`.
+
+        A receipt that is not the last one of its message is accepted, and the message stays, which
+        is what SQS says may happen; of a FIFO queue it has expired and is refused. Deleting what
+        is gone is accepted, too.
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
+        """
+        with self._changed:
+            self._check_exists()
+            self._wake_sleepers(self._clock.monotonic())
+            message, refusal = self._of(receipt)
+            if refusal is not None or message is None:
+                return refusal
+            current = message.receipt == receipt
+            if self._fifo and not (current and message.state == "in flight"):
+                return Refusal("InvalidParameterValue", "the receipt handle has expired")
+            if current:
+                self._drop(message)
+                self._changed.notify_all()
+            return None
+
+    def hide(self, receipt: str, seconds: int) -> Refusal | None:
+        """Hide the message of `receipt` for `seconds` from now; 0 makes it visible at once.
+
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+        """
+        if not 0 <= seconds <= LONGEST:
+            return Refusal("InvalidParameterValue", f"seconds must be 0 to {LONGEST:,}")
+        with self._changed:
+            self._check_exists()
+            now = self._clock.monotonic()
+            self._wake_sleepers(now)
+            message, refusal = self._of(receipt)
+            if refusal is not None:
+                return refusal
+            if message is None or message.receipt != receipt:
+                return Refusal(
+                    "InvalidParameterValue",
+                    "the message is deleted, or was received again: this receipt is void",
+                )
+            if message.state != "in flight":
+                return Refusal("MessageNotInflight", "its visibility timeout is over")
+            if seconds and now + seconds > message.received + LONGEST:
+                return Refusal(
+                    "InvalidParameterValue",
+                    f"a receive hides a message for at most {LONGEST:,} seconds altogether",
+                )
+            self._hide(message, now + seconds)
+            self._wake_sleepers(now)
+            self._changed.notify_all()
+            return None
+
+    def counts(self) -> Counts:
+        with self._changed:
+            self._check_exists()
+            now = self._clock.monotonic()
+            self._wake_sleepers(now)
+            oldest = next(iter(self._messages.values()), None)
+            return Counts(
+                visible=len(self._messages) - self._in_flight - self._delayed,
+                in_flight=self._in_flight,
+                delayed=self._delayed,
+                oldest=None if oldest is None else now - oldest.sent,
+            )
+
+    def messages(self) -> tuple[Message, ...]:
+        """All that is in the queue, first sent first."""
+        with self._changed:
+            self._wake_sleepers(self._clock.monotonic())
+            return tuple(self._messages.values())
+
+    def wake(self) -> None:
+        """Make whoever waits look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def remove(self) -> None:
+        """The queue is deleted: what it holds is lost, and who uses it is told."""
+        with self._changed:
+            self._removed = True
+            self._messages.clear()
+            self._changed.notify_all()
+
+    @property
+    def removed(self) -> bool:
+        return self._removed
+
+    def _check_exists(self) -> None:
+        if self._removed:
+            raise NotFound(
+                f"queue {self.name!r} does not exist in the in-process broker: it was removed; "
+                "make a new MemoryBroker",
+                code="AWS.SimpleQueueService.NonExistentQueue",
+            )
+
+    def _take(self, limit: int, now: float) -> list[Delivery]:
+        self._wake_sleepers(now)
+        taken: list[Delivery] = []
+        while picked := self._shelf.pick(limit - len(taken)):
+            for message in picked:
+                if self._max_receives and message.receive_count >= self._max_receives:
+                    self._redrive(message)
+                else:
+                    taken.append(self._receive(message, now))
+            if len(taken) == limit:
+                break
+        return taken
+
+    def _receive(self, message: Message, now: float) -> Delivery:
+        message.receive_count += 1
+        message.received = now
+        message.state = "in flight"
+        self._in_flight += 1
+        self._shelf.take(message)
+        self._hide(message, now + self.visibility_timeout)
+        return Delivery(
+            queue=self.name,
+            message_id=message.message_id,
+            receipt=message.receipt,
+            body=message.body,
+            attributes=message.attributes,
+            receive_count=message.receive_count,
+            sent_at=message.sent_at,
+            received_at=self._clock.now(),
+            group=message.group,
+        )
+
+    def _redrive(self, message: Message) -> None:
+        if self._dead_letters is not None:  # always so where max_receives is set
+            # The lock of a dead-letter queue is only ever taken inside that of its queue.
+            self._dead_letters.put([replace(message)])
+        self._drop(message)
+
+    def _drop(self, message: Message) -> None:
+        self._shelf.remove(message)
+        if message.state == "in flight":
+            self._in_flight -= 1
+        message.state = "gone"
+        del self._messages[message.message_id]
+
+    def _hide(self, message: Message, until: float) -> None:
+        message.until = until
+        heappush(self._hidden, (until, next(self._ticket), message))
+        hidden = self._in_flight + self._delayed
+        if len(self._hidden) > 2 * hidden + 64:
+            # Renewed and deleted messages leave their old entries behind.
+            self._hidden = [entry for entry in self._hidden if _holds(entry)]
+            heapify(self._hidden)
+
+    def _wake_sleepers(self, now: float) -> None:
+        while self._hidden and self._hidden[0][0] <= now:
+            entry = heappop(self._hidden)
+            message = entry[2]
+            if not _holds(entry):
+                continue
+            if message.state == "in flight":
+                self._in_flight -= 1
+                self._shelf.back(message)
+            else:
+                self._delayed -= 1
+                self._shelf.add(message)
+            message.state = "visible"
+
+    def _nap(self, now: float, deadline: float) -> float:
+        if not self._exact:
+            return _GLANCE
+        soonest = min(deadline, self._hidden[0][0]) if self._hidden else deadline
+        return max(0.0, soonest - now)
+
+    def _of(self, receipt: str) -> tuple[Message | None, Refusal | None]:
+        message_id, slash, number = receipt.partition("/")
+        if not slash or not number.isdigit():
+            return None, Refusal("ReceiptHandleIsInvalid", "not a receipt of this queue")
+        return self._messages.get(message_id), None
+
+
+def _holds(entry: tuple[float, int, Message]) -> bool:
+    until, _, message = entry
+    return message.until == until and message.state in ("in flight", "delayed")
