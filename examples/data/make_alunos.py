@@ -26,17 +26,18 @@ NEGATIVE = 24
 
 _FIRST = (
     "Abel Adélia Alícia Álvaro Ana André Ângela Antônia Antônio Aurélio Bárbara Beatriz Benício "
-    "Bruna Caetano Camila Cássio Cecília César Cíntia Cláudia Clóvis Conceição Dália Débora Desirée "
-    "Éder Édson Eloísa Emília Érica Estêvão Fabíola Fátima Fábio Flávia Gláucia Graça Hélio Heloísa "
-    "Íris Isaías Jacó Jéssica João Joaquim José Júlia Júlio Lázaro Letícia Lívia Luísa Luíza Mário "
-    "Márcia Mônica Natália Nívea Noé Otávio Patrícia Raíssa Raul Rômulo Sebastião Sílvia Sônia "
-    "Tainá Tália Tarcísio Úrsula Valéria Vânia Verônica Vinícius Zélia Zoé"
+    "Bruna Caetano Camila Cássio Cecília César Cíntia Cláudia Clóvis Conceição Dália Débora "
+    "Desirée Éder Édson Eloísa Emília Érica Estêvão Fabíola Fátima Fábio Flávia Gláucia Graça "
+    "Hélio Heloísa Íris Isaías Jacó Jéssica João Joaquim José Júlia Júlio Lázaro Letícia Lívia "
+    "Luísa Luíza Mário Márcia Mônica Natália Nívea Noé Otávio Patrícia Raíssa Raul Rômulo "
+    "Sebastião Sílvia Sônia Tainá Tália Tarcísio Úrsula Valéria Vânia Verônica Vinícius Zélia "
+    "Zoé"
 ).split()
 _LAST = (
-    "Abrantes Açucena Aragão Araújo Assunção Avelar Baía Barão Brandão Cação Câmara Castelão Côrtes "
-    "Damião Estêvão Falcão França Frazão Galvão Gonçalves Guimarães Inácio Jordão Leão Lourenço "
-    "Magalhães Mendonça Moça Mourão Negrão Patrício Paixão Ponção Quintão Ribeirão Romão Sá Salomão "
-    "Serafim Simões Taíde Trovão Varejão Veríssimo Viúva Zagalo"
+    "Abrantes Açucena Aragão Araújo Assunção Avelar Baía Barão Brandão Cação Câmara Castelão "
+    "Côrtes Damião Estêvão Falcão França Frazão Galvão Gonçalves Guimarães Inácio Jordão Leão "
+    "Lourenço Magalhães Mendonça Moça Mourão Negrão Patrício Paixão Ponção Quintão Ribeirão "
+    "Romão Sá Salomão Serafim Simões Taíde Trovão Varejão Veríssimo Viúva Zagalo"
 ).split()
 _COURSES = {
     "Educação Infantil": "1.180,00",
