@@ -1,0 +1,23 @@
+"""The room of your tests: deliver an event to a consumer, drain a topology, own the time.
+
+Nothing here needs AWS, a server, a thread or a sleep. With pytest the same things come as
+fixtures: `messaging.pytest_plugin`.
+"""
+
+from __future__ import annotations
+
+from messaging.testing.clock import FakeClock
+from messaging.testing.delivery import Result, deliver, deliver_raw
+from messaging.testing.draining import Drained, drain
+from messaging.testing.recording import Recorded, RecordingTopic
+
+__all__ = [
+    "Drained",
+    "FakeClock",
+    "Recorded",
+    "RecordingTopic",
+    "Result",
+    "deliver",
+    "deliver_raw",
+    "drain",
+]

@@ -1,0 +1,51 @@
+"""The room of pretended time: a clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+from messaging.errors import ConfigurationError
+
+__all__ = ["FakeClock"]
+
+_START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+class FakeClock:
+    """A `Clock` that a test moves by hand; `sleep` returns at once and moves it, too.
+
+        clock = FakeClock()
+        broker = MemoryBroker(TOPOLOGY, clock=clock)
+        clock.advance(60)               # every lease of a minute is over
+
+    start  where it stands at first, an aware datetime; a Monday noon in UTC by default.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, start: datetime = _START) -> None:
+        if start.tzinfo is None:
+            raise ConfigurationError("FakeClock(start=...): an aware datetime is needed (tzinfo)")
+        self._start = start.timestamp()
+        self._passed = 0.0
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._start + self._passed
+
+    def monotonic(self) -> float:
+        """Seconds that have been advanced or slept since the clock was made."""
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        """Return at once; `seconds` have passed."""
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` (0 or more) pass."""
+        if seconds < 0:
+            raise ConfigurationError(f"FakeClock.advance({seconds}): time goes forward only")
+        with self._lock:
+            self._passed += seconds

@@ -1,0 +1,253 @@
+"""The room where a test hands one event to one consumer, and looks at what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec
+from messaging.consumer import Consumer
+from messaging.copies import Encoder
+from messaging.dispatch import Call, Dispatcher, Middleware
+from messaging.envelope import Envelope, new_id
+from messaging.errors import ConfigurationError
+from messaging.event import Event
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.projection import EVERYONE
+from messaging.transport import Attribute, Delivery, Outgoing
+
+__all__ = ["Result", "deliver", "deliver_raw"]
+
+_MAX_BYTES = 262_144
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """What became of one delivery; or that there was none, and `why`.
+
+    outcome   what the library would do with the message; None if the service's queue would not
+              have received it at all.
+    view      what the handler was given, validated; None if no handler ran.
+    envelope  what stood around it; None if no handler ran.
+    delivery  the message as the queue would have had it; None if it would have had none.
+    error     the exception that a handler (or a middleware) raised, unless it was an `Outcome`.
+    why       the outcome's reason, or why the queue would not have received the event.
+    """
+
+    outcome: Outcome | None
+    view: BaseModel | None = None
+    envelope: Envelope | None = None
+    delivery: Delivery | None = None
+    error: BaseException | None = None
+    why: str = ""
+
+    @property
+    def received(self) -> bool:
+        """The service's queue would have received a copy of the event."""
+        return self.delivery is not None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Handled: the message is deleted."""
+        return isinstance(self.outcome, Ack)
+
+    @property
+    def retried(self) -> bool:
+        """The message comes again after `delay` seconds."""
+        return isinstance(self.outcome, Retry)
+
+    @property
+    def rejected(self) -> bool:
+        """The message goes to the dead-letter queue."""
+        return isinstance(self.outcome, Reject)
+
+    @property
+    def discarded(self) -> bool:
+        """The message is deleted without having been handled."""
+        return isinstance(self.outcome, Discard)
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds until the message comes again; None unless `retried`."""
+        return self.outcome.delay if isinstance(self.outcome, Retry) else None
+
+    def __repr__(self) -> str:  # what a failed assertion shows: names and reasons, no data
+        if not self.received:
+            return f"Result(not received: {self.why})"
+        parts = [type(self.outcome).__name__]
+        if self.why:
+            parts.append(f"because {self.why!r}")
+        if self.delay is not None:
+            parts.append(f"again in {self.delay:.1f} s")
+        if self.error is not None:
+            parts.append(f"the handler raised {type(self.error).__qualname__}, see .error")
+        return f"Result({', '.join(parts)})"
+
+
+def deliver(
+    consumer: Consumer,
+    event: Event,
+    *,
+    id: str | None = None,
+    source: str = "/tests",
+    time: datetime | None = None,
+    traceparent: str | None = None,
+    receive_count: int = 1,
+    codec: Codec | None = None,
+    middleware: Sequence[Middleware] = (),
+    clock: Clock = SYSTEM_CLOCK,
+    runner: asyncio.Runner | None = None,
+) -> Result:
+    """Hand `event` to `consumer` as its queue would: projected, encoded, decoded, validated.
+
+        result = deliver(Marketing(mailing), AlunoCadastrado(...))
+        assert result.acknowledged
+        assert result.view.email == "ana@example.com"
+
+    id, source, time, traceparent  of the envelope.
+    receive_count                  1 for the first receipt; more to see a retry policy end.
+    codec, middleware              as the worker is given them.
+    runner                         runs async handlers; by default each call has its own loop.
+
+    A view that declines the event, or an event that the consumer does not handle, gives a
+    `Result` with `received` False that says why. What a handler raises is in `result.error`;
+    nothing is raised for it. Raises what publishing raises for an event that cannot be sent.
+    """
+    _check_consumer(consumer)
+    handler = consumer.handlers.get(type(event).event_type)
+    encode = Encoder(source=source, max_bytes=_MAX_BYTES, codec=codec, clock=clock)
+    copies = encode(event, id=id, time=time, traceparent=traceparent)
+    if handler is None:
+        return Result(outcome=None, why=_unhandled(consumer, event))
+    for copy in copies:
+        if {EVERYONE, consumer.service} & set(copy.attributes["audience"].strings):
+            delivery = _delivery(consumer, copy, receive_count, clock)
+            return _dispatch(consumer, delivery, codec, middleware, runner)
+    return Result(
+        outcome=None,
+        why=f"{handler.view.__qualname__}.wanted() declined the event, so no copy of it is sent "
+        f"to {consumer.service}",
+    )
+
+
+def deliver_raw(
+    consumer: Consumer,
+    body: str,
+    *,
+    attributes: Mapping[str, Attribute] | None = None,
+    receive_count: int = 1,
+    codec: Codec | None = None,
+    middleware: Sequence[Middleware] = (),
+    clock: Clock = SYSTEM_CLOCK,
+    runner: asyncio.Runner | None = None,
+) -> Result:
+    """Hand a message `body` to `consumer` as it is: foreign, broken, or of another version."""
+    _check_consumer(consumer)
+    copy = Outgoing(id=new_id(), body=body, attributes=attributes or {}, size=0)
+    delivery = _delivery(consumer, copy, receive_count, clock)
+    return _dispatch(consumer, delivery, codec, middleware, runner)
+
+
+def _check_consumer(consumer: object) -> None:
+    if isinstance(consumer, type) and issubclass(consumer, Consumer):
+        raise ConfigurationError(
+            f"deliver({consumer.__qualname__}, ...): an instance is needed, "
+            f"deliver({consumer.__qualname__}(...), ...)"
+        )
+    if not isinstance(consumer, Consumer):
+        raise ConfigurationError(f"deliver({type(consumer).__qualname__}, ...): not a Consumer")
+
+
+def _unhandled(consumer: Consumer, event: Event) -> str:
+    handled = ", ".join(sorted(consumer.handlers)) or "nothing"
+    return (
+        f"{type(consumer).__qualname__} does not handle {type(event).event_type}, so the filter "
+        f"policy keeps it from the queue; it handles {handled}"
+    )
+
+
+def _delivery(consumer: Consumer, copy: Outgoing, receive_count: int, clock: Clock) -> Delivery:
+    return Delivery(
+        queue=consumer.service,
+        message_id=new_id(),
+        receipt="receipt",
+        body=copy.body,
+        attributes=copy.attributes,
+        receive_count=receive_count,
+        sent_at=clock.now(),
+        received_at=clock.now(),
+        group=copy.group,
+    )
+
+
+@dataclass
+class _Seen:
+    """The outermost middleware: remembers the call, and what came out of it."""
+
+    calls: list[Call] = field(default_factory=list)
+    error: BaseException | None = None
+
+    @contextmanager
+    def __call__(self, call: Call) -> Iterator[None]:
+        self.calls.append(call)
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, Outcome):
+                self.error = error
+            raise
+
+
+def _dispatch(
+    consumer: Consumer,
+    delivery: Delivery,
+    codec: Codec | None,
+    middleware: Sequence[Middleware],
+    runner: asyncio.Runner | None,
+) -> Result:
+    seen = _Seen()
+    dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware))
+    outcome = settled(dispatch(delivery), runner)
+    call = seen.calls[0] if seen.calls else None
+    return Result(
+        outcome=outcome,
+        view=call.view if call else None,
+        envelope=call.envelope if call else None,
+        delivery=delivery,
+        error=seen.error,
+        why=outcome.reason,
+    )
+
+
+def settled(
+    outcome: Outcome | Coroutine[Any, Any, Outcome], runner: asyncio.Runner | None = None
+) -> Outcome:
+    """The outcome itself, also of an async handler, wherever the test runs."""
+    if isinstance(outcome, Outcome):
+        return outcome
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return runner.run(outcome) if runner is not None else asyncio.run(outcome)
+    # An async test: its own loop waits for us, so the handler gets another one beside it.
+    return _beside(outcome)
+
+
+def _beside(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
+    ended: list[Outcome] = []
+    thread = threading.Thread(
+        target=lambda: ended.append(asyncio.run(coroutine)), name="messaging-testing"
+    )
+    thread.start()
+    thread.join()
+    if not ended:
+        raise RuntimeError("the async handler was interrupted; see the traceback above")
+    return ended[0]

@@ -1,0 +1,177 @@
+"""The room where a whole topology runs in one thread: until every queue is empty."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from messaging.clock import Clock
+from messaging.codec import Codec
+from messaging.consumer import Consumer
+from messaging.dispatch import Dispatcher, Middleware
+from messaging.errors import ConfigurationError, TransportError
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.testing.delivery import settled
+from messaging.transport import BATCH_ENTRIES, Broker, DeadLetter, Delivery, Failure, QueueTransport
+
+__all__ = ["Drained", "drain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What became of everything: counts of receipts, in total and `of` each service.
+
+    received      receipts; a message that was retried counts each time.
+    acknowledged  deleted after its handler returned.
+    discarded     deleted because its handler said so.
+    retried       came again later.
+    dead_lettered went to the dead-letter queue.
+    reasons       why they did, in order.
+    """
+
+    received: int = 0
+    acknowledged: int = 0
+    discarded: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    reasons: tuple[str, ...] = ()
+    of: Mapping[str, Drained] = field(default_factory=dict, repr=False)
+
+
+def drain(
+    broker: Broker,
+    *consumers: Consumer,
+    clock: Clock,
+    codec: Codec | None = None,
+    middleware: Sequence[Middleware] = (),
+    limit: int = 100_000,
+) -> Drained:
+    """Handle what is in the consumers' queues, one message after another, until all are empty.
+
+        clock = FakeClock()
+        broker = MemoryBroker(TOPOLOGY, clock=clock)
+        Publisher(broker.topic(), source="/cadastro").publish(event)
+        drained = drain(broker, Plataforma(db), Marketing(db), clock=clock)
+        assert drained.of["marketing"].acknowledged == 1
+
+    A message that is to be retried is waited for with `clock.sleep`, which costs nothing on a
+    `FakeClock`; give the broker the same clock. What handlers publish meanwhile is handled, too;
+    after `limit` receipts it raises `ConfigurationError`, for then they go round in circles.
+    """
+    lanes: list[_Lane] = []
+    left = limit
+    runner = asyncio.Runner()  # makes its loop when the first async handler needs it
+    try:
+        lanes += [_Lane(broker, one, clock, codec, middleware, runner) for one in consumers]
+        while True:
+            taken = sum(lane.turn() for lane in lanes)
+            left -= taken
+            if left < 0:
+                raise ConfigurationError(
+                    f"drain: still not empty after {limit:,} receipts; does a handler publish what "
+                    "it handles?"
+                )
+            if taken:
+                continue
+            due = min((lane.due[0] for lane in lanes if lane.due), default=None)
+            if due is None:
+                return _total({lane.consumer.service: lane.drained() for lane in lanes})
+            clock.sleep(max(0.0, due - clock.monotonic()))
+            for lane in lanes:
+                lane.forget_past()
+    finally:
+        runner.close()
+        for lane in lanes:
+            lane.queue.close()
+
+
+class _Lane:
+    """One consumer, its queue, and the moments at which its retries are due."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        consumer: Consumer,
+        clock: Clock,
+        codec: Codec | None,
+        middleware: Sequence[Middleware],
+        runner: asyncio.Runner,
+    ) -> None:
+        self.consumer = consumer
+        self.queue: QueueTransport = broker.queue(consumer.service)
+        self.due: list[float] = []
+        self._clock = clock
+        self._runner = runner
+        self._dispatch = Dispatcher(consumer, codec=codec, middleware=middleware)
+        self._received = 0
+        self._outcomes: list[Outcome] = []
+
+    def turn(self) -> int:
+        """Handle one batch; how many messages it had."""
+        deliveries = self.queue.receive(BATCH_ENTRIES, 0)
+        for delivery in deliveries:
+            self._received += 1
+            outcome = settled(self._dispatch(delivery), self._runner)
+            self._settle(delivery, outcome)
+            self._outcomes.append(outcome)
+        return len(deliveries)
+
+    def forget_past(self) -> None:
+        while self.due and self.due[0] <= self._clock.monotonic():
+            heapq.heappop(self.due)
+
+    def drained(self) -> Drained:
+        def count(kind: type[Outcome]) -> int:
+            return sum(isinstance(outcome, kind) for outcome in self._outcomes)
+
+        return Drained(
+            received=self._received,
+            acknowledged=count(Ack),
+            discarded=count(Discard),
+            retried=count(Retry),
+            dead_lettered=count(Reject),
+            reasons=tuple(one.reason for one in self._outcomes if isinstance(one, Reject)),
+        )
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        if isinstance(outcome, Retry):
+            seconds = math.ceil(outcome.delay or 0)
+            _must(self.queue.hide([delivery], [seconds]))
+            heapq.heappush(self.due, self._clock.monotonic() + seconds)
+            return
+        if isinstance(outcome, Reject):
+            letter = DeadLetter(
+                delivery=delivery,
+                reason=outcome.reason,
+                error=outcome.error,
+                attempts=delivery.receive_count,
+                time=self._clock.now(),
+                queue=self.queue.name,
+            )
+            _must(self.queue.dead_letter([letter]))
+        _must(self.queue.delete([delivery]))
+
+
+def _must(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        raise TransportError(
+            f"drain: {failure.code}: {failure.message}",
+            code=failure.code,
+            retryable=failure.retryable,
+        )
+
+
+def _total(of: Mapping[str, Drained]) -> Drained:
+    each = of.values()
+    return Drained(
+        received=sum(one.received for one in each),
+        acknowledged=sum(one.acknowledged for one in each),
+        discarded=sum(one.discarded for one in each),
+        retried=sum(one.retried for one in each),
+        dead_lettered=sum(one.dead_lettered for one in each),
+        reasons=tuple(reason for one in each for reason in one.reasons),
+        of=of,
+    )

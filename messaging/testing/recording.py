@@ -1,0 +1,126 @@
+"""The room of the spy: a topic that sends nothing and remembers what it was given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from messaging.codec import Codec, JsonCodec
+from messaging.consumer import Consumer
+from messaging.envelope import Envelope
+from messaging.event import Event
+from messaging.projection import EVERYONE
+from messaging.transport import Failure, Outgoing
+
+__all__ = ["Recorded", "RecordingTopic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One copy, or one event put together from its copies.
+
+    audience  the services it is for; ("*",) is every service that handles it.
+    envelope  id, type, version, time and so on.
+    data      the fields that were sent, as JSON has them.
+    """
+
+    audience: tuple[str, ...]
+    envelope: Envelope
+    data: dict[str, Any] = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.envelope.id
+
+    @property
+    def type(self) -> str:
+        return self.envelope.type
+
+
+class RecordingTopic:
+    """A `TopicTransport` for the tests of a producer.
+
+        topic = RecordingTopic()
+        enrol(Publisher(topic, source="/cadastro"), form)
+        assert [aluno.data["nome"] for aluno in topic.published(AlunoCadastrado)] == ["Ana"]
+        assert not topic.copies_for("marketing")
+
+    Only what is sent can be seen: of an event with projections, the fields that some view
+    declares; of an event that every view declined, nothing.
+    """
+
+    def __init__(self, *, max_bytes: int = 262_144, codec: Codec | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._codec = codec or JsonCodec()
+        self._copies: list[Recorded] = []
+        self._lock = threading.Lock()
+
+    @property
+    def max_bytes(self) -> int:
+        return self._max_bytes
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """Remember `batch`; everything is accepted."""
+        read = [self._read(message) for message in batch]
+        with self._lock:
+            self._copies += read
+        return ()
+
+    def close(self) -> None:
+        """Nothing to let go of; what was recorded stays."""
+
+    @property
+    def copies(self) -> tuple[Recorded, ...]:
+        """Every message, in the order in which it was sent."""
+        with self._lock:
+            return tuple(self._copies)
+
+    @property
+    def events(self) -> tuple[Recorded, ...]:
+        """Every event once, its data put together from all its copies."""
+        events: dict[str, Recorded] = {}
+        for copy in self.copies:
+            known = events.get(copy.id)
+            events[copy.id] = (
+                copy
+                if known is None
+                else Recorded(
+                    audience=tuple(dict.fromkeys(known.audience + copy.audience)),
+                    envelope=known.envelope,
+                    data=known.data | copy.data,
+                )
+            )
+        return tuple(events.values())
+
+    def published(self, event: type[Event]) -> tuple[Recorded, ...]:
+        """The events of one class."""
+        return tuple(one for one in self.events if one.type == event.event_type)
+
+    def copies_for(self, service: str | type[Consumer]) -> tuple[Recorded, ...]:
+        """The copies that a service would receive.
+
+        Given the consumer's class, only the events that it handles; given a name, all that are
+        addressed to it.
+        """
+        handled = None if isinstance(service, str) else service.handlers
+        name = service if isinstance(service, str) else service.service
+        return tuple(
+            copy
+            for copy in self.copies
+            if {EVERYONE, name} & set(copy.audience) and (handled is None or copy.type in handled)
+        )
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._copies.clear()
+
+    def _read(self, message: Outgoing) -> Recorded:
+        envelope = self._codec.decode(message.body)
+        data = envelope.data if isinstance(envelope.data, dict) else {}
+        audience = message.attributes.get("audience")
+        return Recorded(
+            audience=audience.strings if audience else (), envelope=envelope, data=dict(data)
+        )
