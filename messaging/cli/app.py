@@ -1,0 +1,76 @@
+"""The room where the commands come together, and where their failures become exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from messaging.cli import local, publish, screen, status, topology, worker
+from messaging.cli.options import help_of
+from messaging.errors import ConfigurationError, MessagingError
+
+__all__ = ["app", "run"]
+
+log = logging.getLogger("messaging.cli")
+
+app = typer.Typer(
+    name="messaging",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    # A traceback with local variables would show personal data.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 Ctrl-C.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        screen.line(f"messaging-sns-sqs {version('messaging-sns-sqs')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, metavar="", help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """One event published, several services told: one SNS topic, one SQS queue per service."""
+
+
+app.command("local", help=help_of(local.local))(local.local)
+app.add_typer(topology.app, name="topology")
+app.command("run", help=help_of(worker.run))(worker.run)
+app.command("publish", help=help_of(publish.publish))(publish.publish)
+app.command("status", help=help_of(status.status))(status.status)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        app(list(arguments), prog_name="messaging")
+    except SystemExit as ended:  # how typer gives the exit code back
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except ConfigurationError as error:
+        screen.error(str(error))
+        return 2
+    except MessagingError as error:
+        screen.error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nobody is left to tell.
+        sys.stderr.close()
+        return 1
+    return 0

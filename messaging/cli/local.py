@@ -1,0 +1,86 @@
+"""The room of `messaging local`: SNS and SQS on this machine, for as long as the command runs."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.options import Json, TopologyName
+from messaging.cli.project import deployment_if_any
+
+if TYPE_CHECKING:
+    from messaging.local import LocalServer
+
+__all__ = ["local"]
+
+
+class EngineName(enum.StrEnum):
+    """What answers: ministack is fast, moto is known to many."""
+
+    ministack = "ministack"
+    moto = "moto"
+
+
+def local(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
+    ] = 4566,
+    engine: Annotated[
+        EngineName, typer.Option(help="moto needs: pip install 'moto\\[server]'.")
+    ] = EngineName.ministack,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Start SNS and SQS on this machine, with the topology, until Ctrl-C.
+
+    Prints the environment that leads there: set it in the shells where you run and publish.
+    What the server holds is in memory, and gone when it ends.
+
+    [bold]Example:[/bold] messaging local --topology consumers:TOPOLOGY
+    """
+    from messaging.local import LocalServer
+
+    wanted, settings = deployment_if_any(topology)
+    with screen.EndedBySignals(), LocalServer(engine=engine.value, port=port) as server:
+        topic = None
+        if wanted is not None:
+            from messaging.aws import apply
+            from messaging.aws.sessions import new_session
+
+            here = settings.model_copy(update=server.settings().model_dump(exclude_unset=True))
+            topic = apply(wanted, here, session=new_session(**server.credentials)).topic
+        _tell(server, engine, topic, wanted.services if wanted else (), json)
+        server.wait()
+        # Not by our doing: `stop` has not been called.
+        screen.error(f"the local server ({engine.value}) ended by itself")
+        raise typer.Exit(1)
+    screen.note("stopped; nothing is left behind")
+
+
+def _tell(
+    server: LocalServer,
+    engine: EngineName,
+    topic: str | None,
+    services: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    if as_json:
+        screen.data(
+            {
+                "url": server.url,
+                "pid": server.pid,
+                "engine": engine.value,
+                "topic": topic,
+                "services": services,
+                "environment": server.environment,
+            }
+        )
+    else:
+        for name, value in server.environment.items():
+            screen.line(f"export {name}={shlex.quote(value)}")
+    what = f"topic {topic}, queues for {', '.join(services)}" if topic else "no topology, empty"
+    screen.note(f"{engine.value} answers at {server.url} ({what}). Ctrl-C ends it.")

@@ -1,0 +1,146 @@
+"""The room of names: `module:NAME` on the command line to the object in your code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from messaging.errors import ConfigurationError, MessagingError
+
+if TYPE_CHECKING:
+    from messaging.consumer import Consumer
+    from messaging.event import Event
+    from messaging.topology import Topology
+
+__all__ = ["consumer", "event", "load", "topology"]
+
+
+def topology(name: str, said: str) -> Topology:
+    """The `Topology` called `name`; `said` is where the name was given, for the error."""
+    from messaging.topology import Topology
+
+    found = load(name, said, example="consumers:TOPOLOGY")
+    if not isinstance(found, Topology):
+        raise _unexpected(name, said, found, "a Topology")
+    return found
+
+
+def event(name: str, said: str) -> type[Event]:
+    """The `Event` class called `name`."""
+    from messaging.event import Event
+
+    found = load(name, said, example="consumers.events:AlunoCadastrado")
+    if not isinstance(found, type) or not issubclass(found, Event) or not found.event_type:
+        raise _unexpected(name, said, found, "an Event class with type= and version=")
+    return found
+
+
+def consumer(name: str, said: str) -> Consumer:
+    """The consumer called `name`: a class is made, a factory is called, an instance is taken."""
+    from messaging.consumer import Consumer
+
+    found = load(name, said, example="consumers.marketing:Marketing")
+    if isinstance(found, Consumer):
+        return found
+    made = _call(found, name, said) if callable(found) else None
+    if not isinstance(made, Consumer):
+        raise _unexpected(
+            name, said, found, "a Consumer class, a consumer, or a function that gives one"
+        )
+    return made
+
+
+def load(name: str, said: str, *, example: str) -> Any:
+    """The object called `name` ("module:NAME"), looked for in the current folder first.
+
+    Raises `ConfigurationError` that says what is missing. What the module itself raises is told
+    by its type and place only: its text may quote anything.
+    """
+    module_name, _, path = name.partition(":")
+    if not module_name or not path or not all(map(str.isidentifier, path.split("."))):
+        raise ConfigurationError(f"{said} {name!r}: write module:NAME, like {example}")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    found: Any = _import(module_name, name, said)
+    for step in path.split("."):
+        try:
+            found = getattr(found, step)
+        except AttributeError:
+            raise ConfigurationError(
+                f"{said} {name!r}: {module_name} has no {path!r}; it has {_public(found)}"
+            ) from None
+    return found
+
+
+def _import(module: str, name: str, said: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or "?"
+        if module == missing or module.startswith(f"{missing}."):
+            raise ConfigurationError(
+                f"{said} {name!r}: there is no module {missing!r} in {Path.cwd()} nor among the "
+                "installed packages; run from your project's folder, or install your project"
+            ) from None
+        raise ConfigurationError(
+            f"{said} {name!r}: {module} imports {missing!r}, which is not installed"
+        ) from error
+    except MessagingError:
+        raise  # an event or a consumer is declared wrongly: it says so itself
+    except Exception as error:
+        raise ConfigurationError(
+            f"{said} {name!r}: importing {module} raised {_told(error)}"
+        ) from error
+
+
+def _call(found: Any, name: str, said: str) -> Any:
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{said} {name!r} cannot be made without arguments ({error}); name a function that "
+            "makes it, like module:make_service"
+        ) from None
+    except ValueError:
+        pass  # no signature to look at (a builtin): calling it will tell
+    try:
+        return found()
+    except MessagingError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"{said} {name!r}: making it raised {_told(error)}") from error
+
+
+def _unexpected(name: str, said: str, found: object, wanted: str) -> ConfigurationError:
+    what = (
+        f"the class {found.__qualname__}" if isinstance(found, type) else type(found).__qualname__
+    )
+    return ConfigurationError(f"{said} {name!r}: {wanted} was expected, not {what}")
+
+
+def _public(found: Any) -> str:
+    own = getattr(found, "__name__", None)
+    names = [
+        name
+        for name, value in vars(found).items()
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and (getattr(value, "__module__", own) == own or name.isupper())
+    ]
+    return ", ".join(names[:12]) or "nothing public"
+
+
+def _told(error: Exception) -> str:
+    place = ""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if isinstance(error, SyntaxError):
+        place = f" at {error.filename}:{error.lineno}"
+    elif frame is not None:
+        place = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+    return f"{type(error).__qualname__}{place}"

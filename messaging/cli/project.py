@@ -1,0 +1,111 @@
+"""The room of the project's own defaults: `[tool.messaging]` in pyproject.toml, or messaging.toml.
+
+    [tool.messaging]
+    topology = "consumers:TOPOLOGY"
+    event = "consumers.events:AlunoCadastrado"
+    source = "/cadastro"
+
+    [tool.messaging.csv]             # as in the file that `publish --map` takes
+    defaults = { origem = "csv" }
+
+What is given on the command line comes first, then the environment, then this file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from messaging.cli import names
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.settings import Settings
+    from messaging.topology import Topology
+
+__all__ = ["Project", "deployment", "deployment_if_any", "read_project"]
+
+_TEXTS = ("topology", "event", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What the project's file says; `file` is None when there is none."""
+
+    file: str | None = None
+    topology: str | None = None
+    event: str | None = None
+    source: str | None = None
+    csv: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_project(folder: Path) -> Project:
+    """The defaults in `folder`: messaging.toml, else `[tool.messaging]` in pyproject.toml."""
+    for name, keys in (("messaging.toml", ()), ("pyproject.toml", ("tool", "messaging"))):
+        path = folder / name
+        if not path.is_file():
+            continue
+        table = _toml(path)
+        for key in keys:
+            table = table.get(key, {})
+        if table or not keys:
+            return _project(name, table)
+    return Project()
+
+
+def deployment(said: str | None) -> tuple[Topology, Settings]:
+    """The topology, and the settings that lead to it.
+
+    `said` is what `--topology` was given. The topic's name is the environment's
+    (MESSAGING_TOPIC) where it says one, else the topology's.
+    """
+    topology, settings = deployment_if_any(said)
+    if topology is None:
+        raise ConfigurationError(
+            "which topology? Give --topology module:NAME, or MESSAGING_TOPOLOGY, or in "
+            'pyproject.toml: [tool.messaging] topology = "module:NAME"'
+        )
+    return topology, settings
+
+
+def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
+    """`deployment`, for a command that can do without a topology."""
+    from messaging.settings import Settings
+
+    settings = Settings.from_environment()
+    project = read_project(Path.cwd())
+    for name, where in (
+        (said, "--topology"),
+        (settings.topology, "MESSAGING_TOPOLOGY"),
+        (project.topology, f"topology in {project.file}:"),
+    ):
+        if name is not None:
+            topology = names.topology(name, where)
+            if settings.topic is None:
+                settings = settings.model_copy(update={"topic": topology.topic.name})
+            return topology, settings
+    return None, settings
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path.name}: not TOML: {error}") from None
+
+
+def _project(file: str, table: Mapping[str, Any]) -> Project:
+    unknown = sorted(set(table) - {*_TEXTS, "csv"})
+    if unknown:
+        raise ConfigurationError(
+            f"{file}: nobody reads {', '.join(unknown)}; known are {', '.join(_TEXTS)} and csv"
+        )
+    for name in _TEXTS:
+        if not isinstance(table.get(name, ""), str):
+            raise ConfigurationError(f"{file}: {name} must be a text")
+    if not isinstance(table.get("csv", {}), Mapping):
+        raise ConfigurationError(f"{file}: csv must be a table, [csv]")
+    return Project(file=file, **table)

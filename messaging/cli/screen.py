@@ -1,0 +1,117 @@
+"""The room of the screen: data to stdout, everything said to people to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "console",
+    "data",
+    "EndedBySignals",
+    "error",
+    "line",
+    "log_to_stderr",
+    "note",
+    "plain",
+    "table",
+]
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def line(text: str) -> None:
+    """One line of data to stdout, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def data(value: Any) -> None:
+    """One line of JSON to stdout."""
+    line(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; it honours NO_COLOR and knows whether a terminal is there."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def note(text: str) -> None:
+    """Something said to people, on stderr."""
+    console(stderr=True).print(text, markup=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """Why the command failed, on stderr."""
+    from rich.text import Text
+
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table to stdout; columns that start with ">" hold numbers, cells may hold markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        # A name that is cut off cannot be copied: it goes on in the next line instead.
+        drawn.add_column(
+            name.lstrip(">"),
+            justify="right" if name.startswith(">") else "left",
+            overflow="fold",
+        )
+    for row in rows:
+        drawn.add_row(*(Text.from_markup(cell) for cell in row))
+    console().print(drawn)
+
+
+def plain(text: str) -> str:
+    """`text` for a cell of a table, whatever brackets it holds."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def log_to_stderr(level: str) -> None:
+    """Send the log of the library and of the services to stderr."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    # Not ours to tell at INFO: botocore tells where it found its credentials.
+    logging.getLogger("botocore").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+class _Ended(BaseException):
+    pass
+
+
+class EndedBySignals:
+    """Inside `with`, SIGINT and SIGTERM end the block in order: for a command that waits."""
+
+    def __enter__(self) -> None:
+        self._before = {each: signal.signal(each, self._end) for each in _ENDING}
+
+    def __exit__(self, kind: object, error: object, trace: object) -> bool:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        return isinstance(error, _Ended)
+
+    def _end(self, number: int, frame: object) -> NoReturn:
+        # A second one must not interrupt the tidying up that follows.
+        for each in _ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Ended

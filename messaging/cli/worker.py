@@ -1,0 +1,169 @@
+"""The room of `messaging run`: one or more services at work, until a signal or an empty queue."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messaging.cli import names, screen
+from messaging.cli.options import Json, TopologyName
+from messaging.cli.project import deployment_if_any
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.consumer import Consumer
+    from messaging.runtime import Stats, Worker
+    from messaging.settings import Settings
+    from messaging.topology import Topology
+    from messaging.transport import Broker
+
+__all__ = ["run"]
+
+_LOOK_EVERY = 0.5
+_LOOKS = 3
+
+
+def run(
+    consumers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODULE:NAME",
+            help="Consumer classes, consumers, or functions that give one.",
+        ),
+    ],
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."
+        ),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes for each service.")] = 1,
+    drain: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 25."),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
+    ] = None,
+    until_empty: Annotated[
+        bool,
+        typer.Option(
+            "--until-empty", metavar="", help="Stop when the queues have been empty a moment."
+        ),
+    ] = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Run services: receive, handle, acknowledge, until Ctrl-C or SIGTERM.
+
+    A stop lets running handlers finish and gives everything else back to the queue; a second
+    signal does not wait for them. The log goes to stderr, the final counts to stdout; with
+    --processes, each process prints its own.
+
+    [bold]Example:[/bold] messaging run consumers.marketing:Marketing --concurrency 20
+    """
+    wanted, settings = deployment_if_any(topology)
+    given = {"concurrency": concurrency, "drain": drain, "wait": wait}
+    settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    if settings.topic is None:
+        raise ConfigurationError(
+            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
+        )
+    screen.log_to_stderr(settings.log_level)
+    if processes > 1:
+        from messaging.runtime.processes import run_processes
+
+        raise typer.Exit(run_processes(_one_process(sys.argv[1:]), processes))
+    made = [names.consumer(name, "consumer") for name in consumers]
+    try:
+        _check_services(made, wanted)
+        _work(made, settings, until_empty=until_empty, json=json)
+    finally:
+        for consumer in made:
+            consumer.close()
+
+
+def _check_services(consumers: Sequence[Consumer], topology: Topology | None) -> None:
+    for consumer in consumers if topology is not None else ():
+        topology.queue(consumer.service)  # type: ignore[union-attr] # raises for an unknown service
+
+
+def _work(
+    consumers: Sequence[Consumer], settings: Settings, *, until_empty: bool, json: bool
+) -> None:
+    from messaging.aws import connect
+    from messaging.runtime import Worker
+
+    broker = connect(settings)
+    try:
+        worker = Worker(
+            *consumers,
+            broker=broker,
+            concurrency=settings.concurrency,
+            wait=settings.wait,
+            drain=settings.drain,
+        )
+        try:
+            if until_empty:
+                _run_until_empty(worker, broker, [one.service for one in consumers])
+            else:
+                worker.run()
+        finally:
+            _tell({one.service: worker.stats_of(one.service) for one in consumers}, json)
+    finally:
+        broker.close()
+
+
+def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) -> None:
+    from messaging.clock import SYSTEM_CLOCK
+
+    queues = [broker.queue(service) for service in services]
+    with worker, screen.EndedBySignals():
+        quiet = 0
+        received = -1
+        while quiet < _LOOKS:
+            SYSTEM_CLOCK.sleep(_LOOK_EVERY)
+            stats = worker.stats
+            idle = stats.in_hand == 0 and stats.received == received
+            idle = idle and not any(sum(queue.depth()[:3]) for queue in queues)
+            quiet, received = (quiet + 1 if idle else 0), stats.received
+
+
+def _tell(services: dict[str, Stats], json: bool) -> None:
+    if json:
+        screen.data({"services": {name: asdict(stats) for name, stats in services.items()}})
+        return
+    screen.table(
+        "What became of the messages",
+        ["service", ">received", ">acknowledged", ">released", ">dead letters", ">expired"],
+        [
+            [
+                name,
+                str(stats.received),
+                str(stats.acknowledged),
+                str(stats.released),
+                str(stats.dead_lettered),
+                str(stats.expired),
+            ]
+            for name, stats in services.items()
+        ],
+    )
+
+
+def _one_process(arguments: Sequence[str]) -> list[str]:
+    """The command of one of the processes: this one's, without --processes."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip or argument.startswith("--processes="):
+            skip = False
+        elif argument == "--processes":
+            skip = True
+        else:
+            kept.append(argument)
+    return [sys.executable, "-m", "messaging", *kept]
