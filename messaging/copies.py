@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, JsonCodec
 from messaging.envelope import Envelope, new_id
-from messaging.errors import EventError, EventTooLarge, InvalidCharacters
-from messaging.event import Event
+from messaging.errors import EventError, EventTooLarge, InvalidCharacters, PublishError
+from messaging.event import Event, as_text
 from messaging.projection import Copy, views
 from messaging.transport import Attribute, Outgoing
 
@@ -21,7 +23,9 @@ __all__ = ["Encoder"]
 
 # https://www.w3.org/TR/xml/#charsets, which SNS refers to (API_Publish, "Message")
 _OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, of both of its FIFO ids
+_FIFO_ID = re.compile("[!-~]{1,128}")
 
 
 class Encoder:
@@ -110,9 +114,9 @@ class Encoder:
             body=body,
             attributes=attributes,
             size=size,
-            group=group,
+            group=None if group is None else _group(kind, copy, group),
             # The copies of one event must not be taken for repetitions of each other.
-            deduplication=f"{id}:{copy.audience[0]}" if group is not None else None,
+            deduplication=None if group is None else _fifo_id(f"{id}:{copy.audience[0]}"),
         )
 
     def _attributes_of(
@@ -149,8 +153,21 @@ def _subject(event: Event, copy: Copy) -> str | None:
     # A field that a view does not declare does not reach its service by another door.
     if name is None or (copy.fields is not None and name not in copy.fields):
         return None
-    value = getattr(event, name)
-    return None if value is None else str(value)
+    return as_text(getattr(event, name))
+
+
+def _group(kind: type[Event], copy: Copy, group: str) -> str:
+    # Every service reads the MessageGroupId, so one that may not see the field gets a digest.
+    shown = copy.fields is None or kind.event_group in copy.fields
+    return _fifo_id(group) if shown else _digest(group)
+
+
+def _fifo_id(text: str) -> str:
+    return text if _FIFO_ID.fullmatch(text) else _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _data(event: Event, copy: Copy) -> bytes:
@@ -160,12 +177,14 @@ def _data(event: Event, copy: Copy) -> bytes:
             event, include=include, by_alias=False
         )
     except PydanticSerializationError as error:
-        for path, text in _texts(event.__dict__, type(event).__qualname__):
-            if found := _OUTSIDE_XML.search(text):
-                raise InvalidCharacters(_invalid(path, found)) from None
-        raise EventError(
+        for name in type(event).model_fields:
+            place = f"{type(event).__qualname__}.{name}"
+            for _, text in _texts(getattr(event, name), place):
+                if found := _OUTSIDE_XML.search(text):
+                    raise InvalidCharacters(_invalid(getattr(event, name), place, found)) from None
+        raise PublishError(
             f"{type(event).__qualname__} cannot be written as JSON: {type(error).__name__}"
-        ) from error
+        ) from None  # its text quotes the value
 
 
 def _check_characters(body: str, event: Event, copy: Copy) -> None:
@@ -174,17 +193,20 @@ def _check_characters(body: str, event: Event, copy: Copy) -> None:
     # where an escape or a character beyond ASCII says that there is something to see.
     if "\\" not in body and (body.isascii() or not _OUTSIDE_XML.search(body)):
         return
-    fields = event.model_dump(mode="json", by_alias=False)
-    for name in fields if copy.fields is None else copy.fields:
-        for path, text in _texts(fields[name], f"{type(event).__qualname__}.{name}"):
-            if found := _OUTSIDE_XML.search(text):
-                raise InvalidCharacters(_invalid(path, found))
+    sent = event.model_dump(mode="json", by_alias=False)
+    for name in sent if copy.fields is None else sorted(copy.fields):
+        place = f"{type(event).__qualname__}.{name}"
+        for _, written in _texts(sent.get(name), place):
+            if found := _OUTSIDE_XML.search(written):
+                raise InvalidCharacters(_invalid(getattr(event, name), place, found))
 
 
-def _invalid(path: str, found: re.Match[str]) -> str:
+def _invalid(value: object, place: str, found: re.Match[str]) -> str:
+    # Deeper where the field itself shows it; what it is written as may not say what is a name.
+    paths = (path for path, text in _texts(value, place) if _OUTSIDE_XML.search(text))
     return (
-        f"{path} holds U+{ord(found.group()):04X} at position {found.start()}: outside XML 1.0, "
-        "which is all that SNS and SQS take; remove it before publishing"
+        f"{next(paths, place)} holds U+{ord(found.group()):04X} at position {found.start()}: "
+        "outside XML 1.0, which is all that SNS and SQS take; remove it before publishing"
     )
 
 
@@ -192,12 +214,13 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Each text in `value`, with its place."""
     if isinstance(value, str):
         yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _texts(getattr(value, name, None), f"{path}.{name}")
     elif isinstance(value, Mapping):
-        for name, member in value.items():
-            shown = name if isinstance(name, str) and name.isidentifier() else "[key]"
-            if isinstance(name, str):
-                yield f"{path}.{shown}", name
-            yield from _texts(member, f"{path}.{shown}")
+        for key, member in value.items():
+            yield from _texts(key, f"{path}[key]")  # a key is data, and not told
+            yield from _texts(member, f"{path}[key]")
     elif isinstance(value, list | tuple | set | frozenset):
         for index, member in enumerate(value):
             yield from _texts(member, f"{path}[{index}]")
@@ -207,7 +230,7 @@ def _too_large(event: Event, copy: Copy, size: int, limit: int) -> str:
     fields = event.model_dump(mode="json", by_alias=False)
     names = fields if copy.fields is None else copy.fields
     lengths = {
-        name: sum(len(t.encode()) for _, t in _texts(fields[name], name))
+        name: sum(len(t.encode()) for _, t in _texts(fields.get(name), name))
         for name in names
     }
     largest = max(lengths, key=lambda name: lengths[name], default="")

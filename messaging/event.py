@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from messaging.errors import CodecError, EventError
 
-__all__ = ["Event", "Upcast", "upcast"]
+__all__ = ["Event", "Upcast", "as_text", "upcast"]
 
 Data = dict[str, Any]
 Upcast = Callable[[Data], Data]
@@ -104,9 +105,11 @@ class Event(BaseModel):
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
-        cls.__projections__ = []
         if cls.__pydantic_generic_metadata__["origin"] is not None:
-            return  # Evento[Aluno] is the same declaration with its parameter filled in
+            # Evento[Aluno] is the same declaration with its parameter filled in: same type, and
+            # the same views, or it would be sent whole where Evento is sent as projections.
+            return
+        cls.__projections__ = []
         if type is None:
             if any(keyword is not None for keyword in (version, subject, group)):
                 raise EventError(
@@ -123,8 +126,13 @@ class Event(BaseModel):
 
     @classmethod
     def group_of(cls, event: Event) -> str | None:
-        """The MessageGroupId of `event`: the value of its `group` field as text, or None."""
-        return None if cls.event_group is None else str(getattr(event, cls.event_group))
+        """What orders `event` on a FIFO topic: the value of its `group` field as text, or None.
+
+        Events whose field is None are one group of their own ("None").
+        """
+        if cls.event_group is None:
+            return None
+        return as_text(getattr(event, cls.event_group)) or "None"
 
     @classmethod
     def bring_up(cls, data: Any, version: int) -> Any:
@@ -152,16 +160,17 @@ class Event(BaseModel):
         return data
 
 
+def as_text(value: object) -> str | None:
+    """A field's value as the text of a header: of an Enum its value, of None nothing."""
+    return None if value is None else str(value.value if isinstance(value, Enum) else value)
+
+
 def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
     try:
         raised = function(dict(data))
     except Exception as error:
         # The text of the error may quote the data, so only its type and a missing key are told.
-        missing = (
-            f" (no field {error.args[0]!r})"
-            if _is_missing_field(error, cls, data)
-            else ""
-        )
+        missing = f" (no field {error.args[0]!r})" if _is_missing_field(error, function) else ""
         raise CodecError(
             f"data: {type(error).__name__}{missing} in @upcast({step}) of {cls.event_type}"
         ) from error
@@ -172,14 +181,12 @@ def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
     return raised
 
 
-def _is_missing_field(error: Exception, cls: type[Event], data: Data) -> bool:
-    # A key that looks like a name in code, not a value out of the data.
+def _is_missing_field(error: Exception, function: Upcast) -> bool:
+    # A key that is written in the upcast itself; any other may be a value out of the data.
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
-    return (
-        isinstance(key, str)
-        and key.isidentifier()
-        and key not in map(str, data.values())
-    )
+    plain = getattr(function, "__func__", function)
+    code = getattr(plain, "__code__", None)
+    return isinstance(key, str) and code is not None and key in code.co_consts
 
 
 def _json_name(value: object) -> str:
@@ -219,21 +226,24 @@ def _checked_field(cls: type[Event], keyword: str, field: str | None) -> str | N
 
 def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
     found: dict[int, Upcast] = {}
+    owners: dict[int, type] = {}
     for owner in reversed(cls.__mro__):
+        if vars(owner).get("event_type") and owner is not cls:
+            found.clear()  # another event's road, not ours
+            continue
         for name, member in vars(owner).items():
             step = getattr(member, _MARK, None)
             if step is None:
+                _check_order(cls, name, member)
                 continue
             if step >= cls.event_version:
                 raise EventError(
                     f"{cls.__qualname__}.{name}: @upcast({step}) leads to version {step + 1}, but "
                     f"the event is at version {cls.event_version}"
                 )
-            if step in found and owner is cls:
-                raise EventError(
-                    f"{cls.__qualname__}: two functions are marked @upcast({step})"
-                )
-            found[step] = cast(Upcast, getattr(cls, name))
+            if owners.get(step) is owner:
+                raise EventError(f"{cls.__qualname__}: two functions are marked @upcast({step})")
+            found[step], owners[step] = cast(Upcast, getattr(cls, name)), owner
     expected = range(min(found, default=cls.event_version), cls.event_version)
     if missing := [step for step in expected if step not in found]:
         raise EventError(
@@ -241,3 +251,11 @@ def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
             f"gap: add @upcast({missing[0]})"
         )
     return found
+
+
+def _check_order(cls: type[Event], name: str, member: object) -> None:
+    if getattr(getattr(member, "__func__", None), _MARK, None) is not None:
+        kind = type(member).__name__
+        raise EventError(
+            f"{cls.__qualname__}.{name}: @{kind} hides its mark; write @upcast above @{kind}"
+        )

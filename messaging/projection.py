@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from messaging.errors import EventError
 from messaging.event import Event
-from messaging.subtyping import satisfies, spell
+from messaging.subtyping import declared, satisfies, spell
 
 __all__ = ["EVERYONE", "Copy", "Projection", "views"]
 
@@ -161,11 +161,12 @@ def _check_fields(cls: type[Projection]) -> None:
                 f"{cls.__qualname__}.{name}: {event.__qualname__} has no field {name!r}; it has "
                 f"{', '.join(event.model_fields)}"
             )
-        if not satisfies(theirs.annotation, mine.annotation):
+        given, wanted = declared(theirs), declared(mine)
+        if not satisfies(given, wanted):
             raise EventError(
-                f"{cls.__qualname__}.{name} is {spell(mine.annotation)}, but "
-                f"{event.__qualname__}.{name} is {spell(theirs.annotation)}, which may hold what "
-                f"{spell(mine.annotation)} refuses; declare `{name}: {spell(theirs.annotation)}`"
+                f"{cls.__qualname__}.{name} is {spell(wanted)}, but {event.__qualname__}.{name} "
+                f"is {spell(given)}, which may hold what {spell(wanted)} refuses; declare "
+                f"`{name}: {spell(given)}`"
             )
 
 

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["satisfies", "spell"]
+__all__ = ["declared", "satisfies", "spell"]
 
 _WIDER: Mapping[Any, tuple[Any, ...]] = {
     # pydantic's own types, and what their values are once validated
@@ -29,6 +29,13 @@ _WIDER: Mapping[Any, tuple[Any, ...]] = {
 }
 
 
+def declared(field: FieldInfo) -> Any:
+    """What `field` was declared as, its constraints included, which pydantic keeps apart."""
+    if not field.metadata:
+        return field.annotation
+    return Annotated.__class_getitem__((field.annotation, *field.metadata))  # type: ignore[attr-defined]
+
+
 def satisfies(given: Any, wanted: Any) -> bool:
     """True if whatever validates as `given` will validate as `wanted`, sent through JSON.
 
@@ -40,7 +47,7 @@ def satisfies(given: Any, wanted: Any) -> bool:
         return True
     given, has = _constraints(given)
     wanted, needs = _constraints(wanted)
-    if any(need not in has for need in needs):
+    if not all(any(_same(need, one) for one in has) for need in needs):
         return False
     if _is_union(given):
         return all(satisfies(member, wanted) for member in get_args(given))
@@ -62,7 +69,12 @@ def spell(annotation: Any) -> str:
     if _is_union(annotation):
         return " | ".join(spell(member) for member in get_args(annotation))
     if get_origin(annotation) is Annotated:
-        return spell(get_args(annotation)[0])
+        inner, *metadata = get_args(annotation)
+        shown = [
+            type(one).__name__ if " at 0x" in repr(one) else repr(one)
+            for one in _flat(metadata)
+        ]
+        return f"Annotated[{', '.join([spell(inner), *shown])}]" if shown else spell(inner)
     if isinstance(annotation, type) and not get_origin(annotation):
         return annotation.__qualname__
     return str(annotation).replace("typing.", "")
@@ -78,10 +90,23 @@ def _constraints(annotation: Any) -> tuple[Any, Collection[Any]]:
     if get_origin(annotation) is not Annotated:
         return annotation, ()
     inner, *metadata = get_args(annotation)
+    return _alias(inner), _flat(metadata)
+
+
+def _flat(metadata: Collection[Any]) -> list[Any]:
     flat: list[Any] = []
     for item in metadata:
         flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
-    return _alias(inner), flat
+    return [item for item in flat if not isinstance(item, str)]  # a text constrains nothing
+
+
+def _same(one: object, other: object) -> bool:
+    # Some of pydantic's own metadata are equal only to themselves.
+    return one == other or (
+        type(one) is type(other)
+        and bool(getattr(one, "__dict__", None))
+        and vars(one) == vars(other)
+    )
 
 
 def _is_union(annotation: Any) -> bool:
@@ -134,6 +159,6 @@ def _model_satisfies(given: type[BaseModel], wanted: type[BaseModel]) -> bool:
     if set(given.model_fields) != set(wanted.model_fields):
         return False
     return all(
-        satisfies(given.model_fields[name].annotation, info.annotation)
+        satisfies(declared(given.model_fields[name]), declared(info))
         for name, info in wanted.model_fields.items()
     )
