@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Protocol, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
@@ -31,6 +31,8 @@ _CONTEXT = frozenset(
         *("dataversion", "traceparent"),
     }
 )
+_MAX_VERSION = 2_147_483_647
+"""CloudEvents' Integer has 32 bits. https://github.com/cloudevents/spec (spec.md, Type System)"""
 _SNS_NOTIFICATION = frozenset({"Type", "MessageId", "TopicArn", "Message"})
 
 
@@ -79,7 +81,7 @@ class JsonCodec:
 
     def decode(self, body: str) -> Envelope:
         document = _object(body, "body")
-        if _SNS_NOTIFICATION <= document.keys() and document["Type"] == "Notification":
+        if document.keys() >= _SNS_NOTIFICATION and document["Type"] == "Notification":
             document = _object(document["Message"], "Message")
         return _envelope(document)
 
@@ -149,8 +151,8 @@ def _version(document: Mapping[str, Any]) -> int:
         value = int(
             value
         )  # CloudEvents lets an extension be a string in other bindings
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise CodecError("dataversion: a whole number from 1 was expected")
+    if type(value) is not int or not 1 <= value <= _MAX_VERSION:
+        raise CodecError(f"dataversion: a whole number from 1 to {_MAX_VERSION} was expected")
     return value
 
 
@@ -190,29 +192,67 @@ def _base64(document: Mapping[str, Any]) -> Any:
         raise CodecError("data_base64: JSON in base64 was expected") from None
 
 
-def first_mistake(error: ValidationError, prefix: str = "data") -> str:
+def first_mistake(
+    error: ValidationError, prefix: str = "data", *, model: type[BaseModel] | None = None
+) -> str:
     """What pydantic found wrong first, with the field's place and without its value.
 
-    "data.email: value is not a valid email address (1 of 2 mistakes)"
+    "data.nome: input should be a valid string (1 of 2 mistakes)"
+
+    With `model`, the names of fields inside of fields are told, too; without it they are shown
+    as "[key]", since they may be keys of a mapping, which are data.
     """
-    mistakes = error.errors(
-        include_url=False, include_input=False, include_context=False
-    )
+    mistakes = error.errors(include_url=False, include_input=False, include_context=False)
     first = mistakes[0]
-    place = ".".join([prefix, *(_step(part) for part in first["loc"])])
-    # pydantic's own messages quote no values; those of validators written by hand may.
-    own = first["type"] in _PYDANTICS_OWN
-    said = first["msg"] if own else f"refused by its validator ({first['type']})"
+    known = _names(model) if model is not None else frozenset(map(str, first["loc"][:1]))
+    place = ".".join([prefix, *(_step(part, known) for part in first["loc"])])
     more = f" (1 of {len(mistakes)} mistakes)" if len(mistakes) > 1 else ""
-    return f"{place}: {said[:1].lower()}{said[1:]}{more}"
+    return f"{place}: {_said(first['type'], first['msg'])}{more}"
 
 
-def _step(part: int | str) -> str:
+def _said(kind: str, message: str) -> str:
+    # Most of pydantic's own messages quote no values; those of validators written by hand may.
+    if kind not in _PYDANTICS_OWN:
+        return f"refused by its validator ({kind})"
+    if kind in _QUOTING:
+        return f"refused ({kind})"
+    return message[:1].lower() + message[1:]
+
+
+def _step(part: int | str, known: Collection[str]) -> str:
     # The key of a mapping is data, a field is a name.
-    return str(part) if isinstance(part, int) or part.isidentifier() else "[key]"
+    return str(part) if isinstance(part, int) or part in known else "[key]"
+
+
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    """The names of the fields of `model` and of every model inside of it."""
+    names: set[str] = set()
+    seen: set[type] = set()
+    todo: list[Any] = [model]
+    while todo:
+        annotation = todo.pop()
+        todo += get_args(annotation)
+        if not isinstance(annotation, type) or annotation in seen:
+            continue
+        seen.add(annotation)
+        fields = getattr(annotation, "model_fields", {})
+        names |= fields.keys()
+        todo += [field.annotation for field in fields.values()]
+    return frozenset(names)
 
 
 _PYDANTICS_OWN = frozenset(get_args(ErrorType)) - {
     "assertion_error",
     "value_error",
 }
+_QUOTING = frozenset(
+    {
+        "bytes_invalid_encoding",
+        "get_attribute_error",
+        "iteration_error",
+        "mapping_type",
+        "union_tag_invalid",
+        "uuid_parsing",
+    }
+)
+"""pydantic's own mistakes whose messages hold a piece of the value, or another error's text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = ["Call", "Dispatcher", "Middleware"]
 log = logging.getLogger("messaging.dispatch")
 
 _ACK = Ack()
+_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,8 @@ class Dispatcher:
                     + (f": {error.reason}" if error.reason else "")
                 )
             if error.delay is None:
-                error.delay = consumer.retry.delay(delivery.receive_count)
+                # A new one: the handler may raise the same object for every message.
+                return Retry(consumer.retry.delay(delivery.receive_count), error.reason)
             return error
         if isinstance(error, Outcome):
             return error
@@ -195,18 +198,14 @@ def _validated(view: type[BaseModel], data: Any) -> BaseModel:
             to_json(data), extra="ignore", by_name=True, by_alias=False
         )
     except ValidationError as error:
-        raise CodecError(first_mistake(error)) from None
+        raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:
         raise CodecError("data: not text in UTF-8") from None
 
 
 def _safe(name: str) -> str:
     # A foreign type name goes into the reason only if it looks like one.
-    return (
-        name
-        if len(name) <= 150 and name.isascii() and name.isprintable()
-        else "not printable"
-    )
+    return name if _TYPE.fullmatch(name) else "not shown: it does not look like a type"
 
 
 def _place(error: BaseException) -> str:
