@@ -69,7 +69,8 @@ class Consumer:
     What belongs to the service is a class attribute:
 
     service             its name: in the filter policy, the queue's name, the audience of its
-                        views. The default is the class name in lower case with "-" between words.
+                        views. The default is the class name in lower case with "-" between words;
+                        a subclass inherits a name that was set, not one that was derived.
     retry               what an unexpected exception means.
     visibility_timeout  seconds (1 to 43,200) for which SQS hides a received message; the worker
                         renews it while the handler runs.
@@ -83,10 +84,14 @@ class Consumer:
     max_receives: ClassVar[int] = 0
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
     """By event type; read from the methods marked with `@handles`."""
+    __derived__: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        if "service" not in vars(cls):
+        cls.__derived__ = frozenset(
+            name for name in ("service", "max_receives") if not _is_said(cls, name)
+        )
+        if "service" in cls.__derived__:
             cls.service = (
                 re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
             )
@@ -95,6 +100,16 @@ class Consumer:
 
     def close(self) -> None:
         """Let go of what the service holds. Called when its worker has stopped."""
+
+
+def _is_said(cls: type[Consumer], name: str) -> bool:
+    """Whether `cls` or a base of it sets `name` itself, rather than having it derived here."""
+    for owner in cls.__mro__:
+        if owner is Consumer:
+            break
+        if name in vars(owner) and name not in vars(owner).get("__derived__", ()):
+            return True
+    return False
 
 
 def _check_settings(cls: type[Consumer]) -> None:
@@ -111,7 +126,7 @@ def _check_settings(cls: type[Consumer]) -> None:
         raise ConsumerError(
             f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
         )
-    if "max_receives" not in vars(cls):
+    if "max_receives" in cls.__derived__:
         # Above max_attempts, so that the library dead-letters with a reason before SQS does
         # without one; a message that a stopping worker gave back was received, too.
         cls.max_receives = max(10, 2 * cls.retry.max_attempts)
@@ -164,9 +179,14 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
     hints = _hints(where, function)
     view = _view(cls, where, parameters[0], hints)
     extra: dict[type, str] = {}
+    if parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ConsumerError(
+            f"{where}: its first parameter {parameters[0].name!r} is keyword-only; take it by place"
+        )
     for parameter in parameters[1:]:
         wanted = hints.get(parameter.name)
         if wanted in (Envelope, Delivery):
+            _check_extra(where, parameter, typing.cast(type, wanted), extra)
             extra[typing.cast(type, wanted)] = parameter.name
         elif parameter.default is parameter.empty:
             raise ConsumerError(
@@ -181,6 +201,23 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
         envelope=extra.get(Envelope),
         delivery=extra.get(Delivery),
     )
+
+
+def _check_extra(
+    where: str, parameter: inspect.Parameter, wanted: type, extra: Mapping[type, str]
+) -> None:
+    if wanted in extra:
+        raise ConsumerError(
+            f"{where}: {extra[wanted]!r} and {parameter.name!r} are both {wanted.__name__}; "
+            "take it once"
+        )
+    if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD and (
+        parameter.kind is not parameter.KEYWORD_ONLY
+    ):
+        raise ConsumerError(
+            f"{where}: parameter {parameter.name!r} is given by its name; take it before any "
+            '"/", and without "*"'
+        )
 
 
 def _hints(where: str, function: Any) -> dict[str, Any]:
