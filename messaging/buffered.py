@@ -50,7 +50,9 @@ class BufferedPublisher:
                  topic that is down is felt and not hidden in memory.
     senders      requests under way at once.
 
-    `close()`, leaving the `with` block, and the interpreter's exit send what is waiting.
+    `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
+    topic that no longer answers they turn away after the request under way. A child process of
+    `multiprocessing` ends without the interpreter's exit: close it there.
 
     Forks: a child process starts with an empty buffer and threads of its own; what was waiting at
     the fork is sent by the parent, once. So it may be made before a pre-forking server forks.
@@ -83,6 +85,7 @@ class BufferedPublisher:
         self._max_pending = max_pending
         self._senders = senders
         self._on_failure = on_failure or _log_failure
+        self._closed = False
         self._begin()
         # Weak, so that neither keeps a publisher alive that nobody holds any more.
         self._at_exit = _weakly(weakref.WeakMethod(self.close))
@@ -96,7 +99,7 @@ class BufferedPublisher:
         self._waiting: deque[_Item] = deque()
         self._pending = 0
         self._flushing = 0
-        self._closed = False
+        self._broken: TransportError | None = None
         self._threads: list[threading.Thread] = []
 
     def publish(
@@ -114,6 +117,7 @@ class BufferedPublisher:
         """
         messages = self._encode(event, id=id, traceparent=traceparent)
         future: Future[Published] = Future()
+        future.set_running_or_notify_cancel()  # who stops waiting does not call the event back
         if not messages:
             future.set_result(Published(id or "", 0))
             return future
@@ -148,7 +152,7 @@ class BufferedPublisher:
         """Send what is waiting, then let go of the threads. May be called twice."""
         atexit.unregister(self._at_exit)
         with self._changed:
-            self._closed = True
+            self._closed, self._broken = True, None
             self._changed.notify_all()
             threads, self._threads = self._threads, []
         for thread in threads:
@@ -180,29 +184,24 @@ class BufferedPublisher:
 
     def _run(self) -> None:
         while items := self._next():
-            try:
-                outcome = self._send(items)
-            except (
-                Exception
-            ) as error:  # a transport that breaks its word must not end the thread
-                log.exception(
-                    "the topic's transport raised %s", type(error).__qualname__
-                )
-                outcome = [error] * len(items)
-            with self._changed:
-                self._pending -= len(items)
-                self._changed.notify_all()
+            outcome = self._send(items)
             for item, one in zip(items, outcome, strict=True):
                 if isinstance(one, Published):
                     item.future.set_result(one)
                 else:
                     item.future.set_exception(one)
+            # After the futures, so that whoever flushed finds them done.
+            with self._changed:
+                self._pending -= len(items)
+                self._changed.notify_all()
 
     def _next(self) -> list[_Item]:
         """The next request's worth of events, when it is full or due; none when closed."""
         with self._changed:
             while True:
-                if self._waiting:
+                if self._must_wait_its_turn():
+                    self._changed.wait()
+                elif self._waiting:
                     hurry = self._closed or self._flushing
                     left = self._waiting[0].due - self._clock.monotonic()
                     if hurry or left <= 0 or len(self._waiting) >= BATCH_ENTRIES:
@@ -214,7 +213,15 @@ class BufferedPublisher:
                 else:
                     self._changed.wait()
 
-    def _send(self, items: list[_Item]) -> list[Published | Exception]:
+    def _must_wait_its_turn(self) -> bool:
+        # In a FIFO topic's group a later request must not overtake the one under way.
+        return (
+            bool(self._waiting)
+            and self._waiting[0].messages[0].group is not None
+            and self._pending > len(self._waiting)
+        )
+
+    def _send(self, items: list[_Item]) -> list[Published | PublishError]:
         tally, packer = Tally(), Packer(self._max_bytes)
         owners = [
             tally.take(one.event, one.messages[0].id, len(one.messages))
@@ -225,17 +232,19 @@ class BufferedPublisher:
             for item, owner in zip(items, owners, strict=True)
             for message in item.messages
         ]
-        for batch in [*packer.add(entries), *packer.rest()]:
-            try:
-                tally.settle(self._sender.send(batch), batch)
-            except TransportError as error:
-                tally.unanswered(batch, error)
-        outcome: list[Published | Exception] = [
+        # Whoever closes waits for a topic that is down once, not once for each request.
+        tally.broken = self._broken if self._closed else None
+        self._sender.settle([*packer.add(entries), *packer.rest()], tally)
+        self._broken = tally.broken
+        outcome: list[Published | PublishError] = [
             Published(item.messages[0].id, len(item.messages)) for item in items
         ]
         for failed in tally.failed:
             outcome[failed.index] = _error(failed, tally.broken)
-            self._on_failure(failed)
+            try:
+                self._on_failure(failed)
+            except Exception as error:  # noqa: BLE001 - the user's; it must not end the thread
+                log.error("on_failure raised %s", type(error).__qualname__)
         return outcome
 
 

@@ -6,7 +6,7 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from types import TracebackType
@@ -20,7 +20,6 @@ from messaging.errors import (
     ConfigurationError,
     MessagingError,
     PublishError,
-    TransportError,
 )
 from messaging.event import Event
 from messaging.results import (
@@ -31,8 +30,8 @@ from messaging.results import (
     PublishResult,
     Tally,
 )
-from messaging.sending import Packer, Sender
-from messaging.transport import Failure, TopicTransport
+from messaging.sending import Answer, Packer, Sender
+from messaging.transport import TopicTransport
 
 __all__ = ["Publisher"]
 
@@ -97,11 +96,7 @@ class Publisher:
         tally, packer = Tally(), Packer(self._topic.max_bytes)
         owner = tally.take(event, messages[0].id, len(messages))
         entries = [(message, owner) for message in messages]
-        for batch in [*packer.add(entries), *packer.rest()]:
-            try:
-                tally.settle(self._sender.send(batch), batch)
-            except TransportError as error:
-                tally.unanswered(batch, error)
+        self._sender.settle([*packer.add(entries), *packer.rest()], tally)
         tally.close()
         return Published(owner.id, len(messages))
 
@@ -136,7 +131,7 @@ class Publisher:
                 if run.tally.broken is not None:
                     break
         except Exception as error:
-            run.finish()
+            run.finish(quietly=True)
             raise PublishError(
                 f"stopped after {run.tally.consumed} events: "
                 f"{error if isinstance(error, MessagingError) else type(error).__name__}",
@@ -232,7 +227,7 @@ class _Run:
         self._publisher = publisher
         self._packer = Packer(publisher._topic.max_bytes)
         self._on_progress = on_progress
-        self._window: deque[tuple[list[Entry], Future[Sequence[Failure]]]] = deque()
+        self._window: deque[tuple[list[Entry], Future[Answer]]] = deque()
 
     def take(self, event: Event, id: str | None) -> None:
         try:
@@ -246,8 +241,10 @@ class _Run:
         for batch in self._packer.add([(message, owner) for message in messages]):
             self._send(batch)
 
-    def finish(self) -> None:
+    def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
+        if quietly:
+            self._on_progress = None  # it may be what raised
         for batch in self._packer.rest():
             self._send(batch)
         while self._window:
@@ -266,9 +263,6 @@ class _Run:
 
     def _settle_oldest(self) -> None:
         batch, answer = self._window.popleft()
-        try:
-            self.tally.settle(answer.result(), batch)
-        except TransportError as error:
-            self.tally.unanswered(batch, error)
+        self.tally.settle(*answer.result(), batch=batch)
         if self._on_progress is not None:
             self._on_progress(self.tally.progress())

@@ -115,8 +115,15 @@ class Tally:
         owner = self.take(event, id, 1)
         self._settle(owner, type(error).__name__, str(error))
 
-    def settle(self, failures: Sequence[Failure], batch: Sequence[Entry]) -> None:
+    def settle(
+        self,
+        failures: Sequence[Failure],
+        broken: TransportError | None = None,
+        *,
+        batch: Sequence[Entry],
+    ) -> None:
         """The answer to one batch: all accepted but for `failures`."""
+        self.broken = self.broken or broken
         why = {failure.index: failure for failure in failures}
         for index, (_, owner) in enumerate(batch):
             failure = why.get(index)
@@ -127,7 +134,7 @@ class Tally:
                 self._settle(owner, failure.code, failure.message)
 
     def unanswered(self, batch: Sequence[Entry], error: TransportError) -> None:
-        """No answer to one batch: whether it was accepted is not known."""
+        """One batch that was not sent any more, for `error` had ended the run."""
         self.broken = error
         for _, owner in batch:
             self._settle(owner, error.code or "NoAnswer", str(error))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from messaging.clock import Clock
 from messaging.errors import TransportError
-from messaging.results import Entry
-from messaging.transport import BATCH_ENTRIES, Failure, TopicTransport
+from messaging.results import Entry, Tally
+from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
 
-__all__ = ["Packer", "Sender"]
+__all__ = ["Answer", "Packer", "Sender"]
 
 LONGEST_WAIT = 5.0
 """Seconds between two attempts, at most."""
@@ -50,6 +51,17 @@ class Packer:
         return entries
 
 
+class Answer(NamedTuple):
+    """What became of one batch: the entries not accepted in the end, by their index in it.
+
+    `broken` says that nobody answered the last attempt, and why; the entries it was about are
+    among `failures`.
+    """
+
+    failures: Sequence[Failure]
+    broken: TransportError | None = None
+
+
 class Sender:
     """Sends one batch, and what was refused of it again, until it is taken or given up."""
 
@@ -62,22 +74,39 @@ class Sender:
         self._max_attempts = max_attempts
         self._clock = clock
 
-    def send(self, batch: Sequence[Entry]) -> Sequence[Failure]:
-        """The entries that were not accepted in the end, by their index in `batch`.
+    def send(self, batch: Sequence[Entry]) -> Answer:
+        """What became of `batch`, after as many attempts as it takes. Never raises.
 
-        Raises `TransportError` when nobody answered the last attempt either. Safe to call from
-        several threads.
+        Safe to call from several threads.
         """
         messages = [message for message, _ in batch]
         try:
-            failures = self._topic.publish(messages)
+            failures = self.attempt(messages)
         except TransportError as error:
-            if not error.retryable:
-                raise
-            return _Again(self, batch, error=error).run()
+            return _Again(self, messages, error=error).run()
         if not any(failure.retryable for failure in failures):
-            return failures
-        return _Again(self, batch, failures=failures).run()
+            return Answer(failures)
+        return _Again(self, messages, failures=failures).run()
+
+    def settle(self, batches: Iterable[Sequence[Entry]], tally: Tally) -> None:
+        """Send `batches` one by one and tell `tally`; none after one that is unanswered."""
+        for batch in batches:
+            if tally.broken is None:
+                tally.settle(*self.send(batch), batch=batch)
+            else:
+                tally.unanswered(batch, tally.broken)
+
+    def attempt(self, messages: Sequence[Outgoing]) -> Sequence[Failure]:
+        """One request. Raises `TransportError`, whatever the transport raises."""
+        try:
+            return self._topic.publish(messages)
+        except TransportError:
+            raise
+        except Exception as error:  # a transport that breaks its word; its text may quote data
+            name = type(error).__qualname__
+            raise TransportError(
+                f"the topic's transport raised {name}", code=name, retryable=False
+            ) from error
 
 
 class _Again:
@@ -86,21 +115,21 @@ class _Again:
     def __init__(
         self,
         sender: Sender,
-        batch: Sequence[Entry],
+        messages: Sequence[Outgoing],
         *,
         failures: Sequence[Failure] = (),
         error: TransportError | None = None,
     ) -> None:
         self._sender = sender
-        self._messages = [message for message, _ in batch]
-        self._left = list(range(len(batch)))
+        self._messages = messages
+        self._left = list(range(len(messages)))
         self._final: list[Failure] = []
         self._first: tuple[Sequence[Failure], TransportError | None] | None = (
             failures,
             error,
         )
 
-    def run(self) -> Sequence[Failure]:
+    def run(self) -> Answer:
         # tenacity is loaded when something fails, not when the library is imported.
         from tenacity import (
             Retrying,
@@ -122,8 +151,13 @@ class _Again:
                 state.outcome.result() if state.outcome else ()
             ),
         )
-        refused: Sequence[Failure] = retrying(self._attempt)
-        return [*self._final, *refused]
+        try:
+            refused: Sequence[Failure] = retrying(self._attempt)
+        except TransportError as error:
+            code, text = error.code or "NoAnswer", str(error)
+            silent = [Failure(at, code, text, error.retryable) for at in self._left]
+            return Answer([*self._final, *silent], error)
+        return Answer([*self._final, *refused])
 
     def _attempt(self) -> Sequence[Failure]:
         """What is refused now, by the index in the whole batch."""
@@ -132,9 +166,7 @@ class _Again:
             if error is not None:
                 raise error
         else:
-            failures = self._sender._topic.publish(
-                [self._messages[at] for at in self._left]
-            )
+            failures = self._sender.attempt([self._messages[at] for at in self._left])
         refused = [
             failure._replace(index=self._left[failure.index]) for failure in failures
         ]
