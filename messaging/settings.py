@@ -36,7 +36,7 @@ class Settings(BaseModel):
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     topic: str | None = Field(default=None, min_length=1)
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$")
@@ -59,26 +59,27 @@ class Settings(BaseModel):
         """
         given = os.environ if environment is None else environment
         values: dict[str, str] = {}
+        said_by: dict[str, str] = {}
         mistakes: list[str] = []
         for name, value in given.items():
             field = name.removeprefix(PREFIX).lower()
             if not name.startswith(PREFIX) or value == "":
                 continue
             if field in cls.model_fields:
-                values[field] = value
+                values[field], said_by[field] = value, name
             else:
                 known = ", ".join(PREFIX + known.upper() for known in cls.model_fields)
                 mistakes.append(f"{name}: nobody reads this; known are {known}")
         for field, names in _STANDARD.items():
             for name in names:
-                if given.get(name):
-                    values.setdefault(field, given[name])
+                if given.get(name) and field not in values:
+                    values[field], said_by[field] = given[name], name
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
-                field = str(wrong["loc"][0])
-                mistakes.append(f"{PREFIX}{field.upper()}={wrong['input']!r}: {wrong['msg']}")
+                name = said_by[str(wrong["loc"][0])]
+                mistakes.append(f"{name}={wrong['input']!r}: {wrong['msg']}")
         else:
             if not mistakes:
                 return settings

@@ -95,14 +95,8 @@ class Queue:
     retention: int = 4 * DAY
 
     def __post_init__(self) -> None:
-        for name in (self.name, self.dead_letters.name):
-            if len(name) > MAX_QUEUE_NAME or not _NAME.fullmatch(
-                name.removesuffix(".fifo")
-            ):
-                raise TopologyError(
-                    f"queue {name!r}: SQS takes at most {MAX_QUEUE_NAME} of A to Z, a to z, 0 to "
-                    f'9, "-" and "_"; it has {len(name)} (shorten the topic or the service)'
-                )
+        _check_queue_name(self.name)
+        _check_queue_name(self.dead_letters.name)
         if not 60 <= self.retention < self.dead_letters.retention <= MAX_RETENTION:
             raise TopologyError(
                 f"queue {self.name!r}: retention={self.retention} s must be at least 60 s and "
@@ -127,6 +121,7 @@ class Subscription:
         return {"type": list(self.types), "audience": list(self.audience)}
 
     def __post_init__(self) -> None:
+        _check_queue_name(self.undelivered.name)
         if not self.types:
             raise TopologyError(
                 f"{self.service} handles no event: mark a method of its consumer with @handles"
@@ -147,6 +142,17 @@ class Topology:
     topic: Topic
     queues: tuple[Queue, ...]
     subscriptions: tuple[Subscription, ...]
+
+    def __post_init__(self) -> None:
+        owners: dict[str, str] = {}
+        for queue, subscription in zip(self.queues, self.subscriptions, strict=True):
+            for name in (queue.name, queue.dead_letters.name, subscription.undelivered.name):
+                twin = owners.setdefault(name, queue.service)
+                if twin != queue.service:
+                    raise TopologyError(
+                        f"queue {name!r} would be of two services, {twin} and {queue.service}: "
+                        "rename one of them"
+                    )
 
     @classmethod
     def of(
@@ -248,6 +254,14 @@ def _plain(topology: Topology) -> dict[str, Any]:
             )
         },
     }
+
+
+def _check_queue_name(name: str) -> None:
+    if len(name) > MAX_QUEUE_NAME or not _NAME.fullmatch(name.removesuffix(".fifo")):
+        raise TopologyError(
+            f"queue {name!r}: SQS takes at most {MAX_QUEUE_NAME} of A to Z, a to z, 0 to "
+            f'9, "-" and "_"; it has {len(name)} (shorten the topic or the service)'
+        )
 
 
 def _check_services(consumers: Iterable[type[Consumer]]) -> None:
