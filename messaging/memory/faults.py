@@ -10,7 +10,15 @@ from typing import Literal, NamedTuple, TypeVar
 from messaging.errors import TransportError
 from messaging.transport import Failure
 
-__all__ = ["Faults", "FaultScript", "Operation", "OperationName", "Planned", "asked", "guarded"]
+__all__ = [
+    "FaultScript",
+    "Faults",
+    "Operation",
+    "OperationName",
+    "Planned",
+    "asked",
+    "guarded",
+]
 
 OperationName = Literal["publish", "deliver", "receive", "delete", "hide", "dead_letter", "depth"]
 """The methods of the transports; "deliver" is SNS handing one message to one queue."""
@@ -103,7 +111,12 @@ def guarded(
     entries: Sequence[_Entry],
     act: Callable[[Sequence[_Entry]], Sequence[Failure]],
 ) -> Sequence[Failure]:
-    """`act(entries)` with the faults around it; failures by their index in `entries`."""
+    """`act(entries)` with the faults around it; failures by their index in `entries`.
+
+    Without entries there is no request, so nothing can go wrong.
+    """
+    if not entries:
+        return ()
     if faults.idle:
         return act(entries)
     refused = _within(faults(Operation(name, target, len(entries), "before")), len(entries))

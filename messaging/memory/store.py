@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import NamedTuple
 
 from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
 from messaging.errors import NotFound
 from messaging.memory.shelves import FifoShelf, Message, Shelf, StandardShelf
+from messaging.memory.sleepers import Sleepers
 from messaging.transport import Delivery
 
 __all__ = ["Counts", "Refusal", "Store"]
@@ -62,7 +61,7 @@ class Store:
         dead_letters: Store | None = None,
     ) -> None:
         self.name = name
-        self.visibility_timeout = visibility_timeout
+        self._visibility_timeout = visibility_timeout
         self._fifo = name.endswith(".fifo")
         self._max_receives = max_receives if dead_letters is not None else 0
         self._dead_letters = dead_letters
@@ -71,11 +70,15 @@ class Store:
         self._changed = threading.Condition(threading.Lock())
         self._messages: dict[str, Message] = {}
         self._shelf: Shelf = FifoShelf() if self._fifo else StandardShelf()
-        self._hidden: list[tuple[float, int, Message]] = []
-        self._ticket = count()
+        self._sleepers = Sleepers()
         self._in_flight = 0
         self._delayed = 0
         self._removed = False
+
+    @property
+    def visibility_timeout(self) -> int:
+        self._check_exists()
+        return self._visibility_timeout
 
     def put(self, messages: Sequence[Message], delay: float = 0) -> None:
         """Add messages; each becomes visible after `delay` seconds."""
@@ -85,7 +88,7 @@ class Store:
                 if delay > 0:
                     message.state = "delayed"
                     self._delayed += 1
-                    self._hide(message, self._clock.monotonic() + delay)
+                    self._sleepers.hide(message, self._clock.monotonic() + delay)
                 else:
                     message.state = "visible"
                     self._shelf.add(message)
@@ -158,7 +161,7 @@ class Store:
                     "InvalidParameterValue",
                     f"a receive hides a message for at most {LONGEST:,} seconds altogether",
                 )
-            self._hide(message, now + seconds)
+            self._sleepers.hide(message, now + seconds)
             self._wake_sleepers(now)
             self._changed.notify_all()
             return None
@@ -225,7 +228,7 @@ class Store:
         message.state = "in flight"
         self._in_flight += 1
         self._shelf.take(message)
-        self._hide(message, now + self.visibility_timeout)
+        self._sleepers.hide(message, now + self._visibility_timeout)
         return Delivery(
             queue=self.name,
             message_id=message.message_id,
@@ -251,21 +254,8 @@ class Store:
         message.state = "gone"
         del self._messages[message.message_id]
 
-    def _hide(self, message: Message, until: float) -> None:
-        message.until = until
-        heappush(self._hidden, (until, next(self._ticket), message))
-        hidden = self._in_flight + self._delayed
-        if len(self._hidden) > 2 * hidden + 64:
-            # Renewed and deleted messages leave their old entries behind.
-            self._hidden = [entry for entry in self._hidden if _holds(entry)]
-            heapify(self._hidden)
-
     def _wake_sleepers(self, now: float) -> None:
-        while self._hidden and self._hidden[0][0] <= now:
-            entry = heappop(self._hidden)
-            message = entry[2]
-            if not _holds(entry):
-                continue
+        for message in self._sleepers.woken(now):
             if message.state == "in flight":
                 self._in_flight -= 1
                 self._shelf.back(message)
@@ -277,16 +267,10 @@ class Store:
     def _nap(self, now: float, deadline: float) -> float:
         if not self._exact:
             return _GLANCE
-        soonest = min(deadline, self._hidden[0][0]) if self._hidden else deadline
-        return max(0.0, soonest - now)
+        return max(0.0, self._sleepers.soonest(deadline) - now)
 
     def _of(self, receipt: str) -> tuple[Message | None, Refusal | None]:
         message_id, slash, number = receipt.partition("/")
         if not slash or not number.isdigit():
             return None, Refusal("ReceiptHandleIsInvalid", "not a receipt of this queue")
         return self._messages.get(message_id), None
-
-
-def _holds(entry: tuple[float, int, Message]) -> bool:
-    until, _, message = entry
-    return message.until == until and message.state in ("in flight", "delayed")

@@ -1,0 +1,167 @@
+"""What every transport is tried with: one small topology, on memory, ministack and moto.
+
+A test asks for `site`, which is fresh for each test (a prefix of its own on a server that all
+share), and uses nothing but the protocols of `messaging.transport`. `site.letters` is the one
+look behind them: it reads a dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+from messaging.aws import apply, connect
+from messaging.aws.clients import Clients
+from messaging.aws.sqs import SqsQueue
+from messaging.consumer import Consumer, handles
+from messaging.event import Event
+from messaging.local import Engine, LocalServer
+from messaging.memory import MemoryBroker
+from messaging.outcome import RetryPolicy
+from messaging.topology import Topology
+from messaging.transport import Attribute, Broker, Delivery, Outgoing, QueueTransport
+
+
+class ParcelSent(Event, type="parcel.sent", version=1):
+    number: int
+
+
+class ParcelLost(Event, type="parcel.lost", version=1):
+    number: int
+
+
+class Depot(Consumer):
+    """Hears of everything, and gives up after two receives."""
+
+    retry = RetryPolicy(max_attempts=1)
+    visibility_timeout = 30
+    max_receives = 2
+
+    @handles
+    def sent(self, parcel: ParcelSent) -> None: ...
+
+    @handles
+    def lost(self, parcel: ParcelLost) -> None: ...
+
+
+class Claims(Consumer):
+    """Hears of lost parcels only; its leases are short."""
+
+    visibility_timeout = 1
+
+    @handles
+    def lost(self, parcel: ParcelLost) -> None: ...
+
+
+TOPOLOGY = Topology.of(Depot, Claims, topic="parcels")
+
+Letter = tuple[str, Mapping[str, Attribute]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One transport, set up; `bare` is the same with no topic and no queue."""
+
+    broker: Broker
+    bare: Broker
+    letters: Callable[[str], list[Letter]]
+
+    def send(self, *bodies: str, type: str = "parcel.sent", audience: str = "*") -> None:
+        """Publish `bodies` as one batch; all of them must be accepted."""
+        topic = self.broker.topic()
+        assert list(topic.publish([message(one, type, audience) for one in bodies])) == []
+
+    def queue(self, service: str) -> QueueTransport:
+        return self.broker.queue(service)
+
+
+def message(
+    body: str, type: str = "parcel.sent", *audience: str, **more: Attribute
+) -> Outgoing:
+    """One message to publish, for `audience` (default: everyone)."""
+    attributes = {
+        "type": Attribute.string(type),
+        "audience": Attribute.array(audience or ("*",)),
+        **more,
+    }
+    size = len(body.encode()) + sum(one.size(name) for name, one in attributes.items())
+    return Outgoing(id=body[:20], body=body, attributes=attributes, size=size)
+
+
+def receive_all(queue: QueueTransport, expected: int) -> list[Delivery]:
+    """`expected` messages; fewer if the queue gives no more. A queue may give them in parts."""
+    found: list[Delivery] = []
+    while len(found) < expected:
+        some = queue.receive(min(10, expected - len(found)), 2)
+        if not some:
+            break
+        found += some
+    return found
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[Engine], LocalServer]]:
+    """One server for each engine, started when the first test asks for it."""
+    running: dict[Engine, LocalServer] = {}
+
+    def server(engine: Engine) -> LocalServer:
+        if engine not in running:
+            running[engine] = LocalServer(engine=engine).start()
+        return running[engine]
+
+    yield server
+    for one in running.values():
+        one.stop()
+
+
+_prefixes = itertools.count(1)
+
+
+@pytest.fixture(params=["memory", "ministack", "moto"])
+def site(
+    request: pytest.FixtureRequest, servers: Callable[[Engine], LocalServer]
+) -> Iterator[Site]:
+    if request.param == "memory":
+        yield from _memory()
+    else:
+        yield from _server(servers(request.param))
+
+
+def _memory() -> Iterator[Site]:
+    bare = MemoryBroker(TOPOLOGY)
+    for name in (TOPOLOGY.topic.name, *(queue.name for queue in TOPOLOGY.queues)):
+        bare.remove(name)
+    with MemoryBroker(TOPOLOGY) as broker:
+
+        def letters(service: str) -> list[Letter]:
+            return [(one.body, one.attributes) for one in broker.dead_letters(service)]
+
+        yield Site(broker, bare, letters)
+
+
+def _server(server: LocalServer) -> Iterator[Site]:
+    credentials: dict[str, Any] = server.credentials
+    session = boto3.Session(**credentials)
+    prefix = f"t{os.getpid()}-{next(_prefixes)}-"
+    settings = server.settings(topic="parcels", prefix=prefix)
+    apply(TOPOLOGY, settings, session=session)
+    broker = connect(settings, session=session)
+    bare = connect(server.settings(topic="nowhere", prefix=prefix), session=session)
+
+    def letters(service: str) -> list[Letter]:
+        clients = Clients(settings, session)
+        try:
+            queue = SqsQueue(clients, prefix + TOPOLOGY.queue(service).dead_letters.name)
+            return [(one.body, one.attributes) for one in queue.receive(10, 1)]
+        finally:
+            clients.close()
+
+    yield Site(broker, bare, letters)
+    broker.close()
+    bare.close()
