@@ -1,0 +1,188 @@
+"""The room of processes: a parent that keeps several Python processes running side by side.
+
+For one consumer whose handlers need more than one core: each child is a program of its own with a
+worker in it, and SQS shares the messages out between them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue as queues
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from messaging.clock import SYSTEM_CLOCK
+from messaging.errors import ConfigurationError
+from messaging.runtime.signals import on_signals
+
+__all__ = ["run_processes"]
+
+log = logging.getLogger("messaging.runtime")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before a child that crashed is started again: doubled each time, half of it by chance."""
+
+_LAUNCH = """
+import os, signal, sys
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)   # PR_SET_PDEATHSIG, which lasts through exec
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(0)                                  # the parent died before that was said
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+@dataclass(slots=True)
+class _Child:
+    """One place of the `count`, the process that is in it now, and how it has fared."""
+
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    crashes: int = 0
+    """In succession, each soon after its start."""
+    again_at: float | None = None
+
+
+class _Asked:
+    """Put into the mailbox at a signal."""
+
+
+_Mail = queues.SimpleQueue[_Asked | tuple[_Child, int]]
+
+
+def run_processes(
+    argv: Sequence[str],
+    count: int,
+    *,
+    most_crashes: int = 5,
+    settled_after: float = 10.0,
+    grace: float = 60.0,
+) -> int:
+    """Run `python *argv` `count` times at once until SIGTERM or Ctrl-C; returns the exit code.
+
+        run_processes(["-m", "messaging", "run", "consumers.marketing:Marketing"], 4)
+
+    Call it in the main thread. A signal is handed on to every child as SIGTERM, and each further
+    signal, too; `grace` seconds after the first, children that still run are killed. A child that
+    crashes is started again after a pause that doubles. After `most_crashes` in succession, each
+    less than `settled_after` seconds after its start, all are stopped. A child that ends with 0 is
+    not started again.
+
+    Returns 0 if all ended with 0, else the first code that was not (128 + n for signal n). When
+    the parent is killed, its children get SIGTERM (on Linux; elsewhere they live on).
+    """
+    if count < 1:
+        raise ConfigurationError(f"run_processes(count={count}): at least 1")
+    return _Parent(argv, count, most_crashes, settled_after, grace).run()
+
+
+class _Parent:
+    def __init__(
+        self, argv: Sequence[str], count: int, most_crashes: int, settled_after: float, grace: float
+    ) -> None:
+        self._argv = argv
+        self._most_crashes = most_crashes
+        self._settled_after = settled_after
+        self._grace = grace
+        self._children = [_Child(number) for number in range(1, count + 1)]
+        self._mail: _Mail = queues.SimpleQueue()
+        self._kill_at: float | None = None
+        self._code = 0
+
+    def run(self) -> int:
+        with on_signals(lambda: self._mail.put(_Asked())):
+            try:
+                for child in self._children:
+                    self._start(child)
+                while self._alive():
+                    self._turn()
+            finally:
+                self._kill()
+        return self._code
+
+    def _alive(self) -> bool:
+        return any(one.process is not None or one.again_at is not None for one in self._children)
+
+    def _turn(self) -> None:
+        """Wait for what happens next, and deal with it."""
+        try:
+            mail = self._mail.get(timeout=self._until_next())
+        except queues.Empty:
+            now = SYSTEM_CLOCK.monotonic()
+            for child in self._children:
+                if child.again_at is not None and child.again_at <= now:
+                    self._start(child)
+            if self._kill_at is not None and self._kill_at <= now:
+                log.error("children that still run after %.0f s are killed", self._grace)
+                self._kill()
+            return
+        if isinstance(mail, _Asked):
+            self._stop()
+        else:
+            self._ended(*mail)
+
+    def _until_next(self) -> float | None:
+        times = [one.again_at for one in self._children if one.again_at is not None]
+        if self._kill_at is not None:
+            times.append(self._kill_at)
+        return max(0.001, min(times) - SYSTEM_CLOCK.monotonic()) if times else None
+
+    def _start(self, child: _Child) -> None:
+        child.again_at = None
+        child.started = SYSTEM_CLOCK.monotonic()
+        # A process group of its own: Ctrl-C in a terminal reaches the parent only, and is handed
+        # on once. The child would take it for two signals, and a second one means hurry.
+        process = child.process = subprocess.Popen(  # noqa: S603 - this Python, by its own path
+            [sys.executable, "-c", _LAUNCH, str(os.getpid()), *self._argv],
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+        )
+        log.info("process %d started (pid %d)", child.number, process.pid)
+        threading.Thread(
+            target=lambda: self._mail.put((child, process.wait())),
+            name=f"messaging-process-{child.number}",
+            daemon=True,
+        ).start()
+
+    def _ended(self, child: _Child, returned: int) -> None:
+        child.process = None
+        code = 128 - returned if returned < 0 else returned
+        stopping = self._kill_at is not None
+        log.log(
+            logging.INFO if code == 0 or stopping else logging.ERROR,
+            "process %d ended with %d",
+            child.number,
+            code,
+        )
+        if stopping or code == 0:
+            self._code = self._code or code
+            return
+        now = SYSTEM_CLOCK.monotonic()
+        child.crashes = child.crashes + 1 if now - child.started < self._settled_after else 1
+        if child.crashes >= self._most_crashes:
+            log.error("process %d crashed %d times: all are stopped", child.number, child.crashes)
+            self._code = self._code or code
+            self._stop()
+            return
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (child.crashes - 1))
+        child.again_at = now + random.uniform(longest / 2, longest)
+
+    def _stop(self) -> None:
+        if self._kill_at is None:
+            self._kill_at = SYSTEM_CLOCK.monotonic() + self._grace
+        for child in self._children:
+            child.again_at = None
+            if child.process is not None:
+                child.process.terminate()
+
+    def _kill(self) -> None:
+        for child in self._children:
+            if child.process is not None:
+                child.process.kill()

@@ -1,0 +1,111 @@
+"""The room of the settler: a thread that settles what handlers are done with, in batches."""
+
+from __future__ import annotations
+
+import math
+import queue as queues
+from collections import deque
+
+from messaging.clock import SYSTEM_CLOCK
+from messaging.outcome import Outcome
+from messaging.runtime.ledger import Held, Ledger
+from messaging.runtime.settlement import Settlement
+from messaging.transport import BATCH_ENTRIES
+
+__all__ = ["Settler"]
+
+LINGER = 0.1
+"""Seconds that a settlement waits for others to fill its batch, while others are in hand."""
+
+
+class Settler:
+    """Settles what handlers are done with. `run` is the body of its thread.
+
+    A batch goes out when ten wait, when nothing else is in hand that could fill it, or when it
+    has waited for `LINGER`. What is refused for now is tried again while its lease lasts; what
+    cannot be settled is left to its lease and counted as expired.
+    """
+
+    def __init__(self, settlement: Settlement, ledger: Ledger) -> None:
+        self._settlement = settlement
+        self._ledger = ledger
+        self._inbox: deque[Held] = deque()
+        self._later: list[tuple[float, Held]] = []
+        self._wake: queues.SimpleQueue[None] = queues.SimpleQueue()
+        self._asleep = False
+        self._hurry_later = False
+        self._ending = False
+
+    def put(self, held: Held, outcome: Outcome) -> None:
+        """`held` is done with; from any thread."""
+        held.outcome = outcome
+        self._inbox.append(held)
+        waiting = len(self._inbox)
+        # Asleep is read after the append and written before the settler looks a last time: one of
+        # the two sees the other. A wake for each message would cost more than the message.
+        if self._asleep or waiting >= BATCH_ENTRIES or waiting >= self._ledger.in_hand:
+            self._asleep = False
+            self._wake.put(None)
+
+    def hurry(self) -> None:
+        """Wait for no batch any more, and try few times: the worker stops."""
+        self._hurry_later = self._hurry_later or not self._settlement.hurried
+        self._settlement.hurried = True
+        self._wake.put(None)
+
+    def end(self) -> None:
+        """Settle what is there, then end the thread."""
+        self._ending = True
+        self.hurry()
+
+    def run(self) -> None:
+        aged = False
+        while True:
+            self._take_back()
+            count = self._ready(aged)
+            aged = False
+            if count:
+                chunk = [self._inbox.popleft() for _ in range(count)]
+                again = self._settlement.settle(chunk)
+                now = SYSTEM_CLOCK.monotonic()
+                self._later += [(now + pause, held) for pause, held in again]
+            elif self._ending and not self._inbox and not self._later:
+                return
+            else:
+                aged = self._sleep()
+
+    def _ready(self, aged: bool) -> int:
+        waiting = len(self._inbox)
+        if aged or self._settlement.hurried or waiting + len(self._later) >= self._ledger.in_hand:
+            return waiting
+        return waiting - waiting % BATCH_ENTRIES
+
+    def _sleep(self) -> bool:
+        """Until there may be something to do; True if the inbox has waited long enough."""
+        if self._inbox:
+            timeout: float | None = LINGER
+        else:
+            self._asleep = True
+            if self._inbox:
+                self._asleep = False
+                return False
+            timeout = None
+        if self._later:
+            due = max(0.001, min(due for due, _ in self._later) - SYSTEM_CLOCK.monotonic())
+            timeout = due if timeout is None else min(timeout, due)
+        try:
+            self._wake.get(timeout=timeout)
+            while not self._wake.empty():
+                self._wake.get_nowait()
+        except queues.Empty:
+            return True
+        return False
+
+    def _take_back(self) -> None:
+        if self._later:
+            # At the end what still pauses is tried at once; its next pauses are short.
+            now = SYSTEM_CLOCK.monotonic()
+            if self._hurry_later:
+                self._hurry_later, now = False, math.inf
+            self._inbox.extend(held for due, held in self._later if due <= now)
+            self._later = [(due, held) for due, held in self._later if due > now]

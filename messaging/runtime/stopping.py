@@ -1,0 +1,146 @@
+"""The room of the end: the stages through which a worker stops, one after the other."""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from messaging.clock import SYSTEM_CLOCK
+from messaging.runtime.crew import Crew
+from messaging.runtime.journal import Stage
+from messaging.runtime.lane import Lane
+from messaging.runtime.loop import LoopRoom
+
+__all__ = ["Mail", "StopSequence"]
+
+log = logging.getLogger("messaging.runtime")
+
+GRACE_AFTER_CANCEL = 2.0
+"""Seconds in which a cancelled async handler must have ended."""
+GRACE_FOR_POLL = 10.0
+"""Seconds beyond its wait in which a long poll must have come back."""
+LOOK = 0.02
+"""Seconds between two looks at what is waited for. Only while stopping: nobody is woken for it."""
+GRACE_FOR_FLUSH = 5.0
+"""Seconds in which everything must be settled after the last handler has ended."""
+
+
+class Mail(Enum):
+    """What the supervisor hears. It sits at one SimpleQueue, which may be put to from a signal."""
+
+    STOP = "stop() was called"
+    SIGNAL = "SIGTERM or SIGINT"
+    DIED = "a thread died of an error"
+
+
+class StopSequence:
+    """Polls, handlers, settlements, releases: each waited for, none for ever.
+
+    1. STOPPING_POLLS: no further request; what waits for a handler is given back at once.
+    2. FINISHING_HANDLERS: up to `drain` seconds; then async handlers are cancelled and what they
+       had is given back. A sync handler cannot be cancelled: its message is left to its lease.
+    3. FLUSHING: what handlers ended with is settled.
+    4. RELEASING: a long poll may still bring messages; they were released as they came, and here
+       it is waited for. Then the threads end.
+
+    A second signal skips what is left to wait for in 2 and 4. `unfinished` are the ids of messages
+    whose handlers went on.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        loop: LoopRoom,
+        crew: Crew,
+        mail: queues.SimpleQueue[Mail],
+        *,
+        drain: float,
+        wait: float,
+        entered: Callable[[Stage, str], None],
+    ) -> None:
+        self._lanes = lanes
+        self._loop = loop
+        self._crew = crew
+        self._mail = mail
+        self._drain = drain
+        self._wait = wait
+        self._entered = entered
+        self._signals = 0
+        self.unfinished: list[str] = []
+
+    def run(self, first: Mail) -> None:
+        """Go through all stages. `first` is what asked for the end."""
+        self._hear(first)
+        began = SYSTEM_CLOCK.monotonic()
+        self._entered(Stage.STOPPING_POLLS, first.value)
+        given_back = sum(lane.close_intake() for lane in self._lanes)
+        self._entered(Stage.FINISHING_HANDLERS, f"{given_back} not started were given back")
+        self._finish_handlers(began + self._drain)
+        self._entered(Stage.FLUSHING, f"{len(self.unfinished)} handlers did not finish")
+        self._until(
+            lambda: not any(lane.to_settle() for lane in self._lanes),
+            SYSTEM_CLOCK.monotonic() + GRACE_FOR_FLUSH,
+        )
+        self._entered(Stage.RELEASING, f"{self._polls()} long polls are out")
+        self._until(lambda: not self._polls(), began + self._wait + GRACE_FOR_POLL, hurried=True)
+        self._release()
+
+    def _finish_handlers(self, deadline: float) -> None:
+        self._until(lambda: not self._running(), deadline, hurried=True)
+        if self._running():
+            for lane in self._lanes:
+                lane.cancelling()
+            self._loop.cancel()
+            # Sync handlers run on, so the number of those running may never be 0.
+            self._until(
+                lambda: not self._running() or self._loop.idle,
+                SYSTEM_CLOCK.monotonic() + GRACE_AFTER_CANCEL,
+            )
+        for lane in self._lanes:
+            for held in lane.abandon_unfinished():
+                self.unfinished.append(held.delivery.message_id)
+                log.warning(
+                    "the handler of %s on message %s did not finish in %.0f s: the message is left "
+                    "to its lease",
+                    lane.consumer.service,
+                    held.delivery.message_id,
+                    self._drain,
+                )
+
+    def _release(self) -> None:
+        if out := self._polls():
+            log.warning("%d long polls are left: what they bring is left to its lease", out)
+        for lane in self._lanes:
+            lane.end_settling()
+        self._loop.stop()
+        still = self._crew.join(GRACE_FOR_FLUSH if not (self.unfinished or out) else 1.0)
+        if still:
+            log.warning("threads that did not end: %s", ", ".join(still))
+        expired = sum(lane.settle_rest() for lane in self._lanes)
+        if expired:
+            log.warning("%d messages could not be settled and are left to their leases", expired)
+
+    def _until(self, reached: Callable[[], bool], deadline: float, hurried: bool = False) -> None:
+        """Until `reached`, the deadline, or (if `hurried`) a second signal."""
+        while not reached() and not (hurried and self._signals > 1):
+            left = deadline - SYSTEM_CLOCK.monotonic()
+            if left <= 0:
+                return
+            try:
+                self._hear(self._mail.get(timeout=min(left, LOOK)))
+            except queues.Empty:
+                continue
+
+    def _hear(self, mail: Mail) -> None:
+        if mail is Mail.SIGNAL:
+            self._signals += 1
+            if self._signals == 2:
+                log.warning("asked to stop a second time: nobody is waited for any more")
+
+    def _running(self) -> int:
+        return sum(lane.running() for lane in self._lanes)
+
+    def _polls(self) -> int:
+        return sum(lane.polls for lane in self._lanes)

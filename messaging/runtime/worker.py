@@ -1,0 +1,264 @@
+"""The room of the worker: gives consumers what their queues bring, until it is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec
+from messaging.consumer import Consumer
+from messaging.dispatch import Dispatcher, Middleware
+from messaging.errors import ConfigurationError
+from messaging.runtime.crew import Crew
+from messaging.runtime.journal import Journal, Report, Stage
+from messaging.runtime.lane import Lane
+from messaging.runtime.ledger import Stats
+from messaging.runtime.loop import LoopRoom
+from messaging.runtime.signals import on_signals
+from messaging.runtime.stopping import Mail, StopSequence
+from messaging.transport import Broker
+
+__all__ = ["Worker"]
+
+log = logging.getLogger("messaging.runtime")
+
+
+class Worker:
+    """Runs consumers: one queue, one poller and `concurrency` handlers for each of them.
+
+        Worker(Marketing(), broker=connect()).run()     # until SIGTERM or Ctrl-C
+
+        with Worker(Marketing(), BI(), broker=broker) as worker:     # in a test
+            ...
+
+    concurrency  handlers of one consumer that run at once, sync and async together.
+    prefetch     messages of one consumer that may wait beside those in a handler, their leases
+                 renewed; the default is `concurrency`.
+    wait         seconds (0 to 20) of one long poll.
+    drain        seconds that a stopping worker gives to handlers that run.
+    middleware   context managers around every handler (`messaging.dispatch`), outermost first.
+
+    Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
+    Every received message ends in exactly one of the four ways that `Stats` counts. A worker
+    closes its consumers and the queues that it asked the broker for; the broker is yours.
+    """
+
+    def __init__(
+        self,
+        *consumers: Consumer,
+        broker: Broker,
+        concurrency: int = 10,
+        prefetch: int | None = None,
+        wait: float = 20.0,
+        drain: float = 25.0,
+        codec: Codec | None = None,
+        middleware: Sequence[Middleware] = (),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        _check(consumers, concurrency, prefetch, wait, drain)
+        self._dispatchers = [
+            Dispatcher(consumer, codec=codec, middleware=middleware) for consumer in consumers
+        ]
+        self._broker = broker
+        self._concurrency = concurrency
+        self._prefetch = concurrency if prefetch is None else prefetch
+        self._wait = wait
+        self._drain = drain
+        self._clock = clock
+        self._mail: queues.SimpleQueue[Mail] = queues.SimpleQueue()
+        self._crew = Crew(self._died)
+        self._lanes: dict[str, Lane] = {}
+        self._start_lock = threading.Lock()
+        self._journal = Journal()
+        self._unfinished: tuple[str, ...] = ()
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+
+    @property
+    def stage(self) -> Stage:
+        """Where the worker is in its life."""
+        return self._journal.stage
+
+    @property
+    def stats(self) -> Stats:
+        """Of all consumers together, at this moment; always balanced."""
+        return Stats.total(lane.stats for lane in self._lanes.values())
+
+    def stats_of(self, service: str) -> Stats:
+        """Of one consumer, by the name of its service."""
+        if service in self._lanes:
+            return self._lanes[service].stats
+        services = [one.consumer.service for one in self._dispatchers]
+        if service in services:
+            return Stats()
+        raise ConfigurationError(
+            f"no service {service!r} in this worker; it has {', '.join(services)}"
+        )
+
+    def run(self) -> Report:
+        """Start, and block until SIGTERM, Ctrl-C or `stop`; the report says how it went.
+
+        A second signal skips the waiting for handlers and polls. Raises what `start` raises, and
+        after an orderly stop the error that a thread of the library died of. In another thread
+        than the main one signals are not heard.
+        """
+        with on_signals(lambda: self._mail.put(Mail.SIGNAL)):
+            self.start()
+            self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._report()
+
+    def start(self) -> None:
+        """Start in threads of its own and return. A worker starts once.
+
+        Raises `TransportError` (`NotFound`, `AccessDenied`) if a queue cannot be reached; then
+        nothing was started.
+        """
+        with self._start_lock:
+            if self.stage is not Stage.NEW:
+                raise ConfigurationError(f"this worker is {self.stage.value}; make another")
+            self._lanes = self._open_lanes()
+            self._enter(Stage.RUNNING, f"{', '.join(self._lanes)}, concurrency {self._concurrency}")
+            loop = LoopRoom()
+            self._crew.start("loop", loop.run)
+            for lane in self._lanes.values():
+                lane.start(self._crew, loop)
+            self._crew.start("supervisor", lambda: self._supervise(loop))
+
+    def stop(self) -> Report:
+        """Stop in order, and say how it went; may be called again and from any thread.
+
+        Blocks for at most about `drain` seconds, or the wait of a long poll if that is longer.
+        From a handler it only asks: the report it returns then is of this moment.
+        """
+        self._mail.put(Mail.STOP)
+        if self.stage is not Stage.NEW and not self._crew.includes_me():
+            self._done.wait()
+        return self._report()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if error is None and self._error is not None:
+            raise self._error
+
+    def _open_lanes(self) -> dict[str, Lane]:
+        lanes: dict[str, Lane] = {}
+        with ExitStack() as opened:
+            for dispatcher in self._dispatchers:
+                service = dispatcher.consumer.service
+                queue, inlet = self._broker.queue(service), self._broker.queue(service)
+                opened.callback(queue.close)
+                opened.callback(inlet.close)
+                lanes[service] = Lane(
+                    dispatcher,
+                    queue,
+                    inlet,
+                    concurrency=self._concurrency,
+                    prefetch=self._prefetch,
+                    wait=self._wait,
+                    clock=self._clock,
+                )
+            opened.pop_all()
+        return lanes
+
+    def _supervise(self, loop: LoopRoom) -> None:
+        """The body of the supervisor: sleeps until the end is asked for, then brings it about."""
+        sequence = StopSequence(
+            tuple(self._lanes.values()),
+            loop,
+            self._crew,
+            self._mail,
+            drain=self._drain,
+            wait=self._wait,
+            entered=self._enter,
+        )
+        try:
+            sequence.run(self._mail.get())
+        except BaseException as error:
+            self._error = self._error or error
+            raise
+        finally:
+            self._unfinished = tuple(sequence.unfinished)
+            self._close()
+            self._enter(Stage.STOPPED, f"{len(self._unfinished)} handlers unfinished")
+            self._done.set()
+
+    def _close(self) -> None:
+        for lane in self._lanes.values():
+            for what in (lane.queue, lane.consumer):
+                try:
+                    what.close()
+                except Exception as error:  # noqa: BLE001 - the others are to be closed, too
+                    name, kind = type(what).__qualname__, type(error).__qualname__
+                    log.error("%s.close() raised %s", name, kind)
+
+    def _died(self, error: BaseException) -> None:
+        name = threading.current_thread().name
+        log.critical("thread %s died: the worker stops", name, exc_info=error)
+        if self._error is None:
+            self._error = error
+        self._mail.put(Mail.DIED)
+
+    def _enter(self, stage: Stage, note: str) -> None:
+        self._journal.enter(stage, note, self.stats)
+
+    def _report(self) -> Report:
+        services = {name: lane.stats for name, lane in self._lanes.items()}
+        return Report(
+            stats=Stats.total(services.values()),
+            services=MappingProxyType(services),
+            stages=MappingProxyType(self._journal.spent()),
+            unfinished=self._unfinished,
+            error=self._error,
+        )
+
+
+def _check(
+    consumers: Sequence[Consumer],
+    concurrency: int,
+    prefetch: int | None,
+    wait: float,
+    drain: float,
+) -> None:
+    if not consumers:
+        raise ConfigurationError("Worker(...) needs at least one consumer")
+    seen: set[str] = set()
+    for consumer in consumers:
+        if isinstance(consumer, type):
+            raise ConfigurationError(
+                f"Worker({consumer.__name__}): make one, {consumer.__name__}()"
+            )
+        if not consumer.handlers:
+            raise ConfigurationError(
+                f"{type(consumer).__qualname__} handles nothing: mark a method with @handles"
+            )
+        if consumer.service in seen:
+            raise ConfigurationError(
+                f"two consumers are service {consumer.service!r}: they would take each other's "
+                "messages from one queue; raise concurrency instead"
+            )
+        seen.add(consumer.service)
+    if concurrency < 1:
+        raise ConfigurationError(f"Worker(concurrency={concurrency}): at least 1")
+    if prefetch is not None and prefetch < 0:
+        raise ConfigurationError(f"Worker(prefetch={prefetch}): 0 or more")
+    if not 0 <= wait <= 20:
+        raise ConfigurationError(f"Worker(wait={wait}): 0 to 20 seconds, as SQS long-polls")
+    if drain < 0:
+        raise ConfigurationError(f"Worker(drain={drain}): 0 or more seconds")
