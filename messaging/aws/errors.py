@@ -119,7 +119,7 @@ def _translate(error: Exception, doing: str, quote: bool) -> TransportError | No
         return TransportError(
             f"{doing}: boto3 refused the parameters before sending them", code=name, retryable=False
         )
-    if isinstance(error, exceptions.HTTPClientError):
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
         return TransportError(
             f"{doing}: no answer ({name}); check the network and the endpoint", code=name
         )

@@ -1,0 +1,140 @@
+"""Refusals: what botocore raises becomes our own error, with what to do and without the message."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+from botocore import exceptions
+from botocore.parsers import ResponseParserError
+
+from messaging.aws.errors import batch_failures, check_batch, translated
+from messaging.errors import AccessDenied, NotFound, Throttled, TransportError
+from messaging.transport import Failure
+
+SECRET = "Maria 123.456.789-09"
+
+
+def client_error(code: str, message: str = "", status: int = 400) -> exceptions.ClientError:
+    answer = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return exceptions.ClientError(answer, "PublishBatch")
+
+
+def translate(error: Exception, *, quote: bool = False) -> TransportError:
+    with pytest.raises(TransportError) as caught:
+        with translated("publish to", "topic alunos", "sa-east-1 at http://x", quote=quote):
+            raise error
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "retryable"),
+    [
+        ("NotFound", NotFound, False),
+        ("NotFoundException", NotFound, False),
+        ("AWS.SimpleQueueService.NonExistentQueue", NotFound, False),
+        ("com.amazonaws.sqs#QueueDoesNotExist", NotFound, False),
+        ("AccessDenied", AccessDenied, False),
+        ("AuthorizationError", AccessDenied, False),
+        ("InvalidClientTokenId", AccessDenied, False),
+        ("SignatureDoesNotMatch", AccessDenied, False),
+        ("ExpiredToken", AccessDenied, False),
+        ("Throttling", Throttled, True),
+        ("RequestThrottled", Throttled, True),
+        ("KmsThrottled", Throttled, True),
+        ("OverLimit", Throttled, True),
+        ("InvalidParameter", TransportError, False),
+        ("AWS.SimpleQueueService.QueueDeletedRecently", TransportError, True),
+        ("InternalError", TransportError, True),
+    ],
+)
+def test_a_code_of_the_service_has_its_error(code, kind, retryable):
+    error = translate(client_error(code, "as the service says"))
+    assert type(error) is kind
+    assert error.retryable is retryable
+    assert error.code == code.rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    assert "topic alunos in sa-east-1 at http://x" in str(error)
+
+
+def test_a_status_decides_where_the_code_says_nothing():
+    assert translate(client_error("Odd", status=503)).retryable
+    assert not translate(client_error("Odd", status=400)).retryable
+    assert type(translate(client_error("Odd", status=429))) is Throttled
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable"),
+    [
+        (exceptions.EndpointConnectionError(endpoint_url="http://x"), TransportError, True),
+        (exceptions.ConnectTimeoutError(endpoint_url="http://x"), TransportError, True),
+        (exceptions.ReadTimeoutError(endpoint_url="http://x"), TransportError, True),
+        (exceptions.ConnectionClosedError(endpoint_url="http://x"), TransportError, True),
+        (exceptions.SSLError(endpoint_url="http://x", error="bad"), TransportError, True),
+        (ResponseParserError("not XML"), TransportError, True),
+        (exceptions.NoCredentialsError(), AccessDenied, False),
+        (exceptions.ProfileNotFound(profile="x"), AccessDenied, False),
+        (exceptions.ParamValidationError(report="bad"), TransportError, False),
+    ],
+)
+def test_an_error_of_botocore_has_its_error(error, kind, retryable):
+    ours = translate(error)
+    assert type(ours) is kind
+    assert ours.retryable is retryable
+    assert ours.code == type(error).__name__
+
+
+def test_remedies_are_told():
+    assert "messaging topology apply" in str(translate(client_error("NotFound")))
+    assert "renew them" in str(translate(client_error("ExpiredToken")))
+    assert "AWS_PROFILE" in str(translate(exceptions.NoCredentialsError()))
+    assert "60 seconds" in str(translate(client_error("QueueDeletedRecently")))
+
+
+def test_who_and_where_is_quoted_and_what_is_not():
+    assert "no policy allows it" in str(translate(client_error("AccessDenied", "no policy allows it")))
+    assert SECRET not in str(translate(client_error("InvalidParameter", f"bad: {SECRET}")))
+    assert "bad name" in str(translate(client_error("InvalidParameter", "bad name"), quote=True))
+
+
+def test_neither_the_message_nor_a_traceback_tells_the_parameters():
+    error = translate(exceptions.ParamValidationError(report=f"Message: {SECRET}"))
+    assert SECRET not in "".join(traceback.format_exception(error))
+
+
+def test_other_exceptions_pass_as_they_are():
+    with pytest.raises(ZeroDivisionError), translated("publish to", "topic alunos", "here"):
+        raise ZeroDivisionError
+
+
+def test_failures_have_their_places_and_no_text_of_the_service():
+    answer = {
+        "Successful": [{"Id": "1"}],
+        "Failed": [
+            {"Id": "3", "Code": "InternalError", "Message": SECRET, "SenderFault": False},
+            {"Id": "0", "Code": "InvalidParameter", "Message": SECRET, "SenderFault": True},
+            {"Id": "2", "Code": "RequestThrottled", "Message": SECRET, "SenderFault": True},
+        ],
+    }
+    failures = batch_failures(answer, range(4), "SNS")
+    assert [(one.index, one.code, one.retryable) for one in failures] == [
+        (0, "InvalidParameter", False),
+        (2, "RequestThrottled", True),
+        (3, "InternalError", True),
+    ]
+    assert not any(SECRET in one.message for one in failures)
+
+
+def test_an_entry_of_which_nothing_is_said_is_to_be_sent_again():
+    failures = batch_failures({"Successful": [{"Id": "4"}]}, [4, 5], "SQS")
+    assert failures == (Failure(5, "NoAnswer", "SQS said nothing of this entry", True),)
+    assert batch_failures({"Successful": [{"Id": "4"}, {"Id": "5"}]}, [4, 5], "SQS") == ()
+
+
+def test_eleven_entries_are_refused_and_ten_are_not():
+    check_batch(10, "topic alunos")
+    with pytest.raises(TransportError, match="11 entries in one batch for topic alunos") as caught:
+        check_batch(11, "topic alunos")
+    assert not caught.value.retryable
