@@ -68,6 +68,8 @@ def _tell(
     services: tuple[str, ...],
     as_json: bool,
 ) -> None:
+    what = f"topic {topic}, queues for {', '.join(services)}" if topic else "no topology, empty"
+    screen.note(f"{engine.value} answers at {server.url} ({what}). Ctrl-C ends it.")
     if as_json:
         screen.data(
             {
@@ -82,5 +84,3 @@ def _tell(
     else:
         for name, value in server.environment.items():
             screen.line(f"export {name}={shlex.quote(value)}")
-    what = f"topic {topic}, queues for {', '.join(services)}" if topic else "no topology, empty"
-    screen.note(f"{engine.value} answers at {server.url} ({what}). Ctrl-C ends it.")

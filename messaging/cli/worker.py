@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from messaging.consumer import Consumer
-    from messaging.runtime import Stats, Worker
+    from messaging.runtime import Report, Worker
     from messaging.settings import Settings
     from messaging.topology import Topology
     from messaging.transport import Broker
@@ -78,14 +78,12 @@ def run(
     if processes > 1:
         from messaging.runtime.processes import run_processes
 
-        raise typer.Exit(run_processes(_one_process(sys.argv[1:]), processes))
+        options = {"--topology": topology} | {f"--{name}": value for name, value in given.items()}
+        flags = {"--until-empty": until_empty, "--json": json}
+        raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
     made = [names.consumer(name, "consumer") for name in consumers]
-    try:
-        _check_services(made, wanted)
-        _work(made, settings, until_empty=until_empty, json=json)
-    finally:
-        for consumer in made:
-            consumer.close()
+    _check_services(made, wanted)
+    _work(made, settings, until_empty=until_empty, json=json)
 
 
 def _check_services(consumers: Sequence[Consumer], topology: Topology | None) -> None:
@@ -97,7 +95,7 @@ def _work(
     consumers: Sequence[Consumer], settings: Settings, *, until_empty: bool, json: bool
 ) -> None:
     from messaging.aws import connect
-    from messaging.runtime import Worker
+    from messaging.runtime import Stage, Worker
 
     broker = connect(settings)
     try:
@@ -114,19 +112,24 @@ def _work(
             else:
                 worker.run()
         finally:
-            _tell({one.service: worker.stats_of(one.service) for one in consumers}, json)
+            if worker.stage is Stage.NEW:  # it could not start; otherwise it closes them itself
+                for consumer in consumers:
+                    consumer.close()
+            else:
+                _tell(worker.stop(), json)
     finally:
         broker.close()
 
 
 def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) -> None:
     from messaging.clock import SYSTEM_CLOCK
+    from messaging.runtime import Stage
 
     queues = [broker.queue(service) for service in services]
     with worker, screen.EndedBySignals():
         quiet = 0
         received = -1
-        while quiet < _LOOKS:
+        while quiet < _LOOKS and worker.stage is Stage.RUNNING:
             SYSTEM_CLOCK.sleep(_LOOK_EVERY)
             stats = worker.stats
             idle = stats.in_hand == 0 and stats.received == received
@@ -134,9 +137,14 @@ def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) ->
             quiet, received = (quiet + 1 if idle else 0), stats.received
 
 
-def _tell(services: dict[str, Stats], json: bool) -> None:
+def _tell(report: Report, json: bool) -> None:
     if json:
-        screen.data({"services": {name: asdict(stats) for name, stats in services.items()}})
+        screen.data(
+            {
+                "services": {name: asdict(stats) for name, stats in report.services.items()},
+                "unfinished": list(report.unfinished),
+            }
+        )
         return
     screen.table(
         "What became of the messages",
@@ -150,20 +158,21 @@ def _tell(services: dict[str, Stats], json: bool) -> None:
                 str(stats.dead_lettered),
                 str(stats.expired),
             ]
-            for name, stats in services.items()
+            for name, stats in report.services.items()
         ],
     )
+    if report.unfinished:
+        screen.note(
+            f"{len(report.unfinished)} handlers did not end in time (--drain); their messages come "
+            f"again: {', '.join(report.unfinished)}"
+        )
 
 
-def _one_process(arguments: Sequence[str]) -> list[str]:
-    """The command of one of the processes: this one's, without --processes."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip or argument.startswith("--processes="):
-            skip = False
-        elif argument == "--processes":
-            skip = True
-        else:
-            kept.append(argument)
-    return [sys.executable, "-m", "messaging", *kept]
+def _one_process(
+    consumers: Sequence[str], options: Mapping[str, object], flags: Mapping[str, bool]
+) -> list[str]:
+    """The command of one of several processes."""
+    command = [sys.executable, "-m", "messaging", "run", *consumers]
+    for name, value in options.items():
+        command += [name, str(value)] if value is not None else []
+    return command + [name for name, given in flags.items() if given]

@@ -1,0 +1,156 @@
+"""What the tests of the command line share: real processes, and a server that is theirs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from messaging.local import LocalServer
+
+ROOT = Path(__file__).parents[2]
+
+SCHOOL = '''
+from messaging.consumer import Consumer, handles
+from messaging.event import Event
+from messaging.outcome import Reject
+from messaging.projection import Projection
+from messaging.topology import Topology
+
+
+class Enrolled(Event, type="student.enrolled", version=1):
+    name: str
+    email: str
+    fee: int | None = None
+
+
+class EnrolledForMail(Projection, of=Enrolled, audience="mail"):
+    name: str
+
+
+class EnrolledForBooks(Projection, of=Enrolled, audience="books"):
+    name: str
+    fee: int | None
+
+
+class Mail(Consumer):
+    @handles
+    def welcome(self, student: EnrolledForMail) -> None:
+        print(f"handled {student.name}", flush=True)
+
+    def close(self) -> None:
+        print("closed", flush=True)
+
+
+class Books(Consumer):
+    @handles
+    def open_account(self, student: EnrolledForBooks) -> None:
+        if student.fee is not None and student.fee < 0:
+            raise Reject("fee: negative")
+
+
+class Left(Event, type="student.left", version=1):
+    name: str
+
+
+class Post(Consumer):
+    """A service of another topology."""
+
+    @handles
+    def send(self, student: Left) -> None: ...
+
+
+class Choosy(Consumer):
+    service = "mail"
+
+    def __init__(self, mailing: str) -> None: ...
+
+
+MAIL = Mail()
+
+
+def make_mail() -> Mail:
+    return Mail()
+
+
+TOPOLOGY = Topology.of(Mail, Books, topic="students")
+SMALLER = Topology.of(Mail, topic="students")
+'''
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "school.py").write_text(SCHOOL)
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.messaging]\ntopology = "school:TOPOLOGY"\nevent = "school:Enrolled"\n'
+        'source = "/office"\n'
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def environment(server: LocalServer, project: Path) -> dict[str, str]:
+    """Leads to the server, with topic and queues of this test's own."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "MESSAGING_"))
+    }
+    prefix = "t" + "".join(filter(str.isalnum, project.name))[-20:] + "-"
+    return clean | server.environment | {"MESSAGING_PREFIX": prefix, "COLUMNS": "80"}
+
+
+@pytest.fixture
+def messaging(project: Path, environment: dict[str, str]) -> Run:
+    """Runs `messaging ...` to its end, as a user would."""
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "messaging", *arguments],
+            cwd=project,
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def started(
+    project: Path, environment: dict[str, str]
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `messaging ...` and lets the test stop it."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "messaging", *arguments],
+            cwd=project,
+            env=environment | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
