@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 import weakref
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,11 +32,11 @@ __all__ = ["HOST", "REGION", "Engine", "LocalServer"]
 Engine = Literal["ministack", "moto"]
 
 _START_SECONDS = 60.0  # ministack needs half of one, moto one; a laptop that swaps, many more
-_NEEDS: dict[Engine, tuple[tuple[str, ...], str]] = {
+_NEEDS: Mapping[Engine, tuple[tuple[str, ...], str]] = {
     "ministack": (("ministack", "hypercorn"), "messaging-sns-sqs[local]"),
     "moto": (("moto", "werkzeug", "flask"), "moto[server]"),
 }
-_HEALTH: dict[Engine, str] = {"ministack": "/_ministack/health", "moto": "/moto-api/"}
+_HEALTH: Mapping[Engine, str] = {"ministack": "/_ministack/health", "moto": "/moto-api/"}
 
 
 class LocalServer:
