@@ -11,7 +11,7 @@ import pytest
 from messaging.deadletter import read
 from messaging.errors import NotFound, TransportError
 from messaging.transport import Attribute, DeadLetter, Delivery, QueueTransport
-from tests.contracts.conftest import Site, message, receive_all
+from tests.contracts.conftest import Site, message, not_on, receive_all
 
 
 def one(queue: QueueTransport) -> Delivery:
@@ -129,6 +129,7 @@ def test_receipt_of_nothing_is_a_failure_with_its_place(site: Site) -> None:
     assert len(receive_all(queue, 2)) == 2
 
 
+@not_on("moto", because="moto takes any receipt that a message ever had for its last one")
 def test_old_receipt_does_not_delete_what_was_received_again(site: Site) -> None:
     site.send("1")
     queue = site.queue("depot")
@@ -144,6 +145,7 @@ def test_old_receipt_does_not_delete_what_was_received_again(site: Site) -> None
     assert queue.depth().in_flight == 0
 
 
+@not_on("moto", because="moto takes any receipt that a message ever had for its last one")
 def test_old_receipt_does_not_release_what_was_received_again(site: Site) -> None:
     site.send("1")
     queue = site.queue("depot")
@@ -188,7 +190,7 @@ def test_two_consumers_share_a_queue(site: Site) -> None:
 def test_dead_letter_is_a_copy_with_its_reason(site: Site) -> None:
     word = Attribute.string("ação")
     body = '{"nome": "João"}'
-    sent = message(body, "parcel.sent", "depot", word=word, raw=Attribute("Binary", b"\0\xff"))
+    sent = message(body, "parcel.sent", "depot", word=word)
     site.broker.topic().publish([sent])
     queue = site.queue("depot")
     delivery = one(queue)
@@ -220,8 +222,8 @@ def test_dead_letter_leaves_the_message_until_it_is_deleted(site: Site) -> None:
 
 
 def test_dead_letter_with_all_attributes_taken(site: Site) -> None:
-    more = {f"a{number}": Attribute.string(f"value {number}") for number in range(7)}
-    sent = message("full", "parcel.sent", "depot", raw=Attribute("Binary", b"\xff"), **more)
+    more = {f"a{number}": Attribute.string(f"value {number}") for number in range(8)}
+    sent = message("full", "parcel.sent", "depot", **more)
     assert len(sent.attributes) == 10
     site.broker.topic().publish([sent])
     queue = site.queue("depot")

@@ -6,7 +6,7 @@ import pytest
 
 from messaging.errors import NotFound, TransportError
 from messaging.transport import Attribute, Broker, Outgoing
-from tests.contracts.conftest import Site, message, receive_all
+from tests.contracts.conftest import Site, message, not_on, receive_all
 
 
 def bodies(site: Site, service: str, expected: int) -> list[str]:
@@ -66,7 +66,6 @@ def test_body_and_attributes_arrive_intact(site: Site) -> None:
         "Não existe",
         word=Attribute.string("ação <&>"),
         number=Attribute("Number", "12.50"),
-        binary=Attribute("Binary", bytes(range(256))),
     )
 
     assert not site.broker.topic().publish([sent])
@@ -77,6 +76,20 @@ def test_body_and_attributes_arrive_intact(site: Site) -> None:
     assert delivery.attributes["audience"].strings == ("depot", "Não existe")
 
 
+@not_on(
+    "ministack",
+    "moto",
+    because="ministack hands on an empty value, and moto answers 500 to the receive",
+)
+def test_binary_attribute_arrives_intact(site: Site) -> None:
+    sent = message("1", binary=Attribute("Binary", bytes(range(256))))
+
+    assert not site.broker.topic().publish([sent])
+
+    [delivery] = receive_all(site.queue("depot"), 1)
+    assert delivery.attributes == sent.attributes
+
+
 def test_batch_of_ten(site: Site) -> None:
     numbers = [str(number) for number in range(10)]
 
@@ -85,16 +98,15 @@ def test_batch_of_ten(site: Site) -> None:
     assert bodies(site, "depot", 10) == numbers
 
 
+@not_on(
+    "ministack",
+    "moto",
+    because="ministack accepts an empty attribute, and moto refuses the whole request",
+)
 def test_refused_entries_are_values_and_the_others_arrive(site: Site) -> None:
     empty = Outgoing(id="2", body="x", attributes={"type": Attribute.string("")}, size=10)
 
-    try:
-        failures = site.broker.topic().publish([message("one"), empty, message("three")])
-    except TransportError as refused:
-        # moto refuses the whole request for an attribute that is wrong; then it must be final.
-        assert not refused.retryable
-        assert site.queue("depot").depth().visible == 0
-        return
+    failures = site.broker.topic().publish([message("one"), empty, message("three")])
 
     assert [(one.index, one.retryable) for one in failures] == [(1, False)]
     assert all(one.code and one.message for one in failures)
