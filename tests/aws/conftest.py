@@ -40,6 +40,7 @@ class Wire:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet: else each answer waits for an ACK
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -118,9 +119,7 @@ def sqs_error(code: str, message: str = "", status: int = 400) -> Answer:
 
 def batch(accepted: list[int], failed: list[tuple[int, str, bool]] | None = None) -> Answer:
     """An answer to PublishBatch: places accepted, and (place, code, sender's fault) refused."""
-    good = "".join(
-        f"<member><Id>{i}</Id><MessageId>m{i}</MessageId></member>" for i in accepted
-    )
+    good = "".join(f"<member><Id>{i}</Id><MessageId>m{i}</MessageId></member>" for i in accepted)
     bad = "".join(
         f"<member><Id>{i}</Id><Code>{code}</Code><Message>quotes segredo</Message>"
         f"<SenderFault>{str(fault).lower()}</SenderFault></member>"

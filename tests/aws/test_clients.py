@@ -121,9 +121,7 @@ def test_the_body_that_is_encoded_once_is_the_body_botocore_would_send(
         "MessageGroupId": "g",
         "MessageDeduplicationId": "d",
     }
-    plain.publish_batch(
-        TopicArn=settings_of(wire).topic, PublishBatchRequestEntries=[entry]
-    )
+    plain.publish_batch(TopicArn=settings_of(wire).topic, PublishBatchRequestEntries=[entry])
     plain.close()
     ours, theirs = wire.bodies
     assert ours == theirs

@@ -94,7 +94,9 @@ def test_remedies_are_told():
 
 
 def test_who_and_where_is_quoted_and_what_is_not():
-    assert "no policy allows it" in str(translate(client_error("AccessDenied", "no policy allows it")))
+    assert "no policy allows it" in str(
+        translate(client_error("AccessDenied", "no policy allows it"))
+    )
     assert SECRET not in str(translate(client_error("InvalidParameter", f"bad: {SECRET}")))
     assert "bad name" in str(translate(client_error("InvalidParameter", "bad name"), quote=True))
 

@@ -56,9 +56,7 @@ def test_the_publishers_attempts_are_the_requests(wire, say, settings_of, sessio
     wire.say("PublishBatch", say.sns_error("ServiceUnavailable", status=503))
     clock = NoWaiting()
     broker = connect(settings_of(wire), session=session)
-    publisher = Publisher(
-        broker.topic(), source="/teste", max_attempts=attempts, clock=clock
-    )
+    publisher = Publisher(broker.topic(), source="/teste", max_attempts=attempts, clock=clock)
 
     with publisher, pytest.raises(PublishError):
         publisher.publish(Aconteceu(numero=1))
