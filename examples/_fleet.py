@@ -1,0 +1,129 @@
+"""The room of the demo's processes: four services, each in one of its own, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from consumers import TOPOLOGY
+from examples._watched import NOTES
+
+__all__ = ["Fleet", "ServiceDied"]
+
+ROOT = Path(__file__).parents[1]
+GRACE = 30
+"""Seconds in which a service must have stopped when it was asked to."""
+
+
+class ServiceDied(Exception):
+    """A service ended although nobody asked it to; the text says what it said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a service left: its worker's statistics, and its notebook."""
+
+    stats: Mapping[str, Any]
+    notes: Mapping[str, Any]
+
+
+class Fleet:
+    """`messaging run` once for each service, in `folder`, until the `with` ends."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            **environment,
+            "PYTHONPATH": str(ROOT),  # they run in a folder of their own, where their data goes
+            "PYTHONUTF8": "1",
+        }
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            for service in TOPOLOGY.services:
+                self._running[service] = self._start(service)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _start(self, service: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "messaging", "run", f"examples._watched:{service}"]
+        with (
+            (self._folder / f"{service}.out").open("wb") as out,
+            (self._folder / f"{service}.log").open("wb") as log,
+        ):
+            return subprocess.Popen(
+                [*command, "--json"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+                stdout=out,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops them
+            )
+
+    def check(self) -> None:
+        """Raise `ServiceDied` if one of them has ended by itself."""
+        for service, process in self._running.items():
+            if process.poll() is not None:
+                raise ServiceDied(f"{service} ended ({process.returncode}):\n{self.log(service)}")
+
+    def effects(self, service: str) -> int:
+        """Facts that have taken effect in the service's own database so far."""
+        path = self._folder / "dados" / f"{service}.sqlite3"
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                counted = database.execute("select count(distinct evento_id) from fatos")
+                return int(counted.fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0  # still starting: no file, or a file without tables
+
+    def stop(self) -> dict[str, Ended]:
+        """Ask all of them to stop, wait, and read what they leave."""
+        for process in self._running.values():
+            process.terminate()
+        ended = {}
+        for service, process in self._running.items():
+            if code := process.wait(GRACE):
+                raise ServiceDied(f"{service} stopped with {code}:\n{self.log(service)}")
+            said = json.loads((self._folder / f"{service}.out").read_bytes())
+            notes = (self._folder / NOTES / f"{service}.json").read_bytes()
+            ended[service] = Ended(said["services"][service], json.loads(notes))
+        return ended
+
+    def log(self, service: str) -> str:
+        """The last lines that the service wrote."""
+        text = (self._folder / f"{service}.log").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-15:])
+
+    def _end(self) -> None:
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()

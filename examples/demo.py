@@ -1,0 +1,236 @@
+"""The room of the demo: a CSV of students to four services, on this machine, in under two minutes.
+
+    python -m examples.demo            # or: make demo
+    python -m examples.demo --json     # or: make demo ARGS=--json
+
+It starts a local server, writes the topology out, starts the four services as four processes,
+publishes the file, waits until everything is handled, and compares what each service did with
+what it should have done. Exit code 0 says that every count is right. Nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Mapping as Names
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+import boto3
+
+from consumers import SERVICES, TOPOLOGY
+from consumers.events import AlunoCadastrado
+from examples._fleet import Ended, Fleet, ServiceDied
+from examples._screen import Bars, print_table
+from messaging import MessagingError, Publisher, connect
+from messaging.aws import AwsBroker, apply
+from messaging.csvfile import BadRow, Mapping, events_from
+from messaging.local import LocalServer
+from messaging.projection import views
+
+__all__ = ["main"]
+
+CSV = Path(__file__).parent / "data" / "alunos.csv"
+MAPPING = Mapping(
+    defaults={"aluno_id": "@uuid:email+nome", "origem": "csv", "data_matricula": "@now"}
+)
+"""What a file may not say. An id of e-mail and name together: a family may share an address."""
+PATIENCE = 60.0
+"""Seconds without any progress after which the demo gives up."""
+
+
+@dataclass
+class Expected:
+    """What should come of the file, counted while it is read."""
+
+    bad_rows: int = 0
+    copies: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def take(self, event: AlunoCadastrado) -> None:
+        """Count the copies of `event`, and who will reject its own."""
+        for copy in views(event):
+            self.copies.update(copy.audience)
+        if event.valor_mensalidade is not None and event.valor_mensalidade < 0:
+            self.rejected["financeiro"] += 1  # and nobody else: nobody else sees the fee
+
+    def handled(self, service: str) -> int:
+        """Events that should have taken effect."""
+        return self.copies[service] - self.rejected[service]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; 0 if every count is right, 1 if not, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--csv", type=Path, default=CSV, help="another file of students")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    try:
+        began = time.monotonic()
+        result = run(given.csv)
+        result["seconds"] = round(time.monotonic() - began, 1)
+    except KeyboardInterrupt:
+        print("stopped; nothing is left behind", file=sys.stderr)
+        return 130
+    except (MessagingError, ServiceDied, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _tell(result, as_json=given.json)
+    return 0 if not result["mistakes"] else 1
+
+
+def run(csv: Path) -> dict[str, Any]:
+    """The whole way, from an empty server to the counts."""
+    with TemporaryDirectory(prefix="messaging-demo-") as folder, LocalServer() as server:
+        settings = server.settings(topic=TOPOLOGY.topic.name)
+        session = boto3.Session(**server.credentials)
+        apply(TOPOLOGY, settings, session=session)
+        broker = connect(settings, session=session)
+        environment = {
+            **server.environment,
+            "MESSAGING_TOPIC": TOPOLOGY.topic.name,
+            "MESSAGING_TOPOLOGY": "consumers:TOPOLOGY",
+            "MESSAGING_LOG_LEVEL": "ERROR",  # each rejected fee would be a warning
+            "MESSAGING_WAIT": "1",  # a stop waits for the long poll that is out
+        }
+        expected = Expected()
+        with (
+            Fleet(Path(folder), environment) as fleet,
+            Bars(("published", *TOPOLOGY.services)) as bars,
+        ):
+            published = _publish(csv, broker, expected, fleet, bars)
+            _wait(broker, expected, fleet, bars)
+            letters = _dead_letters(broker)
+            effects = {name: fleet.effects(name) for name in TOPOLOGY.services}
+            ended = fleet.stop()
+        broker.close()
+    services = {
+        name: {
+            "expected": expected.copies[name],
+            "handled": effects[name],
+            "rejected": ended[name].notes["rejected"],
+            "dead_lettered": letters[name],
+            "fields": ended[name].notes["fields"],
+        }
+        for name in TOPOLOGY.services
+    }
+    return {
+        "published": published,
+        "rejected_rows": expected.bad_rows,
+        "services": services,
+        "mistakes": list(_mistakes(expected, services, ended)),
+    }
+
+
+def _publish(csv: Path, broker: AwsBroker, expected: Expected, fleet: Fleet, bars: Bars) -> int:
+    """Publish the file while it is read; how many events the topic accepted."""
+    bad: list[BadRow] = []
+
+    def counted(events: Iterator[AlunoCadastrado]) -> Iterator[AlunoCadastrado]:
+        for event in events:
+            expected.take(event)
+            yield event
+
+    def show(accepted: int, total: int | None = None) -> None:
+        bars.set("published", accepted, total, f"{len(bad)} bad rows")
+        if bars.due():
+            _show(expected, fleet, bars)
+
+    with (
+        events_from(csv, AlunoCadastrado, MAPPING) as table,
+        Publisher(broker.topic(), source="/secretaria") as publisher,
+    ):
+        result = publisher.publish_many(
+            counted(table.events(on_bad=bad.append)),
+            id=table.id_of,
+            on_progress=lambda progress: show(progress.accepted),
+        )
+    expected.bad_rows = len(bad)
+    show(result.accepted, result.accepted)
+    return result.accepted
+
+
+def _wait(broker: AwsBroker, expected: Expected, fleet: Fleet, bars: Bars) -> None:
+    """Until every service has done what it should, or nothing has moved for `PATIENCE`."""
+    before, since = -1, time.monotonic()
+    while True:
+        done = _show(expected, fleet, bars)
+        letters = sum(_dead_letters(broker).values())
+        if done + letters >= expected.copies.total():
+            return
+        if done + letters != before:
+            before, since = done + letters, time.monotonic()
+        elif time.monotonic() - since > PATIENCE:
+            return  # the counts will say what is missing
+        fleet.check()
+        time.sleep(0.2)
+
+
+def _dead_letters(broker: AwsBroker) -> dict[str, int]:
+    return {name: broker.queue(name).depth().dead_letters for name in TOPOLOGY.services}
+
+
+def _show(expected: Expected, fleet: Fleet, bars: Bars) -> int:
+    effects = {name: fleet.effects(name) for name in TOPOLOGY.services}
+    for name, done in effects.items():
+        rejected = expected.rejected[name]
+        note = f"{rejected} to reject" if rejected else ""
+        bars.set(name, done, expected.handled(name), note)
+    bars.draw()
+    return sum(effects.values())
+
+
+def _mistakes(
+    expected: Expected, services: Names[str, Names[str, Any]], ended: Names[str, Ended]
+) -> Iterator[str]:
+    """What is not as it should be, each in one sentence."""
+    for consumer in SERVICES:
+        name = consumer.service
+        counts, left = services[name], ended[name]
+        wanted = {
+            "handled": expected.handled(name),
+            "rejected": expected.rejected[name],
+            "dead_lettered": expected.rejected[name],
+        }
+        for what, number in wanted.items():
+            if counts[what] != number:
+                yield f"{name}: {what} {counts[what]} instead of {number}"
+        if left.notes["handled"] != counts["handled"]:
+            yield f"{name}: {left.notes['handled']} handled, but {counts['handled']} took effect"
+        stats = left.stats
+        ends = ("acknowledged", "released", "dead_lettered", "expired", "in_hand")
+        if stats["received"] != sum(stats[end] for end in ends):
+            yield f"{name}: of {stats['received']} receipts some are not accounted for"
+        declared = sorted(consumer.handlers[AlunoCadastrado.event_type].view.model_fields)
+        if counts["expected"] and counts["fields"] != declared:
+            yield f"{name}: received {counts['fields']}, and its view declares {declared}"
+
+
+def _tell(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(
+            f"{result['published']:,} students published in {result['seconds']} s, "
+            f"{result['rejected_rows']} rows of the file refused\n"
+        )
+        print_table(result["services"])
+    for mistake in result["mistakes"]:
+        print(f"wrong: {mistake}", file=sys.stderr)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
