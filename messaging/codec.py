@@ -91,6 +91,8 @@ def _object(text: object, name: str) -> dict[str, Any]:
         raise CodecError(f"{name}: a JSON text was expected")
     try:
         document = from_json(text, allow_inf_nan=False)
+    except TypeError:  # a lone surrogate, which no UTF-8 has
+        raise CodecError(f"{name}: not JSON (not text in UTF-8)") from None
     except ValueError as error:
         # pydantic-core says what and where ("expected value at line 1 column 1"), no content.
         raise CodecError(f"{name}: not JSON ({error})") from None
@@ -186,8 +188,9 @@ def _is_json(content: str) -> bool:
 def _base64(document: Mapping[str, Any]) -> Any:
     from base64 import b64decode
 
+    text = _text(document, "data_base64")
     try:
-        return from_json(b64decode(_text(document, "data_base64"), validate=True))
+        return from_json(b64decode(text, validate=True), allow_inf_nan=False)
     except ValueError:
         raise CodecError("data_base64: JSON in base64 was expected") from None
 

@@ -81,7 +81,9 @@ def spell(annotation: Any) -> str:
 
 
 def _alias(annotation: Any) -> Any:
-    # `type CPF = ...` of Python 3.12 and later: what it stands for
+    # None as it is written, and `type CPF = ...` of Python 3.12 and later: what they stand for
+    if annotation is None:
+        return type(None)
     value = getattr(annotation, "__value__", None)
     return annotation if value is None or isinstance(annotation, type) else value
 
