@@ -37,14 +37,9 @@ def main(group):
             install += ["-r", path]
         ensure(venv, group, wanted, install)
         # The project itself: editable, and built by the locked hatchling rather than a fresh one.
-        project = (ROOT / "pyproject.toml").read_text()
-        ensure(
-            venv,
-            "project",
-            fingerprint(project),
-            [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-            + ["-e", ROOT],
-        )
+        install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+        install += ["-e", ROOT]
+        ensure(venv, "project", fingerprint((ROOT / "pyproject.toml").read_text()), install)
 
 
 def check_python():
