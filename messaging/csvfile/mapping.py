@@ -1,0 +1,129 @@
+"""The room of the map from somebody else's columns to an event's fields; a value, checked early."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import abc
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from messaging.csvfile.cells import DecimalComma, same
+from messaging.errors import ConfigurationError
+
+__all__ = ["Mapping"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """How the columns of a file become the fields of an event.
+
+    columns        {"nome_completo": "nome"}: the file's column to the event's field. A column
+                   that is called like a field needs no entry. Case, accents, and whether a space
+                   is written " ", "_", "-" or "." make no difference.
+    defaults       {"origem": "csv"}: for a field whose column is missing, or whose cell is empty.
+                   Written as in a cell, or generated: "@now", "@today" (when the file was opened),
+                   "@line" (the row's line), "@uuid" (a new one for each row) and
+                   "@uuid:email+nome" (made of these cells, trimmed and in lower case: the same
+                   person gets the same one each time). "@@" begins a text with "@".
+    timezone       IANA name, for dates and times without an offset.
+    decimal_comma  True: 1.234,56. False: 1,234.56. "auto": either; a row where it cannot be told
+                   ("1.234") is a bad row.
+    """
+
+    columns: abc.Mapping[str, str] = field(default_factory=dict)
+    defaults: abc.Mapping[str, Any] = field(default_factory=dict)
+    timezone: str = "America/Sao_Paulo"
+    decimal_comma: DecimalComma = "auto"
+
+    def __post_init__(self) -> None:
+        if self.decimal_comma not in (True, False, "auto"):
+            raise ConfigurationError(
+                f'decimal_comma={self.decimal_comma!r}: use true, false or "auto"'
+            )
+        for name in ("columns", "defaults"):
+            object.__setattr__(self, name, _texts(getattr(self, name), name))
+        _ = self.zone
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """`timezone`, looked up."""
+        try:
+            return ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ConfigurationError(
+                f"timezone={self.timezone!r} is not known here: use an IANA name like "
+                '"America/Sao_Paulo"; where the system has none at all, run: pip install tzdata'
+            ) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a small TOML file: these four names, `columns` and `defaults` as tables.
+
+        Raises `ConfigurationError` that names the file and what is wrong in it.
+        """
+        name = Path(path).name
+        try:
+            with Path(path).open("rb") as file:
+                given = tomllib.load(file, parse_float=str)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{name}: not TOML: {error}") from None
+        known = [one.name for one in fields(cls)]
+        if unknown := [key for key in given if key not in known]:
+            raise ConfigurationError(
+                f"{name}: nobody reads {', '.join(unknown)}; known are {', '.join(known)}"
+            )
+        if not isinstance(given.get("timezone", ""), str):
+            raise ConfigurationError(f"{name}: timezone: a text was expected")
+        try:
+            return cls(**given)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+
+    def merged(
+        self,
+        *,
+        columns: abc.Mapping[str, str] | None = None,
+        defaults: abc.Mapping[str, Any] | None = None,
+        timezone: str | None = None,
+        decimal_comma: DecimalComma | None = None,
+    ) -> Self:
+        """This mapping with what was said later, on the command line, on top of it.
+
+        A column given here for a field takes the place of the one that stood for it.
+        """
+        later = dict(columns or {})
+        gone = {same(name) for name in later}
+        kept = {
+            name: field
+            for name, field in self.columns.items()
+            if field not in later.values() and same(name) not in gone
+        }
+        return replace(
+            self,
+            columns=kept | later,
+            defaults={**self.defaults, **(defaults or {})},
+            timezone=self.timezone if timezone is None else timezone,
+            decimal_comma=self.decimal_comma if decimal_comma is None else decimal_comma,
+        )
+
+
+def _texts(table: Any, place: str) -> abc.Mapping[str, str]:
+    if not isinstance(table, abc.Mapping):
+        raise ConfigurationError(f"{place}: a table of names and values was expected")
+    return MappingProxyType({key: _text(value, f"{place}.{key}") for key, value in table.items()})
+
+
+def _text(value: Any, place: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    if isinstance(value, str | int | float | Decimal | UUID):
+        return str(value)
+    raise ConfigurationError(f"{place}: a text, a number, true, false or a date was expected")

@@ -1,0 +1,83 @@
+"""The room of the side file: rows that were not published, for a person to correct."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from messaging.csvfile.table import BadRow
+
+__all__ = ["BadRows"]
+
+_HEADER = ("linha", "coluna", "motivo")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class BadRows:
+    """Writes bad rows to a CSV file: line, column and reason, then the cells as they were.
+
+    path       made when the first row is written, readable by its owner only, for it holds
+               personal data; one that stands there from an earlier run is written over.
+    header     the columns of the file that was read (`Table.header`).
+    delimiter  of the file to be written; it is UTF-8 with a BOM, which Excel needs.
+
+    A cell that a spreadsheet would run as a formula gets a `'` in front; `events_from` takes it
+    away again, so the corrected side file can be published as it is.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], header: Sequence[str], *, delimiter: str = ";"
+    ) -> None:
+        self.path = Path(path)
+        self.count = 0
+        self._header = tuple(header)
+        self._delimiter = delimiter
+        self._file: IO[str] | None = None
+        self._writer: Any = None
+
+    @staticmethod
+    def beside(path: str | os.PathLike[str]) -> Path:
+        """Where the side file of `path` goes by custom: alunos.csv, alunos.rejeitados.csv."""
+        given = Path(path)
+        return given.with_name(f"{given.stem}.rejeitados{given.suffix or '.csv'}")
+
+    def write(self, bad: BadRow) -> None:
+        """Add one row. Raises `OSError` when the file cannot be written."""
+        if self._file is None:
+            self._open()
+        cells = [str(bad.line), bad.column, bad.reason, *bad.row]
+        self._writer.writerow([_harmless(cell) for cell in cells])
+        self.count += 1
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        # Never through a link that somebody else laid there, and never readable in between.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(self.path, flags, 0o600)
+        os.fchmod(descriptor, 0o600)
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
+        self._writer = csv.writer(self._file, delimiter=self._delimiter)
+        self._writer.writerow([_harmless(cell) for cell in (*_HEADER, *self._header)])
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
