@@ -141,7 +141,7 @@ def _parse(
         return found, {
             name: Attribute(
                 one["type"],
-                base64.b64decode(one["base64"]) if "base64" in one else one["value"],
+                base64.b64decode(one["base64"], validate=True) if "base64" in one else one["value"],
             )
             for name, one in found.get("attributes", {}).items()
         }

@@ -97,6 +97,6 @@ def _anything_but(key: str, operand: Any) -> _Rule:
 
 
 def _texts(test: Callable[[str], bool]) -> _Rule:
-    return lambda values: values is not None and any(
-        isinstance(value, str) and test(value) for value in values
+    return lambda values: (
+        values is not None and any(isinstance(value, str) and test(value) for value in values)
     )

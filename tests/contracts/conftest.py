@@ -87,9 +87,7 @@ class Site:
         return self.broker.queue(service)
 
 
-def message(
-    body: str, type: str = "parcel.sent", *audience: str, **more: Attribute
-) -> Outgoing:
+def message(body: str, type: str = "parcel.sent", *audience: str, **more: Attribute) -> Outgoing:
     """One message to publish, for `audience` (default: everyone)."""
     attributes = {
         "type": Attribute.string(type),
