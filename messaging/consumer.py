@@ -156,7 +156,8 @@ def _marked(cls: type[Consumer]) -> list[str]:
     names: dict[str, None] = {}
     for owner in reversed(cls.__mro__):
         for name, member in vars(owner).items():
-            if getattr(member, _MARK, False):
+            # A staticmethod or classmethod hides the mark; it is refused later, not overlooked.
+            if getattr(getattr(member, "__func__", member), _MARK, getattr(member, _MARK, False)):
                 names[name] = None
             elif name in names:
                 # Overridden without the mark: a handler that nobody calls is a lost event.

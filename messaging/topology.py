@@ -266,9 +266,9 @@ def _check_queue_name(name: str) -> None:
 
 def _check_services(consumers: Iterable[type[Consumer]]) -> None:
     seen: dict[str, type[Consumer]] = {}
-    for consumer in consumers:
+    for number, consumer in enumerate(consumers, start=1):
         twin = seen.setdefault(consumer.service, consumer)
-        if twin is not consumer:
+        if len(seen) < number:
             raise TopologyError(
                 f"{twin.__qualname__} and {consumer.__qualname__} are both service "
                 f"{consumer.service!r}: they would take each other's messages from one queue"

@@ -1,0 +1,104 @@
+"""What the environment says: read once, all mistakes together."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from messaging.errors import SettingsError
+from messaging.settings import Settings
+
+
+def test_an_empty_environment_is_the_defaults() -> None:
+    assert Settings.from_environment({}) == Settings()
+
+
+def test_every_field_is_read_from_its_name() -> None:
+    settings = Settings.from_environment(
+        {
+            "MESSAGING_TOPIC": "alunos",
+            "MESSAGING_PREFIX": "dev-",
+            "MESSAGING_SOURCE": "/cadastro",
+            "MESSAGING_REGION": "sa-east-1",
+            "MESSAGING_ENDPOINT_URL": "http://127.0.0.1:4566",
+            "MESSAGING_MAX_BYTES": "1048576",
+            "MESSAGING_WAIT": "0.5",
+            "MESSAGING_CONCURRENCY": "4",
+            "MESSAGING_DRAIN": "5",
+            "MESSAGING_LOG_LEVEL": "DEBUG",
+            "MESSAGING_TOPOLOGY": "consumers:TOPOLOGY",
+        }
+    )
+    assert settings.model_dump() == {
+        "topic": "alunos",
+        "prefix": "dev-",
+        "source": "/cadastro",
+        "region": "sa-east-1",
+        "endpoint_url": "http://127.0.0.1:4566",
+        "max_bytes": 1_048_576,
+        "wait": 0.5,
+        "concurrency": 4,
+        "drain": 5,
+        "log_level": "DEBUG",
+        "topology": "consumers:TOPOLOGY",
+    }
+
+
+def test_the_environment_of_this_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESSAGING_PREFIX", "mine-")
+    assert Settings.from_environment().prefix == "mine-"
+
+
+def test_an_empty_value_is_not_said() -> None:
+    assert Settings.from_environment({"MESSAGING_TOPIC": "", "AWS_REGION": ""}) == Settings()
+
+
+def test_the_names_of_aws_serve_where_ours_are_silent() -> None:
+    aws = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://localhost:1"}
+    assert Settings.from_environment(aws).region == "us-east-1"
+    assert Settings.from_environment(aws).endpoint_url == "http://localhost:1"
+    assert Settings.from_environment({**aws, "AWS_REGION": "sa-east-1"}).region == "sa-east-1"
+    assert Settings.from_environment({**aws, "MESSAGING_REGION": "eu-west-1"}).region == "eu-west-1"
+
+
+def test_all_mistakes_are_told_at_once_with_the_name_and_the_value() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(
+            {"MESSAGING_WAIT": "21", "MESSAGING_CONCURRENCY": "many", "MESSAGING_TOPIK": "x"}
+        )
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert any(re.search(r"MESSAGING_WAIT='21': .*less than or equal to 20", x) for x in lines)
+    assert any(re.search(r"MESSAGING_CONCURRENCY='many': .*valid integer", x) for x in lines)
+    assert any("MESSAGING_TOPIK: nobody reads this; known are MESSAGING_TOPIC," in x for x in lines)
+
+
+def test_a_mistake_in_a_name_of_aws_is_told_under_that_name() -> None:
+    with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL='localhost:1'"):
+        Settings.from_environment({"AWS_ENDPOINT_URL": "localhost:1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PREFIX", "dev."),
+        ("ENDPOINT_URL", "ftp://x"),
+        ("MAX_BYTES", "1023"),
+        ("MAX_BYTES", "1048577"),
+        ("WAIT", "-1"),
+        ("WAIT", "nan"),
+        ("CONCURRENCY", "0"),
+        ("DRAIN", "-1"),
+        ("DRAIN", "inf"),
+        ("LOG_LEVEL", "LOUD"),
+        ("TOPOLOGY", "consumers"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"MESSAGING_{name}={value!r}"):
+        Settings.from_environment({f"MESSAGING_{name}": value})
+
+
+def test_what_others_set_is_none_of_our_business() -> None:
+    assert Settings.from_environment({"PATH": "/bin", "MY_MESSAGING_TOPIC": "x"}) == Settings()
