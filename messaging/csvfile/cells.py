@@ -103,6 +103,8 @@ _DOT = re.compile(r"(?P<whole>[1-9]\d{0,2}(,\d{3})+|\d+)(\.(?P<part>\d+))?", re.
 
 def _number(text: str, decimal_comma: DecimalComma) -> str:
     sign, digits = _sign(text)
+    wanted = "1.234,56" if decimal_comma else "1,234.56"
+    wanted = "1.234,56 or 1234.56" if decimal_comma == "auto" else wanted
     comma = _read(_COMMA, digits) if decimal_comma in (True, "auto") else None
     dot = _read(_DOT, digits) if decimal_comma in (False, "auto") else None
     if comma is not None and dot is not None and Decimal(comma) != Decimal(dot):
@@ -111,20 +113,21 @@ def _number(text: str, decimal_comma: DecimalComma) -> str:
             "1.234 may be one or a thousand: write 1234,00, or say decimal_comma = true or false"
         )
     found = comma if comma is not None else dot
-    if found is None:
-        raise CellError("not a number: write 1.234,56 or 1234.56")
+    if found is None or sign is None:
+        raise CellError(f"not a number: write {wanted}")
     return sign + found
 
 
 _SIGNS = frozenset(["", "R$", "+", "-", "+R$", "-R$", "R$+", "R$-"])
 
 
-def _sign(text: str) -> tuple[str, str]:
+def _sign(text: str) -> tuple[str | None, str]:
+    """The sign (None: what stands in front is none), and the digits behind it."""
     bare = re.sub(r"\s", "", text).replace("\u2212", "-").upper()
     digits = bare.lstrip("+-R$")
     before = bare.removesuffix(digits)
     if before not in _SIGNS:
-        raise CellError("not a number: write 1.234,56 or 1234.56")
+        return None, digits
     return ("-" if "-" in before else ""), digits
 
 

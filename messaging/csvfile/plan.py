@@ -83,6 +83,8 @@ def plan(
             )
         )
     _check_complete(header, event, fillings, name)
+    # In the order of the file, so that the first mistake told is the first one seen.
+    fillings.sort(key=lambda filling: len(header) if filling.index is None else filling.index)
     ignored = (column for index, column in enumerate(header) if index not in used and column)
     return Plan(fillings=tuple(fillings), ignored=tuple(ignored))
 
