@@ -76,7 +76,7 @@ def complaints(pages: dict[Path, Page]) -> Iterator[str]:
                 yield f"{page.name}: links to {link}, which is not there"
             elif anchor and target in pages and anchor not in pages[target].anchors:
                 yield f"{page.name}: links to {link}, and {target.name} has no such anchor"
-            if page.path.name not in NOT_PAGES:
+            if target != page.path and page.path.name not in NOT_PAGES:
                 linked.add(target)
         for url in page.fetches:
             target, _ = _target(page, url)
