@@ -32,7 +32,9 @@ class MemoryBroker:
 
     It plays filter policies, visibility timeouts, receipts, redrive to dead-letter queues and FIFO
     groups by the `clock` it is given. Messages are gone when the broker is. Safe to use from
-    several threads; not shared between processes.
+    several threads; not shared between processes. Not played: retention, queue policies, the limit
+    of messages in flight, SNS's own retries (what it cannot deliver is `undelivered` at once), and
+    deduplication of dead letters.
 
     faults  asked before and after every request; see `messaging.memory.Faults` and `fail_next`.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -280,11 +281,12 @@ def test_eleven_deliveries_are_refused_whole(site: Site) -> None:
     queue = site.queue("depot")
     delivery = one(queue)
 
-    for request in (
+    requests: list[Callable[[], object]] = [
         lambda: queue.delete([delivery] * 11),
         lambda: queue.hide([delivery] * 11, [0] * 11),
         lambda: queue.dead_letter([letter(delivery)] * 11),
-    ):
+    ]
+    for request in requests:
         with pytest.raises(TransportError) as refused:
             request()
         assert not refused.value.retryable
@@ -293,12 +295,13 @@ def test_eleven_deliveries_are_refused_whole(site: Site) -> None:
 
 
 def test_missing_queue_is_told(site: Site) -> None:
-    for request in (
+    requests: list[Callable[[], object]] = [
         lambda: site.bare.queue("depot").receive(1, 0),
         lambda: site.bare.queue("depot").visibility_timeout,
         lambda: site.bare.queue("depot").depth(),
         lambda: site.broker.queue("nobody").receive(1, 0),
-    ):
+    ]
+    for request in requests:
         with pytest.raises(NotFound, match="queue") as missing:
             request()
         assert not missing.value.retryable
