@@ -1,0 +1,84 @@
+"""The code in the documentation runs: a page's Python blocks, one after another, as one program.
+
+Before a block that needs what a test has not (an account, a terminal), the page says so in a
+comment, `<!-- not run: why -->`. Such a block must still compile, and find what it imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(
+    r"^(?P<comment><!-- not run: (?P<why>[^\n]+) -->\n\n?)?"
+    r"(?P<indent> *)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",
+    flags=re.S | re.M,
+)
+
+
+def blocks(page: Path) -> Iterator[tuple[int, str, str | None]]:
+    """First line, code, and the reason for not running it, of each Python block of a page."""
+    text = page.read_text()
+    for found in BLOCK.finditer(text):
+        code = re.sub(rf"(?m)^{found['indent']}", "", found["code"])
+        yield text.count("\n", 0, found.start("code")), code, found["why"]
+
+
+WITH_CODE = [page for page in PAGES if page.exists() and any(blocks(page))]
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
+    """A module of its own for the page: its classes look up their annotations there."""
+    made = types.ModuleType("page")
+    sys.modules["page"] = made
+    yield made
+    del sys.modules["page"]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_page(
+    page: Path, module: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line, code, why in blocks(page):
+        # The line numbers of the page, so that a traceback leads there.
+        compiled = compile("\n" * line + code, page, "exec")
+        if why is None:
+            exec(compiled, module.__dict__)
+        else:
+            _check_imports(code)
+
+
+def _check_imports(code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("messaging"):
+            found = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(found, alias.name), f"{node.module} has no {alias.name}"
+
+
+def test_a_block_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# T\n\n```python\na = 1\n```\n\n1. x\n\n    ```python title='t'\n    b = 2\n    ```\n\n"
+        "<!-- not run: needs AWS -->\n```python\nc\n```\n\n```console\n$ d\n```\n"
+    )
+    assert list(blocks(page)) == [
+        (3, "a = 1\n", None),
+        (9, "b = 2\n", None),
+        (14, "c\n", "needs AWS"),
+    ]
+
+
+def test_the_site_is_not_empty() -> None:
+    assert len(WITH_CODE) >= 2
