@@ -68,7 +68,8 @@ class Heartbeat:
             for held, delivery in self._ledger.leased(due):
                 lease = min(self._lease, longest_lease(held, now))
                 if now + lease <= held.lease_until:
-                    self._cap(held)
+                    if lease < self._lease:
+                        self._cap(held)
                 else:
                     batch.append((held, delivery))
                     seconds.append(lease)

@@ -125,8 +125,8 @@ class Lane:
         return len(self._ledger.unfinished())
 
     def to_settle(self) -> int:
-        """Receipts whose handler has ended and that are not settled."""
-        return len(self._ledger.finished())
+        """Receipts that the settler still has to settle."""
+        return len(self._ledger.finished()) if self._settling.is_alive() else 0
 
     def cancelling(self) -> None:
         """Async handlers are about to be cancelled: what they had in hand is given back."""

@@ -10,6 +10,7 @@ import logging
 import os
 import queue as queues
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -94,6 +95,7 @@ class _Parent:
         self._children = [_Child(number) for number in range(1, count + 1)]
         self._mail: _Mail = queues.SimpleQueue()
         self._kill_at: float | None = None
+        self._killed = False
         self._code = 0
 
     def run(self) -> int:
@@ -119,8 +121,9 @@ class _Parent:
             for child in self._children:
                 if child.again_at is not None and child.again_at <= now:
                     self._start(child)
-            if self._kill_at is not None and self._kill_at <= now:
+            if self._kill_at is not None and self._kill_at <= now and not self._killed:
                 log.error("children that still run after %.0f s are killed", self._grace)
+                self._killed = True
                 self._kill()
             return
         if isinstance(mail, _Asked):
@@ -130,7 +133,7 @@ class _Parent:
 
     def _until_next(self) -> float | None:
         times = [one.again_at for one in self._children if one.again_at is not None]
-        if self._kill_at is not None:
+        if self._kill_at is not None and not self._killed:
             times.append(self._kill_at)
         return max(0.001, min(times) - SYSTEM_CLOCK.monotonic()) if times else None
 
@@ -155,6 +158,8 @@ class _Parent:
         child.process = None
         code = 128 - returned if returned < 0 else returned
         stopping = self._kill_at is not None
+        if stopping and returned == -signal.SIGTERM:
+            code = 0  # it was so young that it did not listen yet
         log.log(
             logging.INFO if code == 0 or stopping else logging.ERROR,
             "process %d ended with %d",

@@ -241,9 +241,8 @@ def _check(
     seen: set[str] = set()
     for consumer in consumers:
         if isinstance(consumer, type):
-            raise ConfigurationError(
-                f"Worker({consumer.__name__}): make one, {consumer.__name__}()"
-            )
+            name = consumer.__name__
+            raise ConfigurationError(f"Worker({name}) takes a consumer, not its class: {name}()")
         if not consumer.handlers:
             raise ConfigurationError(
                 f"{type(consumer).__qualname__} handles nothing: mark a method with @handles"

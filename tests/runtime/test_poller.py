@@ -1,0 +1,86 @@
+"""Receiving: errors are waited out and told once, and nobody spins."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from messaging.consumer import Consumer, handles
+from messaging.errors import AccessDenied, NotFound, TransportError
+from messaging.event import Event
+from messaging.runtime import Stage
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.poller import Poller
+
+
+class Happened(Event, type="happened", version=1):
+    n: int
+
+
+class Service(Consumer):
+    @handles
+    def happened(self, event: Happened) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [TransportError, NotFound, AccessDenied])
+def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monkeypatch, kind):
+    monkeypatch.setattr("messaging.runtime.poller.FIRST_PAUSE", 0.01)
+    queue.fail_receive.extend(kind("no route to SQS", code="Outage") for _ in range(4))
+    queue.put(1)
+    worker = work(Service())
+    until(lambda: worker.stats.acknowledged == 1)
+    said = [one.getMessage() for one in caplog.records]
+    assert len([one for one in said if one.startswith("cannot receive from t-service")]) == 1
+    assert len([one for one in said if one.startswith("receiving from t-service again")]) == 1
+    assert "after 4 failures" in caplog.text
+    assert worker.stage is Stage.RUNNING
+
+
+def poller(queue, wait: float) -> Poller:
+    return Poller(queue, Ledger(10), room=1, wait=wait, taken=lambda deliveries: None)
+
+
+def test_pauses_double_up_to_half_a_minute(queue, monkeypatch):
+    one = poller(queue, wait=20)
+    pauses: list[float] = []
+    monkeypatch.setattr(one._stopped, "wait", pauses.append)
+    for _ in range(40):
+        one._pause(TransportError("no"))
+    assert 0.125 <= pauses[0] <= 0.25
+    assert 15 <= min(pauses[8:]) <= max(pauses) <= 30
+    assert len(set(pauses[8:])) > 10, "without jitter all workers come back at once"
+
+
+def test_a_stop_cuts_a_pause_short(work, queue, until, monkeypatch):
+    monkeypatch.setattr("messaging.runtime.poller.FIRST_PAUSE", 30)
+    queue.fail_receive.append(TransportError("no"))
+    worker = work(Service())
+    until(lambda: queue.receives)
+    assert worker.stop().stages[Stage.RELEASING] < 5
+
+
+@pytest.mark.parametrize("wait", [0, 0.2])
+def test_receives_that_come_back_empty_at_once_do_not_spin(work, queue, wait):
+    queue.receive = lambda limit, wait: queue.receives.append(limit) or []
+    work(Service(), wait=wait)
+    threading.Event().wait(0.5)
+    assert 1 <= len(queue.receives) <= 6
+
+
+def test_it_waits_for_room_rather_than_asking_for_one_message_at_a_time(
+    work, queue, until, release
+):
+    class Slow(Service):
+        service = "service"
+
+        @handles
+        def happened(self, event: Happened) -> None:
+            release.wait(5) if event.n == 0 else threading.Event().wait(0.002)
+
+    queue.put(*range(100))
+    worker = work(Slow(), concurrency=2, prefetch=20)
+    until(lambda: worker.stats.acknowledged == 99)
+    brought = queue.receives[:-1]
+    assert min(brought) >= 2
+    assert len([limit for limit in brought if limit == 10]) >= len(brought) / 2
