@@ -90,6 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(csv: Path) -> dict[str, Any]:
     """The whole way, from an empty server to the counts."""
+    events_from(csv, AlunoCadastrado, MAPPING).close()  # a file that will not do is told at once
+    print("a local server, a topic, four queues and four services ...", file=sys.stderr)
     with TemporaryDirectory(prefix="messaging-demo-") as folder, LocalServer() as server:
         settings = server.settings(topic=TOPOLOGY.topic.name)
         session = boto3.Session(**server.credentials)
@@ -221,7 +223,7 @@ def _tell(result: dict[str, Any], *, as_json: bool) -> None:
     else:
         print(
             f"{result['published']:,} students published in {result['seconds']} s, "
-            f"{result['rejected_rows']} rows of the file refused\n"
+            f"rows refused: {result['rejected_rows']}\n"
         )
         print_table(result["services"])
     for mistake in result["mistakes"]:
