@@ -2,8 +2,184 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messaging.cli import names, screen
+from messaging.cli.options import Json, TopologyName
+from messaging.cli.project import Project, deployment_if_any, read_project
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.cli.sending import Sent
+    from messaging.csvfile import Mapping as ColumnMapping
+    from messaging.settings import Settings
+    from messaging.transport import Broker
+
 __all__ = ["publish"]
 
+_SHOWN = 10
 
-def publish() -> None:
-    """Publish the rows of a CSV file as events."""
+
+def publish(
+    file: Annotated[Path, typer.Argument(help='The CSV file; "-" is standard input.')],
+    event: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:NAME", help="The event. Else `event` in the project's file."),
+    ] = None,
+    map: Annotated[
+        Path | None,
+        typer.Option(help="TOML: columns, defaults, timezone, decimal_comma."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=FIELD", help="The file's column for a field; repeatable."),
+    ] = None,
+    default: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="For a field without a value; repeatable."),
+    ] = None,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Who publishes. Else MESSAGING_SOURCE, the project's file, /csv."),
+    ] = None,
+    resume_from: Annotated[
+        int, typer.Option(min=1, metavar="LINE", help="Publish from this line of the file on.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Read and check everything, send nothing.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", metavar="", help="Exit 1 if a row was bad.")
+    ] = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Publish each row of a CSV file as an event.
+
+    Takes ";", "," or tab, UTF-8 with or without BOM, Windows-1252, 1.234,56 and dd/mm/aaaa. A bad
+    row goes to a side file with its line, column and reason, and the good ones go on; that exits
+    with 0 unless --strict. What SNS did not accept exits with 1 and says how to go on.
+
+    The same row has the same event id whenever it is published: sending a file twice is safe.
+
+    [bold]Example:[/bold] messaging publish alunos.csv --map mapeamento.toml --default origem=csv
+    """
+    from messaging.cli.sending import send
+
+    project = read_project(Path.cwd())
+    named = event or project.event
+    if named is None:
+        raise ConfigurationError(
+            "which event? Give --event module:NAME, or in pyproject.toml: "
+            '[tool.messaging] event = "module:NAME"'
+        )
+    found = names.event(named, "--event" if event else f"event in {project.file}:")
+    mapping = _mapping(map, project, column or (), default or ())
+    _, settings = deployment_if_any(topology)
+    broker = None if dry_run else _connect(settings)
+    try:
+        sent = send(
+            file,
+            found,
+            mapping,
+            broker.topic() if broker is not None else settings.max_bytes,
+            source=source or settings.source or project.source or "/csv",
+            rejects=rejects,
+            resume_from=resume_from,
+        )
+    finally:
+        if broker is not None:
+            broker.close()
+    _tell(sent, file, json)
+    raise typer.Exit(_code(sent, strict))
+
+
+def _mapping(
+    file: Path | None, project: Project, columns: Sequence[str], defaults: Sequence[str]
+) -> ColumnMapping:
+    """The file of --map, else the project's [csv]; with what the command line says on top."""
+    from messaging.csvfile import Mapping as ColumnMapping
+
+    if file is not None:
+        try:
+            mapping = ColumnMapping.load(file)
+        except OSError as error:
+            raise ConfigurationError(f"--map {file}: {error.strerror}") from None
+    else:
+        try:
+            mapping = ColumnMapping(**project.csv)
+        except (TypeError, ConfigurationError) as error:
+            raise ConfigurationError(f"csv in {project.file}: {error}") from None
+    return mapping.merged(
+        # A column may hold "=", a field may not; of a default it is the other way round.
+        columns=dict(_pair(one, "--column", one.rpartition("=")) for one in columns),
+        defaults=dict(_pair(one, "--default", one.partition("=")) for one in defaults),
+    )
+
+
+def _pair(given: str, option: str, parts: tuple[str, str, str]) -> tuple[str, str]:
+    name, equals, value = parts
+    if not equals or not name:
+        wanted = "COLUMN=FIELD" if option == "--column" else "FIELD=VALUE"
+        raise ConfigurationError(f"{option} {given!r}: write {wanted}")
+    return name, value
+
+
+def _connect(settings: Settings) -> Broker:
+    from messaging.aws import connect
+
+    if settings.topic is None:
+        raise ConfigurationError(
+            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
+        )
+    return connect(settings)
+
+
+def _code(sent: Sent, strict: bool) -> int:
+    if sent.interrupted:
+        return 130
+    return int(bool(sent.broken or sent.refused or (strict and sent.rejected)))
+
+
+def _tell(sent: Sent, file: Path, json: bool) -> None:
+    if json:
+        screen.data(sent.to_dict())
+    else:
+        screen.table(
+            "Nothing was sent: this is what would be" if sent.dry_run else f"Published {file.name}",
+            ["", ">rows"],
+            [[name, str(count)] for name, count in _counts(sent).items()],
+        )
+    if sent.ignored:
+        screen.note(f"columns that fill no field: {', '.join(sent.ignored)}")
+    if sent.rejected:
+        screen.note(f"{sent.rejected} bad rows, with line, column and reason: {sent.rejects}")
+    for one in sent.refused[:_SHOWN]:
+        screen.note(f"line {one.line} was not accepted: {one.code}: {one.reason}")
+    if len(sent.refused) > _SHOWN:
+        screen.note(f"... and {len(sent.refused) - _SHOWN} more (all of them with --json)")
+    if sent.broken:
+        screen.error(sent.broken)
+    if sent.resume_from is not None:
+        screen.note(
+            f"every good row before line {sent.resume_from} was accepted; go on with: messaging "
+            f"publish {file} --resume-from {sent.resume_from} (and the options of this run)"
+        )
+
+
+def _counts(sent: Sent) -> Mapping[str, int]:
+    return {
+        "published": sent.published,
+        "declined by every service": sent.declined,
+        "bad, set aside": sent.rejected,
+        "not accepted": len(sent.refused),
+        "copies, one for each distinct view": sent.copies,
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_LOOK_EVERY = 0.5
+_LOOK_EVERY = 0.4
 _LOOKS = 3
+_SHORT_WAIT = 1.0
 
 
 def run(
@@ -68,6 +68,8 @@ def run(
     [bold]Example:[/bold] messaging run consumers.marketing:Marketing --concurrency 20
     """
     wanted, settings = deployment_if_any(topology)
+    if until_empty and wait is None:
+        wait = _SHORT_WAIT  # at the end a long poll that is out is waited for
     given = {"concurrency": concurrency, "drain": drain, "wait": wait}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     if settings.topic is None:
@@ -78,6 +80,8 @@ def run(
     if processes > 1:
         from messaging.runtime.processes import run_processes
 
+        for name in consumers:  # a wrong name is told here, not by each process again and again
+            names.load(name, "consumer", example="consumers.marketing:Marketing")
         options = {"--topology": topology} | {f"--{name}": value for name, value in given.items()}
         flags = {"--until-empty": until_empty, "--json": json}
         raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
@@ -171,8 +175,8 @@ def _tell(report: Report, json: bool) -> None:
 def _one_process(
     consumers: Sequence[str], options: Mapping[str, object], flags: Mapping[str, bool]
 ) -> list[str]:
-    """The command of one of several processes."""
-    command = [sys.executable, "-m", "messaging", "run", *consumers]
+    """What Python is started with for one of several processes."""
+    command = ["-m", "messaging", "run", *consumers]
     for name, value in options.items():
         command += [name, str(value)] if value is not None else []
     return command + [name for name, given in flags.items() if given]

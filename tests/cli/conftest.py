@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,6 +16,8 @@ from messaging.local import LocalServer
 ROOT = Path(__file__).parents[2]
 
 SCHOOL = '''
+import sys
+
 from messaging.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.outcome import Reject
@@ -40,7 +43,9 @@ class EnrolledForBooks(Projection, of=Enrolled, audience="books"):
 class Mail(Consumer):
     @handles
     def welcome(self, student: EnrolledForMail) -> None:
-        print(f"handled {student.name}", flush=True)
+        # One write: handlers run in several threads.
+        sys.stdout.write(f"handled {student.name}\\n")
+        sys.stdout.flush()
 
     def close(self) -> None:
         print("closed", flush=True)
@@ -80,6 +85,18 @@ def make_mail() -> Mail:
 TOPOLOGY = Topology.of(Mail, Books, topic="students")
 SMALLER = Topology.of(Mail, topic="students")
 '''
+
+
+def load_school() -> ModuleType:
+    """The module itself, under no name that another test would find."""
+    module = ModuleType("school")
+    sys.modules["school"] = module  # annotations are looked up there while classes are made
+    try:
+        exec(compile(SCHOOL, "school.py", "exec"), module.__dict__)
+    finally:
+        del sys.modules["school"]
+    return module
+
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

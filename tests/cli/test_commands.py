@@ -65,6 +65,7 @@ def test_wrong_usage_exits_with_2(messaging: Run, arguments: list[str]) -> None:
         (["status"], {"MESSAGING_WAIT": "x", "MESSAGING_NOPE": "1"}, "nobody reads this"),
         (["run", "school:Post"], {}, "no service 'post' in this topology; it has mail, books"),
         (["run", "school:Choosy"], {}, "cannot be made without arguments"),
+        (["run", "school:Nobody", "--processes", "2"], {}, "school has no 'Nobody'"),
     ],
 )
 def test_wrong_configuration_is_one_message_and_2(

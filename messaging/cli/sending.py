@@ -1,0 +1,205 @@
+"""The room between a CSV file and a topic: rows in, accounts out, by the line of the file."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from messaging.cli import screen
+from messaging.csvfile import BadRow, BadRows, Mapping, Table, events_from
+from messaging.errors import ConfigurationError, PublishError
+from messaging.event import Event
+from messaging.publisher import Publisher
+from messaging.results import PublishProgress, PublishResult
+from messaging.transport import Failure, Outgoing, TopicTransport
+
+__all__ = ["Refused", "Sent", "send"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A good row that the topic did not accept."""
+
+    line: int
+    id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of a file, in rows.
+
+    published    accepted by the topic (or, in a dry run, fit to be).
+    declined     wanted by no service.
+    copies       messages accepted.
+    rejected     bad rows, in the side file `rejects`.
+    refused      good rows that were not accepted.
+    ignored      columns that fill no field.
+    resume_from  the line to go on from, if the end was not reached or something was refused.
+    broken       why the end was not reached.
+    """
+
+    published: int
+    declined: int
+    copies: int
+    rejected: int
+    rejects: str | None
+    refused: tuple[Refused, ...]
+    ignored: tuple[str, ...]
+    resume_from: int | None
+    broken: str
+    interrupted: bool
+    dry_run: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json`."""
+        return asdict(self)
+
+
+class _Nowhere:
+    """The topic of a dry run: everything is encoded, checked, counted and dropped."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        return ()
+
+    def close(self) -> None: ...
+
+
+def send(
+    file: Path,
+    event: type[Event],
+    mapping: Mapping,
+    topic: TopicTransport | int,
+    *,
+    source: str,
+    rejects: Path | None,
+    resume_from: int,
+) -> Sent:
+    """Publish the rows of `file` from line `resume_from` on.
+
+    A number instead of the topic only checks them, for a topic that takes so many bytes.
+    """
+    piped = str(file) == "-"
+    try:
+        table = events_from(sys.stdin.buffer if piped else file, event, mapping)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    aside = rejects or BadRows.beside("stdin.csv" if piped else file)
+    with table, BadRows(aside, table.header, delimiter=table.delimiter) as bad:
+        run = _Run(table, bad, resume_from)
+        target = _Nowhere(topic) if isinstance(topic, int) else topic
+        with Publisher(target, source=source) as publisher, _progress(table) as show:
+            result, broken = run.publish(publisher, show)
+    return run.sent(result, broken, dry_run=isinstance(topic, int))
+
+
+class _Run:
+    """One pass over the file; it remembers the line of each event that was given away."""
+
+    def __init__(self, table: Table[Event], bad: BadRows, resume_from: int) -> None:
+        self._table = table
+        self._bad = bad
+        self._resume_from = resume_from
+        self._lines = array("Q")
+        self._id = ""
+        self._interrupted = False
+
+    def publish(
+        self, publisher: Publisher, show: Callable[[PublishProgress], None]
+    ) -> tuple[PublishResult, str]:
+        # Ctrl-C ends the reading; what is under way is finished and accounted for. A second one
+        # does not wait.
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            return publisher.publish_many(self._events(), id=self._id_of, on_progress=show), ""
+        except PublishError as error:
+            if not isinstance(error.result, PublishResult):
+                raise
+            return error.result, str(error)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def sent(self, result: PublishResult, broken: str, *, dry_run: bool) -> Sent:
+        refused = tuple(
+            Refused(line=self._lines[one.index], id=one.id, code=one.code, reason=one.reason)
+            for one in result.failed
+        )
+        resume_from = refused[0].line if refused else None
+        if resume_from is None and (self._interrupted or broken):
+            resume_from = self._lines[-1] + 1 if self._lines else self._resume_from
+        return Sent(
+            published=result.accepted,
+            declined=result.declined,
+            copies=result.copies,
+            rejected=self._bad.count,
+            rejects=str(self._bad.path) if self._bad.count else None,
+            refused=refused,
+            ignored=tuple(self._table.ignored),
+            resume_from=None if dry_run else resume_from,
+            broken=broken,
+            interrupted=self._interrupted,
+            dry_run=dry_run,
+        )
+
+    def _events(self) -> Iterator[Event]:
+        for row in self._table:
+            if self._interrupted:
+                return
+            if isinstance(row, BadRow):
+                # Of the lines before `resume_from`, too: the side file is made anew, and whole.
+                self._bad.write(row)
+            elif row.line >= self._resume_from:
+                self._lines.append(row.line)
+                self._id = row.id
+                yield row.event
+
+    def _id_of(self, event: Event) -> str:
+        return self._id
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+
+def _progress(table: Table[Event]) -> AbstractContextManager[Callable[[PublishProgress], None]]:
+    """A bar on stderr where a person is looking, else nothing."""
+    if not screen.console(stderr=True).is_terminal:
+        return nullcontext(lambda so_far: None)
+    return _Bar(table)
+
+
+class _Bar:
+    def __init__(self, table: Table[Event]) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self._table = table
+        self._progress = Progress(
+            TextColumn("publishing"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[accepted]} accepted"),
+            console=screen.console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=table.size, accepted=0)
+
+    def __enter__(self) -> Callable[[PublishProgress], None]:
+        self._progress.start()
+        return self._show
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def _show(self, so_far: PublishProgress) -> None:
+        self._progress.update(self._task, completed=self._table.position, accepted=so_far.accepted)

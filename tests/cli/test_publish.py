@@ -1,0 +1,262 @@
+"""`messaging publish`: good rows go out, bad ones are set aside, and nothing is lost between."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from messaging.cli.sending import Sent, send
+from messaging.csvfile import EventRow, Mapping, events_from
+from messaging.errors import TransportError
+from messaging.testing import RecordingTopic
+from messaging.transport import Failure, Outgoing
+from tests.cli.conftest import Run, load_school
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+ROWS = "Nome;E-mail;Fee;Sala\nAna;ana@example.com;10;1\n;bia@example.com;20;2\nCaio;c@x.com;dez;3\n"
+MAP = '[columns]\n"E-mail" = "email"\n'
+
+
+@pytest.fixture
+def students(project: Path) -> Path:
+    """Three rows: one good, one without a name, one whose fee is a word."""
+    file = project / "alunos.csv"
+    file.write_text(ROWS, encoding="cp1252")
+    (project / "map.toml").write_text(MAP)
+    return file
+
+
+def depths(messaging: Run) -> dict[str, int]:
+    said = json.loads(messaging("status", "--json").stdout)
+    return {one["service"]: one["visible"] for one in said["queues"]}
+
+
+def summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+OPTIONS = ("alunos.csv", "--map", "map.toml", "--column", "Nome=name")
+
+
+@pytest.mark.usefixtures("students")
+def test_good_rows_are_published_and_bad_ones_set_aside(messaging: Run, project: Path) -> None:
+    messaging("topology", "apply")
+    done = messaging("publish", *OPTIONS, "--json")
+    assert done.returncode == 0
+    said = summary(done)
+    assert (said["published"], said["rejected"], said["copies"]) == (1, 2, 2)
+    assert said["ignored"] == ["Sala"]
+    assert said["resume_from"] is None
+    assert depths(messaging) == {"mail": 1, "books": 1}
+    with (project / "alunos.rejeitados.csv").open(encoding="utf-8-sig") as file:
+        aside = list(csv.DictReader(file, delimiter=";"))
+    assert [(row["linha"], row["coluna"]) for row in aside] == [("3", "Nome"), ("4", "Fee")]
+    assert said["rejects"].endswith("alunos.rejeitados.csv")
+    assert "dez" not in done.stderr + done.stdout
+
+
+@pytest.mark.usefixtures("students")
+def test_strict_makes_bad_rows_a_failure(messaging: Run) -> None:
+    done = messaging("publish", *OPTIONS, "--strict", "--dry-run")
+    assert done.returncode == 1
+    assert "2 bad rows" in done.stderr
+
+
+@pytest.mark.usefixtures("students")
+def test_a_dry_run_needs_nobody(messaging: Run) -> None:
+    done = messaging(
+        "publish", *OPTIONS, "--dry-run", "--json", AWS_ENDPOINT_URL="http://127.0.0.1:9"
+    )
+    assert done.returncode == 0
+    said = summary(done)
+    assert (said["published"], said["dry_run"]) == (1, True)
+
+
+def test_defaults_come_from_the_project_and_the_command_line(messaging: Run, project: Path) -> None:
+    (project / "alunos.csv").write_text("name\nAna\nBia\n")
+    with (project / "pyproject.toml").open("a") as file:
+        file.write("[tool.messaging.csv]\ndefaults = { email = '@uuid:name', fee = '7' }\n")
+    done = messaging("publish", "alunos.csv", "--dry-run", "--json")
+    assert summary(done)["published"] == 2
+    worse = messaging("publish", "alunos.csv", "--default", "fee=x", "--dry-run", "--json")
+    assert worse.returncode != 0 or summary(worse)["rejected"] == 2
+
+
+def test_standard_input_is_read(project: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "messaging", "publish", "-", "--dry-run", "--json"],
+        cwd=project,
+        env=environment,
+        input="name,email\nAna,ana@example.com\n,x\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert summary(done)["published"] == 1
+    assert (project / "stdin.rejeitados.csv").exists()
+
+
+@pytest.mark.usefixtures("students")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.csv"], "nowhere.csv: No such file"),
+        (["alunos.csv", "--map", "no.toml"], "--map no.toml: No such file"),
+        (["alunos.csv", "--column", "Nome"], "--column 'Nome': write COLUMN=FIELD"),
+        (["alunos.csv", "--default", "=x"], "--default '=x': write FIELD=VALUE"),
+        (["alunos.csv", "--column", "Nome=nome"], "nome"),
+        (["alunos.csv", "--event", "school:Mail"], "an Event class"),
+        (["alunos.csv"], "email"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_sent(
+    messaging: Run, arguments: list[str], said: str
+) -> None:
+    done = messaging("publish", *arguments, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_event_is_told(messaging: Run, project: Path) -> None:
+    (project / "pyproject.toml").unlink()
+    done = messaging("publish", "alunos.csv")
+    assert done.returncode == 2
+    assert "which event? Give --event" in done.stderr
+
+
+def test_a_row_that_no_topic_takes_is_named_and_the_others_go_on(
+    messaging: Run, project: Path
+) -> None:
+    big = "x" * 2000
+    (project / "alunos.csv").write_text(f"name,email\nAna,a@x.com\n{big},b@x.com\nCaio,c@x.com\n")
+    done = messaging("publish", "alunos.csv", "--json", "--dry-run", MESSAGING_MAX_BYTES="1024")
+    assert done.returncode == 1
+    said = summary(done)
+    assert said["published"] == 2
+    assert [(one["line"], one["code"]) for one in said["refused"]] == [(3, "EventTooLarge")]
+    assert "line 3 was not accepted: EventTooLarge" in done.stderr
+    assert "xxxx" not in done.stdout + done.stderr
+
+
+def test_publishing_goes_on_from_a_line(messaging: Run, project: Path) -> None:
+    (project / "alunos.csv").write_text("name,email\nAna,a@x.com\nBia,b@x.com\nCaio,c@x.com\n")
+    done = messaging("publish", "alunos.csv", "--json", "--dry-run", "--resume-from", "3")
+    assert summary(done)["published"] == 2
+
+
+def test_a_missing_topic_is_one_message(messaging: Run, project: Path) -> None:
+    (project / "alunos.csv").write_text("name,email\nAna,a@x.com\nBia,b@x.com\n")
+    done = messaging("publish", "alunos.csv")
+    assert done.returncode == 1
+    assert "messaging topology apply" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class _Tired(RecordingTopic):
+    """Takes three requests, then no longer answers."""
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        if len(self.copies) >= 30:
+            raise TransportError("nobody answers", code="Gone", retryable=False)
+        return super().publish(batch)
+
+
+def test_a_topic_that_stops_answering_leaves_a_line_to_go_on_from(tmp_path: Path) -> None:
+    school = load_school()
+    file = tmp_path / "alunos.csv"
+    rows = [f"A{number},a{number}@x.com\n" for number in range(100)]
+    file.write_text("name,email\n" + "".join(rows[:50]) + ",x@x.com\n" + "".join(rows[50:]))
+
+    def publish(topic: RecordingTopic, line: int) -> Sent:
+        return send(
+            file,
+            school.Enrolled,
+            Mapping(),
+            topic,
+            source="/office",
+            rejects=tmp_path / "bad.csv",
+            resume_from=line,
+        )
+
+    first = _Tired()
+    broken = publish(first, 1)
+    assert broken.broken
+    assert broken.resume_from is not None
+    assert broken.refused[0].code == "Gone"
+    second = RecordingTopic()
+    rest = publish(second, broken.resume_from)
+    assert (rest.broken, rest.refused, rest.resume_from) == ("", (), None)
+    assert rest.rejected == 1
+    assert {one.id for one in first.events} | {one.id for one in second.events} == {
+        row.id for row in events_from(file, school.Enrolled) if isinstance(row, EventRow)
+    }
+    assert len(second.events) < 100
+
+
+def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(
+    started: Start, messaging: Run, project: Path
+) -> None:
+    messaging("topology", "apply")
+    fifo = project / "alunos.csv"
+    os.mkfifo(fifo)
+    process = started("publish", "alunos.csv", "--json")
+    with fifo.open("w") as rows:
+        rows.write("name,email\n" + "".join(f"A{n},a{n}@x.com\n" for n in range(30)))
+        rows.flush()
+        deadline = time.monotonic() + 30
+        while depths(messaging)["mail"] == 0 and time.monotonic() < deadline:
+            pass  # each look is a process of its own: no busy loop
+        process.send_signal(signal.SIGINT)
+        rows.write("Zoe,z@x.com\n" * 5000)
+    printed, heard = process.communicate(timeout=30)
+    assert process.returncode == 130, heard
+    said = json.loads(printed)
+    assert said["interrupted"] is True
+    assert 0 < said["published"] < 5030
+    assert said["resume_from"] == said["published"] + 2, "the header is line 1"
+    assert depths(messaging)["mail"] == said["published"]
+
+
+def test_a_person_sees_a_bar_and_a_script_does_not(
+    messaging: Run, project: Path, environment: dict[str, str]
+) -> None:
+    messaging("topology", "apply")
+    (project / "alunos.csv").write_text("name,email\n" + "Ana,a@x.com\n" * 300)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "messaging", "publish", "alunos.csv", "--json"],
+        cwd=project,
+        env=environment | {"TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:
+        pass  # how a terminal says that the other side is gone
+    assert process.stdout is not None
+    assert json.loads(process.stdout.read())["published"] == 300
+    process.stdout.close()
+    assert process.wait(timeout=30) == 0
+    os.close(ours)
+    assert re.search(rb"publishing.*\d+ accepted", seen)
+    assert "publishing" not in messaging("publish", "alunos.csv").stderr

@@ -1,0 +1,96 @@
+"""`messaging run`: services at work in processes of their own, from the queue to a clean end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from messaging.aws import apply, connect
+from messaging.aws.sessions import new_session
+from messaging.local import LocalServer
+from messaging.publisher import Publisher
+from tests.cli.conftest import Run, load_school
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def publish(server: LocalServer, environment: dict[str, str]) -> Callable[..., None]:
+    """Applies the topology and publishes students by name and fee."""
+    school = load_school()
+    settings = server.settings(topic="students", prefix=environment["MESSAGING_PREFIX"])
+    session = new_session(**server.credentials)
+    apply(school.TOPOLOGY, settings, session=session)
+
+    def publish(**fees: int) -> None:
+        broker = connect(settings, session=session)
+        with Publisher(broker.topic(), source="/office") as publisher:
+            publisher.publish_many(
+                school.Enrolled(name=name, email=f"{name}@example.com", fee=fee)
+                for name, fee in fees.items()
+            )
+        broker.close()
+
+    return publish
+
+
+def test_run_until_empty_handles_everything_and_ends(
+    messaging: Run, publish: Callable[..., None]
+) -> None:
+    publish(Ana=1, Bia=-1, Caio=3)
+    done = messaging(
+        "run", "school:Mail", "school:Books", "--until-empty", "--json", "--wait", "0.2"
+    )
+    assert done.returncode == 0, done.stderr
+    *printed, last = done.stdout.splitlines()
+    assert sorted(printed) == ["closed", "handled Ana", "handled Bia", "handled Caio"]
+    counts = json.loads(last)["services"]
+    assert counts["mail"] == {
+        "received": 3,
+        "acknowledged": 3,
+        "released": 0,
+        "dead_lettered": 0,
+        "expired": 0,
+        "in_hand": 0,
+        "discarded": 0,
+    }
+    assert (counts["books"]["acknowledged"], counts["books"]["dead_lettered"]) == (2, 1)
+    assert "Ana" not in done.stderr
+    status = json.loads(messaging("status", "--json").stdout)["queues"]
+    assert [(one["visible"], one["dead_letters"]) for one in status] == [(0, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_ends_in_order_at_a_signal(
+    started: Start, publish: Callable[..., None], number: signal.Signals
+) -> None:
+    publish(Ana=1)
+    process = started("run", "school:make_mail", "--wait", "0.2")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "handled Ana\n"
+    process.send_signal(number)
+    printed, logged = process.communicate(timeout=30)
+    assert process.returncode == 0, logged
+    assert printed.startswith("closed\n")
+    assert "mail" in printed
+    assert "acknowledged" in printed
+    assert "worker stopped" in logged
+    assert "Traceback" not in logged
+
+
+def test_run_in_several_processes(started: Start, publish: Callable[..., None]) -> None:
+    publish(**{f"S{number}": number for number in range(20)})
+    process = started(
+        "run", "school:Mail", "--processes", "2", "--wait", "0.2", "--until-empty", "--json"
+    )
+    printed, logged = process.communicate(timeout=60)
+    assert process.returncode == 0, logged
+    lines = printed.splitlines()
+    assert sum(line.startswith("handled") for line in lines) == 20
+    counts = [json.loads(line)["services"]["mail"] for line in lines if line.startswith("{")]
+    assert len(counts) == 2
+    assert sum(one["acknowledged"] for one in counts) == 20
