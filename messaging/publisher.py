@@ -111,7 +111,7 @@ class Publisher:
 
         events       any iterable; only what is under way is held in memory.
         id           gives the event's id; by default a fresh one each.
-        on_progress  called in this thread after each answer.
+        on_progress  called in this thread as answers come in; if it raises, the run ends.
 
         Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
         whose `.result` names each event that was not, and why. An event that cannot be sent (too
@@ -130,6 +130,7 @@ class Publisher:
                 run.take(event, id(event) if id is not None else None)
                 if run.tally.broken is not None:
                     break
+            run.finish()
         except Exception as error:
             run.finish(quietly=True)
             raise PublishError(
@@ -137,7 +138,6 @@ class Publisher:
                 f"{error if isinstance(error, MessagingError) else type(error).__name__}",
                 result=run.tally.result(),
             ) from error
-        run.finish()
         return run.tally.close()
 
     def publish_again(self, result: PublishResult) -> PublishResult:
@@ -227,6 +227,7 @@ class _Run:
         self._publisher = publisher
         self._packer = Packer(publisher._topic.max_bytes)
         self._on_progress = on_progress
+        self._news = False
         self._window: deque[tuple[list[Entry], Future[Answer]]] = deque()
 
     def take(self, event: Event, id: str | None) -> None:
@@ -240,6 +241,7 @@ class _Run:
         )
         for batch in self._packer.add([(message, owner) for message in messages]):
             self._send(batch)
+        self._tell()
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
@@ -249,6 +251,7 @@ class _Run:
             self._send(batch)
         while self._window:
             self._settle_oldest()
+            self._tell()
 
     def _send(self, batch: list[Entry]) -> None:
         # In a FIFO topic's group a later request must not overtake an earlier one.
@@ -264,5 +267,10 @@ class _Run:
     def _settle_oldest(self) -> None:
         batch, answer = self._window.popleft()
         self.tally.settle(*answer.result(), batch=batch)
-        if self._on_progress is not None:
+        self._news = True
+
+    def _tell(self) -> None:
+        # Between batches, for it is the caller's and may raise.
+        if self._news and self._on_progress is not None:
+            self._news = False
             self._on_progress(self.tally.progress())
