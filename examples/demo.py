@@ -149,7 +149,7 @@ def _publish(csv: Path, broker: AwsBroker, expected: Expected, fleet: Fleet, bar
 
     with (
         events_from(csv, AlunoCadastrado, MAPPING) as table,
-        Publisher(broker.topic(), source="/secretaria") as publisher,
+        Publisher(broker.topic(), source="/cadastro") as publisher,
     ):
         result = publisher.publish_many(
             counted(table.events(on_bad=bad.append)),
