@@ -249,6 +249,7 @@ class _Run:
             self._on_progress = None  # it may be what raised
         for batch in self._packer.rest():
             self._send(batch)
+        self._tell()
         while self._window:
             self._settle_oldest()
             self._tell()
