@@ -222,6 +222,21 @@ def test_renewals_leave_nothing_behind(
     assert sorted(bodies(queue.receive(10, 0))) == ["1", "2"]
 
 
+def test_every_one_of_many_leases_ends(
+    broker: MemoryBroker, queue: MemoryQueue, clock: FakeClock
+) -> None:
+    sent = sorted(str(number) for number in range(200))
+    for body in sent:
+        publish(broker, body)
+    hidden = [delivery for _ in range(20) for delivery in queue.receive(10, 0)]
+    assert sorted(bodies(hidden)) == sent
+
+    clock.advance(30)
+
+    again = [delivery for _ in range(20) for delivery in queue.receive(10, 0)]
+    assert sorted(bodies(again)) == sent
+
+
 def test_times_are_those_of_the_clock(
     broker: MemoryBroker, queue: MemoryQueue, clock: FakeClock
 ) -> None:
@@ -354,10 +369,11 @@ def test_empty_body_is_refused(broker: MemoryBroker) -> None:
 def test_request_that_is_too_large_is_refused_whole(broker: MemoryBroker) -> None:
     attributes = sum(each.size(name) for name, each in message().attributes.items())
     half = "é" * ((131_072 - attributes) // 2)
-    assert not publish(broker, half, half)
+    half += "x" * (131_072 - attributes - len(half.encode()))
+    assert not publish(broker, half, half)  # to the byte
 
     with pytest.raises(TransportError, match="takes 262,144") as refused:
-        publish(broker, half, half + "ééé")
+        publish(broker, half, half + "x")
 
     assert not refused.value.retryable
     assert len(broker.messages("depot")) == 2

@@ -53,7 +53,7 @@ class TopicState:
         self._lines = lines
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[str, float] = {}
+        self._seen: set[str] = set()
         self._seen_in_order: deque[tuple[float, str]] = deque()
         self._number = count(1)
 
@@ -103,10 +103,10 @@ class TopicState:
             return False
         now = self._clock.monotonic()
         while self._seen_in_order and self._seen_in_order[0][0] <= now:
-            del self._seen[self._seen_in_order.popleft()[1]]
+            self._seen.discard(self._seen_in_order.popleft()[1])
         if outgoing.deduplication in self._seen:
             return True
-        self._seen[outgoing.deduplication] = now + DEDUPLICATION
+        self._seen.add(outgoing.deduplication)
         self._seen_in_order.append((now + DEDUPLICATION, outgoing.deduplication))
         return False
 
