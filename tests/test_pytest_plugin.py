@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,14 @@ def test_broker(messaging_broker, messaging_clock):
     mail = Mail()
     assert drain(broker, mail, clock=messaging_clock).acknowledged == 1
     assert messaging_broker(TOPOLOGY).queue("mail").depth().visible == 0
+
+def test_server(messaging_server):
+    assert messaging_server.url.startswith("http://127.0.0.1:")
+    assert messaging_server.pid
 """
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "test-your-consumer.md"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,7 +86,15 @@ def suite(tmp_path: Path) -> Path:
 
 def test_the_fixtures_serve_a_suite_of_its_own(suite: Path) -> None:
     done = run(suite)
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+def test_the_how_to_page_is_a_suite_that_passes(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
+    (tmp_path / "test_page.py").write_text("\n\n".join(blocks))
+    done = run(tmp_path)
+    assert f"{''.join(blocks).count('def test_')} passed" in done.stdout, done.stdout
     assert done.returncode == 0
 
 

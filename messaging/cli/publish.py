@@ -24,41 +24,49 @@ __all__ = ["publish"]
 _SHOWN = 10
 
 
+File = Annotated[Path, typer.Argument(help='The CSV file; "-" is standard input.')]
+EventName = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE:NAME", help="The event. Else `event` in the project's file."),
+]
+MapFile = Annotated[
+    Path | None, typer.Option(help="TOML: columns, defaults, timezone, decimal_comma.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=FIELD", help="The file's column for a field; repeatable."),
+]
+Defaults = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIELD=VALUE", help="For a field without a value; repeatable."),
+]
+Rejects = Annotated[
+    Path | None, typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv.")
+]
+Source = Annotated[
+    str | None,
+    typer.Option(help="Who publishes. Else MESSAGING_SOURCE, the project's file, /csv."),
+]
+ResumeFrom = Annotated[
+    int, typer.Option(min=1, metavar="LINE", help="Publish from this line of the file on.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", metavar="", help="Read and check everything, send nothing.")
+]
+Strict = Annotated[bool, typer.Option("--strict", metavar="", help="Exit 1 if a row was bad.")]
+
+
 def publish(
-    file: Annotated[Path, typer.Argument(help='The CSV file; "-" is standard input.')],
-    event: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:NAME", help="The event. Else `event` in the project's file."),
-    ] = None,
-    map: Annotated[
-        Path | None,
-        typer.Option(help="TOML: columns, defaults, timezone, decimal_comma."),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=FIELD", help="The file's column for a field; repeatable."),
-    ] = None,
-    default: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="For a field without a value; repeatable."),
-    ] = None,
-    rejects: Annotated[
-        Path | None,
-        typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv."),
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(help="Who publishes. Else MESSAGING_SOURCE, the project's file, /csv."),
-    ] = None,
-    resume_from: Annotated[
-        int, typer.Option(min=1, metavar="LINE", help="Publish from this line of the file on.")
-    ] = 1,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Read and check everything, send nothing.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", metavar="", help="Exit 1 if a row was bad.")
-    ] = False,
+    file: File,
+    event: EventName = None,
+    map: MapFile = None,
+    column: Columns = None,
+    default: Defaults = None,
+    rejects: Rejects = None,
+    source: Source = None,
+    resume_from: ResumeFrom = 1,
+    dry_run: DryRun = False,
+    strict: Strict = False,
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
@@ -70,7 +78,7 @@ def publish(
 
     The same row has the same event id whenever it is published: sending a file twice is safe.
 
-    [bold]Example:[/bold] messaging publish alunos.csv --map mapeamento.toml --default origem=csv
+    [bold]Example:[/bold] messaging publish alunos.csv --map mapeamento.toml
     """
     from messaging.cli.sending import send
 

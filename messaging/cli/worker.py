@@ -27,35 +27,38 @@ _LOOKS = 3
 _SHORT_WAIT = 1.0
 
 
+Consumers = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODULE:NAME", help="Consumer classes, consumers, or functions that give one."
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."),
+]
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes that do this.")]
+Drain = Annotated[
+    float | None,
+    typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 25."),
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
+]
+UntilEmpty = Annotated[
+    bool,
+    typer.Option("--until-empty", metavar="", help="Stop when the queues stay empty."),
+]
+
+
 def run(
-    consumers: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODULE:NAME",
-            help="Consumer classes, consumers, or functions that give one.",
-        ),
-    ],
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."
-        ),
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes for each service.")] = 1,
-    drain: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 25."),
-    ] = None,
-    wait: Annotated[
-        float | None,
-        typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
-    ] = None,
-    until_empty: Annotated[
-        bool,
-        typer.Option(
-            "--until-empty", metavar="", help="Stop when the queues have been empty a moment."
-        ),
-    ] = False,
+    consumers: Consumers,
+    concurrency: Concurrency = None,
+    processes: Processes = 1,
+    drain: Drain = None,
+    wait: Wait = None,
+    until_empty: UntilEmpty = False,
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
