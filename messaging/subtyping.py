@@ -33,7 +33,8 @@ def declared(field: FieldInfo) -> Any:
     """What `field` was declared as, its constraints included, which pydantic keeps apart."""
     if not field.metadata:
         return field.annotation
-    return Annotated.__class_getitem__((field.annotation, *field.metadata))  # type: ignore[attr-defined]
+    pieces = (field.annotation, *field.metadata)
+    return Annotated.__class_getitem__(pieces)  # type: ignore[attr-defined]  # typeshed has it not
 
 
 def satisfies(given: Any, wanted: Any) -> bool:
@@ -71,8 +72,7 @@ def spell(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
         shown = [
-            type(one).__name__ if " at 0x" in repr(one) else repr(one)
-            for one in _flat(metadata)
+            type(one).__name__ if " at 0x" in repr(one) else repr(one) for one in _flat(metadata)
         ]
         return f"Annotated[{', '.join([spell(inner), *shown])}]" if shown else spell(inner)
     if isinstance(annotation, type) and not get_origin(annotation):
@@ -123,11 +123,7 @@ def _literal_satisfies(values: Collection[Any], wanted: Any) -> bool:
 
 def _generic_satisfies(given: Any, wanted: Any) -> bool:
     outer, wider = get_origin(given) or given, get_origin(wanted) or wanted
-    if (
-        not isinstance(outer, type)
-        or not isinstance(wider, type)
-        or not issubclass(outer, wider)
-    ):
+    if not isinstance(outer, type) or not isinstance(wider, type) or not issubclass(outer, wider):
         return False
     inner, room = get_args(given), get_args(wanted)
     if not room or all(isinstance(member, TypeVar) for member in room):
@@ -147,11 +143,7 @@ def _class_satisfies(given: Any, wanted: Any) -> bool:
         return _model_satisfies(given, wanted)
     if issubclass(given, datetime) and not issubclass(wanted, datetime):
         return False  # a datetime is a date to Python, but not to pydantic
-    if (
-        issubclass(given, Enum)
-        and not issubclass(wanted, Enum)
-        and not issubclass(given, wanted)
-    ):
+    if issubclass(given, Enum) and not issubclass(wanted, Enum) and not issubclass(given, wanted):
         return all(satisfies(type(member.value), wanted) for member in given)
     return issubclass(given, wanted)
 

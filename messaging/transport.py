@@ -120,7 +120,7 @@ class Delivery:
 class Failure(NamedTuple):
     """One entry of a batch that was refused: its place in the batch, and why."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a failure
     code: str
     message: str
     retryable: bool

@@ -179,7 +179,9 @@ def sizes(module: Module) -> Iterator[str]:
             methods = [
                 member.name
                 for member in node.body
-                if isinstance(member, FUNCTION) and not member.name.startswith("_")
+                if isinstance(member, FUNCTION)
+                and not member.name.startswith("_")
+                and "property" not in map(ast.unparse, member.decorator_list)
             ]
             if len(set(methods)) > CLASS_METHODS:
                 yield (

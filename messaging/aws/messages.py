@@ -36,6 +36,7 @@ def wire_value(attribute: Attribute) -> Any:
 
 
 def delivery(queue: str, message: Any, now: float) -> Delivery:
+    """One message of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
     system = message.get("Attributes", {})
     return Delivery(
         queue=queue,

@@ -64,6 +64,7 @@ def test_two_thousand_events_leave_no_thread_and_no_descriptor(until):
     gc.collect()
     process = psutil.Process()
     threads, descriptors = set(threading.enumerate()), process.num_fds()
+    children = set(process.children())  # a server that other tests share, say
     consumers = One(), Two(), Three(), Four()
     count = 2000
     with MemoryBroker(Topology.of(One, Two, Three, Four, topic="t")) as broker:
@@ -82,4 +83,4 @@ def test_two_thousand_events_leave_no_thread_and_no_descriptor(until):
     assert all(one.seen == set(range(count)) for one in consumers)
     until(lambda: not set(threading.enumerate()) - threads)
     assert process.num_fds() <= descriptors
-    assert not process.children()
+    assert set(process.children()) <= children
