@@ -7,9 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from messaging.event import Event
 from messaging.transport import Failure, Outgoing
 
 Answer = Sequence[Failure] | BaseException | Callable[[Sequence[Outgoing]], Sequence[Failure]]
+
+
+class Noted(Event, type="noted", version=1):
+    number: int
+    text: str = ""
 
 
 class ScriptedTopic:

@@ -72,7 +72,7 @@ def test_an_envelope_comes_back_as_it_was() -> None:
     data=st.dictionaries(st.text(), st.text() | st.integers(-(2**60), 2**60) | st.none()),
     id=st.text(min_size=1),
 )
-def test_any_data_comes_back_as_it_was(data: dict[str, Any], id: str) -> None:  # noqa: A002
+def test_any_data_comes_back_as_it_was(data: dict[str, Any], id: str) -> None:
     envelope = Envelope(id=id, source="/s", type="t", data=data)
     assert CODEC.decode(CODEC.encode(envelope, json.dumps(data).encode())) == envelope
 
@@ -99,8 +99,14 @@ def test_a_version_may_be_a_text_of_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["application/json", "application/json; charset=utf-8", "Application/JSON",
-                "application/problem+json", None]
+    "content",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/problem+json",
+        None,
+    ],
 )
 def test_json_under_any_of_its_names_is_read(content: str | None) -> None:
     assert CODEC.decode(body(datacontenttype=content, data=[1])).data == [1]
@@ -113,8 +119,14 @@ def test_json_in_base64_is_read() -> None:
 
 def test_a_notification_of_sns_is_unwrapped() -> None:
     wrapped = json.dumps(
-        {"Type": "Notification", "MessageId": "m", "TopicArn": "arn:...", "Timestamp": "now",
-         "Message": CODEC.encode(FULL, b'{"name":"Zoe"}'), "UnsubscribeURL": "https://..."}
+        {
+            "Type": "Notification",
+            "MessageId": "m",
+            "TopicArn": "arn:...",
+            "Timestamp": "now",
+            "Message": CODEC.encode(FULL, b'{"name":"Zoe"}'),
+            "UnsubscribeURL": "https://...",
+        }
     )
     assert CODEC.decode(wrapped).id == "42"
     assert CODEC.decode(wrapped).data == {"name": "Zoe"}
@@ -163,12 +175,25 @@ UNREADABLE = [
     (body(data_base64="%%%"), "data_base64: JSON in base64"),
     (body(data_base64=b64encode(b"\xff\xfe").decode()), "data_base64: JSON in base64"),
     (body(data_base64=3), "data_base64: a text was expected"),
-    (json.dumps({"Type": "Notification", "MessageId": "m", "TopicArn": "a", "Message": "hello"}),
-     "Message: not JSON"),
-    (json.dumps({"Type": "Notification", "MessageId": "m", "TopicArn": "a", "Message": {}}),
-     "Message: a JSON text was expected"),
-    (json.dumps({"Type": "SubscriptionConfirmation", "MessageId": "m", "TopicArn": "a",
-                 "Message": "You have chosen"}), "specversion: missing"),
+    (
+        json.dumps({"Type": "Notification", "MessageId": "m", "TopicArn": "a", "Message": "hello"}),
+        "Message: not JSON",
+    ),
+    (
+        json.dumps({"Type": "Notification", "MessageId": "m", "TopicArn": "a", "Message": {}}),
+        "Message: a JSON text was expected",
+    ),
+    (
+        json.dumps(
+            {
+                "Type": "SubscriptionConfirmation",
+                "MessageId": "m",
+                "TopicArn": "a",
+                "Message": "You have chosen",
+            }
+        ),
+        "specversion: missing",
+    ),
     ("\ud800", "body: not JSON"),
 ]
 
@@ -189,22 +214,43 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 SECRET = "Maria-das-Dores"
 ANYTHING = st.recursive(
     st.sampled_from([SECRET, SECRET + "\x00", None, 7, True]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([SECRET, "nome"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([SECRET, "nome"]), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
 
-@given(st.dictionaries(
-    st.sampled_from(["specversion", "id", "source", "type", "time", "subject", "dataversion",
-                     "datacontenttype", "data", "data_base64", "traceparent", "Type", SECRET]),
-    ANYTHING,
-))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "specversion",
+                "id",
+                "source",
+                "type",
+                "time",
+                "subject",
+                "dataversion",
+                "datacontenttype",
+                "data",
+                "data_base64",
+                "traceparent",
+                "Type",
+                SECRET,
+            ]
+        ),
+        ANYTHING,
+    )
+)
 def test_what_is_said_of_an_unreadable_document_holds_no_value(changes: dict[str, Any]) -> None:
+    said = ""
     try:
         CODEC.decode(json.dumps({**LEAST, **changes}))
     except CodecError as error:
-        assert SECRET not in str(error)
+        said = str(error)
+    assert SECRET not in said
 
 
 def test_the_place_in_broken_json_is_told_but_not_what_stands_there() -> None:
@@ -274,8 +320,10 @@ def mistake(**data: Any) -> str:
         ({"name": "Ana", "level": "z"}, "data.level: input should be 'a' or 'b'"),
         ({"name": "Ana", "home": {}}, "data.home.street: field required"),
         ({"name": "Ana", "homes": [{"street": "x"}, {}]}, "data.homes.1.street: field required"),
-        ({"name": "Ana", "marks": {"Bia": "x"}},
-         "data.marks.[key]: input should be a valid integer, unable to parse string as an integer"),
+        (
+            {"name": "Ana", "marks": {"Bia": []}},
+            "data.marks.[key]: input should be a valid integer",
+        ),
         ({"name": "Ana", "pet": {"kind": "Bia"}}, "data.pet: refused (union_tag_invalid)"),
         ({"name": 1, "age": -1}, "data.name: input should be a valid string (1 of 2 mistakes)"),
     ],
@@ -300,7 +348,9 @@ def test_a_mistake_of_the_whole_is_told_of_the_whole() -> None:
 
 @given(st.dictionaries(st.sampled_from([*Student.model_fields, SECRET]), ANYTHING, min_size=1))
 def test_what_is_said_of_wrong_data_holds_no_value(data: dict[str, Any]) -> None:
+    said = ""
     try:
         Student.model_validate(data, extra="forbid")
     except ValidationError as error:
-        assert SECRET not in first_mistake(error, model=Student)
+        said = first_mistake(error, model=Student)
+    assert SECRET not in said

@@ -33,8 +33,6 @@ class Enrolled(Event, type="student.enrolled", version=2, subject="id"):
     name: str
     fee: Decimal | None = None
     home: Address | None = None
-    marks: dict[str, Any] = {}
-    notes: list[str] = []
     consent: bool = False
     private: str = "private"
 
@@ -62,6 +60,9 @@ class Open(Event, type="open", version=1):
     home: Address | None = None
 
 
+BOTH = '["books", "audit"]'
+
+
 def encoder(max_bytes: int = 262_144, **keywords: Any) -> Encoder:
     return Encoder(source="/s", max_bytes=max_bytes, **keywords)
 
@@ -84,7 +85,10 @@ def test_one_copy_for_each_distinct_view_with_only_its_fields_and_one_id() -> No
         assert document["traceparent"] == TRACE
     assert [dict(one.attributes) for one in messages] == [
         {"type": ("String", "student.enrolled"), "audience": ("String.Array", '["mail"]')},
-        {"type": ("String", "student.enrolled"), "audience": ("String.Array", '["books", "audit"]')},
+        {
+            "type": ("String", "student.enrolled"),
+            "audience": ("String.Array", '["books", "audit"]'),
+        },
     ]
 
 
@@ -180,7 +184,7 @@ def test_the_size_is_utf8_bytes_of_body_and_attributes() -> None:
         [message] = encoder()(Open(text=text))
         attributes = sum(one.size(name) for name, one in message.attributes.items())
         assert message.size == len(message.body.encode()) + attributes
-        assert attributes == len("type" "String" "open") + len("audience" "String.Array" '["*"]')
+        assert attributes == len("typeStringopen") + len('audienceString.Array["*"]')
 
 
 @pytest.mark.parametrize("text", ["x", "é", "🎓"])
@@ -199,7 +203,7 @@ def test_an_event_may_have_exactly_what_the_topic_takes_and_no_byte_more(text: s
 
 
 def test_only_the_view_that_is_too_large_is_named() -> None:
-    with pytest.raises(EventTooLarge, match="Enrolled for mail needs .* largest field is 'name'"):
+    with pytest.raises(EventTooLarge, match=r"Enrolled for mail needs .* largest field is 'name'"):
         encoder(1024)(Enrolled(id=1, name="x" * 2000, private="y" * 9000, consent=True))
     encoder(1024)(Enrolled(id=1, name="x" * 2000, private="y" * 9000))
 
@@ -208,8 +212,26 @@ def test_only_the_view_that_is_too_large_is_named() -> None:
 
 
 BAD = ["\x00", "\x08", "\x0b", "\x0c", "\x1f", "\ufffe", "\uffff", "\ud800", "\udfff"]
-GOOD = ["\t", "\n", "\r", " ", "\\u0000", "a\\", '"', "\x7f", "\x85", "\ue000", "\ufffd", "\ud7ff",
-        "🎓", "\U0010ffff", "\\ud800", "\\\\u0000", "</script>", "\u2028"]
+GOOD = [
+    "\t",
+    "\n",
+    "\r",
+    " ",
+    "\\u0000",
+    "a\\",
+    '"',
+    "\x7f",
+    "\x85",
+    "\ue000",
+    "\ufffd",
+    "\ud7ff",
+    "🎓",
+    "\U0010ffff",
+    "\\ud800",
+    "\\\\u0000",
+    "</script>",
+    "\u2028",
+]
 
 
 @pytest.mark.parametrize("good", GOOD, ids=ascii)
@@ -251,16 +273,16 @@ def test_a_bad_character_in_bytes_or_an_enum_is_found_too() -> None:
 
 @given(st.text(st.characters(codec=None, categories=None), max_size=6))
 def test_any_text_is_sent_whole_or_refused(text: str) -> None:
-    fine = all(c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff"
-               for c in text)
-    try:
+    fine = all(
+        c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff"
+        for c in text
+    )
+    if fine:
         [document] = documents(encoder()(Open(text=text)))
-    except InvalidCharacters as error:
-        assert not fine
-        assert "Open.text holds" in str(error)
-    else:
-        assert fine
         assert document["data"]["text"] == text
+    else:
+        with pytest.raises(InvalidCharacters, match=r"Open\.text holds"):
+            encoder()(Open(text=text))
 
 
 def test_what_json_cannot_say_is_an_error_of_that_event_that_quotes_nothing() -> None:
@@ -331,7 +353,7 @@ def test_a_group_that_sns_would_refuse_is_sent_as_a_digest(who: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["é", "two words", "x" * 100])
-def test_a_deduplication_id_is_one_that_sns_takes(id: str) -> None:  # noqa: A002
+def test_a_deduplication_id_is_one_that_sns_takes(id: str) -> None:
     class Long(Event, type="long", version=1, group="who"):
         who: str
 

@@ -40,11 +40,11 @@ class Enrolled(Event, type="student.enrolled", version=2):
     born: date | None = None
     fee: Decimal | None = None
     home: Address | None = None
-    marks: dict[str, int] = {}
+    marks: dict[str, int] = Field(default_factory=dict)
     course: str = "none"
 
     @upcast(1)
-    def _class_is_a_course(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+    def _class_is_a_course(data: dict[str, Any]) -> dict[str, Any]:
         data["course"] = data.pop("class")
         return data
 
@@ -65,7 +65,7 @@ class Noted(Event, type="student.noted", version=2):
     note: str
 
     @upcast(1)
-    def _no_note(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+    def _no_note(data: dict[str, Any]) -> dict[str, Any]:
         return {"note": "", **data}
 
 
@@ -97,13 +97,24 @@ class Mail(Consumer):
 
 
 def delivery(
-    data: Any = None, type: str = "student.enrolled", version: Any = 2,  # noqa: A002
-    receives: int = 1, **changes: Any,
+    data: Any = None,
+    type: str = "student.enrolled",
+    version: Any = 2,
+    receives: int = 1,
+    **changes: Any,
 ) -> Delivery:
-    document = {"specversion": "1.0", "id": "id-1", "source": "/s", "type": type,
-                "dataversion": version, "data": data, **changes}
-    return Delivery(queue="q", message_id="m-1", receipt="r", body=json.dumps(document),
-                    receive_count=receives)
+    document = {
+        "specversion": "1.0",
+        "id": "id-1",
+        "source": "/s",
+        "type": type,
+        "dataversion": version,
+        "data": data,
+        **changes,
+    }
+    return Delivery(
+        queue="q", message_id="m-1", receipt="r", body=json.dumps(document), receive_count=receives
+    )
 
 
 def outcome(consumer: Mail, given_: Delivery, **keywords: Any) -> Outcome:
@@ -313,8 +324,10 @@ def test_broken_code_around_the_message_is_retried_for_it_is_not_the_messages_fa
 SECRET = "Maria-das-Dores"
 WRONG = st.recursive(
     st.sampled_from([SECRET, -1, 1.5, True, None, 10**30]),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(st.sampled_from([SECRET, "street", "number"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from([SECRET, "street", "number"]), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 
@@ -327,7 +340,10 @@ WRONG = st.recursive(
     does=st.sampled_from([ValueError(SECRET), KeyError(SECRET), Retry()]),
 )
 def test_no_value_reaches_a_reason_or_the_log(
-    caplog: pytest.LogCaptureFixture, data: dict[str, Any], version: Any, receives: int,
+    caplog: pytest.LogCaptureFixture,
+    data: dict[str, Any],
+    version: Any,
+    receives: int,
     does: BaseException,
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -373,8 +389,12 @@ def test_a_middleware_stands_around_the_handler_and_sees_what_it_raises() -> Non
     for message in (SYNC, ASYNC):
         assert isinstance(outcome(mail, delivery(**message), middleware=[outer]), Retry)
     assert seen == [
-        ("in", "mail", "enrolled", "id-1"), "raised", "out",
-        ("in", "mail", "left", "id-1"), "raised", "out",
+        ("in", "mail", "enrolled", "id-1"),
+        "raised",
+        "out",
+        ("in", "mail", "left", "id-1"),
+        "raised",
+        "out",
     ]
 
 

@@ -31,4 +31,9 @@ def test_an_envelope_is_frozen() -> None:
 
 def test_what_a_foreign_producer_leaves_out_has_an_honest_default() -> None:
     envelope = Envelope(id="1", source="/s", type="t")
-    assert (envelope.version, envelope.time, envelope.subject, envelope.data) == (1, None, None, None)
+    assert (envelope.version, envelope.time, envelope.subject, envelope.data) == (
+        1,
+        None,
+        None,
+        None,
+    )

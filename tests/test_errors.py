@@ -37,8 +37,12 @@ def test_one_except_catches_all(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "retryable"),
-    [(errors.TransportError, True), (errors.Throttled, True), (errors.NotFound, False),
-     (errors.AccessDenied, False)],
+    [
+        (errors.TransportError, True),
+        (errors.Throttled, True),
+        (errors.NotFound, False),
+        (errors.AccessDenied, False),
+    ],
 )
 def test_a_transport_error_says_whether_later_will_do(
     kind: type[errors.TransportError], retryable: bool

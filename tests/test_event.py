@@ -22,12 +22,12 @@ class Enrolled(Event, type="student.enrolled", version=3, subject="id", group="s
     fee: int = 0
 
     @upcast(1)
-    def _class_is_a_course(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+    def _class_is_a_course(data: dict[str, Any]) -> dict[str, Any]:
         data["course"] = data.pop("class")
         return data
 
     @upcast(2)
-    def _fee_in_cents(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+    def _fee_in_cents(data: dict[str, Any]) -> dict[str, Any]:
         if "fee" in data:
             data["fee"] *= 100
         return data
@@ -107,7 +107,7 @@ def test_a_class_without_type_is_abstract_and_lends_its_fields_and_upcasts() -> 
         school: str
 
         @upcast(1)
-        def _town_is_a_school(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+        def _town_is_a_school(data: dict[str, Any]) -> dict[str, Any]:
             return {**data, "school": data["town"]}
 
     class Opened(WithSchool, type="opened", version=2):
@@ -179,15 +179,23 @@ def test_a_newer_version_says_both_versions_and_the_remedy() -> None:
 def test_a_version_that_nothing_brings_up_names_the_missing_upcast() -> None:
     class Late(Event, type="late", version=3):
         @upcast(2)
-        def _up(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+        def _up(data: dict[str, Any]) -> dict[str, Any]:
             return data
 
     with pytest.raises(CodecError, match=r"from version 1 to 2; add @upcast\(1\)"):
         Late.bring_up({}, 1)
 
 
-@pytest.mark.parametrize(("data", "said"), [(None, "null"), ([1], "a list"), ("x", "a string"),
-                                            (True, "true or false"), (1.5, "a number")])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (None, "null"),
+        ([1], "a list"),
+        ("x", "a string"),
+        (True, "true or false"),
+        (1.5, "a number"),
+    ],
+)
 def test_old_data_that_is_no_object_says_what_it_is(data: Any, said: str) -> None:
     with pytest.raises(CodecError, match=f"data: an object was expected, not {said}"):
         Enrolled.bring_up(data, 1)
@@ -198,13 +206,11 @@ def test_a_missing_field_in_an_upcast_is_named() -> None:
         Enrolled.bring_up({"nome": "class"}, 1)
 
 
-@pytest.mark.parametrize(
-    "data", [{"where": "Ana"}, {"where": {"name": "Ana"}}, {"where": ["Ana"]}]
-)
+@pytest.mark.parametrize("data", [{"where": "Ana"}, {"where": {"name": "Ana"}}, {"where": ["Ana"]}])
 def test_what_an_upcast_raises_never_quotes_the_data(data: dict[str, Any]) -> None:
     class Placed(Event, type="placed", version=2):
         @upcast(1)
-        def _up(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+        def _up(data: dict[str, Any]) -> dict[str, Any]:
             where = data["where"]
             if isinstance(where, str):
                 raise ValueError(f"cannot place {where}")
@@ -220,7 +226,7 @@ def test_what_an_upcast_raises_never_quotes_the_data(data: dict[str, Any]) -> No
 def test_an_upcast_that_forgets_to_return_is_told() -> None:
     class Forgot(Event, type="forgot", version=2):
         @upcast(1)
-        def _up(data: dict[str, Any]) -> None:  # noqa: N805
+        def _up(data: dict[str, Any]) -> None:
             pass
 
     with pytest.raises(CodecError, match=r"@upcast\(1\) of forgot returned null, not a dict"):
@@ -238,7 +244,7 @@ def test_a_gap_in_the_road_is_found_when_the_class_is_made() -> None:
 
         class Gap(Event, type="gap", version=3):
             @upcast(1)
-            def _up(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            def _up(data: dict[str, Any]) -> dict[str, Any]:
                 return data
 
 
@@ -247,7 +253,7 @@ def test_an_upcast_beyond_the_event_is_found_when_the_class_is_made() -> None:
 
         class Beyond(Event, type="beyond", version=2):
             @upcast(2)
-            def _up(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            def _up(data: dict[str, Any]) -> dict[str, Any]:
                 return data
 
 
@@ -256,11 +262,11 @@ def test_two_upcasts_of_one_step_are_found_when_the_class_is_made() -> None:
 
         class Twice(Event, type="twice", version=2):
             @upcast(1)
-            def _one(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            def _one(data: dict[str, Any]) -> dict[str, Any]:
                 return data
 
             @upcast(1)
-            def _two(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            def _two(data: dict[str, Any]) -> dict[str, Any]:
                 return data
 
 
@@ -281,5 +287,5 @@ def test_a_hidden_upcast_is_refused_rather_than_forgotten(above: Any) -> None:
         class Hidden(Event, type="hidden", version=2):
             @above
             @upcast(1)
-            def _up(data: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            def _up(data: dict[str, Any]) -> dict[str, Any]:
                 return data

@@ -44,8 +44,11 @@ def test_an_unexpected_error_is_retried_until_the_last_attempt() -> None:
 
 def test_the_text_of_an_error_is_told_nowhere() -> None:
     policy = RetryPolicy(max_attempts=2, never=(KeyError,))
-    for decided in (policy.decide(ValueError("Ana"), 1), policy.decide(ValueError("Ana"), 2),
-                    policy.decide(KeyError("Ana"), 1)):
+    for decided in (
+        policy.decide(ValueError("Ana"), 1),
+        policy.decide(ValueError("Ana"), 2),
+        policy.decide(KeyError("Ana"), 1),
+    ):
         assert "Ana" not in f"{decided!r} {decided.reason} {decided.error}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def test_nothing_is_lost_or_reordered_and_no_request_is_too_big(sizes: list[int]
     batches = pack(sizes, 100)
     assert [size for batch in batches for size in batch] == sizes
     assert all(batch and len(batch) <= 10 and sum(batch) <= 100 for batch in batches)
-    for one, following in zip(batches, batches[1:], strict=False):
+    for one, following in pairwise(batches):
         assert len(one) == 10 or sum(one) + following[0] > 100, "a request that is not full"
 
 

@@ -48,7 +48,7 @@ class Same(BaseModel):
     street: str
 
 
-class Optional_(BaseModel):  # noqa: N801
+class Optional_(BaseModel):
     street: str | None
 
 
@@ -81,7 +81,7 @@ GOOD = [
     (CPF | None, str | None),
     (PositiveInt, int),
     (Annotated[str, MaxLen(3)], Annotated[str, MaxLen(3)]),
-    (Annotated[str, Field(max_length=3)], Annotated[str, Field(max_length=3, description="x")]),
+    (Annotated[str, Field(max_length=3)], Annotated[str, Field(max_length=3, title="x")]),
     (str, Annotated[str, "a remark"]),
     (list[int], list[int]),
     (list[int], list),
@@ -140,8 +140,28 @@ def test_does_not_satisfy(given: Any, wanted: Any) -> None:
     assert not satisfies(given, wanted)
 
 
-VALUES: list[Any] = [0, 1, -3, 1.5, True, None, "a", "red", "", "ana@example.com", [1], ["a"], {},
-                     {"a": 1}, "2026-01-05", "2026-01-05T10:00:00", "2026-01-05T10:00:00Z"]
+VALUES: list[Any] = [
+    "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
+    ["ana@example.com"],
+    {"street": "a"},
+    0,
+    1,
+    -3,
+    1.5,
+    True,
+    None,
+    "a",
+    "red",
+    "",
+    "ana@example.com",
+    [1],
+    ["a"],
+    {},
+    {"a": 1},
+    "2026-01-05",
+    "2026-01-05T10:00:00",
+    "2026-01-05T10:00:00Z",
+]
 
 
 @pytest.mark.parametrize(("given", "wanted"), GOOD, ids=_id)
@@ -149,7 +169,12 @@ def test_what_satisfies_is_in_fact_accepted_through_json(given: Any, wanted: Any
     """pydantic itself as the judge: whatever it takes as the one, it takes as the other."""
     one, other = TypeAdapter(given), TypeAdapter(wanted)
     taken = 0
-    for value in [*VALUES, ["ana@example.com"], {"street": "a"}, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"]:
+    for value in [
+        *VALUES,
+        ["ana@example.com"],
+        {"street": "a"},
+        "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
+    ]:
         try:
             validated = one.validate_python(value)
         except ValueError:

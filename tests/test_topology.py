@@ -12,7 +12,15 @@ from messaging.consumer import Consumer, handles
 from messaging.errors import TopologyError
 from messaging.event import Event
 from messaging.outcome import RetryPolicy
-from messaging.topology import DAY, DeadLetterQueue, Queue, Subscription, Topic, Topology, queue_name
+from messaging.topology import (
+    DAY,
+    DeadLetterQueue,
+    Queue,
+    Subscription,
+    Topic,
+    Topology,
+    queue_name,
+)
 
 
 class Enrolled(Event, type="student.enrolled", version=1):
@@ -95,7 +103,7 @@ def test_a_prefix_stands_before_every_name_and_nowhere_else() -> None:
 def test_an_unknown_service_is_told_with_those_there_are() -> None:
     topology = Topology.of(Mail, Books, topic="students")
     for ask in (topology.queue, topology.subscription):
-        with pytest.raises(TopologyError, match="no service 'post' in this topology; it has mail, b"):
+        with pytest.raises(TopologyError, match="no service 'post' in this topology; it has mail"):
             ask("post")
 
 
@@ -139,14 +147,22 @@ def test_a_queue_keeps_messages_for_less_time_than_its_dead_letters(retention: i
 
 def test_dead_letters_are_kept_for_fourteen_days_at_most() -> None:
     with pytest.raises(TopologyError, match="keeps for at most 1209600 s"):
-        Queue(name="q", service="s", visibility_timeout=60, max_receives=10,
-              dead_letters=DeadLetterQueue(name="d", retention=15 * DAY))
+        Queue(
+            name="q",
+            service="s",
+            visibility_timeout=60,
+            max_receives=10,
+            dead_letters=DeadLetterQueue(name="d", retention=15 * DAY),
+        )
 
 
 def _subscription(types: int) -> Subscription:
     return Subscription(
-        service="s", queue="q", types=tuple(f"t{one}" for one in range(types)),
-        audience=("*", "s"), undelivered=DeadLetterQueue(name="u"),
+        service="s",
+        queue="q",
+        types=tuple(f"t{one}" for one in range(types)),
+        audience=("*", "s"),
+        undelivered=DeadLetterQueue(name="u"),
     )
 
 
@@ -192,7 +208,7 @@ def test_a_service_that_is_named_like_anothers_dead_letters_is_refused() -> None
         @handles
         def left(self, event: Left) -> None: ...
 
-    with pytest.raises(TopologyError, match="'t-mail-dlq' would be of two services, mail and mail-"):
+    with pytest.raises(TopologyError, match="'t-mail-dlq' would be of two services, mail and"):
         Topology.of(Mail, Sly, topic="t")
 
 
