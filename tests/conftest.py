@@ -9,6 +9,10 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.servers import postgres, postgres_server, redis_server, redis_url
+
+__all__ = ["postgres", "postgres_server", "redis_server", "redis_url"]  # fixtures for every test
+
 hypothesis.settings.register_profile("house", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("house")
 

