@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 __all__ = [
     "console",
@@ -47,14 +48,20 @@ def console(*, stderr: bool = False) -> Console:
 
 def note(text: str) -> None:
     """Something said to people, on stderr."""
-    console(stderr=True).print(text, markup=False, soft_wrap=True)
+    _say(text)
 
 
 def error(text: str) -> None:
     """Why the command failed, on stderr."""
     from rich.text import Text
 
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
+    _say(Text.assemble(("error: ", "bold red"), text))
+
+
+def _say(text: str | Text) -> None:
+    people = console(stderr=True)
+    # Words are kept whole in a terminal; a file or a pipe gets whole lines.
+    people.print(text, markup=False, soft_wrap=not people.is_terminal)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -13,6 +13,7 @@ from messaging.cli.project import deployment
 
 if TYPE_CHECKING:
     from messaging.aws import Change, Plan
+    from messaging.aws.plan import Action
 
 __all__ = ["app"]
 
@@ -139,14 +140,19 @@ def _named(change: Change, details: bool) -> str:
 
 
 def _summarise(plan: Plan, *, applied: bool) -> None:
-    counts = dict.fromkeys(_LOOK, 0)
-    for change in plan.changes:
-        counts[change.action] += 1
-    said = ", ".join(f"{count} to {action}" for action, count in counts.items() if count)
-    if applied:
-        screen.note("done; everything is as the topology says" if plan.pending else "nothing to do")
+    def count(action: Action) -> int:
+        return sum(one.action == action for one in plan.changes)
+
+    steps: tuple[Action, ...] = ("create", "change", "delete")
+    counted = ", ".join(f"{count(action)} to {action}" for action in steps if count(action))
+    drift = f"; {count('drift')} drifted, left alone" if count("drift") else ""
+    if not plan.pending:
+        said = "nothing to do"
+    elif applied:
+        said = f"done ({counted})"
     else:
-        screen.note(said or "nothing to do")
+        said = f"{counted}; do it with: messaging topology apply"
+    screen.note(said + drift)
 
 
 app.command("plan", help=help_of(plan_command))(plan_command)
