@@ -13,7 +13,7 @@ from messaging.cli.project import deployment
 
 if TYPE_CHECKING:
     from messaging.aws import Change, Plan
-    from messaging.aws.plan import Action
+    from messaging.aws.changes import Action
 
 __all__ = ["app"]
 
