@@ -223,10 +223,7 @@ class BufferedPublisher:
 
     def _send(self, items: list[_Item]) -> list[Published | PublishError]:
         tally, packer = Tally(), Packer(self._max_bytes)
-        owners = [
-            tally.take(one.event, one.messages[0].id, len(one.messages))
-            for one in items
-        ]
+        owners = [tally.take(one.event, one.messages[0].id, len(one.messages)) for one in items]
         entries = [
             (message, owner)
             for item, owner in zip(items, owners, strict=True)
@@ -252,9 +249,7 @@ def _error(failed: NotPublished, broken: TransportError | None) -> PublishError:
     error = PublishError(
         f"{type(failed.event).__qualname__} (id {failed.id}) was not accepted: "
         f"{failed.code}: {failed.reason}",
-        result=PublishResult(
-            consumed=1, accepted=0, declined=0, copies=0, failed=(failed,)
-        ),
+        result=PublishResult(consumed=1, accepted=0, declined=0, copies=0, failed=(failed,)),
     )
     error.__cause__ = broken
     return error

@@ -97,9 +97,7 @@ def _object(text: object, name: str) -> dict[str, Any]:
         # pydantic-core says what and where ("expected value at line 1 column 1"), no content.
         raise CodecError(f"{name}: not JSON ({error})") from None
     if not isinstance(document, dict):
-        raise CodecError(
-            f"{name}: a JSON object was expected, a CloudEvents 1.0 document"
-        )
+        raise CodecError(f"{name}: a JSON object was expected, a CloudEvents 1.0 document")
     return document
 
 
@@ -132,9 +130,7 @@ def _envelope(document: dict[str, Any]) -> Envelope:
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
-        raise CodecError(
-            f"{name}: {'missing' if value is None else 'a text was expected'}"
-        )
+        raise CodecError(f"{name}: {'missing' if value is None else 'a text was expected'}")
     return value
 
 
@@ -144,15 +140,8 @@ def _optional(document: Mapping[str, Any], name: str) -> str | None:
 
 def _version(document: Mapping[str, Any]) -> int:
     value = document.get("dataversion", 1)
-    if (
-        isinstance(value, str)
-        and value.isascii()
-        and value.isdigit()
-        and len(value) < 10
-    ):
-        value = int(
-            value
-        )  # CloudEvents lets an extension be a string in other bindings
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)  # CloudEvents lets an extension be a string in other bindings
     if type(value) is not int or not 1 <= value <= _MAX_VERSION:
         raise CodecError(f"dataversion: a whole number from 1 to {_MAX_VERSION} was expected")
     return value

@@ -92,9 +92,7 @@ class Consumer:
             name for name in ("service", "max_receives") if not _is_said(cls, name)
         )
         if "service" in cls.__derived__:
-            cls.service = (
-                re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
-            )
+            cls.service = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
         _check_settings(cls)
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
@@ -113,15 +111,14 @@ def _is_said(cls: type[Consumer], name: str) -> bool:
 
 
 def _check_settings(cls: type[Consumer]) -> None:
-    if not isinstance(cls.service, str) or not _SERVICE.fullmatch(cls.service):
+    service: object = cls.service
+    if not isinstance(service, str) or not _SERVICE.fullmatch(service):
         raise ConsumerError(
             f"{cls.__qualname__}: service={cls.service!r} is not a service name; use 1 to 50 of "
             'a to z, 0 to 9, "-" and "_"'
         )
     if not isinstance(cls.retry, RetryPolicy):
-        raise ConsumerError(
-            f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}"
-        )
+        raise ConsumerError(f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}")
     if not 1 <= cls.visibility_timeout <= 43_200:
         raise ConsumerError(
             f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
@@ -253,9 +250,7 @@ def _view(
         )
     if issubclass(view, Projection):
         if not view.audience:
-            raise ConsumerError(
-                f"{where}: {view.__qualname__} is abstract: it has no of="
-            )
+            raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no of=")
         if cls.service not in view.audience:
             raise ConsumerError(
                 f"{where} takes {view.__qualname__}, which is for {', '.join(view.audience)}, not "
@@ -263,13 +258,9 @@ def _view(
             )
         return view
     if not view.event_type:
-        raise ConsumerError(
-            f"{where}: {view.__qualname__} is abstract: it has no type="
-        )
+        raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no type=")
     if view.__projections__:
-        mine = [
-            v for v in view.__projections__ if cls.service in getattr(v, "audience", ())
-        ]
+        mine = [v for v in view.__projections__ if cls.service in getattr(v, "audience", ())]
         remedy = (
             f"take {mine[0].__qualname__}"
             if mine

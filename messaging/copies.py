@@ -66,8 +66,8 @@ class Encoder:
 
         Raises `EventTooLarge` and `InvalidCharacters`, which name the field.
         """
-        kind = type(event)
-        if not isinstance(event, Event) or not kind.event_type:
+        kind: type[Any] = type(event)
+        if not issubclass(kind, Event) or not kind.event_type:
             raise EventError(
                 f"{kind.__qualname__} cannot be published: declare it with "
                 "`class Name(Event, type=..., version=...)`"
@@ -79,10 +79,7 @@ class Encoder:
         chosen = id or new_id()
         moment = time or utc(self._clock.now())
         group = kind.group_of(event)
-        return [
-            self._message(event, copy, chosen, moment, traceparent, group)
-            for copy in wanted
-        ]
+        return [self._message(event, copy, chosen, moment, traceparent, group) for copy in wanted]
 
     def _message(
         self,
@@ -133,19 +130,13 @@ class Encoder:
         return known
 
 
-def _check_context(
-    id: str | None, time: datetime | None, traceparent: str | None
-) -> None:
+def _check_context(id: str | None, time: datetime | None, traceparent: str | None) -> None:
     if id is not None and (not id or len(id) > 100 or not id.isprintable()):
-        raise EventError(
-            "id: 1 to 100 printable characters, the same whenever the event is sent"
-        )
+        raise EventError("id: 1 to 100 printable characters, the same whenever the event is sent")
     if time is not None and time.tzinfo is None:
         raise EventError("time: an aware datetime is needed; use datetime.now(UTC)")
     if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
-        raise EventError(
-            "traceparent: not of the form of W3C Trace Context (00-<32>-<16>-01)"
-        )
+        raise EventError("traceparent: not of the form of W3C Trace Context (00-<32>-<16>-01)")
 
 
 def _subject(event: Event, copy: Copy) -> str | None:
@@ -173,9 +164,7 @@ def _digest(text: str) -> str:
 def _data(event: Event, copy: Copy) -> bytes:
     include = None if copy.fields is None else set(copy.fields)
     try:
-        return event.__pydantic_serializer__.to_json(
-            event, include=include, by_alias=False
-        )
+        return event.__pydantic_serializer__.to_json(event, include=include, by_alias=False)
     except PydanticSerializationError as error:
         for name in type(event).model_fields:
             place = f"{type(event).__qualname__}.{name}"
@@ -230,8 +219,7 @@ def _too_large(event: Event, copy: Copy, size: int, limit: int) -> str:
     fields = event.model_dump(mode="json", by_alias=False)
     names = fields if copy.fields is None else copy.fields
     lengths = {
-        name: sum(len(t.encode()) for _, t in _texts(fields.get(name), name))
-        for name in names
+        name: sum(len(t.encode()) for _, t in _texts(fields.get(name), name)) for name in names
     }
     largest = max(lengths, key=lambda name: lengths[name], default="")
     return (

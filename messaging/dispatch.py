@@ -123,9 +123,7 @@ class Dispatcher:
                     # A plain method that hands out a coroutine: its work would never be done.
                     if inspect.iscoroutine(returned):
                         returned.close()
-                    raise TypeError(
-                        "a handler returned an awaitable; declare it with async def"
-                    )
+                    raise TypeError("a handler returned an awaitable; declare it with async def")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
@@ -184,9 +182,7 @@ class Dispatcher:
             call.envelope.id,
             delivery.receive_count,
             _place(error),
-            "dead-lettered"
-            if isinstance(outcome, Reject)
-            else f"again in {outcome.delay:.1f} s",
+            "dead-lettered" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
         )
         return outcome
 
@@ -194,9 +190,7 @@ class Dispatcher:
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:
     try:
         # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
-        return view.model_validate_json(
-            to_json(data), extra="ignore", by_name=True, by_alias=False
-        )
+        return view.model_validate_json(to_json(data), extra="ignore", by_name=True, by_alias=False)
     except ValidationError as error:
         raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:

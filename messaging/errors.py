@@ -105,18 +105,14 @@ class TransportError(MessagingError):
 class NotFound(TransportError):
     """The topic or queue does not exist (or not in this account and region)."""
 
-    def __init__(
-        self, message: str, *, code: str = "", retryable: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
         super().__init__(message, code=code, retryable=retryable)
 
 
 class AccessDenied(TransportError):
     """Credentials are missing, expired, or do not allow the call."""
 
-    def __init__(
-        self, message: str, *, code: str = "", retryable: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
         super().__init__(message, code=code, retryable=retryable)
 
 

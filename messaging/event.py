@@ -36,15 +36,12 @@ def upcast(version: int) -> Callable[[Callable[..., Data]], Any]:
     its way to version 3 passes `@upcast(1)`, then `@upcast(2)`. One copy of an event carries only
     the fields of its view, so a field may be missing from `data`.
     """
-    if not isinstance(version, int) or version < 1:
-        raise EventError(
-            f"@upcast({version!r}): the version it starts from, a number from 1"
-        )
+    if type(version) is not int or version < 1:
+        raise EventError(f"@upcast({version!r}): the version it starts from, a number from 1")
 
     def mark(function: Callable[..., Data]) -> Any:
-        plain = getattr(
-            function, "__func__", function
-        )  # under @staticmethod or @classmethod
+        # under @staticmethod or @classmethod
+        plain: Any = getattr(function, "__func__", function)
         if not callable(plain):
             raise EventError(f"@upcast({version}) marks a function, not {plain!r}")
         bound = function if isinstance(function, classmethod) else staticmethod(plain)
@@ -112,9 +109,7 @@ class Event(BaseModel):
         cls.__projections__ = []
         if type is None:
             if any(keyword is not None for keyword in (version, subject, group)):
-                raise EventError(
-                    f"{cls.__qualname__}: version=, subject= and group= need type="
-                )
+                raise EventError(f"{cls.__qualname__}: version=, subject= and group= need type=")
             cls.event_type, cls.event_version = "", 0
             cls.event_subject = cls.event_group = None
             return
@@ -209,9 +204,7 @@ def _checked_type(cls: type[Event], name: object) -> str:
 
 def _checked_version(cls: type[Event], version: object) -> int:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise EventError(
-            f"{cls.__qualname__}: version={version!r} must be a whole number from 1"
-        )
+        raise EventError(f"{cls.__qualname__}: version={version!r} must be a whole number from 1")
     return version
 
 

@@ -40,6 +40,7 @@ class Projection(BaseModel):
 
     event: ClassVar[type[Event]]
     audience: ClassVar[tuple[str, ...]] = ()
+    field_names: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(
         cls,
@@ -62,6 +63,7 @@ class Projection(BaseModel):
         if of is None and audience is None:
             cls.audience = ()  # abstract: fields that several projections share
             return
+        cls.field_names = frozenset(cls.model_fields)
         cls.event = _checked_event(cls, of)
         cls.audience = _checked_audience(cls, audience)
         _check_fields(cls)
@@ -112,7 +114,7 @@ def views(event: Event) -> Sequence[Copy]:
     by_fields: dict[frozenset[str], tuple[str, ...]] = {}
     for view in projections:
         if view.wanted(event):
-            fields = frozenset(view.model_fields)
+            fields = view.field_names
             by_fields[fields] = by_fields.get(fields, ()) + view.audience
     return [Copy(audience, fields) for fields, audience in by_fields.items()]
 
@@ -146,9 +148,7 @@ def _checked_audience(cls: type[Projection], audience: object) -> tuple[str, ...
                 'a to z, 0 to 9, "-" and "_"'
             )
     if len(set(names)) != len(names):
-        raise EventError(
-            f"{cls.__qualname__}: audience={audience!r} names a service twice"
-        )
+        raise EventError(f"{cls.__qualname__}: audience={audience!r} names a service twice")
     return names
 
 
@@ -170,9 +170,7 @@ def _check_fields(cls: type[Projection]) -> None:
             )
 
 
-def _check_audiences_apart(
-    cls: type[Projection], others: Iterable[type[BaseModel]]
-) -> None:
+def _check_audiences_apart(cls: type[Projection], others: Iterable[type[BaseModel]]) -> None:
     for other in others:
         both = set(cls.audience) & set(getattr(other, "audience", ()))
         if both:

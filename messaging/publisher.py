@@ -62,9 +62,7 @@ class Publisher:
         if in_flight < 1 or max_attempts < 1:
             raise ConfigurationError("Publisher: in_flight and max_attempts start at 1")
         self._topic = topic
-        self._encode = Encoder(
-            source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock
-        )
+        self._encode = Encoder(source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock)
         self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
         self._clock = clock
         self._in_flight = in_flight
@@ -162,9 +160,7 @@ class Publisher:
         """
         import asyncio  # loaded only by those who use it
 
-        call = functools.partial(
-            self.publish, event, id=id, time=time, traceparent=traceparent
-        )
+        call = functools.partial(self.publish, event, id=id, time=time, traceparent=traceparent)
         return await asyncio.to_thread(call)
 
     def buffered(
@@ -208,9 +204,7 @@ class Publisher:
         # Threads do not survive a fork: a child that publishes starts its own.
         with self._lock:
             if self._pool is None or self._pool[0] != os.getpid():
-                pool = ThreadPoolExecutor(
-                    self._in_flight, thread_name_prefix="messaging-publish"
-                )
+                pool = ThreadPoolExecutor(self._in_flight, thread_name_prefix="messaging-publish")
                 self._pool = (os.getpid(), pool)
             return self._pool[1]
 
@@ -236,9 +230,7 @@ class _Run:
         except PublishError as error:
             self.tally.refuse(event, id or "", error)
             return
-        owner = self.tally.take(
-            event, messages[0].id if messages else "", len(messages)
-        )
+        owner = self.tally.take(event, messages[0].id if messages else "", len(messages))
         for batch in self._packer.add([(message, owner) for message in messages]):
             self._send(batch)
         self._tell()

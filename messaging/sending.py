@@ -67,9 +67,7 @@ class Sender:
 
     __slots__ = ("_clock", "_max_attempts", "_topic")
 
-    def __init__(
-        self, topic: TopicTransport, *, max_attempts: int, clock: Clock
-    ) -> None:
+    def __init__(self, topic: TopicTransport, *, max_attempts: int, clock: Clock) -> None:
         self._topic = topic
         self._max_attempts = max_attempts
         self._clock = clock
@@ -147,9 +145,7 @@ class _Again:
                 lambda error: isinstance(error, TransportError) and error.retryable
             ),
             sleep=self._sender._clock.sleep,
-            retry_error_callback=lambda state: (
-                state.outcome.result() if state.outcome else ()
-            ),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else (),
         )
         try:
             refused: Sequence[Failure] = retrying(self._attempt)
@@ -167,9 +163,7 @@ class _Again:
                 raise error
         else:
             failures = self._sender.attempt([self._messages[at] for at in self._left])
-        refused = [
-            failure._replace(index=self._left[failure.index]) for failure in failures
-        ]
+        refused = [failure._replace(index=self._left[failure.index]) for failure in failures]
         self._final += [failure for failure in refused if not failure.retryable]
         again = [failure for failure in refused if failure.retryable]
         self._left = [failure.index for failure in again]

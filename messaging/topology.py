@@ -167,9 +167,7 @@ class Topology:
         return cls(
             topic=chosen,
             queues=tuple(_queue(chosen, consumer, retention) for consumer in consumers),
-            subscriptions=tuple(
-                _subscription(chosen, consumer) for consumer in consumers
-            ),
+            subscriptions=tuple(_subscription(chosen, consumer) for consumer in consumers),
         )
 
     def queue(self, service: str) -> Queue:
@@ -212,9 +210,7 @@ class Topology:
                 for queue in self.queues
             ),
             subscriptions=tuple(
-                replace(
-                    one, queue=prefix + one.queue, undelivered=named(one.undelivered)
-                )
+                replace(one, queue=prefix + one.queue, undelivered=named(one.undelivered))
                 for one in self.subscriptions
             ),
         )
@@ -249,9 +245,7 @@ def _plain(topology: Topology) -> dict[str, Any]:
                 "retention": queue.retention,
                 "filter_policy": dict(subscription.filter_policy),
             }
-            for queue, subscription in zip(
-                topology.queues, topology.subscriptions, strict=True
-            )
+            for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True)
         },
     }
 
@@ -287,9 +281,7 @@ def _queue(topic: Topic, consumer: type[Consumer], retention: int) -> Queue:
         service=consumer.service,
         visibility_timeout=consumer.visibility_timeout,
         max_receives=consumer.max_receives,
-        dead_letters=DeadLetterQueue(
-            name=queue_name(topic.name, consumer.service, "-dlq")
-        ),
+        dead_letters=DeadLetterQueue(name=queue_name(topic.name, consumer.service, "-dlq")),
         retention=retention,
     )
 
@@ -300,7 +292,5 @@ def _subscription(topic: Topic, consumer: type[Consumer]) -> Subscription:
         queue=queue_name(topic.name, consumer.service),
         types=tuple(sorted(consumer.handlers)),
         audience=(EVERYONE, consumer.service),
-        undelivered=DeadLetterQueue(
-            name=queue_name(topic.name, consumer.service, "-undelivered")
-        ),
+        undelivered=DeadLetterQueue(name=queue_name(topic.name, consumer.service, "-undelivered")),
     )

@@ -190,16 +190,14 @@ class QueueTransport(Protocol):
         ...
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """At most `limit` (1 to 10) messages; waits up to `wait` (0 to 20) seconds for the first."""
+        """At most `limit` (1 to 10) messages; waits `wait` (0 to 20) seconds for the first."""
         ...
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Acknowledge: these messages are done."""
         ...
 
-    def hide(
-        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
-    ) -> Sequence[Failure]:
+    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
         """Each delivery is hidden for its `seconds` (0 to 43,200) from now; 0 releases it."""
         ...
 
