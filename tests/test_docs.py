@@ -9,12 +9,17 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import shlex
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from messaging.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,3 +87,25 @@ def test_a_block_is_found_wherever_it_stands(tmp_path: Path) -> None:
 
 def test_the_site_is_not_empty() -> None:
     assert len(WITH_CODE) >= 2
+
+
+COMMANDS = [
+    (page.relative_to(ROOT).as_posix(), line)
+    for page in PAGES
+    if page.exists()
+    for line in re.findall(r"^\$ (?:\w+=\S+ )*(messaging .*)$", page.read_text(), flags=re.M)
+    if "[OPTIONS]" not in line  # a usage line of the generated page
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_a_command_has_the_options_that_the_page_gives_it(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        assert words, f"{page}: {line}: which command?"
+        assert words[0] in command.commands, f"{page}: there is no `{words[0]}`"
+        command = command.commands[words.pop(0)]
+    # Parses the options, and runs nothing.
+    context = command.make_context(command.name, words)
+    context.close()
