@@ -303,7 +303,9 @@ def test_a_type_is_told_if_it_looks_like_one() -> None:
     assert "@" not in outcome(Mail(), delivery({}, "ana@example.com")).reason
 
 
-def test_broken_code_around_the_message_is_retried_for_it_is_not_the_messages_fault() -> None:
+def test_broken_code_around_the_message_is_retried_for_it_is_not_the_messages_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Away:
         def decode(self, body: str) -> Envelope:
             raise ConnectionError("the store is away: " + body)
@@ -319,6 +321,8 @@ def test_broken_code_around_the_message_is_retried_for_it_is_not_the_messages_fa
     last = outcome(Mail(), delivery(**SYNC, receives=3), codec=Away())
     assert isinstance(last, Reject)
     assert last.reason == "ConnectionError after 3 attempts"
+    assert "mail could not read message m-1: ConnectionError at " in caplog.text
+    assert "the store is away" not in caplog.text
 
 
 SECRET = "Maria-das-Dores"

@@ -261,6 +261,7 @@ def test_a_group_keeps_its_order_one_request_after_the_other() -> None:
         def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
             assert lock.acquire(blocking=False), "a second request is under way"
             try:
+                threading.Event().wait(0.002)  # long enough for a second one to come
                 return super().publish(batch)
             finally:
                 lock.release()
