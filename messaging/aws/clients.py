@@ -15,6 +15,7 @@ from messaging.settings import Settings
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
@@ -81,6 +82,10 @@ class Clients:
     @property
     def patient_sqs(self) -> SQSClient:
         return cast("SQSClient", self._client("sqs", patient=True))
+
+    @property
+    def patient_s3(self) -> S3Client:
+        return cast("S3Client", self._client("s3", patient=True))
 
     @property
     def where(self) -> str:

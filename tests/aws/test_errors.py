@@ -24,9 +24,12 @@ def client_error(code: str, message: str = "", status: int = 400) -> exceptions.
 
 
 def translate(error: Exception, *, quote: bool = False) -> TransportError:
-    with pytest.raises(TransportError) as caught:
-        with translated("publish to", "topic alunos", "sa-east-1 at http://x", quote=quote):
-            raise error
+    where = "sa-east-1 at http://x"
+    with (
+        pytest.raises(TransportError) as caught,
+        translated("publish to", "topic alunos", where, quote=quote),
+    ):
+        raise error
     return caught.value
 
 

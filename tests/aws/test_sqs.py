@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -321,8 +322,7 @@ def test_requests_are_split_by_bytes_of_body_and_attributes():
     assert [int(entry["Id"]) for part in parts for entry in part] == list(range(10))
     assert all(sum(map(size, part)) <= SAFE_BATCH for part in parts)
     assert all(
-        sum(map(size, part)) + size(after[0]) > SAFE_BATCH
-        for part, after in zip(parts, parts[1:], strict=False)
+        sum(map(size, part)) + size(after[0]) > SAFE_BATCH for part, after in pairwise(parts)
     )
     alone = list(letter_entries([letter(made_up(0, "x" * 300_000))], fifo=False))
     assert [len(part) for part in alone] == [1]

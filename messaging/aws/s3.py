@@ -1,0 +1,96 @@
+"""The room of a bucket: data too big for a message, kept in S3 for as long as its lifecycle says."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from messaging.aws.clients import Clients
+from messaging.aws.errors import translated
+from messaging.errors import NotFound, SettingsError, TransportError
+from messaging.settings import Settings
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["S3BlobStore"]
+
+
+class S3BlobStore:
+    """A `BlobStore` in S3, for `ClaimCheck`. Safe to share between threads, and after a fork.
+
+        codec = ClaimCheck(store := S3BlobStore("escola", prefix="claims"), uri=store.uri)
+
+    bucket    its name; it must be there, with a lifecycle rule for `prefix` (docs: claim-check).
+    prefix    put before each key, with a "/" between.
+    settings  region and endpoint; by default the environment's.
+    session   credentials of its own; else boto3 finds them.
+    owner     the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
+
+    Who publishes needs s3:PutObject on the objects; a service needs s3:GetObject on those whose
+    key holds ".<service>.", and s3:ListBucket on the bucket: without that S3 answers AccessDenied
+    for an object that is gone, which is retried, for it may be a policy that somebody will mend.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+
+    Encryption is the bucket's own default. No request is made before the first use.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        settings: Settings | None = None,
+        session: boto3.Session | None = None,
+        owner: str | None = None,
+    ) -> None:
+        if not bucket or "/" in bucket:
+            raise SettingsError(f"bucket {bucket!r}: the name alone; what follows it is the prefix")
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._clients = Clients(settings or Settings.from_environment(), session)
+        self._owner: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
+
+    def __repr__(self) -> str:
+        return f"S3BlobStore({self.uri!r})"
+
+    @property
+    def uri(self) -> str:
+        """Where the objects stand: "s3://escola/claims"."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data`; an object that is there is written again, and young again.
+
+        Raises `TransportError` after botocore's own retries.
+        """
+        with self._translated("write", key):
+            self._clients.patient_s3.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                Body=data,
+                ContentType="application/json",
+                **self._owner,
+            )
+
+    def get(self, key: str) -> bytes:
+        """What was put. `NotFound` if the object is gone, `TransportError` for whatever else."""
+        try:
+            with self._translated("read", key):
+                answer = self._clients.patient_s3.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, **self._owner
+                )
+                return answer["Body"].read()
+        except TransportError as error:
+            if error.code != "NoSuchKey":
+                raise
+            raise NotFound(
+                f"no object {key} in {self.uri} ({self._clients.where})", code=error.code
+            ) from None
+
+    def close(self) -> None:
+        """Let go of sockets. The next use opens new ones."""
+        self._clients.close()
+
+    def _translated(self, action: str, key: str) -> AbstractContextManager[None]:
+        return translated(action, f"object {key} of {self.uri}", self._clients.where)
