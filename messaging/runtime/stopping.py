@@ -83,7 +83,8 @@ class StopSequence:
             lambda: not any(lane.to_settle() for lane in self._lanes),
             SYSTEM_CLOCK.monotonic() + GRACE_FOR_FLUSH,
         )
-        self._entered(Stage.RELEASING, f"{self._polls()} long polls are out")
+        polls = self._polls()
+        self._entered(Stage.RELEASING, f"{polls} long polls are out" if polls else "no poll is out")
         self._until(lambda: not self._polls(), began + self._wait + GRACE_FOR_POLL, hurried=True)
         self._release()
 

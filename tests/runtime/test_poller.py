@@ -60,6 +60,16 @@ def test_a_stop_cuts_a_pause_short(work, queue, until, monkeypatch):
     assert worker.stop().stages[Stage.RELEASING] < 5
 
 
+def test_a_poll_that_ends_in_an_error_because_it_was_closed_is_no_outage(queue, caplog):
+    ledger = Ledger(10)
+    queue.fail_receive.append(TransportError("closed"))
+    queue.put(1)
+    one = Poller(queue, ledger, room=1, wait=0.1, taken=lambda deliveries: ledger.close())
+    one.stop()
+    one.run()
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("wait", [0, 0.2])
 def test_receives_that_come_back_empty_at_once_do_not_spin(work, queue, wait):
     queue.receive = lambda limit, wait: queue.receives.append(limit) or []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +51,7 @@ def parent() -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            start_new_session=True,
         )
         started.append(process)
         return process
@@ -70,6 +73,32 @@ def test_children_are_stopped_by_one_signal_each(parent, until, tmp_path):
     assert process.wait(10) == 0
     assert pids(tmp_path, "stopped") == pids(tmp_path, "started")
     assert {path.read_text() for path in tmp_path.glob("*.stopped")} == {"x"}
+
+
+def test_ctrl_c_in_a_terminal_is_one_signal_for_each_child(parent, until, tmp_path):
+    process = parent(2, "-c", PATIENT, str(tmp_path), "obedient")
+    until(lambda: len(pids(tmp_path, "started")) == 2)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole group
+    assert process.wait(10) == 0
+    assert {path.read_text() for path in tmp_path.glob("*.stopped")} == {"x"}
+    assert pids(tmp_path, "stopped") == pids(tmp_path, "started")
+
+
+def test_a_child_that_waits_to_be_started_again_is_not_waited_for(monkeypatch, until, tmp_path):
+    monkeypatch.setattr("messaging.runtime.processes.FIRST_PAUSE", 600)
+    monkeypatch.setattr("messaging.runtime.processes.LONGEST_PAUSE", 600)
+    ended = tmp_path / "ended"
+    code = f"open({str(ended)!r}, 'w').close(); raise SystemExit(7)"
+
+    def stop() -> None:
+        until(ended.exists)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert run_processes(["-c", code], 1) == 0
+    thread.join()
 
 
 def test_a_child_that_will_not_stop_is_killed(parent, until, tmp_path):

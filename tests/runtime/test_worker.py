@@ -54,7 +54,10 @@ def test_what_returns_is_deleted_in_batches_of_ten(work, queue, until):
     assert {request.name for request in queue.requests} == {"delete"}
 
 
-def test_a_message_that_is_alone_is_settled_without_waiting_for_others(work, queue, until):
+def test_a_message_that_is_alone_is_settled_without_waiting_for_others(
+    work, queue, until, monkeypatch
+):
+    monkeypatch.setattr("messaging.runtime.settler.LINGER", 60)
     worker = work(Service())
     for n in range(3):
         queue.put(n)

@@ -1,0 +1,65 @@
+"""The event loop's room: what is handed in ends in `done`, whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+import pytest
+
+from messaging.outcome import Ack, Outcome
+from messaging.runtime.loop import LoopRoom
+
+
+async def at_once() -> Outcome:
+    return Ack()
+
+
+def running(room: LoopRoom) -> threading.Thread:
+    thread = threading.Thread(target=room.run)
+    thread.start()
+    return thread
+
+
+def test_an_outcome_comes_back():
+    room, results = LoopRoom(), []
+    assert room.submit(at_once(), results.append)
+    assert not room.idle
+    thread = running(room)
+    while not room.idle:
+        threading.Event().wait(0.005)
+    room.stop()
+    room.stop()
+    thread.join(5)
+    assert [type(one) for one in results] == [Ack]
+
+
+def test_what_is_cancelled_before_its_first_step_is_told_and_closed():
+    room, results = LoopRoom(), []
+    room.submit(at_once(), results.append)
+    room.cancel()
+    room.submit(at_once(), results.append)  # and what comes after
+    thread = running(room)
+    while not room.idle:
+        threading.Event().wait(0.005)
+    room.stop()
+    thread.join(5)
+    assert [type(one) for one in results] == [asyncio.CancelledError] * 2
+    gc.collect()  # a coroutine that was never awaited warns here, and warnings are errors
+
+
+def test_after_the_stop_nothing_is_taken():
+    room = LoopRoom()
+    thread = running(room)
+    room.stop()
+    thread.join(5)
+    assert not room.submit(at_once(), lambda result: None)
+    gc.collect()
+
+
+def test_a_defect_in_done_is_raised_by_the_thread():
+    room = LoopRoom()
+    room.submit(at_once(), lambda result: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        room.run()
