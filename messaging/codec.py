@@ -40,7 +40,10 @@ class Codec(Protocol):
     """Turns an envelope into a message body, and back."""
 
     def encode(self, envelope: Envelope, data: bytes) -> str:
-        """The body. `data` is the view as JSON; `envelope.data` is not looked at."""
+        """The body. `data` is the view as JSON, or empty: then the body has no data.
+
+        `envelope.data` is not looked at.
+        """
         ...
 
     def decode(self, body: str) -> Envelope:
@@ -77,7 +80,7 @@ class JsonCodec:
             head["traceparent"] = envelope.traceparent
         head.update(envelope.extensions)
         # The data is JSON already: it is set in as it is, not parsed and written again.
-        return (to_json(head)[:-1] + b',"data":' + data + b"}").decode()
+        return (to_json(head)[:-1] + (b',"data":' + data if data else b"") + b"}").decode()
 
     def decode(self, body: str) -> Envelope:
         document = _object(body, "body")

@@ -99,9 +99,13 @@ class Encoder:
             time=time,
             subject=_subject(event, copy),
             traceparent=traceparent,
+            audience=copy.audience,
         )
-        body = self._codec.encode(envelope, _data(event, copy))
+        data = _data(event, copy)
+        body = self._codec.encode(envelope, data)
         _check_characters(body, event, copy)
+        if len(body) < len(data):  # the codec keeps the data elsewhere, where it is read as well
+            _check_characters(data.decode(), event, copy)
         attributes, size = self._attributes_of(kind.event_type, copy.audience)
         size += len(body) if body.isascii() else len(body.encode())
         if size > self._max_bytes:

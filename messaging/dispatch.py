@@ -103,6 +103,11 @@ class Dispatcher:
                 f"type: {self.consumer.service} has no handler for this event type"
                 f" ({_safe(envelope.type)})"
             )
+        if envelope.data is None and "dataref" in envelope.extensions:
+            raise CodecError(
+                f"dataref: the data stands in a store that {self.consumer.service} was not given; "
+                "give its worker codec=ClaimCheck(store)"
+            )
         data = handler.event.bring_up(envelope.data, envelope.version)
         return Call(
             service=self.consumer.service,
@@ -124,6 +129,7 @@ class Dispatcher:
                     if inspect.iscoroutine(returned):
                         returned.close()
                     raise TypeError("a handler returned an awaitable; declare it with async def")
+                _raise_unless_ack(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
@@ -135,6 +141,7 @@ class Dispatcher:
                 for middleware in self._middleware:
                     around.enter_context(middleware(call))
                 returned = await self._invoke(call)
+                _raise_unless_ack(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
@@ -195,6 +202,12 @@ def _validated(view: type[BaseModel], data: Any) -> BaseModel:
         raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:
         raise CodecError("data: not text in UTF-8") from None
+
+
+def _raise_unless_ack(returned: object) -> None:
+    # Inside the middleware: one that marks events as handled must see that this one was not.
+    if isinstance(returned, Outcome) and not isinstance(returned, Ack):
+        raise returned
 
 
 def _safe(name: str) -> str:

@@ -32,6 +32,8 @@ class Envelope:
     traceparent  W3C trace context, passed through.
     extensions   other CloudEvents extensions, as they came.
     data         the view as JSON has it. Left out of `repr`: it is personal data.
+    audience     the services that this copy is for, while it is written: a codec may need to know.
+                 Not on the wire (it is an attribute of the message), so empty when read.
 
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
     """
@@ -45,3 +47,4 @@ class Envelope:
     traceparent: str | None = None
     extensions: Mapping[str, Any] = field(default_factory=dict, repr=False)
     data: Any = field(default=None, repr=False)
+    audience: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 
 DOORS = {  # a foreign thing, and the rooms that may know it
-    "boto3 botocore s3transfer mypy_boto3_sns mypy_boto3_sqs": {"aws"},
+    "boto3 botocore s3transfer mypy_boto3_s3 mypy_boto3_sns mypy_boto3_sqs": {"aws"},
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the machine room
         "publisher",  # several requests in flight
