@@ -103,11 +103,10 @@ class StopSequence:
             for held in lane.abandon_unfinished():
                 self.unfinished.append(held.delivery.message_id)
                 log.warning(
-                    "the handler of %s on message %s did not finish in %.0f s: the message is left "
+                    "the handler of %s on message %s did not finish in time: the message is left "
                     "to its lease",
                     lane.consumer.service,
                     held.delivery.message_id,
-                    self._drain,
                 )
 
     def _release(self) -> None:
