@@ -70,7 +70,11 @@ class Settings(BaseModel):
             else:
                 known = ", ".join(PREFIX + known.upper() for known in cls.model_fields)
                 mistakes.append(f"{name}: nobody reads this; known are {known}")
-        for field, names in _STANDARD.items():
+        standard = dict(_STANDARD)
+        if any(given.get(name) for name in _PER_SERVICE):
+            # boto3 knows to which service each belongs; one address for all would hide them.
+            standard.pop("endpoint_url")
+        for field, names in standard.items():
             for name in names:
                 if given.get(name) and field not in values:
                     values[field], said_by[field] = given[name], name
@@ -90,3 +94,4 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
     "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "endpoint_url": ("AWS_ENDPOINT_URL",),
 }
+_PER_SERVICE = ("AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_S3")

@@ -59,6 +59,9 @@ def test_the_names_of_aws_serve_where_ours_are_silent() -> None:
     assert Settings.from_environment(aws).region == "us-east-1"
     assert Settings.from_environment(aws).endpoint_url == "http://localhost:1"
     assert Settings.from_environment({**aws, "AWS_REGION": "sa-east-1"}).region == "sa-east-1"
+    # boto3 gives each service the address of its own, if nobody gives it one for all.
+    apart = {**aws, "AWS_ENDPOINT_URL_SQS": "http://localhost:2"}
+    assert Settings.from_environment(apart).endpoint_url is None
     assert Settings.from_environment({**aws, "MESSAGING_REGION": "eu-west-1"}).region == "eu-west-1"
 
 

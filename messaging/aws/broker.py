@@ -23,14 +23,15 @@ class AwsBroker:
     Safe to share between threads; a forked child gets connections of its own.
     """
 
-    def __init__(self, clients: Clients, topic: str) -> None:
+    def __init__(self, clients: Clients, topic: str, *, max_bytes: int) -> None:
         self._clients = clients
+        self._max_bytes = max_bytes
         self._topic = topic
         self._name = topic.rpartition(":")[2]
 
     def topic(self) -> SnsTopic:
         """The topic; no request is made."""
-        return SnsTopic(self._clients, self._topic)
+        return SnsTopic(self._clients, self._topic, max_bytes=self._max_bytes)
 
     def queue(self, service: str) -> SqsQueue:
         """The queue of `service`, called as `messaging.topology.queue_name` says; no request."""
@@ -63,7 +64,8 @@ def connect(settings: Settings | None = None, *, session: boto3.Session | None =
             "Settings(topic=...)"
         )
     if not chosen.topic.startswith("arn:"):
-        return AwsBroker(Clients(chosen, session), chosen.prefix + chosen.topic)
+        name = chosen.prefix + chosen.topic
+        return AwsBroker(Clients(chosen, session), name, max_bytes=chosen.max_bytes)
     parts = chosen.topic.split(":")
     if len(parts) != 6 or parts[2] != "sns" or not all(parts[3:]):
         raise SettingsError(
@@ -81,4 +83,5 @@ def connect(settings: Settings | None = None, *, session: boto3.Session | None =
             f"topic {chosen.topic!r} is not in region {chosen.region!r}: its queues are in the "
             "topic's region; set MESSAGING_REGION to it"
         )
-    return AwsBroker(Clients(chosen.model_copy(update={"region": region}), session), chosen.topic)
+    clients = Clients(chosen.model_copy(update={"region": region}), session)
+    return AwsBroker(clients, chosen.topic, max_bytes=chosen.max_bytes)

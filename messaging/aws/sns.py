@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from messaging.aws.clients import Clients
 from messaging.aws.errors import batch_failures, check_batch, translated
 from messaging.aws.messages import wire_value
-from messaging.errors import AccessDenied, TransportError
+from messaging.errors import TransportError
 from messaging.transport import Failure, Outgoing
 
 if TYPE_CHECKING:
@@ -16,25 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = ["SnsTopic"]
 
-DEFAULT_MAX_BYTES = 262_144
-"""MaximumMessageSize of a topic that does not say.
-
-https://docs.aws.amazon.com/sns/latest/api/API_SetTopicAttributes.html
-"""
-
 
 class SnsTopic:
     """One SNS topic, given by its ARN or by its name in the caller's own account and region.
 
-    A `TopicTransport`. It never lists topics and never creates one. Needs sns:Publish, and, to
-    learn a raised size limit, sns:GetTopicAttributes.
+    A `TopicTransport`. It never lists topics and never creates one; sns:Publish is all it needs.
+
+    max_bytes  the topic's MaximumMessageSize. Told, not asked for: an event that is too large is
+               an error before any network call.
     """
 
-    def __init__(self, clients: Clients, topic: str) -> None:
+    def __init__(self, clients: Clients, topic: str, *, max_bytes: int) -> None:
         self._clients = clients
         self._topic = topic
         self._arn = topic if topic.startswith("arn:") else None
-        self._max_bytes: int | None = None
+        self._max_bytes = max_bytes
         self._closed = False
 
     def __repr__(self) -> str:
@@ -49,20 +45,7 @@ class SnsTopic:
 
     @property
     def max_bytes(self) -> int:
-        """The topic's MaximumMessageSize, read once; 262,144 where it may not be read.
-
-        Raises `TransportError` when nobody answers and `NotFound` when the topic is missing.
-        """
-        if self._max_bytes is None:
-            try:
-                with self._translated("read the attributes of"):
-                    answer = self._clients.patient_sns.get_topic_attributes(TopicArn=self.arn)
-                size = answer["Attributes"].get("MaximumMessageSize", DEFAULT_MAX_BYTES)
-            except AccessDenied:
-                # A producer is often allowed sns:Publish only; if nothing at all is allowed,
-                # the publish says so.
-                size = DEFAULT_MAX_BYTES
-            self._max_bytes = int(size)
+        """Bytes that one request, and so one message, may have (`Settings.max_bytes`)."""
         return self._max_bytes
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:

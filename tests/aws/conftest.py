@@ -131,17 +131,6 @@ def batch(accepted: list[int], failed: list[tuple[int, str, bool]] | None = None
     )
 
 
-def topic_attributes(**attributes: str) -> Answer:
-    entries = "".join(
-        f"<entry><key>{name}</key><value>{value}</value></entry>"
-        for name, value in attributes.items()
-    )
-    return 200, (
-        f"<GetTopicAttributesResponse {SNS}><GetTopicAttributesResult><Attributes>{entries}"
-        "</Attributes></GetTopicAttributesResult></GetTopicAttributesResponse>"
-    )
-
-
 @pytest.fixture(scope="session")
 def ministack() -> Iterator[LocalServer]:
     with LocalServer(engine="ministack") as server:
@@ -212,7 +201,6 @@ class Say:
     sns_error = staticmethod(sns_error)
     sqs_error = staticmethod(sqs_error)
     batch = staticmethod(batch)
-    topic_attributes = staticmethod(topic_attributes)
 
     @staticmethod
     def json(**answer: Any) -> Answer:

@@ -52,7 +52,6 @@ def test_one_publish_is_one_request_whatever_comes_back(wire, say, settings_of, 
 
 @pytest.mark.parametrize("attempts", [1, 3, 5])
 def test_the_publishers_attempts_are_the_requests(wire, say, settings_of, session, attempts):
-    wire.say("GetTopicAttributes", say.topic_attributes())
     wire.say("PublishBatch", say.sns_error("ServiceUnavailable", status=503))
     clock = NoWaiting()
     broker = connect(settings_of(wire), session=session)
@@ -67,7 +66,6 @@ def test_the_publishers_attempts_are_the_requests(wire, say, settings_of, sessio
 
 
 def test_only_what_was_refused_for_now_is_sent_again(wire, say, settings_of, session):
-    wire.say("GetTopicAttributes", say.topic_attributes())
     refused = [(1, "InternalError", False), (2, "InvalidParameter", True)]
     wire.say("PublishBatch", say.batch([0], refused), say.batch([0]))
     broker = connect(settings_of(wire), session=session)
@@ -102,14 +100,15 @@ def test_the_hot_calls_of_a_queue_are_one_request_each(wire, say, settings_of, s
 
 
 def test_a_look_up_is_tried_again_by_botocore(wire, say, settings_of, session):
+    wire.say("GetQueueUrl", say.json(QueueUrl=f"{wire.url}/000000000000/alunos-um"))
     wire.say(
-        "GetTopicAttributes",
-        say.sns_error("InternalError", status=500),
-        say.topic_attributes(MaximumMessageSize="1048576"),
+        "GetQueueAttributes",
+        say.sqs_error("InternalError", status=500),
+        say.json(Attributes={"VisibilityTimeout": "45"}),
     )
     broker = connect(settings_of(wire), session=session)
 
-    assert broker.topic().max_bytes == 1_048_576
+    assert broker.queue("um").visibility_timeout == 45
 
     broker.close()
-    assert len(wire.asked("GetTopicAttributes")) == 2
+    assert len(wire.asked("GetQueueAttributes")) == 2

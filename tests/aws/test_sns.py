@@ -67,33 +67,23 @@ def test_no_entries_are_no_request_and_eleven_are_an_error(wire, settings_of, se
     assert wire.requests == []
 
 
-def test_the_size_limit_is_asked_for_once(wire, say, settings_of, session):
-    wire.say("GetTopicAttributes", say.topic_attributes(MaximumMessageSize="524288"))
-    broker = connect(settings_of(wire), session=session)
-    topic = broker.topic()
-    assert (topic.max_bytes, topic.max_bytes) == (524_288, 524_288)
+def test_the_size_limit_is_told_and_never_asked_for(wire, settings_of, session):
+    settings = settings_of(wire).model_copy(update={"max_bytes": 524_288})
+    broker = connect(settings, session=session)
+    assert broker.topic().max_bytes == 524_288
+    assert connect(settings_of(wire), session=session).topic().max_bytes == 262_144
     broker.close()
-    assert len(wire.requests) == 1
-
-
-@pytest.mark.parametrize("quiet", ["unset", "denied"])
-def test_a_limit_that_is_not_told_is_snss_default(wire, say, settings_of, session, quiet):
-    denied = say.sns_error("AuthorizationError", "not for you", 403)
-    wire.say("GetTopicAttributes", say.topic_attributes() if quiet == "unset" else denied)
-    broker = connect(settings_of(wire), session=session)
-    assert broker.topic().max_bytes == 262_144
-    broker.close()
+    assert wire.requests == []
 
 
 def test_a_missing_topic_says_which_where_and_what_to_do(server, session, prefix):
     broker = connect(server.settings(topic="nenhum", prefix=prefix), session=session)
-    for step in (lambda: broker.topic().publish([message()]), lambda: broker.topic().max_bytes):
-        with pytest.raises(NotFound) as caught:
-            step()
-        said = str(caught.value)
-        assert f"topic {prefix}nenhum in sa-east-1 at {server.url}" in said
-        assert "messaging topology apply" in said
-        assert not caught.value.retryable
+    with pytest.raises(NotFound) as caught:
+        broker.topic().publish([message()])
+    said = str(caught.value)
+    assert f"topic {prefix}nenhum in sa-east-1 at {server.url}" in said
+    assert "messaging topology apply" in said
+    assert not caught.value.retryable
     broker.close()
 
 
