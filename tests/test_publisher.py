@@ -419,7 +419,7 @@ from tests.scripted import Noted, ScriptedTopic
 
 class Slow(ScriptedTopic):
     def publish(self, batch):
-        os.write(1, b"under way\n")  # whole: several threads come by here at once
+        os.write(1, b"under way\\n")  # whole: several threads come by here at once
         time.sleep(0.2)
         return super().publish(batch)
 
