@@ -65,6 +65,8 @@ class Publisher:
         self._encode = Encoder(source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock)
         self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
         self._clock = clock
+        # An outbox writes in its caller's transaction, which no other thread may touch.
+        self._in_callers_thread = bool(getattr(topic, "in_callers_thread", False))
         self._in_flight = in_flight
         self._lock = threading.Lock()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -161,6 +163,8 @@ class Publisher:
         import asyncio  # loaded only by those who use it
 
         call = functools.partial(self.publish, event, id=id, time=time, traceparent=traceparent)
+        if self._in_callers_thread:
+            return call()
         return await asyncio.to_thread(call)
 
     def buffered(
@@ -171,6 +175,11 @@ class Publisher:
         on_failure: Callable[[NotPublished], None] | None = None,
     ) -> BufferedPublisher:
         """A publisher for code that publishes one event at a time: see `BufferedPublisher`."""
+        if self._in_callers_thread:
+            raise ConfigurationError(
+                "an outbox is written in your transaction, and a buffered publisher writes later: "
+                "call publish(), which costs no request there"
+            )
         return BufferedPublisher(
             self._encode,
             self._sender,
@@ -199,6 +208,13 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _submit(self, batch: list[Entry]) -> Future[Answer]:
+        if not self._in_callers_thread:
+            return self._threads().submit(self._sender.send, batch)
+        answer: Future[Answer] = Future()
+        answer.set_result(self._sender.send(batch))
+        return answer
 
     def _threads(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork: a child that publishes starts its own.
@@ -254,8 +270,7 @@ class _Run:
         if self.tally.broken is not None:
             self.tally.unanswered(batch, self.tally.broken)
             return
-        answer = self._publisher._threads().submit(self._publisher._sender.send, batch)
-        self._window.append((batch, answer))
+        self._window.append((batch, self._publisher._submit(batch)))
 
     def _settle_oldest(self) -> None:
         batch, answer = self._window.popleft()

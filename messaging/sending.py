@@ -72,7 +72,7 @@ class Sender:
         self._max_attempts = max_attempts
         self._clock = clock
 
-    def send(self, batch: Sequence[Entry]) -> Answer:
+    def send(self, batch: Sequence[tuple[Outgoing, object]]) -> Answer:
         """What became of `batch`, after as many attempts as it takes. Never raises.
 
         Safe to call from several threads.

@@ -34,6 +34,7 @@ class Settings(BaseModel):
     drain        seconds that a stopping worker gives to handlers that run.
     log_level    of the command line's log.
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
+    database     where the outbox is: "postgresql://user@host/name", "sqlite:///file.db".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,6 +50,7 @@ class Settings(BaseModel):
     drain: float = Field(default=25, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
+    database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

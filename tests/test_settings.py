@@ -28,6 +28,7 @@ def test_every_field_is_read_from_its_name() -> None:
             "MESSAGING_DRAIN": "5",
             "MESSAGING_LOG_LEVEL": "DEBUG",
             "MESSAGING_TOPOLOGY": "consumers:TOPOLOGY",
+            "MESSAGING_DATABASE": "sqlite:///alunos.db",
         }
     )
     assert settings.model_dump() == {
@@ -42,7 +43,9 @@ def test_every_field_is_read_from_its_name() -> None:
         "drain": 5,
         "log_level": "DEBUG",
         "topology": "consumers:TOPOLOGY",
+        "database": "sqlite:///alunos.db",
     }
+    assert "alunos.db" not in repr(settings)  # a database's URL may hold a password
 
 
 def test_the_environment_of_this_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

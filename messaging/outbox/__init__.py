@@ -1,0 +1,32 @@
+"""The room of the outbox: a topic that is a table of your own database, and the relay behind it.
+
+    with psycopg.connect(url) as connection:        # or sqlite3, or a session of SQLAlchemy
+        connection.execute("INSERT INTO alunos ...")
+        Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
+
+Both rows are committed, or neither. A relay (`messaging outbox relay`, or `Relay(...).run()`)
+sends what was committed: at least once, in order per key, and several of them share the work.
+
+`table` and `rows` say what an entry is; `writing` and `connections` are the producer's side;
+`relay`, `claims`, `database` and `patience` the relay's.
+"""
+
+from messaging.outbox.claims import Claims, OutboxStatus, Troubled
+from messaging.outbox.database import Database, connector
+from messaging.outbox.relay import Relay, RelayStats
+from messaging.outbox.table import TABLE, ddl
+from messaging.outbox.writing import SqlOutbox, create
+
+__all__ = [
+    "TABLE",
+    "Claims",
+    "Database",
+    "OutboxStatus",
+    "Relay",
+    "RelayStats",
+    "SqlOutbox",
+    "Troubled",
+    "connector",
+    "create",
+    "ddl",
+]

@@ -1,0 +1,275 @@
+"""The room of claims: which entries a relay has in hand, for how long, and what became of them.
+
+A claim is a lease in the table itself. `free_at` is the time before which nobody takes the entry,
+nor a later one of its key: a claimed entry has its lease there, one that failed the time of its
+next attempt. So order per key needs nothing else, and a relay that dies is waited for no longer
+than its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from messaging.errors import ConfigurationError
+from messaging.outbox.database import Cursor, Database
+from messaging.outbox.rows import READ, Row, row_of
+from messaging.outbox.table import PENDING, TABLE, table_name
+
+__all__ = ["Claims", "OutboxStatus", "Troubled"]
+
+_WINDOW = 1000
+"""Entries looked at for one claim: the oldest of the keys that are not taken."""
+
+_PRUNED_AT_ONCE = 1000
+_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """An entry that was not accepted so far. Times are seconds since the epoch.
+
+    type     the event's type, as its attribute says.
+    error    code of the last failure.
+    parked   refused for good: nobody will try again.
+    """
+
+    seq: int
+    id: str
+    type: str
+    attempts: int
+    error: str
+    created: float
+    parked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxStatus:
+    """How full an outbox is, in entries (one for each copy of an event).
+
+    pending    to be sent.
+    in_hand    of these, in a relay's hands now.
+    waiting    of these, failed and waiting for their next attempt; their keys wait with them.
+    parked     refused for good.
+    published  sent, and not pruned yet.
+    oldest     seconds for which the oldest pending entry has been waiting; None if there is none.
+    troubled   the parked ones and those that failed, the oldest first, at most 100.
+    """
+
+    pending: int
+    in_hand: int
+    waiting: int
+    parked: int
+    published: int
+    oldest: float | None
+    troubled: tuple[Troubled, ...]
+
+
+class Claims:
+    """One relay's hands on one table. Not for several threads."""
+
+    def __init__(self, database: Database, *, table: str = TABLE) -> None:
+        self._database = database
+        self._table = table_name(table)
+        self._token = ""
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the table is missing."""
+        with self._database.transaction(writes=False) as cursor:
+            if self._database.dialect == "sqlite":
+                question = "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t"
+            else:
+                question = "SELECT CAST(to_regclass(:t) AS text)"
+            [[found]] = cursor.read(question, t=self._table)
+        if found is None:
+            raise ConfigurationError(
+                f"there is no table {self._table} in this database: make it with what `messaging "
+                "outbox ddl` prints, or with messaging.outbox.create(connection)"
+            )
+
+    def claim(self, limit: int, *, lease: float) -> list[Row]:
+        """At most `limit` entries, by age, for `lease` seconds: of each key the first and those
+        that follow it. Nobody else has them, nor any other of their keys."""
+        self._token = uuid4().hex
+        now = self._database.now()
+        if self._database.dialect == "sqlite" and self._is_empty():
+            return []  # without the lock that keeps writers out
+        with self._database.transaction() as cursor:
+            # Whoever claimed or sent one of these since the statement began has locked or changed
+            # it: then its place is missing, and what follows it is left alone as well.
+            lock = " FOR UPDATE OF o SKIP LOCKED" if self._database.dialect != "sqlite" else ""
+            found = cursor.read(
+                f"""
+                SELECT p.place, {READ} FROM (
+                    SELECT seq, row_number() OVER (PARTITION BY key ORDER BY seq) AS place FROM (
+                        SELECT seq, key FROM {self._table} WHERE {PENDING} AND key NOT IN (
+                            SELECT key FROM {self._table} WHERE {PENDING} AND free_at > :now
+                        ) ORDER BY seq LIMIT :window
+                    ) AS eldest
+                ) AS p JOIN {self._table} AS o ON o.seq = p.seq
+                WHERE o.published_at IS NULL AND o.parked_at IS NULL AND o.free_at <= :now
+                ORDER BY o.seq LIMIT :limit{lock}
+                """,  # noqa: S608 - the names in it are checked, the values are parameters
+                now=now,
+                window=max(_WINDOW, limit),
+                limit=limit,
+            )
+            rows = _without_gaps(found)
+            cursor.change(
+                f"UPDATE {self._table} SET free_at = :until, holder = :token WHERE seq = :seq",  # noqa: S608 - as above
+                [{"until": now + lease, "token": self._token, "seq": row.seq} for row in rows],
+            )
+        return rows
+
+    def _is_empty(self) -> bool:
+        with self._database.transaction(writes=False) as cursor:
+            return not cursor.read(f"SELECT 1 FROM {self._table} WHERE {PENDING} LIMIT 1")  # noqa: S608 - as above
+
+    def renew(self, rows: Sequence[Row], *, lease: float) -> bool:
+        """Hold `rows` for `lease` seconds from now. False: some are no longer ours."""
+        until = self._database.now() + lease
+        with self._database.transaction() as cursor:
+            held = cursor.change(
+                f"UPDATE {self._table} SET free_at = :until "  # noqa: S608 - as above
+                f"WHERE seq = :seq AND holder = :token AND {PENDING}",
+                [{"until": until, "token": self._token, "seq": row.seq} for row in rows],
+            )
+        return held == len(rows)
+
+    def settle(
+        self,
+        published: Sequence[Row],
+        refused: Sequence[tuple[Row, str, float]] = (),
+        parked: Sequence[tuple[Row, str]] = (),
+    ) -> None:
+        """What became of entries: sent; refused with a code and to be tried in so many seconds;
+        refused for good with a code."""
+        now = self._database.now()
+        with self._database.transaction() as cursor:
+            # Whoever holds it by now: it was sent, and need not be again.
+            cursor.change(
+                f"UPDATE {self._table} SET published_at = :now, parked_at = NULL, holder = NULL, "  # noqa: S608 - as above
+                f"error = NULL WHERE seq = :seq AND published_at IS NULL",
+                [{"now": now, "seq": row.seq} for row in published],
+            )
+            failed = "holder = NULL, attempts = attempts + 1, error = :error"
+            cursor.change(
+                f"UPDATE {self._table} SET free_at = :at, {failed} "  # noqa: S608 - as above
+                f"WHERE seq = :seq AND holder = :token AND {PENDING}",
+                [
+                    {"at": now + delay, "error": code, "seq": row.seq, "token": self._token}
+                    for row, code, delay in refused
+                ],
+            )
+            cursor.change(
+                f"UPDATE {self._table} SET parked_at = :now, {failed} "  # noqa: S608 - as above
+                f"WHERE seq = :seq AND holder = :token AND {PENDING}",
+                [
+                    {"now": now, "error": code, "seq": row.seq, "token": self._token}
+                    for row, code in parked
+                ],
+            )
+
+    def release(self) -> None:
+        """Let go of whatever is still in hand; another relay may take it at once."""
+        with self._database.transaction() as cursor:
+            cursor.change(
+                f"UPDATE {self._table} SET free_at = 0, holder = NULL "  # noqa: S608 - as above
+                f"WHERE holder = :token AND {PENDING}",
+                [{"token": self._token}],
+            )
+
+    def prune(self, seconds: float, *, parked: bool = False) -> int:
+        """Delete entries that were sent (and `parked` ones, if told) so many seconds ago or
+        earlier; how many. In short transactions, so that nobody waits for it."""
+        before = self._database.now() - seconds
+        deleted = 0
+        for column in ("published_at", "parked_at") if parked else ("published_at",):
+            last = _PRUNED_AT_ONCE
+            while last == _PRUNED_AT_ONCE:
+                with self._database.transaction() as cursor:
+                    last = cursor.change(
+                        f"DELETE FROM {self._table} WHERE seq IN ("  # noqa: S608 - as above
+                        f"SELECT seq FROM {self._table} WHERE {column} <= :before "
+                        f"ORDER BY {column} LIMIT {_PRUNED_AT_ONCE})",
+                        [{"before": before}],
+                    )
+                deleted += last
+        return deleted
+
+    def retry(self, seqs: Iterable[int] | None = None) -> int:
+        """Take parked entries (all, or these) up again, and do not wait with those that failed;
+        how many."""
+        chosen = "" if seqs is None else "seq = :seq AND "
+        rows = [{}] if seqs is None else [{"seq": seq} for seq in seqs]
+        with self._database.transaction() as cursor:
+            return cursor.change(
+                f"UPDATE {self._table} SET parked_at = NULL, free_at = 0 WHERE {chosen}"  # noqa: S608 - as above
+                "published_at IS NULL AND holder IS NULL "
+                "AND (parked_at IS NOT NULL OR free_at > 0)",
+                rows,
+            )
+
+    def status(self) -> OutboxStatus:
+        """How full it is, and what is in trouble. Reads the whole table of what is not pruned."""
+        now = self._database.now()
+        with self._database.transaction(writes=False) as cursor:
+            return _status(cursor, self._table, now)
+
+
+def _without_gaps(found: Sequence[Sequence[object]]) -> list[Row]:
+    """Of each key the entries up to the first that is missing."""
+    last: dict[str, int] = {}
+    rows: list[Row] = []
+    for place, *values in found:
+        row = row_of(values)
+        if place == last.get(row.key, 0) + 1:
+            last[row.key] = int(str(place))
+            rows.append(row)
+    return rows
+
+
+def _status(cursor: Cursor, table: str, now: float) -> OutboxStatus:
+    [[pending, oldest, in_hand, waiting]] = cursor.read(
+        f"""
+        SELECT count(*), min(created),
+            count(CASE WHEN holder IS NOT NULL AND free_at > :now THEN 1 END),
+            count(CASE WHEN holder IS NULL AND free_at > :now THEN 1 END)
+        FROM {table} WHERE {PENDING}
+        """,  # noqa: S608 - as above
+        now=now,
+    )
+    [[parked, published]] = cursor.read(
+        f"SELECT count(parked_at), count(published_at) FROM {table}"  # noqa: S608 - as above
+    )
+    troubled = cursor.read(
+        f"""
+        SELECT {READ}, o.error, o.created, o.parked_at FROM {table} AS o
+        WHERE o.published_at IS NULL AND o.error IS NOT NULL ORDER BY o.seq LIMIT {_SHOWN}
+        """  # noqa: S608 - as above
+    )
+    return OutboxStatus(
+        pending=pending,
+        in_hand=in_hand,
+        waiting=waiting,
+        parked=parked,
+        published=published,
+        oldest=None if oldest is None else max(0.0, now - oldest),
+        troubled=tuple(_troubled(values) for values in troubled),
+    )
+
+
+def _troubled(values: Sequence[object]) -> Troubled:
+    *columns, error, created, parked_at = values
+    row = row_of(columns)
+    type = row.message.attributes.get("type") if row.message else None
+    return Troubled(
+        seq=row.seq,
+        id=row.id,
+        type=str(type.value) if type else "?",
+        attempts=row.attempts,
+        error=str(error),
+        created=float(str(created)),
+        parked=parked_at is not None,
+    )

@@ -1,0 +1,361 @@
+"""The room of the relay: entries out of the outbox and into a topic, in order per key.
+
+At least once: a relay that dies between the topic's answer and its own note of it sends the same
+entries again, with the same ids, when its lease is over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
+from messaging.outbox.claims import Claims
+from messaging.outbox.database import Database, is_database_error
+from messaging.outbox.patience import Patience
+from messaging.outbox.rows import Row
+from messaging.outbox.table import TABLE
+from messaging.sending import Sender
+from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
+
+__all__ = ["Relay", "RelayStats"]
+
+log = logging.getLogger("messaging.outbox")
+
+_PRUNE_EVERY = 60.0
+_FIRST_RETRY = 1.0
+_LONGEST_RETRY = 300.0
+_SHORTEST_IDLE = 0.05
+_SLICE = 0.2
+_RENEW_AFTER = 0.1  # of the lease
+
+Sending = tuple[Outgoing, Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayStats:
+    """What a relay did, in entries.
+
+    published  accepted by the topic.
+    failed     attempts that were refused for now, or not answered; such entries are tried again.
+    parked     refused for good, and shown by `messaging outbox status`.
+    lost       leases that another relay took over before this one was done: raise `lease`.
+    pruned     deleted some time after they were published.
+    """
+
+    published: int = 0
+    failed: int = 0
+    parked: int = 0
+    lost: int = 0
+    pruned: int = 0
+
+
+def _delay(row: Row) -> float:
+    return float(min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(row.attempts, 16)))
+
+
+def _at_once(row: Row) -> float:
+    return 0.0
+
+
+class Relay:
+    """Publishes what lies in an outbox. Run as many as you like, in any number of processes.
+
+        with Relay(lambda: psycopg.connect(url), broker.topic()) as relay:
+            relay.run()                 # until relay.stop(), from a signal handler or a thread
+
+    connect       makes a connection of `sqlite3` or psycopg 3, the relay's own; called again
+                  when one broke.
+    topic         where to.
+    batch         entries taken in hand at once.
+    lease         seconds for which they are this relay's; renewed before each request, so it must
+                  exceed the longest request with its attempts. After a crash others wait so long.
+    poll          seconds between two looks at an empty outbox, at most.
+    keep          seconds for which published entries stay in the table; None: until `prune`.
+    max_attempts  times that a request is sent before its entries wait for their next attempt.
+
+    Not for several threads, except for `stop()` and `stats`.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        topic: TopicTransport,
+        *,
+        table: str = TABLE,
+        batch: int = 100,
+        lease: float = 120.0,
+        poll: float = 1.0,
+        keep: float | None = None,
+        max_attempts: int = 3,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if batch < 1 or max_attempts < 1 or lease <= 0 or poll <= 0 or (keep or 0) < 0:
+            raise ConfigurationError(
+                "Relay: batch and max_attempts start at 1; lease and poll are more than 0 seconds"
+            )
+        self._database = Database(connect, clock=clock)
+        self._claims = Claims(self._database, table=table)
+        self._topic = topic
+        self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
+        self._batch = batch
+        self._lease = lease
+        self._poll = poll
+        self._keep = keep
+        self._clock = clock
+        self._patience = Patience(clock)
+        self._checked = False
+        self._stopping = False
+        self._renewed = 0.0
+        self._pruned: float | None = None
+        self._in_hand: dict[int, Row] = {}
+        self._stuck: set[str] = set()
+        self._unnoted: list[Row] = []
+        self._stats = RelayStats()
+
+    @property
+    def stats(self) -> RelayStats:
+        """What was done so far."""
+        return self._stats
+
+    def run(self) -> RelayStats:
+        """Publish, and wait for more, until `stop()`.
+
+        A database or a topic that does not answer is waited for. Raises `ConfigurationError` when
+        the table is missing.
+        """
+        idle = _SHORTEST_IDLE
+        while not self._stopping:
+            taken = self._round()
+            idle = _SHORTEST_IDLE if taken else min(2 * idle, self._poll)
+            if not taken or self._patience.seconds:
+                self._rest(self._patience.seconds or idle)
+        return self._stats
+
+    def drain(self) -> RelayStats:
+        """Publish what is there now, and return: when nothing can be taken, or nobody answers."""
+        while not self._stopping and self._round() and not self._patience.seconds:
+            pass
+        return self._stats
+
+    def step(self) -> int:
+        """One claim: take entries, publish them, note what became of them; how many were taken.
+
+        Raises what the driver raises, and `ConfigurationError` when the table is missing.
+        """
+        if not self._checked:
+            self._claims.check()
+            self._checked = True
+        if self._unnoted:  # the database went away between the topic's answer and our note of it
+            self._claims.settle(self._unnoted)
+            self._count(published=len(self._unnoted))
+            self._unnoted.clear()
+            self._claims.release()
+        self._prune()
+        self._renewed = self._clock.monotonic()
+        rows = self._claims.claim(self._batch, lease=self._lease)
+        if not rows:
+            return 0
+        self._in_hand = {row.seq: row for row in rows}
+        try:
+            self._publish(rows)
+        finally:
+            if self._in_hand:
+                self._in_hand = {}
+                self._claims.release()
+        return len(rows)
+
+    def stop(self) -> None:
+        """Finish the request that is under way, give back the rest, and let `run()` return."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Close the connection. The topic is closed by its owner."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _round(self) -> int:
+        try:
+            taken = self.step()
+        except Exception as error:
+            if not is_database_error(error):
+                raise
+            self._patience.lose("the database", type(error).__name__)
+            self._forget_connection()
+            return 0
+        self._patience.regain("the database")
+        return taken
+
+    def _forget_connection(self) -> None:
+        try:
+            self._database.close()
+        except Exception as error:
+            if not is_database_error(error):  # one that is broken may complain about its end, too
+                raise
+
+    def _rest(self, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
+        while not self._stopping and (left := end - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(_SLICE, left))  # a signal does not end a sleep
+
+    def _prune(self) -> None:
+        now = self._clock.monotonic()
+        if self._keep is None or (self._pruned is not None and now - self._pruned < _PRUNE_EVERY):
+            return
+        self._count(pruned=self._claims.prune(self._keep))
+        self._pruned = now
+
+    def _publish(self, rows: Sequence[Row]) -> None:
+        """In waves: the next event of each key, then the one after it of those that went out."""
+        try:
+            limit = self._topic.max_bytes
+        except TransportError as error:
+            self._patience.lose("the topic", error.code or type(error).__name__)
+            return
+        lanes = _lanes(rows)
+        self._stuck = set()
+        while lanes:
+            # All copies of an event are of one wave: they have no order among themselves.
+            wave = [row for lane in lanes.values() for row in lane.popleft()]
+            for request in _requests(sorted(wave, key=_by_seq), limit):
+                if self._stopping or not self._hold() or not self._send(request, limit):
+                    return
+            lanes = {key: lane for key, lane in lanes.items() if lane and key not in self._stuck}
+
+    def _hold(self) -> bool:
+        """Renew the lease where a part of it has passed; False if it was lost."""
+        now = self._clock.monotonic()
+        if now - self._renewed < _RENEW_AFTER * self._lease:
+            return True
+        self._renewed = now
+        if self._claims.renew([*self._in_hand.values()], lease=self._lease):
+            return True
+        self._count(lost=1)
+        log.warning("a lease of %.0f s was over before its entries were sent", self._lease)
+        return False
+
+    def _send(self, request: Sequence[Row], limit: int) -> bool:
+        """Send one request and note what became of it; False if nothing more should be sent now."""
+        entries: list[Sending] = []
+        unfit: list[tuple[Row, str]] = []
+        for row in request:
+            if row.message is None or row.message.size > limit:
+                unfit.append((row, "TooLargeForTopic" if row.message else "Unreadable"))
+            else:
+                entries.append((row.message, row))
+        self._settle((), (), unfit)
+        if not entries:
+            return True
+        failures, broken = self._sender.send(entries)
+        if broken is not None and not _about_an_entry(broken):
+            self._note(entries, failures, delay=_at_once)
+            self._patience.lose("the topic", broken.code or type(broken).__name__)
+            return False
+        self._patience.regain("the topic")
+        if broken is None:
+            self._note(entries, failures)
+        elif len(entries) == 1:
+            # It may be the entry, it may be how the topic is set up: so it waits, and only its key.
+            self._note(entries, [one._replace(retryable=True) for one in failures])
+        else:
+            # One entry may be why the whole request was refused: each is sent alone.
+            left = {one.index for one in failures}
+            self._note([one for at, one in enumerate(entries) if at not in left], ())
+            return all(self._hold() and self._send([entries[at][1]], limit) for at in sorted(left))
+        return True
+
+    def _note(
+        self,
+        entries: Sequence[Sending],
+        failures: Sequence[Failure],
+        *,
+        delay: Callable[[Row], float] = _delay,
+    ) -> None:
+        """All of `entries` were sent but for `failures`, which are tried again or parked."""
+        failed = {failure.index: failure for failure in failures}
+        published: list[Row] = []
+        refused: list[tuple[Row, str, float]] = []
+        parked: list[tuple[Row, str]] = []
+        for index, (_, row) in enumerate(entries):
+            failure = failed.get(index)
+            if failure is None:
+                published.append(row)
+            elif failure.retryable:
+                refused.append((row, failure.code, delay(row)))
+            else:
+                parked.append((row, failure.code))
+        self._settle(published, refused, parked)
+
+    def _settle(
+        self,
+        published: Sequence[Row],
+        refused: Sequence[tuple[Row, str, float]],
+        parked: Sequence[tuple[Row, str]],
+    ) -> None:
+        if not (published or refused or parked):
+            return
+        self._unnoted += published  # the topic has them, whatever the database says now
+        self._claims.settle(published, refused, parked)
+        self._unnoted.clear()
+        for row in [*published, *(row for row, *_ in refused), *(row for row, _ in parked)]:
+            del self._in_hand[row.seq]
+        for row, code, _ in refused:
+            self._stuck.add(row.key)
+            log.info("event %s is tried again later: %s", row.id, code)
+        for row, code in parked:
+            log.warning("event %s is parked, refused for good: %s", row.id, code)
+        self._count(published=len(published), failed=len(refused), parked=len(parked))
+
+    def _count(self, **more: int) -> None:
+        now = {name: getattr(self._stats, name) + count for name, count in more.items()}
+        self._stats = replace(self._stats, **now)
+
+
+def _lanes(rows: Sequence[Row]) -> dict[str, deque[list[Row]]]:
+    """Of each key its events in order, each with its copies."""
+    lanes: dict[str, deque[list[Row]]] = {}
+    for row in rows:
+        lane = lanes.setdefault(row.key, deque())
+        if lane and lane[-1][0].id == row.id:
+            lane[-1].append(row)
+        else:
+            lane.append([row])
+    return lanes
+
+
+def _requests(rows: Sequence[Row], max_bytes: int) -> Iterator[list[Row]]:
+    request: list[Row] = []
+    size = 0
+    for row in rows:
+        weight = row.message.size if row.message else 0
+        if request and (len(request) == BATCH_ENTRIES or size + weight > max_bytes):
+            yield request
+            request, size = [], 0
+        request.append(row)
+        size += weight
+    if request:
+        yield request
+
+
+def _by_seq(row: Row) -> int:
+    return row.seq
+
+
+def _about_an_entry(error: TransportError) -> bool:
+    """Whether another request, with other entries in it, may well be accepted."""
+    return not error.retryable and not isinstance(error, NotFound | AccessDenied | Throttled)

@@ -1,0 +1,113 @@
+"""The room of the outbox's rows: a message to columns and back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic_core import from_json
+
+from messaging.transport import Attribute, Outgoing
+
+__all__ = ["INSERT", "READ", "Row", "row_of", "to_columns"]
+
+_COLUMNS = ("id", "key", "body", "attributes", "size", "message_group", "deduplication")
+
+INSERT = f"({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
+READ = ", ".join(f"o.{name}" for name in ("seq", "attempts", *_COLUMNS))
+
+_LONGEST_KEY = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One entry in a relay's hands. `message` is None where the row cannot be read."""
+
+    seq: int
+    id: str
+    key: str
+    attempts: int
+    message: Outgoing | None = field(repr=False)
+
+
+def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:
+    """The columns of each message."""
+    subjects: dict[str, str] = {}
+    for message in batch:
+        # A copy whose view leaves the subject out keeps the order of the others.
+        if message.group is None and message.id not in subjects:
+            subject = _subject(message.body)
+            if subject is not None:
+                subjects[message.id] = subject
+    return [
+        {
+            "id": message.id,
+            "key": _key(message.group or subjects.get(message.id) or message.id),
+            "body": message.body,
+            "attributes": _attributes_to_text(message.attributes),
+            "size": message.size,
+            "message_group": message.group,
+            "deduplication": message.deduplication,
+        }
+        for message in batch
+    ]
+
+
+def row_of(values: Sequence[object]) -> Row:
+    """The row that `READ` read."""
+    seq, attempts, id, key, body, attributes, size, group, deduplication = values
+    message: Outgoing | None
+    try:
+        message = Outgoing(
+            id=str(id),
+            body=str(body),
+            attributes=_attributes_of_text(str(attributes)),
+            size=int(str(size)),
+            group=None if group is None else str(group),
+            deduplication=None if deduplication is None else str(deduplication),
+        )
+    except (ValueError, TypeError, AttributeError):
+        message = None
+    return Row(
+        seq=int(str(seq)), id=str(id), key=str(key), attempts=int(str(attempts)), message=message
+    )
+
+
+def _subject(body: str) -> str | None:
+    try:
+        document = from_json(body)
+    except (ValueError, TypeError):
+        return None
+    subject = document.get("subject") if isinstance(document, dict) else None
+    return subject if isinstance(subject, str) and subject else None
+
+
+def _key(text: str) -> str:
+    if len(text) <= _LONGEST_KEY and text.isprintable():
+        return text
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _attributes_to_text(attributes: Mapping[str, Attribute]) -> str:
+    return json.dumps(
+        {
+            name: [
+                one.type,
+                base64.b64encode(one.value).decode() if isinstance(one.value, bytes) else one.value,
+            ]
+            for name, one in attributes.items()
+        },
+        ensure_ascii=False,
+    )
+
+
+def _attributes_of_text(text: str) -> dict[str, Attribute]:
+    return {
+        name: Attribute(
+            type, base64.b64decode(value, validate=True) if type.startswith("Binary") else value
+        )
+        for name, (type, value) in json.loads(text).items()
+    }

@@ -1,0 +1,113 @@
+"""The room of the producer's side: messages into your database, in your transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from messaging.errors import TransportError
+from messaging.outbox.connections import (
+    Connection,
+    dialect_of,
+    execute,
+    kind_of,
+    must_be_in_transaction,
+)
+from messaging.outbox.rows import INSERT, to_columns
+from messaging.outbox.table import TABLE, ddl, table_name
+from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
+
+__all__ = ["SqlOutbox", "create"]
+
+
+class SqlOutbox:
+    """A `TopicTransport` that writes into a table of your database, in your own transaction.
+
+        with psycopg.connect(url) as connection:
+            connection.execute("INSERT INTO alunos ...")
+            Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
+        # committed: both stand, and a relay will send the event. Rolled back: neither ever was.
+
+    connection  of `sqlite3` or psycopg 3, or a session or a connection of SQLAlchemy. It is used
+                in the thread that publishes, is never committed and never closed here.
+    table       where to; `create()` and `ddl()` make it.
+    max_bytes   what the topic takes for one message: the relay's topic must take as much.
+
+    Both are cheap: make one for each transaction.
+    """
+
+    in_callers_thread = True
+    """Read by `Publisher`: a transaction belongs to one thread, and its writes have an order."""
+
+    def __init__(
+        self, connection: Connection, *, table: str = TABLE, max_bytes: int = 262_144
+    ) -> None:
+        kind_of(connection)
+        self._connection = connection
+        self._insert = f"INSERT INTO {table_name(table)} {INSERT}"
+        self._table = table
+        self._max_bytes = max_bytes
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"SqlOutbox(table={self._table!r})"
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that one message may have."""
+        return self._max_bytes
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """Write `batch`. Nothing is refused one by one: all of it is written, or none.
+
+        Raises `TransportError` where no transaction is open and none would be, and when the
+        database refused: then your transaction is what your database makes of a failed statement
+        (PostgreSQL takes nothing but a rollback).
+        """
+        self._check(batch)
+        if not batch:
+            return ()
+        try:
+            must_be_in_transaction(self._connection)
+            execute(self._connection, self._insert, to_columns(batch))
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides
+            name = type(error).__name__
+            state = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
+            # Not chained: a driver's text may quote the row, and SQLAlchemy's quotes it all.
+            raise TransportError(
+                f"the outbox {self._table} could not be written: {name}"
+                f"{f' ({state})' if state else ''}; is the table there, and your transaction in "
+                "order?",
+                code=name,
+                retryable=False,
+            ) from None
+        return ()
+
+    def close(self) -> None:
+        """Refuse further use. The connection is yours, and stays open."""
+        self._closed = True
+
+    def _check(self, batch: Sequence[Outgoing]) -> None:
+        if self._closed:
+            raise TransportError(
+                "this outbox was closed; make another for the next transaction",
+                code="Closed",
+                retryable=False,
+            )
+        if len(batch) > BATCH_ENTRIES:
+            raise TransportError(
+                f"{len(batch)} entries in one batch for {self._table}: at most {BATCH_ENTRIES}",
+                code="TooManyEntriesInBatchRequest",
+                retryable=False,
+            )
+
+
+def create(connection: Connection, *, table: str = TABLE) -> None:
+    """Make the table and its indexes where they are missing. Commit it yourself.
+
+    For tests and first steps; a migration takes the text of `ddl()`.
+    """
+    for statement in ddl(dialect_of(connection), table).split(";"):
+        if statement.strip():
+            execute(connection, statement)
