@@ -65,10 +65,10 @@ class IdempotencyStore(Protocol):
         ...
 
     def prune(self, older_than: float) -> int:
-        """Forget what was done more than `older_than` seconds ago; returns how many.
+        """Forget what was done, or was claimed and expired, more than `older_than` seconds ago.
 
-        What is forgotten can be handled again if it comes again. A database that forgets by itself
-        (Redis, DynamoDB) returns 0.
+        Returns how many; 0 from a database that forgets by itself (Redis, DynamoDB). What is
+        forgotten is handled again if it comes again.
         """
         ...
 

@@ -25,7 +25,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
     "event envelope outcome transport settings subtyping",
     "projection codec deadletter results sending idempotency tracing metrics outbox",
-    "copies",
+    "copies dlq",
     "publisher buffered consumer claimcheck",
     "dispatch topology",
     "runtime aws memory lambda_handler csvfile export asyncapi",
@@ -36,7 +36,8 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 
 DOORS = {  # a foreign thing, and the rooms that may know it
-    "boto3 botocore s3transfer mypy_boto3_s3 mypy_boto3_sns mypy_boto3_sqs": {"aws"},
+    "boto3 botocore s3transfer": {"aws"},
+    "mypy_boto3_dynamodb mypy_boto3_s3 mypy_boto3_sns mypy_boto3_sqs": {"aws"},
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the machine room
         "publisher",  # several requests in flight
@@ -44,9 +45,13 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "memory",  # a queue is shared by threads
         "local",  # watches the server's process
         "testing",  # the fake clock and the recording topic are shared by threads
+        "idempotency.memory",  # marks are shared by threads
+        "idempotency.renewal",  # somebody must renew the claim of a handler that runs
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},
+    "sqlite3 psycopg sqlalchemy": {"idempotency", "outbox"},
+    "redis": {"idempotency.redis"},
     "opentelemetry": {"tracing", "metrics"},
     "rich typer click": {"cli"},
     "pytest _pytest": {"pytest_plugin"},

@@ -15,6 +15,7 @@ from messaging.settings import Settings
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
@@ -82,6 +83,10 @@ class Clients:
     @property
     def patient_sqs(self) -> SQSClient:
         return cast("SQSClient", self._client("sqs", patient=True))
+
+    @property
+    def patient_dynamodb(self) -> DynamoDBClient:
+        return cast("DynamoDBClient", self._client("dynamodb", patient=True))
 
     @property
     def patient_s3(self) -> S3Client:

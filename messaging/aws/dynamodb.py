@@ -1,0 +1,193 @@
+"""The room of marks in DynamoDB: an item for each event, changed under a condition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import uuid4
+
+from messaging.aws.clients import Clients
+from messaging.aws.errors import translated
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import ConfigurationError
+from messaging.settings import Settings
+from messaging.stores import Claim, Done, InProgress
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["DynamoDBStore"]
+
+KEEP = 30 * 86_400.0
+"""Seconds. SQS keeps a message for 14 days, and its dead-letter queue for 14 more.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+"""
+
+# The token stays with what is done: botocore repeats a request whose answer was lost.
+_CLAIM: Mapping[str, str] = {
+    "UpdateExpression": "SET #token = :token, #until = :until, #expires = :expires",
+    "ConditionExpression": (
+        "attribute_not_exists(#id) OR "
+        "(attribute_not_exists(#done) AND (#until <= :now OR #token = :token))"
+    ),
+}
+_RENEW: Mapping[str, str] = {
+    "UpdateExpression": "SET #until = :until, #expires = :expires",
+    "ConditionExpression": "#token = :token AND attribute_not_exists(#done)",
+}
+_COMPLETE: Mapping[str, str] = {
+    "UpdateExpression": "SET #done = :now, #expires = :expires REMOVE #until",
+    "ConditionExpression": "#token = :token",
+}
+_RELEASE: Mapping[str, str] = {
+    "ConditionExpression": "#token = :token AND attribute_not_exists(#done)"
+}
+
+
+class DynamoDBStore:
+    """Marks in a DynamoDB table: for any number of machines. An `IdempotencyStore`.
+
+        store = DynamoDBStore("handled")
+
+    table     its name. The partition key is `id`, a string; TTL is on `expires`. `create` makes
+              it so.
+    settings  region and endpoint; by default the environment's.
+    session   credentials of its own; else boto3 finds them.
+    keep      seconds for which a done event is remembered; DynamoDB deletes it within days after.
+
+    An event costs two writes of one unit each, and a long handler one more at each renewal. Whether
+    a claim has expired is told by the clock of the machine that asks: with clocks that differ,
+    `lease` must be longer than they do. Needs dynamodb:UpdateItem and dynamodb:DeleteItem; raises
+    `TransportError` after botocore's own retries. No request is made before the first use.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        settings: Settings | None = None,
+        session: boto3.Session | None = None,
+        keep: float = KEEP,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if keep <= 0:
+            raise ConfigurationError(f"DynamoDBStore(keep={keep!r}): more than 0 seconds")
+        self._table = table
+        self._clients = Clients(settings or Settings.from_environment(), session)
+        self._keep = keep
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"DynamoDBStore({self._table!r})"
+
+    def create(self) -> Self:
+        """Make the table, billed by request, where it is not there, and wait until it is."""
+        client = self._clients.patient_dynamodb
+        with self._translated("create"):
+            try:
+                client.create_table(
+                    TableName=self._table,
+                    KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                    BillingMode="PAY_PER_REQUEST",
+                )
+            except client.exceptions.ResourceInUseException:
+                return self
+            client.get_waiter("table_exists").wait(
+                TableName=self._table, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+            )
+            client.update_time_to_live(
+                TableName=self._table,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},
+            )
+        return self
+
+    def begin(
+        self, service: str, event_id: str, *, lease_seconds: float
+    ) -> Claim | InProgress | Done:
+        claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
+        now = self._clock.now()
+        there = self._change(claim, now, _CLAIM, until=now + lease_seconds)
+        if there is None:
+            return claim
+        if "done" in there:
+            return Done()
+        until = float(there.get("until", {"N": "0"})["N"])
+        return InProgress(max(0.0, until - now))
+
+    def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        now = self._clock.now()
+        return self._change(claim, now, _RENEW, until=now + lease_seconds) is None
+
+    def complete(self, claim: Claim) -> bool:
+        return self._change(claim, self._clock.now(), _COMPLETE) is None
+
+    def release(self, claim: Claim) -> bool:
+        client = self._clients.patient_dynamodb
+        request = self._request(claim, _RELEASE, {":token": {"S": claim.token}})
+        with self._translated("delete from"):
+            try:
+                client.delete_item(**request)
+            except client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
+    def prune(self, older_than: float) -> int:
+        """0: DynamoDB forgets by itself, after `keep`."""
+        return 0
+
+    def close(self) -> None:
+        self._clients.close()
+
+    def _change(
+        self, claim: Claim, now: float, what: Mapping[str, str], *, until: float | None = None
+    ) -> Mapping[str, Any] | None:
+        """None if the item was changed; else what it holds instead."""
+        client = self._clients.patient_dynamodb
+        values = {
+            ":token": {"S": claim.token},
+            ":now": _number(now),
+            ":until": _number(until or now),
+            ":expires": {"N": str(math.ceil((until or now) + self._keep))},
+        }
+        request = self._request(claim, what, values)
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        with self._translated("write to"):
+            try:
+                client.update_item(**request)
+            except client.exceptions.ConditionalCheckFailedException as refused:
+                there: Mapping[str, Any] = cast("dict[str, Any]", refused.response).get("Item", {})
+                return there
+        return None
+
+    def _request(
+        self, claim: Claim, what: Mapping[str, str], values: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Any]:
+        said = " ".join(what.values())
+        return {
+            "TableName": self._table,
+            # A service's name has no slash in it, so that two never share a key.
+            "Key": {"id": {"S": f"{claim.service}/{claim.event_id}"}},
+            **what,
+            # Names and values that no expression uses are an error.
+            "ExpressionAttributeNames": {
+                f"#{name}": name
+                for name in ("id", "token", "until", "done", "expires")
+                if f"#{name}" in said
+            },
+            "ExpressionAttributeValues": {
+                name: value for name, value in values.items() if name in said
+            },
+        }
+
+    def _translated(self, action: str) -> AbstractContextManager[None]:
+        return translated(action, f"table {self._table}", self._clients.where)
+
+
+def _number(seconds: float) -> dict[str, str]:
+    return {"N": f"{seconds:.3f}"}

@@ -1,0 +1,24 @@
+"""The room of doing a thing once: middleware that knows what was handled, and where it remembers.
+
+    Worker(Marketing(), broker=connect(), middleware=[Idempotency(RedisStore("redis://..."))])
+
+`Idempotency` works with any store and any effect. `Transactional` and `TransactionalSession` are
+stronger: the mark stands in the service's own database, in the transaction that holds the effect.
+"""
+
+from messaging.idempotency.handling import Idempotency, event_key
+from messaging.idempotency.memory import MemoryStore
+from messaging.idempotency.redis import RedisStore
+from messaging.idempotency.sql import PostgresStore, SqliteStore
+from messaging.idempotency.transactional import Transactional, TransactionalSession
+
+__all__ = [
+    "Idempotency",
+    "MemoryStore",
+    "PostgresStore",
+    "RedisStore",
+    "SqliteStore",
+    "Transactional",
+    "TransactionalSession",
+    "event_key",
+]

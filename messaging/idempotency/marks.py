@@ -1,0 +1,177 @@
+"""The room of the table of marks: its columns, its statements, and what each database calls them.
+
+One table serves `SqliteStore`, `PostgresStore` and `Transactional`, so that a service may go from
+one to the other. Statements are written once, with `:name` for a parameter.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from messaging.clock import Clock
+from messaging.errors import ConfigurationError
+
+__all__ = [
+    "GUARD",
+    "TABLE",
+    "Connection",
+    "Dialect",
+    "Marks",
+    "ddl",
+    "dialect_of",
+    "execute",
+    "pyformat",
+]
+
+TABLE = "messaging_handled"
+
+Connection: TypeAlias = Any
+"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
+
+Dialect = Literal["sqlite", "postgresql"]
+Row: TypeAlias = Sequence[Any]
+
+GUARD = "messaging.handling"
+"""A setting of PostgreSQL's that lasts as long as one transaction: it tells whether it still is."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?")
+_COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
+    service    text NOT NULL,
+    event_id   text NOT NULL,
+    handled_at {time},          -- null while a claim is held
+    token      text,            -- whose claim
+    until      {time},          -- when it expires
+    PRIMARY KEY (service, event_id)
+){options}"""
+# SQLite has the time of this machine handed in; PostgreSQL's own clock is the same for all.
+_WORDS: Mapping[Dialect, Mapping[str, str]] = {
+    "sqlite": {
+        "now": ":now",
+        "until": ":now + :lease",
+        "left": "until - :now",
+        "older": ":now - :older",
+        "same": "true",
+        "time": "real",
+        "options": " WITHOUT ROWID",
+    },
+    "postgresql": {
+        "now": "clock_timestamp()",
+        "until": "clock_timestamp() + make_interval(secs => :lease)",
+        "left": "CAST(extract(epoch FROM until - clock_timestamp()) AS float8)",
+        "older": "clock_timestamp() - make_interval(secs => :older)",
+        "same": f"current_setting('{GUARD}', true) = :guard",
+        "time": "timestamptz",
+        "options": "",
+    },
+}
+_SHARED: Mapping[str, str] = {
+    "this": "service = :service AND event_id = :event_id",
+    "ours": "service = :service AND event_id = :event_id AND token = :token AND handled_at IS NULL",
+    "free": "ON CONFLICT (service, event_id) DO UPDATE SET token = excluded.token, "
+    "until = excluded.until, handled_at = excluded.handled_at "
+    "WHERE mark.handled_at IS NULL AND mark.until <= ",  # and behind it, now
+}
+_STATEMENTS: Mapping[str, str] = {
+    "claim": "INSERT INTO {table} AS mark (service, event_id, token, until) "
+    "VALUES (:service, :event_id, :token, {until}) {free}{now}",
+    "look": "SELECT handled_at IS NOT NULL, {left}, token FROM {table} WHERE {this}",
+    "renew": "UPDATE {table} SET until = {until} WHERE {ours}",
+    "complete": "UPDATE {table} SET handled_at = {now}, token = NULL, until = NULL WHERE {ours}",
+    "release": "DELETE FROM {table} WHERE {ours}",
+    "mark": "INSERT INTO {table} AS mark (service, event_id, handled_at) "
+    "SELECT CAST(:service AS text), CAST(:event_id AS text), {now} WHERE {same} {free}{now}",
+    "prune": "DELETE FROM {table} WHERE handled_at < {older} OR until < {older}",
+    "lock": "DELETE FROM {table} WHERE false",
+}
+
+
+def ddl(dialect: Dialect, table: str = TABLE) -> str:
+    """The statement that makes the table, for your own migrations."""
+    return _COLUMNS.format(table=_checked(table), **_WORDS[dialect])
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Runs the statements about one table on a connection that is handed in."""
+
+    dialect: Dialect
+    table: str
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        _checked(self.table)
+
+    @cached_property
+    def _sql(self) -> Mapping[str, str]:
+        made = {
+            name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
+            for name, text in _STATEMENTS.items()
+        }
+        if self.dialect == "postgresql":
+            return {name: pyformat(text) for name, text in made.items()}
+        return made
+
+    def create(self, connection: Connection) -> None:
+        """Make the table where it is not there. On PostgreSQL one process at a time."""
+        if self.dialect == "postgresql":
+            # Two `CREATE TABLE IF NOT EXISTS` at once: one of them fails on the system's tables.
+            lock = "SELECT pg_advisory_xact_lock(hashtextextended(%(table)s, 0))"
+            execute(connection, lock, {"table": self.table})
+        execute(connection, ddl(self.dialect, self.table), {})
+
+    def look(self, connection: Connection, service: str, event_id: str) -> Row | None:
+        """Done or not, seconds left of a claim, its token; None when there is nothing."""
+        values = {"service": service, "event_id": event_id, "now": self.clock.now()}
+        row: Row | None = execute(connection, self._sql["look"], values).fetchone()
+        return row
+
+    def change(self, connection: Connection, name: str, **values: object) -> int:
+        """How many rows the statement `name` changed."""
+        given = {"now": self.clock.now(), **values}
+        changed: int = execute(connection, self._sql[name], given).rowcount
+        return changed
+
+
+def execute(connection: Connection, sql: str, values: Mapping[str, object]) -> Any:
+    """Run `sql` on a cursor whose rows are tuples, whatever the connection's are for its owner."""
+    if isinstance(connection, sqlite3.Connection):
+        cursor: Any = connection.cursor()
+        cursor.row_factory = None
+    else:
+        from psycopg.rows import tuple_row
+
+        cursor = connection.cursor(row_factory=tuple_row)
+    cursor.execute(sql, values)
+    return cursor
+
+
+def dialect_of(connection: Connection) -> Dialect:
+    """Which database this connection speaks to; `ConfigurationError` for one that is not known."""
+    if isinstance(connection, sqlite3.Connection):
+        return "sqlite"
+    known = type(connection).__mro__
+    if any(one.__module__.startswith("psycopg.") and one.__name__ == "Connection" for one in known):
+        return "postgresql"
+    raise ConfigurationError(
+        f"a connection of type {known[0].__module__}.{known[0].__qualname__} is not known: give "
+        "one of sqlite3 or psycopg 3, and not an asynchronous one"
+    )
+
+
+def pyformat(sql: str) -> str:
+    """`:name` as psycopg writes it."""
+    return re.sub(r":(\w+)", r"%(\1)s", sql)
+
+
+def _checked(table: str) -> str:
+    if not _NAME.fullmatch(table):
+        raise ConfigurationError(
+            f'table={table!r}: letters, digits and "_", with a schema before it if need be '
+            '("school.handled")'
+        )
+    return table

@@ -1,0 +1,111 @@
+"""The room of marks in Redis: a key for each event, changed by scripts that Redis runs whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from messaging.errors import ConfigurationError, MissingExtra
+from messaging.stores import Claim, Done, InProgress
+
+__all__ = ["KEEP", "RedisStore"]
+
+KEEP = 30 * 86_400.0
+"""Seconds. SQS keeps a message for 14 days, and its dead-letter queue for 14 more.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+"""
+
+# Numbers come back, because text would be bytes or str as the client was made. A token is hex.
+_BEGIN = """
+local known = redis.call('GET', KEYS[1])
+if not known then
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    return -2
+end
+if known == ARGV[1] then return -2 end
+if known == 'done' then return -1 end
+return math.max(0, redis.call('PTTL', KEYS[1]))
+"""
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_COMPLETE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], 'done', 'PX', ARGV[2])
+return 1
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class RedisStore:
+    """Marks in Redis: for any number of machines, quick, and as lasting as that Redis is.
+
+        store = RedisStore("redis://cache:6379/0")
+
+    client  a URL, or a `redis.Redis` of yours, which stays open at `close`.
+    prefix  of the keys: prefix, service, "/", event.
+    keep    seconds for which a done event is remembered; then Redis forgets it by itself.
+
+    A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
+    the event is handled again if it comes again: use `maxmemory-policy noeviction` and an
+    append-only file. A claim that has expired can no longer be completed: Redis removed it.
+    """
+
+    def __init__(self, client: str | Any, *, prefix: str = "handled/", keep: float = KEEP) -> None:
+        if keep <= 0:
+            raise ConfigurationError(f"RedisStore(keep={keep!r}): more than 0 seconds")
+        self._owned = isinstance(client, str)
+        self._client = _connect(client) if isinstance(client, str) else client
+        self._prefix = prefix
+        self._keep = keep
+        self._begin, self._renew, self._complete, self._release = (
+            self._client.register_script(script) for script in (_BEGIN, _RENEW, _COMPLETE, _RELEASE)
+        )
+
+    def begin(
+        self, service: str, event_id: str, *, lease_seconds: float
+    ) -> Claim | InProgress | Done:
+        claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
+        found = self._run(self._begin, claim, lease_seconds)
+        if found == -2:
+            return claim
+        return Done() if found == -1 else InProgress(found / 1000)
+
+    def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        return self._run(self._renew, claim, lease_seconds) == 1
+
+    def complete(self, claim: Claim) -> bool:
+        return self._run(self._complete, claim, self._keep) == 1
+
+    def release(self, claim: Claim) -> bool:
+        return self._run(self._release, claim) == 1
+
+    def prune(self, older_than: float) -> int:
+        """0: Redis forgets by itself, after `keep`."""
+        return 0
+
+    def close(self) -> None:
+        if self._owned:
+            self._client.close()
+
+    def _run(self, script: Any, claim: Claim, *seconds: float) -> int:
+        key = f"{self._prefix}{claim.service}/{claim.event_id}"
+        arguments: Sequence[str | int] = [claim.token, *(max(1, int(s * 1000)) for s in seconds)]
+        return int(script(keys=[key], args=arguments))
+
+
+def _connect(url: str) -> Any:
+    try:
+        import redis
+    except ImportError as error:
+        raise MissingExtra(
+            "RedisStore needs the package redis, which is not installed; "
+            'run: pip install "messaging-sns-sqs[redis]"'
+        ) from error
+    return redis.Redis.from_url(url)

@@ -1,0 +1,148 @@
+"""The room of marks in a database: claims as rows, each change a statement of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+from uuid import uuid4
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import ConfigurationError, MissingExtra
+from messaging.idempotency.connections import Connections
+from messaging.idempotency.marks import TABLE, Connection, Marks
+from messaging.stores import Claim, Done, InProgress
+
+__all__ = ["PostgresStore", "SqliteStore", "open_sqlite"]
+
+_T = TypeVar("_T")
+_TRIES = 5
+
+
+class _SqlStore:
+    """What both databases do alike. `IdempotencyStore`."""
+
+    def __init__(self, connect: Callable[[], Connection], marks: Marks) -> None:
+        self._connections = Connections(connect)
+        self._marks = marks
+
+    def create(self) -> Self:
+        """Make the table where it is not there; see `messaging.idempotency.marks.ddl`."""
+        self._connections.run(self._marks.create)
+        return self
+
+    def begin(
+        self, service: str, event_id: str, *, lease_seconds: float
+    ) -> Claim | InProgress | Done:
+        claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
+
+        def claimed(connection: Connection) -> Claim | InProgress | Done:
+            for _ in range(_TRIES):
+                if self._change("claim", claim, lease=lease_seconds)(connection):
+                    return claim
+                row = self._marks.look(connection, service, event_id)
+                if row is None:
+                    continue  # given back between the two statements
+                done, left, token = row
+                if done:
+                    return Done()
+                if token == claim.token:
+                    return claim  # the answer to an earlier try was lost with its connection
+                return InProgress(max(0.0, left))
+            return InProgress(0.0)
+
+        return self._connections.run(claimed)
+
+    def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        return self._connections.run(self._change("renew", claim, lease=lease_seconds))
+
+    def complete(self, claim: Claim) -> bool:
+        return self._connections.run(self._change("complete", claim))
+
+    def release(self, claim: Claim) -> bool:
+        return self._connections.run(self._change("release", claim))
+
+    def prune(self, older_than: float) -> int:
+        return self._connections.run(
+            lambda connection: self._marks.change(connection, "prune", older=older_than)
+        )
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _change(self, name: str, claim: Claim, **values: float) -> Callable[[Connection], bool]:
+        keys = {"service": claim.service, "event_id": claim.event_id, "token": claim.token}
+        return lambda connection: self._marks.change(connection, name, **keys, **values) == 1
+
+
+class SqliteStore(_SqlStore):
+    """Marks in an SQLite file: for the processes of one machine.
+
+        store = SqliteStore("dados/handled.db")
+
+    The file and the table are made where they are not there. `prune` it now and then.
+    """
+
+    def __init__(
+        self, path: str | Path, *, table: str = TABLE, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        if str(path) == ":memory:":
+            raise ConfigurationError(
+                "SqliteStore(':memory:') would be a database for each connection: use MemoryStore"
+            )
+        super().__init__(lambda: open_sqlite(path), Marks("sqlite", table, clock))
+        self.create()
+
+
+class PostgresStore(_SqlStore):
+    """Marks in PostgreSQL: for any number of machines. Needs the extra `postgres`.
+
+        store = PostgresStore("postgresql://school@db/school").create()
+
+    connect  a conninfo, or a function that gives a connection of psycopg. The store sets it to
+             autocommit. It keeps as many as are used at once.
+
+    Time is the database's, so that no machine's clock matters. `prune` it now and then.
+    """
+
+    def __init__(self, connect: str | Callable[[], Connection], *, table: str = TABLE) -> None:
+        def autocommitting() -> Connection:
+            connection = connect() if callable(connect) else _connect(connect)
+            connection.autocommit = True
+            return connection
+
+        super().__init__(autocommitting, Marks("postgresql", table, SYSTEM_CLOCK))
+
+    def create(self) -> Self:
+        def made(connection: Connection) -> None:
+            with connection.transaction():
+                self._marks.create(connection)
+
+        self._connections.run(made)
+        return self
+
+
+def open_sqlite(path: str | Path, *, timeout: float = 30.0) -> sqlite3.Connection:
+    """A connection for many threads and processes: a write-ahead log, and writers wait.
+
+    `timeout` is how many seconds they wait at most. No commit is lost when a process dies; when
+    the machine's power fails the last ones may be (`PRAGMA synchronous = FULL` prevents it).
+    """
+    connection = sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _connect(conninfo: str) -> Connection:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise MissingExtra(
+            "PostgresStore needs psycopg, which is not installed; "
+            'run: pip install "messaging-sns-sqs[postgres]"'
+        ) from error
+    return psycopg.connect(conninfo)

@@ -1,0 +1,92 @@
+"""The room of one transaction that holds an effect and its mark: how it begins and how it ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from messaging.errors import ConfigurationError
+from messaging.idempotency.handling import Handling, later
+from messaging.idempotency.marks import GUARD, Connection, Marks, execute, pyformat
+from messaging.outcome import Ack, Outcome
+
+__all__ = ["Transaction"]
+
+_SAVEPOINT = "messaging_handling"
+_BEGIN = pyformat(
+    "SELECT pg_try_advisory_xact_lock(hashtextextended(:lock, 0)), "
+    f"set_config('{GUARD}', :guard, true)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """The transaction of one call: `begin`, then the handler, then `mark`, then somebody commits.
+
+    What keeps a duplicate out meanwhile: in SQLite the one lock for writing, which a second
+    transaction waits for; in PostgreSQL an advisory lock of the event, which nobody waits for, and
+    the table's key behind it. Both end with the transaction, however that ends.
+
+    The mark is written last, in the very transaction that was begun. A handler that ended it
+    has an error instead of a mark: the event is handled again, rather than never.
+    """
+
+    call: Handling
+    event: str
+    marks_of: Callable[[Connection], Marks]
+    guard: str = field(default_factory=lambda: uuid4().hex)
+
+    def begin(self, connection: Connection) -> Outcome | None:
+        """None: the handler may run. Else what becomes of the message."""
+        marks = self.marks_of(connection)
+        if marks.dialect == "sqlite":
+            self._begin_sqlite(connection, marks)
+        else:
+            if connection.autocommit:
+                connection.autocommit = False
+            lock = f"{marks.table} {self.call.service} {self.event}"
+            values = {"lock": lock, "guard": self.guard}
+            if not execute(connection, _BEGIN, values).fetchone()[0]:
+                return later(self.call, 0)
+        return self._known(connection, marks)
+
+    def mark(self, connection: Connection) -> None:
+        """It is handled, if this transaction commits. Raises an `Outcome` if it was already."""
+        marks = self.marks_of(connection)
+        if marks.dialect == "sqlite":
+            try:
+                execute(connection, f"RELEASE {_SAVEPOINT}", {})
+            except sqlite3.OperationalError:
+                raise self._ended() from None
+        key = {"service": self.call.service, "event_id": self.event}
+        if not marks.change(connection, "mark", **key, guard=self.guard):
+            raise self._known(connection, marks) or self._ended()
+
+    def _begin_sqlite(self, connection: sqlite3.Connection, marks: Marks) -> None:
+        if self.call.handler.is_async:
+            raise ConfigurationError(
+                f"an async handler of {self.call.service} would keep SQLite's one lock for writing "
+                "while others run in its thread: make it a plain method, or use Idempotency"
+            )
+        if connection.in_transaction:  # it begins them by itself: autocommit=False
+            marks.change(connection, "lock")
+        else:
+            execute(connection, "BEGIN IMMEDIATE", {})
+        execute(connection, f"SAVEPOINT {_SAVEPOINT}", {})
+
+    def _known(self, connection: Connection, marks: Marks) -> Outcome | None:
+        row = marks.look(connection, self.call.service, self.event)
+        if row is None:
+            return None
+        done, left, _ = row
+        if done:
+            return Ack("already handled")
+        return later(self.call, left) if left > 0 else None
+
+    def _ended(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"a handler of {self.call.service} ended the transaction that its mark belongs to, and "
+            "will run again: leave commit, rollback and close to the middleware"
+        )

@@ -1,0 +1,237 @@
+"""The room of once and no more: effect and mark in one transaction of the service's database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Self, TypeVar
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import ConfigurationError
+from messaging.idempotency.connections import Connections
+from messaging.idempotency.handling import Handling, event_key
+from messaging.idempotency.marks import TABLE, Connection, Marks, dialect_of
+from messaging.idempotency.transaction import Transaction
+from messaging.outcome import Ack
+
+__all__ = ["Transactional", "TransactionalSession"]
+
+_T = TypeVar("_T")
+
+
+class _Sharing:
+    """What both forms have: a table of marks, whose dialect the first connection tells."""
+
+    def __init__(self, table: str, key: Callable[[Handling], str], clock: Clock) -> None:
+        self._table = table
+        self._key = key
+        self._clock = clock
+        self._marks: Marks | None = None
+        self._current: ContextVar[Any] = ContextVar(type(self).__qualname__)
+
+    def _transaction(self, call: Handling) -> Transaction:
+        return Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
+
+    def _marks_of(self, connection: Connection) -> Marks:
+        if self._marks is None:
+            self._marks = Marks(dialect_of(connection), self._table, self._clock)
+        return self._marks
+
+    def _mine(self, what: str) -> Any:
+        found = self._current.get(None)
+        if found is None:
+            raise ConfigurationError(
+                f"{type(self).__qualname__}.{what} is there while a handler runs with it as its "
+                "middleware, and in the handler's own thread or task"
+            )
+        return found
+
+    @contextmanager
+    def _handling(self, handed: Any, mark: Callable[[], None]) -> Iterator[None]:
+        """Around the handler: `handed` is what it finds, and `mark` follows if it succeeds."""
+        token = self._current.set(handed)
+        try:
+            yield
+        except Ack:
+            mark()
+            raise
+        finally:
+            self._current.reset(token)
+
+
+class Transactional(_Sharing):
+    """Middleware: what a handler writes and the mark that it did are committed together.
+
+        database = Transactional(lambda: psycopg.connect("dbname=school")).create()
+
+        class Financeiro(Consumer):
+            @handles
+            def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
+                database.connection.execute("INSERT INTO contas ...")
+
+        Worker(Financeiro(), broker=broker, middleware=[database])
+
+    Each call has a transaction. It is committed when the handler returns (or raises `Ack`), and
+    rolled back whatever else it raises. So an event takes effect once, even if the process is
+    killed: it left both effect and mark, or neither. Other effects (a mail, a request) are
+    repeated when the transaction was not committed; publish from it through an outbox.
+
+    connect  gives a connection of sqlite3 or psycopg 3. As many are kept as are used at once, and
+             any thread may use each: open SQLite with `check_same_thread=False`, or by
+             `messaging.idempotency.sql.open_sqlite`.
+    table    where the marks stand; make it with `create`, or with `messaging.idempotency.marks.ddl`
+             in a migration of yours.
+
+    A concurrent duplicate waits in SQLite until the first has ended, and comes again later in
+    PostgreSQL. Async handlers work on PostgreSQL only; their statements hold up the event loop as
+    long as the database takes to answer.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        table: str = TABLE,
+        key: Callable[[Handling], str] = event_key,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(table, key, clock)
+        self._connections = Connections(connect)
+
+    @property
+    def connection(self) -> Any:
+        """The connection of the handler that runs, in its transaction. Do not commit or close it.
+
+        Raises `ConfigurationError` where no handler runs.
+        """
+        return self._mine("connection")
+
+    def create(self) -> Self:
+        """Make the table of marks where it is not there."""
+        self._run(lambda connection: self._marks_of(connection).create(connection))
+        return self
+
+    def prune(self, older_than: float) -> int:
+        """Forget marks older than `older_than` seconds, and say how many.
+
+        SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+        """
+
+        def pruned(connection: Connection) -> int:
+            return self._marks_of(connection).change(connection, "prune", older=older_than)
+
+        return self._run(pruned)
+
+    def close(self) -> None:
+        """Close the connections. Call it when the worker has stopped."""
+        self._connections.close()
+
+    @contextmanager
+    def __call__(self, call: Handling) -> Iterator[None]:
+        transaction = self._transaction(call)
+        connection, known = self._connections.take(transaction.begin)
+        try:
+            if known is not None:
+                raise known
+            with self._handling(connection, lambda: self._finish(transaction, connection)):
+                yield
+            self._finish(transaction, connection)
+        finally:
+            self._give_back(connection)
+
+    def _finish(self, transaction: Transaction, connection: Connection) -> None:
+        transaction.mark(connection)
+        connection.commit()
+
+    def _give_back(self, connection: Connection) -> None:
+        """With no transaction open: after a commit there is none, and nothing to roll back."""
+        try:
+            connection.rollback()
+        except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
+            self._connections.drop(connection)
+        except BaseException:
+            self._connections.drop(connection)
+            raise
+        else:
+            self._connections.give(connection)
+
+    def _run(self, work: Callable[[Connection], _T]) -> _T:
+        def committed(connection: Connection) -> _T:
+            result = work(connection)
+            connection.commit()
+            return result
+
+        return self._connections.run(committed)
+
+
+class TransactionalSession(_Sharing):
+    """`Transactional` for SQLAlchemy: each call has a session, and `session` is it.
+
+        database = TransactionalSession(sessionmaker(engine))
+
+        class Financeiro(Consumer):
+            @handles
+            def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
+                database.session.add(Conta(aluno_id=aluno.aluno_id))
+
+    sessions  gives a new `Session`, on SQLite, or on PostgreSQL by psycopg 3. It is flushed and
+              committed when the handler returns, and closed in any case.
+    """
+
+    def __init__(
+        self,
+        sessions: Callable[[], Any],
+        *,
+        table: str = TABLE,
+        key: Callable[[Handling], str] = event_key,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(table, key, clock)
+        self._sessions = sessions
+
+    @property
+    def session(self) -> Any:
+        """The session of the handler that runs, in its transaction. Do not commit or close it.
+
+        Raises `ConfigurationError` where no handler runs.
+        """
+        return self._mine("session")
+
+    def create(self) -> Self:
+        """Make the table of marks where it is not there."""
+        with self._sessions() as session:
+            connection = _raw(session)
+            self._marks_of(connection).create(connection)
+            session.commit()
+        return self
+
+    def prune(self, older_than: float) -> int:
+        """Forget marks older than `older_than` seconds, and say how many."""
+        with self._sessions() as session:
+            connection = _raw(session)
+            pruned = self._marks_of(connection).change(connection, "prune", older=older_than)
+            session.commit()
+        return pruned
+
+    @contextmanager
+    def __call__(self, call: Handling) -> Iterator[None]:
+        transaction = self._transaction(call)
+        with self._sessions() as session:
+            known = transaction.begin(_raw(session))
+            if known is not None:
+                raise known
+            with self._handling(session, lambda: self._finish(transaction, session)):
+                yield
+            self._finish(transaction, session)
+
+    def _finish(self, transaction: Transaction, session: Any) -> None:
+        session.flush()
+        # Asked for again: a handler that committed has another connection now, and is found out.
+        transaction.mark(_raw(session))
+        session.commit()
+
+
+def _raw(session: Any) -> Connection:
+    """The driver's own connection, in the session's transaction."""
+    return session.connection().connection.dbapi_connection
