@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from messaging.aws.clients import Clients
+from messaging.aws.letters import SqsLetters
 from messaging.aws.sns import SnsTopic
 from messaging.aws.sqs import SqsQueue
+from messaging.dlq.letter import Kind
 from messaging.errors import SettingsError
 from messaging.settings import Settings
 from messaging.topology import queue_name
@@ -39,6 +41,14 @@ class AwsBroker:
             self._clients,
             queue_name(self._name, service),
             undelivered=queue_name(self._name, service, "-undelivered"),
+        )
+
+    def letters(self, service: str, *, kind: Kind = "dead") -> SqsLetters:
+        """The dead letters of `service`, or what SNS could not deliver to it, for a `Workbench`."""
+        name = queue_name(self._name, service)
+        undelivered = queue_name(self._name, service, "-undelivered")
+        return SqsLetters(
+            self._clients, name, undelivered=undelivered if kind == "undelivered" else None
         )
 
     def close(self) -> None:

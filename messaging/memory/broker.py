@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.dlq.letter import Kind
 from messaging.errors import NotFound, TransportError
 from messaging.memory.faults import Faults, FaultScript, OperationName, Planned
 from messaging.memory.filters import policy
+from messaging.memory.letters import MemoryLetters
 from messaging.memory.queue import MemoryQueue
 from messaging.memory.shelves import StoredMessage
 from messaging.memory.store import Store
@@ -111,6 +113,10 @@ class MemoryBroker:
     def undelivered(self, service: str) -> tuple[StoredMessage, ...]:
         """What the topic could not deliver to the queue of `service`."""
         return _stored(self._of(service).undelivered)
+
+    def letters(self, service: str, *, kind: Kind = "dead") -> MemoryLetters:
+        """The dead letters of `service`, or what could not be delivered, for a `Workbench`."""
+        return MemoryLetters(self._of(service), self._topic, kind)
 
     def remove(self, name: str) -> None:
         """Delete a queue or the topic by name, as if somebody did so on AWS.

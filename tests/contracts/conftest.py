@@ -77,6 +77,8 @@ class Site:
     broker: Broker
     bare: Broker
     letters: Callable[[str], list[Letter]]
+    lose: Callable[[str, str], None]
+    """Let a message (service, body) of type "parcel.sent" be one that SNS could not deliver."""
 
     def send(self, *bodies: str, type: str = "parcel.sent", audience: str = "*") -> None:
         """Publish `bodies` as one batch; all of them must be accepted."""
@@ -168,7 +170,11 @@ def _memory(topology: Topology) -> Iterator[Site]:
         def letters(service: str) -> list[Letter]:
             return [(one.body, one.attributes) for one in broker.dead_letters(service)]
 
-        yield Site(broker, bare, letters)
+        def lose(service: str, body: str) -> None:
+            broker.fail_next("deliver", service=service)
+            assert not broker.topic().publish([message(body)])
+
+        yield Site(broker, bare, letters, lose)
 
 
 def _server(topology: Topology, server: LocalServer) -> Iterator[Site]:
@@ -188,6 +194,25 @@ def _server(topology: Topology, server: LocalServer) -> Iterator[Site]:
         finally:
             clients.close()
 
-    yield Site(broker, bare, letters)
+    def lose(service: str, body: str) -> None:
+        # No server plays it: what SNS does then is to send the message and its own remarks there.
+        sqs = session.client("sqs", endpoint_url=server.url)
+        name = prefix + topology.subscription(service).undelivered.name
+        attributes = dict(message(body).attributes) | {
+            "RequestID": Attribute.string("r"),
+            "ErrorCode": Attribute.string("403"),
+            "ErrorMessage": Attribute.string("access denied"),
+        }
+        sqs.send_message(
+            QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"],
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": one.type, "StringValue": str(one.value)}
+                for name, one in attributes.items()
+            },
+        )
+        sqs.close()
+
+    yield Site(broker, bare, letters, lose)
     broker.close()
     bare.close()
