@@ -53,7 +53,12 @@ def local(
 
             here = settings.model_copy(update=server.settings().model_dump(exclude_unset=True))
             topic = apply(wanted, here, session=new_session(**server.credentials)).topic
-        _tell(server, engine, topic, wanted.services if wanted else (), json)
+        environment = dict(server.environment)
+        if topic is not None:
+            # Without the prefix, which whoever has one in the environment puts before it again.
+            environment["MESSAGING_TOPIC"] = topic.removeprefix(settings.prefix)
+        services = wanted.services if wanted else ()
+        _tell(server, engine, topic, services, environment, as_json=json)
         server.wait()
         # Not by our doing: `stop` has not been called.
         screen.error(f"the local server ({engine.value}) ended by itself")
@@ -66,6 +71,8 @@ def _tell(
     engine: EngineName,
     topic: str | None,
     services: tuple[str, ...],
+    environment: dict[str, str],
+    *,
     as_json: bool,
 ) -> None:
     what = f"topic {topic}, queues for {', '.join(services)}" if topic else "no topology, empty"
@@ -78,9 +85,9 @@ def _tell(
                 "engine": engine.value,
                 "topic": topic,
                 "services": services,
-                "environment": server.environment,
+                "environment": environment,
             }
         )
     else:
-        for name, value in server.environment.items():
+        for name, value in environment.items():
             screen.line(f"export {name}={shlex.quote(value)}")

@@ -160,6 +160,8 @@ def test_local_prints_its_environment_and_ends_in_order(started: Start) -> None:
     said = json.loads(process.stdout.readline())
     assert said["services"] == ["mail", "books"]
     assert said["environment"]["AWS_ENDPOINT_URL"] == said["url"]
+    # connect() puts the prefix of the environment before it again.
+    assert said["topic"].endswith("-" + said["environment"]["MESSAGING_TOPIC"])
     process.send_signal(signal.SIGINT)
     _, heard = process.communicate(timeout=30)
     assert process.returncode == 0
