@@ -51,9 +51,13 @@ class Heartbeat:
 
     def run(self) -> None:
         while not self._stopped.wait(self._tick):
-            due = self._ledger.due(self._clock.monotonic() + max(self._lease / 2, self._tick))
-            for start in range(0, len(due), BATCH_ENTRIES):
-                self._renew(due[start : start + BATCH_ENTRIES])
+            self.step()
+
+    def step(self) -> None:
+        """One look at the leases: renew those that are due."""
+        due = self._ledger.due(self._clock.monotonic() + max(self._lease / 2, self._tick))
+        for start in range(0, len(due), BATCH_ENTRIES):
+            self._renew(due[start : start + BATCH_ENTRIES])
 
     def stop(self) -> None:
         """Renew no more."""

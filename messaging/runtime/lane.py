@@ -14,7 +14,7 @@ from messaging.outcome import Discard, Outcome, Retry
 from messaging.runtime.crew import Crew
 from messaging.runtime.heartbeat import Heartbeat
 from messaging.runtime.ledger import Account, Held, Ledger, Stats
-from messaging.runtime.loop import LoopRoom
+from messaging.runtime.loop import Runs
 from messaging.runtime.poller import Poller
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
@@ -58,41 +58,41 @@ class Lane:
         self._concurrency = concurrency
         self._clock = clock
         self._lease = max(1, queue.visibility_timeout)
-        self._ledger = Ledger(concurrency + prefetch)
-        self._buffer: queues.SimpleQueue[Held | None] = queues.SimpleQueue()
+        self.ledger = Ledger(concurrency + prefetch)
+        self.buffer: queues.SimpleQueue[Held | None] = queues.SimpleQueue()
         # One slot for each handler that may run; None wakes a thread that shall end. SimpleQueues
         # are in C: a semaphore of `threading` would cost as much as the rest of the way.
         self._slots: queues.SimpleQueue[bool | None] = queues.SimpleQueue()
         self._cancelled = False
-        self._heartbeat = Heartbeat(queue, self._ledger, lease=self._lease, clock=clock)
+        self.heartbeat = Heartbeat(queue, self.ledger, lease=self._lease, clock=clock)
         settlement = Settlement(
             queue,
-            self._ledger,
-            lock=self._heartbeat.lock,
+            self.ledger,
+            lock=self.heartbeat.lock,
             backoff=lambda delivery: self.consumer.retry.delay(delivery.receive_count),
             clock=clock,
         )
-        self._settler = Settler(settlement, self._ledger)
-        self._poller = Poller(
+        self.settler = Settler(settlement, self.ledger, clock=clock)
+        self.poller = Poller(
             inlet,
-            self._ledger,
+            self.ledger,
             room=max(1, min(BATCH_ENTRIES, prefetch // 2)),
             wait=wait,
             taken=self._taken,
         )
 
-    def start(self, crew: Crew, loop: LoopRoom) -> None:
+    def start(self, crew: Crew, loop: Runs) -> None:
         name = self.consumer.service
         for number in range(1, self._concurrency + 1):
             self._slots.put(True)
             crew.start(f"{name}-handler-{number}", partial(self._handle, loop))
-        self._settling = crew.start(f"{name}-settler", self._settler.run)
-        self._leasing = crew.start(f"{name}-leases", self._heartbeat.run)
-        self._polling = crew.start(f"{name}-poller", self._poller.run)
+        self._settling = crew.start(f"{name}-settler", self.settler.run)
+        self._leasing = crew.start(f"{name}-leases", self.heartbeat.run)
+        self._polling = crew.start(f"{name}-poller", self.poller.run)
 
     @property
     def stats(self) -> Stats:
-        return self._ledger.stats()
+        return self.ledger.stats()
 
     @property
     def polls(self) -> bool:
@@ -101,32 +101,32 @@ class Lane:
 
     def close_intake(self) -> int:
         """Ask for no more, and give back what waits for a handler; returns how many those were."""
-        self._ledger.close()
-        self._poller.stop()
+        self.ledger.close()
+        self.poller.stop()
         if self._inlet is not self.queue:
             self._inlet.close()
-        self._settler.hurry()
+        self.settler.hurry()
         given_back = 0
         while True:
             try:
-                held = self._buffer.get_nowait()
+                held = self.buffer.get_nowait()
             except queues.Empty:
                 break
             if held is not None:
                 given_back += 1
-                self._settler.put(held, Retry(0))
+                self.settler.put(held, Retry(0))
         for _ in range(self._concurrency):
-            self._buffer.put(None)
+            self.buffer.put(None)
             self._slots.put(None)
         return given_back
 
     def running(self) -> int:
         """Handlers that have not ended."""
-        return len(self._ledger.unfinished())
+        return len(self.ledger.unfinished())
 
     def to_settle(self) -> int:
         """Receipts that the settler still has to settle."""
-        return len(self._ledger.finished()) if self._settling.is_alive() else 0
+        return len(self.ledger.finished()) if self._settling.is_alive() else 0
 
     def cancelling(self) -> None:
         """Async handlers are about to be cancelled: what they had in hand is given back."""
@@ -134,53 +134,57 @@ class Lane:
 
     def abandon_unfinished(self) -> list[Held]:
         """Count receipts whose handler goes on as expired: nobody renews their leases any more."""
-        abandoned = self._ledger.unfinished()
-        self._ledger.settle(abandoned, Account.EXPIRED)
+        abandoned = self.ledger.unfinished()
+        self.ledger.settle(abandoned, Account.EXPIRED)
         return abandoned
 
     def end_settling(self) -> None:
         """Let settler and leases end when everything is settled."""
-        self._heartbeat.stop()
-        self._settler.end()
+        self.heartbeat.stop()
+        self.settler.end()
 
     def settle_rest(self) -> int:
         """After the threads' end: what a settler that died left. Returns how many have expired."""
         while not self._settling.is_alive():
-            before = self._ledger.in_hand
+            before = self.ledger.in_hand
             try:
-                self._settler.run()
+                self.settler.run()
                 break
             except Exception:  # noqa: BLE001 - it died of this before, and that was told
                 log.debug("the settler of %s died again", self.queue.name)
-            if self._ledger.in_hand == before:
+            if self.ledger.in_hand == before:
                 break
-        return self._ledger.settle(self._ledger.finished(), Account.EXPIRED)
+        return self.ledger.settle(self.ledger.finished(), Account.EXPIRED)
 
     def _taken(self, deliveries: Sequence[Delivery]) -> None:
         now = self._clock.monotonic()
-        for late in self._ledger.receive(deliveries, now, self._lease, self._buffer.put):
-            self._settler.put(late, late.outcome or Retry(0))
+        for late in self.ledger.receive(deliveries, now, self._lease, self.buffer.put):
+            self.settler.put(late, late.outcome or Retry(0))
 
-    def _handle(self, loop: LoopRoom) -> None:
+    def _handle(self, loop: Runs) -> None:
         """The body of a handler thread: a slot, a receipt, and on it goes."""
-        slots, buffer, dispatch, ended = self._slots, self._buffer, self._dispatch, self._ended
+        slots, buffer, step = self._slots, self.buffer, self.handle
         while slots.get() is not None:
             held = buffer.get()
             if held is None:
                 return
-            if held.lost:
-                ended(held, Retry(0))
-                continue
-            try:
-                outcome = dispatch(held.delivery)
-            except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
-                ended(held, self._unexpected(held, error))
-                continue
-            if isinstance(outcome, Outcome):
-                ended(held, outcome)
-            else:
-                # The slot goes along: it is free again when the coroutine has ended.
-                loop.submit(outcome, partial(self._coroutine_ended, held))
+            step(held, loop)
+
+    def handle(self, held: Held, loop: Runs) -> None:
+        """Run the handler of one receipt; an async one is handed to `loop` and goes on there."""
+        if held.lost:
+            self._ended(held, Retry(0))
+            return
+        try:
+            outcome = self._dispatch(held.delivery)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
+            self._ended(held, self._unexpected(held, error))
+            return
+        if isinstance(outcome, Outcome):
+            self._ended(held, outcome)
+        else:
+            # The slot goes along: it is free again when the coroutine has ended.
+            loop.submit(outcome, partial(self._coroutine_ended, held))
 
     def _coroutine_ended(self, held: Held, result: Outcome | BaseException) -> None:
         if isinstance(result, Outcome):
@@ -199,7 +203,7 @@ class Lane:
                 held.delivery.message_id,
                 outcome.reason,
             )
-        self._settler.put(held, outcome)
+        self.settler.put(held, outcome)
 
     def _unexpected(self, held: Held, error: BaseException) -> Outcome:
         """For what the dispatcher lets through: KeyboardInterrupt, CancelledError, a defect."""

@@ -123,6 +123,11 @@ class Ledger:
                 self._changed.wait()
             return 0
 
+    def free(self) -> int:
+        """How many more may be received now; does not wait."""
+        with self._lock:
+            return 0 if self._closed else max(0, self._capacity - len(self._held))
+
     def close(self) -> None:
         """From now on nothing is received that anybody will handle."""
         with self._changed:

@@ -7,14 +7,22 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from messaging.outcome import Outcome
 
-__all__ = ["Done", "LoopRoom"]
+__all__ = ["Done", "LoopRoom", "Runs", "caught"]
 
 Done = Callable[[Outcome | BaseException], None]
 """Called in the loop's thread with a coroutine's outcome, or with what it raised."""
+
+
+class Runs(Protocol):
+    """Whatever runs the coroutines of async handlers."""
+
+    def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
+        """Run `coroutine`, then call `done`. False: it will not run."""
+        ...
 
 
 class LoopRoom:
@@ -73,7 +81,7 @@ class LoopRoom:
                 self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _begin(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
-        task = self._loop.create_task(_caught(coroutine))
+        task = self._loop.create_task(caught(coroutine))
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, coroutine, done))
         if self._cancelling:
@@ -100,7 +108,8 @@ class LoopRoom:
             task.cancel()
 
 
-async def _caught(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome | BaseException:
+async def caught(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome | BaseException:
+    """The outcome, or what was raised."""
     # A task that ends in SystemExit or KeyboardInterrupt would take the whole loop with it.
     try:
         return await coroutine

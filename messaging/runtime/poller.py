@@ -52,21 +52,29 @@ class Poller:
     def run(self) -> None:
         while free := self._ledger.room(self._room):
             asked = SYSTEM_CLOCK.monotonic()
-            try:
-                deliveries = self._queue.receive(min(BATCH_ENTRIES, free), self._wait)
-            except TransportError as error:
-                if not self._stopped.is_set():  # else it was closed while it waited
-                    self._pause(error)
-                continue
-            if self._failures:
-                self._recovered()
-            if deliveries:
+            brought = self.step(free, self._wait)
+            if brought is None:
+                self._pause()
+            elif brought:
                 self._idle = FIRST_IDLE
-                self._taken(deliveries)
             elif SYSTEM_CLOCK.monotonic() - asked < min(self._wait, FIRST_IDLE):
                 self._rest()  # a long poll came back at once and empty-handed
             elif self._wait < FIRST_IDLE:
                 self._rest()  # a short poll: without a pause it would spin
+
+    def step(self, free: int, wait: float) -> int | None:
+        """One receive of at most `free` messages: how many it brought, None if it failed."""
+        try:
+            deliveries = self._queue.receive(min(BATCH_ENTRIES, free), wait)
+        except TransportError as error:
+            if not self._stopped.is_set():  # else it was closed while it waited
+                self._failed(error)
+            return None
+        if self._failures:
+            self._recovered()
+        if deliveries:
+            self._taken(deliveries)
+        return len(deliveries)
 
     def stop(self) -> None:
         """Ask no more. A receive that waits still ends as it will."""
@@ -76,7 +84,11 @@ class Poller:
         self._stopped.wait(self._idle)
         self._idle = min(LONGEST_IDLE, 2 * self._idle)
 
-    def _pause(self, error: TransportError) -> None:
+    def _pause(self) -> None:
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 20))
+        self._stopped.wait(random.uniform(longest / 2, longest))
+
+    def _failed(self, error: TransportError) -> None:
         self._failures += 1
         if self._failures == 1:
             self._failing_since = SYSTEM_CLOCK.monotonic()
@@ -86,8 +98,6 @@ class Poller:
                 error.code or type(error).__name__,
                 error,
             )
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 20))
-        self._stopped.wait(random.uniform(longest / 2, longest))
 
     def _recovered(self) -> None:
         log.warning(

@@ -6,7 +6,7 @@ import math
 import queue as queues
 from collections import deque
 
-from messaging.clock import SYSTEM_CLOCK
+from messaging.clock import Clock
 from messaging.outcome import Outcome
 from messaging.runtime.ledger import Held, Ledger
 from messaging.runtime.settlement import Settlement
@@ -26,9 +26,10 @@ class Settler:
     cannot be settled is left to its lease and counted as expired.
     """
 
-    def __init__(self, settlement: Settlement, ledger: Ledger) -> None:
+    def __init__(self, settlement: Settlement, ledger: Ledger, *, clock: Clock) -> None:
         self._settlement = settlement
         self._ledger = ledger
+        self._clock = clock
         self._inbox: deque[Held] = deque()
         self._later: list[tuple[float, Held]] = []
         self._wake: queues.SimpleQueue[None] = queues.SimpleQueue()
@@ -61,18 +62,23 @@ class Settler:
     def run(self) -> None:
         aged = False
         while True:
-            self._take_back()
-            count = self._ready(aged)
-            aged = False
-            if count:
-                chunk = [self._inbox.popleft() for _ in range(count)]
-                again = self._settlement.settle(chunk)
-                now = SYSTEM_CLOCK.monotonic()
-                self._later += [(now + pause, held) for pause, held in again]
+            if self.step(aged):
+                aged = False
             elif self._ending and not self._inbox and not self._later:
                 return
             else:
                 aged = self._sleep()
+
+    def step(self, aged: bool) -> int:
+        """Settle what is ready, all that waits if it has `aged`; how many those were."""
+        self._take_back()
+        count = self._ready(aged)
+        if count:
+            chunk = [self._inbox.popleft() for _ in range(count)]
+            again = self._settlement.settle(chunk)
+            now = self._clock.monotonic()
+            self._later += [(now + pause, held) for pause, held in again]
+        return count
 
     def _ready(self, aged: bool) -> int:
         waiting = len(self._inbox)
@@ -91,7 +97,7 @@ class Settler:
                 return False
             timeout = None
         if self._later:
-            due = max(0.001, min(due for due, _ in self._later) - SYSTEM_CLOCK.monotonic())
+            due = max(0.001, min(due for due, _ in self._later) - self._clock.monotonic())
             timeout = due if timeout is None else min(timeout, due)
         try:
             self._wake.get(timeout=timeout)
@@ -104,7 +110,7 @@ class Settler:
     def _take_back(self) -> None:
         if self._later:
             # At the end what still pauses is tried at once; its next pauses are short.
-            now = SYSTEM_CLOCK.monotonic()
+            now = self._clock.monotonic()
             if self._hurry_later:
                 self._hurry_later, now = False, math.inf
             self._inbox.extend(held for due, held in self._later if due <= now)

@@ -46,7 +46,8 @@ def test_pauses_double_up_to_half_a_minute(queue, monkeypatch):
     pauses: list[float] = []
     monkeypatch.setattr(one._stopped, "wait", pauses.append)
     for _ in range(40):
-        one._pause(TransportError("no"))
+        one._failed(TransportError("no"))
+        one._pause()
     assert 0.125 <= pauses[0] <= 0.25
     assert 15 <= min(pauses[8:]) <= max(pauses) <= 30
     assert len(set(pauses[8:])) > 10, "without jitter all workers come back at once"
