@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.errors import ConfigurationError, MissingExtra
+from messaging.errors import ConfigurationError, MissingExtra, TransportError
 from messaging.outbox.connections import Kind, kind_of, pyformat
 from messaging.outbox.table import Dialect
 
@@ -85,7 +85,7 @@ class Database:
 
     def _opened(self) -> tuple[Kind, Any]:
         if self._open is None:
-            connection = self._connect()
+            connection = self._connected()
             kind = kind_of(connection)
             if kind == "sqlalchemy":
                 raise ConfigurationError(
@@ -95,6 +95,19 @@ class Database:
             _take_over(kind, connection)
             self._open = (kind, connection)
         return self._open
+
+    def _connected(self) -> Any:
+        try:
+            return self._connect()
+        except Exception as error:
+            if not is_database_error(error):
+                raise
+            name = type(error).__name__
+            # What the server said may be told; what a driver says of a URL quotes its password.
+            said = f": {' '.join(str(error).split())}" if name == "OperationalError" else ""
+            raise TransportError(
+                f"cannot connect to the database ({name}{said})", code=name
+            ) from None
 
 
 class _Cursor:

@@ -30,7 +30,7 @@ class Patience:
         """`who` does not answer."""
         known = self._away.get(who)
         if known is None:
-            log.warning("%s does not take it (%s); waiting for it", who, why)
+            log.warning("%s does not take it: %s; waiting for it", who, why)
             known = (self._clock.monotonic(), _FIRST / 2)
         since, wait = known
         self._away[who] = (since, min(_LONGEST, 2 * wait))

@@ -146,7 +146,8 @@ class Relay:
     def step(self) -> int:
         """One claim: take entries, publish them, note what became of them; how many were taken.
 
-        Raises what the driver raises, and `ConfigurationError` when the table is missing.
+        Raises `TransportError` where there is no connection, what the driver raises where there
+        was, and `ConfigurationError` when the table is missing.
         """
         if not self._checked:
             self._claims.check()
@@ -192,6 +193,9 @@ class Relay:
     def _round(self) -> int:
         try:
             taken = self.step()
+        except TransportError as error:
+            self._patience.lose("the database", str(error))
+            return 0
         except Exception as error:
             if not is_database_error(error):
                 raise

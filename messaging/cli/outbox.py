@@ -1,0 +1,283 @@
+"""The room of `messaging outbox`: run the relay, look at the table, and tidy it up."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.options import Json, TopologyName, help_of
+from messaging.cli.project import deployment_if_any
+from messaging.errors import ConfigurationError, MessagingError
+
+if TYPE_CHECKING:
+    from messaging.outbox import Claims, OutboxStatus, RelayStats
+    from messaging.settings import Settings
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Send what your transactions left in the outbox, and look after it."
+)
+
+_DAY = 86_400.0
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="postgresql://user@host/name or sqlite:///file.db. Else MESSAGING_DATABASE.",
+    ),
+]
+TableName = Annotated[str, typer.Option("--table", metavar="NAME", help="The outbox's table.")]
+Lease = Annotated[
+    float,
+    typer.Option(min=0.1, help="Seconds for which taken entries are left alone by other relays."),
+]
+Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Entries taken at once.")]
+Poll = Annotated[
+    float, typer.Option(min=0.01, help="Seconds between two looks at an empty outbox, at most.")
+]
+Keep = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="DAYS", help="Delete what was published so many days ago."),
+]
+UntilEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--until-empty", metavar="", help="Send what is there and end; exit 1 if some is left."
+    ),
+]
+OlderThan = Annotated[
+    float, typer.Option("--older-than", min=0, metavar="DAYS", help="Days since it was published.")
+]
+Parked = Annotated[
+    bool, typer.Option("--parked", metavar="", help="Delete entries parked so long ago, too.")
+]
+Entries = Annotated[
+    list[int] | None,
+    typer.Argument(metavar="SEQ", help="Entries by their number in `status`. Else all of them."),
+]
+
+_TABLE = "messaging_outbox"
+
+
+def relay_command(
+    database: DatabaseUrl = None,
+    table: TableName = _TABLE,
+    lease: Lease = 120.0,
+    batch: Batch = 100,
+    poll: Poll = 1.0,
+    keep: Keep = None,
+    until_empty: UntilEmpty = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Send what was committed to the outbox, until Ctrl-C or SIGTERM.
+
+    Run as many as you like: no two send the same entry, and the entries of one key go out in
+    their order. A database or a topic that does not answer is waited for. A stop finishes the
+    request that is out and gives back the rest.
+
+    [bold]Example:[/bold] messaging outbox relay --database postgresql:///alunos --keep 7
+    """
+    from messaging.aws import connect
+    from messaging.outbox import Relay, connector
+
+    _, settings = deployment_if_any(topology)
+    if settings.topic is None:
+        raise ConfigurationError(
+            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
+        )
+    connect_database = connector(_url(database, settings))
+    screen.log_to_stderr(settings.log_level)
+    broker = connect(settings)
+    try:
+        with (
+            Relay(
+                connect_database,
+                broker.topic(),
+                table=table,
+                lease=lease,
+                batch=batch,
+                poll=poll,
+                keep=None if keep is None else keep * _DAY,
+            ) as relay,
+            _stopped_by_signals(relay.stop),
+        ):
+            stats = relay.drain() if until_empty else relay.run()
+    finally:
+        broker.close()
+    _tell_stats(stats, json)
+    if until_empty:
+        with _claims(database, table) as claims:
+            left = claims.status().pending
+        if left:
+            screen.error(f"{left} entries are left: see messaging outbox status")
+            raise typer.Exit(1)
+
+
+def status_command(
+    database: DatabaseUrl = None, table: TableName = _TABLE, json: Json = False
+) -> None:
+    """Show how full the outbox is, and every entry that was refused.
+
+    "Parked" was refused for good and waits for you: put right what was wrong, then `outbox retry`.
+    Exits with 1 when something is parked.
+
+    [bold]Example:[/bold] messaging outbox status --json
+    """
+    with _claims(database, table) as claims:
+        status = claims.status()
+    if json:
+        screen.data(asdict(status))
+    else:
+        _tell_status(status, table)
+    if status.parked:
+        raise typer.Exit(1)
+
+
+def retry_command(
+    seqs: Entries = None,
+    database: DatabaseUrl = None,
+    table: TableName = _TABLE,
+    json: Json = False,
+) -> None:
+    """Take up parked entries again, and do not wait with those that failed.
+
+    [bold]Example:[/bold] messaging outbox retry 1204 1207
+    """
+    with _claims(database, table) as claims:
+        count = claims.retry(seqs or None)
+    _tell_count("taken up again", count, json)
+
+
+def prune_command(
+    older_than: OlderThan = 7.0,
+    parked: Parked = False,
+    database: DatabaseUrl = None,
+    table: TableName = _TABLE,
+    json: Json = False,
+) -> None:
+    """Delete what was published some days ago. What is not published stays.
+
+    [bold]Example:[/bold] messaging outbox prune --older-than 30
+    """
+    with _claims(database, table) as claims:
+        count = claims.prune(older_than * _DAY, parked=parked)
+    _tell_count("deleted", count, json)
+
+
+def ddl_command(
+    dialect: Annotated[
+        Literal["postgresql", "sqlite"], typer.Argument(help="postgresql or sqlite.")
+    ],
+    table: TableName = _TABLE,
+) -> None:
+    """Print the statements that make the table, for your migrations.
+
+    [bold]Example:[/bold] messaging outbox ddl postgresql | psql alunos
+    """
+    from messaging.outbox import ddl
+
+    screen.line(ddl(dialect, table).rstrip())
+
+
+app.command("relay", help=help_of(relay_command))(relay_command)
+app.command("status", help=help_of(status_command))(status_command)
+app.command("retry", help=help_of(retry_command))(retry_command)
+app.command("prune", help=help_of(prune_command))(prune_command)
+app.command("ddl", help=help_of(ddl_command))(ddl_command)
+
+
+def _url(given: str | None, settings: Settings) -> str:
+    url = given or settings.database
+    if url is None:
+        raise ConfigurationError(
+            "which database? Give --database postgresql://user@host/name, or MESSAGING_DATABASE "
+            "(where a password belongs)"
+        )
+    return url
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM stop in order; a second one does not wait."""
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(number, signal.default_int_handler)
+        stop()
+
+    before = {each: signal.signal(each, first) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def _claims(given: str | None, table: str) -> Iterator[Claims]:
+    from messaging.outbox import Claims, Database, connector
+    from messaging.outbox.database import is_database_error
+
+    _, settings = deployment_if_any(None)
+    database = Database(connector(_url(given, settings)))
+    try:
+        claims = Claims(database, table=table)
+        claims.check()
+        yield claims
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        raise MessagingError(f"the database does not take it: {type(error).__name__}") from None
+    finally:
+        database.close()
+
+
+def _tell_stats(stats: RelayStats, json: bool) -> None:
+    if json:
+        screen.data(asdict(stats))
+        return
+    screen.table(
+        "What became of the entries",
+        [">published", ">failed attempts", ">parked", ">leases lost", ">pruned"],
+        [[str(count) for count in asdict(stats).values()]],
+    )
+
+
+def _tell_status(status: OutboxStatus, table: str) -> None:
+    counts: dict[str, Any] = asdict(status)
+    troubled = counts.pop("troubled")
+    counts["oldest"] = "" if status.oldest is None else f"{status.oldest:.0f} s"
+    names = [">" + name.replace("_", " ") for name in counts]
+    screen.table(f"Outbox {table}", names, [[str(count) for count in counts.values()]])
+    if troubled:
+        screen.table(
+            "Not accepted so far",
+            [">seq", "event", "type", ">attempts", "error", "parked"],
+            [
+                [
+                    str(one["seq"]),
+                    screen.plain(one["id"]),
+                    screen.plain(one["type"]),
+                    str(one["attempts"]),
+                    screen.plain(one["error"]),
+                    "[bold red]yes[/]" if one["parked"] else "",
+                ]
+                for one in troubled
+            ],
+        )
+
+
+def _tell_count(what: str, count: int, json: bool) -> None:
+    if json:
+        screen.data({"entries": count})
+    else:
+        screen.line(f"{count} entries {what}")

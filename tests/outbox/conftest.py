@@ -1,0 +1,86 @@
+"""What the tests of the outbox share: a database with an outbox, SQLite's and PostgreSQL's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from messaging.event import Event
+from messaging.outbox import Claims, Database, OutboxStatus, SqlOutbox, connector, create
+from messaging.outbox.table import Dialect
+from messaging.publisher import Publisher
+
+
+class Noted(Event, type="test.noted", version=1, subject="who"):
+    who: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """One database with an outbox. `url` is for the relay, `connect` is the application's."""
+
+    dialect: Dialect
+    url: str
+    connect: Callable[[], Any]
+
+    def publish(self, *events: Event) -> None:
+        """Publish and commit."""
+        with closing(self.connect()) as connection:
+            publisher = Publisher(SqlOutbox(connection), source="/test")
+            for event in events:
+                publisher.publish(event)
+            connection.commit()
+
+    def rows(self, columns: str = "*", order: str = "seq") -> list[tuple[Any, ...]]:
+        with closing(self.connect()) as connection:
+            found = connection.execute(f"SELECT {columns} FROM messaging_outbox ORDER BY {order}")
+            return [tuple(row) for row in found.fetchall()]
+
+    def run(self, statement: str) -> None:
+        with closing(self.connect()) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    def status(self) -> OutboxStatus:
+        with closing(Database(connector(self.url))) as database:
+            return Claims(database).status()
+
+
+def noted(*whos: str) -> list[Noted]:
+    """One event for each of `whos`, numbered."""
+    return [Noted(who=who, n=n) for n, who in enumerate(whos)]
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Place:
+    path = tmp_path / "school.db"
+    place = Place("sqlite", f"sqlite:///{path}", lambda: sqlite3.connect(path, timeout=20))
+    with closing(place.connect()) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    return made(place)
+
+
+@pytest.fixture
+def postgresql(postgres: str) -> Place:
+    return made(Place("postgresql", postgres, lambda: psycopg.connect(postgres)))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield request.getfixturevalue(request.param)
+
+
+def made(place: Place) -> Place:
+    with closing(place.connect()) as connection:
+        create(connection)
+        connection.execute("CREATE TABLE students (name text)")
+        connection.commit()
+    return place
