@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from messaging.aws.age import oldest_message
 from messaging.aws.clients import Clients
 from messaging.aws.letters import SqsLetters
 from messaging.aws.sns import SnsTopic
@@ -50,6 +51,13 @@ class AwsBroker:
         return SqsLetters(
             self._clients, name, undelivered=undelivered if kind == "undelivered" else None
         )
+
+    def oldest(self, service: str) -> float | None:
+        """Seconds that the oldest message of `service` has waited, as CloudWatch tells; else None.
+
+        Not part of `depth()`: it is another service, with another permission and a price.
+        """
+        return oldest_message(self._clients, queue_name(self._name, service))
 
     def close(self) -> None:
         """Close the sockets of everything this broker gave out."""

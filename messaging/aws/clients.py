@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlencode
 
+from messaging.aws.calls import Queues, Topics, queues_of, topics_of
 from messaging.aws.errors import translated
 from messaging.errors import SettingsError
 from messaging.settings import Settings
@@ -15,6 +16,7 @@ from messaging.settings import Settings
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
@@ -52,15 +54,18 @@ class _Process:
         self.lock = Lock()
         self.session = session
         self.clients: dict[tuple[str, bool], Any] = {}
+        self.topics: Topics | None = None
+        self.queues: Queues | None = None
         self.place: Place | None = None
 
 
 class Clients:
     """The clients of one connection; may be used from any thread and after a fork.
 
-    `sns` and `sqs` are for the hot path: one attempt per call, because the publisher, the poller
-    and the settler decide about retries themselves. The `patient_` ones are for look-ups and
-    provisioning: botocore's standard retries (docs/decisions/0002-retries.md).
+    `sns` and `sqs`, and `topics` and `queues` over them, are for the hot path: one attempt per
+    call, because the publisher, the poller and the settler decide about retries themselves. The
+    `patient_` ones are for look-ups and provisioning: botocore's standard retries
+    (docs/decisions/0002-retries.md).
     """
 
     def __init__(self, settings: Settings, session: boto3.Session | None = None) -> None:
@@ -77,6 +82,34 @@ class Clients:
         return cast("SQSClient", self._client("sqs", patient=False))
 
     @property
+    def topics(self) -> Topics:
+        """PublishBatch, over the transport that the settings name."""
+        process = self._mine()
+        if process.topics is None:
+            client = self.sns
+            with process.lock:
+                if process.topics is None:
+                    process.topics = topics_of(client, self._session(process), fast=self._fast)
+                return process.topics
+        return process.topics
+
+    @property
+    def queues(self) -> Queues:
+        """Receive, delete and hide, over the transport that the settings name."""
+        process = self._mine()
+        if process.queues is None:
+            client = self.sqs
+            with process.lock:
+                if process.queues is None:
+                    process.queues = queues_of(client, self._session(process), fast=self._fast)
+                return process.queues
+        return process.queues
+
+    @property
+    def _fast(self) -> bool:
+        return self._settings.transport == "fast"
+
+    @property
     def patient_sns(self) -> SNSClient:
         return cast("SNSClient", self._client("sns", patient=True))
 
@@ -91,6 +124,10 @@ class Clients:
     @property
     def patient_s3(self) -> S3Client:
         return cast("S3Client", self._client("s3", patient=True))
+
+    @property
+    def patient_cloudwatch(self) -> CloudWatchClient:
+        return cast("CloudWatchClient", self._client("cloudwatch", patient=True))
 
     @property
     def where(self) -> str:
@@ -117,9 +154,11 @@ class Clients:
         """Close every client's sockets. The next use opens new ones."""
         process = self._mine()
         with process.lock:
-            clients, process.clients = list(process.clients.values()), {}
-        for client in clients:
-            client.close()
+            open_now = [*process.clients.values(), process.topics, process.queues]
+            process.clients, process.topics, process.queues = {}, None, None
+        for one in open_now:
+            if one is not None:
+                one.close()
 
     def _mine(self) -> _Process:
         process = self._process

@@ -20,22 +20,31 @@ def status(topology: TopologyName = None, json: Json = False) -> None:
     """Show each queue: visible, in flight, delayed, oldest, dead letters, undelivered.
 
     Exits with 1 when a queue is missing. The numbers are SQS's own, approximate for about a
-    minute. "Undelivered" is what SNS could not hand to the queue.
+    minute. "Oldest" is the age in seconds as CloudWatch tells it, some minutes late ("-" where
+    it has no figure, as on a local server). "Undelivered" is what SNS could not hand over.
 
     [bold]Example:[/bold] messaging status --json
     """
     from messaging.aws import connect
-    from messaging.errors import NotFound
+    from messaging.errors import NotFound, TransportError
 
     wanted, settings = deployment(topology)
     depths: dict[str, QueueDepth | None] = {}
+    unaged = ""
     broker = connect(settings)
     try:
         for service in wanted.services:
             try:
-                depths[service] = broker.queue(service).depth()
+                depth = broker.queue(service).depth()
             except NotFound:
                 depths[service] = None
+                continue
+            try:
+                depths[service] = depth._replace(oldest=broker.oldest(service))
+            except TransportError as error:
+                # Another service and another permission: the queue's own numbers still count.
+                unaged = str(error)
+                depths[service] = depth
     finally:
         broker.close()
     named = wanted.prefixed(settings.prefix)
@@ -53,35 +62,35 @@ def status(topology: TopologyName = None, json: Json = False) -> None:
         )
     else:
         _show(named.topic.name, depths)
+    if unaged:
+        screen.note(f"the age of the oldest message is not known: {unaged}")
     if missing := [queues[service] for service, depth in depths.items() if depth is None]:
         screen.error(f"missing: {', '.join(missing)}; create them with: messaging topology apply")
         raise typer.Exit(1)
 
 
 def _show(topic: str, depths: dict[str, QueueDepth | None]) -> None:
-    # SQS itself does not tell the age; a queue that does not is no reason for an empty column.
-    aged = any(depth is not None and depth.oldest is not None for depth in depths.values())
-    titles = ["service", ">visible", ">in flight", ">delayed", ">dead letters", ">undelivered"]
     screen.table(
         f"Topic {topic}",
-        [*titles, *([">oldest"] if aged else [])],
-        [[service, *_cells(depth, aged)] for service, depth in depths.items()],
+        [
+            *("service", ">visible", ">in flight", ">delayed", ">oldest"),
+            *(">dead letters", ">undelivered"),
+        ],
+        [[service, *_cells(depth)] for service, depth in depths.items()],
     )
 
 
-def _cells(depth: QueueDepth | None, aged: bool) -> list[str]:
+def _cells(depth: QueueDepth | None) -> list[str]:
     if depth is None:
         return ["[red]missing[/]"]
-    cells = [
+    return [
         str(depth.visible),
         str(depth.in_flight),
         str(depth.delayed),
+        "-" if depth.oldest is None else f"{depth.oldest:.0f} s",
         _alarming(depth.dead_letters),
         _alarming(depth.undelivered),
     ]
-    if aged:
-        cells.append("" if depth.oldest is None else f"{depth.oldest:.0f} s")
-    return cells
 
 
 def _alarming(count: int) -> str:

@@ -125,7 +125,7 @@ def test_plan_apply_status_and_delete(messaging: Run) -> None:
     status = messaging("status")
     assert status.returncode == 0
     assert [line.split()[1:] for line in status.stdout.splitlines() if "books" in line] == [
-        ["0", "0", "0", "0", "0"]
+        ["0", "0", "0", "-", "0", "0"]
     ]
 
     kept = messaging("topology", "apply", "--topology", "school:SMALLER", "--delete")

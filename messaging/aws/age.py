@@ -1,0 +1,39 @@
+"""The room of age: how long the oldest message of a queue has waited, as CloudWatch tells it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from messaging.aws.clients import Clients
+from messaging.aws.errors import translated
+
+__all__ = ["oldest_message"]
+
+LOOK_BACK = timedelta(minutes=10)
+"""SQS reports each minute, and CloudWatch shows it some minutes later; of a queue that nobody
+used for six hours it reports nothing.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+"""
+
+
+def oldest_message(clients: Clients, queue: str) -> float | None:
+    """Seconds, or None where CloudWatch has no figure (a local server, a queue long unused).
+
+    A message that was received three times or more no longer counts: a poison message is to be
+    looked for among the dead letters. Needs cloudwatch:GetMetricStatistics; raises
+    `TransportError` (`AccessDenied` without it).
+    """
+    now = datetime.now(UTC)
+    with translated("ask CloudWatch for the age of", f"queue {queue}", clients.where):
+        answer = clients.patient_cloudwatch.get_metric_statistics(
+            Namespace="AWS/SQS",
+            MetricName="ApproximateAgeOfOldestMessage",
+            Dimensions=[{"Name": "QueueName", "Value": queue}],
+            StartTime=now - LOOK_BACK,
+            EndTime=now,
+            Period=60,
+            Statistics=["Maximum"],
+        )
+    points = sorted(answer["Datapoints"], key=lambda point: point.get("Timestamp", now))
+    return float(points[-1].get("Maximum", 0.0)) if points else None
