@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from messaging.aws import connect
 from messaging.errors import TransportError
 from messaging.settings import Settings
