@@ -155,7 +155,8 @@ def dialect_of(connection: Connection) -> Dialect:
     if isinstance(connection, sqlite3.Connection):
         return "sqlite"
     known = type(connection).__mro__
-    if any(one.__module__.startswith("psycopg.") and one.__name__ == "Connection" for one in known):
+    names = {f"{one.__module__.partition('.')[0]} {one.__name__}" for one in known}
+    if "psycopg Connection" in names:
         return "postgresql"
     raise ConfigurationError(
         f"a connection of type {known[0].__module__}.{known[0].__qualname__} is not known: give "

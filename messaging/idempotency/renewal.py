@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.stores import Claim, IdempotencyStore
 
 __all__ = ["Renewal"]
@@ -13,18 +14,22 @@ __all__ = ["Renewal"]
 log = logging.getLogger("messaging.idempotency")
 
 
+LONGEST_STEP = 1.0
+"""Seconds between two looks at the claims, and for which a thread stays that has none."""
+
+
 class Renewal:
     """Renews claims of one store each quarter of their lease. Its thread lives while there are any.
 
-    A claim is renewed when it has been seen twice: a handler that is done within a quarter of
-    the lease costs no request, and each other claim gets a second chance before it expires.
+    So a handler that is done within a quarter of the lease costs no request, and a renewal that
+    failed is tried twice more before the claim expires.
     """
 
     def __init__(self, store: IdempotencyStore, lease_seconds: float) -> None:
         self._store = store
         self._lease = lease_seconds
         self._lock = threading.Lock()
-        self._claims: dict[str, Claim] = {}
+        self._due: dict[Claim, float] = {}
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._failing = False
@@ -33,10 +38,10 @@ class Renewal:
         """Renew it from now on."""
         if self._pid != os.getpid():
             # Forked: the thread stayed with the parent, and so did what it renews.
-            self._lock, self._claims, self._thread = threading.Lock(), {}, None
+            self._lock, self._due, self._thread = threading.Lock(), {}, None
             self._pid = os.getpid()
         with self._lock:
-            self._claims[claim.token] = claim
+            self._due[claim] = SYSTEM_CLOCK.monotonic() + self._lease / 4
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="messaging-claims", daemon=True
@@ -46,21 +51,21 @@ class Renewal:
     def remove(self, claim: Claim) -> None:
         """Renew it no more."""
         with self._lock:
-            self._claims.pop(claim.token, None)
+            self._due.pop(claim, None)
 
     def _run(self) -> None:
         pause = threading.Event()
-        seen: set[str] = set()
         while True:
-            pause.wait(self._lease / 4)
+            pause.wait(min(LONGEST_STEP, self._lease / 8))
+            now = SYSTEM_CLOCK.monotonic()
             with self._lock:
-                claims = dict(self._claims)
-                if not claims:
+                if not self._due:
                     self._thread = None
                     return
-            for token in seen & claims.keys():
-                self._renew(claims[token])
-            seen = set(claims)
+                due = [claim for claim, moment in self._due.items() if moment <= now]
+                self._due.update((claim, now + self._lease / 4) for claim in due)
+            for claim in due:
+                self._renew(claim)
 
     def _renew(self, claim: Claim) -> None:
         try:
@@ -73,7 +78,7 @@ class Renewal:
         self._failing = False
         if not ours:
             with self._lock:
-                known = self._claims.pop(claim.token, None)
+                known = self._due.pop(claim, None)
             if known is not None:  # else it has just ended
                 log.warning(
                     "the claim of an event of %s was taken over while its handler runs: it may be "

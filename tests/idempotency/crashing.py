@@ -1,0 +1,46 @@
+"""A process that handles events in order until it is killed: `python crashing.py URL PAUSE EVENTS`.
+
+URL is an SQLite file or a conninfo of PostgreSQL. It writes a line when an effect is written and
+not yet committed, waits PAUSE seconds, and writes another when the event is acknowledged.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psycopg
+
+from messaging.idempotency import Transactional
+from messaging.idempotency.sql import open_sqlite
+from messaging.testing import deliver
+from tests.idempotency.services import Billing, Enrolled
+
+
+def main(url: str, pause: str, events: str) -> None:
+    def connect() -> object:
+        return psycopg.connect(url) if "dbname=" in url else open_sqlite(url)
+
+    database = Transactional(connect)
+
+    def does(event: Enrolled) -> None:
+        database.connection.execute(f"insert into effects values ({event.number})")
+        say("effect", event.number)
+        time.sleep(float(pause))
+
+    billing = Billing(does)
+    for number in range(int(events)):
+        event = Enrolled(number=number)
+        result = deliver(billing, event, id=f"e{number}", middleware=[database])
+        assert result.acknowledged, result.error
+        say("acknowledged", number)
+    database.close()
+
+
+def say(what: str, number: int) -> None:
+    sys.stdout.write(f"{what} {number}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
