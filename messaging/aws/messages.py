@@ -8,7 +8,7 @@ from typing import Any
 from messaging import deadletter
 from messaging.transport import Attribute, DeadLetter, Delivery
 
-__all__ = ["COUNTS", "counts", "delivery", "letter_entries", "wire_value"]
+__all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "delivery", "letter_entries", "wire_value"]
 
 COUNTS: tuple[Any, ...] = (
     "ApproximateNumberOfMessages",
@@ -16,6 +16,12 @@ COUNTS: tuple[Any, ...] = (
     "ApproximateNumberOfMessagesDelayed",
 )
 """The queue attributes that count messages: visible, in flight, delayed."""
+SYSTEM_ATTRIBUTES: tuple[Any, ...] = (
+    "ApproximateReceiveCount",
+    "SentTimestamp",
+    "MessageGroupId",
+)
+"""What is asked for of each received message; `delivery` reads it."""
 SAFE_BATCH = 262_144
 """Bytes of one SendMessageBatch. SQS takes 1 MiB, an older queue 256 KiB; dead letters are few.
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from messaging.aws.clients import Clients
-from messaging.aws.errors import batch_failures, check_batch, translated
-from messaging.aws.messages import wire_value
+from messaging.aws.errors import check_batch, translated
 from messaging.errors import TransportError
 from messaging.transport import Failure, Outgoing
-
-if TYPE_CHECKING:
-    from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
 
 __all__ = ["SnsTopic"]
 
@@ -59,11 +55,7 @@ class SnsTopic:
             return ()
         arn = self.arn
         with self._translated("publish to"):
-            answer = self._clients.sns.publish_batch(
-                TopicArn=arn,
-                PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
-            )
-        return batch_failures(answer, range(len(batch)), "SNS")
+            return self._clients.topics.publish(arn, batch)
 
     def close(self) -> None:
         """Refuse further use; the sockets belong to the broker, which closes them."""
@@ -79,16 +71,3 @@ class SnsTopic:
 
     def _translated(self, action: str) -> Any:
         return translated(action, f"topic {self._topic}", self._clients.where)
-
-
-def _entry(index: int, message: Outgoing) -> PublishBatchRequestEntryTypeDef:
-    entry: PublishBatchRequestEntryTypeDef = {
-        "Id": str(index),
-        "Message": message.body,
-        "MessageAttributes": {name: wire_value(one) for name, one in message.attributes.items()},
-    }
-    if message.group is not None:
-        entry["MessageGroupId"] = message.group
-    if message.deduplication is not None:
-        entry["MessageDeduplicationId"] = message.deduplication
-    return entry

@@ -74,20 +74,11 @@ class SqsQueue:
         """
         url, facts = self._ready(), self._facts()
         with self._translated("receive from"):
-            answer = self._clients.sqs.receive_message(
-                QueueUrl=url,
-                MaxNumberOfMessages=limit,
-                WaitTimeSeconds=math.ceil(wait),
-                VisibilityTimeout=facts.visibility_timeout,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=[
-                    "ApproximateReceiveCount",
-                    "SentTimestamp",
-                    "MessageGroupId",
-                ],
+            messages = self._clients.queues.receive(
+                url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
             )
         now = self._clock.now()
-        return tuple(delivery(self._name, one, now) for one in answer.get("Messages", ()))
+        return tuple(delivery(self._name, one, now) for one in messages)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """One DeleteMessageBatch request; none for no deliveries."""
@@ -96,14 +87,7 @@ class SqsQueue:
         if not deliveries:
             return ()
         with self._translated("delete from"):
-            answer = self._clients.sqs.delete_message_batch(
-                QueueUrl=url,
-                Entries=[
-                    {"Id": str(index), "ReceiptHandle": one.receipt}
-                    for index, one in enumerate(deliveries)
-                ],
-            )
-        return batch_failures(answer, range(len(deliveries)), "SQS")
+            return self._clients.queues.delete(url, [one.receipt for one in deliveries])
 
     def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
         """One ChangeMessageVisibilityBatch request; none for no deliveries."""
@@ -112,14 +96,7 @@ class SqsQueue:
         if not deliveries:
             return ()
         with self._translated("change visibility in"):
-            answer = self._clients.sqs.change_message_visibility_batch(
-                QueueUrl=url,
-                Entries=[
-                    {"Id": str(index), "ReceiptHandle": one.receipt, "VisibilityTimeout": int(time)}
-                    for index, (one, time) in enumerate(zip(deliveries, seconds, strict=True))
-                ],
-            )
-        return batch_failures(answer, range(len(deliveries)), "SQS")
+            return self._clients.queues.hide(url, [one.receipt for one in deliveries], seconds)
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """SendMessageBatch to the dead-letter queue: one request, or several for big letters.

@@ -177,12 +177,19 @@ def proxy(ministack: LocalServer) -> Iterator[Wire]:
     wire.close()
 
 
+@pytest.fixture(params=["fast", "boto3"])
+def transport(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def settings_of() -> Callable[..., Settings]:
-    """Settings that lead to a wire."""
+def settings_of(transport: str) -> Callable[..., Settings]:
+    """Settings that lead to a wire, once over each transport."""
 
     def make(wire: Wire, **fields: Any) -> Settings:
-        return Settings(**{"endpoint_url": wire.url, "region": REGION, "topic": TOPIC, **fields})
+        given = {"region": REGION, "topic": TOPIC, "transport": transport, **fields}
+        return Settings(endpoint_url=wire.url, **given)
 
     return make
 

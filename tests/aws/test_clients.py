@@ -129,7 +129,7 @@ def test_the_body_that_is_encoded_once_is_the_body_botocore_would_send(
 
 def test_the_form_is_a_text_before_botocore_would_encode_it(wire, say, settings_of, session):
     wire.say("PublishBatch", say.batch([0]))
-    broker = connect(settings_of(wire), session=session)
+    broker = connect(settings_of(wire, transport="boto3"), session=session)
     seen: list[object] = []
 
     def look(request: AWSRequest, **_: object) -> None:

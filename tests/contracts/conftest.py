@@ -1,5 +1,7 @@
 """What every transport is tried with: one small topology, on memory, ministack and moto.
 
+On a server twice: carried by the fast transport, and by boto3.
+
 A test asks for `site`, which is fresh for each test (a prefix of its own on a server that all
 share), and uses nothing but the protocols of `messaging.transport`. `site.letters` is the one
 look behind them: it reads a dead-letter queue. `fifo` is the same with a FIFO topic.
@@ -65,7 +67,7 @@ class Claims(Consumer):
 TOPOLOGY = Topology.of(Depot, Claims, topic="parcels")
 FIFO_TOPOLOGY = Topology.of(Depot, Claims, topic="parcels.fifo")
 
-ENGINES = ("memory", "ministack", "moto")
+ENGINES = ("memory", "ministack", "moto", "ministack-boto3", "moto-boto3")
 
 Letter = tuple[str, Mapping[str, Attribute]]
 
@@ -132,7 +134,7 @@ _prefixes = itertools.count(1)
 def not_on(*engines: str, because: str) -> pytest.MarkDecorator:
     """Run this test without `engines`, which are known to differ from AWS in what it asks."""
     assert because
-    left = [engine for engine in ENGINES if engine not in engines]
+    left = [engine for engine in ENGINES if engine.partition("-")[0] not in engines]
     return pytest.mark.parametrize("site", left, indirect=True)
 
 
@@ -144,7 +146,7 @@ def site(
     yield from _site(request.param, TOPOLOGY, servers)
 
 
-@pytest.fixture(params=["memory", "ministack"])
+@pytest.fixture(params=["memory", "ministack", "ministack-boto3"])
 def fifo(
     request: pytest.FixtureRequest, servers: Callable[[Engine], LocalServer]
 ) -> Iterator[Site]:
@@ -153,12 +155,13 @@ def fifo(
 
 
 def _site(
-    engine: Any, topology: Topology, servers: Callable[[Engine], LocalServer]
+    where: Any, topology: Topology, servers: Callable[[Engine], LocalServer]
 ) -> Iterator[Site]:
+    engine, _, transport = where.partition("-")
     if engine == "memory":
         yield from _memory(topology)
     else:
-        yield from _server(topology, servers(engine))
+        yield from _server(topology, servers(engine), transport or "fast")
 
 
 def _memory(topology: Topology) -> Iterator[Site]:
@@ -177,14 +180,14 @@ def _memory(topology: Topology) -> Iterator[Site]:
         yield Site(broker, bare, letters, lose)
 
 
-def _server(topology: Topology, server: LocalServer) -> Iterator[Site]:
+def _server(topology: Topology, server: LocalServer, transport: str) -> Iterator[Site]:
     credentials: dict[str, Any] = server.credentials
     session = boto3.Session(**credentials)
     prefix = f"t{os.getpid()}-{next(_prefixes)}-"
-    settings = server.settings(topic=topology.topic.name, prefix=prefix)
+    settings = server.settings(topic=topology.topic.name, prefix=prefix, transport=transport)
     apply(topology, settings, session=session)
     broker = connect(settings, session=session)
-    bare = connect(server.settings(topic="nowhere", prefix=prefix), session=session)
+    bare = connect(settings.model_copy(update={"topic": "nowhere"}), session=session)
 
     def letters(service: str) -> list[Letter]:
         clients = Clients(settings, session)

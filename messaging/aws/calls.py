@@ -1,0 +1,152 @@
+"""The room of the four calls that carry messages: by boto3, or by the fast road in its place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from messaging.aws.errors import batch_failures
+from messaging.aws.messages import SYSTEM_ATTRIBUTES, wire_value
+from messaging.transport import Failure, Outgoing
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
+    from mypy_boto3_sqs import SQSClient
+
+__all__ = ["BotoQueues", "BotoTopics", "Queues", "Topics", "queues_of", "topics_of"]
+
+log = logging.getLogger("messaging.aws")
+
+
+class Topics(Protocol):
+    """The hot call of SNS: one request, which raises what boto3 raises."""
+
+    def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """Returns the refused entries, by their places in `batch`."""
+        ...
+
+    def close(self) -> None:
+        """Close the sockets that are its own."""
+        ...
+
+
+class Queues(Protocol):
+    """The hot calls of SQS: one request each, which raise what boto3 raises."""
+
+    def receive(self, url: str, *, limit: int, wait: int, lease: int) -> Sequence[Any]:
+        """Messages as boto3 gives them; `wait` and `lease` are seconds."""
+        ...
+
+    def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
+        """Returns the receipts that were refused, by their places."""
+        ...
+
+    def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
+        """Returns the receipts that were refused, by their places."""
+        ...
+
+    def close(self) -> None:
+        """Close the sockets that are its own."""
+        ...
+
+
+class BotoTopics:
+    """`Topics` by boto3, whose client has the sockets."""
+
+    def __init__(self, client: SNSClient) -> None:
+        self._client = client
+
+    def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        answer = self._client.publish_batch(
+            TopicArn=arn,
+            PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
+        )
+        return batch_failures(answer, range(len(batch)), "SNS")
+
+    def close(self) -> None: ...
+
+
+class BotoQueues:
+    """`Queues` by boto3, whose client has the sockets."""
+
+    def __init__(self, client: SQSClient) -> None:
+        self._client = client
+
+    def receive(self, url: str, *, limit: int, wait: int, lease: int) -> Sequence[Any]:
+        answer = self._client.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=limit,
+            WaitTimeSeconds=wait,
+            VisibilityTimeout=lease,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
+        )
+        return answer.get("Messages", ())
+
+    def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
+        answer = self._client.delete_message_batch(
+            QueueUrl=url,
+            Entries=[{"Id": str(i), "ReceiptHandle": one} for i, one in enumerate(receipts)],
+        )
+        return batch_failures(answer, range(len(receipts)), "SQS")
+
+    def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
+        answer = self._client.change_message_visibility_batch(
+            QueueUrl=url,
+            Entries=[
+                {"Id": str(i), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
+                for i, (one, time) in enumerate(zip(receipts, seconds, strict=True))
+            ],
+        )
+        return batch_failures(answer, range(len(receipts)), "SQS")
+
+    def close(self) -> None: ...
+
+
+def topics_of(client: SNSClient, session: boto3.Session, *, fast: bool) -> Topics:
+    """The fast calls, if they are wanted and can do what `client` is configured for."""
+    if fast:
+        from messaging.aws.fast import FastTopics, Unsupported
+
+        try:
+            return FastTopics(client, session)
+        except Unsupported as error:
+            _say("SNS", error)
+    return BotoTopics(client)
+
+
+def queues_of(client: SQSClient, session: boto3.Session, *, fast: bool) -> Queues:
+    """The fast calls, if they are wanted and can do what `client` is configured for."""
+    if fast:
+        from messaging.aws.fast import FastQueues, Unsupported
+
+        try:
+            return FastQueues(client, session)
+        except Unsupported as error:
+            _say("SQS", error)
+    return BotoQueues(client)
+
+
+def _say(service: str, error: Exception) -> None:
+    log.warning(
+        "%s: %s, which the fast transport cannot do: boto3 carries the messages; "
+        "MESSAGING_TRANSPORT=boto3 says so without this line",
+        service,
+        error,
+    )
+
+
+def _entry(index: int, message: Outgoing) -> PublishBatchRequestEntryTypeDef:
+    entry: PublishBatchRequestEntryTypeDef = {
+        "Id": str(index),
+        "Message": message.body,
+        "MessageAttributes": {name: wire_value(one) for name, one in message.attributes.items()},
+    }
+    if message.group is not None:
+        entry["MessageGroupId"] = message.group
+    if message.deduplication is not None:
+        entry["MessageDeduplicationId"] = message.deduplication
+    return entry

@@ -1,0 +1,108 @@
+"""The room of the four fast calls: publish, receive, delete and hide, each one request.
+
+A receive, a delete and a change of visibility may be repeated: what a lost receive took is
+visible again after its lease, and the others come to the same twice. A publish is repeated by
+the publisher alone, which keeps the event's id and waits between attempts; here it is sent again
+only if it could not be sent whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from messaging.aws.errors import batch_failures
+from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
+from messaging.aws.fast.forms import publish_form
+from messaging.aws.fast.road import Operation, Road
+from messaging.aws.messages import SYSTEM_ATTRIBUTES
+from messaging.transport import Failure, Outgoing
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+__all__ = ["FastQueues", "FastTopics"]
+
+_FORM = "application/x-www-form-urlencoded; charset=utf-8"
+_JSON = "application/x-amz-json-1.0"
+_SNS_SAMPLE = ("publish_batch", {"TopicArn": "arn", "PublishBatchRequestEntries": []})
+_SQS_SAMPLE = ("receive_message", {"QueueUrl": "url"})
+
+
+class FastTopics:
+    """PublishBatch, over the road that `client` would take."""
+
+    def __init__(self, client: SNSClient, session: boto3.Session) -> None:
+        self._road = Road(client, session, sample=_SNS_SAMPLE)
+        self._publish = Operation(
+            self._road, "PublishBatch", headers={"Content-Type": _FORM}, repeatable=False
+        )
+
+    def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """The refused entries."""
+        reply = self._road.send(self._publish, publish_form(arn, batch))
+        if all_accepted(reply, len(batch)):
+            return ()
+        answer = understood(self._road.client, "PublishBatch", reply)
+        return batch_failures(answer, range(len(batch)), "SNS")
+
+    def close(self) -> None:
+        self._road.close()
+
+
+class FastQueues:
+    """ReceiveMessage, DeleteMessageBatch and ChangeMessageVisibilityBatch, over one road."""
+
+    def __init__(self, client: SQSClient, session: boto3.Session) -> None:
+        self._road = Road(client, session, sample=_SQS_SAMPLE)
+        self._receive, self._delete, self._hide = (
+            Operation(
+                self._road,
+                name,
+                headers={
+                    "X-Amz-Target": f"AmazonSQS.{name}",
+                    "Content-Type": _JSON,
+                    "X-Amzn-Query-Mode": "true",  # errors keep the codes that boto3 knows
+                },
+                repeatable=True,
+            )
+            for name in ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+        )
+
+    def receive(self, url: str, *, limit: int, wait: int, lease: int) -> list[dict[str, Any]]:
+        """Messages as boto3 gives them; `wait` and `lease` in seconds."""
+        asked = {
+            "QueueUrl": url,
+            "MaxNumberOfMessages": limit,
+            "WaitTimeSeconds": wait,
+            "VisibilityTimeout": lease,
+            "MessageAttributeNames": ["All"],
+            "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
+        }
+        return messages(self._ask(self._receive, asked))
+
+    def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
+        """The entries not deleted."""
+        entries = [{"Id": str(i), "ReceiptHandle": one} for i, one in enumerate(receipts)]
+        answer = self._ask(self._delete, {"QueueUrl": url, "Entries": entries})
+        return batch_failures(answer, range(len(receipts)), "SQS")
+
+    def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
+        """The entries whose visibility was not changed."""
+        entries = [
+            {"Id": str(i), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
+            for i, (one, time) in enumerate(zip(receipts, seconds, strict=True))
+        ]
+        answer = self._ask(self._hide, {"QueueUrl": url, "Entries": entries})
+        return batch_failures(answer, range(len(receipts)), "SQS")
+
+    def close(self) -> None:
+        self._road.close()
+
+    def _ask(self, operation: Operation, parameters: dict[str, Any]) -> dict[str, Any]:
+        reply = self._road.send(operation, to_json(parameters))
+        return json_answer(self._road.client, operation.name, reply)

@@ -1,0 +1,113 @@
+"""The room of signatures: AWS Signature Version 4 for requests of one shape.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import NamedTuple, Protocol
+
+__all__ = ["Credentials", "Signer"]
+
+_DATE, _TOKEN = "x-amz-date", "x-amz-security-token"
+
+
+class Credentials(Protocol):
+    """What botocore's `get_frozen_credentials()` gives."""
+
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+    @property
+    def token(self) -> str | None: ...
+
+
+class _Ready(NamedTuple):
+    """All that stays the same within one second, for one set of credentials."""
+
+    credentials: Credentials
+    second: int
+    key: bytes
+    canonical: str  # the canonical request without its last line, the body's digest
+    before: str  # the string to sign without its last line, the canonical request's digest
+    headers: str  # the header lines, without the signature itself
+
+
+class Signer:
+    """Signs requests that differ in body, moment and credentials only.
+
+    method, path  of the request line. The path is taken as it is, and there is no query string:
+                  it must need no escaping.
+    headers       the other headers to sign, `host` among them; their values hold no two spaces
+                  together and none at the ends. Whoever sends the request sends them as well.
+
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        service: str,
+        path: str,
+        headers: Mapping[str, str],
+        method: str = "POST",
+    ) -> None:
+        self._region = region
+        self._service = service
+        self._request = f"{method}\n{path}\n\n"
+        self._headers = {name.lower(): value for name, value in headers.items()}
+        self._ready: _Ready | None = None
+
+    def __call__(self, credentials: Credentials, now: float, digest: str) -> str:
+        """The header lines that sign a body whose SHA-256 is `digest` (hex), `now` in seconds.
+
+        Each ends in CR LF: X-Amz-Date, X-Amz-Security-Token where there is one, Authorization.
+        """
+        ready = self._ready
+        # Nothing is derived again that would come out the same: the key lasts a day, the rest a
+        # second. Two threads that come here together derive the same.
+        if ready is None or ready.second != int(now) or ready.credentials != credentials:
+            ready = self._ready = self._prepare(credentials, int(now), ready)
+        request = sha256((ready.canonical + digest).encode()).hexdigest()
+        signature = hmac.digest(ready.key, (ready.before + request).encode(), "sha256").hex()
+        return f"{ready.headers}{signature}\r\n"
+
+    def _prepare(self, credentials: Credentials, second: int, last: _Ready | None) -> _Ready:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        day = stamp[:8]
+        scope = f"{day}/{self._region}/{self._service}/aws4_request"
+        signed = {**self._headers, _DATE: stamp}
+        if credentials.token:
+            signed[_TOKEN] = credentials.token
+        names = ";".join(sorted(signed))
+        lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+        if (
+            last is not None
+            and last.credentials == credentials
+            and last.second // 86400 == (second // 86400)
+        ):
+            key = last.key
+        else:
+            key = self._key(credentials.secret_key, day)
+        token = f"X-Amz-Security-Token: {credentials.token}\r\n" if credentials.token else ""
+        return _Ready(
+            credentials=credentials,
+            second=second,
+            key=key,
+            canonical=f"{self._request}{lines}\n{names}\n",
+            before=f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n",
+            headers=f"X-Amz-Date: {stamp}\r\n{token}Authorization: AWS4-HMAC-SHA256 "
+            f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature=",
+        )
+
+    def _key(self, secret: str, day: str) -> bytes:
+        key = f"AWS4{secret}".encode()
+        for step in (day, self._region, self._service, "aws4_request"):
+            key = hmac.digest(key, step.encode(), "sha256")
+        return key
