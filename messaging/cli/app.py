@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from messaging.cli import local, outbox, publish, screen, status, topology, worker
+from messaging.cli import dlq, local, outbox, publish, screen, status, topology, worker
 from messaging.cli.options import help_of
 from messaging.errors import ConfigurationError, MessagingError
 
@@ -52,6 +52,7 @@ app.command("local", help=help_of(local.local))(local.local)
 app.add_typer(topology.app, name="topology")
 app.command("run", help=help_of(worker.run))(worker.run)
 app.command("publish", help=help_of(publish.publish))(publish.publish)
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(outbox.app, name="outbox")
 app.command("status", help=help_of(status.status))(status.status)
 

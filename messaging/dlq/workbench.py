@@ -82,13 +82,13 @@ class Workbench:
     def __init__(
         self, box: LetterBox, *, codec: Codec | None = None, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self._box = box
+        self.box = box
         self._codec = codec or JsonCodec()
         self._clock = clock
 
     def letters(self, where: Where = EVERYTHING, *, limit: int | None = None) -> Iterator[Letter]:
         """The letters that are meant, at most `limit`; they stay where they are."""
-        with _Walk(self._box, self._codec) as walk:
+        with _Walk(self.box, self._codec) as walk:
             left = limit
             for batch in walk:
                 for letter in filter(where, batch):
@@ -123,14 +123,14 @@ class Workbench:
         Raises `TransportError` when nobody answers; what was moved until then has been moved.
         """
         tell = on_progress or (lambda done, total: None)
-        if where.everything and limit is None and not dry_run and self._box.kind == "dead":
-            moved = self._box.move_all(tell, stop)
+        if where.everything and limit is None and not dry_run and self.box.kind == "dead":
+            moved = self.box.move_all(tell, stop)
             if moved is not None:
                 return replace(
                     self._report("redrive", dry_run),
                     matched=moved, done=moved, by_aws=True, stopped=stop(),
                 )  # fmt: skip
-        work = _Work(self._box, self._clock, dry_run, self._send_back)
+        work = _Work(self.box, self._clock, dry_run, self._send_back)
         return self._through("redrive", work, where, limit, tell, stop)
 
     def drop(
@@ -144,7 +144,7 @@ class Workbench:
     ) -> Report:
         """Delete letters for good. The arguments are those of `redrive`."""
         tell = on_progress or (lambda done, total: None)
-        work = _Work(self._box, self._clock, dry_run, lambda letters: (letters, []))
+        work = _Work(self.box, self._clock, dry_run, lambda letters: (letters, []))
         return self._through("drop", work, where, limit, tell, stop)
 
     def _through(
@@ -157,7 +157,7 @@ class Workbench:
         stop: Callable[[], bool],
     ) -> Report:
         stopped = False
-        with _Walk(self._box, self._codec) as walk:
+        with _Walk(self.box, self._codec) as walk:
             for batch in walk:
                 left = None if limit is None else limit - work.matched
                 walk.gone(work.do([one for one in batch if where(one)][:left]))
@@ -177,19 +177,19 @@ class Workbench:
         )
 
     def _report(self, action: Literal["redrive", "drop"], dry_run: bool) -> Report:
-        return Report(action=action, queue=self._box.name, origin=self._box.origin, dry_run=dry_run)
+        return Report(action=action, queue=self.box.name, origin=self.box.origin, dry_run=dry_run)
 
     def _send_back(self, letters: list[Letter]) -> tuple[list[Letter], list[Stuck]]:
         ours, stuck = [], []
         for letter in letters:
-            if letter.origin in (None, self._box.origin):
+            if letter.origin in (None, self.box.origin):
                 ours.append(letter)
                 continue
             why = f"it comes from {letter.origin}, and goes back to no other queue"
             stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
         if not ours:
             return [], stuck
-        refused = self._box.send_back(
+        refused = self.box.send_back(
             [replace(one.delivery, attributes=without_note(one)) for one in ours]
         )
         stuck += [_stuck(ours[one.index], one) for one in refused]

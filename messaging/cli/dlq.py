@@ -1,0 +1,347 @@
+"""The room of `messaging dlq`: dead letters are listed, shown, sent back, or dropped."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.options import Json, TopologyName, help_of
+from messaging.cli.project import deployment
+from messaging.clock import SYSTEM_CLOCK, utc
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.aws import AwsBroker
+    from messaging.dlq import Letter, LetterBox, Report, Where, Workbench
+    from messaging.dlq.box import OnProgress
+    from messaging.topology import Topology
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Dead letters: look at them, send them back to their queue, or drop."
+)
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose letters.")]
+Services = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SERVICE", help="Whose letters; all, if none is given."),
+]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Ids of letters, or of their events.")
+]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", metavar="TYPE", help="Events of this type; repeat it.")
+]
+Reason = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="Found in the reason or in the error's name, in any case."),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Given up since: 90m, 2h, 7d (ago), or 2026-11-24T10:00."),
+]
+Until = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Given up before; written as --since is.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
+Undelivered = Annotated[
+    bool,
+    typer.Option("--undelivered", metavar="", help="What SNS could not deliver to the queue."),
+]
+Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Do it. Else it is only counted.")]
+Body = Annotated[
+    bool, typer.Option("--body", metavar="", help="The body, too: it is personal data.")
+]
+
+
+def list_command(
+    services: Services = None,
+    types: Types = None,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    undelivered: Undelivered = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """List dead letters, without what is in them. With --json, one line for each.
+
+    SQS has no way to look but to receive: a letter that was seen is hidden from others until the
+    list ends.
+
+    [bold]Example:[/bold] messaging dlq list marketing --reason email --since 2h
+    """
+    where = _where(None, types, reason, since, until)
+    rows: list[list[str]] = []
+    with _opened(topology) as (wanted, broker):
+        for service in services or wanted.services:
+            for letter in _bench(wanted, broker, service, undelivered).letters(where, limit=limit):
+                if json:
+                    screen.data({"service": service, **letter.to_dict()})
+                else:
+                    rows.append([service, *_cells(letter)])
+    if rows:
+        what = "Undelivered" if undelivered else "Dead letters"
+        titles = ["service", "id", "given up", "type", "event", "reason", "error", ">attempts"]
+        screen.table(what, titles, rows)
+    elif not json:
+        screen.note("no letters")
+
+
+def show_command(
+    service: Service,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of the letter, or of its event.")],
+    body: Body = False,
+    undelivered: Undelivered = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Show one dead letter: why it is here and, with --body, what is in it.
+
+    [bold]Example:[/bold] messaging dlq show marketing 7f3c0d1e-5a0b-4c5e-9a55-1f2d3c4b5a69
+    """
+    with _opened(topology) as (wanted, broker):
+        bench = _bench(wanted, broker, service, undelivered)
+        letter = next(bench.letters(_where([id]), limit=1), None)
+    if letter is None:
+        box = "what could not be delivered to" if undelivered else "the dead letters of"
+        screen.error(f"no letter {id} among {box} {service}; see: messaging dlq list {service}")
+        raise typer.Exit(1)
+    told = letter.to_dict() | {
+        "origin": letter.origin,
+        "sent": utc(letter.delivery.sent_at).isoformat(timespec="seconds"),
+        "group": letter.delivery.group,
+        "bytes": len(letter.delivery.body.encode()),
+        # By name only: what another producer put there may be about somebody.
+        "attributes": sorted(letter.delivery.attributes),
+    }
+    if json:
+        screen.data(told | ({"body": letter.delivery.body} if body else {}))
+        return
+    for name, value in told.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        if text is not None:
+            screen.line(f"{name + ':':<12}{text}")
+    if body:
+        screen.line("")
+        screen.line(letter.delivery.body)
+
+
+def redrive_command(
+    service: Service,
+    ids: Ids = None,
+    types: Types = None,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    undelivered: Undelivered = False,
+    yes: Yes = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Send dead letters back to the service's own queue. Without --yes, only count them.
+
+    Never to the topic: other services do not see them again. A letter is deleted when its copy
+    stands in the queue. Ctrl-C ends it in order; the same command goes on.
+
+    [bold]Example:[/bold] messaging dlq redrive marketing --reason email --yes
+    """
+    _work("redrive", service, _where(ids, types, reason, since, until), limit, undelivered, yes,
+          topology, json)  # fmt: skip
+
+
+def drop_command(
+    service: Service,
+    ids: Ids = None,
+    types: Types = None,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    undelivered: Undelivered = False,
+    yes: Yes = False,
+    topology: TopologyName = None,
+    json: Json = False,
+) -> None:
+    """Delete dead letters for good. Without --yes, only count them.
+
+    [bold]Example:[/bold] messaging dlq drop marketing --type aluno.atualizado --until 7d --yes
+    """
+    _work("drop", service, _where(ids, types, reason, since, until), limit, undelivered, yes,
+          topology, json)  # fmt: skip
+
+
+def _work(
+    action: Literal["redrive", "drop"],
+    service: str,
+    where: Where,
+    limit: int | None,
+    undelivered: bool,
+    yes: bool,
+    topology: str | None,
+    json: bool,
+) -> None:
+    with _opened(topology) as (wanted, broker):
+        bench = _bench(wanted, broker, service, undelivered)
+        if not yes and not json:
+            _preview(action, bench.letters(where, limit=limit), bench.box)
+            return
+        with _Interruption() as interrupted, _counting(action) as tell:
+            work = bench.redrive if action == "redrive" else bench.drop
+            report = work(
+                where,
+                limit=limit,
+                dry_run=not yes,
+                on_progress=tell,
+                stop=lambda: interrupted.asked,
+            )
+    if json:
+        screen.data(report.to_dict())
+    else:
+        _tell(report)
+    if report.stopped:
+        raise typer.Exit(130)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _preview(action: str, letters: Iterator[Letter], box: LetterBox) -> None:
+    counts = Counter((one.type or "?", one.reason) for one in letters)
+    if not counts:
+        screen.note("no letters are meant: nothing to do")
+        return
+    rows = [[str(n), screen.plain(kind), screen.plain(why)]
+            for (kind, why), n in counts.most_common()]  # fmt: skip
+    screen.table("Dry run", [">letters", "type", "reason"], rows)
+    goal = f"go back to {box.origin}" if action == "redrive" else "be deleted for good"
+    screen.note(f"{counts.total():,} letters of {box.name} would {goal}; --yes does it")
+
+
+def _tell(report: Report) -> None:
+    goal = f"went back to {report.origin}" if report.action == "redrive" else "were deleted"
+    by = " (moved by AWS)" if report.by_aws else ""
+    screen.note(f"{report.done:,} letters of {report.queue} {goal}{by}")
+    if report.arrived:
+        screen.note(
+            f"{report.arrived:,} came while this ran, and were left: they may have failed again"
+        )
+    if report.stopped and report.by_aws:
+        screen.note("AWS goes on moving the rest; the same command follows it")
+    elif report.stopped:
+        screen.note("interrupted; the same command goes on")
+    for reason, count in Counter((one.code, one.reason) for one in report.failed).most_common(10):
+        screen.error(f"{count:,} letters stay: {': '.join(reason)}")
+
+
+def _cells(letter: Letter) -> list[str]:
+    return [
+        letter.id,
+        utc(letter.time).strftime("%Y-%m-%d %H:%M:%SZ"),
+        screen.plain(letter.type or "?"),
+        screen.plain(letter.event_id or "?"),
+        screen.plain(letter.reason),
+        screen.plain(letter.error or ""),
+        "" if letter.attempts is None else str(letter.attempts),
+    ]
+
+
+@contextmanager
+def _opened(said: str | None) -> Iterator[tuple[Topology, AwsBroker]]:
+    from messaging.aws import connect
+
+    wanted, settings = deployment(said)
+    broker = connect(settings)
+    try:
+        yield wanted, broker
+    finally:
+        broker.close()
+
+
+def _bench(wanted: Topology, broker: AwsBroker, service: str, undelivered: bool) -> Workbench:
+    from messaging.dlq import Workbench
+
+    wanted.queue(service)  # says which services there are, if this is none
+    return Workbench(broker.letters(service, kind="undelivered" if undelivered else "dead"))
+
+
+def _where(
+    ids: list[str] | None,
+    types: list[str] | None = None,
+    reason: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> Where:
+    from messaging.dlq import Where
+
+    return Where(
+        ids=frozenset(ids or ()),
+        types=frozenset(types or ()),
+        reason=reason,
+        since=_moment("--since", since),
+        until=_moment("--until", until),
+    )
+
+
+def _moment(option: str, said: str | None) -> float | None:
+    if said is None:
+        return None
+    if ago := re.fullmatch(r"(\d+)([smhd])", said):
+        return SYSTEM_CLOCK.now() - int(ago[1]) * _UNITS[ago[2]]
+    try:
+        # Without an offset it is this machine's own time, as people mean it.
+        return datetime.fromisoformat(said).astimezone().timestamp()
+    except ValueError:
+        raise ConfigurationError(
+            f"{option} {said!r}: write how long ago (90m, 2h, 7d) or a date and time "
+            "(2026-11-24, 2026-11-24T10:00Z)"
+        ) from None
+
+
+@contextmanager
+def _counting(action: str) -> Iterator[OnProgress | None]:
+    """A count on stderr where a person is looking, else nothing."""
+    console = screen.console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status(f"{action}: 0") as status:
+        yield lambda done, total: status.update(
+            f"{action}: {done:,}" + (f" of about {total:,}" if total else "")
+        )
+
+
+class _Interruption:
+    """The first Ctrl-C only asks for an end; a second one does not wait for it."""
+
+    asked = False
+
+    def __enter__(self) -> _Interruption:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+app.command("list", help=help_of(list_command))(list_command)
+app.command("show", help=help_of(show_command))(show_command)
+app.command("redrive", help=help_of(redrive_command))(redrive_command)
+app.command("drop", help=help_of(drop_command))(drop_command)
