@@ -63,6 +63,10 @@ def _at_once(row: Row) -> float:
     return 0.0
 
 
+def _again(failure: Failure) -> Failure:
+    return failure._replace(retryable=True)
+
+
 class Relay:
     """Publishes what lies in an outbox. Run as many as you like, in any number of processes.
 
@@ -267,7 +271,7 @@ class Relay:
             return True
         failures, broken = self._sender.send(entries)
         if broken is not None and not _about_an_entry(broken):
-            self._note(entries, failures, delay=_at_once)
+            self._note(entries, [_again(one) for one in failures], delay=_at_once)
             self._patience.lose("the topic", broken.code or type(broken).__name__)
             return False
         self._patience.regain("the topic")
@@ -275,7 +279,7 @@ class Relay:
             self._note(entries, failures)
         elif len(entries) == 1:
             # It may be the entry, it may be how the topic is set up: so it waits, and only its key.
-            self._note(entries, [one._replace(retryable=True) for one in failures])
+            self._note(entries, [_again(one) for one in failures])
         else:
             # One entry may be why the whole request was refused: each is sent alone.
             left = {one.index for one in failures}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from messaging.event import Event
 from messaging.outbox import Claims, Database, OutboxStatus, SqlOutbox, connector, create
 from messaging.outbox.table import Dialect
 from messaging.publisher import Publisher
+from messaging.testing import FakeClock
 
 
 class Noted(Event, type="test.noted", version=1, subject="who"):
@@ -25,11 +26,15 @@ class Noted(Event, type="test.noted", version=1, subject="who"):
 
 @dataclass(frozen=True)
 class Place:
-    """One database with an outbox. `url` is for the relay, `connect` is the application's."""
+    """One database with an outbox. `url` is for the relay, `connect` is the application's.
+
+    `clock` is that of relays on SQLite; PostgreSQL has its own.
+    """
 
     dialect: Dialect
     url: str
     connect: Callable[[], Any]
+    clock: FakeClock = field(default_factory=FakeClock)
 
     def publish(self, *events: Event) -> None:
         """Publish and commit."""
@@ -50,8 +55,13 @@ class Place:
             connection.commit()
 
     def status(self) -> OutboxStatus:
-        with closing(Database(connector(self.url))) as database:
-            return Claims(database).status()
+        with self.claims() as claims:
+            return claims.status()
+
+    @contextmanager
+    def claims(self) -> Iterator[Claims]:
+        with closing(Database(connector(self.url), clock=self.clock)) as database:
+            yield Claims(database)
 
 
 def noted(*whos: str) -> list[Noted]:
@@ -65,20 +75,21 @@ def sqlite(tmp_path: Path) -> Place:
     place = Place("sqlite", f"sqlite:///{path}", lambda: sqlite3.connect(path, timeout=20))
     with closing(place.connect()) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-    return made(place)
+    return with_tables(place)
 
 
 @pytest.fixture
 def postgresql(postgres: str) -> Place:
-    return made(Place("postgresql", postgres, lambda: psycopg.connect(postgres)))
+    return with_tables(Place("postgresql", postgres, lambda: psycopg.connect(postgres)))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    yield request.getfixturevalue(request.param)
+def place(request: pytest.FixtureRequest) -> Place:
+    made: Place = request.getfixturevalue(request.param)
+    return made
 
 
-def made(place: Place) -> Place:
+def with_tables(place: Place) -> Place:
     with closing(place.connect()) as connection:
         create(connection)
         connection.execute("CREATE TABLE students (name text)")
