@@ -229,6 +229,7 @@ def _too_large(event: Event, copy: Copy, size: int, limit: int) -> str:
     return (
         f"{type(event).__qualname__} for {', '.join(copy.audience)} needs {size:,} bytes as one "
         f"message, and the topic takes {limit:,}; its largest field is {largest!r} with "
-        f"{lengths.get(largest, 0):,} bytes: publish where it is kept instead of what it holds, or "
-        "raise the topic's MaximumMessageSize (at most 1,048,576) and MESSAGING_MAX_BYTES"
+        f"{lengths.get(largest, 0):,} bytes: publish where it is kept instead of what it holds, "
+        "give the publisher codec=ClaimCheck(store), or raise the topic's MaximumMessageSize (at "
+        "most 1,048,576) and MESSAGING_MAX_BYTES"
     )

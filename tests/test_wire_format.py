@@ -15,9 +15,11 @@ from cloudevents.core.v1.event import CloudEvent
 
 from consumers import TOPOLOGY
 from consumers.events import AlunoCadastrado, AlunoParaMarketing
+from messaging.claimcheck import ClaimCheck, MemoryBlobStore
 from messaging.codec import JsonCodec
 from messaging.deadletter import attributes as dead_letter_attributes
 from messaging.deadletter import read as read_dead_letter
+from messaging.envelope import Envelope
 from messaging.memory import MemoryBroker
 from messaging.publisher import Publisher
 from messaging.transport import Attribute, DeadLetter, Delivery
@@ -164,3 +166,21 @@ def test_the_attributes_of_a_dead_letter() -> None:
     assert note is not None
     assert note.reason == letter.reason
     assert letter.reason in rows["dead-letter-reason"][1]
+
+
+def test_the_claim_is_what_the_page_says() -> None:
+    store = MemoryBlobStore()
+    codec = ClaimCheck(store, threshold=0)
+    body = codec.encode(
+        Envelope(id="e", source="/s", type="t", audience=("bi", "plataforma")), b"{}"
+    )
+    claim = json.loads(body).keys() - json.loads(SAMPLE).keys()
+
+    rows = table(section("Data that stands elsewhere"))
+    assert set(rows) == claim
+    [key] = store.blobs
+    shape = rows["dataref"][1].split("`")[1]
+    assert re.fullmatch(
+        re.escape(shape.replace("<datasha256>", "@")).replace("@", "[0-9a-f]{64}"),
+        key,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Dead letters: look at them, send them back to their queue, or drop."
 )
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNITS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose letters.")]
 Services = Annotated[

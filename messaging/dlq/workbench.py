@@ -210,14 +210,15 @@ class _Work:
     done: int = 0
     arrived: int = 0
     failed: list[Stuck] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.began = self.clock.now()
+    began: float | None = None
+    """When the first of them was received, by the clock of whoever gave it."""
 
     def do(self, letters: list[Letter]) -> list[Letter]:
         """Returns those that are gone."""
+        if letters and self.began is None:
+            self.began = letters[0].delivery.received_at
         # What was sent back may fail at once and be here again: without this, for ever.
-        due = [one for one in letters if one.delivery.sent_at <= self.began]
+        due = [one for one in letters if one.delivery.sent_at <= (self.began or 0)]
         self.arrived += len(letters) - len(due)
         self.matched += len(due)
         if self.dry_run or not due:

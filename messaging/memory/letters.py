@@ -21,7 +21,7 @@ class MemoryLetters:
         self._queue = line.queue
         self._letters: Store = line.dead_letters if kind == "dead" else line.undelivered
         self._topic = topic
-        self._kind = kind
+        self._kind: Kind = kind
 
     @property
     def kind(self) -> Kind:
