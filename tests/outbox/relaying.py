@@ -1,0 +1,48 @@
+"""A relay as a process of its own, for tests that kill it: its topic is a line in a file.
+
+python -m tests.outbox.relaying URL FILE LEASE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from messaging.outbox import Relay, connector
+from messaging.transport import Failure, Outgoing
+
+
+class FileTopic:
+    """Accepts everything, and takes its time before it answers."""
+
+    max_bytes = 262_144
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        lines = [f"{one.id} {json.loads(one.body)['data']['n']} {os.getpid()}\n" for one in batch]
+        os.write(self._file, "".join(lines).encode())
+        time.sleep(0.01)
+        return ()
+
+    def close(self) -> None: ...
+
+
+def main(url: str, path: str, lease: str) -> None:
+    with Relay(
+        connector(url), FileTopic(path), lease=float(lease), poll=0.05, batch=40, keep=None
+    ) as relay:
+        signal.signal(signal.SIGTERM, lambda number, frame: relay.stop())
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        relay.run()
+        sys.stdout.write(f"{relay.stats.published}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
