@@ -182,7 +182,7 @@ def ddl_command(
 ) -> None:
     """Print the statements that make the table, for your migrations.
 
-    [bold]Example:[/bold] messaging outbox ddl postgresql | psql alunos
+    [bold]Example:[/bold] messaging outbox ddl postgresql
     """
     from messaging.outbox import ddl
 

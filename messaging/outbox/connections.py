@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     import sqlalchemy
     import sqlalchemy.orm
 
+    Connection: TypeAlias = (
+        sqlite3.Connection
+        | psycopg.Connection[Any]
+        | sqlalchemy.Connection
+        | sqlalchemy.orm.Session
+        | sqlalchemy.orm.scoped_session[Any]
+    )
+else:
+    Connection = Any
+
 __all__ = [
     "Connection",
     "Kind",
@@ -30,12 +40,6 @@ __all__ = [
     "must_be_in_transaction",
     "pyformat",
 ]
-
-Connection: TypeAlias = (
-    "sqlite3.Connection | psycopg.Connection[Any] | sqlalchemy.Connection "
-    "| sqlalchemy.orm.Session | sqlalchemy.orm.scoped_session[Any]"
-)
-"""What you may give: your own connection or session, with your transaction in it."""
 
 Kind = Literal["sqlite3", "psycopg", "sqlalchemy"]
 Rows: TypeAlias = Sequence[Mapping[str, object]]
