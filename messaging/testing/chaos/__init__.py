@@ -1,0 +1,25 @@
+"""The room that tries to break the promises of delivery: faults from a seed, and a verdict.
+
+    check([Financeiro, Marketing], events, seeds=range(100))
+
+One thread plays publisher, broker and worker processes with the library's real rooms and a clock of
+its own: a seed is a story, the same each time. `python -m messaging.testing.chaos` does it with the
+kit's own services.
+"""
+
+from messaging.testing.chaos.plan import EVERY_FAULT, Plan, draw
+from messaging.testing.chaos.story import PromiseBroken, Story, Summary, check, play
+from messaging.testing.chaos.verdict import Breach, Count
+
+__all__ = [
+    "EVERY_FAULT",
+    "Breach",
+    "Count",
+    "Plan",
+    "PromiseBroken",
+    "Story",
+    "Summary",
+    "check",
+    "draw",
+    "play",
+]

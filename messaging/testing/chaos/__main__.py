@@ -1,0 +1,122 @@
+"""The room of the kit's command: plays seeds with its own services, and prints what came of it.
+
+python -m messaging.testing.chaos --seeds 1000
+python -m messaging.testing.chaos --seed 17 --verbose
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+from messaging.testing.chaos.plan import Plan, draw
+from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_cast
+from messaging.testing.chaos.story import Summary, play, shortest
+from messaging.testing.chaos.table import table, to_dict
+from messaging.testing.chaos.verdict import Count
+
+__all__ = ["main", "plan_of"]
+
+CHUNK = 25
+"""Seeds that a process plays before it tells."""
+
+
+def plan_of(seed: int) -> Plan:
+    """What the command plays for `seed`."""
+    return draw(
+        seed,
+        services=len(SERVICES),
+        events=EVENTS,
+        modes=("at least once", "idempotent", "transactional"),
+        fifo=(False,),
+        all_services=False,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: every promise was kept; 1: one was broken, and the shortest story of it was printed."""
+    options = _parser().parse_args(arguments)
+    if options.seed is not None:
+        return _one(options.seed, verbose=options.verbose)
+    seeds = range(options.first, options.first + options.seeds)
+    summary = _many(seeds, options.jobs, _progress(len(seeds)))
+    if options.json:
+        _say(json.dumps(to_dict(summary)))
+    else:
+        _say(table(summary))
+    for story in summary.failed[:3]:
+        _say(f"\npython -m messaging.testing.chaos --seed {story.plan.seed} --verbose")
+        _one(story.plan.seed, verbose=False)
+    return 1 if summary.failed else 0
+
+
+def _one(seed: int, *, verbose: bool) -> int:
+    story = play(plan_of(seed), sample_cast)
+    if verbose:
+        _say(story.plan.title())
+        _say(story.text)
+    if not story.breaches:
+        _say(f"seed {seed}: every promise was kept; {story.digest}")
+        return 0
+    _say(f"seed {seed} breaks a promise:")
+    for breach in story.breaches[:10]:
+        _say(f"  {breach}")
+    found = shortest(story, sample_cast)
+    _say(f"\nthe shortest story found ({len(found.faults)} faults):\n{found.plan.title()}")
+    _say(found.text)
+    return 1
+
+
+def _many(seeds: range, jobs: int, tell: Callable[[int], None]) -> Summary:
+    summary = Summary(count=Count(), injected=Counter())
+    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
+    with ProcessPoolExecutor(jobs) as pool:
+        for played in pool.map(_chunk, chunks):
+            summary += played
+            tell(summary.count.stories)
+    return summary
+
+
+def _chunk(seeds: range) -> Summary:
+    logging.disable(logging.CRITICAL)
+    summary = Summary(count=Count(), injected=Counter())
+    for seed in seeds:
+        story = play(plan_of(seed), sample_cast)
+        failed = (story,) if story.breaches else ()
+        summary += Summary(count=story.count, injected=story.injected, failed=failed)
+    return summary
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _progress(most: int) -> Callable[[int], None]:
+    def tell(done: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{done} of {most} stories" + ("\n" if done == most else ""))
+
+    return tell
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m messaging.testing.chaos",
+        description="Tries to break the promises of delivery, by schedules of faults from seeds.",
+    )
+    parser.add_argument("--seeds", type=int, default=1000, help="how many (1000)")
+    parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
+    parser.add_argument("--seed", type=int, help="play this one, and shorten it if it fails")
+    parser.add_argument("--verbose", action="store_true", help="print the whole story of --seed")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once (2)")
+    parser.add_argument("--json", action="store_true", help="the result as one JSON object")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

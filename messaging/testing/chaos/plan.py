@@ -1,0 +1,179 @@
+"""The room of the plan: what a seed says is to happen, written out so that parts can be left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from messaging.testing.chaos.dice import Dice
+
+__all__ = [
+    "EVERY_FAULT",
+    "HANDLER_FAULTS",
+    "REQUEST_FAULTS",
+    "Mode",
+    "Plan",
+    "Step",
+    "StepKind",
+    "draw",
+]
+
+Mode = Literal["at least once", "idempotent", "transactional"]
+
+StepKind = Literal[
+    "publish", "poll", "handle", "settle", "renew", "wait", "jump", "kill", "stop", "start", "junk"
+]
+
+REQUEST_FAULTS = (
+    "unavailable",  # 503, nothing was done
+    "throttled",  # nothing was done
+    "reset",  # the connection breaks before the request arrives
+    "lost",  # it was done, and the answer is lost
+    "slow",  # the answer takes up to 45 s
+    "refused",  # some entries of a batch are refused
+    "lied",  # some entries of a batch are reported as failed, though they were done
+    "denied",  # expired credentials
+    "duplicated",  # what was received is visible to others at once
+    "shuffled",  # what was received is out of order
+    "stopped",  # SIGTERM comes while a receive waits
+    "killed",  # kill -9 before the request, or after it was done
+    "undelivered",  # SNS cannot reach a queue
+)
+HANDLER_FAULTS = (
+    "raised",  # before the handler had any effect
+    "raised late",  # after it
+    "poisoned",  # every attempt of this service on this event raises
+    "stalled",  # longer than the lease
+    "asked again",  # Retry
+    "rejected",  # Reject
+    "discarded",  # Discard
+    "died",  # kill -9 before or after the effect
+)
+STEP_FAULTS: tuple[StepKind, ...] = ("kill", "stop", "jump", "junk")
+EVERY_FAULT: tuple[str, ...] = (*REQUEST_FAULTS, *HANDLER_FAULTS, *STEP_FAULTS)
+
+_WEIGHTS: Mapping[StepKind, int] = MappingProxyType(
+    {"poll": 24, "handle": 30, "settle": 20, "renew": 7, "wait": 6, "start": 5}
+)
+_RARE: Mapping[StepKind, int] = MappingProxyType({"kill": 3, "stop": 2, "jump": 2, "junk": 3})
+
+
+class Step(NamedTuple):
+    """One thing that somebody does. `who` is a worker's number, `what` says the rest.
+
+    publish  the events number `what` up to `what + who`
+    poll, handle, settle, renew    worker `who`, service number `what`
+    wait     `what` seconds pass
+    jump     the wall clock is set `what` seconds forward or back
+    kill, stop, start              worker `who`
+    junk     something unreadable for service number `what`
+    """
+
+    kind: StepKind
+    who: int = 0
+    what: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that a story needs; running it twice gives the same story.
+
+    services   which of the consumers take part, by number.
+    events     which of the events are published, by number.
+    kinds      faults that may happen; each seed allows some of them only, so that the common ones
+               do not hide what the rare ones find.
+    requests, handlers  how often, from 0 to 1.
+    only       names of the faults that may happen, of those that the dice say; None: all of them.
+    """
+
+    seed: int
+    services: tuple[int, ...]
+    fifo: bool
+    mode: Mode
+    workers: int
+    concurrency: int
+    prefetch: int
+    events: tuple[int, ...]
+    steps: tuple[Step, ...]
+    kinds: frozenset[str]
+    requests: float
+    handlers: float
+    only: frozenset[str] | None = None
+
+    def title(self) -> str:
+        """The setting, in one line."""
+        return (
+            f"seed {self.seed}: {len(self.services)} services, {len(self.events)} events, "
+            f"{self.workers} workers (concurrency {self.concurrency}, prefetch {self.prefetch}), "
+            f"{'FIFO' if self.fifo else 'standard'}, {self.mode}, {len(self.steps)} steps"
+        )
+
+
+def draw(
+    seed: int,
+    *,
+    services: int,
+    events: int,
+    modes: Sequence[Mode] = ("at least once",),
+    fifo: Sequence[bool] = (False,),
+    kinds: Sequence[str] = EVERY_FAULT,
+    all_services: bool = True,
+) -> Plan:
+    """The plan of `seed` for so many services and events.
+
+    modes, fifo   what the seed may choose from.
+    all_services  False: it may leave some of them out.
+    """
+    chance = Dice(seed).stream("plan")
+    part = services if all_services else chance.randint(1, services)
+    workers = chance.choice((1, 1, 2, 3))
+    published = chance.randint(min(3, events), events)
+    allowed = frozenset(kind for kind in kinds if chance.random() < 0.6)
+    return Plan(
+        seed=seed,
+        services=tuple(sorted(chance.sample(range(services), part))),
+        fifo=chance.choice(tuple(fifo)),
+        mode=chance.choice(tuple(modes)),
+        workers=workers,
+        concurrency=chance.choice((1, 2, 5)),
+        prefetch=chance.choice((0, 2, 10)),
+        events=tuple(range(published)),
+        steps=tuple(_steps(chance, part, workers, published, allowed)),
+        kinds=allowed,
+        requests=chance.choice((0.02, 0.08, 0.2)),
+        handlers=chance.choice((0.05, 0.2, 0.4)),
+    )
+
+
+def _steps(
+    chance: Random, services: int, workers: int, events: int, kinds: frozenset[str]
+) -> Iterator[Step]:
+    """Everybody starts; then the events in bursts, between them whatever happens, and after them.
+
+    What is retried comes again after some seconds only, so the end is as eventful as the middle.
+    """
+    rare: dict[StepKind, int] = {kind: _RARE[kind] for kind in STEP_FAULTS if kind in kinds}
+    weights: dict[StepKind, int] = {**_WEIGHTS, **rare}
+    names: tuple[StepKind, ...] = tuple(weights)
+    yield from (Step("start", worker) for worker in range(workers))
+    published = 0
+    while published < events:
+        burst = min(chance.randint(1, 7), events - published)
+        yield Step("publish", burst, published)
+        published += burst
+        between = chance.randint(2, 6 * services + 8)
+        if published == events:
+            between += 40 * services
+        for kind in chance.choices(names, tuple(weights.values()), k=between):
+            yield Step(kind, chance.randrange(workers), _what(chance, kind, services))
+
+
+def _what(chance: Random, kind: StepKind, services: int) -> int:
+    if kind == "wait":
+        return chance.choice((1, 1, 5, 20, 40))
+    if kind == "jump":
+        return chance.choice((-86_400, -3_600, -60, 60, 3_600, 86_400))
+    return chance.randrange(services)

@@ -1,0 +1,187 @@
+"""The room of one worker process: real rooms of the runtime, which can be killed at any step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from messaging.dispatch import Dispatcher, Middleware
+from messaging.runtime import Stats
+from messaging.runtime.stepping import Steps
+from messaging.testing.chaos.cast import Cast
+from messaging.testing.chaos.mischief import Mischief
+from messaging.testing.chaos.trouble import Trouble, accounted
+from messaging.testing.chaos.wire import Killed
+from messaging.testing.clock import FakeClock
+from messaging.transport import QueueTransport, TopicTransport
+
+__all__ = ["End", "Process", "Stage"]
+
+PATIENCE = 60
+"""Seconds after which a stopping process leaves what it could not settle."""
+
+
+def _in_a_loop() -> bool:
+    """True inside an async handler: no other one can run there, for a thread has one loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class End(NamedTuple):
+    """The accounts of one process and one service, when it had stopped in order."""
+
+    who: str
+    service: str
+    stats: Stats
+
+
+class Stage(Protocol):
+    """What a process asks of the world."""
+
+    @property
+    def cast(self) -> Cast: ...
+    @property
+    def clock(self) -> FakeClock: ...
+    @property
+    def mischief(self) -> Mischief: ...
+    @property
+    def services(self) -> Sequence[int]: ...
+    @property
+    def limits(self) -> tuple[int, int]: ...
+    @property
+    def ends(self) -> list[End]: ...
+    def queue_for(self, process: Process, service: str, /) -> QueueTransport: ...
+    def tell(
+        self, who: str, service: str, what: str, event: str = "", detail: str = "", /
+    ) -> None: ...
+    def meanwhile(self, name: str, seconds: float, /) -> None: ...
+
+
+class Process:
+    """One process with a lane for each service. It is a `Broker` for its lanes, too.
+
+    doing    the step that is under way.
+    running  handlers that are under way, by service.
+    """
+
+    def __init__(self, name: str, stage: Stage) -> None:
+        self.name = name
+        self.doing = "start"
+        self.alive = True
+        self.stopping = False
+        self.running: dict[int, int] = dict.fromkeys(stage.services, 0)
+        self._stage = stage
+        self._concurrency, prefetch = stage.limits
+        stage.tell(name, "", "started")
+        cast = stage.cast
+        hired = cast.hire(stage.clock, self.check_alive)
+        self._lanes: dict[int, Steps] = {}
+        for number in stage.services:
+            middleware: list[Middleware] = [accounted(self, stage), *hired, Trouble(self, stage)]
+            dispatcher = Dispatcher(cast.consumers[number](), middleware=middleware)
+            steps = Steps.of(
+                dispatcher,
+                self,
+                concurrency=self._concurrency,
+                prefetch=prefetch,
+                clock=stage.clock,
+            )
+            self._lanes[number] = cast.parts.steps(steps)
+
+    def topic(self) -> TopicTransport:
+        raise NotImplementedError("a worker of the kit does not publish")
+
+    def queue(self, service: str) -> QueueTransport:
+        return self._stage.queue_for(self, service)
+
+    def close(self) -> None:
+        """Nothing: the broker behind it is the world's."""
+
+    def step(self, doing: str, service: int) -> bool:
+        """One step of one lane; False if there was nothing to do."""
+        steps, before = self._lanes[service], self.doing
+        self.doing = doing
+        try:
+            if doing == "poll":
+                return bool(steps.poll())
+            if doing == "settle":
+                return bool(steps.settle())
+            if doing == "renew":
+                steps.renew()
+                return True
+            return self._handle(steps, service)
+        except Killed:
+            return True
+        finally:
+            self.doing = before
+
+    def _handle(self, steps: Steps, service: int) -> bool:
+        if self.running[service] >= self._concurrency or _in_a_loop():
+            return False
+        self.running[service] += 1
+        try:
+            return steps.handle()
+        finally:
+            self.running[service] -= 1
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in hand."""
+        return not any(steps.in_hand for steps in self._lanes.values())
+
+    def stats(self, service: int) -> Stats:
+        return self._lanes[service].stats
+
+    def check_alive(self) -> None:
+        """Raises in a process that has been killed: it gets no further."""
+        if not self.alive:
+            raise Killed(self.name)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.alive:
+            self.alive = False
+            self._stage.tell(self.name, "", "killed")
+            for steps in self._lanes.values():
+                steps.crash()
+
+    def die(self) -> None:
+        """kill -9 of whoever calls this."""
+        self.kill()
+        self.check_alive()
+
+    def hear_signal(self) -> None:
+        """SIGTERM: no lane asks for more, and what waits is given back."""
+        if self.alive and not self.stopping:
+            self.stopping = True
+            self._stage.tell(self.name, "", "is asked to stop")
+            for steps in self._lanes.values():
+                steps.close_intake()
+
+    def try_to_end(self) -> bool:
+        """Whether it is gone: it was killed, or it was asked to stop and no handler runs."""
+        if self.alive and self.stopping and not any(self.running.values()):
+            self._end()
+        return not self.alive
+
+    def _end(self) -> None:
+        for _ in range(PATIENCE):
+            if self.idle:
+                break
+            for number in self._lanes:
+                self.step("settle", number)
+            self._stage.clock.advance(1)
+        if self.alive:
+            self._leave()
+
+    def _leave(self) -> None:
+        for number, steps in self._lanes.items():
+            steps.expire_rest()
+            service = self._stage.cast.services[number].service
+            self._stage.ends.append(End(self.name, service, steps.stats))
+        self.alive = False
+        self._stage.tell(self.name, "", "stopped")

@@ -1,0 +1,107 @@
+"""Bugs to be planted: each a part of the library played wrongly, at a seam of the kit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from messaging.errors import TransportError
+from messaging.runtime.stepping import Steps
+from messaging.transport import DeadLetter, Delivery, Failure, Outgoing
+
+
+class Other:
+    """A transport that is as the one behind it, but for what a subclass overrides."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class AcknowledgesFirst(Other):
+    def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
+        found: Sequence[Delivery] = self.inner.receive(limit, wait)
+        if found:
+            self.inner.delete(found)
+        return found
+
+
+class ForgetsDeletes(Other):
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        self.inner.delete(deliveries)
+        return ()
+
+
+class ForgetsReleases(Other):
+    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+        self.inner.hide(deliveries, seconds)
+        return ()
+
+
+class ForgetsCopies(Other):
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        self.inner.dead_letter(letters)
+        return ()
+
+
+class DeletesBeforeTheCopy(Other):
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        self.inner.delete([letter.delivery for letter in letters])
+        failures: Sequence[Failure] = self.inner.dead_letter(letters)
+        return failures
+
+
+class DeletesWhatIsToComeAgain(Other):
+    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+        failures: Sequence[Failure] = self.inner.delete(deliveries)
+        return failures
+
+
+class NoReasons(Other):
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        failures: Sequence[Failure] = self.inner.dead_letter(
+            [replace(letter, reason="") for letter in letters]
+        )
+        return failures
+
+
+class ForgetsPublishes(Other):
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        self.inner.publish(batch)
+        return ()
+
+
+def drops_late_answers(steps: Steps) -> Steps:
+    """What a long poll brings after SIGTERM is thrown away."""
+    poller: Any = steps._lane.poller
+    taken: Callable[[Sequence[Delivery]], None] = poller._taken
+
+    def taken_unless_late(deliveries: Sequence[Delivery]) -> None:
+        if not poller._stopped.is_set():
+            taken(deliveries)
+
+    poller._taken = taken_unless_late
+    return steps
+
+
+def renews_for_ever(steps: Steps) -> Steps:
+    """Whatever was received once is renewed at each look."""
+    lane: Any = steps._lane
+    receive, look, known = lane.ledger.receive, lane.heartbeat.step, []
+
+    def receiving(deliveries: Sequence[Delivery], *rest: Any) -> Any:
+        known.extend(deliveries)
+        return receive(deliveries, *rest)
+
+    def looking() -> None:
+        look()
+        for one in known:
+            with suppress(TransportError):
+                lane.queue.hide([one], [30])
+
+    lane.ledger.receive, lane.heartbeat.step = receiving, looking
+    return steps
