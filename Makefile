@@ -6,13 +6,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SEEDS ?= 1000
+SCHEDULES ?= 50
 
 export VENV
 BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs docs-serve lock clean
+.PHONY: help demo test chaos chaos-server lint format docs docs-serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -24,6 +26,14 @@ demo:  ## a CSV of students to four services, on this machine; ARGS=--json print
 test:  ## every test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
+	$(INSTALL) test
+	@$(BIN)/python -m messaging.testing.chaos --seeds $(SEEDS) $(ARGS)
+
+chaos-server:  ## the same with worker processes, kill -9 and a local server: SCHEDULES=50
+	$(INSTALL) test
+	@$(BIN)/python -m tests.chaos.server --schedules $(SCHEDULES) $(ARGS)
 
 lint:  ## ruff, mypy and pyright
 	$(INSTALL) lint
@@ -44,6 +54,15 @@ docs:  ## build the site into site/, any warning is an error
 docs-serve:  ## read the site while you write it
 	$(INSTALL) docs
 	$(BIN)/zensical serve $(ARGS)
+
+bench:  ## measure beside other libraries (benchmarks/README.md); ARGS=--quick for a first look
+	$(INSTALL) test
+	@$(BIN)/python -m benchmarks.environment
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-smoke:  ## only whether the benchmark runs
+	$(INSTALL) test
+	@$(BIN)/python -m benchmarks --smoke $(ARGS)
 
 lock:  ## make uv.lock and requirements/ anew; ARGS=--upgrade for newer packages
 	$(INSTALL) uv

@@ -16,11 +16,11 @@ from messaging.testing.chaos import EVERY_FAULT, PromiseBroken, check
 from messaging.testing.chaos.__main__ import main, plan_of
 from messaging.testing.chaos.cast import Cast
 from messaging.testing.chaos.dice import Dice
+from messaging.testing.chaos.ending import Count
 from messaging.testing.chaos.plan import Plan, Step
 from messaging.testing.chaos.sample import sample_cast
 from messaging.testing.chaos.shrink import shrink
 from messaging.testing.chaos.story import Summary, play
-from messaging.testing.chaos.verdict import Count
 
 SLICE = range(150)
 

@@ -7,9 +7,10 @@ its own: a seed is a story, the same each time. `python -m messaging.testing.cha
 kit's own services.
 """
 
+from messaging.testing.chaos.ending import Count
 from messaging.testing.chaos.plan import EVERY_FAULT, Plan, draw
 from messaging.testing.chaos.story import PromiseBroken, Story, Summary, check, play
-from messaging.testing.chaos.verdict import Breach, Count
+from messaging.testing.chaos.verdict import Breach
 
 __all__ = [
     "EVERY_FAULT",

@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
+from messaging.testing.chaos.ending import Count
 from messaging.testing.chaos.plan import Plan, draw
 from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_cast
 from messaging.testing.chaos.story import Summary, play, shortest
 from messaging.testing.chaos.table import table, to_dict
-from messaging.testing.chaos.verdict import Count
 
 __all__ = ["main", "plan_of"]
 

@@ -15,9 +15,10 @@ from messaging.dispatch import Middleware
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.testing.chaos.cast import Cast, Effects
+from messaging.testing.chaos.ending import Count, count
 from messaging.testing.chaos.plan import EVERY_FAULT, Plan, draw
 from messaging.testing.chaos.shrink import shrink
-from messaging.testing.chaos.verdict import Breach, Count, breaches, count
+from messaging.testing.chaos.verdict import Breach, breaches
 from messaging.testing.chaos.world import ChaosClock, World
 
 __all__ = ["MakeCast", "PromiseBroken", "Story", "Summary", "check", "play", "shortest"]

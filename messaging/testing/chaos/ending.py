@@ -1,0 +1,145 @@
+"""The room of endings: what became of every event, read from the record and from the broker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from messaging.memory.shelves import StoredMessage
+from messaging.projection import Projection
+from messaging.testing.chaos.process import End
+from messaging.testing.chaos.world import World, event_id
+
+__all__ = ["Count", "Ending", "count", "unaccounted", "wants"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """What one story, or many together, came to. All are counts.
+
+    wanted        pairs of an accepted event and a service that wants it.
+    done          of these, handled.
+    dead_lettered, undelivered, discarded   of these, what else became of them.
+    duplicates    effects beyond the first, of one event in one service, without idempotency;
+                  `duplicates_once` with it.
+    receipts, redeliveries   what workers received, and those that came again.
+    """
+
+    stories: int = 0
+    events: int = 0
+    wanted: int = 0
+    done: int = 0
+    dead_lettered: int = 0
+    undelivered: int = 0
+    discarded: int = 0
+    lost: int = 0
+    unaccounted: int = 0
+    duplicates: int = 0
+    duplicates_once: int = 0
+    receipts: int = 0
+    redeliveries: int = 0
+    facts: int = 0
+    kills: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        mine, theirs = _numbers(self), _numbers(other)
+        return Count(**{name: value + theirs[name] for name, value in mine.items()})
+
+
+def _numbers(one: Count) -> dict[str, int]:
+    return {name: getattr(one, name) for name in Count.__dataclass_fields__}
+
+
+class Ending:
+    """What became of everything, read from the record and from what lies in the broker."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.record = world.record
+        services = world.topology.services
+        self.letters = {one: world.broker.dead_letters(one) for one in services}
+        self.dead = self._where(self.letters)
+        self.undelivered = self._where({one: world.broker.undelivered(one) for one in services})
+        self.discarded = {(fact.service, fact.event) for fact in self.record.of("discarded")}
+
+    def _where(self, of: dict[str, tuple[StoredMessage, ...]]) -> set[tuple[str, str]]:
+        return {
+            (service, self.world.event_of(one.message_id, one.body))
+            for service, letters in of.items()
+            for one in letters
+        }
+
+    @cached_property
+    def effects(self) -> Counter[tuple[str, str]]:
+        if self.world.cast.effects is not None:
+            return Counter(self.world.cast.effects())
+        ran: set[tuple[str, str, str]] = set()
+        ended_well: Counter[tuple[str, str]] = Counter()
+        for fact in self.record.of("began", "handled", "done"):
+            run = (fact.who, fact.service, fact.event)
+            if fact.what == "handled":
+                ran.add(run)
+            elif run in ran:
+                ran.remove(run)
+                ended_well[fact.service, fact.event] += fact.what == "done"
+        return +ended_well
+
+    @cached_property
+    def wanted(self) -> list[tuple[str, str]]:
+        """Who is to hear of what: read from the consumers, not from what the library sends."""
+        world = self.world
+        return [
+            (service, event_id(number))
+            for number in world.plan.events
+            for at in world.plan.services
+            for service in [world.cast.services[at].service]
+            if world.published.get(event_id(number)) and wants(world, at, number)
+        ]
+
+    @cached_property
+    def lost(self) -> list[tuple[str, str]]:
+        ended_well = {(fact.service, fact.event) for fact in self.record.of("done")}
+        done = self.effects.keys() & ended_well
+        accounted = done | self.dead | self.undelivered | self.discarded
+        return [pair for pair in self.wanted if pair not in accounted]
+
+
+def wants(world: World, at: int, number: int) -> bool:
+    event = world.cast.events[number]
+    handler = world.cast.services[at].handlers.get(type(event).event_type)
+    if handler is None:
+        return False
+    view = handler.view
+    return not issubclass(view, Projection) or view.wanted(event)
+
+
+def count(world: World) -> Count:
+    """What this story came to."""
+    ending = Ending(world)
+    wanted = set(ending.wanted)
+    receipts = list(world.record.of("received"))
+    duplicates = sum(ending.effects.values()) - len(ending.effects)
+    return Count(
+        stories=1,
+        events=sum(world.published.values()),
+        wanted=len(wanted),
+        done=len(wanted & ending.effects.keys()),
+        dead_lettered=len(wanted & ending.dead),
+        undelivered=len(wanted & ending.undelivered),
+        discarded=len(wanted & ending.discarded),
+        lost=len(ending.lost),
+        unaccounted=sum(abs(unaccounted(end)) for end in world.ends),
+        duplicates=0 if world.cast.once else duplicates,
+        duplicates_once=duplicates if world.cast.once else 0,
+        receipts=len(receipts),
+        redeliveries=sum(not fact.detail.endswith("/1") for fact in receipts),
+        facts=len(world.record),
+        kills=sum(1 for _ in world.record.of("killed")),
+    )
+
+
+def unaccounted(end: End) -> int:
+    stats = end.stats
+    settled = stats.acknowledged + stats.released + stats.dead_lettered + stats.expired
+    return stats.received - settled
