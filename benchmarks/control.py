@@ -1,0 +1,84 @@
+"""The room of the canned server's lever: start it, load it, ask what it has counted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.machine import pin
+
+__all__ = ["Canned", "canned_server"]
+
+
+class Canned:
+    """The canned server at `url`, asked from any process."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def load(
+        self, queue: str, count: int, messages: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Put `count` messages into `queue`: `messages` again and again, or those it has."""
+        self._ask("load", queue=queue, count=count, messages=messages)
+
+    def relay(self, *queues: str) -> None:
+        """From now on what is published is received from these queues."""
+        self._ask("relay", queues=queues)
+
+    def wait(self, what: str, count: int) -> None:
+        """Return when `count` entries of an action ("DeleteMessage", "Publish") have come."""
+        self._ask("await", what=what, count=count)
+
+    def counts(self) -> dict[str, Any]:
+        """`requests` and `entries` by action since the reset; the server's own `cpu` seconds."""
+        return dict(self._ask("counts"))
+
+    def last(self) -> list[dict[str, Any]]:
+        """The messages of the last request that published or sent any."""
+        return list(self._ask("last"))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._ask("reset")
+
+    def _ask(self, path: str, **said: Any) -> Any:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=600)
+        try:
+            connection.request("POST", f"/_canned/{path}", json.dumps(said))
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def canned_server(cpu: int | None = None) -> Iterator[Canned]:
+    """The server as a process of its own, on `cpu` where that can be said; gone at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.canned"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise RuntimeError("the canned server did not start")
+        pin(cpu, process.pid)
+        yield Canned(url)
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()

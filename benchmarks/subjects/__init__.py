@@ -1,0 +1,1 @@
+"""The room of the subjects: each a program that does the same works its own way."""
