@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from messaging.envelope import Envelope
 from messaging.errors import ConsumerError
 from messaging.event import Event
-from messaging.outcome import RetryPolicy
+from messaging.outcome import Circuit, RetryPolicy
 from messaging.projection import Projection
 from messaging.subtyping import spell
 from messaging.transport import Delivery
@@ -76,12 +76,20 @@ class Consumer:
                         renews it while the handler runs.
     max_receives        receives after which SQS itself moves a message to the dead-letter queue:
                         the net below `retry`, for a message that kills the process.
+    max_lease           seconds (1 to 43,200) for which the worker keeps renewing, counted from the
+                        receive; then the message goes to whoever receives it next.
+    handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
+                        one is told by `Delivery.cancelled`, and its message is given up.
+    circuit             when to stop receiving because everything fails, or None for never.
     """
 
     service: ClassVar[str] = ""
     retry: ClassVar[RetryPolicy] = RetryPolicy()
     visibility_timeout: ClassVar[int] = 60
     max_receives: ClassVar[int] = 0
+    max_lease: ClassVar[float] = 3600
+    handler_timeout: ClassVar[float | None] = None
+    circuit: ClassVar[Circuit | None] = Circuit()
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
     """By event type; read from the methods marked with `@handles`."""
     __derived__: ClassVar[frozenset[str]] = frozenset()
@@ -132,6 +140,26 @@ def _check_settings(cls: type[Consumer]) -> None:
             f"{cls.__qualname__}.max_receives={cls.max_receives}: more than retry.max_attempts "
             f"({cls.retry.max_attempts}) and at most 1,000, or SQS moves messages to the "
             "dead-letter queue before the library can say why"
+        )
+
+
+    _check_limits(cls)
+
+
+def _check_limits(cls: type[Consumer]) -> None:
+    if not 1 <= cls.max_lease <= 43_200:
+        raise ConsumerError(
+            f"{cls.__qualname__}.max_lease={cls.max_lease!r}: 1 to 43,200 seconds; SQS hides a "
+            "message for no longer"
+        )
+    if cls.handler_timeout is not None and not 0 < cls.handler_timeout <= cls.max_lease:
+        raise ConsumerError(
+            f"{cls.__qualname__}.handler_timeout={cls.handler_timeout!r}: None, or seconds above 0 "
+            f"and at most max_lease ({cls.max_lease})"
+        )
+    if cls.circuit is not None and not isinstance(cls.circuit, Circuit):
+        raise ConsumerError(
+            f"{cls.__qualname__}.circuit must be a Circuit or None, not {cls.circuit!r}"
         )
 
 

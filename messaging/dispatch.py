@@ -79,7 +79,9 @@ class Dispatcher:
         except CodecError as error:
             service, message = self.consumer.service, delivery.message_id
             log.warning("%s refused message %s: %s", service, message, error.reason)
-            return Reject(error.reason, error=type(error).__name__)
+            refused = Reject(error.reason, error=type(error).__name__)
+            refused.origin = "message"
+            return refused
         except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
             # Not the message's fault but the code's (a validator that breaks, a codec whose store
             # is away): by the retry policy, like a handler's exception.

@@ -14,6 +14,7 @@
     │   ├── NotFound              the topic or the queue does not exist
     │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
     │   └── Throttled             asked too often; later will do
+    ├── HandlerTimeout            a handler took longer than its consumer allows
     └── MissingExtra              a feature needs `pip install messaging-sns-sqs[...]`
 
 What a handler raises to say what becomes of its message (`Retry`, `Reject`, `Discard`) is not an
@@ -29,6 +30,7 @@ __all__ = [
     "ConsumerError",
     "EventError",
     "EventTooLarge",
+    "HandlerTimeout",
     "InvalidCharacters",
     "MessagingError",
     "MissingExtra",
@@ -118,6 +120,14 @@ class AccessDenied(TransportError):
 
 class Throttled(TransportError):
     """The service asks for patience."""
+
+
+class HandlerTimeout(MessagingError):
+    """A handler took longer than `handler_timeout`, or than its lease can be renewed.
+
+    Nobody raises it: it is what the `RetryPolicy` is asked about, and its name is the error that
+    stands beside a dead letter. Name it in `RetryPolicy(never=...)` to try such messages once.
+    """
 
 
 class MissingExtra(ConfigurationError, ImportError):

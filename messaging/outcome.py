@@ -8,7 +8,7 @@ decided by the consumer's `RetryPolicy`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from messaging.errors import ConfigurationError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ack",
+    "Circuit",
     "Discard",
     "Outcome",
     "Reject",
@@ -37,6 +38,9 @@ class Outcome(Exception):
 
     reason: str = ""
     """Why, for whoever is on call. Ids and types only: it is logged and kept."""
+    origin: Literal["handler", "error", "message", "worker"] = "handler"
+    """Who decided: the handler; a `RetryPolicy`, over an unexpected exception; the message, which
+    cannot be read; the worker, which gave it back. A `Circuit` counts the first two."""
 
 
 class Ack(Outcome):
@@ -118,17 +122,48 @@ class RetryPolicy:
     def decide(self, error: BaseException, attempt: int) -> Retry | Reject:
         """The outcome of attempt number `attempt` (from 1) that ended in `error`."""
         name = type(error).__qualname__
+        outcome: Retry | Reject
         if isinstance(error, self.never):
             return Reject(f"{name} is never retried", error=name)
         if attempt >= self.max_attempts:
-            return Reject(f"{name} after {attempt} attempts", error=name)
-        outcome = Retry(self.delay(attempt), reason=name)
-        outcome.error = name
+            outcome = Reject(f"{name} after {attempt} attempts", error=name)
+        else:
+            outcome = Retry(self.delay(attempt), reason=name)
+            outcome.error = name
+        outcome.origin = "error"
         return outcome
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number `attempt` (from 1), at most 43,200."""
         return min(float(MAX_DELAY), max(0.0, float(_wait_after(self.wait, attempt))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circuit:
+    """When a service fails on everything: receive nothing for a while, then try one message.
+
+    failures       so many different messages in succession, each ended by an unexpected exception,
+                   open the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is
+                   no failure, and a message that cannot be read is not counted.
+    first_pause    seconds until one message is tried; doubled after each that fails.
+    longest_pause  seconds, at most. Half of each pause is left to chance.
+
+    While it is open, `RetryPolicy.max_attempts` dead-letters nothing: a database that is away must
+    not move good messages to the dead-letter queue.
+    """
+
+    failures: int = 10
+    first_pause: float = 5.0
+    longest_pause: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.failures < 1:
+            raise ConfigurationError(f"Circuit(failures={self.failures}): at least 1")
+        if not 0 < self.first_pause <= self.longest_pause:
+            raise ConfigurationError(
+                f"Circuit(first_pause={self.first_pause}, longest_pause={self.longest_pause}): "
+                "seconds above 0, the first at most the longest"
+            )
 
 
 def _wait_after(strategy: WaitStrategy | None, attempt: int) -> float:

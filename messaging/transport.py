@@ -21,6 +21,7 @@ __all__ = [
     "BATCH_ENTRIES",
     "Attribute",
     "Broker",
+    "CancelToken",
     "DeadLetter",
     "Delivery",
     "Failure",
@@ -87,12 +88,46 @@ class Outgoing:
     deduplication: str | None = None
 
 
+class CancelToken:
+    """Says to a handler that nobody waits for its result any more, and why.
+
+    `reason` is "" until then, and after it one of
+
+    "lease lost"       the message is visible again, or has been received by somebody else.
+    "max_lease"        the lease is renewed no more (`Consumer.max_lease`), or SQS's 12 h are over.
+    "handler_timeout"  the handler has run for longer than `Consumer.handler_timeout`.
+    "stopping"         the worker stops, and the time it gives to handlers is over.
+
+    `watched` is True once somebody has looked: a stopping worker gives such handlers a moment.
+    """
+
+    __slots__ = ("_reason", "watched")
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self.watched = False
+
+    def is_set(self) -> bool:
+        """True: what the handler still does is of no use."""
+        self.watched = True
+        return self._reason != ""
+
+    @property
+    def reason(self) -> str:
+        return self._reason
+
+    def set(self, reason: str) -> None:
+        """For whoever runs handlers. The first reason stays."""
+        self._reason = self._reason or reason
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One receipt of one message: what a handler may ask for beside its view.
 
     `receive_count` is 1 the first time. `sent_at` and `received_at` are seconds since the epoch.
-    `receipt` settles this receipt only; a later receive of the same message has another.
+    `receipt` settles this receipt only; a later receive of the same message has another. A handler
+    that works for long asks `cancelled` from time to time; an async one is cancelled by itself.
     """
 
     queue: str
@@ -104,6 +139,12 @@ class Delivery:
     sent_at: float = 0.0
     received_at: float = 0.0
     group: str | None = None
+    cancel_token: CancelToken = field(default_factory=CancelToken, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """True: nobody waits for the result any more; `cancel_token.reason` says why."""
+        return self.cancel_token.is_set()
 
     @cached_property
     def received(self) -> datetime:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from messaging.runtime.appetite import State
 from messaging.runtime.journal import Report, Stage
-from messaging.runtime.ledger import Stats
+from messaging.runtime.receipts import Stats
 from messaging.runtime.worker import Worker
 
-__all__ = ["Report", "Stage", "Stats", "Worker"]
+__all__ = ["Report", "Stage", "State", "Stats", "Worker"]

@@ -1,13 +1,31 @@
-"""The room of leases: a thread that keeps what is in hand hidden from others."""
+"""The room of leases: a thread that keeps what is in hand hidden from others, up to a limit.
+
+    it looks      every  tick = min(30, lease / 6, handler_timeout / 4), and when a limit is reached
+    it renews     what has less than max(lease / 2, tick) left, in batches of ten
+    to            now + min(lease, first + max_lease - now, received + 43,195 - now)
+
+where `lease` is the queue's visibility timeout, `first` the moment at which the message came and
+`received` that of the newest receipt; all in seconds. 43,195 are the 12 hours for which SQS keeps
+a receipt, less a little for the road. A handler that ends within half a lease costs no request,
+and a failed renewal can be tried twice before the lease ends.
+
+When a renewal would win nothing any more, the handler is told (`CancelToken`), and an async one is
+cancelled: there is up to half a lease left to end in order. When that is over, or a sync handler
+goes beyond its `handler_timeout`, the message is given up.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 
 from messaging.clock import Clock
 from messaging.errors import TransportError
-from messaging.runtime.ledger import Held, Ledger
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.receipts import HANDLER_TIMEOUT, LOST, MAX_LEASE, Held
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Heartbeat", "longest_lease"]
@@ -15,12 +33,10 @@ __all__ = ["Heartbeat", "longest_lease"]
 log = logging.getLogger("messaging.runtime")
 
 MOST_HIDDEN = 43_200
-"""Seconds for which SQS keeps a receipt at all, counted from the receive.
-
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
-"""
+"""Seconds for which SQS keeps a receipt at all, counted from the receive."""
 LONGEST_TICK = 30.0
 """Seconds between two looks at the leases, at most."""
+SHORTEST_TICK = 0.005
 
 
 def longest_lease(held: Held, now: float) -> int:
@@ -29,56 +45,119 @@ def longest_lease(held: Held, now: float) -> int:
 
 
 class Heartbeat:
-    """Renews the leases of one queue in batches. `run` is the body of its thread.
-
-    It looks at the leases each sixth of the visibility timeout and renews those that have less
-    than half of it left: a handler that ends within half of it costs no request, and a failed
-    renewal can be tried twice before the lease ends.
+    """Looks after the leases and the time limits of one queue. `run` is the body of its thread.
 
     lock  held while leases are changed. Whoever releases a message must hold it, too, or a
           renewal under way would hide again what was released.
+    tell  called when a handler is to end, with the reason.
     """
 
-    def __init__(self, queue: QueueTransport, ledger: Ledger, *, lease: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        queue: QueueTransport,
+        ledger: Ledger,
+        *,
+        lease: int,
+        max_lease: float = MOST_HIDDEN,
+        handler_timeout: float | None = None,
+        tell: Callable[[Held, str], None],
+        clock: Clock,
+    ) -> None:
         self.lock = threading.Lock()
         self._queue = queue
         self._ledger = ledger
         self._lease = lease
+        self._max_lease = max(float(lease), max_lease)
+        self._timeout = handler_timeout
+        self._tell = tell
         self._clock = clock
-        self._tick = min(LONGEST_TICK, lease / 6)
+        self._tick = min(LONGEST_TICK, lease / 6, (handler_timeout or LONGEST_TICK * 4) / 4)
         self._stopped = threading.Event()
         self._failing = False
 
     def run(self) -> None:
-        while not self._stopped.wait(self._tick):
-            self.step()
+        wait = self._tick
+        while not self._stopped.wait(wait):
+            wait = self.step()
 
-    def step(self) -> None:
-        """One look at the leases: renew those that are due."""
-        due = self._ledger.due(self._clock.monotonic() + max(self._lease / 2, self._tick))
+    def step(self) -> float:
+        """One look at what is in hand; returns the seconds until the next one."""
+        now = self._clock.monotonic()
+        margin = max(self._lease / 2, self._tick)
+        due = [
+            held
+            for held in self._ledger.every()
+            if held.lease_until < now + margin and not (held.lost or held.capped)
+        ]
         for start in range(0, len(due), BATCH_ENTRIES):
             self._renew(due[start : start + BATCH_ENTRIES])
+        running = [one for one in self._ledger.unfinished() if one.started is not None]
+        return max(SHORTEST_TICK, min([self._tick, *map(self._look_at, running)]))
 
     def stop(self) -> None:
         """Renew no more."""
         self._stopped.set()
 
-    def _renew(self, due: list[Held]) -> None:
+    def _look_at(self, held: Held) -> float:
+        """See whether its handler is beyond a limit; returns the seconds until it may be."""
+        now = self._clock.monotonic()
+        if held.lost:
+            if not held.token.reason:
+                self._tell(held, LOST)
+            return self._tick
+        if held.capped:
+            if held.lease_until <= now:
+                self._give_up(held)
+            return held.lease_until - now
+        if self._timeout is None or held.started is None:
+            return self._tick
+        if (left := held.started + self._timeout - now) <= 0:
+            self._time_out(held)
+        return max(left, 0.0) or self._tick
+
+    def _time_out(self, held: Held) -> None:
+        held.ending, held.capped = HANDLER_TIMEOUT, True
+        self._tell(held, HANDLER_TIMEOUT)
+        if held.cancel is None:  # a thread cannot be stopped from outside
+            self._give_up(held)
+        else:
+            log.warning(
+                "the handler of message %s of %s has run for %.1f s (handler_timeout): it is "
+                "cancelled",
+                held.delivery.message_id,
+                self._queue.name,
+                self._timeout,
+            )
+
+    def _give_up(self, held: Held) -> None:
+        if self._ledger.give_up(held):
+            log.warning(
+                "message %s of %s is given up because of the %s of its handler, which still runs: "
+                "its result will be ignored, and the message comes again when its lease ends",
+                held.delivery.message_id,
+                self._queue.name,
+                held.ending,
+            )
+
+    def _renew(self, due: Sequence[Held]) -> None:
+        capped = []
         with self.lock:
             now = self._clock.monotonic()
             batch: list[tuple[Held, Delivery]] = []
             seconds: list[int] = []
             # Those that are being settled are left alone from here on, and they wait for the lock.
             for held, delivery in self._ledger.leased(due):
-                lease = min(self._lease, longest_lease(held, now))
-                if now + lease <= held.lease_until:
-                    if lease < self._lease:
-                        self._cap(held)
-                else:
+                rest = held.first + self._max_lease - now
+                lease = max(0, int(min(self._lease, rest, longest_lease(held, now))))
+                if now + lease > held.lease_until:
                     batch.append((held, delivery))
                     seconds.append(lease)
+                elif lease < self._lease:
+                    capped.append(held)
             if batch and not self._stopped.is_set():
                 self._hide(batch, seconds, now)
+        for held in capped:
+            self._cap(held)
 
     def _hide(self, batch: list[tuple[Held, Delivery]], seconds: list[int], now: float) -> None:
         try:
@@ -109,10 +188,14 @@ class Heartbeat:
             # One that failed for now is still due at the next tick.
 
     def _cap(self, held: Held) -> None:
-        held.capped = True
+        held.ending, held.capped = MAX_LEASE, True
+        if held.outcome is None:
+            self._tell(held, MAX_LEASE)
         log.warning(
-            "the lease of message %s of %s is renewed no more: SQS ends it 12 hours after the "
-            "receive, and the message will be handled again",
+            "the lease of message %s of %s is renewed no more, %.0f s after its receive (max_lease,"
+            " and 12 hours at most): it comes again when the lease ends, in %.0f s",
             held.delivery.message_id,
             self._queue.name,
+            self._clock.monotonic() - held.first,
+            held.lease_until - self._clock.monotonic(),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.runtime.ledger import Stats
+from messaging.runtime.receipts import Stats
 
 __all__ = ["Journal", "Report", "Stage"]
 

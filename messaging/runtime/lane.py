@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import queue as queues
 from collections.abc import Sequence
-from functools import partial
 
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
-from messaging.outcome import Discard, Outcome, Retry
+from messaging.runtime.appetite import Appetite, State
+from messaging.runtime.breaker import Breaker, Verdict
 from messaging.runtime.crew import Crew
+from messaging.runtime.handling import BROKEN_POLICY_DELAY, Handling
 from messaging.runtime.heartbeat import Heartbeat
-from messaging.runtime.ledger import Account, Held, Ledger, Stats
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.line import GroupLine, line_for
 from messaging.runtime.loop import Runs
+from messaging.runtime.memo import Memo
 from messaging.runtime.poller import Poller
+from messaging.runtime.receipts import STOPPING, Account, Held, Stats, give_back
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
-from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+from messaging.transport import Delivery, QueueTransport
 
 __all__ = ["Lane"]
 
 log = logging.getLogger("messaging.runtime")
-
-BROKEN_POLICY_DELAY = 60.0
-"""Seconds before a message comes again whose retry policy raised instead of deciding."""
 
 
 class Lane:
@@ -51,41 +50,66 @@ class Lane:
         wait: float,
         clock: Clock,
     ) -> None:
-        self.consumer = dispatcher.consumer
+        self.consumer = consumer = dispatcher.consumer
         self.queue = queue
         self._inlet = inlet
-        self._dispatch = dispatcher
-        self._concurrency = concurrency
         self._clock = clock
         self._lease = max(1, queue.visibility_timeout)
-        self.ledger = Ledger(concurrency + prefetch)
-        self.buffer: queues.SimpleQueue[Held | None] = queues.SimpleQueue()
-        # One slot for each handler that may run; None wakes a thread that shall end. SimpleQueues
-        # are in C: a semaphore of `threading` would cost as much as the rest of the way.
-        self._slots: queues.SimpleQueue[bool | None] = queues.SimpleQueue()
-        self._cancelled = False
-        self.heartbeat = Heartbeat(queue, self.ledger, lease=self._lease, clock=clock)
-        settlement = Settlement(
-            queue,
+        self._closing = False
+        self.ledger = Ledger(self._left)
+        self.line = line_for(queue.name)
+        self.memo = Memo(clock=clock)
+        self.breaker = Breaker(
+            consumer.circuit, service=consumer.service, backoff=self._backoff, clock=clock
+        )
+        self.appetite = Appetite(
             self.ledger,
-            lock=self.heartbeat.lock,
-            backoff=lambda delivery: self.consumer.retry.delay(delivery.receive_count),
+            self.breaker,
+            concurrency=concurrency,
+            prefetch=prefetch,
+            lease=self._lease,
+        )
+        self.heartbeat = self._make_heartbeat()
+        self._ordered = isinstance(self.line, GroupLine)
+        self.settler = self._make_settler()
+        self.handling = Handling(
+            dispatcher,
+            self.line,
+            self.settler,
+            memo=self.memo,
+            breaker=self.breaker,
+            appetite=self.appetite,
+            concurrency=concurrency,
             clock=clock,
+            opened=self._give_back_waiting,
         )
-        self.settler = Settler(settlement, self.ledger, clock=clock)
-        self.poller = Poller(
-            inlet,
+        self.poller = Poller(inlet, self.appetite, wait=wait, clock=clock, taken=self._taken)
+
+    def _make_heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self.queue,
             self.ledger,
-            room=max(1, min(BATCH_ENTRIES, prefetch // 2)),
-            wait=wait,
-            taken=self._taken,
+            lease=self._lease,
+            max_lease=self.consumer.max_lease,
+            handler_timeout=self.consumer.handler_timeout,
+            tell=lambda held, reason: self.handling.tell(held, reason),
+            clock=self._clock,
         )
+
+    def _make_settler(self) -> Settler:
+        settlement = Settlement(
+            self.queue,
+            self.ledger,
+            memo=self.memo,
+            lock=self.heartbeat.lock,
+            backoff=self._backoff,
+            clock=self._clock,
+        )
+        return Settler(settlement, self.ledger, clock=self._clock, eager=self._ordered)
 
     def start(self, crew: Crew, loop: Runs) -> None:
         name = self.consumer.service
-        for number in range(1, self._concurrency + 1):
-            self._slots.put(True)
-            crew.start(f"{name}-handler-{number}", partial(self._handle, loop))
+        self.handling.start(crew, loop)
         self._settling = crew.start(f"{name}-settler", self.settler.run)
         self._leasing = crew.start(f"{name}-leases", self.heartbeat.run)
         self._polling = crew.start(f"{name}-poller", self.poller.run)
@@ -95,42 +119,53 @@ class Lane:
         return self.ledger.stats()
 
     @property
+    def state(self) -> State:
+        return self.appetite.state
+
+    @property
     def polls(self) -> bool:
         """True while a receive waits, or what it brought is being entered."""
         return self._polling.is_alive()
 
+    def pause(self) -> None:
+        """Receive nothing until `resume`, and give back what waits for a handler."""
+        self.appetite.pause()
+        self._give_back_waiting()
+
+    def resume(self) -> None:
+        self.appetite.resume()
+
     def close_intake(self) -> int:
         """Ask for no more, and give back what waits for a handler; returns how many those were."""
+        self._closing = True
         self.ledger.close()
+        self.appetite.close()
         self.poller.stop()
         if self._inlet is not self.queue:
             self._inlet.close()
         self.settler.hurry()
-        given_back = 0
-        while True:
-            try:
-                held = self.buffer.get_nowait()
-            except queues.Empty:
-                break
-            if held is not None:
-                given_back += 1
-                self.settler.put(held, Retry(0))
-        for _ in range(self._concurrency):
-            self.buffer.put(None)
-            self._slots.put(None)
-        return given_back
+        waiting = self.line.drain()
+        for held in waiting:
+            self.handling.put_back(held)
+        self.handling.end()
+        return len(waiting)
 
     def running(self) -> int:
         """Handlers that have not ended."""
         return len(self.ledger.unfinished())
+
+    def watching(self) -> int:
+        """Of those, the ones that have asked whether they are to end."""
+        return sum(held.token.watched for held in self.ledger.unfinished())
 
     def to_settle(self) -> int:
         """Receipts that the settler still has to settle."""
         return len(self.ledger.finished()) if self._settling.is_alive() else 0
 
     def cancelling(self) -> None:
-        """Async handlers are about to be cancelled: what they had in hand is given back."""
-        self._cancelled = True
+        """The time of handlers is over: async ones are cancelled, and what they had given back."""
+        for held in self.ledger.unfinished():
+            self.handling.tell(held, STOPPING)
 
     def abandon_unfinished(self) -> list[Held]:
         """Count receipts whose handler goes on as expired: nobody renews their leases any more."""
@@ -156,72 +191,37 @@ class Lane:
                 break
         return self.ledger.settle(self.ledger.finished(), Account.EXPIRED)
 
-    def _taken(self, deliveries: Sequence[Delivery]) -> None:
-        now = self._clock.monotonic()
-        for late in self.ledger.receive(deliveries, now, self._lease, self.buffer.put):
-            self.settler.put(late, late.outcome or Retry(0))
-
-    def _handle(self, loop: Runs) -> None:
-        """The body of a handler thread: a slot, a receipt, and on it goes."""
-        slots, buffer, step = self._slots, self.buffer, self.handle
-        while slots.get() is not None:
-            held = buffer.get()
-            if held is None:
-                return
-            step(held, loop)
-
-    def handle(self, held: Held, loop: Runs) -> None:
-        """Run the handler of one receipt; an async one is handed to `loop` and goes on there."""
-        if held.lost:
-            self._ended(held, Retry(0))
-            return
-        try:
-            outcome = self._dispatch(held.delivery)
-        except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
-            self._ended(held, self._unexpected(held, error))
-            return
-        if isinstance(outcome, Outcome):
-            self._ended(held, outcome)
-        else:
-            # The slot goes along: it is free again when the coroutine has ended.
-            loop.submit(outcome, partial(self._coroutine_ended, held))
-
-    def _coroutine_ended(self, held: Held, result: Outcome | BaseException) -> None:
-        if isinstance(result, Outcome):
-            self._ended(held, result)
-        elif self._cancelled and isinstance(result, asyncio.CancelledError):
-            self._ended(held, Retry(0))
-        else:
-            self._ended(held, self._unexpected(held, result))
-
-    def _ended(self, held: Held, outcome: Outcome) -> None:
-        self._slots.put(True)
-        if isinstance(outcome, Discard):
-            log.info(
-                "%s discarded message %s: %s",
-                self.consumer.service,
-                held.delivery.message_id,
-                outcome.reason,
-            )
-        self.settler.put(held, outcome)
-
-    def _unexpected(self, held: Held, error: BaseException) -> Outcome:
-        """For what the dispatcher lets through: KeyboardInterrupt, CancelledError, a defect."""
-        log.warning(
-            "%s raised %s on message %s, receive %d",
-            self.consumer.service,
-            type(error).__qualname__,
-            held.delivery.message_id,
-            held.delivery.receive_count,
+    def _taken(self, deliveries: Sequence[Delivery], since: float) -> None:
+        back = self.ledger.receive(
+            deliveries, since, self._lease, self._enter, wanted=self.appetite.wants
         )
+        for held in back:
+            self.settler.put(held, held.outcome or give_back())
+
+    def _enter(self, held: Held) -> None:
+        self.breaker.received(held)
+        self.line.put(held)
+
+    def _left(self, helds: Sequence[Held], account: Account) -> None:
+        """Called by the ledger with those that have just left it."""
+        quiet = self.breaker.verdict is Verdict.CLOSED and account is not Account.EXPIRED
+        if self._ordered or not quiet:
+            for held in helds:
+                if held.gone and held.ending:
+                    self.handling.gave_up(held)
+                self.breaker.left(held)
+                for one in self.line.left(held, account):
+                    self.handling.put_back(one)
+        self.appetite.look_again()
+
+    def _give_back_waiting(self) -> None:
+        """Nothing is wanted any more: what waits for a handler is given back."""
+        self.ledger.stats()  # takes its lock: what was wanted before this has been entered by now
+        for held in () if self._closing else self.line.drain():
+            self.handling.put_back(held)
+
+    def _backoff(self, delivery: Delivery) -> float:
         try:
-            return self.consumer.retry.decide(error, held.delivery.receive_count)
-        except Exception as broken:  # noqa: BLE001 - a wait strategy is the user's code
-            log.error(
-                "the retry policy of %s raised %s: message %s comes again in %.0f s",
-                self.consumer.service,
-                type(broken).__qualname__,
-                held.delivery.message_id,
-                BROKEN_POLICY_DELAY,
-            )
-            return Retry(BROKEN_POLICY_DELAY)
+            return self.consumer.retry.delay(delivery.receive_count)
+        except Exception:  # noqa: BLE001 - a wait strategy is the user's code
+            return BROKEN_POLICY_DELAY

@@ -4,177 +4,105 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from enum import Enum
-from typing import Self
 
-from messaging.outcome import Discard, Outcome, Retry
+from messaging.outcome import Discard
+from messaging.runtime.receipts import Account, Held, Stats, give_back
 from messaging.transport import Delivery
 
-__all__ = ["Account", "Held", "Ledger", "Stats"]
+__all__ = ["Ledger"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """What became of the receipts of one service, or of all: counts since the start.
-
-    received       receipts; a message that came again counts again.
-    acknowledged   deleted: its handler returned, or discarded it.
-    released       made visible again, now or after a delay: to be retried, or given back at stop.
-    dead_lettered  copied to the dead-letter queue, then deleted.
-    expired        left to its lease, because that was lost or settling failed: it comes again.
-    in_hand        waiting for a handler, in one, or waiting to be settled.
-    discarded      of the acknowledged, those that a handler discarded.
-    """
-
-    received: int = 0
-    acknowledged: int = 0
-    released: int = 0
-    dead_lettered: int = 0
-    expired: int = 0
-    in_hand: int = 0
-    discarded: int = 0
-
-    @property
-    def balanced(self) -> bool:
-        """True: what was received is what was settled and what is in hand."""
-        settled = self.acknowledged + self.released + self.dead_lettered + self.expired
-        return self.received == settled + self.in_hand
-
-    def __add__(self, other: Stats) -> Stats:
-        return Stats(
-            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
-        )
-
-    @classmethod
-    def total(cls, each: Iterable[Stats]) -> Self:
-        """The sum of several services'."""
-        return sum(each, cls())  # type: ignore[return-value]  # __add__ of a sum of Stats
-
-
-class Account(Enum):
-    """How a receipt ends."""
-
-    ACKNOWLEDGED = "acknowledged"
-    RELEASED = "released"
-    DEAD_LETTERED = "dead_lettered"
-    EXPIRED = "expired"
-
-
-class Held:
-    """One receipt in hand. Times are of the clock's `monotonic`, in seconds.
-
-    Who may write: the ledger under its lock; `outcome` whoever ran the handler, once.
-    """
-
-    __slots__ = (
-        "capped", "copied", "delivery", "key", "lease_until", "lost", "outcome", "received",
-        "sealed", "tries",
-    )  # fmt: skip
-
-    def __init__(self, key: Hashable, delivery: Delivery, now: float, lease: float) -> None:
-        self.key = key
-        self.outcome: Outcome | None = None
-        self.tries = 0
-        self.copied = False
-        """Its copy stands in the dead-letter queue."""
-        self.sealed = False
-        """It is being settled: nobody else may touch its lease."""
-        self.hold(delivery, now, lease)
-
-    def hold(self, delivery: Delivery, now: float, lease: float) -> None:
-        """Hold the message by this receipt, received `now` for `lease` seconds."""
-        self.delivery = delivery
-        self.received = now
-        self.lease_until = now + lease
-        self.lost = False
-        self.capped = False
+def _nobody(left: Sequence[Held], account: Account) -> None:
+    pass
 
 
 class Ledger:
-    """Accounts for the receipts of one queue, and bounds how many are in hand.
+    """Accounts for the receipts of one queue.
 
-    One lock, taken once for each chunk. `in_hand` may be read without it.
+    One lock, taken once for each chunk. `in_hand` and `stuck` may be read without it.
+
+    left  called outside of the lock with those that have just left, and how.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, left: Callable[[Sequence[Held], Account], None] = _nobody) -> None:
+        self._left = left
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._poller_waits = False
         self._closed = False
         self._held: dict[Hashable, Held] = {}
         self._received = 0
         self._counts = dict.fromkeys(Account, 0)
         self._discarded = 0
+        self._deduplicated = 0
+        self._stuck = 0
 
     @property
     def in_hand(self) -> int:
         return len(self._held)
 
-    def room(self, least: int) -> int:
-        """How many more may be received; waits until at least `least` may. 0: closed."""
-        with self._changed:
-            while not self._closed:
-                free = self._capacity - len(self._held)
-                if free >= least:
-                    return free
-                self._poller_waits = True
-                self._changed.wait()
-            return 0
-
-    def free(self) -> int:
-        """How many more may be received now; does not wait."""
-        with self._lock:
-            return 0 if self._closed else max(0, self._capacity - len(self._held))
+    @property
+    def stuck(self) -> int:
+        """Handlers that still run although their message has been given up."""
+        return self._stuck
 
     def close(self) -> None:
         """From now on nothing is received that anybody will handle."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
 
     def receive(
         self,
         deliveries: Sequence[Delivery],
-        now: float,
+        since: float,
         lease: float,
         start: Callable[[Held], None],
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Sequence[Held]:
-        """Enter receipts and hand each to `start`; returns those that came after `close`, which
-        are to be released.
+        """Enter receipts, whose leases began at `since`, and hand each to `start`; returns those
+        that came after `close`, or while they are not `wanted`: they are to be released.
 
         A message that is in hand already lost its lease, or SQS delivered it twice: the new
         receipt takes the place of the old one, which has expired, and the message is not handled
-        a second time beside itself.
+        a second time beside itself. If it is being settled at this moment, the new receipt is
+        held beside the old one, and if it was handled, it shares its outcome.
         """
-        late = []
+        back = []
         with self._lock:
             self._received += len(deliveries)
             for delivery in deliveries:
                 known = self._held.get(delivery.message_id)
                 if known is not None and not known.sealed:
                     self._counts[Account.EXPIRED] += 1
-                    known.hold(delivery, now, lease)
+                    known.hold(delivery, since, lease)
                     continue
                 key: Hashable = delivery.message_id if known is None else object()
-                self._held[key] = held = Held(key, delivery, now, lease)
-                if self._closed:
-                    held.outcome = Retry(0)
-                    late.append(held)
+                self._held[key] = held = Held(key, delivery, since, lease)
+                if known is not None and known.handled:
+                    held.outcome, held.copied, held.remembered = known.outcome, known.copied, True
+                    back.append(held)
+                elif self._closed or not wanted():
+                    held.outcome = give_back()
+                    back.append(held)
                 else:
                     start(held)  # under the lock: after close() nothing is started
-        return late
+        return back
 
-    def seal(self, chunk: Iterable[Held]) -> list[Held]:
-        """Take these for settlement: those of them that are still in hand."""
-        sealed = []
+    def seal(self, chunk: Iterable[Held]) -> tuple[list[Held], list[Held]]:
+        """Take these for settlement: those of them that are still in hand, and those that were
+        given up before."""
+        sealed, gone = [], []
         with self._lock:
             for held in chunk:
                 if self._held.get(held.key) is held:
                     held.sealed = True
                     sealed.append(held)
-        return sealed
+                else:
+                    gone.append(held)
+                    if held.gone:
+                        held.gone = False
+                        self._stuck -= 1
+        if gone:
+            self._left((), Account.EXPIRED)  # one more handler can be started
+        return sealed, gone
 
     def unseal(self, chunk: Iterable[Held]) -> None:
         """Settlement failed for now: their leases are to be renewed again."""
@@ -184,28 +112,35 @@ class Ledger:
 
     def settle(self, chunk: Sequence[Held], account: Account) -> int:
         """Their end; returns how many of them were still in hand."""
+        left = []
         with self._lock:
-            settled = 0
             for held in chunk:
                 if self._held.get(held.key) is held:
                     del self._held[held.key]
-                    settled += 1
+                    left.append(held)
                     if account is Account.ACKNOWLEDGED and type(held.outcome) is Discard:
                         self._discarded += 1
-            self._counts[account] += settled
-            if self._poller_waits:
-                self._poller_waits = False
-                self._changed.notify_all()
-        return settled
+                    if held.remembered and account is not Account.EXPIRED:
+                        self._deduplicated += 1
+            self._counts[account] += len(left)
+        if left:
+            self._left(left, account)
+        return len(left)
 
-    def due(self, before: float) -> list[Held]:
-        """Those whose lease ends `before` and can be renewed."""
+    def give_up(self, held: Held) -> bool:
+        """Leave it to its lease although its handler still runs; False if that has just ended.
+
+        Its result will be ignored, and its message handled again when it comes again.
+        """
         with self._lock:
-            return [
-                held
-                for held in self._held.values()
-                if held.lease_until < before and not (held.lost or held.capped)
-            ]
+            if self._held.get(held.key) is not held or held.sealed or held.outcome is not None:
+                return False
+            del self._held[held.key]
+            held.gone = held.lost = True
+            self._stuck += 1
+            self._counts[Account.EXPIRED] += 1
+        self._left([held], Account.EXPIRED)
+        return True
 
     def leased(self, chunk: Iterable[Held]) -> list[tuple[Held, Delivery]]:
         """Those of `chunk` that are in hand and not being settled, each with its receipt."""
@@ -240,6 +175,11 @@ class Ledger:
         with self._lock:
             return [held for held in self._held.values() if held.outcome is not None]
 
+    def every(self) -> list[Held]:
+        """All that are in hand."""
+        with self._lock:
+            return list(self._held.values())
+
     def stats(self) -> Stats:
         with self._lock:
             counts = {account.value: count for account, count in self._counts.items()}
@@ -247,5 +187,6 @@ class Ledger:
                 received=self._received,
                 in_hand=len(self._held),
                 discarded=self._discarded,
+                deduplicated=self._deduplicated,
                 **counts,
             )

@@ -24,6 +24,10 @@ class Runs(Protocol):
         """Run `coroutine`, then call `done`. False: it will not run."""
         ...
 
+    def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        """Cancel this one, if it still runs; `done` hears of it as `CancelledError`."""
+        ...
+
 
 class LoopRoom:
     """One asyncio event loop. `run` is the body of its thread; the rest may be called from any."""
@@ -33,7 +37,7 @@ class LoopRoom:
         # Our own, so that threads of `asyncio.to_thread` can be ended without waiting for ever.
         self._helpers = ThreadPoolExecutor(thread_name_prefix="messaging-to-thread")
         self._loop.set_default_executor(self._helpers)
-        self._tasks: set[asyncio.Task[Outcome | BaseException]] = set()
+        self._tasks: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Outcome | BaseException]] = {}
         self._lock = threading.Lock()
         self._open = True
         self._cancelling = False
@@ -66,6 +70,12 @@ class LoopRoom:
         """True when every coroutine has ended, and `done` has heard of it."""
         return self._under_way == 0
 
+    def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        """Cancel this one, if it still runs; `done` hears of it as `CancelledError`."""
+        with self._lock:
+            if self._open:
+                self._loop.call_soon_threadsafe(self._cancel, coroutine)
+
     def cancel(self) -> None:
         """Cancel what runs and what still comes; `done` hears of each as `CancelledError`."""
         with self._lock:
@@ -82,7 +92,7 @@ class LoopRoom:
 
     def _begin(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
         task = self._loop.create_task(caught(coroutine))
-        self._tasks.add(task)
+        self._tasks[coroutine] = task
         task.add_done_callback(partial(self._end, coroutine, done))
         if self._cancelling:
             task.cancel()
@@ -93,7 +103,7 @@ class LoopRoom:
         done: Done,
         task: asyncio.Task[Outcome | BaseException],
     ) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(coroutine, None)
         coroutine.close()  # if it was cancelled before its first step
         try:
             done(asyncio.CancelledError() if task.cancelled() else task.result())
@@ -104,7 +114,11 @@ class LoopRoom:
             self._under_way -= 1
 
     def _cancel_all(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _cancel(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        if task := self._tasks.get(coroutine):
             task.cancel()
 
 

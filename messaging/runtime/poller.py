@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Sequence
 
-from messaging.clock import SYSTEM_CLOCK
+from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
-from messaging.runtime.ledger import Ledger
+from messaging.runtime.appetite import Appetite
+from messaging.runtime.patience import pause_after
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Poller"]
 
 log = logging.getLogger("messaging.runtime")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
-"""Seconds to wait after a failed receive: doubled each time, half of it by chance."""
 FIRST_IDLE, LONGEST_IDLE = 0.05, 1.0
 """Seconds to wait after an empty receive that did not wait by itself: doubled each time."""
 
@@ -25,24 +23,23 @@ FIRST_IDLE, LONGEST_IDLE = 0.05, 1.0
 class Poller:
     """Receives for one queue. `run` is the body of its thread, and ends after `stop`.
 
-    room   how many receipts it waits for before it asks: a request for one message costs as much
-           as a request for ten.
-    taken  called with what each receive brought, which may be after `stop`.
+    taken  called with what each receive brought, which may be after `stop`, and the moment from
+           which its leases count.
     """
 
     def __init__(
         self,
         queue: QueueTransport,
-        ledger: Ledger,
+        appetite: Appetite,
         *,
-        room: int,
         wait: float,
-        taken: Callable[[Sequence[Delivery]], None],
+        clock: Clock,
+        taken: Callable[[Sequence[Delivery], float], None],
     ) -> None:
         self._queue = queue
-        self._ledger = ledger
-        self._room = room
+        self._appetite = appetite
         self._wait = wait
+        self._clock = clock
         self._taken = taken
         self._stopped = threading.Event()
         self._failures = 0
@@ -50,7 +47,7 @@ class Poller:
         self._idle = FIRST_IDLE
 
     def run(self) -> None:
-        while free := self._ledger.room(self._room):
+        while free := self._appetite.room():
             asked = SYSTEM_CLOCK.monotonic()
             brought = self.step(free, self._wait)
             if brought is None:
@@ -64,6 +61,7 @@ class Poller:
 
     def step(self, free: int, wait: float) -> int | None:
         """One receive of at most `free` messages: how many it brought, None if it failed."""
+        asked = self._clock.monotonic()
         try:
             deliveries = self._queue.receive(min(BATCH_ENTRIES, free), wait)
         except TransportError as error:
@@ -73,7 +71,9 @@ class Poller:
         if self._failures:
             self._recovered()
         if deliveries:
-            self._taken(deliveries)
+            # Beyond its wait it was the answer that was slow, and the leases began before that.
+            answered = self._clock.monotonic()
+            self._taken(deliveries, answered - max(0.0, answered - asked - wait))
         return len(deliveries)
 
     def stop(self) -> None:
@@ -85,8 +85,7 @@ class Poller:
         self._idle = min(LONGEST_IDLE, 2 * self._idle)
 
     def _pause(self) -> None:
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 20))
-        self._stopped.wait(random.uniform(longest / 2, longest))
+        self._stopped.wait(pause_after(self._failures))
 
     def _failed(self, error: TransportError) -> None:
         self._failures += 1

@@ -12,7 +12,9 @@ from messaging.clock import Clock
 from messaging.errors import TransportError
 from messaging.outcome import Reject, Retry
 from messaging.runtime.heartbeat import longest_lease
-from messaging.runtime.ledger import Account, Held, Ledger
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.memo import Memo
+from messaging.runtime.receipts import Account, Held
 from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueTransport
 
 __all__ = ["Settlement"]
@@ -31,6 +33,7 @@ Again = list[tuple[Held, Failure]]
 class Settlement:
     """Settles receipts of one queue by their outcomes, ten in a request. Used by one thread.
 
+    memo     is told what was handled and is not deleted.
     lock     guards changes of leases (see `Heartbeat`).
     backoff  seconds after which a message comes again whose dead letter was refused.
     """
@@ -40,12 +43,14 @@ class Settlement:
         queue: QueueTransport,
         ledger: Ledger,
         *,
+        memo: Memo,
         lock: threading.Lock,
         backoff: Callable[[Delivery], float],
         clock: Clock,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
+        self._memo = memo
         self._lock = lock
         self._backoff = backoff
         self._clock = clock
@@ -58,7 +63,10 @@ class Settlement:
         deletes: list[Held] = []
         hides: list[Held] = []
         letters: list[Held] = []
-        for held in self._ledger.seal(chunk):
+        sealed, gone = self._ledger.seal(chunk)
+        for held in gone:
+            self._memo.remember(held)  # a handler that ended after its message was given up
+        for held in sealed:
             if held.lost:
                 self._expire(held, "its lease was lost")
             elif isinstance(held.outcome, Retry):
@@ -79,7 +87,7 @@ class Settlement:
         return again
 
     def _delete(self, batch: list[Held]) -> None:
-        done, again = self._try(batch, self._queue.delete)
+        done, again = self._try(batch, self._queue.delete, on=True)
         rejected = [held for held in done if held.copied]
         if rejected:
             self._ledger.settle(rejected, Account.DEAD_LETTERED)
@@ -100,7 +108,7 @@ class Settlement:
                     deliveries, [min(_delay(held), longest_lease(held, now)) for held in batch]
                 )
 
-        done, again = self._try(batch, hide)
+        done, again = self._try(batch, hide, on=True)
         self._ledger.settle(done, Account.RELEASED)
         self._postpone("release", again)
 
@@ -114,7 +122,7 @@ class Settlement:
                  for held, one in zip(batch, deliveries, strict=True)]
             )  # fmt: skip
 
-        copied, again = self._try(batch, copy)
+        copied, again = self._try(batch, copy, on=False)
         for held in copied:
             held.copied = True
         refused = []
@@ -132,14 +140,22 @@ class Settlement:
         return copied, refused
 
     def _try(
-        self, batch: list[Held], request: Callable[[Sequence[Delivery]], Sequence[Failure]]
+        self,
+        batch: list[Held],
+        request: Callable[[Sequence[Delivery]], Sequence[Failure]],
+        *,
+        on: bool,
     ) -> tuple[list[Held], Again]:
-        """One request for `batch`: what it settled, and what was refused."""
+        """One request for `batch`: what it settled, and what was refused.
+
+        on  try again even what was refused for good, if it was the request and not its entries:
+            credentials are renewed, and queues come back.
+        """
         try:
             failures = request([held.delivery for held in batch])
         except TransportError as error:
             code = error.code or type(error).__name__
-            whole = Failure(0, code, str(error), error.retryable)
+            whole = Failure(0, code, str(error), on or error.retryable)
             return [], [(held, whole) for held in batch]
         if not failures:
             return batch, []
@@ -161,11 +177,13 @@ class Settlement:
             self._later.append((random.uniform(longest / 2, longest), held))
 
     def _expire(self, held: Held, why: str) -> None:
+        self._memo.remember(held)
         if self._ledger.settle([held], Account.EXPIRED):
             log.warning(
-                "message %s of %s is left to its lease and comes again: %s",
+                "message %s of %s is left to its lease and comes again%s: %s",
                 held.delivery.message_id,
                 self._queue.name,
+                ", to be deleted then" if held.handled else "",
                 why,
             )
 

@@ -8,7 +8,8 @@ from collections import deque
 
 from messaging.clock import Clock
 from messaging.outcome import Outcome
-from messaging.runtime.ledger import Held, Ledger
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.receipts import Held
 from messaging.runtime.settlement import Settlement
 from messaging.transport import BATCH_ENTRIES
 
@@ -24,12 +25,17 @@ class Settler:
     A batch goes out when ten wait, when nothing else is in hand that could fill it, or when it
     has waited for `LINGER`. What is refused for now is tried again while its lease lasts; what
     cannot be settled is left to its lease and counted as expired.
+
+    eager  wait for no batch: others in hand wait for what is settled, as in a FIFO queue.
     """
 
-    def __init__(self, settlement: Settlement, ledger: Ledger, *, clock: Clock) -> None:
+    def __init__(
+        self, settlement: Settlement, ledger: Ledger, *, clock: Clock, eager: bool = False
+    ) -> None:
         self._settlement = settlement
         self._ledger = ledger
         self._clock = clock
+        self._eager = eager
         self._inbox: deque[Held] = deque()
         self._later: list[tuple[float, Held]] = []
         self._wake: queues.SimpleQueue[None] = queues.SimpleQueue()
@@ -44,7 +50,12 @@ class Settler:
         waiting = len(self._inbox)
         # Asleep is read after the append and written before the settler looks a last time: one of
         # the two sees the other. A wake for each message would cost more than the message.
-        if self._asleep or waiting >= BATCH_ENTRIES or waiting >= self._ledger.in_hand:
+        if (
+            self._asleep
+            or self._eager
+            or waiting >= BATCH_ENTRIES
+            or waiting >= self._ledger.in_hand
+        ):
             self._asleep = False
             self._wake.put(None)
 
@@ -82,7 +93,12 @@ class Settler:
 
     def _ready(self, aged: bool) -> int:
         waiting = len(self._inbox)
-        if aged or self._settlement.hurried or waiting + len(self._later) >= self._ledger.in_hand:
+        if (
+            aged
+            or self._eager
+            or self._settlement.hurried
+            or waiting + len(self._later) >= self._ledger.in_hand
+        ):
             return waiting
         return waiting - waiting % BATCH_ENTRIES
 

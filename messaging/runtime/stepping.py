@@ -1,23 +1,23 @@
 """The room of single steps: one lane driven by hand, in one thread, by the clock of whoever drives.
 
 For a simulation that chooses what happens next. The steps are those of the threads (`Poller`,
-`Lane.handle`, `Settler`, `Heartbeat`); only what a thread does between two steps is left out:
+`Handling.step`, `Settler`, `Heartbeat`); only what a thread does between two steps is left out:
 waiting for room, for work, for a pause to be over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue as queues
 from collections.abc import Coroutine
 from typing import Any, Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.dispatch import Dispatcher
 from messaging.outcome import Outcome
+from messaging.runtime.appetite import State
 from messaging.runtime.lane import Lane
-from messaging.runtime.ledger import Account, Stats
 from messaging.runtime.loop import Done, caught
+from messaging.runtime.receipts import Account, Stats
 from messaging.transport import Broker
 
 __all__ = ["Steps"]
@@ -84,7 +84,11 @@ class Steps:
     @property
     def waiting(self) -> int:
         """How many wait for a handler."""
-        return self._lane.buffer.qsize()
+        return len(self._lane.line)
+
+    @property
+    def state(self) -> State:
+        return self._lane.state
 
     @property
     def crashed(self) -> bool:
@@ -95,20 +99,15 @@ class Steps:
 
         A transport that raises from `receive` makes the step None, as it makes the thread pause.
         """
-        free = 0 if self._crashed else self._lane.ledger.free()
+        free = 0 if self._crashed else self._lane.appetite.free()
         return self._lane.poller.step(free, wait) if free else None
 
     def handle(self) -> bool:
         """Take what has waited longest for a handler and run it; False if nothing waits."""
-        if self._crashed:
+        held = None if self._crashed else self._lane.line.get_nowait()
+        if held is None:
             return False
-        try:
-            held = self._lane.buffer.get_nowait()
-        except queues.Empty:
-            return False
-        if held is None:  # put there at the end, to wake threads
-            return False
-        self._lane.handle(held, self._loop)
+        self._lane.handling.step(held, self._loop)
         return True
 
     def settle(self) -> int:
@@ -142,8 +141,24 @@ class Steps:
 class _InlineLoop:
     """Runs a coroutine to its end at once, in the thread that submits it."""
 
+    def __init__(self) -> None:
+        self._running: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Any]] = {}
+
     def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
-        with asyncio.Runner() as runner:
-            result = runner.run(caught(coroutine))
+        async def run() -> Outcome | BaseException:
+            task = asyncio.current_task()
+            if task is not None:
+                self._running[coroutine] = task
+            return await caught(coroutine)
+
+        try:
+            with asyncio.Runner() as runner:
+                result = runner.run(run())
+        finally:
+            self._running.pop(coroutine, None)
         done(result)
         return True
+
+    def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        if task := self._running.get(coroutine):
+            task.cancel()

@@ -94,9 +94,10 @@ class StopSequence:
             for lane in self._lanes:
                 lane.cancelling()
             self._loop.cancel()
-            # Sync handlers run on, so the number of those running may never be 0.
+            # Sync handlers run on, so the number of those running may never be 0; those that ask
+            # whether they are to end get their moment, too.
             self._until(
-                lambda: not self._running() or self._loop.idle,
+                lambda: not self._running() or (self._loop.idle and not self._watching()),
                 SYSTEM_CLOCK.monotonic() + GRACE_AFTER_CANCEL,
             )
         for lane in self._lanes:
@@ -141,6 +142,9 @@ class StopSequence:
 
     def _running(self) -> int:
         return sum(lane.running() for lane in self._lanes)
+
+    def _watching(self) -> int:
+        return sum(lane.watching() for lane in self._lanes)
 
     def _polls(self) -> int:
         return sum(lane.polls for lane in self._lanes)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue as queues
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -14,15 +15,17 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
-from messaging.errors import ConfigurationError
+from messaging.errors import ConfigurationError, TransportError
+from messaging.runtime.appetite import State
 from messaging.runtime.crew import Crew
 from messaging.runtime.journal import Journal, Report, Stage
 from messaging.runtime.lane import Lane
-from messaging.runtime.ledger import Stats
 from messaging.runtime.loop import LoopRoom
+from messaging.runtime.patience import Patience
+from messaging.runtime.receipts import Stats
 from messaging.runtime.signals import on_signals
 from messaging.runtime.stopping import Mail, StopSequence
-from messaging.transport import Broker
+from messaging.transport import Broker, QueueTransport
 
 __all__ = ["Worker"]
 
@@ -42,6 +45,8 @@ class Worker:
                  renewed; the default is `concurrency`.
     wait         seconds (0 to 20) of one long poll.
     drain        seconds that a stopping worker gives to handlers that run.
+    patience     seconds to wait at the start for a queue that does not answer; None is for ever,
+                 0 not at all. A queue that does not exist or may not be used is an error at once.
     middleware   context managers around every handler (`messaging.dispatch`), outermost first.
 
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
@@ -57,6 +62,7 @@ class Worker:
         prefetch: int | None = None,
         wait: float = 20.0,
         drain: float = 25.0,
+        patience: float | None = None,
         codec: Codec | None = None,
         middleware: Sequence[Middleware] = (),
         clock: Clock = SYSTEM_CLOCK,
@@ -70,10 +76,12 @@ class Worker:
         self._prefetch = concurrency if prefetch is None else prefetch
         self._wait = wait
         self._drain = drain
+        self._patience = math.inf if patience is None else patience
         self._clock = clock
         self._mail: queues.SimpleQueue[Mail] = queues.SimpleQueue()
         self._crew = Crew(self._died)
         self._lanes: dict[str, Lane] = {}
+        self._paused: set[str] = set()
         self._start_lock = threading.Lock()
         self._journal = Journal()
         self._unfinished: tuple[str, ...] = ()
@@ -92,14 +100,33 @@ class Worker:
 
     def stats_of(self, service: str) -> Stats:
         """Of one consumer, by the name of its service."""
-        if service in self._lanes:
-            return self._lanes[service].stats
-        services = [one.consumer.service for one in self._dispatchers]
-        if service in services:
-            return Stats()
-        raise ConfigurationError(
-            f"no service {service!r} in this worker; it has {', '.join(services)}"
-        )
+        (name,) = self._named((service,))
+        return self._lanes[name].stats if name in self._lanes else Stats()
+
+    @property
+    def state(self) -> Mapping[str, State]:
+        """What each service does about receiving at this moment; empty before the start."""
+        return MappingProxyType({name: lane.state for name, lane in self._lanes.items()})
+
+    def pause(self, *services: str) -> None:
+        """Receive nothing for these services, or for all, until `resume`.
+
+        What waits for a handler is given back, and handlers that run go on. A long poll that is out
+        is not called back: what it brings is given back, too. Before the start it is as good.
+        """
+        for name in self._named(services):
+            self._paused.add(name)
+            if name in self._lanes:
+                self._lanes[name].pause()
+                log.warning("%s is paused: it receives nothing", name)
+
+    def resume(self, *services: str) -> None:
+        """Go on receiving for these services, or for all. It does not close an open circuit."""
+        for name in self._named(services):
+            self._paused.discard(name)
+            if name in self._lanes:
+                self._lanes[name].resume()
+                log.warning("%s is not paused any more", name)
 
     def run(self) -> Report:
         """Start, and block until SIGTERM, Ctrl-C or `stop`; the report says how it went.
@@ -118,13 +145,13 @@ class Worker:
     def start(self) -> None:
         """Start in threads of its own and return. A worker starts once.
 
-        Raises `TransportError` (`NotFound`, `AccessDenied`) if a queue cannot be reached; then
-        nothing was started.
+        Raises `TransportError` (`NotFound`, `AccessDenied`) if a queue does not exist or may not be
+        used, or does not answer within `patience`; then nothing was started.
         """
         with self._start_lock:
             if self.stage is not Stage.NEW:
                 raise ConfigurationError(f"this worker is {self.stage.value}; make another")
-            self._lanes = self._open_lanes()
+            self._lanes = self._reach_lanes()
             self._enter(Stage.RUNNING, f"{', '.join(self._lanes)}, concurrency {self._concurrency}")
             loop = LoopRoom()
             self._crew.start("loop", loop.run)
@@ -156,6 +183,36 @@ class Worker:
         self.stop()
         if error is None and self._error is not None:
             raise self._error
+
+    def _named(self, services: Sequence[str]) -> Sequence[str]:
+        known = [one.consumer.service for one in self._dispatchers]
+        for name in services:
+            if name not in known:
+                raise ConfigurationError(
+                    f"no service {name!r} in this worker; it has {', '.join(known)}"
+                )
+        return services or known
+
+    def _reach_lanes(self) -> dict[str, Lane]:
+        """The lanes, as soon as their queues answer; none if the worker is stopped meanwhile."""
+        waiting = Patience(self._patience)
+        while True:
+            try:
+                lanes = self._open_lanes()
+            except TransportError as error:
+                pause = waiting.after(error)
+                if pause is None:
+                    raise
+            else:
+                waiting.over()
+                for name in self._paused:
+                    lanes[name].pause()
+                return lanes
+            try:
+                self._mail.put(self._mail.get(timeout=pause))
+            except queues.Empty:
+                continue
+            return {}
 
     def _open_lanes(self) -> dict[str, Lane]:
         lanes: dict[str, Lane] = {}
@@ -200,13 +257,16 @@ class Worker:
             self._done.set()
 
     def _close(self) -> None:
-        for lane in self._lanes.values():
-            for what in (lane.queue, lane.consumer):
-                try:
-                    what.close()
-                except Exception as error:  # noqa: BLE001 - the others are to be closed, too
-                    name, kind = type(what).__qualname__, type(error).__qualname__
-                    log.error("%s.close() raised %s", name, kind)
+        open_things: list[Consumer | QueueTransport] = [
+            *(lane.queue for lane in self._lanes.values()),
+            *(one.consumer for one in self._dispatchers),
+        ]
+        for what in open_things:
+            try:
+                what.close()
+            except Exception as error:  # noqa: BLE001 - the others are to be closed, too
+                name, kind = type(what).__qualname__, type(error).__qualname__
+                log.error("%s.close() raised %s", name, kind)
 
     def _died(self, error: BaseException) -> None:
         name = threading.current_thread().name

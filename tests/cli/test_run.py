@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,7 @@ def test_run_until_empty_handles_everything_and_ends(
         "expired": 0,
         "in_hand": 0,
         "discarded": 0,
+        "deduplicated": 0,
     }
     assert (counts["books"]["acknowledged"], counts["books"]["dead_lettered"]) == (2, 1)
     assert "Ana" not in done.stderr
@@ -94,3 +96,55 @@ def test_run_in_several_processes(started: Start, publish: Callable[..., None]) 
     counts = [json.loads(line)["services"]["mail"] for line in lines if line.startswith("{")]
     assert len(counts) == 2
     assert sum(one["acknowledged"] for one in counts) == 20
+
+
+@pytest.mark.parametrize("name", ["NOTED", "make_noted"])
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_run_puts_middleware_around_every_handler(
+    messaging: Run, publish: Callable[..., None], name: str, processes: str
+) -> None:
+    publish(Ana=1)
+    done = messaging(
+        *("run", "school:Mail", "--until-empty", "--wait", "0.2"),
+        *("--processes", processes, "--middleware", f"school:{name}"),
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "Ana" in line or "around" in line]
+    assert lines == ["around welcome", "handled Ana"]
+
+
+def test_a_codec_of_yours_writes_and_reads(
+    messaging: Run, publish: Callable[..., None], project: Path
+) -> None:
+    publish()
+    (project / "alunos.csv").write_text("name,email\nAna,ana@example.com\n")
+    sent = messaging("publish", "alunos.csv", "--codec", "school:Reversed")
+    assert sent.returncode == 0, sent.stderr
+    with (project / "pyproject.toml").open("a") as file:
+        file.write('codec = "school:Reversed"\n')
+    done = messaging("run", "school:Mail", "--until-empty", "--wait", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert "handled Ana" in done.stdout
+    plain = messaging(
+        "run", "school:Books", "--codec", "messaging.codec:JsonCodec", "--until-empty"
+    )
+    assert "body: not JSON" in plain.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--middleware", "school:TOPOLOGY", "a middleware (it takes a call)"),
+        ("--middleware", "school:Mail", "a middleware (it takes a call)"),
+        ("--codec", "school:Mail", "a codec (encode and decode)"),
+        ("--codec", "school:NOTED", "cannot be made without arguments"),
+    ],
+)
+def test_what_is_no_middleware_and_no_codec_is_told(
+    messaging: Run, publish: Callable[..., None], option: str, name: str, said: str
+) -> None:
+    publish()
+    done = messaging("run", "school:Mail", "--until-empty", option, name)
+    assert done.returncode == 2
+    assert f"{option} '{name}'" in done.stderr
+    assert said in " ".join(done.stderr.split())

@@ -63,7 +63,7 @@ class BadDay:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_event_ends_well_on_a_bad_day(seed, until, monkeypatch):
-    monkeypatch.setattr("messaging.runtime.poller.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("messaging.runtime.settlement.FIRST_PAUSE", 0.01)
     day, service, count = BadDay(seed), Service(), 300
     with MemoryBroker(Topology.of(Service, topic="t"), faults=day) as broker:

@@ -12,7 +12,8 @@ from messaging.event import Event
 from messaging.outcome import Retry
 from messaging.runtime import Stats
 from messaging.runtime.heartbeat import Heartbeat
-from messaging.runtime.ledger import Account, Ledger
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.receipts import Account
 from messaging.testing import FakeClock
 from messaging.transport import Failure
 
@@ -165,15 +166,15 @@ def test_a_retry_is_not_hidden_again_by_a_renewal_under_way(work, queue, until, 
 
 
 def beat(queue, ledger: Ledger, clock: FakeClock, lease: int) -> Heartbeat:
-    return Heartbeat(queue, ledger, lease=lease, clock=clock)
+    return Heartbeat(queue, ledger, lease=lease, tell=lambda held, reason: None, clock=clock)
 
 
 def test_a_lease_ends_twelve_hours_after_the_receive_and_that_is_told(queue, caplog):
-    clock, ledger = FakeClock(), Ledger(10)
+    clock, ledger = FakeClock(), Ledger()
     ledger.receive([queue.delivery(1)], clock.monotonic(), 60, lambda held: None)
     heartbeat = beat(queue, ledger, clock, 60)
     while clock.monotonic() < 43_300:
-        heartbeat._renew(ledger.due(clock.monotonic() + 30))
+        heartbeat.step()
         clock.advance(10)
     asked = queue.asked("hide")
     assert len(asked) < 43_200 / 30 + 5
@@ -198,12 +199,12 @@ def test_a_retry_near_the_twelfth_hour_asks_for_no_more_than_sqs_gives(work, que
 
 
 def test_what_is_being_settled_or_was_settled_is_not_renewed(queue):
-    clock, ledger = FakeClock(), Ledger(10)
+    clock, ledger = FakeClock(), Ledger()
     ledger.receive([queue.delivery(n) for n in (1, 2, 3)], 0.0, 60, lambda held: None)
     heartbeat = beat(queue, ledger, clock, 60)
     one, two, _ = ledger.unfinished()
     clock.advance(50)
-    due = ledger.due(80)
+    due = ledger.every()
     ledger.seal([one])
     ledger.settle([two], Account.ACKNOWLEDGED)
     heartbeat._renew(due)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from messaging.outcome import Ack, Discard
-from messaging.runtime.ledger import Account, Held, Ledger, Stats
+from messaging.runtime.ledger import Ledger
+from messaging.runtime.receipts import Account, Held, Stats
 from messaging.transport import Delivery
 
 
@@ -30,7 +29,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_received_is_always_what_was_settled_and_what_is_in_hand(steps):
-    ledger = Ledger(100)
+    ledger = Ledger()
     seen: list[Held] = []
     for name, what in steps:
         if name == "receive":
@@ -55,7 +54,7 @@ def test_received_is_always_what_was_settled_and_what_is_in_hand(steps):
 
 
 def test_a_receipt_is_settled_once():
-    ledger = Ledger(10)
+    ledger = Ledger()
     held: list[Held] = []
     ledger.receive([delivery(1)], 0.0, 30, held.append)
     assert ledger.settle(held, Account.ACKNOWLEDGED) == 1
@@ -64,7 +63,7 @@ def test_a_receipt_is_settled_once():
 
 
 def test_what_comes_again_while_it_is_being_settled_is_another_receipt():
-    ledger = Ledger(10)
+    ledger = Ledger()
     held: list[Held] = []
     ledger.receive([delivery(1, 1)], 0.0, 30, held.append)
     ledger.seal(held)
@@ -76,7 +75,7 @@ def test_what_comes_again_while_it_is_being_settled_is_another_receipt():
 
 
 def test_a_newer_receipt_is_a_new_lease():
-    ledger = Ledger(10)
+    ledger = Ledger()
     held: list[Held] = []
     ledger.receive([delivery(1, 1)], 0.0, 30, held.append)
     (one,) = held
@@ -89,23 +88,8 @@ def test_a_newer_receipt_is_a_new_lease():
     assert not one.lost
 
 
-def test_room_waits_until_there_is_some_and_ends_at_close():
-    ledger = Ledger(4)
-    held: list[Held] = []
-    ledger.receive([delivery(n) for n in range(3)], 0.0, 30, held.append)
-    answers: list[int] = []
-    thread = threading.Thread(target=lambda: answers.append(ledger.room(2)))
-    thread.start()
-    assert not answers
-    ledger.settle(held[:1], Account.RELEASED)
-    thread.join(5)
-    assert answers == [2]
-    ledger.close()
-    assert ledger.room(1) == 0
-
-
 def test_discarded_is_a_part_of_acknowledged():
-    ledger = Ledger(10)
+    ledger = Ledger()
     held: list[Held] = []
     ledger.receive([delivery(1), delivery(2)], 0.0, 30, held.append)
     held[0].outcome, held[1].outcome = Ack(), Discard("x")

@@ -6,10 +6,13 @@ import threading
 
 import pytest
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.event import Event
 from messaging.runtime import Stage
+from messaging.runtime.appetite import Appetite
+from messaging.runtime.breaker import Breaker
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.poller import Poller
 
@@ -25,7 +28,7 @@ class Service(Consumer):
 
 @pytest.mark.parametrize("kind", [TransportError, NotFound, AccessDenied])
 def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monkeypatch, kind):
-    monkeypatch.setattr("messaging.runtime.poller.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 0.01)
     queue.fail_receive.extend(kind("no route to SQS", code="Outage") for _ in range(4))
     queue.put(1)
     worker = work(Service())
@@ -37,8 +40,15 @@ def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monke
     assert worker.stage is Stage.RUNNING
 
 
+def appetite() -> Appetite:
+    breaker = Breaker(None, service="t", backoff=lambda delivery: 1, clock=SYSTEM_CLOCK)
+    return Appetite(Ledger(), breaker, concurrency=5, prefetch=5, lease=30)
+
+
 def poller(queue, wait: float) -> Poller:
-    return Poller(queue, Ledger(10), room=1, wait=wait, taken=lambda deliveries: None)
+    return Poller(
+        queue, appetite(), wait=wait, clock=SYSTEM_CLOCK, taken=lambda deliveries, since: None
+    )
 
 
 def test_pauses_double_up_to_half_a_minute(queue, monkeypatch):
@@ -54,7 +64,7 @@ def test_pauses_double_up_to_half_a_minute(queue, monkeypatch):
 
 
 def test_a_stop_cuts_a_pause_short(work, queue, until, monkeypatch):
-    monkeypatch.setattr("messaging.runtime.poller.FIRST_PAUSE", 30)
+    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 30)
     queue.fail_receive.append(TransportError("no"))
     worker = work(Service())
     until(lambda: queue.receives)
@@ -62,10 +72,16 @@ def test_a_stop_cuts_a_pause_short(work, queue, until, monkeypatch):
 
 
 def test_a_poll_that_ends_in_an_error_because_it_was_closed_is_no_outage(queue, caplog):
-    ledger = Ledger(10)
+    hungry = appetite()
     queue.fail_receive.append(TransportError("closed"))
     queue.put(1)
-    one = Poller(queue, ledger, room=1, wait=0.1, taken=lambda deliveries: ledger.close())
+    one = Poller(
+        queue,
+        hungry,
+        wait=0.1,
+        clock=SYSTEM_CLOCK,
+        taken=lambda deliveries, since: hungry.close(),
+    )
     one.stop()
     one.run()
     assert not caplog.records

@@ -1,0 +1,128 @@
+"""The room of appetite: how many messages may be received now, and the wait until some may."""
+
+from __future__ import annotations
+
+import threading
+from enum import Enum
+
+from messaging.runtime.breaker import Breaker, Verdict
+from messaging.runtime.ledger import Ledger
+from messaging.transport import BATCH_ENTRIES
+
+__all__ = ["Appetite", "State"]
+
+SLOWLY = 0.2
+"""How much of the measured handler time is that of the last handler."""
+LONGEST_NAP = 1.0
+"""Seconds between two looks at a clock that may not be the machine's own."""
+
+
+class State(Enum):
+    """What a service does about receiving."""
+
+    RECEIVING = "receiving"
+    PAUSED = "paused"
+    OPEN = "circuit open"
+    PROBING = "trying one message"
+
+
+class Appetite:
+    """Bounds what one service holds.
+
+    concurrency  handlers that run at once; those that hang beyond their limit are taken off.
+    prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
+                 wait can all be started within half a lease, at the mean handler time of late.
+    lease        the visibility timeout, in seconds.
+    """
+
+    def __init__(
+        self, ledger: Ledger, breaker: Breaker, *, concurrency: int, prefetch: int, lease: float
+    ) -> None:
+        self._ledger = ledger
+        self._breaker = breaker
+        self._concurrency = concurrency
+        self._prefetch = prefetch
+        self._lease = lease
+        self._mean: float | None = None
+        self._changed = threading.Condition(threading.Lock())
+        self._poller_waits = False
+        self._closed = False
+        self._paused = False
+
+    @property
+    def state(self) -> State:
+        if self._paused:
+            return State.PAUSED
+        verdict = self._breaker.verdict
+        if verdict is Verdict.CLOSED:
+            return State.RECEIVING
+        return State.OPEN if verdict is Verdict.OPEN else State.PROBING
+
+    def took(self, seconds: float) -> None:
+        """A handler has ended after so long."""
+        mean = self._mean
+        self._mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
+
+    def wants(self) -> bool:
+        """False: what comes now is to be given back."""
+        return self.state in (State.RECEIVING, State.PROBING)
+
+    def free(self) -> int:
+        """How many may be received now; 0 for none."""
+        return self._free(1)
+
+    def room(self) -> int:
+        """Waits until it is worth asking; returns how many may be received, or 0 after `close`.
+
+        Room for one message is not worth it while there may be more: a request for one costs as
+        much as a request for ten.
+        """
+        with self._changed:
+            while not self._closed:
+                # Said before looking: whoever changes something afterwards sees it and wakes us.
+                self._poller_waits = True
+                free = self._free(max(1, min(BATCH_ENTRIES, self._waiting() // 2)))
+                if free:
+                    self._poller_waits = False
+                    return free
+                left = self._breaker.seconds_left
+                self._changed.wait(None if left is None else min(LONGEST_NAP, left + 0.001))
+            return 0
+
+    def look_again(self) -> None:
+        """There may be room now."""
+        if self._poller_waits:
+            with self._changed:
+                self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Receive nothing until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self.look_again()
+
+    def close(self) -> None:
+        """Receive nothing any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _free(self, least: int) -> int:
+        if self._closed or self._paused:
+            return 0
+        if self._breaker.verdict is not Verdict.CLOSED:
+            return 1 if self._able() and self._breaker.may_probe() else 0
+        able = self._able()
+        free = able + self._waiting() - self._ledger.in_hand if able else 0
+        return free if free >= least else 0
+
+    def _able(self) -> int:
+        return max(0, self._concurrency - self._ledger.stuck)
+
+    def _waiting(self) -> int:
+        mean = self._mean
+        if not mean:
+            return self._prefetch
+        return min(self._prefetch, int(self._concurrency * (self._lease / 2) / mean))

@@ -1,0 +1,232 @@
+"""The room of handling: threads that take what waits, run its handler, and hand on the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue as queues
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from messaging.clock import Clock
+from messaging.dispatch import Dispatcher
+from messaging.errors import HandlerTimeout
+from messaging.outcome import Discard, Outcome, Retry
+from messaging.runtime.appetite import Appetite
+from messaging.runtime.breaker import Breaker
+from messaging.runtime.crew import Crew
+from messaging.runtime.line import Line
+from messaging.runtime.loop import Runs
+from messaging.runtime.memo import Memo
+from messaging.runtime.receipts import Held, give_back
+from messaging.runtime.settler import Settler
+
+__all__ = ["Handling"]
+
+log = logging.getLogger("messaging.runtime")
+
+MOST_THREADS_FOR_ASYNC = 32
+"""Threads that only decode and hand on: for a service whose handlers are all async."""
+BROKEN_POLICY_DELAY = 60.0
+"""Seconds before a message comes again whose retry policy raised instead of deciding."""
+
+
+class Handling:
+    """Runs the handlers of one consumer, `concurrency` at once, sync and async together.
+
+    Threads are started as work comes: each that takes a message sees to it that another one
+    waits for the next. Where all handlers are async there are few.
+
+    opened  called when the circuit has just opened.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        line: Line,
+        settler: Settler,
+        *,
+        memo: Memo,
+        breaker: Breaker,
+        appetite: Appetite,
+        concurrency: int,
+        clock: Clock,
+        opened: Callable[[], None],
+    ) -> None:
+        self._dispatch = dispatcher
+        self._consumer = dispatcher.consumer
+        self._line = line
+        self._settler = settler
+        self._memo = memo
+        self._breaker = breaker
+        self._appetite = appetite
+        self._concurrency = concurrency
+        all_async = all(one.is_async for one in dispatcher.consumer.handlers.values())
+        self._most = min(concurrency, MOST_THREADS_FOR_ASYNC) if all_async else concurrency
+        self._clock = clock
+        self._opened = opened
+        # One slot for each handler that may run; None wakes a thread that shall end. In C: a
+        # semaphore of `threading` would cost as much as the rest of the way.
+        self._slots: queues.SimpleQueue[bool | None] = queues.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+        self._enough = False
+
+    def start(self, crew: Crew, loop: Runs) -> None:
+        """Start the first thread."""
+        for _ in range(self._concurrency):
+            self._slots.put(True)
+        self._follow(crew, loop)
+
+    def end(self) -> None:
+        """Let threads end that wait; those in a handler end after it."""
+        self._enough = True
+        self._line.wake(self._concurrency)
+        for _ in range(self._concurrency):
+            self._slots.put(None)
+
+    def step(self, held: Held, loop: Runs) -> bool:
+        """Run the handler of one receipt. True: it is async, and goes on in `loop`."""
+        if held.lost or held.token.reason:
+            self._ended(held, give_back())
+            return False
+        known = self._memo.recall(held)
+        if known is not None:
+            self._ended(held, known)
+            return False
+        held.started = self._clock.monotonic()
+        try:
+            outcome = self._dispatch(held.delivery)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
+            self._ended(held, self._unexpected(held, error))
+            return False
+        if isinstance(outcome, Outcome):
+            self._ended(held, outcome)
+            return False
+        held.cancel = partial(loop.cancel_one, outcome)
+        loop.submit(outcome, partial(self._coroutine_ended, held))
+        return True
+
+    def tell(self, held: Held, reason: str) -> None:
+        """Tell its handler that nobody waits for it any more; an async one is cancelled.
+
+        In a FIFO queue what waits behind it is given back.
+        """
+        held.token.set(reason)
+        cancel = held.cancel
+        if cancel is not None:
+            cancel()
+        for one in self._line.failed(held):
+            self.put_back(one)
+
+    def put_back(self, held: Held) -> None:
+        """It will not be handled now."""
+        self._settler.put(held, give_back())
+
+    def gave_up(self, held: Held) -> None:
+        """Its handler went beyond a limit, and was given up: that is a failure, too."""
+        self._judge(held, self._policy(held, _timeout(held)))
+
+    def _run(self, crew: Crew, loop: Runs) -> None:
+        """The body of a thread: a slot, a receipt, and on it goes."""
+        slots, line = self._slots, self._line
+        while slots.get() is not None:
+            held = line.get()
+            if held is None:
+                return
+            with self._lock:
+                self._idle -= 1
+                alone = not self._idle and self._threads < self._most
+            if alone:
+                self._follow(crew, loop)
+            if not self.step(held, loop):
+                slots.put(True)
+            # Else the slot goes along: it is free again when the coroutine has ended.
+            with self._lock:
+                self._idle += 1
+
+    def _follow(self, crew: Crew, loop: Runs) -> None:
+        with self._lock:
+            if self._idle or self._enough or self._threads >= self._most:
+                return
+            self._idle += 1
+            self._threads += 1
+            name = f"{self._consumer.service}-handler-{self._threads}"
+        try:
+            crew.start(name, partial(self._run, crew, loop))
+        except RuntimeError:  # the system has no more threads: those there are go on
+            if self._threads == 1:
+                raise
+            self._enough = True
+            with self._lock:
+                self._idle -= 1
+                self._threads -= 1
+            log.error("%s: no more than %d threads can be started", name, self._threads)
+
+    def _coroutine_ended(self, held: Held, result: Outcome | BaseException) -> None:
+        if isinstance(result, Outcome):
+            self._ended(held, result)
+        elif isinstance(result, asyncio.CancelledError) and held.token.reason:
+            if held.ending:
+                self._ended(held, self._policy(held, _timeout(held)))
+            else:
+                self._ended(held, give_back())
+        else:
+            self._ended(held, self._unexpected(held, result))
+        if self._threads:
+            self._slots.put(True)
+
+    def _ended(self, held: Held, outcome: Outcome) -> None:
+        if held.started is not None:
+            self._appetite.took(self._clock.monotonic() - held.started)
+        if not held.remembered:
+            outcome = self._judge(held, outcome)
+        if isinstance(outcome, Discard) and not held.remembered:
+            log.info(
+                "%s discarded message %s: %s",
+                self._consumer.service,
+                held.delivery.message_id,
+                outcome.reason,
+            )
+        behind = self._line.failed(held) if isinstance(outcome, Retry) else ()
+        self._settler.put(held, outcome)
+        for one in behind:
+            self.put_back(one)
+
+    def _judge(self, held: Held, outcome: Outcome) -> Outcome:
+        outcome, opened = self._breaker.judge(held, outcome)
+        if opened:
+            self._opened()
+        return outcome
+
+    def _unexpected(self, held: Held, error: BaseException) -> Outcome:
+        """For what the dispatcher lets through: KeyboardInterrupt, CancelledError, a defect."""
+        log.warning(
+            "%s raised %s on message %s, receive %d",
+            self._consumer.service,
+            type(error).__qualname__,
+            held.delivery.message_id,
+            held.delivery.receive_count,
+        )
+        return self._policy(held, error)
+
+    def _policy(self, held: Held, error: BaseException) -> Outcome:
+        try:
+            return self._consumer.retry.decide(error, held.delivery.receive_count)
+        except Exception as broken:  # noqa: BLE001 - a wait strategy is the user's code
+            log.error(
+                "the retry policy of %s raised %s: message %s comes again in %.0f s",
+                self._consumer.service,
+                type(broken).__qualname__,
+                held.delivery.message_id,
+                BROKEN_POLICY_DELAY,
+            )
+            outcome = Retry(BROKEN_POLICY_DELAY)
+            outcome.origin = "error"
+            return outcome
+
+
+def _timeout(held: Held) -> HandlerTimeout:
+    return HandlerTimeout(f"ended by its {held.ending}")

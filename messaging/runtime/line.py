@@ -1,0 +1,138 @@
+"""The room of waiting: what is to be handled next, and in a FIFO queue, what must wait for it."""
+
+from __future__ import annotations
+
+import queue as queues
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from messaging.runtime.receipts import Account, Held
+
+__all__ = ["GroupLine", "Line", "line_for"]
+
+
+class Line:
+    """Receipts that wait for a handler; first come, first served. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        # In C: a queue of `threading` would cost as much as the rest of a message's way.
+        self._ready: queues.SimpleQueue[Held | None] = queues.SimpleQueue()
+        self.put: Callable[[Held], None] = self._ready.put
+        self.get = self._ready.get
+
+    def __len__(self) -> int:
+        return self._ready.qsize()
+
+    def get_nowait(self) -> Held | None:
+        """The next one; None if nothing is ready."""
+        try:
+            return self._ready.get_nowait()
+        except queues.Empty:
+            return None
+
+    def wake(self, threads: int) -> None:
+        """Let so many threads that wait in `get` have None, and end."""
+        for _ in range(threads):
+            self._ready.put(None)
+
+    def drain(self) -> list[Held]:
+        """Take out all that wait, in order."""
+        taken = []
+        while (held := self.get_nowait()) is not None:
+            taken.append(held)
+        return taken
+
+    def failed(self, held: Held) -> Sequence[Held]:
+        """Its handler did not do it: take out those that may not be handled before it."""
+        return ()
+
+    def left(self, held: Held, account: Account) -> Sequence[Held]:
+        """It is settled. Take out those that may not be handled before it, if it comes again."""
+        return ()
+
+
+class _Group:
+    __slots__ = ("head", "waiting")
+
+    def __init__(self, head: Held) -> None:
+        self.head = head
+        """The one that is ready, in a handler, or being settled."""
+        self.waiting: deque[Held] = deque()
+
+
+class GroupLine(Line):
+    """The same for a FIFO queue: of each group only the first is ready.
+
+    The next one is ready when the first is deleted, or stands in the dead-letter queue and is
+    deleted. When the first is to come again, those behind it in hand are to be given back: SQS
+    then delivers the group in order from the first on.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._groups: dict[str, _Group] = {}
+        self._lock = threading.Lock()
+        self.put = self._put
+
+    def drain(self) -> list[Held]:
+        taken = []
+        with self._lock:
+            ready = super().drain()
+            for held in ready:
+                group = self._groups.get(_name(held))
+                taken.append(held)
+                if group is not None:
+                    taken += _emptied(group)
+            for group in self._groups.values():
+                taken += _emptied(group)
+        return taken
+
+    def failed(self, held: Held) -> Sequence[Held]:
+        with self._lock:
+            group = self._groups.get(_name(held))
+            return _emptied(group) if group is not None and group.head is held else ()
+
+    def left(self, held: Held, account: Account) -> Sequence[Held]:
+        with self._lock:
+            name = _name(held)
+            group = self._groups.get(name)
+            if group is None:
+                return ()
+            if group.head is not held:
+                if held in group.waiting:
+                    group.waiting.remove(held)
+                return ()
+            if account in (Account.ACKNOWLEDGED, Account.DEAD_LETTERED) and group.waiting:
+                group.head = group.waiting.popleft()
+                self._ready.put(group.head)
+                return ()
+            del self._groups[name]
+            return _emptied(group)
+
+    def _put(self, held: Held) -> None:
+        with self._lock:
+            name = _name(held)
+            group = self._groups.get(name)
+            if group is None:
+                self._groups[name] = _Group(held)
+                self._ready.put(held)
+            else:
+                group.waiting.append(held)
+
+
+def line_for(queue: str) -> Line:
+    """The line for the queue of this name; that of a FIFO queue ends in ".fifo"."""
+    # A group on a standard queue is a tenant of a fair queue: it orders nothing.
+    return GroupLine() if queue.endswith(".fifo") else Line()
+
+
+def _name(held: Held) -> str:
+    return held.delivery.group or held.delivery.message_id
+
+
+def _emptied(group: _Group) -> list[Held]:
+    taken = list(group.waiting)
+    group.waiting.clear()
+    return taken

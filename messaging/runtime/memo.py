@@ -1,0 +1,71 @@
+"""The room of memory: which messages were handled although their delete failed."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from messaging.clock import Clock
+from messaging.outcome import Outcome
+from messaging.runtime.receipts import Held
+
+__all__ = ["Memo"]
+
+MOST = 10_000
+"""Messages remembered for one queue; of more, the oldest are forgotten."""
+LONGEST = 43_200.0
+"""Seconds: SQS hides a message for no longer, so it has come again by then if it ever does.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+"""
+
+
+class _Handled(NamedTuple):
+    outcome: Outcome
+    copied: bool
+    at: float
+
+
+class Memo:
+    """Remembers, by message id, what was handled and could not be deleted.
+
+    When such a message comes again it is deleted, and not handled a second time. The memory is
+    this process's own: another one handles the message again, which is what the idempotency
+    middleware is for.
+    """
+
+    def __init__(self, *, clock: Clock, most: int = MOST, longest: float = LONGEST) -> None:
+        self._clock = clock
+        self._most = most
+        self._longest = longest
+        self._handled: OrderedDict[str, _Handled] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._handled)
+
+    def remember(self, held: Held) -> None:
+        """`held` leaves without having been deleted; remembered if its handler is done with it."""
+        if not held.handled or held.outcome is None:
+            return
+        with self._lock:
+            message = held.delivery.message_id
+            self._handled[message] = _Handled(held.outcome, held.copied, self._clock.monotonic())
+            self._handled.move_to_end(message)
+            while len(self._handled) > self._most:
+                self._handled.popitem(last=False)
+
+    def recall(self, held: Held) -> Outcome | None:
+        """The outcome if this message was handled before; `held` is marked accordingly."""
+        if not self._handled:
+            return None  # as it is nearly always
+        with self._lock:
+            known = self._handled.get(held.delivery.message_id)
+            if known is None:
+                return None
+            if self._clock.monotonic() - known.at > self._longest:
+                del self._handled[held.delivery.message_id]
+                return None
+        held.copied, held.remembered = known.copied, True
+        return known.outcome
