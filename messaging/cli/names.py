@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from messaging.errors import ConfigurationError, MessagingError
 
 if TYPE_CHECKING:
+    from messaging.codec import Codec
     from messaging.consumer import Consumer
+    from messaging.dispatch import Middleware
     from messaging.event import Event
     from messaging.topology import Topology
 
-__all__ = ["consumer", "event", "load", "topology"]
+__all__ = ["codec", "consumer", "event", "load", "middleware", "topology"]
 
 
 def topology(name: str, said: str) -> Topology:
@@ -51,6 +53,44 @@ def consumer(name: str, said: str) -> Consumer:
             name, said, found, "a Consumer class, a consumer, or a function that gives one"
         )
     return made
+
+
+def codec(name: str, said: str) -> Codec:
+    """The codec called `name`: a class is made, a factory is called, an instance is taken."""
+    found = load(name, said, example="school.wire:CODEC")
+    if not _is_codec(found) and callable(found):
+        found = _call(found, name, said)
+    if not _is_codec(found):
+        raise _unexpected(name, said, found, "a codec (encode and decode) or what gives one")
+    given: Codec = found
+    return given
+
+
+def _is_codec(found: object) -> bool:
+    return not isinstance(found, type) and all(
+        callable(getattr(found, method, None)) for method in ("encode", "decode")
+    )
+
+
+def middleware(name: str, said: str) -> Middleware:
+    """The middleware called `name`: what takes a call is taken, what takes nothing is called."""
+    found = load(name, said, example="school.once:ONCE")
+    if callable(found) and _takes(found, 0):
+        found = _call(found, name, said)
+    if not callable(found) or not _takes(found, 1):
+        raise _unexpected(
+            name, said, found, "a middleware (it takes a call), or a function that gives one,"
+        )
+    given: Middleware = found
+    return given
+
+
+def _takes(found: Any, count: int) -> bool:
+    try:
+        inspect.signature(found).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def load(name: str, said: str, *, example: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "TopologyName", "help_of"]
+__all__ = ["CodecName", "Json", "TopologyName", "help_of"]
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print data as JSON, for scripts.")]
 
@@ -19,6 +19,15 @@ TopologyName = Annotated[
         "--topology",
         metavar="MODULE:NAME",
         help="The Topology. Else MESSAGING_TOPOLOGY, else the project's file.",
+    ),
+]
+
+CodecName = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        metavar="MODULE:NAME",
+        help="How bodies are written and read (a ClaimCheck, say). Else the project's file.",
     ),
 ]
 

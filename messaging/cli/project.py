@@ -4,6 +4,7 @@
     topology = "consumers:TOPOLOGY"
     event = "consumers.events:AlunoCadastrado"
     source = "/cadastro"
+    codec = "school.wire:CODEC"      # only where bodies are not the library's own JSON
 
     [tool.messaging.csv]             # as in the file that `publish --map` takes
     defaults = { origem = "csv" }
@@ -23,12 +24,13 @@ from messaging.cli import names
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from messaging.codec import Codec
     from messaging.settings import Settings
     from messaging.topology import Topology
 
-__all__ = ["Project", "deployment", "deployment_if_any", "read_project"]
+__all__ = ["Project", "chosen_codec", "deployment", "deployment_if_any", "read_project"]
 
-_TEXTS = ("topology", "event", "source")
+_TEXTS = ("topology", "event", "source", "codec")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Project:
     topology: str | None = None
     event: str | None = None
     source: str | None = None
+    codec: str | None = None
     csv: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -88,6 +91,15 @@ def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
                 settings = settings.model_copy(update={"topic": topology.topic.name})
             return topology, settings
     return None, settings
+
+
+def chosen_codec(said: str | None) -> Codec | None:
+    """The codec that `--codec` names, else the project's; None is the library's own JSON."""
+    project = read_project(Path.cwd())
+    for name, where in ((said, "--codec"), (project.codec, f"codec in {project.file}:")):
+        if name is not None:
+            return names.codec(name, where)
+    return None
 
 
 def _toml(path: Path) -> dict[str, Any]:

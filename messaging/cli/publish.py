@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messaging.cli import names, screen
-from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import Project, deployment_if_any, read_project
+from messaging.cli.options import CodecName, Json, TopologyName
+from messaging.cli.project import Project, chosen_codec, deployment_if_any, read_project
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def publish(
     resume_from: ResumeFrom = 1,
     dry_run: DryRun = False,
     strict: Strict = False,
+    codec: CodecName = None,
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
@@ -100,6 +101,7 @@ def publish(
             mapping,
             broker.topic() if broker is not None else settings.max_bytes,
             source=source or settings.source or project.source or "/csv",
+            codec=chosen_codec(codec),
             rejects=rejects,
             resume_from=resume_from,
         )

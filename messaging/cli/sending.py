@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from messaging.cli import screen
+from messaging.codec import Codec
 from messaging.csvfile import BadRow, BadRows, Mapping, Table, events_from
 from messaging.errors import ConfigurationError, PublishError
 from messaging.event import Event
@@ -84,6 +85,7 @@ def send(
     source: str,
     rejects: Path | None,
     resume_from: int,
+    codec: Codec | None = None,
 ) -> Sent:
     """Publish the rows of `file` from line `resume_from` on.
 
@@ -98,7 +100,7 @@ def send(
     with table, BadRows(aside, table.header, delimiter=table.delimiter) as bad:
         run = _Run(table, bad, resume_from)
         target = _Nowhere(topic) if isinstance(topic, int) else topic
-        with Publisher(target, source=source) as publisher, _progress(table) as show:
+        with Publisher(target, source=source, codec=codec) as publisher, _progress(table) as show:
             result, broken = run.publish(publisher, show)
     return run.sent(result, broken, dry_run=isinstance(topic, int))
 

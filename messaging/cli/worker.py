@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messaging.cli import names, screen
-from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import deployment_if_any
+from messaging.cli.options import CodecName, Json, TopologyName
+from messaging.cli.project import chosen_codec, deployment_if_any
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from messaging.codec import Codec
     from messaging.consumer import Consumer
+    from messaging.dispatch import Middleware
     from messaging.runtime import Report, Worker
     from messaging.settings import Settings
     from messaging.topology import Topology
@@ -51,6 +53,15 @@ UntilEmpty = Annotated[
     typer.Option("--until-empty", metavar="", help="Stop when the queues stay empty."),
 ]
 
+MiddlewareNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--middleware",
+        metavar="MODULE:NAME",
+        help="Around every handler (an Idempotency, say); may be repeated, outermost first.",
+    ),
+]
+
 
 def run(
     consumers: Consumers,
@@ -59,6 +70,8 @@ def run(
     drain: Drain = None,
     wait: Wait = None,
     until_empty: UntilEmpty = False,
+    middleware: MiddlewareNames = None,
+    codec: CodecName = None,
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
@@ -85,12 +98,21 @@ def run(
 
         for name in consumers:  # a wrong name is told here, not by each process again and again
             names.load(name, "consumer", example="consumers.marketing:Marketing")
-        options = {"--topology": topology} | {f"--{name}": value for name, value in given.items()}
+        options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
+        options += [(f"--{name}", value) for name, value in given.items()]
+        options += [("--middleware", name) for name in middleware or ()]
         flags = {"--until-empty": until_empty, "--json": json}
         raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
     made = [names.consumer(name, "consumer") for name in consumers]
     _check_services(made, wanted)
-    _work(made, settings, until_empty=until_empty, json=json)
+    _work(
+        made,
+        settings,
+        codec=chosen_codec(codec),
+        middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
+        until_empty=until_empty,
+        json=json,
+    )
 
 
 def _check_services(consumers: Sequence[Consumer], topology: Topology | None) -> None:
@@ -99,7 +121,13 @@ def _check_services(consumers: Sequence[Consumer], topology: Topology | None) ->
 
 
 def _work(
-    consumers: Sequence[Consumer], settings: Settings, *, until_empty: bool, json: bool
+    consumers: Sequence[Consumer],
+    settings: Settings,
+    *,
+    codec: Codec | None,
+    middleware: Sequence[Middleware],
+    until_empty: bool,
+    json: bool,
 ) -> None:
     from messaging.aws import connect
     from messaging.runtime import Stage, Worker
@@ -112,6 +140,8 @@ def _work(
             concurrency=settings.concurrency,
             wait=settings.wait,
             drain=settings.drain,
+            codec=codec,
+            middleware=middleware,
         )
         try:
             if until_empty:
@@ -176,10 +206,10 @@ def _tell(report: Report, json: bool) -> None:
 
 
 def _one_process(
-    consumers: Sequence[str], options: Mapping[str, object], flags: Mapping[str, bool]
+    consumers: Sequence[str], options: Sequence[tuple[str, object]], flags: Mapping[str, bool]
 ) -> list[str]:
     """What Python is started with for one of several processes."""
     command = ["-m", "messaging", "run", *consumers]
-    for name, value in options.items():
+    for name, value in options:
         command += [name, str(value)] if value is not None else []
     return command + [name for name, given in flags.items() if given]

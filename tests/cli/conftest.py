@@ -17,8 +17,13 @@ ROOT = Path(__file__).parents[2]
 
 SCHOOL = '''
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from messaging.codec import JsonCodec
 from messaging.consumer import Consumer, handles
+from messaging.dispatch import Call
+from messaging.envelope import Envelope
 from messaging.event import Event
 from messaging.outcome import Reject
 from messaging.projection import Projection
@@ -80,6 +85,29 @@ MAIL = Mail()
 
 def make_mail() -> Mail:
     return Mail()
+
+
+@contextmanager
+def NOTED(call: Call) -> Iterator[None]:
+    sys.stdout.write(f"around {call.handler.name}\\n")
+    sys.stdout.flush()
+    yield
+
+
+def make_noted() -> object:
+    return NOTED
+
+
+class Reversed(JsonCodec):
+    """Bodies from back to front: nobody reads them without it."""
+
+    __slots__ = ()
+
+    def encode(self, envelope: Envelope, data: bytes) -> str:
+        return super().encode(envelope, data)[::-1]
+
+    def decode(self, body: str) -> Envelope:
+        return super().decode(body[::-1])
 
 
 TOPOLOGY = Topology.of(Mail, Books, topic="students")
