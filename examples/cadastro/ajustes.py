@@ -1,0 +1,83 @@
+"""The room of what the environment says to each part: read once, all mistakes together.
+
+AWS's own variables (credentials, region, endpoint) are boto3's; `MESSAGING_*` are the library's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = ["Ajustes", "AjustesErrados"]
+
+PREFIXO = "CADASTRO_"
+
+
+class AjustesErrados(ValueError):
+    """The environment says something that cannot be, or does not say what a part needs."""
+
+
+class Ajustes(BaseModel):
+    """Each field is read from `CADASTRO_<FIELD>`; README.md says which part looks at which.
+
+    mongo            a MongoDB URI; may hold a password, so it is not in `repr`.
+    api_por_segundo  enrolments a second that one copy of the API takes; 0: no limit.
+    origens          origins that may call from a browser, separated by spaces.
+    limite_csv       bytes of an upload.
+    pasta            where the services keep their databases, and the painel reads them.
+    controle         True on one machine: the painel may stop services, the API may be killed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mongo: str = Field(default="", repr=False)
+    mongo_banco: str = "cadastro"
+    api_porta: int = Field(default=8081, ge=0, le=65535)
+    api_por_segundo: float = Field(default=200, ge=0)
+    api_url: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://")
+    origens: str = ""
+    balde: str = "alunos-csv"
+    balde_resultados: str = "alunos-csv-resultados"
+    limite_csv: int = Field(default=100 * 1024 * 1024, ge=1)
+    fila_alunos: str = "alunos-chamada-api"
+    fila_batch: str = "alunos-cadastro-batch"
+    url_assinada_porta: int = Field(default=8082, ge=0, le=65535)
+    url_assinada_url: str = Field(default="http://127.0.0.1:8082", pattern=r"^https?://")
+    s3_url: str = ""
+    porta: int = Field(default=8080, ge=0, le=65535)
+    pasta: Path = Path("dados")
+    controle: bool = False
+
+    @classmethod
+    def do_ambiente(cls, ambiente: Mapping[str, str] | None = None) -> Self:
+        """Read `ambiente` (default: this process's). Raises `AjustesErrados`, without a value."""
+        dado = os.environ if ambiente is None else ambiente
+        valores = {
+            nome.removeprefix(PREFIXO).lower(): valor
+            for nome, valor in dado.items()
+            if nome.startswith(PREFIXO) and valor
+        }
+        try:
+            return cls.model_validate(valores)
+        except ValidationError as erro:
+            linhas = [
+                f"{PREFIXO}{str(um['loc'][0]).upper()}: {um['msg']}"
+                for um in erro.errors(include_url=False, include_input=False)
+            ]
+            raise AjustesErrados("\n".join(linhas)) from None
+
+    @property
+    def origens_permitidas(self) -> list[str]:
+        """`origens`, apart."""
+        return self.origens.split()
+
+    def exigir(self, campo: str) -> str:
+        """The text of `campo`. Raises `AjustesErrados` where nobody said it."""
+        valor = str(getattr(self, campo))
+        if not valor:
+            raise AjustesErrados(f"{PREFIXO}{campo.upper()}: say it, this part cannot do without")
+        return valor

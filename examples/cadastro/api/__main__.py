@@ -1,0 +1,53 @@
+"""The room where one copy of the API starts: `python -m examples.cadastro.api`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.api.aplicacao import criar
+from examples.cadastro.api.rele import Rele
+from examples.cadastro.documentos import Alunos
+from examples.cadastro.processos import filho
+from messaging.aws import connect
+from messaging.publisher import Publisher
+
+MORRA = "morra-depois-de-inserir"
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    filho("api")
+    ajustes = Ajustes.do_ambiente()
+    alunos = Alunos(ajustes.exigir("mongo"), ajustes.mongo_banco)
+    alunos.preparar()
+    publisher = Publisher(connect().topic(), source="/cadastro")
+    app = criar(
+        alunos,
+        Rele(alunos, publisher),
+        origens=ajustes.origens_permitidas,
+        por_segundo=ajustes.api_por_segundo,
+        depois_de_inserir=_morrer_se_pedido(ajustes.pasta) if ajustes.controle else lambda: None,
+    )
+    uvicorn.run(app, host="127.0.0.1", port=ajustes.api_porta, log_config=None, access_log=False)
+
+
+def _morrer_se_pedido(pasta: Path) -> Callable[[], None]:
+    """On one machine: a real death at the worst moment, for whoever wants to see what is lost."""
+    pedido = pasta / "controle" / MORRA
+
+    def morrer() -> None:
+        if pedido.exists():
+            pedido.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return morrer
+
+
+if __name__ == "__main__":
+    main()

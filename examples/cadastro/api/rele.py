@@ -1,0 +1,112 @@
+"""The room of the relay: publishes what the documents owe, and takes it out when SNS has it.
+
+Several copies may run: each takes what no other has. Killed at any point, it loses nothing: what
+it had taken is free again after `RESERVA` seconds, and is published under the same ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from examples.cadastro.documentos import Alunos, Devido, SemDocumentos
+from messaging.errors import MessagingError, TransportError
+from messaging.publisher import Publisher
+
+__all__ = ["Rele"]
+
+log = logging.getLogger("cadastro.rele")
+
+RESERVA = 30.0
+"""Seconds for which what was taken is nobody else's."""
+QUANTOS = 100
+"""Documents taken at once."""
+
+
+class Rele:
+    """A thread that sleeps until `acordar`, or `olhar` seconds; `with` starts and stops it.
+
+    `vencida` seconds is how long a reservation holds: shorter in tests.
+    """
+
+    def __init__(
+        self,
+        alunos: Alunos,
+        publisher: Publisher,
+        *,
+        olhar: float = 0.5,
+        vencida: float = RESERVA,
+    ) -> None:
+        self._alunos = alunos
+        self._publisher = publisher
+        self._olhar = olhar
+        self._vencida = vencida
+        self._novidade = threading.Event()
+        self._fim = threading.Event()
+        self._maos = ThreadPoolExecutor(4, thread_name_prefix="rele-publica")
+        self._thread = threading.Thread(target=self._correr, name="rele", daemon=True)
+
+    def acordar(self) -> None:
+        """Something was inserted."""
+        self._novidade.set()
+
+    def start(self) -> None:
+        """Begin; a relay begins once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End when what was taken is published, or refused."""
+        self._fim.set()
+        self._novidade.set()
+        self._thread.join()
+        self._maos.shutdown()
+
+    def uma_vez(self) -> int:
+        """Publish what is owed now, at most `QUANTOS` documents; says how many events went out.
+
+        Raises `SemDocumentos` when the store is away, `TransportError` when the topic is.
+        """
+        devidos = self._alunos.reservar(QUANTOS, self._vencida)
+        if not devidos:
+            return 0
+        erros = list(self._maos.map(self._publicar, devidos))
+        feitos = [um for um, erro in zip(devidos, erros, strict=True) if erro is None]
+        outros = [um for um, erro in zip(devidos, erros, strict=True) if erro is not None]
+        self._alunos.publicados(feitos)
+        if outros:
+            self._alunos.soltar(outros)
+            raise TransportError(f"{len(outros)} events were not published", code="rele")
+        return len(feitos)
+
+    def _publicar(self, devido: Devido) -> MessagingError | None:
+        try:
+            # Its own moment, too: published again, it is the same fact in every field.
+            self._publisher.publish(devido.evento, id=devido.id, time=devido.momento)
+        except MessagingError as erro:
+            log.warning("event %s is not published yet: %s", devido.id, type(erro).__name__)
+            return erro
+        return None
+
+    def _correr(self) -> None:
+        pausa = self._olhar
+        while not self._fim.is_set():
+            self._novidade.wait(pausa)
+            self._novidade.clear()
+            pausa = self._esvaziar(min(10.0, pausa * 2))
+
+    def _esvaziar(self, depois_de_erro: float) -> float:
+        """Publish until nothing is owed; returns the seconds until the next look."""
+        try:
+            while not self._fim.is_set() and self.uma_vez():
+                pass
+        except (SemDocumentos, TransportError) as erro:
+            # Whoever is away comes back; what is owed waits in the documents.
+            log.warning("the relay waits %.1f s: %s", depois_de_erro, type(erro).__name__)
+            self._fim.wait(depois_de_erro)
+            return depois_de_erro
+        except Exception as erro:  # noqa: BLE001 - a relay that has died would be noticed by nobody
+            log.error("the relay waits %.1f s: %s", depois_de_erro, type(erro).__name__)
+            self._fim.wait(depois_de_erro)
+            return depois_de_erro
+        return self._olhar

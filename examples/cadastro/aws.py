@@ -1,0 +1,24 @@
+"""The room of AWS clients for the parts: what the environment says, and S3 signed by SigV4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+__all__ = ["cliente"]
+
+
+def cliente(servico: str) -> Any:
+    """A boto3 client; safe to share between threads. Credentials and region are boto3's own."""
+    config = Config(
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        signature_version="s3v4" if servico == "s3" else None,
+        # A presigned URL for the regional host: for the global one S3 answers with a redirect
+        # that a browser's PUT does not survive.
+        s3={"us_east_1_regional_endpoint": "regional"},
+    )
+    return boto3.client(servico, config=config)  # type: ignore[call-overload]  # any service

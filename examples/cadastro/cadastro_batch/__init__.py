@@ -1,0 +1,236 @@
+"""The room of conversion: a CSV file in S3 becomes messages, one for each student; nothing else.
+
+An AWS Lambda handler for S3's events, which come through an SQS queue or from S3 directly. A file
+is read in pieces and never held whole; every thousand rows it is written down how far they went,
+and whoever reads the file again goes on from there. A row has the same event id each time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote_plus
+
+from botocore.exceptions import ClientError
+
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.cadastro_batch.objeto import abrir
+from examples.cadastro.eventos import MatriculaRecebida
+from examples.cadastro.resultados import AMOSTRA, Resultado, Resultados
+from messaging.csvfile import BadRow, BadRows, EventRow, Table, events_from
+from messaging.errors import ConfigurationError
+from messaging.lambda_handler import delivery_of
+from messaging.publisher import Publisher
+from messaging.transport import QueueTransport
+
+__all__ = ["CadastroBatch", "Pausa", "novo_handler", "objetos", "upload_de"]
+
+log = logging.getLogger("cadastro.batch")
+
+PEDACO = 1000
+"""Rows between two notes of how far it went: what is sent again, at most, after a crash."""
+RESERVA = 20.0
+"""Seconds before the function's timeout at which it pauses; a piece takes one or two."""
+_NAMESPACE = uuid.UUID("5b0e6d0a-8c43-5a0e-9a53-0f1f5dbf1c2e")
+
+
+class Pausa(Exception):
+    """The time of this invocation is up; another goes on from the last note."""
+
+
+class CadastroBatch:
+    """The handler. `fila`, if given, is the queue that brings S3's events: a pause makes its
+    message visible at once, rather than when the visibility timeout ends."""
+
+    def __init__(
+        self,
+        s3: Any,
+        publisher: Publisher,
+        resultados: Resultados,
+        *,
+        limite: int,
+        fila: QueueTransport | None = None,
+        pedaco: int = PEDACO,
+    ) -> None:
+        self._s3 = s3
+        self._publisher = publisher
+        self._resultados = resultados
+        self._limite = limite
+        self._fila = fila
+        self._pedaco = pedaco
+
+    def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
+        """Convert every file that the event names; the answer lists messages to come again."""
+        resta = _tempo(context)
+        falhas = []
+        for registro in event.get("Records", ()):
+            if registro.get("eventSource") == "aws:s3":
+                # From S3 directly: an exception makes Lambda try again, twice.
+                self._converter_todos(objetos({"Records": [registro]}), resta)
+            elif registro.get("eventSource") != "aws:sqs":
+                raise ConfigurationError("cadastro_batch is for events of S3, by SQS or directly")
+            elif not self._registro_feito(registro, resta):
+                falhas.append({"itemIdentifier": registro["messageId"]})
+        return {"batchItemFailures": falhas}
+
+    def _registro_feito(self, registro: Mapping[str, Any], resta: Callable[[], float]) -> bool:
+        try:
+            self._converter_todos(objetos(json.loads(registro["body"])), resta)
+        except Pausa:
+            if self._fila is not None:
+                self._fila.hide([delivery_of(registro, now=0.0)], [0])
+            return False
+        except Exception as erro:  # noqa: BLE001 - of one message, and the others go on
+            # Its text may quote a row. The message comes again, and goes on from the last note.
+            log.error("message %s failed: %s", registro["messageId"], type(erro).__name__)
+            return False
+        return True
+
+    def _converter_todos(
+        self, quais: Iterator[tuple[str, str]], resta: Callable[[], float]
+    ) -> None:
+        for balde, chave in quais:
+            self.converter(balde, chave, resta=resta)
+
+    def converter(
+        self, balde: str, chave: str, *, resta: Callable[[], float] = lambda: float("inf")
+    ) -> Resultado:
+        """Read one object and send a message for each good row. Raises `Pausa` and what S3 and
+        SQS say; what was noted stays noted."""
+        upload = upload_de(chave)
+        try:
+            cabeca = self._s3.head_object(Bucket=balde, Key=chave)
+        except ClientError as erro:
+            if erro.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey", "NotFound"):
+                raise
+            log.warning("upload %s is gone: nothing to convert", upload)
+            return Resultado()
+        resultado = self._resultados.ler(upload)
+        if resultado.etag != cabeca["ETag"]:
+            resultado = Resultado(etag=cabeca["ETag"])
+        if resultado.estado in ("pronto", "recusado"):
+            log.info("upload %s is converted already", upload)
+            return resultado
+        # The presigned URL is bound to its size; whoever has credentials of his own is not.
+        if cabeca["ContentLength"] > self._limite:
+            return self._recusar(upload, resultado, f"mais de {self._limite} bytes")
+        resultado.estado = "lendo"
+        with (
+            tempfile.TemporaryDirectory(prefix="cadastro-batch-") as pasta,
+            abrir(self._s3, balde, chave, cabeca) as arquivo,
+        ):
+            try:
+                tabela = events_from(cast(BinaryIO, arquivo), MatriculaRecebida)
+            except ConfigurationError as erro:
+                # It names columns and what is wrong with them, and no cell.
+                return self._recusar(upload, resultado, str(erro))
+            self._ler(upload, tabela, resultado, Path(pasta) / "rejeitados.csv", resta)
+        return resultado
+
+    def _ler(
+        self,
+        upload: str,
+        tabela: Table[MatriculaRecebida],
+        resultado: Resultado,
+        rejeitados: Path,
+        resta: Callable[[], float],
+    ) -> None:
+        # From the start: what was sent is passed over, and the side file is whole at the end.
+        ja, linhas = resultado.feitas, 0
+        amostra: list[dict[str, Any]] = []
+        with BadRows(rejeitados, tabela.header, delimiter=tabela.delimiter) as maus:
+            while pedaco := list(islice(tabela, self._pedaco)):
+                linhas += len(pedaco)
+                for linha in pedaco:
+                    if isinstance(linha, BadRow):
+                        maus.write(linha)
+                        if len(amostra) < AMOSTRA:
+                            amostra.append(_mostra(linha))
+                if linhas <= ja:
+                    continue
+                self._enviar([um for um in pedaco if isinstance(um, EventRow)])
+                resultado.linhas = resultado.feitas = linhas
+                resultado.rejeitadas, resultado.amostra = maus.count, amostra
+                resultado.aceitas = linhas - maus.count
+                if len(pedaco) == self._pedaco:
+                    self._resultados.gravar(upload, resultado)
+                    if resta() < RESERVA:
+                        log.info("upload %s pauses behind row %d", upload, linhas)
+                        raise Pausa
+        if resultado.rejeitadas:
+            self._resultados.guardar_rejeitadas(upload, rejeitados)
+        resultado.estado = "pronto"
+        self._resultados.gravar(upload, resultado)
+        log.info(
+            "upload %s: %d rows, %d sent, %d rejected",
+            upload, resultado.linhas, resultado.aceitas, resultado.rejeitadas,
+        )  # fmt: skip
+
+    def _enviar(self, linhas: list[EventRow[MatriculaRecebida]]) -> None:
+        ids = iter([linha.id for linha in linhas])
+        self._publisher.publish_many(
+            (linha.event for linha in linhas), id=lambda _evento: next(ids)
+        )
+
+    def _recusar(self, upload: str, resultado: Resultado, motivo: str) -> Resultado:
+        resultado.estado, resultado.motivo = "recusado", motivo
+        self._resultados.gravar(upload, resultado)
+        log.warning("upload %s is refused as a whole", upload)
+        return resultado
+
+
+def objetos(documento: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Bucket and key of each object that was created; none of `s3:TestEvent`, which S3 sends when
+    a notification is set up.
+
+    Keys come as in a form: a space is "+".
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    """
+    if documento.get("Event") == "s3:TestEvent":
+        return
+    for registro in documento.get("Records", ()):
+        if registro.get("eventName", "").startswith("ObjectCreated:"):
+            s3 = registro["s3"]
+            yield s3["bucket"]["name"], unquote_plus(s3["object"]["key"])
+
+
+def upload_de(chave: str) -> str:
+    """The id under which an object's result is kept: the one in its key, or made of its key."""
+    nome = chave.removeprefix("enviados/").removesuffix(".csv")
+    try:
+        return str(uuid.UUID(nome))
+    except ValueError:
+        return str(uuid.uuid5(_NAMESPACE, chave))
+
+
+def _mostra(linha: BadRow) -> dict[str, Any]:
+    return {"linha": linha.line, "coluna": linha.column, "motivo": linha.reason}
+
+
+def _tempo(context: Any) -> Callable[[], float]:
+    """Seconds until the function's timeout."""
+    resta = getattr(context, "get_remaining_time_in_millis", None)
+    return (lambda: float("inf")) if resta is None else (lambda: float(resta()) / 1000)
+
+
+def novo_handler(ajustes: Ajustes | None = None) -> CadastroBatch:
+    """The handler as the environment says: what the function's module calls once, at its start."""
+    from examples.cadastro.aws import cliente
+    from examples.cadastro.cadastro_batch.fila import FilaDeAlunos
+    from messaging.aws import connect
+
+    ditos = ajustes or Ajustes.do_ambiente()
+    s3 = cliente("s3")
+    return CadastroBatch(
+        s3,
+        Publisher(FilaDeAlunos(cliente("sqs"), ditos.fila_alunos), source="/cadastro/batch"),
+        Resultados(s3, ditos.balde_resultados),
+        limite=ditos.limite_csv,
+        fila=connect().queue("cadastro-batch"),
+    )

@@ -1,0 +1,46 @@
+"""The room where a queue stands in for a topic: there is one reader, so no topic is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from messaging.aws.errors import batch_failures, translated
+from messaging.aws.messages import wire_value
+from messaging.transport import Failure, Outgoing
+
+__all__ = ["FilaDeAlunos"]
+
+
+class FilaDeAlunos:
+    """A `TopicTransport`: what is published goes to one SQS queue, given by its name."""
+
+    max_bytes = 262_144
+
+    def __init__(self, sqs: Any, nome: str) -> None:
+        self._sqs = sqs
+        self._nome = nome
+        self._url: str | None = None
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """One SendMessageBatch request."""
+        with translated("send to", f"queue {self._nome}", self._sqs.meta.region_name):
+            if self._url is None:
+                self._url = str(self._sqs.get_queue_url(QueueName=self._nome)["QueueUrl"])
+            resposta = self._sqs.send_message_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {
+                        "Id": str(indice),
+                        "MessageBody": uma.body,
+                        "MessageAttributes": {
+                            nome: wire_value(valor) for nome, valor in uma.attributes.items()
+                        },
+                    }
+                    for indice, uma in enumerate(batch)
+                ],
+            )
+        return batch_failures(resposta, range(len(batch)), "SQS")
+
+    def close(self) -> None:
+        """Nothing is held that needs closing."""

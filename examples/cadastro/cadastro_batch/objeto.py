@@ -1,0 +1,42 @@
+"""The room of an S3 object as a file: read a piece at a time, each a request of its own.
+
+One long GET would stand idle while rows are sent, and a connection that stands idle is cut; a
+piece is asked for again by botocore where that happens. `IfMatch` holds it to one version.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["abrir"]
+
+PEDACO = 4 * 1024 * 1024
+"""Bytes of one request, and of memory."""
+
+
+def abrir(s3: Any, balde: str, chave: str, cabeca: Mapping[str, Any]) -> io.BufferedReader:
+    """`cabeca` is what head_object said. A file that was overwritten since is an error of S3."""
+    return io.BufferedReader(_Objeto(s3, balde, chave, cabeca), PEDACO)
+
+
+class _Objeto(io.RawIOBase):
+    def __init__(self, s3: Any, balde: str, chave: str, cabeca: Mapping[str, Any]) -> None:
+        self._s3 = s3
+        self._onde = {"Bucket": balde, "Key": chave, "IfMatch": cabeca["ETag"]}
+        self._tamanho = int(cabeca["ContentLength"])
+        self._lido = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        ate = min(self._lido + len(buffer), self._tamanho)
+        if ate <= self._lido:
+            return 0
+        resposta = self._s3.get_object(**self._onde, Range=f"bytes={self._lido}-{ate - 1}")
+        corpo = resposta["Body"].read()
+        buffer[: len(corpo)] = corpo
+        self._lido += len(corpo)
+        return len(corpo)

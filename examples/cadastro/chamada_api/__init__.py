@@ -1,0 +1,116 @@
+"""The room of the call: each student of the queue is enrolled by the API, however long it takes.
+
+A consumer like any other, so it runs in a `Worker`, in a test, and here as an AWS Lambda handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.eventos import MatriculaRecebida
+from messaging.consumer import Consumer, handles
+from messaging.lambda_handler import Handler, lambda_handler
+from messaging.outcome import MAX_DELAY, Reject, Retry
+from messaging.transport import Delivery
+
+__all__ = ["ChamadaAPI", "novo_handler"]
+
+log = logging.getLogger("cadastro.chamada")
+
+ESPERA = 10.0
+"""Seconds for one answer."""
+MAIOR_PAUSA = 900
+"""Seconds between two calls of an API that is down."""
+_CAMPOS = frozenset((*MatriculaRecebida.model_fields, "senha", "origem"))
+
+
+class ChamadaAPI(Consumer):
+    """POSTs each student to the API.
+
+    2xx, 409   done: enrolled now, or before.
+    429        again after Retry-After.
+    5xx, down  again, after a pause that doubles up to a quarter of an hour.
+    other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong.
+
+    An API that is down for a weekend loses nobody: `max_receives` times the longest pause is more
+    than the 14 days that SQS keeps a message.
+    """
+
+    service = "chamada-api"
+    visibility_timeout = 60
+    max_receives = 1000
+
+    def __init__(self, url: str, *, transporte: httpx.AsyncBaseTransport | None = None) -> None:
+        self._url = f"{url.rstrip('/')}/alunos"
+        self._transporte = transporte
+        self._cliente: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+
+    @handles
+    async def cadastrar(self, matricula: MatriculaRecebida, delivery: Delivery) -> None:
+        corpo = matricula.model_dump(mode="json", exclude_none=True) | {"origem": "csv"}
+        try:
+            resposta = await self._http().post(self._url, json=corpo)
+        except httpx.HTTPError as erro:
+            raise Retry(_pausa(delivery.receive_count), type(erro).__name__) from None
+        status = resposta.status_code
+        if resposta.is_success or status == 409:
+            if status == 409:
+                log.info("message %s: enrolled already", delivery.message_id)
+            return
+        if status == 429:
+            raise Retry(_depois(resposta, delivery.receive_count), "the API answered 429")
+        if 400 <= status < 500:
+            raise Reject(f"the API answered {status}{_campos(resposta)}")
+        raise Retry(_pausa(delivery.receive_count), f"the API answered {status}")
+
+    def _http(self) -> httpx.AsyncClient:
+        """One client for each event loop: its connections belong to it."""
+        laco = asyncio.get_running_loop()
+        if self._cliente is None or self._cliente[0] is not laco:
+            cliente = httpx.AsyncClient(timeout=ESPERA, transport=self._transporte, trust_env=False)
+            self._cliente = (laco, cliente)
+        return self._cliente[1]
+
+
+def _pausa(recebida: int) -> float:
+    """Full jitter, doubled with each receive: the API comes back to a trickle, not to a flood."""
+    return random.uniform(1, min(MAIOR_PAUSA, 2.0 ** min(recebida, 20)))
+
+
+def _depois(resposta: httpx.Response, recebida: int) -> float:
+    """Retry-After, in seconds or as a date. https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3"""
+    dito = resposta.headers.get("retry-after", "")
+    if dito.isdigit():
+        return float(min(MAX_DELAY, int(dito)))
+    try:
+        quando = parsedate_to_datetime(dito)
+    except ValueError:
+        return _pausa(recebida)
+    quando = quando if quando.tzinfo else quando.replace(tzinfo=UTC)
+    return min(float(MAX_DELAY), max(0.0, (quando - datetime.now(UTC)).total_seconds()))
+
+
+def _campos(resposta: httpx.Response) -> str:
+    """Names of the fields that the API refused, if they are names that we know; never a value."""
+    try:
+        erros = resposta.json()["erros"]
+        ditos = [um["campo"] for um in erros if um["campo"] in _CAMPOS]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f": {', '.join(ditos)}" if ditos else ""
+
+
+def novo_handler(ajustes: Ajustes | None = None) -> Handler:
+    """The handler as the environment says: what the function's module calls once, at its start."""
+    from messaging.aws import connect
+
+    ditos = ajustes or Ajustes.do_ambiente()
+    consumidor = ChamadaAPI(ditos.api_url)
+    return lambda_handler(consumidor, queue=connect().queue(consumidor.service))

@@ -1,0 +1,267 @@
+"""The room of everything on one machine: starts each part, watches them, and ends them in order.
+
+python -m examples.cadastro.local [--porta 8080] [--pasta DIR] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from consumers import TOPOLOGY
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.infra import montar
+from examples.cadastro.processos import Parte, porta_livre
+from messaging.aws.sessions import new_session
+from messaging.local import LocalServer
+
+__all__ = ["Sistema", "main"]
+
+PRONTO = 90.0
+"""Seconds in which every part must answer after its start."""
+OLHAR = 0.1
+FUNCOES = ("url_assinada", "cadastro_batch", "chamada_api")
+
+
+class ParteMorreu(Exception):
+    """A part did not come up; the text is what it said last."""
+
+
+class Sistema:
+    """All parts, from `with` to its end. `cuidar` is to be called again and again.
+
+    pasta   for databases, logs, and orders.
+    porta   of the page; 0 takes a free one.
+    mais    environment for every part, beside what is composed here.
+    """
+
+    def __init__(self, pasta: Path, *, porta: int = 0, mais: dict[str, str] | None = None) -> None:
+        self.pasta = pasta
+        self.servidor = LocalServer(log=None)
+        self._porta = porta
+        self._mais = mais or {}
+        self._estados: dict[str, str] = {}
+        self._pilha = ExitStack()
+        self.ajustes = Ajustes()
+        self.ambiente: dict[str, str] = {}
+        self.documentos: Parte
+        self.partes: dict[str, Parte] = {}
+        """By name; the document store is apart, for it ends last."""
+
+    @property
+    def url(self) -> str:
+        """Of the page."""
+        return f"http://127.0.0.1:{self.ajustes.porta}"
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """Of every process of the system."""
+        return {
+            "aws": self.servidor.pid,
+            "documentos": self.documentos.pid,
+            **{nome: parte.pid for nome, parte in self.partes.items()},
+        }
+
+    def __enter__(self) -> Self:
+        with ExitStack() as pilha:
+            pilha.enter_context(self.servidor)
+            self._compor()
+            pilha.callback(self._parar)
+            sessao = new_session(**self.servidor.credentials)
+            montar(sessao, self.servidor.settings(topic="alunos"), self.ajustes)
+            self.documentos.cuidar()
+            self._esperar(self.documentos, lambda: _ouve(self._porta_documentos))
+            for parte in self.partes.values():
+                parte.cuidar()
+            self._esperar(self.partes["api"], lambda: _responde(self.ajustes.api_url, "/saude"))
+            self._esperar(
+                self.partes["url_assinada"], lambda: _ouve(self.ajustes.url_assinada_porta)
+            )
+            self._esperar(self.partes["painel"], lambda: _responde(self.url, "/servicos"))
+            self.cuidar()
+            self._pilha = pilha.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pilha.close()
+
+    def cuidar(self) -> None:
+        """Obey the orders, start what died, and tell the painel."""
+        for servico in TOPOLOGY.services:
+            parado = (self.pasta / "controle" / f"parado-{servico}").exists()
+            self.partes[servico].ligada = not parado
+        for parte in (self.documentos, *self.partes.values()):
+            mortes = parte.mortes
+            parte.cuidar()
+            if parte.mortes > mortes:
+                print(f"cadastro: {parte.nome} ended, it comes again", file=sys.stderr, flush=True)
+        estados = {nome: parte.estado for nome, parte in self.partes.items()}
+        if estados != self._estados:
+            self._estados = estados
+            novo = self.pasta / "estado.json.novo"
+            novo.write_text(json.dumps(estados), encoding="utf-8")
+            novo.replace(self.pasta / "estado.json")  # whole, or not at all
+
+    @contextmanager
+    def cuidado(self) -> Iterator[None]:
+        """`cuidar` in a thread, for tests that have something else to do."""
+        fim = threading.Event()
+
+        def laco() -> None:
+            while not fim.wait(OLHAR):
+                self.cuidar()
+
+        thread = threading.Thread(target=laco, name="cuidado")
+        thread.start()
+        try:
+            yield
+        finally:
+            fim.set()
+            thread.join()
+
+    def _compor(self) -> None:
+        (self.pasta / "controle").mkdir(parents=True, exist_ok=True)
+        portas = [porta_livre() for _ in range(3)]
+        self._porta_documentos = portas[0]
+        porta = porta_livre(self._porta)
+        enderecos = [f"http://127.0.0.1:{porta}", f"http://localhost:{porta}"]
+        ditos = {
+            "mongo": f"mongodb://127.0.0.1:{portas[0]}/?retryWrites=false",
+            "api_porta": portas[1],
+            "api_url": f"http://127.0.0.1:{portas[1]}",
+            "url_assinada_porta": portas[2],
+            "url_assinada_url": f"http://127.0.0.1:{portas[2]}",
+            "s3_url": self.servidor.url,
+            "porta": porta,
+            "origens": " ".join(enderecos),
+            "pasta": str(self.pasta),
+            "controle": "true",
+        }
+        ambiente = {f"CADASTRO_{nome.upper()}": str(valor) for nome, valor in ditos.items()}
+        self.ambiente = {
+            **self.servidor.environment, "MESSAGING_TOPIC": "alunos", **ambiente, **self._mais
+        }  # fmt: skip
+        self.ajustes = Ajustes.do_ambiente(self.ambiente)
+        self.documentos = self._parte(
+            "documentos",
+            None,
+            *_documentos(portas[0], self.pasta / "documentos"),
+        )
+        modulos: dict[str, tuple[str, ...]] = {"api": ("api",), "painel": ("painel",)}
+        modulos |= {nome: ("lambda_local", nome) for nome in FUNCOES}
+        modulos |= {nome: ("servicos", nome) for nome in TOPOLOGY.services}
+        self.partes = {
+            nome: self._parte(nome, f"examples.cadastro.{onde[0]}", *onde[1:])
+            for nome, onde in modulos.items()
+        }
+
+    def _parte(self, nome: str, modulo: str | None, *argumentos: str) -> Parte:
+        return Parte(nome, modulo, *argumentos, pasta=self.pasta, ambiente=self.ambiente)
+
+    def _esperar(self, parte: Parte, pronta: Callable[[], bool]) -> None:
+        fim = time.monotonic() + PRONTO
+        while not pronta():
+            if parte.pid is None or time.monotonic() > fim:
+                raise ParteMorreu(f"{parte.nome} did not start:\n{parte.ultimas_linhas()}")
+            time.sleep(0.05)
+
+    def _parar(self) -> None:
+        # Those that take work in first, then those that give it on, the documents last.
+        for nomes in (("painel", *FUNCOES), ("api",), TOPOLOGY.services):
+            partes = [self.partes[nome] for nome in nomes]
+            for parte in partes:
+                parte.pedir_fim()
+            for parte in partes:
+                parte.parar()
+        self.documentos.parar()
+
+
+def _documentos(porta: int, pasta: Path) -> list[str]:
+    """SecantusDB: speaks MongoDB's protocol. GPL-2.0, so a program of its own, on a desk only."""
+    programa = Path(sys.executable).with_name("secantusd-py")
+    if not programa.exists():
+        sys.exit("secantusd-py is not installed here: run `make cadastro`, which installs it")
+    return [
+        *(sys.executable, str(programa), "--host", "127.0.0.1", "--port", str(porta)),
+        *("--storage-path", str(pasta), "--log-level", "WARNING"),
+    ]
+
+
+def _ouve(porta: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", porta), timeout=1):
+        return True
+    return False
+
+
+def _responde(url: str, caminho: str) -> bool:
+    conexao = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+    with contextlib.closing(conexao), suppress(OSError, http.client.HTTPException):
+        conexao.request("GET", caminho)
+        return conexao.getresponse().status == 200
+    return False
+
+
+def main() -> None:
+    """Start, print the URL, and run until Ctrl-C or SIGTERM."""
+    dados = _argumentos()
+    fim = threading.Event()
+    for sinal in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sinal, lambda *_: fim.set())
+    pasta = Path(dados.pasta or tempfile.mkdtemp(prefix="cadastro-")).absolute()
+    try:
+        with Sistema(pasta, porta=dados.porta) as sistema:
+            _dizer(sistema, em_json=dados.json)
+            while not fim.wait(OLHAR):
+                sistema.cuidar()
+            print("cadastro: stopping", file=sys.stderr, flush=True)
+    except (ParteMorreu, OSError) as erro:
+        sys.exit(f"cadastro: {erro}")
+    finally:
+        if not dados.pasta:
+            shutil.rmtree(pasta, ignore_errors=True)
+
+
+def _argumentos() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--porta", type=int, default=8080, help="of the page; 0: a free one")
+    parser.add_argument("--pasta", help="keep databases and logs here; else a temporary folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+def _dizer(sistema: Sistema, *, em_json: bool) -> None:
+    if not em_json:
+        print(f"cadastro: {sistema.url}   (Ctrl-C stops it)", flush=True)
+        return
+    dito = {
+        "url": sistema.url,
+        "api": sistema.ajustes.api_url,
+        "uploads": sistema.ajustes.url_assinada_url,
+        "aws": sistema.servidor.url,
+        "pasta": str(sistema.pasta),
+        "pids": sistema.pids,
+    }
+    print(json.dumps(dito), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The room where the page's server starts: `python -m examples.cadastro.painel`."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.painel.aplicacao import criar
+from examples.cadastro.painel.vista import Vista
+from examples.cadastro.processos import filho
+from messaging.aws import connect
+
+
+def main() -> None:
+    """Serve until SIGTERM; streams that are open are cut after a second."""
+    filho("painel")
+    ajustes = Ajustes.do_ambiente()
+    uvicorn.run(
+        criar(ajustes, Vista(ajustes.pasta, connect())),
+        host="127.0.0.1",
+        port=ajustes.porta,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+if __name__ == "__main__":
+    main()

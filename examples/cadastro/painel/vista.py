@@ -1,0 +1,94 @@
+"""The room of what the painel knows: the services' state, counts and newest students."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from consumers import TOPOLOGY
+from examples.cadastro.recebidos import contagem, novos, recebido
+from messaging.errors import MessagingError
+from messaging.transport import Broker
+
+__all__ = ["Vista"]
+
+log = logging.getLogger("cadastro.painel")
+
+SERVICOS = TOPOLOGY.services
+DE_INICIO, DE_UMA_VEZ = 20, 50
+"""Students of one service that a stream shows at its start, and in one message."""
+
+
+class Vista:
+    """Reads what the services noted, and what `local.py` says of them. Safe to share."""
+
+    def __init__(self, pasta: Path, broker: Broker | None = None) -> None:
+        self._pasta = pasta
+        self._filas = {} if broker is None else {um: broker.queue(um) for um in SERVICOS}
+        self._na_fila: Mapping[str, int | None] = {}
+        self._fim = threading.Event()
+        self._thread = threading.Thread(target=self._medir, name="filas", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look at the queues, once a second."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._fim.set()
+        self._thread.join()
+
+    def servicos(self) -> list[dict[str, Any]]:
+        """Each service: its state, and how much it has and has not received."""
+        estados = self._estados()
+        linhas = []
+        for nome in SERVICOS:
+            contado = contagem(self._pasta, nome)
+            linhas.append(
+                {
+                    "servico": nome,
+                    "estado": estados.get(nome, "ligado"),
+                    "recebidos": contado.recebidos,
+                    "na_fila": self._na_fila.get(nome),
+                    "repetidos": contado.repetidos,
+                }
+            )
+        return linhas
+
+    def novidades(self, cursores: dict[str, int]) -> list[dict[str, Any]]:
+        """One message for each service that received something since `cursores`, which it moves."""
+        mensagens = []
+        for nome in SERVICOS:
+            de = cursores.get(nome)
+            ate, alunos = novos(self._pasta, nome, de or 0, DE_INICIO if de is None else DE_UMA_VEZ)
+            if alunos or de is None:
+                cursores[nome] = ate
+                total = contagem(self._pasta, nome).recebidos
+                mensagens.append({"servico": nome, "recebidos": total, "alunos": alunos})
+        return mensagens
+
+    def aluno(self, servico: str, aluno_id: str) -> dict[str, Any] | None:
+        """What one service has received of one student."""
+        return recebido(self._pasta, servico, aluno_id) if servico in SERVICOS else None
+
+    def _estados(self) -> Mapping[str, str]:
+        try:
+            dito: Mapping[str, str] = json.loads((self._pasta / "estado.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return dito
+
+    def _medir(self) -> None:
+        while not self._fim.wait(1):
+            medidos: dict[str, int | None] = {}
+            for nome, fila in self._filas.items():
+                try:
+                    fundo = fila.depth()
+                    medidos[nome] = fundo.visible + fundo.in_flight + fundo.delayed
+                except MessagingError as erro:
+                    log.warning("the queue of %s does not answer: %s", nome, type(erro).__name__)
+                    medidos[nome] = None
+            self._na_fila = medidos

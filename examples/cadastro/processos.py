@@ -1,0 +1,168 @@
+"""The room of processes: parts that run beside each other, come again when they die, and all end.
+
+A part is a child of whoever starts it and ends with it, however that one ends: it reads a pipe
+whose other end its parent holds, and for programs that are not ours Linux sends the signal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["Parte", "filho", "porta_livre"]
+
+RAIZ = Path(__file__).parents[2]
+PACIENCIA = 10.0
+"""Seconds in which a part must have ended when it was asked to."""
+DE_NOVO = 0.5
+"""Seconds after which a part that died is started again."""
+_FILHO = "CADASTRO_PAI"
+# PR_SET_PDEATHSIG (1) lasts through exec; elsewhere than on Linux such a program would live on.
+_LANCA = """
+import os, signal, sys
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def filho(nome: str) -> None:
+    """Called first in a part: sets up its log, and its end when its parent is gone."""
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s {nome} %(levelname)s %(name)s: %(message)s"
+    )
+    # One line for each request would be most of the log.
+    for falador in ("httpx", "uvicorn.access", "botocore", "pymongo"):
+        logging.getLogger(falador).setLevel(logging.WARNING)
+    if os.environ.pop(_FILHO, "") != str(os.getppid()):
+        return  # started by hand
+
+    def vigiar() -> None:
+        while os.read(0, 64):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=vigiar, name="pai", daemon=True).start()
+
+
+def porta_livre(desejada: int = 0) -> int:
+    """`desejada` if nobody has it, or any free port of 127.0.0.1 for 0. Raises `OSError`."""
+    import socket
+
+    with socket.socket() as soquete:
+        soquete.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        soquete.bind(("127.0.0.1", desejada))
+        return int(soquete.getsockname()[1])
+
+
+class Parte:
+    """One part: how it is started, and the process that runs it now. Used by one thread.
+
+    modulo     of ours, `python -m modulo *argumentos`; or None, and `argumentos` is a program of
+               somebody else's.
+    ligada     whether it should run.
+    """
+
+    def __init__(
+        self,
+        nome: str,
+        modulo: str | None,
+        *argumentos: str,
+        pasta: Path,
+        ambiente: Mapping[str, str],
+    ) -> None:
+        self.nome = nome
+        self.ligada = True
+        self._modulo = modulo
+        self._argumentos = argumentos
+        self._log = pasta / "log" / f"{nome}.log"
+        self._pasta = pasta
+        self._ambiente = dict(ambiente)
+        self._processo: subprocess.Popen[bytes] | None = None
+        self._de_novo = 0.0
+        self.mortes = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs; None when there is none."""
+        processo = self._processo
+        return processo.pid if processo is not None and processo.poll() is None else None
+
+    @property
+    def estado(self) -> str:
+        """`ligado`, `parado` (asked to) or `reiniciando` (it died)."""
+        if self.pid is not None:
+            return "ligado"
+        return "reiniciando" if self.ligada else "parado"
+
+    def cuidar(self) -> None:
+        """Bring the process to where it should be; called again and again."""
+        agora = time.monotonic()
+        if not self.ligada:
+            if self._processo is not None:
+                self.parar()
+            return
+        if self.pid is not None:
+            return
+        if self._processo is not None:
+            self._enterrar()
+            self.mortes += 1
+            self._de_novo = agora + DE_NOVO
+        elif agora >= self._de_novo:
+            self._processo = self._nascer()
+
+    def pedir_fim(self) -> None:
+        """SIGTERM, without waiting."""
+        if self.pid is not None and self._processo is not None:
+            self._processo.terminate()
+
+    def parar(self) -> None:
+        """SIGTERM, and SIGKILL after a while; returns when it is gone."""
+        self.pedir_fim()
+        if self._processo is not None:
+            try:
+                self._processo.wait(PACIENCIA)
+            except subprocess.TimeoutExpired:
+                self._processo.kill()
+            self._enterrar()
+
+    def ultimas_linhas(self, quantas: int = 15) -> str:
+        """What its log ends with."""
+        try:
+            texto = self._log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(texto.splitlines()[-quantas:])
+
+    def _nascer(self) -> subprocess.Popen[bytes]:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        comando: Sequence[str] = (sys.executable, "-m", str(self._modulo), *self._argumentos)
+        if self._modulo is None:
+            comando = (sys.executable, "-c", _LANCA, str(os.getpid()), *self._argumentos)
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                comando,
+                cwd=self._pasta,
+                env={**os.environ, **self._ambiente, _FILHO: str(os.getpid()), "PYTHONUTF8": "1",
+                     "PYTHONPATH": str(RAIZ)},
+                stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the parent, which then asks in order
+            )  # fmt: skip
+
+    def _enterrar(self) -> None:
+        processo, self._processo = self._processo, None
+        if processo is not None:
+            processo.wait()
+            if processo.stdin is not None:
+                processo.stdin.close()

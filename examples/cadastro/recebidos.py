@@ -1,0 +1,129 @@
+"""The room of what each service has received: noted beside its handlers, read by the painel."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from messaging.dispatch import Call
+
+__all__ = ["Contagem", "Recebidos", "contagem", "novos", "recebido"]
+
+_ESQUEMA = """
+pragma journal_mode = wal; pragma synchronous = normal;
+create table if not exists recebidos (
+    numero integer primary key autoincrement, evento_id text not null unique,
+    aluno_id text not null, recebido_em text not null, campos text not null,
+    vezes integer not null default 1);
+create index if not exists aluno on recebidos (aluno_id);
+"""
+_NOTA = """insert into recebidos (evento_id, aluno_id, recebido_em, campos) values (?, ?, ?, ?)
+    on conflict (evento_id) do update set vezes = vezes + 1"""
+
+
+class Recebidos:
+    """Middleware: notes each event that a handler has handled, with the fields that came.
+
+    From the message itself, not from the view: a view holds only what it declares, whatever had
+    been sent.
+    """
+
+    def __init__(self, pasta: Path, servico: str) -> None:
+        caminho = _caminho(pasta, servico)
+        caminho.parent.mkdir(parents=True, exist_ok=True)
+        caminho.touch(mode=0o600)
+        self._trava = threading.Lock()
+        self._conexao = sqlite3.connect(
+            caminho, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        self._conexao.executescript(_ESQUEMA)
+
+    @contextmanager
+    def __call__(self, call: Call) -> Iterator[None]:
+        yield
+        campos = call.envelope.data
+        valores = (
+            f"{call.envelope.source} {call.envelope.id}",
+            str(campos.get("aluno_id", "")),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            json.dumps(campos, ensure_ascii=False),
+        )
+        with self._trava:
+            self._conexao.execute(_NOTA, valores)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._trava:
+            self._conexao.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Contagem:
+    """Events handled, and handler runs beyond the first of an event."""
+
+    recebidos: int = 0
+    repetidos: int = 0
+
+
+def contagem(pasta: Path, servico: str) -> Contagem:
+    """How many; zero of a service that has not started yet."""
+    linhas = _ler(pasta, servico, "select count(*), coalesce(sum(vezes - 1), 0) from recebidos")
+    return Contagem(*linhas[0]) if linhas else Contagem()
+
+
+def novos(
+    pasta: Path, servico: str, depois_de: int, quantos: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """The newest of those noted after number `depois_de`, oldest first, and the last number."""
+    linhas = _ler(
+        pasta,
+        servico,
+        "select numero, evento_id, aluno_id, recebido_em, campos from recebidos"
+        " where numero > ? order by numero desc limit ?",
+        depois_de,
+        quantos,
+    )
+    ultimo = max([depois_de, *(linha[0] for linha in linhas)])
+    return ultimo, [_recebido(linha[1:]) for linha in reversed(linhas)]
+
+
+def recebido(pasta: Path, servico: str, aluno_id: str) -> dict[str, Any] | None:
+    """The last that this service has received of one student."""
+    linhas = _ler(
+        pasta,
+        servico,
+        "select evento_id, aluno_id, recebido_em, campos from recebidos where aluno_id = ?"
+        " order by numero desc limit 1",
+        aluno_id,
+    )
+    return _recebido(linhas[0]) if linhas else None
+
+
+def _recebido(linha: tuple[Any, ...]) -> dict[str, Any]:
+    evento_id, aluno_id, recebido_em, campos = linha
+    return {
+        "aluno_id": aluno_id,
+        "evento_id": evento_id.rpartition(" ")[2],
+        "recebido_em": recebido_em,
+        "campos": json.loads(campos),
+    }
+
+
+def _caminho(pasta: Path, servico: str) -> Path:
+    return pasta / "recebidos" / f"{servico}.sqlite3"
+
+
+def _ler(pasta: Path, servico: str, sql: str, *valores: Any) -> list[tuple[Any, ...]]:
+    caminho = _caminho(pasta, servico).absolute()
+    try:
+        with closing(sqlite3.connect(f"file:{caminho}?mode=ro", uri=True)) as conexao:
+            return conexao.execute(sql, valores).fetchall()
+    except sqlite3.OperationalError:
+        return []  # no file yet, or one without tables

@@ -1,0 +1,134 @@
+"""The room of presigned URLs: who may put one file, of one size and type, for sixty seconds.
+
+An AWS Lambda handler behind a function URL (payload format 2.0); CORS is the function URL's own.
+https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.resultados import Resultados
+
+__all__ = ["EXPIRA_EM", "TIPOS", "UrlAssinada", "novo_handler"]
+
+log = logging.getLogger("cadastro.url_assinada")
+
+EXPIRA_EM = 60
+"""Seconds, as in the school's system of today."""
+TIPOS = ("text/csv", "application/vnd.ms-excel", "text/plain")
+"""What browsers call a CSV file; Windows with Excel says the second."""
+_CORPO = 4096
+
+
+class _Recusa(Exception):
+    def __init__(self, campo: str, motivo: str) -> None:
+        super().__init__(campo)
+        self.campo, self.motivo = campo, motivo
+
+
+class UrlAssinada:
+    """The handler. `s3` signs by SigV4 (`Config(signature_version="s3v4")`), without a request."""
+
+    def __init__(self, s3: Any, resultados: Resultados, *, balde: str, limite: int) -> None:
+        self._s3 = s3
+        self._resultados = resultados
+        self._balde = balde
+        self._limite = limite
+
+    def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
+        """`POST /uploads` and `GET /uploads/{id}`; see README.md for the shapes."""
+        metodo = event["requestContext"]["http"]["method"]
+        caminho = event.get("rawPath", "/")
+        try:
+            if (metodo, caminho) == ("POST", "/uploads"):
+                return _resposta(201, self._assinar(_corpo(event)))
+            achado = re.fullmatch(r"/uploads/([0-9a-f-]{36})", caminho)
+            if metodo == "GET" and achado:
+                return self._resultado(achado[1])
+        except _Recusa as recusa:
+            erros = [{"campo": recusa.campo, "motivo": recusa.motivo}]
+            return _resposta(422, {"erros": erros})
+        return _resposta(404, {"erros": [{"campo": "", "motivo": "não há nada aqui"}]})
+
+    def _assinar(self, pedido: Mapping[str, Any]) -> dict[str, Any]:
+        tamanho, tipo = self._conferido(pedido)
+        upload = str(uuid4())
+        # Each of these is a signed header: any other size or type has another signature. The
+        # key is ours, so that nobody writes over what somebody else has sent.
+        url = self._s3.generate_presigned_url(
+            "put_object",
+            Params={
+                "Bucket": self._balde,
+                "Key": f"enviados/{upload}.csv",
+                "ContentType": tipo,
+                "ContentLength": tamanho,
+            },
+            ExpiresIn=EXPIRA_EM,
+        )
+        log.info("upload %s may come: %d bytes", upload, tamanho)
+        return {
+            "id": upload,
+            "url": url,
+            "metodo": "PUT",
+            "cabecalhos": {"Content-Type": tipo},
+            "expira_em": EXPIRA_EM,
+        }
+
+    def _conferido(self, pedido: Mapping[str, Any]) -> tuple[int, str]:
+        nome, tamanho, tipo = (pedido.get(um) for um in ("nome", "tamanho", "tipo"))
+        if not isinstance(nome, str) or not nome.lower().endswith(".csv") or len(nome) > 255:
+            raise _Recusa("nome", "um arquivo .csv, de no máximo 255 caracteres no nome")
+        if type(tamanho) is not int or tamanho < 1:
+            raise _Recusa("tamanho", "o número de bytes do arquivo, que não pode estar vazio")
+        if tamanho > self._limite:
+            raise _Recusa("tamanho", f"no máximo {self._limite} bytes")
+        if tipo not in TIPOS:
+            raise _Recusa("tipo", f"um destes: {', '.join(TIPOS)}")
+        return tamanho, str(tipo)
+
+    def _resultado(self, upload: str) -> dict[str, Any]:
+        UUID(upload)
+        return _resposta(200, self._resultados.para_a_pagina(upload))
+
+
+def _corpo(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    texto = event.get("body") or ""
+    try:
+        cru = base64.b64decode(texto) if event.get("isBase64Encoded") else texto.encode()
+        dito = json.loads(cru) if len(cru) <= _CORPO else None
+    except ValueError:
+        dito = None
+    if not isinstance(dito, dict):
+        raise _Recusa("", 'um objeto JSON: {"nome": ..., "tamanho": ..., "tipo": ...}')
+    return dito
+
+
+def _resposta(status: int, corpo: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json", "cache-control": "no-store"},
+        "body": json.dumps(corpo, ensure_ascii=False),
+        "isBase64Encoded": False,
+    }
+
+
+def novo_handler(ajustes: Ajustes | None = None) -> UrlAssinada:
+    """The handler as the environment says: what the function's module calls once, at its start."""
+    from examples.cadastro.aws import cliente
+
+    ditos = ajustes or Ajustes.do_ambiente()
+    s3 = cliente("s3")
+    return UrlAssinada(
+        s3,
+        Resultados(s3, ditos.balde_resultados),
+        balde=ditos.balde,
+        limite=ditos.limite_csv,
+    )
