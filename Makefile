@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-server lint format docs docs-serve lock clean
+.PHONY: help demo test chaos chaos-server lint format docs docs-serve bench bench-smoke lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile

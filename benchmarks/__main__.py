@@ -50,8 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results["ratios"] = ratios(results["runs"])
     tables = markdown(results)
     print(tables)
-    for what, times in results["ratios"].items():
-        print(f"{times:5.1f} x  {what}")
     if said.json:
         said.json.write_text(json.dumps(results, indent=1) + "\n")
     if said.svg:

@@ -22,7 +22,10 @@ MARK = "benchmark:"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one run does. `warmup` events go before the `events` that are measured."""
+    """What one run does. `warmup` events go before the `events` that are measured.
+
+    `transport` is the way in which a subject that has several does it.
+    """
 
     work: str
     url: str

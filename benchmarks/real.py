@@ -10,7 +10,7 @@ import boto3
 from benchmarks.contract import STUDENTS
 from benchmarks.job import Job
 from benchmarks.machine import cpus
-from benchmarks.payload import TOPIC
+from benchmarks.payload import REGION, TOPIC
 from benchmarks.roster import roster
 from benchmarks.sitting import END_TO_END_EVENTS, Failed, Plan, run
 from messaging import Topology
@@ -32,7 +32,8 @@ def end_to_end(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
             try:
                 with LocalServer() as server:
                     session: Any = boto3.Session
-                    apply(topology, server.settings(), session=session(**server.credentials))
+                    settings = server.settings(region=REGION)
+                    apply(topology, settings, session=session(**server.credentials))
                     job = Job(
                         work="end-to-end",
                         url=server.url,

@@ -46,7 +46,7 @@ def figures(runs: Runs, work: str, name: str) -> dict[Row, Figure]:
 def ratios(runs: Runs, name: str = "cpu_us") -> dict[str, float]:
     """How many times the CPU of this library (fast transport) the others take, same Python."""
     found = {}
-    for other in (RAW, "fanferro"):
+    for other in (RAW, "fanferro", "fanferro, CloudEvents"):
         for work, theirs in (("publish", "publish"), ("consume", _consuming(other))):
             # fanferro has async handlers only: it is set beside ours of either kind.
             for mine in {work, theirs}:
@@ -54,7 +54,7 @@ def ratios(runs: Runs, name: str = "cpu_us") -> dict[str, float]:
                 for (subject, python), figure in them.items():
                     ours = us.get((FAST, python))
                     if subject == other and ours is not None:
-                        key = f"{other}, {theirs} / ours, {mine} (Python {python})"
+                        key = f"{other}, {theirs} : {FAST}, {mine} (Python {python})"
                         found[key] = figure.median / ours.median
     return found
 
@@ -66,7 +66,7 @@ def _consuming(other: str) -> str:
 def markdown(results: Mapping[str, Any]) -> str:
     """The whole report."""
     runs: Runs = results["runs"]
-    parts = [_sitting(results), *_tables(runs), _bills(runs), _growth(runs)]
+    parts = [_sitting(results), _ratios(runs), *_tables(runs), _bills(runs), _growth(runs)]
     parts += [_drains(runs), _starts(results.get("starts", {}))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -81,6 +81,14 @@ def _sitting(results: Mapping[str, Any]) -> str:
         said = ", ".join(f"{package} {version}" for package, version in versions.items())
         lines.append(f"- {name}: {said}")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _ratios(runs: Runs) -> str:
+    lines = [f"| {what} | {times:.1f} |" for what, times in ratios(runs).items()]
+    if not lines:
+        return ""
+    title = "### How many times the CPU of this library"
+    return "\n".join([title, "", "| CPU of each event | times |", "|---|---:|", *lines])
 
 
 def _tables(runs: Runs) -> Iterable[str]:
@@ -131,7 +139,12 @@ def _tables(runs: Runs) -> Iterable[str]:
     yield _table(
         "MiB of memory: before the first event, and the most while it consumes",
         runs,
-        {"idle": ("consume", "idle_rss"), "busy": ("consume", "peak_rss")},
+        {
+            "sync, idle": ("consume", "idle_rss"),
+            "sync, busy": ("consume", "peak_rss"),
+            "async, idle": ("consume-async", "idle_rss"),
+            "async, busy": ("consume-async", "peak_rss"),
+        },
     )
     yield _table(
         "Through ministack to four services, publisher and consumers in one process",

@@ -18,7 +18,8 @@ __all__ = ["FAST", "RAW", "SUBJECTS", "Environment", "Subject", "environments", 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """One program in benchmarks/subjects/. `share` is the part of the events that it can do in
-    about the time in which the quickest does all; `needs` are the packages it is made of."""
+    about the time in which the quickest does all; `needs` are the packages it is made of; a
+    subject with `transport` is one of several ways to use the same program."""
 
     name: str
     module: str
@@ -62,6 +63,14 @@ SUBJECTS = (
         works=("publish", "consume-async", "wait-async", "latency"),
         needs=("fanferro",),
         share=1,
+    ),
+    Subject(
+        name="fanferro, CloudEvents",
+        module="fanferro_core",
+        works=("publish", "consume-async"),
+        needs=("fanferro",),
+        share=1,
+        transport="cloudevents",
     ),
     Subject(
         name="aiobotocore loop",
@@ -141,7 +150,7 @@ class Environment:
         """Those that can run here."""
         there, _, transports = self._facts
         for subject in SUBJECTS:
-            known = not subject.transport or subject.transport in transports
+            known = subject.module != "ours" or subject.transport in transports
             if known and set(subject.needs) <= set(there):
                 yield subject
 

@@ -29,6 +29,8 @@ def client(job: Job) -> Any:
         account_id=ACCOUNT,
         credentials=fanferro.Credentials("local", "local"),
         provisioning=fanferro.Provisioning.assume(),
+        # By default the body is the bare data; this is the document that this library writes.
+        **({"envelope": fanferro.envelopes.CloudEvents()} if job.transport else {}),
     )
 
 
