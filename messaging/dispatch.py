@@ -191,7 +191,7 @@ class Dispatcher:
             call.envelope.id,
             delivery.receive_count,
             _place(error),
-            "dead-lettered" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
+            "no attempt is left" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
         )
         return outcome
 

@@ -181,7 +181,7 @@ class Handling:
     def _ended(self, held: Held, outcome: Outcome) -> None:
         if held.started is not None:
             self._appetite.took(self._clock.monotonic() - held.started)
-        if not held.remembered:
+        if not (held.remembered or held.lost):
             outcome = self._judge(held, outcome)
         if isinstance(outcome, Discard) and not held.remembered:
             log.info(
