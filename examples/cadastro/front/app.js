@@ -1,0 +1,87 @@
+// The room where the page is put together: who the others are, the form, the file, the live view.
+
+import { Comparacao, Mensagens } from "./alunos.js";
+import { achar, dormir, escrever } from "./dom.js";
+import { ligarFormulario } from "./formulario.js";
+import { mandar, pedir, SemResposta } from "./pedidos.js";
+import { ligarPlanilha } from "./planilha.js";
+import { Cartao, SERVICOS } from "./servicos.js";
+
+const comparacao = new Comparacao();
+
+async function configuracao() {
+  for (;;) {
+    try {
+      const { status, corpo } = await pedir("/config.json");
+      if (status === 200) return corpo;
+    } catch (erro) {
+      if (!(erro instanceof SemResposta)) throw erro;
+    }
+    aviso("O painel ainda não responde. Tento de novo…");
+    await dormir(1);
+  }
+}
+
+function aviso(texto) {
+  achar("sem-conexao").hidden = !texto;
+  escrever(achar("sem-conexao"), texto);
+}
+
+/** The stream reconnects by itself; what it says first makes up for what was missed. */
+function ouvir(cartoes, mensagens) {
+  const fonte = new EventSource("/ao-vivo");
+  const pilula = achar("conexao");
+  fonte.addEventListener("open", () => {
+    pilula.dataset.estado = "em-dia";
+    escrever(pilula, "ao vivo");
+    aviso("");
+  });
+  fonte.addEventListener("error", () => {
+    pilula.dataset.estado = "reiniciando";
+    escrever(pilula, "reconectando");
+    aviso("Sem conexão com o painel: o que se vê abaixo parou. Tento de novo…");
+  });
+  fonte.addEventListener("servicos", ({ data }) => {
+    const { servicos } = JSON.parse(data);
+    for (const servico of servicos) cartoes[servico.servico]?.dado(servico);
+    comparacao.estados(servicos);
+  });
+  fonte.addEventListener("recebidos", ({ data }) => {
+    const { servico, alunos } = JSON.parse(data);
+    mensagens[servico]?.chegaram(alunos);
+    comparacao.chegaram(servico, alunos);
+  });
+}
+
+function ligarBancada() {
+  achar("bancada").hidden = false;
+  achar("matar-api").addEventListener("click", async () => {
+    const estado = achar("bancada-estado");
+    try {
+      const { status } = await mandar("/api/matar");
+      estado.dataset.tipo = status === 202 ? "andamento" : "ruim";
+      escrever(estado, status === 202
+        ? "Armado: o próximo cadastro derruba a API. Ela volta sozinha, e o aluno não se perde."
+        : "O painel não aceitou.");
+    } catch (erro) {
+      if (!(erro instanceof SemResposta)) throw erro;
+      estado.dataset.tipo = "ruim";
+      escrever(estado, "O painel não respondeu.");
+    }
+  });
+}
+
+const { api, uploads, limite_csv: limite, controle } = await configuracao();
+const nomes = Object.keys(SERVICOS);
+const cartoes = Object.fromEntries(nomes.map((nome) => [nome, new Cartao(nome, controle)]));
+const mensagens = Object.fromEntries(nomes.map((nome) => [nome, new Mensagens(nome)]));
+achar("servicos").replaceChildren(...nomes.map((nome) => cartoes[nome].raiz));
+achar("mensagens").replaceChildren(...nomes.map((nome) => mensagens[nome].raiz));
+ouvir(cartoes, mensagens);
+ligarFormulario(api, (aluno) => {
+  escrever(achar("bancada-estado"), "");
+  comparacao.seguir(aluno);
+});
+ligarPlanilha(uploads, limite, () => comparacao.soltar());
+if (controle) ligarBancada();
+document.documentElement.dataset.pronta = "sim"; // what a test waits for

@@ -1,0 +1,195 @@
+// The room of the CSV file: straight to S3 by a presigned URL, then what became of its rows.
+
+import { achar, dormir, escrever, novo, numero, quantos, tamanho } from "./dom.js";
+import { emPortugues } from "./motivos.js";
+import { errosDe, pedir, SemResposta } from "./pedidos.js";
+
+const TIPOS = ["text/csv", "application/vnd.ms-excel", "text/plain"];
+const DE_NOVO = 0.7; // seconds between two questions about what became of a file
+
+class Recusado extends Error {}
+class Cancelado extends Error {}
+
+/** `aoEnviar()` is called when a file starts. */
+export function ligarPlanilha(uploads, limite, aoEnviar) {
+  const entrada = achar("arquivo");
+  const enviar = achar("enviar");
+  let cancelar = null;
+  let id = null;
+
+  escrever(achar("limite"), `Até ${tamanho(limite)}.`);
+  entrada.addEventListener("change", () => {
+    const [arquivo] = entrada.files;
+    escrever(achar("nome-arquivo"), arquivo ? `${arquivo.name}, ${tamanho(arquivo.size)}` : "");
+    recusar("");
+  });
+  ligarSoltar(entrada);
+  achar("cancelar").addEventListener("click", () => cancelar?.());
+  achar("baixar").addEventListener("click", () => baixar(uploads, id));
+
+  achar("envio").addEventListener("submit", async (evento) => {
+    evento.preventDefault();
+    if (enviar.getAttribute("aria-disabled")) return;
+    const [arquivo] = entrada.files;
+    const errado = erroDe(arquivo, limite);
+    recusar(errado);
+    if (errado) return entrada.focus();
+    aoEnviar();
+    enviar.setAttribute("aria-disabled", "true");
+    achar("resultado").hidden = true;
+    dizer("andamento", "Enviando o arquivo…");
+    try {
+      id = await subir(uploads, arquivo, (abortar) => { cancelar = abortar; });
+      entrada.value = "";
+      escrever(achar("nome-arquivo"), "");
+      await acompanhar(uploads, id);
+    } catch (erro) {
+      if (erro instanceof Recusado) {
+        dizer("", "");
+        recusar(erro.message);
+        entrada.focus();
+      } else if (erro instanceof Cancelado) dizer("", "Envio cancelado. Nenhuma linha foi lida.");
+      else if (erro instanceof SemResposta) dizer("ruim", "Sem resposta. Confira a conexão e envie de novo.");
+      else throw erro;
+    } finally {
+      enviar.removeAttribute("aria-disabled");
+      achar("envio-andamento").hidden = true;
+      achar("cancelar").hidden = true;
+    }
+  });
+}
+
+function ligarSoltar(entrada) {
+  const lugar = achar("soltar");
+  for (const nome of ["dragenter", "dragover"]) {
+    lugar.addEventListener(nome, (evento) => {
+      evento.preventDefault();
+      lugar.classList.add("por-cima");
+    });
+  }
+  lugar.addEventListener("dragleave", () => lugar.classList.remove("por-cima"));
+  lugar.addEventListener("drop", (evento) => {
+    evento.preventDefault();
+    lugar.classList.remove("por-cima");
+    if (evento.dataTransfer.files.length === 0) return;
+    entrada.files = evento.dataTransfer.files;
+    entrada.dispatchEvent(new Event("change"));
+  });
+}
+
+function erroDe(arquivo, limite) {
+  if (!arquivo) return "escolha um arquivo";
+  if (!arquivo.name.toLowerCase().endsWith(".csv")) return "o nome deve terminar em .csv";
+  if (arquivo.size === 0) return "está vazio";
+  if (arquivo.size > limite) return `tem ${tamanho(arquivo.size)}; o limite é ${tamanho(limite)}`;
+  return "";
+}
+
+function recusar(motivo) {
+  escrever(achar("arquivo-erro"), motivo && `Arquivo: ${motivo}.`);
+  if (motivo) achar("arquivo").setAttribute("aria-invalid", "true");
+  else achar("arquivo").removeAttribute("aria-invalid");
+}
+
+function dizer(tipo, texto) {
+  achar("envio-estado").dataset.tipo = tipo;
+  escrever(achar("envio-estado"), texto);
+}
+
+/** The upload's id. A URL that was refused is asked for once more: it may have been too old. */
+async function subir(uploads, arquivo, aoComecar) {
+  const tipo = TIPOS.includes(arquivo.type) ? arquivo.type : "text/csv";
+  for (let vez = 0; vez < 2; vez += 1) {
+    const pedido = { nome: arquivo.name, tamanho: arquivo.size, tipo };
+    const resposta = await pedir(`${uploads}/uploads`, "POST", pedido);
+    if (resposta.status !== 201) throw new Recusado(errosDe(resposta)[0].motivo);
+    const status = await por(resposta.corpo, arquivo, aoComecar);
+    if (status >= 200 && status < 300) return resposta.corpo.id;
+    if (status !== 403) throw new SemResposta();
+  }
+  throw new Recusado("o armazenamento não aceitou; escolha o arquivo de novo");
+}
+
+/** The status of the PUT. XMLHttpRequest, for `fetch` does not tell how much has been sent. */
+function por({ url, metodo, cabecalhos }, arquivo, aoComecar) {
+  return new Promise((pronto, falhou) => {
+    const pedido = new XMLHttpRequest();
+    pedido.open(metodo, url);
+    for (const [nome, valor] of Object.entries(cabecalhos)) pedido.setRequestHeader(nome, valor);
+    pedido.upload.addEventListener("progress", ({ loaded, total }) => {
+      achar("barra").value = total ? (100 * loaded) / total : 0;
+      escrever(achar("barra-texto"), `${tamanho(loaded)} de ${tamanho(total)}`);
+    });
+    pedido.addEventListener("load", () => pronto(pedido.status));
+    pedido.addEventListener("error", () => falhou(new SemResposta()));
+    pedido.addEventListener("abort", () => falhou(new Cancelado()));
+    achar("barra").value = 0;
+    escrever(achar("barra-rotulo"), `Enviando ${arquivo.name}`);
+    achar("envio-andamento").hidden = false;
+    achar("cancelar").hidden = false;
+    aoComecar(() => pedido.abort());
+    pedido.send(arquivo);
+  });
+}
+
+async function acompanhar(uploads, id) {
+  achar("cancelar").hidden = true;
+  achar("barra").removeAttribute("value"); // how long it takes is not known
+  escrever(achar("barra-rotulo"), "Lendo as linhas");
+  escrever(achar("barra-texto"), "");
+  let silencios = 0;
+  for (;;) {
+    try {
+      const { status, corpo } = await pedir(`${uploads}/uploads/${id}`);
+      silencios = status === 200 ? 0 : silencios + 1;
+      if (status === 200) {
+        mostrar(corpo);
+        if (corpo.estado === "recusado") {
+          return dizer("ruim", `O arquivo não pode ser lido: ${emPortugues(corpo.motivo)}`);
+        }
+        if (corpo.estado === "pronto") return dizer("certo", fim(corpo));
+        dizer("andamento", corpo.estado === "lendo" ? "Lendo as linhas…" : "Arquivo enviado. Esperando a leitura…");
+      }
+    } catch (erro) {
+      silencios += 1;
+      if (!(erro instanceof SemResposta) || silencios > 40) throw erro;
+    }
+    await dormir(DE_NOVO);
+  }
+}
+
+function fim({ linhas, aceitas, rejeitadas }) {
+  const inicio = `${quantos(linhas, "linha lida", "linhas lidas")}: ${quantos(aceitas, "aluno segue", "alunos seguem")} para a API`;
+  return rejeitadas ? `${inicio}, ${quantos(rejeitadas, "linha ficou", "linhas ficaram")} de fora.` : `${inicio}.`;
+}
+
+function mostrar({ linhas, aceitas, rejeitadas, amostra, rejeitados_url: url }) {
+  achar("resultado").hidden = linhas === 0;
+  escrever(achar("r-linhas"), numero(linhas));
+  escrever(achar("r-aceitas"), numero(aceitas));
+  escrever(achar("r-rejeitadas"), numero(rejeitadas));
+  achar("rejeitadas").hidden = amostra.length === 0;
+  achar("baixar").hidden = !url;
+  achar("rejeitadas").querySelector("tbody").replaceChildren(...amostra.map((uma) => novo(
+    "tr", {},
+    novo("th", { scope: "row" }, numero(uma.linha)),
+    novo("td", {}, uma.coluna || "a linha toda"),
+    novo("td", {}, emPortugues(uma.motivo)),
+  )));
+  const resto = rejeitadas - amostra.length;
+  escrever(achar("rejeitadas-resto"), resto > 0 ? `E mais ${numero(resto)}, no arquivo.` : "");
+}
+
+/** The URL lives 60 s, so a fresh one is asked for at the click. */
+async function baixar(uploads, id) {
+  try {
+    const { corpo } = await pedir(`${uploads}/uploads/${id}`);
+    const resposta = await fetch(corpo.rejeitados_url, { credentials: "omit" });
+    if (!resposta.ok) throw new SemResposta();
+    const url = URL.createObjectURL(await resposta.blob());
+    novo("a", { href: url, download: "linhas-rejeitadas.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch {
+    dizer("ruim", "As linhas rejeitadas não puderam ser baixadas. Tente de novo.");
+  }
+}

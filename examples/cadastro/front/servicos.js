@@ -1,0 +1,119 @@
+// The room of the four cards: one service each, what it has, and whether it is behind.
+
+import { achar, escrever, horas, novo, numero, quantos } from "./dom.js";
+import { mandar, SemResposta } from "./pedidos.js";
+
+export const SERVICOS = {
+  plataforma: { nome: "Plataforma", curto: "Plat.", papel: "dá acesso ao curso" },
+  financeiro: { nome: "Financeiro", curto: "Fin.", papel: "abre a conta do aluno" },
+  marketing: { nome: "Marketing", curto: "Mkt.", papel: "escreve a quem aceitou" },
+  bi: { nome: "BI", curto: "BI", papel: "conta, sem saber nomes" },
+};
+const LEMBRADOS = 40; // events in the log
+
+/** A line in the log, which a screen reader hears. */
+export function anotar(texto) {
+  const lista = achar("acontecimentos");
+  lista.prepend(novo("li", {}, novo("time", {}, horas()), ` ${texto}`));
+  while (lista.children.length > LEMBRADOS) lista.lastChild.remove();
+}
+
+/** One card. `dado(servico)` takes what the painel says of it. */
+export class Cartao {
+  #partes;
+  #nome;
+  #servico;
+  #estado = null;
+  #atraso = null; // what it had missed when it came back; null: it was never behind
+
+  constructor(servico, controle) {
+    this.#servico = servico;
+    this.#nome = SERVICOS[servico].nome;
+    const id = `servico-${servico}`;
+    const partes = {
+      pilula: novo("p", { class: "pilula", "data-estado": "esperando" }, "…"),
+      recebidos: novo("dd", { class: "recebidos" }, "0"),
+      fila: novo("dd", { class: "na-fila" }, "0"),
+      barra: novo("progress", { max: "1", value: "1", "aria-label": `${this.#nome}: quanto já recebeu` }),
+      frase: novo("p", { class: "frase" }),
+      botao: novo("button", { type: "button", class: "leve", hidden: !controle }),
+    };
+    partes.botao.addEventListener("click", () => this.#mandar());
+    this.#partes = partes;
+    this.raiz = novo(
+      "article", { class: "cartao servico", id, "data-servico": servico, "aria-labelledby": `${id}-t` },
+      novo("div", { class: "cabeca" }, novo("h3", { id: `${id}-t` }, this.#nome), partes.pilula),
+      novo("p", { class: "papel" }, SERVICOS[servico].papel),
+      novo(
+        "dl", { class: "contas" },
+        novo("div", {}, novo("dt", {}, "recebidos"), partes.recebidos),
+        novo("div", {}, novo("dt", {}, "na fila"), partes.fila),
+      ),
+      partes.barra, partes.frase, partes.botao,
+    );
+  }
+
+  dado({ estado, recebidos, na_fila: fila, repetidos }) {
+    const { pilula, barra, frase, botao } = this.#partes;
+    this.recebidos = recebidos;
+    this.#mudou(estado, fila);
+    const fora = estado !== "ligado";
+    const alcancando = !fora && this.#atraso !== null && (fila ?? 1) > 0;
+    if (!fora && this.#atraso !== null && fila === 0) {
+      anotar(`${this.#nome} alcançou os outros.`);
+      this.#atraso = null;
+      this.#emDia = true;
+    }
+    const aspecto = fora ? estado : alcancando ? "alcancando" : fila ? "recebendo" : "em-dia";
+    this.raiz.dataset.estado = aspecto;
+    pilula.dataset.estado = aspecto;
+    escrever(pilula, {
+      parado: "parado", reiniciando: "reiniciando", alcancando: "recuperando",
+      recebendo: "recebendo", "em-dia": "em dia",
+    }[aspecto]);
+    escrever(this.#partes.recebidos, numero(recebidos));
+    escrever(this.#partes.fila, fila === null ? "?" : numero(fila));
+    barra.max = Math.max(1, recebidos + (fila ?? 0));
+    barra.value = recebidos + (fila ?? 0) === 0 ? 1 : recebidos;
+    escrever(frase, this.#frase(aspecto, fila, repetidos));
+    escrever(botao, `${estado === "parado" ? "Ligar" : "Parar"} ${this.#nome}`);
+    botao.dataset.pedido = estado === "parado" ? "iniciar" : "parar";
+  }
+
+  #emDia = false;
+
+  #mudou(estado, fila) {
+    const antes = this.#estado;
+    this.#estado = estado;
+    if (estado !== "ligado") this.#emDia = false;
+    if (antes === null || antes === estado) return;
+    if (estado === "parado") anotar(`${this.#nome} parou. O que chegar espera na fila.`);
+    else if (estado === "reiniciando") anotar(`${this.#nome} caiu e está voltando.`);
+    else {
+      this.#atraso = fila ?? 0;
+      anotar(fila ? `${this.#nome} voltou, com ${quantos(fila, "mensagem", "mensagens")} por recuperar.` : `${this.#nome} voltou.`);
+    }
+  }
+
+  #frase(aspecto, fila, repetidos) {
+    const dobra = repetidos ? ` ${quantos(repetidos, "entrega repetida", "entregas repetidas")}.` : "";
+    if (aspecto === "parado" || aspecto === "reiniciando") {
+      return fila
+        ? `Fora do ar. ${quantos(fila, "mensagem espera", "mensagens esperam")}; nenhuma se perde.`
+        : "Fora do ar. O que chegar vai esperar na fila.";
+    }
+    if (aspecto === "alcancando") return `De volta. Faltam ${numero(fila ?? 0)}.${dobra}`;
+    if (aspecto === "recebendo") return `Recebendo.${dobra}`;
+    return this.#emDia ? `Voltou e alcançou os outros.${dobra}` : `Tudo recebido.${dobra}`;
+  }
+
+  async #mandar() {
+    const { botao, frase } = this.#partes;
+    try {
+      await mandar(`/servicos/${this.#servico}/${botao.dataset.pedido}`);
+    } catch (erro) {
+      if (!(erro instanceof SemResposta)) throw erro;
+      escrever(frase, "O painel não respondeu.");
+    }
+  }
+}
