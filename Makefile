@@ -14,18 +14,26 @@ BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-server lint format docs docs-serve bench bench-smoke lock clean
+.PHONY: help demo cadastro cadastro-test test chaos chaos-server lint format docs docs-serve bench bench-smoke lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 demo:  ## a CSV of students to four services, on this machine; ARGS=--json prints one object
 	$(INSTALL) test
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-test:  ## every test; ARGS="tests/test_event.py -x" for some of them
+cadastro:  ## the school's whole system on this machine, page and all; prints one URL, Ctrl-C ends it
+	$(INSTALL) cadastro
+	@$(BIN)/python -m examples.cadastro.local $(ARGS)
+
+cadastro-test:  ## its tests, which need more packages than the library's
+	$(INSTALL) cadastro
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/cadastro $(ARGS)
+
+test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/cadastro $(ARGS)
 
 chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
 	$(INSTALL) test

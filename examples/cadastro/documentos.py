@@ -64,6 +64,8 @@ class Alunos:
     """The students. Safe to share between threads; every method raises `SemDocumentos`."""
 
     def __init__(self, uri: str, banco: str = "cadastro", *, espera: float = 3.0) -> None:
+        # At DEBUG pymongo writes whole documents: whoever turns that on did not ask for names.
+        logging.getLogger("pymongo.command").setLevel(logging.INFO)
         self._cliente: MongoClient[dict[str, Any]] = MongoClient(
             uri,
             serverSelectionTimeoutMS=int(espera * 1000),
