@@ -46,13 +46,13 @@ def read(sock: socket.socket) -> Reply:
         raise NoReply("closed without an answer")
     try:
         end = data.find(b"\r\n\r\n")
-        while end < 0 and len(data) < LONGEST_HEAD:
+        while end < 0:
             more = sock.recv(CHUNK)
-            if not more:
-                break
+            if not more or len(data) > LONGEST_HEAD:
+                raise HTTPException("the answer has no whole head")
             data += more
             end = data.find(b"\r\n\r\n", max(0, len(data) - len(more) - 3))
-        length = _plain_length(data[: end + 2]) if end >= 0 else None
+        length = _plain_length(data[: end + 2])
         if length is None:
             return _by_the_book(sock, data)
         return _rest(sock, data, end + 4, length)

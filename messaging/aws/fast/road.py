@@ -168,10 +168,13 @@ def _shown(
     A presigned URL is its public way to tell what endpoint rules, FIPS, dual stack,
     AWS_ENDPOINT_URL and the rest come to.
     """
+    config = client.meta.config
+    if config.signature_version != "v4" or getattr(config, "auth_scheme_preference", None):
+        raise Unsupported("another signature than Signature Version 4 is asked for")
     signed = urlsplit(client.generate_presigned_url(operation, Params=dict(parameters)))
     query = parse_qs(signed.query)
-    if query.get("X-Amz-Algorithm") != [_ALGORITHM] or client.meta.config.auth_scheme_preference:
-        raise Unsupported("another signature than Signature Version 4 is asked for")
+    if query.get("X-Amz-Algorithm") != [_ALGORITHM]:
+        raise Unsupported("botocore signs for this endpoint in another way")
     if not _PLAIN_PATH.fullmatch(signed.path) or "@" in signed.netloc:
         raise Unsupported("the endpoint's URL is not a plain one")
     _, _, region, service, _ = query["X-Amz-Credential"][0].rsplit("/", 4)
