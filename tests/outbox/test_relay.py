@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -523,3 +524,26 @@ def test_what_a_driver_says_of_a_url_is_not_told() -> None:
         with pytest.raises(TransportError, match="cannot connect") as refused:
             database.now()
         assert "secret" not in str(refused.value)
+
+
+def test_relays_that_claim_at_the_same_moment_share_no_entry(postgresql: Place) -> None:
+    with closing(postgresql.connect()) as connection:
+        publisher = Publisher(SqlOutbox(connection), source="/test")
+        publisher.publish_many(noted(*[f"k{n % 400}" for n in range(1200)]))
+        connection.commit()
+    claimed: list[int] = []
+    together = threading.Barrier(4)
+
+    def work() -> None:
+        with postgresql.claims() as claims:
+            claims.check()
+            together.wait(10)
+            while rows := claims.claim(20, lease=60):
+                claimed.extend(row.seq for row in rows)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == len(set(claimed)) > 0
