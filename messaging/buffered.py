@@ -48,7 +48,7 @@ class BufferedPublisher:
     linger       seconds (0 to 10) that an event waits for more to share its request.
     max_pending  events that may be waiting or under way; beyond them `publish` blocks, so that a
                  topic that is down is felt and not hidden in memory.
-    senders      requests under way at once.
+    senders      requests under way at once; on a FIFO topic (`ordered`) one.
 
     `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
     topic that no longer answers they turn away after the request under way. A child process of
@@ -70,6 +70,7 @@ class BufferedPublisher:
         linger: float = 0.02,
         max_pending: int = 10_000,
         senders: int = 2,
+        ordered: bool = False,
         on_failure: Callable[[NotPublished], None] | None = None,
     ) -> None:
         if not 0 <= linger <= 10 or max_pending < 1 or senders < 1:
@@ -83,7 +84,9 @@ class BufferedPublisher:
         self._clock = clock
         self._linger = linger
         self._max_pending = max_pending
-        self._senders = senders
+        # In a FIFO topic's group a later request must not overtake an earlier one.
+        self._senders = 1 if ordered else senders
+        self._ordered = ordered
         self._on_failure = on_failure or _log_failure
         self._closed = False
         self._begin()
@@ -199,9 +202,7 @@ class BufferedPublisher:
         """The next request's worth of events, when it is full or due; none when closed."""
         with self._changed:
             while True:
-                if self._must_wait_its_turn():
-                    self._changed.wait()
-                elif self._waiting:
+                if self._waiting:
                     hurry = self._closed or self._flushing
                     left = self._waiting[0].due - self._clock.monotonic()
                     if hurry or left <= 0 or len(self._waiting) >= BATCH_ENTRIES:
@@ -213,16 +214,8 @@ class BufferedPublisher:
                 else:
                     self._changed.wait()
 
-    def _must_wait_its_turn(self) -> bool:
-        # In a FIFO topic's group a later request must not overtake the one under way.
-        return (
-            bool(self._waiting)
-            and self._waiting[0].messages[0].group is not None
-            and self._pending > len(self._waiting)
-        )
-
     def _send(self, items: list[_Item]) -> list[Published | PublishError]:
-        tally, packer = Tally(), Packer(self._max_bytes)
+        tally, packer = Tally(), Packer(self._max_bytes, ordered=self._ordered)
         owners = [tally.take(one.event, one.messages[0].id, len(one.messages)) for one in items]
         entries = [
             (message, owner)

@@ -43,7 +43,7 @@ class Publisher:
     source        who publishes, the CloudEvents source: "/cadastro".
     codec         how an envelope becomes text; `JsonCodec()` by default.
     in_flight     requests that `publish_many` keeps under way at once. On a FIFO topic it is 1,
-                  for the order's sake.
+                  and no request holds two events of one group, for the order's sake.
     max_attempts  times that an entry is sent before it is given up (full jitter between them,
                   at most 5 s). These are the only retries: the AWS transport turns botocore's
                   own off, so that the two do not multiply.
@@ -67,6 +67,7 @@ class Publisher:
         self._clock = clock
         # An outbox writes in its caller's transaction, which no other thread may touch.
         self._in_callers_thread = bool(getattr(topic, "in_callers_thread", False))
+        self._ordered = bool(getattr(topic, "fifo", False))
         self._in_flight = in_flight
         self._lock = threading.Lock()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -188,6 +189,7 @@ class Publisher:
             linger=linger,
             max_pending=max_pending,
             senders=min(2, self._in_flight),
+            ordered=self._ordered,
             on_failure=on_failure,
         )
 
@@ -235,7 +237,7 @@ class _Run:
     ) -> None:
         self.tally = Tally()
         self._publisher = publisher
-        self._packer = Packer(publisher._topic.max_bytes)
+        self._packer = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
         self._on_progress = on_progress
         self._news = False
         self._window: deque[tuple[list[Entry], Future[Answer]]] = deque()
@@ -264,7 +266,7 @@ class _Run:
 
     def _send(self, batch: list[Entry]) -> None:
         # In a FIFO topic's group a later request must not overtake an earlier one.
-        limit = 1 if batch[0][0].group is not None else self._publisher._in_flight
+        limit = 1 if self._publisher._ordered else self._publisher._in_flight
         while len(self._window) >= limit:
             self._settle_oldest()
         if self.tally.broken is not None:

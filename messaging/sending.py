@@ -21,12 +21,17 @@ class Packer:
 
     SNS bills each 64 KiB of a request, begun ones too, so the fullest requests are the cheapest.
     https://aws.amazon.com/sns/pricing/
+
+    ordered  for a FIFO topic: two events of one group never share a request, because the first
+             may be refused for now and the second accepted.
     """
 
-    __slots__ = ("_bytes", "_entries", "_max_bytes")
+    __slots__ = ("_bytes", "_entries", "_groups", "_max_bytes", "_ordered")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, ordered: bool = False) -> None:
         self._max_bytes = max_bytes
+        self._ordered = ordered
+        self._groups: dict[str | None, str] = {}
         self._entries: list[Entry] = []
         self._bytes = 0
 
@@ -34,8 +39,12 @@ class Packer:
         """Take `entries`; gives each request that is now full."""
         for entry in entries:
             size = entry[0].size
-            if self._entries and self._bytes + size > self._max_bytes:
+            if self._entries and (
+                self._bytes + size > self._max_bytes or (self._ordered and self._follows(entry))
+            ):
                 yield self._take()
+            if self._ordered:
+                self._groups[entry[0].group] = entry[0].id
             self._entries.append(entry)
             self._bytes += size
             if len(self._entries) == BATCH_ENTRIES:
@@ -46,7 +55,13 @@ class Packer:
         if self._entries:
             yield self._take()
 
+    def _follows(self, entry: Entry) -> bool:
+        # The copies of one event go to different queues: they have no order among themselves.
+        message = entry[0]
+        return self._groups.get(message.group, message.id) != message.id
+
     def _take(self) -> list[Entry]:
+        self._groups = {}
         entries, self._entries, self._bytes = self._entries, [], 0
         return entries
 

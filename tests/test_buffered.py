@@ -163,6 +163,8 @@ def test_a_group_keeps_its_order() -> None:
     busy = threading.Lock()
 
     class OneAtATime(ScriptedTopic):
+        fifo = True
+
         def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
             assert busy.acquire(blocking=False), "a second request is under way"
             try:

@@ -258,6 +258,8 @@ def test_a_group_keeps_its_order_one_request_after_the_other() -> None:
     lock = threading.Lock()
 
     class OneAtATime(ScriptedTopic):
+        fifo = True
+
         def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
             assert lock.acquire(blocking=False), "a second request is under way"
             try:
@@ -271,6 +273,25 @@ def test_a_group_keeps_its_order_one_request_after_the_other() -> None:
         result = many.publish_many(Ordered(who="a", number=n) for n in range(95))
     assert result.accepted == 95
     assert [one["number"] for one in topic.data] == list(range(95))
+
+
+def test_a_refusal_for_now_lets_nobody_of_its_group_overtake() -> None:
+    topic = ScriptedTopic(busy(0), (), busy(1))
+    topic.fifo = True  # type: ignore[attr-defined] # read by the publisher where a topic has it
+    events = [Ordered(who=who, number=n) for n in range(6) for who in ("a", "b", "c")]
+    with publisher(topic, in_flight=4) as many:
+        many.publish_many(events)
+    for who in ("a", "b", "c"):
+        assert [one["number"] for one in topic.data if one["who"] == who] == list(range(6))
+    assert max(topic.sizes) == 3
+
+
+def test_a_group_on_a_standard_topic_is_a_tenant_and_costs_no_request() -> None:
+    topic = ScriptedTopic()
+    with publisher(topic) as many:
+        many.publish_many(Ordered(who="a", number=n) for n in range(30))
+    assert topic.sizes == [10, 10, 10]
+    assert {one.group for one in topic.accepted} == {"a"}
 
 
 def test_only_refused_entries_are_sent_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -59,6 +60,22 @@ def test_nothing_is_lost_or_reordered_and_no_request_is_too_big(sizes: list[int]
     assert all(batch and len(batch) <= 10 and sum(batch) <= 100 for batch in batches)
     for one, following in pairwise(batches):
         assert len(one) == 10 or sum(one) + following[0] > 100, "a request that is not full"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=40))
+def test_in_order_two_events_of_a_group_never_share_a_request(
+    given: list[tuple[str, int]],
+) -> None:
+    entries = [
+        (replace(entry(f"{group}{number}")[0], group=group), entry(number)[1])
+        for group, number in given
+    ]
+    packer = Packer(100, ordered=True)
+    batches = [*packer.add(entries), *packer.rest()]
+    assert [one for batch in batches for one in batch] == entries
+    for batch in batches:
+        for group in "abc":  # the copies of one event may
+            assert len({message.id for message, _ in batch if message.group == group}) <= 1
 
 
 def test_a_full_request_is_given_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from messaging.aws.clients import Clients
@@ -44,6 +45,11 @@ class SnsTopic:
         """Bytes that one request, and so one message, may have (`Settings.max_bytes`)."""
         return self._max_bytes
 
+    @property
+    def fifo(self) -> bool:
+        """True: messages of one group must stay in order. SNS tells by the name."""
+        return self._topic.endswith(".fifo")
+
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """One PublishBatch request, never repeated here. An empty batch makes no request.
 
@@ -54,6 +60,9 @@ class SnsTopic:
         if not batch:
             return ()
         arn = self.arn
+        if not self.fifo and any(one.deduplication is not None for one in batch):
+            # On a standard topic a group is a tenant of fair queues, and SNS takes nothing more.
+            batch = [replace(one, deduplication=None) for one in batch]
         with self._translated("publish to"):
             return self._clients.topics.publish(arn, batch)
 

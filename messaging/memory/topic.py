@@ -150,6 +150,11 @@ class MemoryTopic:
     def max_bytes(self) -> int:
         return self._state.max_bytes
 
+    @property
+    def fifo(self) -> bool:
+        """True: messages of one group must stay in order."""
+        return self._state.name.endswith(".fifo")
+
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Send at most 10 messages of at most `max_bytes` together."""
         state = self._state

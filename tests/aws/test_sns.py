@@ -132,13 +132,22 @@ def test_a_closed_topic_is_not_used_again(wire, settings_of, session):
         topic.publish([message()])
 
 
-def test_group_and_deduplication_are_sent_for_fifo_only(wire, say, settings_of, session):
+@pytest.mark.parametrize("name", ["alunos", "alunos.fifo"])
+def test_a_group_is_a_tenant_on_a_standard_topic_and_an_order_on_a_fifo_one(
+    wire, say, settings_of, session, name
+):
     wire.say("PublishBatch", say.batch([0, 1]))
-    broker = connect(settings_of(wire), session=session)
-    broker.topic().publish([message(group="g", deduplication="d"), message()])
+    settings = settings_of(wire).model_copy(
+        update={"topic": f"arn:aws:sns:sa-east-1:000000000000:{name}"}
+    )
+    broker = connect(settings, session=session)
+    topic = broker.topic()
+    topic.publish([message(group="ana", deduplication="1:*"), message()])
     broker.close()
-    (form,) = wire.asked("PublishBatch")
-    entry = "PublishBatchRequestEntries.member."
-    assert form[f"{entry}1.MessageGroupId"] == "g"
-    assert form[f"{entry}1.MessageDeduplicationId"] == "d"
-    assert f"{entry}2.MessageGroupId" not in form
+    assert topic.fifo is name.endswith(".fifo")
+    (asked,) = wire.asked("PublishBatch")
+    place = "PublishBatchRequestEntries.member.1."
+    assert asked[place + "MessageGroupId"] == "ana"
+    # SNS takes a deduplication id on a FIFO topic only.
+    assert ((place + "MessageDeduplicationId") in asked) is topic.fifo
+    assert "PublishBatchRequestEntries.member.2.MessageGroupId" not in asked

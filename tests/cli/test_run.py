@@ -59,7 +59,6 @@ def test_run_until_empty_handles_everything_and_ends(
         "in_hand": 0,
         "discarded": 0,
         "deduplicated": 0,
-        "deduplicated": 0,
     }
     assert (counts["books"]["acknowledged"], counts["books"]["dead_lettered"]) == (2, 1)
     assert "Ana" not in done.stderr
