@@ -175,8 +175,8 @@ class TransactionalSession(_Sharing):
             def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
                 database.session.add(Conta(aluno_id=aluno.aluno_id))
 
-    sessions  gives a new `Session`, on SQLite, or on PostgreSQL by psycopg 3. It is flushed and
-              committed when the handler returns, and closed in any case.
+    sessions  gives a new `Session`, on SQLite, or on PostgreSQL by psycopg 3. It is committed
+              when the handler returns, and closed in any case.
     """
 
     def __init__(
@@ -226,7 +226,6 @@ class TransactionalSession(_Sharing):
             self._finish(transaction, session)
 
     def _finish(self, transaction: Transaction, session: Any) -> None:
-        session.flush()
         # Asked for again: a handler that committed has another connection now, and is found out.
         transaction.mark(_raw(session))
         session.commit()
