@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from messaging.aws.errors import batch_failures
 from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
-from messaging.aws.fast.forms import publish_form
+from messaging.aws.fast.forms import Forms
 from messaging.aws.fast.road import Operation, Road
 from messaging.aws.messages import SYSTEM_ATTRIBUTES
 from messaging.transport import Failure, Outgoing
@@ -38,13 +38,14 @@ class FastTopics:
 
     def __init__(self, client: SNSClient, session: boto3.Session) -> None:
         self._road = Road(client, session, sample=_SNS_SAMPLE)
+        self._form = Forms()
         self._publish = Operation(
             self._road, "PublishBatch", headers={"Content-Type": _FORM}, repeatable=False
         )
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """The refused entries."""
-        reply = self._road.send(self._publish, publish_form(arn, batch))
+        reply = self._road.send(self._publish, self._form(arn, batch))
         if all_accepted(reply, len(batch)):
             return ()
         answer = understood(self._road.client, "PublishBatch", reply)

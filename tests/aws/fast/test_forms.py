@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from messaging.aws.calls import _entry
-from messaging.aws.fast.forms import publish_form
+from messaging.aws.fast.forms import Forms
 from messaging.transport import Attribute, Outgoing
 
 CLIENT: Any = boto3.Session("a", "b", region_name="us-east-1").client("sns")  # type: ignore[call-overload]  # positional keys
@@ -36,6 +36,8 @@ messages = st.builds(
     deduplication=st.none() | texts,
 )
 
+FORMS = Forms()  # one for all: what it keeps of one batch must not show in another
+
 
 def botocores(arn: str, batch: list[Outgoing]) -> bytes:
     entries = [_entry(place, one) for place, one in enumerate(batch)]
@@ -55,11 +57,27 @@ def message(body: str) -> Outgoing:
 @example(arn="a", batch=[message("a\0b"), message("\0")])
 @example(arn="a", batch=[message("100% + 1 %2B&="), message("%25 %+")])
 def test_any_batch_is_the_form_that_botocore_makes(arn: str, batch: list[Outgoing]) -> None:
-    assert publish_form(arn, batch) == botocores(arn, batch)
+    assert FORMS(arn, batch) == botocores(arn, batch)
 
 
 def test_entries_that_share_their_attributes_get_them_all() -> None:
     shared = {"type": Attribute.string("a b"), "audience": Attribute.array(["*"])}
     batch = [Outgoing(id="e", body=str(n), attributes=shared, size=1) for n in range(10)]
     batch[4] = message("another")
-    assert publish_form("arn", batch) == botocores("arn", batch)
+    assert FORMS("arn", batch) == botocores("arn", batch)
+
+
+def test_what_is_kept_of_attributes_does_not_grow_for_ever() -> None:
+    forms = Forms()
+    for number in range(1000):
+        batch = [message(str(number))]
+        assert forms("arn", batch) == botocores("arn", batch)
+    assert len(forms._known) <= 256
+
+
+def test_attributes_that_were_changed_meanwhile_are_sent_as_they_are_now() -> None:
+    forms, mine = Forms(), {"type": Attribute.string("a")}
+    batch = [Outgoing(id="e", body="b", attributes=mine, size=1)]
+    assert b"StringValue=a" in forms("arn", batch)
+    mine["type"] = Attribute.string("c")
+    assert forms("arn", batch) == botocores("arn", batch)
