@@ -82,7 +82,7 @@ def evento_http(
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
     tipo = cabecalhos.get("content-type", "")
-    texto = tipo.startswith("text/") or "json" in tipo
+    texto = (tipo.startswith("text/") or "json" in tipo) and _e_utf8(corpo)
     evento: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
@@ -111,6 +111,14 @@ def evento_http(
     if corpo:
         evento["body"] = corpo.decode() if texto else base64.b64encode(corpo).decode()
     return evento
+
+
+def _e_utf8(corpo: bytes) -> bool:
+    try:
+        corpo.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def uma_vez(handler: Handler, sqs: Any, url: str, arn: str, *, espera: int = 1) -> int:

@@ -12,6 +12,7 @@ import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,6 +21,7 @@ from urllib.parse import unquote_plus
 from botocore.exceptions import ClientError
 
 from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.cadastro_batch.motivos import em_portugues
 from examples.cadastro.cadastro_batch.objeto import abrir
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.resultados import AMOSTRA, Resultado, Resultados
@@ -129,7 +131,7 @@ class CadastroBatch:
                 tabela = events_from(cast(BinaryIO, arquivo), MatriculaRecebida)
             except ConfigurationError as erro:
                 # It names columns and what is wrong with them, and no cell.
-                return self._recusar(upload, resultado, str(erro))
+                return self._recusar(upload, resultado, em_portugues(str(erro)))
             self._ler(upload, tabela, resultado, Path(pasta) / "rejeitados.csv", resta)
         return resultado
 
@@ -149,9 +151,10 @@ class CadastroBatch:
                 linhas += len(pedaco)
                 for linha in pedaco:
                     if isinstance(linha, BadRow):
-                        maus.write(linha)
+                        mau = replace(linha, reason=em_portugues(linha.reason))
+                        maus.write(mau)
                         if len(amostra) < AMOSTRA:
-                            amostra.append(_mostra(linha))
+                            amostra.append(_mostra(mau))
                 if linhas <= ja:
                     continue
                 self._enviar([um for um in pedaco if isinstance(um, EventRow)])

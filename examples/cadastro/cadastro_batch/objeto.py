@@ -18,7 +18,7 @@ PEDACO = 4 * 1024 * 1024
 
 def abrir(s3: Any, balde: str, chave: str, cabeca: Mapping[str, Any]) -> io.BufferedReader:
     """`cabeca` is what head_object said. A file that was overwritten since is an error of S3."""
-    return io.BufferedReader(_Objeto(s3, balde, chave, cabeca), PEDACO)
+    return io.BufferedReader(_Objeto(s3, balde, chave, cabeca))
 
 
 class _Objeto(io.RawIOBase):
@@ -26,17 +26,26 @@ class _Objeto(io.RawIOBase):
         self._s3 = s3
         self._onde = {"Bucket": balde, "Key": chave, "IfMatch": cabeca["ETag"]}
         self._tamanho = int(cabeca["ContentLength"])
-        self._lido = 0
+        self._pedido = 0
+        # A reader asks for a few KiB at a time; S3 is asked for a piece.
+        self._pedaco = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        ate = min(self._lido + len(buffer), self._tamanho)
-        if ate <= self._lido:
-            return 0
-        resposta = self._s3.get_object(**self._onde, Range=f"bytes={self._lido}-{ate - 1}")
-        corpo = resposta["Body"].read()
-        buffer[: len(corpo)] = corpo
-        self._lido += len(corpo)
-        return len(corpo)
+        if not self._pedaco:
+            self._pedaco = self._proximo()
+        quantos = min(len(buffer), len(self._pedaco))
+        buffer[:quantos] = self._pedaco[:quantos]
+        self._pedaco = self._pedaco[quantos:]
+        return quantos
+
+    def _proximo(self) -> memoryview:
+        ate = min(self._pedido + PEDACO, self._tamanho)
+        if ate <= self._pedido:
+            return memoryview(b"")
+        faixa = f"bytes={self._pedido}-{ate - 1}"
+        corpo = self._s3.get_object(**self._onde, Range=faixa)["Body"].read()
+        self._pedido += len(corpo)
+        return memoryview(corpo)

@@ -26,7 +26,7 @@ log = logging.getLogger("cadastro.chamada")
 
 ESPERA = 10.0
 """Seconds for one answer."""
-MAIOR_PAUSA = 900
+MAIOR_PAUSA = 1800
 """Seconds between two calls of an API that is down."""
 _CAMPOS = frozenset((*MatriculaRecebida.model_fields, "senha", "origem"))
 
@@ -36,11 +36,11 @@ class ChamadaAPI(Consumer):
 
     2xx, 409   done: enrolled now, or before.
     429        again after Retry-After.
-    5xx, down  again, after a pause that doubles up to a quarter of an hour.
+    5xx, down  again, after a pause that doubles up to half an hour.
     other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong.
 
-    An API that is down for a weekend loses nobody: `max_receives` times the longest pause is more
-    than the 14 days that SQS keeps a message.
+    An API that is down for a week loses nobody: `max_receives` times the usual pause is longer
+    than the 14 days for which SQS keeps a message.
     """
 
     service = "chamada-api"
@@ -80,8 +80,9 @@ class ChamadaAPI(Consumer):
 
 
 def _pausa(recebida: int) -> float:
-    """Full jitter, doubled with each receive: the API comes back to a trickle, not to a flood."""
-    return random.uniform(1, min(MAIOR_PAUSA, 2.0 ** min(recebida, 20)))
+    """Doubled with each receive, half of it by chance: the API comes back to no flood."""
+    maior = min(float(MAIOR_PAUSA), 2.0 ** min(recebida, 20))
+    return random.uniform(maior / 2, maior)
 
 
 def _depois(resposta: httpx.Response, recebida: int) -> float:

@@ -1,0 +1,184 @@
+"""Presigned URLs: bound to key, size and type, for sixty seconds; a real S3 answer for each."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from examples.cadastro import url_assinada
+from examples.cadastro.lambda_local import Contexto, evento_http
+from examples.cadastro.resultados import Resultado, Resultados
+from examples.cadastro.url_assinada import UrlAssinada
+
+CSV = b"nome,email\nAna,ana@example.com\n"
+LIMITE = 1000
+
+
+@pytest.fixture
+def handler(s3: Any, balde: str) -> UrlAssinada:
+    return UrlAssinada(s3, Resultados(s3, balde), balde=balde, limite=LIMITE)
+
+
+def invocar(
+    handler: UrlAssinada, metodo: str = "POST", caminho: str = "/uploads", corpo: Any = None
+) -> tuple[int, Any]:
+    """Through JSON, as Lambda does."""
+    cru = corpo if isinstance(corpo, bytes) else json.dumps(corpo).encode()
+    cabecalhos = {"content-type": "application/json", "host": "x.lambda-url.sa-east-1.on.aws"}
+    evento = evento_http(metodo, caminho, "", cabecalhos, b"" if corpo is None else cru)
+    resposta = handler(json.loads(json.dumps(evento)), Contexto())
+    assert resposta["headers"]["cache-control"] == "no-store"
+    return resposta["statusCode"], json.loads(resposta["body"])
+
+
+def pedir(handler: UrlAssinada, **mudanca: Any) -> tuple[int, Any]:
+    pedido = {"nome": "alunos.csv", "tamanho": len(CSV), "tipo": "text/csv"}
+    return invocar(handler, corpo=pedido | mudanca)
+
+
+def por(dito: Any, corpo: bytes = CSV, url: str = "", **cabecalhos: str) -> int:
+    tipo = {"Content-Type": cabecalhos.get("tipo", dito["cabecalhos"]["Content-Type"])}
+    return httpx.put(url or dito["url"], content=corpo, headers=tipo, trust_env=False).status_code
+
+
+def test_a_file_goes_up_exactly_as_it_was_announced(
+    handler: UrlAssinada, s3: Any, balde: str
+) -> None:
+    status, dito = pedir(handler)
+
+    assert status == 201
+    assert (dito["metodo"], dito["expira_em"]) == ("PUT", 60)
+    assert por(dito) == 200
+    objeto = s3.get_object(Bucket=balde, Key=f"enviados/{dito['id']}.csv")
+    assert objeto["Body"].read() == CSV
+    assert objeto["ContentType"] == "text/csv"
+
+
+def test_key_size_type_and_time_are_signed(handler: UrlAssinada) -> None:
+    _, dito = pedir(handler)
+
+    query = parse_qs(urlsplit(dito["url"]).query)
+    assert query["X-Amz-SignedHeaders"] == ["content-length;content-type;host"]
+    assert query["X-Amz-Expires"] == ["60"]
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+
+
+@pytest.mark.parametrize("corpo", [CSV + b"x", CSV[:-1], b"", b"x" * (LIMITE * 10)])
+def test_any_other_size_is_refused_by_s3(handler: UrlAssinada, corpo: bytes) -> None:
+    _, dito = pedir(handler)
+    assert por(dito, corpo) == 403
+
+
+def test_any_other_type_is_refused_by_s3(handler: UrlAssinada) -> None:
+    _, dito = pedir(handler)
+    assert por(dito, tipo="text/html") == 403
+
+
+def test_any_other_key_is_refused_by_s3(handler: UrlAssinada) -> None:
+    _, dito = pedir(handler)
+    _, outro = pedir(handler)
+    assert dito["id"] != outro["id"]
+    assert por(dito, url=dito["url"].replace(dito["id"], outro["id"])) == 403
+
+
+def test_a_url_whose_time_is_up_is_refused_by_s3(
+    handler: UrlAssinada, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(url_assinada, "EXPIRA_EM", 1)
+    _, dito = pedir(handler)
+    time.sleep(2.1)
+    assert por(dito) == 403
+
+
+@pytest.mark.parametrize(
+    ("mudanca", "campo"),
+    [
+        ({"tamanho": LIMITE + 1}, "tamanho"),
+        ({"tamanho": 0}, "tamanho"),
+        ({"tamanho": -1}, "tamanho"),
+        ({"tamanho": "12"}, "tamanho"),
+        ({"tamanho": True}, "tamanho"),
+        ({"tamanho": 12.5}, "tamanho"),
+        ({"tipo": "text/html"}, "tipo"),
+        ({"tipo": None}, "tipo"),
+        ({"nome": "alunos.xlsx"}, "nome"),
+        ({"nome": "x" * 252 + ".csv"}, "nome"),
+        ({"nome": 7}, "nome"),
+    ],
+)
+def test_what_is_over_a_limit_gets_no_url(
+    handler: UrlAssinada, mudanca: dict[str, Any], campo: str
+) -> None:
+    status, dito = pedir(handler, **mudanca)
+
+    assert status == 422
+    assert [erro["campo"] for erro in dito["erros"]] == [campo]
+
+
+def test_the_limit_itself_is_allowed(handler: UrlAssinada) -> None:
+    assert pedir(handler, tamanho=LIMITE)[0] == 201
+    assert pedir(handler, nome="ALUNOS.CSV", tipo="application/vnd.ms-excel")[0] == 201
+
+
+@pytest.mark.parametrize("corpo", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 5000])
+def test_a_request_that_is_no_object_is_refused(handler: UrlAssinada, corpo: bytes) -> None:
+    assert invocar(handler, corpo=corpo)[0] == 422
+
+
+def test_a_body_in_base64_is_read(handler: UrlAssinada) -> None:
+    """As Lambda encodes bodies whose content type is not a text."""
+    cru = json.dumps({"nome": "a.csv", "tamanho": 1, "tipo": "text/csv"}).encode()
+    evento = evento_http("POST", "/uploads", "", {"content-type": "application/x"}, cru)
+    assert evento["isBase64Encoded"] is True
+    assert base64.b64decode(evento["body"]) == cru
+    assert handler(evento)["statusCode"] == 201
+
+
+@pytest.mark.parametrize(
+    ("metodo", "caminho"),
+    [("GET", "/uploads"), ("POST", "/"), ("PUT", "/uploads"), ("GET", "/uploads/../segredo")],
+)
+def test_there_is_nothing_else(handler: UrlAssinada, metodo: str, caminho: str) -> None:
+    assert invocar(handler, metodo, caminho)[0] == 404
+
+
+def test_an_upload_that_nobody_read_yet_is_waiting(handler: UrlAssinada) -> None:
+    _, dito = pedir(handler)
+    status, resultado = invocar(handler, "GET", f"/uploads/{dito['id']}")
+
+    assert status == 200
+    assert resultado == {
+        "id": dito["id"], "estado": "aguardando", "linhas": 0, "aceitas": 0, "rejeitadas": 0,
+        "motivo": "", "amostra": [], "rejeitados_url": None,
+    }  # fmt: skip
+
+
+def test_what_became_of_an_upload_is_told_with_a_url_for_its_bad_rows(
+    handler: UrlAssinada, s3: Any, balde: str, tmp_path: Any
+) -> None:
+    _, dito = pedir(handler)
+    lado = tmp_path / "lado.csv"
+    lado.write_text("linha;coluna\n", encoding="utf-8")
+    resultados = Resultados(s3, balde)
+    resultados.guardar_rejeitadas(dito["id"], lado)
+    amostra = [{"linha": 7, "coluna": "email", "motivo": "vazio"}]
+    resultados.gravar(
+        dito["id"],
+        Resultado(estado="pronto", linhas=9, aceitas=8, rejeitadas=1, amostra=amostra, etag="x"),
+    )
+
+    _, resultado = invocar(handler, "GET", f"/uploads/{dito['id']}")
+
+    assert (resultado["estado"], resultado["aceitas"], resultado["amostra"]) == (
+        "pronto", 8, amostra
+    )  # fmt: skip
+    assert "etag" not in resultado
+    baixado = httpx.get(resultado["rejeitados_url"], trust_env=False)
+    assert baixado.text == "linha;coluna\n"
+    assert baixado.headers["content-disposition"].startswith("attachment")
