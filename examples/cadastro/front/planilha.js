@@ -1,7 +1,6 @@
 // The room of the CSV file: straight to S3 by a presigned URL, then what became of its rows.
 
 import { achar, dormir, escrever, novo, numero, quantos, tamanho } from "./dom.js";
-import { emPortugues } from "./motivos.js";
 import { errosDe, pedir, SemResposta } from "./pedidos.js";
 
 const TIPOS = ["text/csv", "application/vnd.ms-excel", "text/plain"];
@@ -145,7 +144,7 @@ async function acompanhar(uploads, id) {
       if (status === 200) {
         mostrar(corpo);
         if (corpo.estado === "recusado") {
-          return dizer("ruim", `O arquivo não pode ser lido: ${emPortugues(corpo.motivo)}`);
+          return dizer("ruim", `O arquivo não pode ser lido: ${corpo.motivo}`);
         }
         if (corpo.estado === "pronto") return dizer("certo", fim(corpo));
         dizer("andamento", corpo.estado === "lendo" ? "Lendo as linhas…" : "Arquivo enviado. Esperando a leitura…");
@@ -174,7 +173,7 @@ function mostrar({ linhas, aceitas, rejeitadas, amostra, rejeitados_url: url }) 
     "tr", {},
     novo("th", { scope: "row" }, numero(uma.linha)),
     novo("td", {}, uma.coluna || "a linha toda"),
-    novo("td", {}, emPortugues(uma.motivo)),
+    novo("td", {}, uma.motivo),
   )));
   const resto = rejeitadas - amostra.length;
   escrever(achar("rejeitadas-resto"), resto > 0 ? `E mais ${numero(resto)}, no arquivo.` : "");

@@ -1,0 +1,205 @@
+"""The page in headless Chromium, as its user sees it: fields, buttons, numbers, and waiting."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+__all__ = ["SERVICOS", "Pagina", "chromium"]
+
+SERVICOS = ("plataforma", "financeiro", "marketing", "bi")
+PACIENCIA = 60.0
+"""Seconds after which what was waited for is said not to come; nothing here takes a tenth."""
+ARTEFATOS = Path(__file__).parents[3] / "artefatos"
+T = TypeVar("T")
+
+
+@contextmanager
+def chromium(pasta: Path) -> Iterator[webdriver.Chrome]:
+    """A browser of its own: fresh profile, no traffic but the page's, downloads into `pasta`."""
+    programas = [shutil.which("chromium"), shutil.which("chromedriver")]
+    assert all(programas), "these tests need: apt-get install chromium chromium-driver"
+    opcoes = webdriver.ChromeOptions()
+    opcoes.binary_location = str(programas[0])
+    # Chromium's sandbox does not run as root, which a build machine is.
+    for palavra in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+                    "disable-background-networking", "disable-component-update", "disable-sync",
+                    "disable-dev-shm-usage", "lang=pt-BR", "window-size=1280,900",
+                    f"user-data-dir={pasta / 'perfil'}"):  # fmt: skip
+        opcoes.add_argument(f"--{palavra}")
+    opcoes.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    navegador = webdriver.Chrome(options=opcoes, service=webdriver.ChromeService(str(programas[1])))
+    try:
+        navegador.execute_cdp_cmd(
+            "Browser.setDownloadBehavior",
+            {"behavior": "allow", "downloadPath": str(pasta / "baixados")},
+        )
+        yield navegador
+    finally:
+        navegador.quit()
+
+
+class Pagina:
+    """What one does with the page. Nothing here reaches behind it but `recebido` and `estados`,
+    which ask the painel's own routes."""
+
+    def __init__(self, navegador: webdriver.Chrome, url: str) -> None:
+        self.navegador = navegador
+        self.url = url
+
+    def abrir(self) -> None:
+        self.navegador.get(self.url)
+        self.esperar(lambda: self.um("html").get_attribute("data-pronta") == "sim")
+        self.esperar(lambda: self.texto("#conexao") == "ao vivo")
+
+    def um(self, css: str) -> WebElement:
+        return self.navegador.find_element(By.CSS_SELECTOR, css)
+
+    def todos(self, css: str) -> list[WebElement]:
+        return self.navegador.find_elements(By.CSS_SELECTOR, css)
+
+    def texto(self, css: str) -> str:
+        # Also of what is hidden from the eye: a phone's table keeps its values for screen readers.
+        return re.sub(r"\s+", " ", self.um(css).get_property("textContent") or "").strip()  # type: ignore[arg-type]
+
+    def executar(self, codigo: str, *argumentos: Any) -> Any:
+        return self.navegador.execute_script(codigo, *argumentos)
+
+    def esperar(self, condicao: Callable[[], T], porque: str = "") -> T:
+        """What `condicao` gives as soon as it is true."""
+        fim = time.monotonic() + PACIENCIA
+        while True:
+            try:
+                if achado := condicao():
+                    return achado
+            except StaleElementReferenceException:
+                pass  # it was drawn anew while we looked
+            assert time.monotonic() < fim, f"waited in vain: {porque or condicao}"
+            time.sleep(0.05)
+
+    def esperar_texto(self, css: str, pedaco: str) -> None:
+        fim = time.monotonic() + PACIENCIA
+        while pedaco not in self.texto(css):
+            assert time.monotonic() < fim, f"{css} says {self.texto(css)!r}, not {pedaco!r}"
+            time.sleep(0.05)
+
+    # the form
+
+    def preencher(self, **campos: str | bool) -> None:
+        for nome, valor in campos.items():
+            entrada = self.um(f"#{nome}")
+            if isinstance(valor, bool):
+                if entrada.is_selected() != valor:
+                    entrada.click()
+            else:
+                entrada.clear()
+                entrada.send_keys(valor)
+
+    def enviar_formulario(self) -> None:
+        self.um("#formulario [type=submit]").click()
+
+    def cadastrar(self, **campos: str | bool) -> str:
+        """Enrol, wait for the API's yes, and the new student's id."""
+        antes = self.aluno_seguido()
+        self.preencher(**campos)
+        self.enviar_formulario()
+        self.esperar_texto("#formulario-estado", "cadastro feito")
+        return self.esperar(lambda: (novo := self.aluno_seguido()) != antes and novo)
+
+    def aluno_seguido(self) -> str:
+        return self.um("#comparacao").get_attribute("data-aluno") or ""
+
+    def coluna(self, servico: str) -> dict[str, str]:
+        """The table of one student: field to cell, for one service."""
+        linhas: dict[str, str] = self.executar(
+            "return Object.fromEntries([...document.querySelectorAll('#comparacao tbody tr')]"
+            ".map(tr => [tr.dataset.campo, tr.querySelector("
+            "`[data-servico=${arguments[0]}] .valor`).textContent]))",
+            servico,
+        )
+        return linhas
+
+    # the services
+
+    def recebidos(self, servico: str) -> int:
+        return int(self.texto(f"#servico-{servico} .recebidos").replace(".", ""))
+
+    def todos_recebidos(self) -> dict[str, int]:
+        return {servico: self.recebidos(servico) for servico in SERVICOS}
+
+    def estado(self, servico: str) -> str:
+        return self.um(f"#servico-{servico}").get_attribute("data-estado") or ""
+
+    def mandar(self, servico: str) -> None:
+        """Press the button of a service: it stops it, or starts it."""
+        self.um(f"#servico-{servico} button").click()
+
+    def em_dia(self) -> None:
+        """Wait until nothing waits for any service."""
+        self.esperar(
+            lambda: all(self.estado(um) == "em-dia" for um in SERVICOS), "a service is behind"
+        )
+
+    def estados(self) -> dict[str, dict[str, Any]]:
+        resposta = httpx.get(f"{self.url}/servicos", trust_env=False).raise_for_status()
+        return {um["servico"]: um for um in resposta.json()["servicos"]}
+
+    def recebido(self, servico: str, aluno_id: str) -> dict[str, Any] | None:
+        """The fields that were in the message, or None where there was none."""
+        url = f"{self.url}/servicos/{servico}/alunos/{aluno_id}"
+        resposta = httpx.get(url, trust_env=False)
+        if resposta.status_code == 404:
+            return None
+        campos: dict[str, Any] = resposta.raise_for_status().json()["campos"]
+        return campos
+
+    # the eye and the keyboard
+
+    def tecla(self, *teclas: str) -> None:
+        ActionChains(self.navegador).send_keys(*teclas).perform()
+
+    def tecla_com(self, junto: str, tecla: str) -> None:
+        acoes = ActionChains(self.navegador)
+        acoes.key_down(junto).send_keys(tecla).key_up(junto).perform()
+
+    def largura(self, pontos: int, altura: int = 900) -> None:
+        self.navegador.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": pontos, "height": altura, "deviceScaleFactor": 1, "mobile": pontos < 500},
+        )
+
+    def cores(self, esquema: str) -> None:
+        self.navegador.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [
+                {"name": "prefers-color-scheme", "value": esquema},
+                # A colour on its way to another is neither, and a picture of it is never the same.
+                {"name": "prefers-reduced-motion", "value": "reduce"},
+            ]},
+        )  # fmt: skip
+
+    def retratar(self, nome: str) -> None:
+        """The whole page into `artefatos/`, which a build keeps."""
+        ARTEFATOS.mkdir(exist_ok=True)
+        foto = self.navegador.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"}
+        )
+        (ARTEFATOS / f"{nome}.png").write_bytes(base64.b64decode(foto["data"]))
+
+    def queixas(self) -> list[str]:
+        """What the browser complained about since the last look, without answers that are none."""
+        ditos = [um["message"] for um in self.navegador.get_log("browser")]
+        return [dito for dito in ditos if "status of 404" not in dito]
