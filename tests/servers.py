@@ -40,7 +40,7 @@ def postgres_server() -> Iterator[str]:
     """The conninfo of a server's own database; for fixtures that make others."""
     binaries = _postgres_binaries()
     owner = _somebody_else()
-    folder = Path(tempfile.mkdtemp(prefix="messaging-pg-"))
+    folder = _folder()
     process = None
     try:
         if owner:
@@ -78,7 +78,7 @@ def redis_server() -> Iterator[str]:
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server", "apt-get install redis-server")
-    folder = Path(tempfile.mkdtemp(prefix="messaging-redis-"))
+    folder = _folder()
     process = None
     try:
         socket = folder / "redis.sock"
@@ -112,6 +112,11 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+def _folder() -> Path:
+    # Not in TMPDIR: a socket's path has 107 bytes at most, and PostgreSQL's user must get there.
+    return Path(tempfile.mkdtemp(prefix="messaging-", dir="/tmp"))
 
 
 def missing(server: str, remedy: str) -> NoReturn:

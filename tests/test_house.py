@@ -50,7 +50,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},
-    "sqlite3 psycopg sqlalchemy": {"idempotency", "outbox"},
+    "psycopg sqlalchemy": {"idempotency", "outbox"},
     "redis": {"idempotency.redis"},
     "opentelemetry": {"tracing", "metrics"},
     "rich typer click": {"cli"},
