@@ -200,7 +200,10 @@ class Lane:
 
     def _enter(self, held: Held) -> None:
         self.breaker.received(held)
-        self.line.put(held)
+        if self._ordered and self.line.held_up(held):
+            self.handling.put_back(held)
+        else:
+            self.line.put(held)
 
     def _left(self, helds: Sequence[Held], account: Account) -> None:
         """Called by the ledger with those that have just left it."""

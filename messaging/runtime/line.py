@@ -43,6 +43,10 @@ class Line:
             taken.append(held)
         return taken
 
+    def held_up(self, held: Held) -> bool:
+        """True: it may not be handled now, because one before it is on its way back."""
+        return False
+
     def failed(self, held: Held) -> Sequence[Held]:
         """Its handler did not do it: take out those that may not be handled before it."""
         return ()
@@ -73,6 +77,8 @@ class GroupLine(Line):
     def __init__(self) -> None:
         super().__init__()
         self._groups: dict[str, _Group] = {}
+        self._back: dict[str, set[Held]] = {}
+        """By group, those on their way back to the queue: none that comes now may overtake them."""
         self._lock = threading.Lock()
         self.put = self._put
 
@@ -87,16 +93,29 @@ class GroupLine(Line):
                     taken += _emptied(group)
             for group in self._groups.values():
                 taken += _emptied(group)
+            self._go_back(taken)
         return taken
+
+    def held_up(self, held: Held) -> bool:
+        with self._lock:
+            if _name(held) not in self._back:
+                return False
+            self._go_back([held])
+            return True
 
     def failed(self, held: Held) -> Sequence[Held]:
         with self._lock:
             group = self._groups.get(_name(held))
-            return _emptied(group) if group is not None and group.head is held else ()
+            if group is None or group.head is not held:
+                return ()
+            taken = _emptied(group)
+            self._go_back([held, *taken])
+            return taken
 
     def left(self, held: Held, account: Account) -> Sequence[Held]:
         with self._lock:
             name = _name(held)
+            self._is_back(name, held)
             group = self._groups.get(name)
             if group is None:
                 return ()
@@ -109,7 +128,20 @@ class GroupLine(Line):
                 self._ready.put(group.head)
                 return ()
             del self._groups[name]
-            return _emptied(group)
+            taken = _emptied(group)
+            self._go_back(taken)
+            return taken
+
+    def _go_back(self, helds: Sequence[Held]) -> None:
+        for held in helds:
+            self._back.setdefault(_name(held), set()).add(held)
+
+    def _is_back(self, name: str, held: Held) -> None:
+        back = self._back.get(name)
+        if back is not None:
+            back.discard(held)
+            if not back:
+                del self._back[name]
 
     def _put(self, held: Held) -> None:
         with self._lock:
