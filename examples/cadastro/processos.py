@@ -20,8 +20,9 @@ __all__ = ["Parte", "filho", "porta_livre"]
 RAIZ = Path(__file__).parents[2]
 PACIENCIA = 10.0
 """Seconds in which a part must have ended when it was asked to."""
-DE_NOVO = 0.5
-"""Seconds after which a part that died is started again."""
+DE_NOVO, MAIOR_PAUSA, FIRME = 0.5, 10.0, 20.0
+"""Seconds after which a part that died is started again: doubled each time, up to the second, if
+it did not live as long as the third."""
 _FILHO = "CADASTRO_PAI"
 # PR_SET_PDEATHSIG (1) lasts through exec; elsewhere than on Linux such a program would live on.
 _LANCA = """
@@ -88,7 +89,8 @@ class Parte:
         self._pasta = pasta
         self._ambiente = dict(ambiente)
         self._processo: subprocess.Popen[bytes] | None = None
-        self._de_novo = 0.0
+        self._de_novo = self._nascido = 0.0
+        self._seguidas = 0
         self.mortes = 0
 
     @property
@@ -116,8 +118,10 @@ class Parte:
         if self._processo is not None:
             self._enterrar()
             self.mortes += 1
-            self._de_novo = agora + DE_NOVO
+            self._seguidas = self._seguidas + 1 if agora - self._nascido < FIRME else 1
+            self._de_novo = agora + min(MAIOR_PAUSA, DE_NOVO * 2.0 ** (self._seguidas - 1))
         elif agora >= self._de_novo:
+            self._nascido = agora
             self._processo = self._nascer()
 
     def pedir_fim(self) -> None:
