@@ -178,7 +178,6 @@ def _take_over(kind: Kind, connection: Any) -> None:
     else:
         if hasattr(connection, "autocommit"):  # Python 3.12
             connection.autocommit = True
-        connection.isolation_level = None
         connection.row_factory = None
 
 

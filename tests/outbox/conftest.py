@@ -15,6 +15,7 @@ import pytest
 from messaging.event import Event
 from messaging.outbox import Claims, Database, OutboxStatus, SqlOutbox, connector, create
 from messaging.outbox.table import Dialect
+from messaging.projection import Projection
 from messaging.publisher import Publisher
 from messaging.testing import FakeClock
 
@@ -22,6 +23,19 @@ from messaging.testing import FakeClock
 class Noted(Event, type="test.noted", version=1, subject="who"):
     who: str
     n: int
+
+
+class Enrolled(Event, type="test.enrolled", version=1, subject="who"):
+    who: str
+    fee: int
+
+
+class EnrolledForBooks(Projection, of=Enrolled, audience="books"):
+    fee: int
+
+
+class EnrolledForMail(Projection, of=Enrolled, audience="mail"):
+    who: str
 
 
 @dataclass(frozen=True)

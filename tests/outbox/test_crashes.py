@@ -106,26 +106,38 @@ def test_three_relays_do_no_work_twice(place: Place, log: Path, start: Start) ->
     assert set(check(log, 600).values()) == {1}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_relays_that_are_killed_lose_nothing(
-    place: Place, log: Path, start: Start, seed: int
-) -> None:
-    chance = random.Random(seed)
-    fill(place, 800)
+def test_relays_that_are_killed_lose_nothing(place: Place, log: Path, start: Start) -> None:
+    chance = random.Random(1)
+    fill(place, 600)
     relays = [ready(start(1)), ready(start(1))]
-    killed = set()
     for _ in range(3):
         victim = chance.randrange(2)
         time.sleep(chance.uniform(0.0, 0.15))
         relays[victim].kill()
-        killed.add(relays[victim].pid)
         relays[victim] = ready(start(1))
-    wait_until_published(place, 800)
-    times = check(log, 800)
-    # Whoever dies leaves at most one request, of ten entries, whose answer it did not note.
-    again = Counter(pid for _, n, pid in sent(log) if times[n] > 1 and pid in killed)
-    assert all(count <= 10 for count in again.values()), again
+    wait_until_published(place, 600)
+    check(log, 600)
     assert place.status().pending == 0
+
+
+def test_a_relay_that_is_killed_leaves_one_request_unnoted(
+    place: Place, log: Path, start: Start
+) -> None:
+    chance = random.Random(2)
+    fill(place, 400)
+    for _ in range(4):
+        one = ready(start())
+        before = len(sent(log))
+        while len(sent(log)) == before:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0.0, 0.05))
+        one.kill()
+        one.wait()
+        # As if its lease were over: nothing here depends on how busy the machine is.
+        place.run("UPDATE messaging_outbox SET free_at = 0")
+    start()
+    wait_until_published(place, 400)
+    assert sum(check(log, 400).values()) - 400 <= 4 * 10
 
 
 def test_a_stop_gives_everything_back_at_once(place: Place, log: Path, start: Start) -> None:

@@ -16,7 +16,7 @@ from messaging.outbox import Database, Relay, SqlOutbox, connector
 from messaging.publisher import Publisher
 from messaging.testing import FakeClock
 from messaging.transport import Attribute, Failure, Outgoing
-from tests.outbox.conftest import Noted, Place, noted
+from tests.outbox.conftest import Enrolled, Noted, Place, noted
 from tests.scripted import ScriptedTopic, busy, wrong
 
 
@@ -81,6 +81,14 @@ def test_each_key_goes_out_in_its_order_and_one_event_at_a_time(place: Place) ->
     for request in topic.requests:
         subjects = [json.loads(one.body)["subject"] for one in request]
         assert len(subjects) == len(set(subjects))
+
+
+def test_the_copies_of_an_event_go_out_together(sqlite: Place) -> None:
+    sqlite.publish(Enrolled(who="Ana", fee=1), Enrolled(who="Ana", fee=2))
+    topic = ScriptedTopic()
+    drained(sqlite, topic)
+    assert [len({one.id for one in request}) for request in topic.requests] == [1, 1]
+    assert topic.sizes == [2, 2]
 
 
 def test_a_request_holds_no_more_than_the_topic_takes(sqlite: Place) -> None:
@@ -458,6 +466,15 @@ def test_what_was_published_is_pruned_by_age(sqlite: Place) -> None:
         assert sqlite.rows("key") == [("b",), ("c",), ("c",)]
         assert claims.prune(10, parked=True) == 1
     assert sqlite.rows("key") == [("c",), ("c",)]
+
+
+def test_the_number_of_a_pruned_entry_is_not_given_again(place: Place) -> None:
+    place.publish(*noted("a", "b"))
+    drained(place, ScriptedTopic())
+    with place.claims() as claims:
+        assert claims.prune(0) == 2
+    place.publish(*noted("c"))
+    assert place.rows("seq") == [(3,)]
 
 
 def test_a_large_heap_is_pruned_in_parts(place: Place) -> None:

@@ -17,14 +17,12 @@ import sqlalchemy
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from messaging.errors import ConfigurationError, PublishError, TransportError
-from messaging.event import Event
 from messaging.outbox import SqlOutbox, create, ddl
 from messaging.outbox.connections import kind_of
 from messaging.outbox.rows import READ, row_of, to_columns
-from messaging.projection import Projection
 from messaging.publisher import Publisher
 from messaging.transport import Attribute, Outgoing
-from tests.outbox.conftest import Noted, Place, noted
+from tests.outbox.conftest import Enrolled, Noted, Place, noted
 
 
 def publisher(connection: Any, **more: Any) -> Publisher:
@@ -111,19 +109,6 @@ def test_every_column_says_what_the_message_says(place: Place) -> None:
     assert age >= 0
     now = {"sqlite": "unixepoch()", "postgresql": "extract(epoch FROM now())"}[place.dialect]
     assert place.rows(f"abs({now} - created) < 60", order="1")[0][0]
-
-
-class Enrolled(Event, type="test.enrolled", version=1, subject="who"):
-    who: str
-    fee: int
-
-
-class EnrolledForBooks(Projection, of=Enrolled, audience="books"):
-    fee: int
-
-
-class EnrolledForMail(Projection, of=Enrolled, audience="mail"):
-    who: str
 
 
 def test_the_key_is_group_else_subject_else_id() -> None:
