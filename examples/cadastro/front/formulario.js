@@ -26,19 +26,22 @@ export function ligarFormulario(api, aoCadastrar) {
   achar("cpf").addEventListener("blur", ({ target }) => {
     if (cpfValido(target.value)) target.value = cpfEscrito(target.value);
   });
+  const quandoSoltar = depoisDoDedo();
   for (const campo of CAMPOS) {
     // An error goes away as soon as its field is right again, and comes only when one leaves it.
     achar(campo).addEventListener("input", () => {
       if (achar(campo).getAttribute("aria-invalid") && !erroDe(campo)) marcar(campo, "");
     });
     achar(campo).addEventListener("change", () => {
-      if (achar(campo).value) marcar(campo, erroDe(campo));
+      quandoSoltar(() => achar(campo).value && marcar(campo, erroDe(campo)));
     });
   }
 
   formulario.addEventListener("submit", async (evento) => {
     evento.preventDefault();
     if (botao.getAttribute("aria-disabled")) return;
+    estado.dataset.tipo = "";
+    escrever(estado, "");
     const erros = CAMPOS.map((campo) => ({ campo, motivo: erroDe(campo) })).filter((um) => um.motivo);
     if (erros.length > 0) return mostrar(erros);
     mostrar([]);
@@ -73,6 +76,21 @@ export function ligarFormulario(api, aoCadastrar) {
       botao.removeAttribute("aria-disabled");
     }
   });
+}
+
+/** Calls back at once, or when the finger or the button of the mouse is up again: a new line that
+ * moves the button away between down and up would make a click of nothing. */
+function depoisDoDedo() {
+  let embaixo = false;
+  const fila = [];
+  document.addEventListener("pointerdown", () => { embaixo = true; }, true);
+  for (const nome of ["pointerup", "pointercancel"]) {
+    document.addEventListener(nome, () => {
+      embaixo = false;
+      setTimeout(() => fila.splice(0).forEach((feito) => feito()));
+    }, true);
+  }
+  return (feito) => (embaixo ? fila.push(feito) : feito());
 }
 
 /** `incerta`: an earlier try had no answer, so it may have been done. Throws `SemResposta`. */

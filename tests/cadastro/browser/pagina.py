@@ -21,8 +21,8 @@ from selenium.webdriver.remote.webelement import WebElement
 __all__ = ["SERVICOS", "Pagina", "chromium"]
 
 SERVICOS = ("plataforma", "financeiro", "marketing", "bi")
-PACIENCIA = 60.0
-"""Seconds after which what was waited for is said not to come; nothing here takes a tenth."""
+PACIENCIA = 120.0
+"""Seconds after which what was waited for is said not to come; two thousand students take 30."""
 ARTEFATOS = Path(__file__).parents[3] / "artefatos"
 T = TypeVar("T")
 
@@ -194,10 +194,14 @@ class Pagina:
     def retratar(self, nome: str) -> None:
         """The whole page into `artefatos/`, which a build keeps."""
         ARTEFATOS.mkdir(exist_ok=True)
+        largura = self.executar("return window.innerWidth")
+        # As high as the page, so that there is no bar at its side.
+        self.largura(largura, self.executar("return document.documentElement.scrollHeight"))
         foto = self.navegador.execute_cdp_cmd(
             "Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"}
         )
         (ARTEFATOS / f"{nome}.png").write_bytes(base64.b64decode(foto["data"]))
+        self.largura(largura)
 
     def queixas(self) -> list[str]:
         """What the browser complained about since the last look, without answers that are none."""

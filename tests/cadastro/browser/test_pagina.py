@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -171,7 +172,8 @@ ORDEM = [
 ]  # fmt: skip
 FOCADO = """
 const e = document.activeElement, v = getComputedStyle(e);
-const mostra = e.type === 'file' ? getComputedStyle(document.querySelector('label[for=arquivo]')) : v;
+const botao = document.querySelector('label[for=arquivo]');
+const mostra = e.type === 'file' ? getComputedStyle(botao) : v;
 return {ok: e.matches(arguments[0]), quem: e.outerHTML.slice(0, 80),
         contorno: mostra.outlineStyle !== 'none' && parseFloat(mostra.outlineWidth) >= 2};
 """
@@ -245,7 +247,10 @@ def test_every_text_is_readable(pagina: Pagina, esquema: str) -> None:
     pagina.mandar("marketing")
     pagina.esperar(lambda: pagina.estado("marketing") == "parado")
     pagina.preencher(email="errado")
+    # The error comes when one leaves the field, and must not move the button from under a click.
     pagina.enviar_formulario()
+    assert [um.text.split(":")[0] for um in pagina.todos("#resumo li")] == ["Nome", "E-mail"]
+    assert pagina.texto("#formulario-estado") == ""
     achado = pagina.executar(CONTRASTE)
     pagina.retratar(f"cadastro-erros-{esquema}")
     pagina.mandar("marketing")
@@ -291,5 +296,5 @@ def test_what_can_be_reached_has_a_name(pagina: Pagina) -> None:
         "return [...document.querySelectorAll('h1,h2,h3,h4')].map((um) => +um.tagName[1])"
     )
     assert niveis[0] == 1
-    assert all(b - a <= 1 for a, b in zip(niveis, niveis[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(niveis))
     assert pagina.um("html").get_attribute("lang") == "pt-BR"
