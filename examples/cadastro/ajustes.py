@@ -36,6 +36,7 @@ class Ajustes(BaseModel):
 
     mongo: str = Field(default="", repr=False)
     mongo_banco: str = "cadastro"
+    api_host: str = "127.0.0.1"
     api_porta: int = Field(default=8081, ge=0, le=65535)
     api_por_segundo: float = Field(default=200, ge=0)
     api_url: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://")

@@ -118,7 +118,8 @@ class Alunos:
         ids.
         """
         vez, agora = uuid4().hex, datetime.now(UTC)
-        livre = {"deve_desde": {"$lte": agora}}
+        # $exists says nothing new, but without it DocumentDB does not use a sparse index.
+        livre = {"deve_desde": {"$exists": True, "$lte": agora}}
         with _traduzido():
             achados = self._alunos.find(livre, {"_id": 1}).sort("deve_desde", 1).limit(quantos)
             quais = {"_id": {"$in": [um["_id"] for um in achados]}}

@@ -34,7 +34,9 @@ def main() -> None:
         por_segundo=ajustes.api_por_segundo,
         depois_de_inserir=_morrer_se_pedido(ajustes.pasta) if ajustes.controle else lambda: None,
     )
-    uvicorn.run(app, host="127.0.0.1", port=ajustes.api_porta, log_config=None, access_log=False)
+    uvicorn.run(
+        app, host=ajustes.api_host, port=ajustes.api_porta, log_config=None, access_log=False
+    )
 
 
 def _morrer_se_pedido(pasta: Path) -> Callable[[], None]:

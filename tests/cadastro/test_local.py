@@ -1,0 +1,219 @@
+"""All parts together: what is lost when one of them dies, which is nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from consumers import TOPOLOGY
+from examples.cadastro.local import Sistema
+from tests.cadastro.conftest import terminar
+
+RAIZ = Path(__file__).parents[2]
+NOSSA = {"x-cadastro": "1"}
+
+
+def esperar(pronto: Callable[[], Any], o_que: str, segundos: float = 60) -> Any:
+    fim = time.monotonic() + segundos
+    while not (achado := pronto()):
+        assert time.monotonic() < fim, f"never came: {o_que}"
+        time.sleep(0.1)
+    return achado
+
+
+class Pagina:
+    """What the page asks, and what it sees."""
+
+    def __init__(self, sistema: Sistema) -> None:
+        self._sistema = sistema
+        self._http = httpx.Client(trust_env=False, timeout=20)
+
+    def cadastrar(self, nome: str, **mais: Any) -> httpx.Response:
+        corpo = {"nome": nome, "email": f"{nome}@example.com", "aceita_marketing": True, **mais}
+        return self._http.post(f"{self._sistema.ajustes.api_url}/alunos", json=corpo)
+
+    def servicos(self) -> dict[str, Any]:
+        ditos = self._http.get(f"{self._sistema.url}/servicos").json()["servicos"]
+        return {um["servico"]: um for um in ditos}
+
+    def recebidos(self) -> dict[str, int]:
+        return {nome: um["recebidos"] for nome, um in self.servicos().items()}
+
+    def mandar(self, caminho: str) -> None:
+        resposta = self._http.post(f"{self._sistema.url}{caminho}", headers=NOSSA)
+        assert resposta.status_code == 202
+
+    def saude(self) -> Any:
+        try:
+            return self._http.get(f"{self._sistema.ajustes.api_url}/saude").json()
+        except httpx.HTTPError:
+            return None
+
+    def enviar(self, corpo: bytes) -> str:
+        uploads = f"{self._sistema.ajustes.url_assinada_url}/uploads"
+        pedido = {"nome": "alunos.csv", "tamanho": len(corpo), "tipo": "text/csv"}
+        dito = self._http.post(uploads, json=pedido).json()
+        posto = self._http.put(dito["url"], content=corpo, headers=dito["cabecalhos"])
+        assert posto.status_code == 200
+        return f"{uploads}/{dito['id']}"
+
+    def upload(self, endereco: str) -> Any:
+        dito = self._http.get(endereco).json()
+        return dito if dito["estado"] in ("pronto", "recusado") else None
+
+    def close(self) -> None:
+        self._http.close()
+
+
+@pytest.fixture(scope="module")
+def sistema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sistema]:
+    with Sistema(tmp_path_factory.mktemp("cadastro")) as feito, feito.cuidado():
+        yield feito
+
+
+@pytest.fixture
+def pagina(sistema: Sistema) -> Iterator[Pagina]:
+    feita = Pagina(sistema)
+    yield feita
+    feita.close()
+
+
+def todos(pagina: Pagina, quantos: int) -> bool:
+    return set(pagina.recebidos().values()) == {quantos}
+
+
+def test_a_student_enters_once_and_arrives_four_times(pagina: Pagina) -> None:
+    antes = max(pagina.recebidos().values())
+    assert pagina.cadastrar("ana", cpf="529.982.247-25", senha="correto cavalo").status_code == 201
+
+    esperar(lambda: todos(pagina, antes + 1), "the student at each service")
+
+
+def test_an_api_killed_between_insert_and_publish_loses_nobody_and_tells_nobody_twice(
+    pagina: Pagina, sistema: Sistema
+) -> None:
+    antes = max(pagina.recebidos().values())
+    morta = sistema.partes["api"].pid
+    assert morta is not None
+    processo = psutil.Process(morta)
+
+    pagina.mandar("/api/matar")
+    with pytest.raises(httpx.HTTPError):
+        pagina.cadastrar("bia")  # inserted; the process kills itself before it can say so
+    processo.wait(20)
+
+    esperar(lambda: (pagina.saude() or {}).get("estado") == "ok", "the API again")
+    assert sistema.partes["api"].pid != morta
+    esperar(lambda: todos(pagina, antes + 1), "the student at each service")
+    # The caller had no answer and asks again: it is told that the student is enrolled.
+    assert pagina.cadastrar("bia").status_code == 409
+    assert pagina.saude()["pendentes"] == 0
+    assert todos(pagina, antes + 1)
+    assert {um["repetidos"] for um in pagina.servicos().values()} == {0}
+
+
+def test_a_service_that_was_down_catches_up_with_a_whole_file(
+    pagina: Pagina, sistema: Sistema
+) -> None:
+    antes = max(pagina.recebidos().values())
+    pagina.mandar("/servicos/financeiro/parar")
+    esperar(lambda: pagina.servicos()["financeiro"]["estado"] == "parado", "financeiro down")
+    linhas = [f"Aluno {n},aluno{n}@example.com,sim" for n in range(60)]
+    linhas[7] = "Sem arroba,aluno7,sim"
+    linhas[9] = linhas[8]  # twice in the file: enrolled once
+
+    endereco = pagina.enviar("\n".join(["nome,email,aceita_marketing", *linhas]).encode())
+    dito = esperar(lambda: pagina.upload(endereco), "the file converted")
+    assert (dito["aceitas"], dito["rejeitadas"]) == (59, 1)
+    assert dito["amostra"][0]["linha"] == 9
+    outros = [um for um in TOPOLOGY.services if um != "financeiro"]
+    esperar(
+        lambda: {pagina.recebidos()[um] for um in outros} == {antes + 58}, "students at the others"
+    )
+    parado = pagina.servicos()["financeiro"]
+    assert parado["recebidos"] == antes
+    esperar(lambda: pagina.servicos()["financeiro"]["na_fila"] == 58, "its queue measured")
+
+    pagina.mandar("/servicos/financeiro/iniciar")
+    esperar(lambda: todos(pagina, antes + 58), "financeiro caught up")
+    assert {um["repetidos"] for um in pagina.servicos().values()} == {0}
+
+
+def test_any_part_may_die_and_the_student_still_arrives(pagina: Pagina, sistema: Sistema) -> None:
+    antes = max(pagina.recebidos().values())
+    endereco = pagina.enviar(
+        "\n".join(
+            ["nome,email,aceita_marketing", *[f"M{n},m{n}@example.com,sim" for n in range(40)]]
+        ).encode()
+    )
+    for nome in ("cadastro_batch", "chamada_api", "documentos", "marketing", "url_assinada"):
+        parte = sistema.documentos if nome == "documentos" else sistema.partes[nome]
+        assert parte.pid is not None
+        os.kill(parte.pid, signal.SIGKILL)
+
+    def lido() -> Any:
+        try:
+            return pagina.upload(endereco)
+        except httpx.HTTPError:
+            return None  # the service of presigned URLs is on its way back
+
+    # A message that a killed process had taken comes again when its visibility timeout ends.
+    assert esperar(lido, "the file converted", 100)["aceitas"] == 40
+    esperar(lambda: todos(pagina, antes + 40), "every student", 100)
+
+
+def test_the_logs_hold_no_student(pagina: Pagina, sistema: Sistema) -> None:
+    pagina.cadastrar("segredissimo", senha="outra senha secreta")
+    pagina.cadastrar("segredissimo", senha="outra senha secreta")
+    pagina.cadastrar("segredissimo", cpf="111")
+    antes = esperar(lambda: pagina.saude()["pendentes"] == 0, "published")
+    assert antes
+    escrito = "".join(um.read_text() for um in (sistema.pasta / "log").iterdir())
+    assert "inserted, owes event" in escrito
+    for segredo in ("segredissimo", "outra senha secreta", "@example.com", "52998224725"):
+        assert segredo not in escrito
+
+
+@pytest.mark.parametrize("como", [signal.SIGINT, signal.SIGKILL], ids=lambda um: um.name)
+def test_it_ends_with_all_its_processes_however_it_ends(
+    como: signal.Signals, tmp_path: Path
+) -> None:
+    with (tmp_path / "erros").open("wb") as erros:
+        processo = subprocess.Popen(
+            [sys.executable, "-m", "examples.cadastro.local", "--porta", "0", "--json",
+             "--pasta", str(tmp_path / "pasta")],
+            cwd=RAIZ,
+            stdout=subprocess.PIPE,
+            stderr=erros,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        assert processo.stdout is not None
+        dito = json.loads(processo.stdout.readline())
+        filhos = psutil.Process(processo.pid).children(recursive=True)
+        assert {um.pid for um in filhos} >= {pid for pid in dito["pids"].values() if pid}
+        assert len(filhos) >= 11
+
+        processo.send_signal(como)
+        _, vivos = psutil.wait_procs(filhos, timeout=40)
+        assert vivos == []
+        codigo = processo.wait(20)
+    finally:
+        terminar(processo)
+
+    assert codigo == (0 if como is signal.SIGINT else -signal.SIGKILL)
+    if como is signal.SIGINT:
+        assert (tmp_path / "erros").read_text() == "cadastro: stopping\n"
+        for log in (tmp_path / "pasta" / "log").iterdir():
+            assert "Traceback" not in log.read_text(), log.name
