@@ -170,11 +170,11 @@ export class Comparacao {
     );
     if (campo in DE_NINGUEM) return texto("nunca", "–", "nunca chega");
     if (campos === undefined) {
-      const semAceite = servico === "marketing" && (
-        this.#seguido.aceita_marketing === false
-        || (this.#marketingEmDia && Object.keys(this.#visto).length === 3)
-      );
-      return semAceite ? texto("nunca", "–", "sem aceite") : texto("espera", "…", "ainda não");
+      if (servico !== "marketing") return texto("espera", "…", "ainda não");
+      if (this.#seguido.aceita_marketing === false) return texto("nunca", "–", "sem aceite");
+      // Of a row in a file the page does not know it; but two have it, and nothing waits for this one.
+      const esquecido = this.#marketingEmDia && Object.keys(this.#visto).length >= 2;
+      return esquecido ? texto("nunca", "–", "não é avisado") : texto("espera", "…", "ainda não");
     }
     if (!(campo in campos)) return texto("nunca", "–", "não recebe");
     const valor = legivel(campo, campos[campo]);

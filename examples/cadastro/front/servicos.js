@@ -24,6 +24,7 @@ export class Cartao {
   #nome;
   #servico;
   #estado = null;
+  #medida = { fila: null, total: 0 }; // the last measure of the queue, and what that made in all
   #atraso = null; // what it had missed when it came back; null: it was never behind
 
   constructor(servico, controle) {
@@ -53,9 +54,9 @@ export class Cartao {
     );
   }
 
-  dado({ estado, recebidos, na_fila: fila, repetidos }) {
+  dado({ estado, recebidos, na_fila: medida, repetidos }) {
     const { pilula, barra, frase, botao } = this.#partes;
-    this.recebidos = recebidos;
+    const fila = this.#falta(recebidos, medida);
     this.#mudou(estado, fila);
     const fora = estado !== "ligado";
     const alcancando = !fora && this.#atraso !== null && (fila ?? 1) > 0;
@@ -81,6 +82,13 @@ export class Cartao {
   }
 
   #emDia = false;
+
+  /** A queue is measured once a second; in between, what was received no longer waits. */
+  #falta(recebidos, fila) {
+    if (fila === null || fila === 0) return fila;
+    if (fila !== this.#medida.fila) this.#medida = { fila, total: recebidos + fila };
+    return Math.max(1, this.#medida.total - recebidos);
+  }
 
   #mudou(estado, fila) {
     const antes = this.#estado;

@@ -191,14 +191,28 @@ class Pagina:
             ]},
         )  # fmt: skip
 
-    def retratar(self, nome: str) -> None:
-        """The whole page into `artefatos/`, which a build keeps."""
+    def retratar(self, nome: str, *, ate: str = "html") -> None:
+        """The page into `artefatos/`, which a build keeps: whole, or down to the end of `ate`."""
         ARTEFATOS.mkdir(exist_ok=True)
         largura = self.executar("return window.innerWidth")
         # As high as the page, so that there is no bar at its side.
         self.largura(largura, self.executar("return document.documentElement.scrollHeight"))
         foto = self.navegador.execute_cdp_cmd(
-            "Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"}
+            "Page.captureScreenshot",
+            {
+                "captureBeyondViewport": True,
+                "clip": {
+                    "x": 0,
+                    "y": 0,
+                    "width": largura,
+                    "scale": 1,
+                    "height": self.executar(
+                        "return document.querySelector(arguments[0]).getBoundingClientRect().bottom"
+                        " + scrollY",
+                        ate,
+                    ),
+                },
+            },
         )
         (ARTEFATOS / f"{nome}.png").write_bytes(base64.b64decode(foto["data"]))
         self.largura(largura)

@@ -37,9 +37,14 @@ def numero(indice: int) -> str:
     return inicio
 
 
-def planilha(pasta: Path, linhas: int = LINHAS) -> tuple[Path, int, int]:
+NOMES = "Ana Bia Caio Davi Eva Gil Iara João Léa Mara Nina Otto Rui Téo Vera Zeca".split()
+SOBRENOMES = "Alves Brito Couto Dias Farias Gomes Lima Melo Nunes Prado Reis Sá Vidal".split()
+CURSOS = ["Ciência de Dados", "Engenharia de Software", "Design de Interfaces", ""]
+
+
+def planilha(pasta: Path, turma: str, linhas: int = LINHAS) -> tuple[Path, int, int]:
     """A file, how many of its rows are good, and how many of those agreed to marketing."""
-    texto, marca = io.StringIO(), uuid4().hex[:8]
+    texto = io.StringIO()
     escritor = csv.writer(texto)
     escritor.writerow(["nome", "email", "cpf", "curso", "valor_mensalidade", "aceita_marketing"])
     bons = com_aceite = 0
@@ -50,10 +55,12 @@ def planilha(pasta: Path, linhas: int = LINHAS) -> tuple[Path, int, int]:
         bons += 1
         aceita = linha % 3 == 0
         com_aceite += aceita
+        nome, sobrenome = NOMES[linha % len(NOMES)], SOBRENOMES[linha % len(SOBRENOMES)]
         escritor.writerow([
-            f"Aluna {linha}", f"{marca}-{linha}@exemplo.com.br",
-            numero(linha) if linhas == LINHAS else "",
-            "Ciência de Dados", "1.020,50", "sim" if aceita else "não",
+            f"{nome} {sobrenome}", f"aluno{linha}@{turma}.br",
+            numero(linha) if linha % 2 and linhas == LINHAS else "",
+            CURSOS[linha % len(CURSOS)], "1.020,50" if linha % 5 else "",
+            "sim" if aceita else "não",
         ])  # fmt: skip
     arquivo = pasta / "alunos.csv"
     arquivo.write_text(texto.getvalue(), encoding="utf-8")
@@ -64,7 +71,7 @@ def test_a_service_that_was_down_catches_up_with_the_others(
     pagina: Pagina, tmp_path: Path, baixados: Path
 ) -> None:
     antes = pagina.todos_recebidos()
-    arquivo, bons, com_aceite = planilha(tmp_path)
+    arquivo, bons, com_aceite = planilha(tmp_path, "escola")
     assert bons == LINHAS - len(SUJAS)
     # Slow enough that one sees it grow; and what it said, even if nobody looks at that moment.
     pagina.navegador.execute_cdp_cmd("Network.enable", {})
@@ -123,6 +130,8 @@ def test_a_service_that_was_down_catches_up_with_the_others(
     alguns = antes["financeiro"] + bons // 5
     pagina.esperar(lambda: pagina.recebidos("financeiro") > alguns)
     pagina.retratar("cadastro-recuperando-1280")
+    # This one stands in the documentation: docs/assets/cadastro.png.
+    pagina.retratar("cadastro-docs", ate="#ao-vivo > .cartao:has(#comparacao)")
     pagina.esperar_texto("#servico-financeiro .frase", "alcançou os outros")
     pagina.em_dia()
     depois = {um: pagina.recebidos(um) - antes[um] for um in SERVICOS}
@@ -165,7 +174,7 @@ def test_an_api_that_dies_in_the_middle_of_a_file_loses_nobody(
     pagina: Pagina, sistema: Sistema, tmp_path: Path
 ) -> None:
     antes, pid = pagina.todos_recebidos(), sistema.partes["api"].pid
-    arquivo, bons, com_aceite = planilha(tmp_path, 60)
+    arquivo, bons, com_aceite = planilha(tmp_path, "escola2", 60)
     pagina.um("#matar-api").click()
     pagina.esperar_texto("#bancada-estado", "Armado")
     pagina.um("#arquivo").send_keys(str(arquivo))
