@@ -71,7 +71,7 @@ class Attribute(NamedTuple):
         return len(name.encode()) + len(self.type) + len(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Outgoing:
     """One message on its way to the topic: one copy of one event.
 
@@ -86,6 +86,27 @@ class Outgoing:
     size: int
     group: str | None = None
     deduplication: str | None = None
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        body: str,
+        attributes: Mapping[str, Attribute],
+        size: int,
+        group: str | None = None,
+        deduplication: str | None = None,
+    ) -> None:
+        # As dataclass would, which sets each field of a frozen class by a call of its own: a
+        # third of the time, and one is made for every copy.
+        self.__dict__.update(
+            id=id,
+            body=body,
+            attributes=attributes,
+            size=size,
+            group=group,
+            deduplication=deduplication,
+        )
 
 
 class CancelToken:
@@ -121,7 +142,7 @@ class CancelToken:
         self._reason = self._reason or reason
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Delivery:
     """One receipt of one message: what a handler may ask for beside its view.
 
@@ -140,6 +161,34 @@ class Delivery:
     received_at: float = 0.0
     group: str | None = None
     cancel_token: CancelToken = field(default_factory=CancelToken, compare=False)
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        message_id: str,
+        receipt: str,
+        body: str,
+        attributes: Mapping[str, Attribute] | None = None,
+        receive_count: int = 1,
+        sent_at: float = 0.0,
+        received_at: float = 0.0,
+        group: str | None = None,
+        cancel_token: CancelToken | None = None,
+    ) -> None:
+        # By hand for the same reason as `Outgoing`.
+        self.__dict__.update(
+            queue=queue,
+            message_id=message_id,
+            receipt=receipt,
+            body=body,
+            attributes={} if attributes is None else attributes,
+            receive_count=receive_count,
+            sent_at=sent_at,
+            received_at=received_at,
+            group=group,
+            cancel_token=CancelToken() if cancel_token is None else cancel_token,
+        )
 
     @property
     def cancelled(self) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from messaging.transport import Attribute, Delivery
+from messaging.envelope import Envelope
+from messaging.transport import Attribute, Delivery, Outgoing
 
 
 def test_an_array_is_a_json_list_as_sns_wants_it() -> None:
@@ -48,3 +52,26 @@ def test_a_delivery_shows_ids_and_no_body() -> None:
 def test_a_delivery_says_when_it_was_received() -> None:
     delivery = Delivery(queue="q", message_id="m", receipt="r", body="", received_at=86_400)
     assert delivery.received == datetime(1970, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", [Outgoing, Delivery, Envelope])
+def test_what_is_made_for_each_message_is_made_as_dataclass_would(kind: type[Any]) -> None:
+    # Their constructors are written by hand, and must not forget a field that is added later.
+    signature = inspect.signature(kind)
+    assert list(signature.parameters) == [field.name for field in fields(kind)]
+    needed = {
+        name: name
+        for name, parameter in signature.parameters.items()
+        if parameter.default is inspect.Parameter.empty
+    }
+    made = kind(**needed)
+    assert vars(made).keys() == signature.parameters.keys()
+    for field in fields(kind):
+        if field.default is not MISSING:
+            assert getattr(made, field.name) == field.default
+        elif field.default_factory is not MISSING:
+            assert type(getattr(made, field.name)) is type(field.default_factory())
+            assert getattr(made, field.name) is not getattr(kind(**needed), field.name)
+    with pytest.raises(AttributeError):
+        made.id = "other"
+    assert replace(made, body="x") != made if kind is not Envelope else replace(made) == made

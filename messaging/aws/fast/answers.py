@@ -61,13 +61,15 @@ def json_answer(client: SQSClient, operation: str, reply: Reply) -> dict[str, An
     return answer
 
 
-def messages(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def messages(client: SQSClient, reply: Reply) -> list[dict[str, Any]]:
     """The messages of a ReceiveMessage, as boto3 gives them: with the bytes of binary values."""
+    answer = json_answer(client, "ReceiveMessage", reply)
     found: list[dict[str, Any]] = answer.get("Messages") or []
-    for message in found:
-        for attribute in message.get("MessageAttributes", {}).values():
-            if "BinaryValue" in attribute:
-                attribute["BinaryValue"] = b64decode(attribute["BinaryValue"])
+    if b"BinaryValue" in reply.body:  # rare, so that no other message is looked through for it
+        for message in found:
+            for attribute in message.get("MessageAttributes", {}).values():
+                if "BinaryValue" in attribute:
+                    attribute["BinaryValue"] = b64decode(attribute["BinaryValue"])
     return found
 
 

@@ -84,7 +84,7 @@ class FastQueues:
             "MessageAttributeNames": ["All"],
             "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
         }
-        return messages(self._ask(self._receive, asked))
+        return messages(self._road.client, self._road.send(self._receive, to_json(asked)))
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
         """The entries not deleted."""

@@ -31,9 +31,7 @@ _DONE = _UNRESERVED + b"%+" + _BETWEEN
 _MANY = 40
 """Odd bytes beyond which a pass over each byte is faster than a replacement for each odd one."""
 _ENTRY = tuple(b"&PublishBatchRequestEntries.member.%d" % (n + 1) for n in range(BATCH_ENTRIES))
-_BODY = tuple(
-    b"%b.Id=%d%b.Message=" % (entry, place, entry) for place, entry in enumerate(_ENTRY)
-)
+_BODY = tuple(b"%b.Id=%d%b.Message=" % (entry, place, entry) for place, entry in enumerate(_ENTRY))
 _KNOWN = 256
 
 _Items = tuple[tuple[str, Attribute], ...]
