@@ -191,7 +191,7 @@ class Dispatcher:
             call.envelope.id,
             delivery.receive_count,
             _place(error),
-            "no attempt is left" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
+            "the last one" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
         )
         return outcome
 
