@@ -168,7 +168,11 @@ def _digest(text: str) -> str:
 def _data(event: Event, copy: Copy) -> bytes:
     include = None if copy.fields is None else set(copy.fields)
     try:
-        return event.__pydantic_serializer__.to_json(event, include=include, by_alias=False)
+        # A value that is not of its field's type (model_copy and model_construct let it in) would
+        # be a warning that quotes it, and a dead letter in every queue.
+        return event.__pydantic_serializer__.to_json(
+            event, include=include, by_alias=False, warnings="error"
+        )
     except PydanticSerializationError as error:
         for name in type(event).model_fields:
             place = f"{type(event).__qualname__}.{name}"
@@ -176,8 +180,19 @@ def _data(event: Event, copy: Copy) -> bytes:
                 if found := _OUTSIDE_XML.search(text):
                     raise InvalidCharacters(_invalid(getattr(event, name), place, found)) from None
         raise PublishError(
-            f"{type(event).__qualname__} cannot be written as JSON: {type(error).__name__}"
+            f"{_unwritable(event)} cannot be written as JSON, or holds what is not of its type: "
+            f"{type(error).__name__}"
         ) from None  # its text quotes the value
+
+
+def _unwritable(event: Event) -> str:
+    kind = type(event)
+    for name in kind.model_fields:
+        try:
+            event.__pydantic_serializer__.to_json(event, include={name}, warnings="error")
+        except PydanticSerializationError:
+            return f"{kind.__qualname__}.{name}"
+    return kind.__qualname__
 
 
 def _check_characters(body: str, event: Event, copy: Copy) -> None:

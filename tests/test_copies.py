@@ -295,9 +295,24 @@ def test_what_json_cannot_say_is_an_error_of_that_event_that_quotes_nothing() ->
         odd: Any
 
     for value in (Odd(), b"\xff Ana"):
-        with pytest.raises(PublishError, match="Loose cannot be written as JSON") as caught:
+        with pytest.raises(PublishError, match="Loose.odd cannot be written as JSON") as caught:
             encoder()(Loose(odd=value))
         assert "Ana" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", [{"fee": "Ana"}, {"fee": object()}, {"home": "Ana"}])
+def test_a_value_that_is_not_of_its_type_is_an_error_that_names_the_field(
+    wrong: dict[str, Any],
+) -> None:
+    event = Enrolled(id=1, name="Bia").model_copy(update=wrong)
+    (field,) = wrong
+    if field == "home":  # no view shows it: what is not sent is not looked at
+        assert len(encoder()(event)) == 1
+        return
+    with pytest.raises(PublishError, match=f"Enrolled.{field} cannot be written") as caught:
+        encoder()(event)
+    assert "Ana" not in str(caught.value)
 
 
 # FIFO
