@@ -295,7 +295,7 @@ def test_what_json_cannot_say_is_an_error_of_that_event_that_quotes_nothing() ->
         odd: Any
 
     for value in (Odd(), b"\xff Ana"):
-        with pytest.raises(PublishError, match="Loose.odd cannot be written as JSON") as caught:
+        with pytest.raises(PublishError, match=r"Loose\.odd cannot be written as JSON") as caught:
             encoder()(Loose(odd=value))
         assert "Ana" not in str(caught.value)
 
