@@ -75,14 +75,29 @@ class ForgetsPublishes(Other):
         return ()
 
 
+class NoFifo(Other):
+    """To the library it looks like a standard queue."""
+
+    @property
+    def name(self) -> str:
+        return str(self.inner.name).removesuffix(".fifo")
+
+
+def knows_no_max_lease(steps: Steps) -> Steps:
+    """A handler that hangs keeps its message for as long as SQS allows."""
+    heartbeat: Any = steps._lane.heartbeat
+    heartbeat._max_lease = 43_200.0
+    return steps
+
+
 def drops_late_answers(steps: Steps) -> Steps:
     """What a long poll brings after SIGTERM is thrown away."""
     poller: Any = steps._lane.poller
-    taken: Callable[[Sequence[Delivery]], None] = poller._taken
+    taken: Callable[..., None] = poller._taken
 
-    def taken_unless_late(deliveries: Sequence[Delivery]) -> None:
+    def taken_unless_late(*what: Any) -> None:
         if not poller._stopped.is_set():
-            taken(deliveries)
+            taken(*what)
 
     poller._taken = taken_unless_late
     return steps
@@ -93,15 +108,15 @@ def renews_for_ever(steps: Steps) -> Steps:
     lane: Any = steps._lane
     receive, look, known = lane.ledger.receive, lane.heartbeat.step, []
 
-    def receiving(deliveries: Sequence[Delivery], *rest: Any) -> Any:
+    def receiving(deliveries: Sequence[Delivery], *rest: Any, **named: Any) -> Any:
         known.extend(deliveries)
-        return receive(deliveries, *rest)
+        return receive(deliveries, *rest, **named)
 
-    def looking() -> None:
-        look()
+    def looking() -> float:
         for one in known:
             with suppress(TransportError):
                 lane.queue.hide([one], [30])
+        return float(look())
 
     lane.ledger.receive, lane.heartbeat.step = receiving, looking
     return steps

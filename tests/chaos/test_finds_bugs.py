@@ -39,6 +39,10 @@ BUGS: dict[str, tuple[Parts, str]] = {
         "nothing is deleted that was not handled or dead-lettered",
     ),
     "renews for ever": (Parts(steps=bugs.renews_for_ever), "no lease is renewed after its end"),
+    "knows no max_lease": (
+        Parts(steps=bugs.knows_no_max_lease),
+        "no lease is renewed after its end",
+    ),
     "deletes before the dead letter stands": (
         Parts(queue=bugs.DeletesBeforeTheCopy),
         "nothing is deleted that was not handled or dead-lettered",
@@ -54,13 +58,13 @@ BUGS: dict[str, tuple[Parts, str]] = {
 }
 
 
-def first_failure(make_cast: MakeCast, *modes: Mode, fifo: bool = False) -> Story:
-    for seed in range(SOON):
+def first_failure(make_cast: MakeCast, *modes: Mode, fifo: bool = False, soon: int = SOON) -> Story:
+    for seed in range(soon):
         plan = draw(seed, services=len(SERVICES), events=EVENTS, modes=modes, fifo=(fifo,))
         story = play(plan, make_cast)
         if story.breaches:
             return story
-    raise AssertionError(f"not found in {SOON} seeds")
+    raise AssertionError(f"not found in {soon} seeds")
 
 
 def with_parts(parts: Parts) -> MakeCast:
@@ -74,9 +78,14 @@ def test_a_planted_bug_is_found(bug: str) -> None:
     assert promise in {breach.promise for breach in story.breaches}
 
 
+def test_a_queue_whose_groups_are_not_kept_in_order_is_found() -> None:
+    story = first_failure(with_parts(Parts(queue=bugs.NoFifo)), "at least once", fifo=True)
+    assert "a group keeps its order" in {breach.promise for breach in story.breaches}
+
+
 def test_without_a_bug_nothing_is_found() -> None:
     with pytest.raises(AssertionError, match="not found"):
-        first_failure(sample_cast, "at least once")
+        first_failure(sample_cast, "at least once", soon=40)
 
 
 def marks_first(cast: Cast) -> Cast:

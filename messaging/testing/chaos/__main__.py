@@ -33,7 +33,7 @@ def plan_of(seed: int) -> Plan:
         services=len(SERVICES),
         events=EVENTS,
         modes=("at least once", "idempotent", "transactional"),
-        fifo=(False,),
+        fifo=(False, False, True),
         all_services=False,
     )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
+from messaging import deadletter
 from messaging.memory.shelves import StoredMessage
 from messaging.projection import Projection
 from messaging.testing.chaos.process import End
@@ -21,6 +22,7 @@ class Count:
     wanted        pairs of an accepted event and a service that wants it.
     done          of these, handled.
     dead_lettered, undelivered, discarded   of these, what else became of them.
+    moved_by_sqs  dead letters without a reason: received `max_receives` times.
     duplicates    effects beyond the first, of one event in one service, without idempotency;
                   `duplicates_once` with it.
     receipts, redeliveries   what workers received, and those that came again.
@@ -32,6 +34,7 @@ class Count:
     done: int = 0
     dead_lettered: int = 0
     undelivered: int = 0
+    moved_by_sqs: int = 0
     discarded: int = 0
     lost: int = 0
     unaccounted: int = 0
@@ -127,6 +130,11 @@ def count(world: World) -> Count:
         done=len(wanted & ending.effects.keys()),
         dead_lettered=len(wanted & ending.dead),
         undelivered=len(wanted & ending.undelivered),
+        moved_by_sqs=sum(
+            deadletter.read(letter.attributes)[1] is None
+            for letters in ending.letters.values()
+            for letter in letters
+        ),
         discarded=len(wanted & ending.discarded),
         lost=len(ending.lost),
         unaccounted=sum(abs(unaccounted(end)) for end in world.ends),

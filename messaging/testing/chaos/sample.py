@@ -83,6 +83,8 @@ class Platform(_Service):
 
 
 class Billing(_Service):
+    max_lease = 60
+
     @handles
     def enrolled(self, view: EnrolledForOthers, envelope: Envelope) -> None:
         self.take_effect(envelope)
@@ -99,6 +101,8 @@ class Mailing(_Service):
 
 
 class Reports(_Service):
+    handler_timeout = 50
+
     @handles
     def enrolled(self, view: EnrolledForReports, envelope: Envelope) -> None:
         self.take_effect(envelope)

@@ -27,6 +27,7 @@ def shrink(plan: Plan, faults: Sequence[str], fails: Callable[[Plan], bool], *, 
         return plan
     while True:
         before = _size(smaller)
+        smaller = _simpler(smaller, trials)
         smaller = _fewer_faults(smaller, faults, trials)
         smaller = _fewer(smaller, smaller.steps, trials, lambda one, kept: replace(one, steps=kept))
         smaller = _fewer(
@@ -49,6 +50,17 @@ class _Trials:
             return False
         self.left -= 1
         return self._fails(plan)
+
+
+def _simpler(plan: Plan, trials: _Trials) -> Plan:
+    """In a simpler setting, where the failure needs no other."""
+    simplest = replace(plan, workers=1, concurrency=1, prefetch=0, mode="at least once", fifo=False)
+    for name in ("workers", "concurrency", "prefetch", "mode", "fifo"):
+        value = getattr(simplest, name)
+        candidate: Plan = replace(plan, **{name: value})
+        if candidate != plan and trials(candidate):
+            plan = candidate
+    return plan
 
 
 def _size(plan: Plan) -> tuple[int, ...]:

@@ -147,17 +147,26 @@ def _in_order(ending: Ending) -> Iterator[Breach]:
 def _leases_end(ending: Ending) -> Iterator[Breach]:
     """A receipt that was settled is not hidden again: its message would come late or never.
 
-    And none is hidden longer than a handler may take.
+    And none is renewed beyond `max_lease`: a handler that hangs would keep it for ever.
     """
+    promise = "no lease is renewed after its end"
+    longest = {one.service: one.max_lease for one in ending.world.cast.services}
     settled: set[tuple[str, str]] = set()
-    for fact in ending.record.of("released", "acknowledged", "hides"):
-        receipt = (fact.who, fact.detail.partition(" ")[0])
-        if fact.what != "hides":
-            settled.add(receipt)
-        elif receipt in settled and fact.detail.endswith("renew"):
-            yield Breach(
-                "no lease is renewed after its end", f"{fact.event} of {fact.service}, {fact.who}"
-            )
+    since: dict[tuple[str, str], float] = {}
+    for fact in ending.record.of("received", "released", "acknowledged", "hides"):
+        receipt, _, more = fact.detail.partition(" ")
+        key = (fact.who, receipt)
+        if fact.what == "received":
+            since[key] = fact.at
+        elif fact.what != "hides":
+            settled.add(key)
+        elif more.endswith("renew"):
+            seconds = int(more.partition(" ")[0])
+            limit = since[key] + longest[fact.service] + 1
+            if key in settled:
+                yield Breach(promise, f"{fact.event} of {fact.service} was settled")
+            elif seconds and fact.at + seconds > limit:
+                yield Breach(promise, f"{fact.event} of {fact.service} has reached its max_lease")
 
 
 _PROMISES = (

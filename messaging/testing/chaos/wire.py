@@ -136,6 +136,8 @@ class QueueWire:
     def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
         self._begin(deliveries)
         both = list(zip(deliveries, seconds, strict=True))
+        for one, length in both:
+            self._tell("hides", one, f" {length} s {self._owner.doing}")
         failures = guarded(self._script, "hide", self.name, both, self._hide)
         word = "renewed" if self._owner.doing == "renew" else "released"
         self._tell_settled(word, deliveries, failures)
@@ -175,8 +177,6 @@ class QueueWire:
         return failures
 
     def _hide(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
-        for one, seconds in both:
-            self._tell("hides", one, f" {seconds} s {self._owner.doing}")
         return self._inner.hide([one for one, _ in both], [seconds for _, seconds in both])
 
     def _dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:

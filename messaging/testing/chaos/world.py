@@ -26,8 +26,11 @@ __all__ = ["ChaosClock", "World", "event_id"]
 
 DEEPEST = 2
 """Handlers that stall inside what happens while another one stalls."""
-MOST_ROUNDS = 400
-"""Rounds in which everything must have come to rest when there are no faults any more."""
+MOST_ROUNDS = 2000
+"""Rounds in which everything must have come to rest when there are no faults any more.
+
+Many, because of queues that hold nothing but poison: their circuit opens, and what waits behind an
+open circuit is tried one at a time, until SQS itself moves it."""
 
 _MEANWHILE: tuple[StepKind, ...] = ("poll", "poll", "handle", "handle", "settle", "renew", "renew")
 _HANDLES: tuple[StepKind, ...] = ("handle",) * 10
@@ -167,6 +170,7 @@ class World:
         return acted
 
     def _start(self, who: int) -> None:
+        who %= len(self._slots)
         if self._slots[who] is None:
             self._starts[who] += 1
             self._slots[who] = Process(f"worker-{who + 1}.{self._starts[who]}", self)
@@ -230,7 +234,7 @@ class World:
                     for kind in _ROUND:
                         worked |= self._step(Step(kind, who, what)) and kind != "renew"
             # In hand, or about to come again; now and then a long time, for claims of the dead.
-            self.clock.advance(1 if worked else 3600 if round_ % 20 == 19 else 10)
+            self.clock.advance(1 if worked else 3600 if round_ % 20 == 19 else 30)
         for who, process in enumerate(self._slots):
             if process is not None:
                 process.hear_signal()
