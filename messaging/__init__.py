@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from messaging.event import Event as Event
     from messaging.event import upcast as upcast
     from messaging.memory import MemoryBroker as MemoryBroker
+    from messaging.outcome import Circuit as Circuit
     from messaging.outcome import Discard as Discard
     from messaging.outcome import Reject as Reject
     from messaging.outcome import Retry as Retry
@@ -44,6 +45,7 @@ _HOME: Mapping[str, str] = {
     "Reject": "messaging.outcome",
     "Discard": "messaging.outcome",
     "RetryPolicy": "messaging.outcome",
+    "Circuit": "messaging.outcome",
     # publishing
     "Publisher": "messaging.publisher",
     "Published": "messaging.results",
@@ -60,6 +62,7 @@ _HOME: Mapping[str, str] = {
 }
 
 __all__ = [
+    "Circuit",
     "Consumer",
     "Delivery",
     "Discard",

@@ -48,6 +48,13 @@ Wait = Annotated[
     float | None,
     typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
 ]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Seconds to wait at start for an endpoint that does not answer. Else for ever.",
+    ),
+]
 UntilEmpty = Annotated[
     bool,
     typer.Option("--until-empty", metavar="", help="Stop when the queues stay empty."),
@@ -69,6 +76,7 @@ def run(
     processes: Processes = 1,
     drain: Drain = None,
     wait: Wait = None,
+    patience: Patience = None,
     until_empty: UntilEmpty = False,
     middleware: MiddlewareNames = None,
     codec: CodecName = None,
@@ -100,6 +108,7 @@ def run(
             names.load(name, "consumer", example="consumers.marketing:Marketing")
         options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
         options += [(f"--{name}", value) for name, value in given.items()]
+        options += [("--patience", patience)]
         options += [("--middleware", name) for name in middleware or ()]
         flags = {"--until-empty": until_empty, "--json": json}
         raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
@@ -110,6 +119,7 @@ def run(
         settings,
         codec=chosen_codec(codec),
         middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
+        patience=patience,
         until_empty=until_empty,
         json=json,
     )
@@ -126,6 +136,7 @@ def _work(
     *,
     codec: Codec | None,
     middleware: Sequence[Middleware],
+    patience: float | None,
     until_empty: bool,
     json: bool,
 ) -> None:
@@ -142,6 +153,7 @@ def _work(
             drain=settings.drain,
             codec=codec,
             middleware=middleware,
+            patience=patience,
         )
         try:
             if until_empty:

@@ -39,7 +39,10 @@ def test_a_file_of_its_own_comes_first(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("topolgy = 'x:Y'", "nobody reads topolgy; known are topology, event, source and csv"),
+        (
+            "topolgy = 'x:Y'",
+            "nobody reads topolgy; known are topology, event, source, codec and csv",
+        ),
         ("topology = 3", "topology must be a text"),
         ("csv = 'x'", "csv must be a table"),
         ("topology = ", "not TOML"),

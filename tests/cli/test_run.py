@@ -148,3 +148,12 @@ def test_what_is_no_middleware_and_no_codec_is_told(
     assert done.returncode == 2
     assert f"{option} '{name}'" in done.stderr
     assert said in " ".join(done.stderr.split())
+
+
+def test_an_endpoint_that_does_not_answer_is_waited_for_as_long_as_was_said(messaging: Run) -> None:
+    done = messaging(
+        *("run", "school:Mail", "--patience", "0.1"), AWS_ENDPOINT_URL="http://127.0.0.1:9"
+    )
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
