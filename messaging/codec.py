@@ -167,7 +167,7 @@ def _data(document: Mapping[str, Any]) -> Any:
     if "data_base64" in document:
         return _base64(document)
     content = document.get("datacontenttype") or "application/json"
-    if not isinstance(content, str) or not _is_json(content):
+    if content != "application/json" and not (isinstance(content, str) and _is_json(content)):
         raise CodecError("datacontenttype: only JSON can be read (application/json)")
     return document.get("data")
 

@@ -28,7 +28,7 @@ _ACK = Ack()
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Call:
     """One handler about to run on one delivery: what a middleware sees.
 
@@ -40,6 +40,20 @@ class Call:
     envelope: Envelope
     delivery: Delivery
     view: BaseModel
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        handler: Handler,
+        envelope: Envelope,
+        delivery: Delivery,
+        view: BaseModel,
+    ) -> None:
+        # By hand for the same reason as `transport.Outgoing`.
+        self.__dict__.update(
+            service=service, handler=handler, envelope=envelope, delivery=delivery, view=view
+        )
 
     def __repr__(self) -> str:
         return f"Call({self.service}.{self.handler.name}, {self.envelope.id})"
@@ -126,7 +140,7 @@ class Dispatcher:
                 for middleware in self._middleware:
                     around.enter_context(middleware(call))
                 returned = self._invoke(call)
-                if inspect.isawaitable(returned):
+                if returned is not None and inspect.isawaitable(returned):
                     # A plain method that hands out a coroutine: its work would never be done.
                     if inspect.iscoroutine(returned):
                         returned.close()
@@ -199,7 +213,11 @@ class Dispatcher:
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:
     try:
         # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
-        return view.model_validate_json(to_json(data), extra="ignore", by_name=True, by_alias=False)
+        # Straight to the validator: `model_validate_json` looks at its options each time.
+        validated: BaseModel = view.__pydantic_validator__.validate_json(
+            to_json(data), extra="ignore", by_name=True, by_alias=False
+        )
+        return validated
     except ValidationError as error:
         raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:
