@@ -1,6 +1,6 @@
 """The room of the command: one sitting, and what it showed as table, JSON and picture.
 
-python -m benchmarks                      everything; about twenty minutes
+python -m benchmarks                      everything; half an hour
 python -m benchmarks --quick              one round of fewer events; about two minutes
 python -m benchmarks --smoke              only whether it runs: its figures mean nothing
 python -m benchmarks --only messaging     subjects whose name holds that

@@ -49,7 +49,7 @@ def ratios(runs: Runs, name: str = "cpu_us") -> dict[str, float]:
     for other in (RAW, "fanferro", "fanferro, CloudEvents"):
         for work, theirs in (("publish", "publish"), ("consume", _consuming(other))):
             # fanferro has async handlers only: it is set beside ours of either kind.
-            for mine in {work, theirs}:
+            for mine in dict.fromkeys((work, theirs)):
                 us, them = figures(runs, mine, name), figures(runs, theirs, name)
                 for (subject, python), figure in them.items():
                     ours = us.get((FAST, python))
@@ -84,7 +84,7 @@ def _sitting(results: Mapping[str, Any]) -> str:
 
 
 def _ratios(runs: Runs) -> str:
-    lines = [f"| {what} | {times:.1f} |" for what, times in ratios(runs).items()]
+    lines = [f"| {what} | {times:.2f} |" for what, times in ratios(runs).items()]
     if not lines:
         return ""
     title = "### How many times the CPU of this library"
