@@ -1,4 +1,4 @@
-"""What the kit found in the room of waiting: one that comes must not overtake one that goes back."""
+"""What the kit found in the room of waiting: who comes must not overtake who goes back."""
 
 from __future__ import annotations
 
