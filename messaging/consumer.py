@@ -142,7 +142,6 @@ def _check_settings(cls: type[Consumer]) -> None:
             "dead-letter queue before the library can say why"
         )
 
-
     _check_limits(cls)
 
 
