@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from messaging.errors import ConfigurationError, MessagingError
 
@@ -62,8 +62,7 @@ def codec(name: str, said: str) -> Codec:
         found = _call(found, name, said)
     if not _is_codec(found):
         raise _unexpected(name, said, found, "a codec (encode and decode) or what gives one")
-    given: Codec = found
-    return given
+    return cast("Codec", found)
 
 
 def _is_codec(found: object) -> bool:
@@ -81,8 +80,7 @@ def middleware(name: str, said: str) -> Middleware:
         raise _unexpected(
             name, said, found, "a middleware (it takes a call), or a function that gives one,"
         )
-    given: Middleware = found
-    return given
+    return cast("Middleware", found)
 
 
 def _takes(found: Any, count: int) -> bool:
@@ -164,7 +162,7 @@ def _unexpected(name: str, said: str, found: object, wanted: str) -> Configurati
 
 def _public(found: Any) -> str:
     own = getattr(found, "__name__", None)
-    names = [
+    names = getattr(found, "__all__", None) or [
         name
         for name, value in vars(found).items()
         if not name.startswith("_")
