@@ -211,7 +211,8 @@ def _said(kind: str, message: str) -> str:
         return f"refused by its validator ({kind})"
     if kind in _QUOTING:
         return f"refused ({kind})"
-    return message[:1].lower() + message[1:]
+    # Not of an abbreviation: "UUID input should be ..."
+    return message if message[1:2].isupper() else message[:1].lower() + message[1:]
 
 
 def _step(part: int | str, known: Collection[str]) -> str:

@@ -317,6 +317,10 @@ def mistake(**data: Any) -> str:
         ({"name": "Ana", "email": "x"}, "data.email: refused by its validator (value_error)"),
         ({"name": "Ana", "age": 151}, "data.age: input should be less than or equal to 150"),
         ({"name": "Ana", "key": "nobody"}, "data.key: refused (uuid_parsing)"),
+        (
+            {"name": "Ana", "key": 3},
+            "data.key: UUID input should be a string, bytes or UUID object",
+        ),
         ({"name": "Ana", "level": "z"}, "data.level: input should be 'a' or 'b'"),
         ({"name": "Ana", "home": {}}, "data.home.street: field required"),
         ({"name": "Ana", "homes": [{"street": "x"}, {}]}, "data.homes.1.street: field required"),

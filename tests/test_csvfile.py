@@ -441,6 +441,11 @@ def test_columns_that_fill_nothing_are_told() -> None:
             {},
             "no column for nome, which Pessoa needs: map a column .* columns are email",
         ),
+        (
+            "fone\n",
+            {"defaults": {"email": "@uuid:nome"}},
+            "no column for nome, which Pessoa needs",
+        ),
         ("nome\n", {"columns": {"fone": "nome"}}, "the column 'fone' not at all.* are nome"),
         ("nome\n", {"columns": {"nome": "name"}}, "'name', which is not a field of Pessoa.* nome"),
         ("a;b\n", {"columns": {"a": "nome", "b": "nome"}}, "two columns .* 'nome'"),

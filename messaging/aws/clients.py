@@ -144,7 +144,7 @@ class Clients:
         process = self._mine()
         if process.place is None:
             sts = self._client("sts", patient=True)
-            with translated("ask for the account", "STS", self.where):
+            with translated("ask", "STS for the account", self.where):
                 account = sts.get_caller_identity()["Account"]
             region = sts.meta.region_name
             process.place = Place(sts.meta.partition, region, account)

@@ -94,8 +94,7 @@ def list_command(
                     rows.append([service, *_cells(letter)])
     if rows:
         what = "Undelivered" if undelivered else "Dead letters"
-        titles = ["service", "id", "given up", "type", "event", "reason", "error", ">attempts"]
-        screen.table(what, titles, rows)
+        screen.table(what, ["service", "given up", "letter"], rows)
     elif not json:
         screen.note("no letters")
 
@@ -247,15 +246,12 @@ def _tell(report: Report) -> None:
 
 
 def _cells(letter: Letter) -> list[str]:
-    return [
-        letter.id,
-        utc(letter.time).strftime("%Y-%m-%d %H:%M:%SZ"),
-        screen.plain(letter.type or "?"),
-        screen.plain(letter.event_id or "?"),
-        screen.plain(letter.reason),
-        screen.plain(letter.error or ""),
-        "" if letter.attempts is None else str(letter.attempts),
-    ]
+    # Below each other: beside each other neither the ids nor the reason fit into 80 columns.
+    event = " ".join(filter(None, (letter.type, letter.event_id))) or "unknown"
+    attempts = "" if letter.attempts is None else f", attempts: {letter.attempts}"
+    error = f"{letter.error}: " if letter.error else ""
+    told = f"{letter.id}{attempts}\nevent {event}\n{error}{letter.reason}"
+    return [utc(letter.time).strftime("%Y-%m-%d\n%H:%M:%SZ"), screen.plain(told)]
 
 
 @contextmanager

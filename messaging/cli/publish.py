@@ -172,10 +172,7 @@ def _tell(sent: Sent, file: Path, json: bool) -> None:
         screen.note(f"columns that fill no field: {', '.join(sent.ignored)}")
     if sent.rejected:
         screen.note(f"{sent.rejected} bad rows, with line, column and reason: {sent.rejects}")
-    for one in sent.refused[:_SHOWN]:
-        screen.note(f"line {one.line} was not accepted: {one.code}: {one.reason}")
-    if len(sent.refused) > _SHOWN:
-        screen.note(f"... and {len(sent.refused) - _SHOWN} more (all of them with --json)")
+    _tell_refused(sent)
     if sent.broken:
         screen.error(sent.broken)
     if sent.resume_from is not None:
@@ -183,6 +180,18 @@ def _tell(sent: Sent, file: Path, json: bool) -> None:
             f"every good row before line {sent.resume_from} was accepted; go on with: messaging "
             f"publish {file} --resume-from {sent.resume_from} (and the options of this run)"
         )
+
+
+def _tell_refused(sent: Sent) -> None:
+    """Each reason once: where the topic did not answer, it is the same for every line."""
+    lines: dict[str, list[int]] = {}
+    for one in sent.refused:
+        lines.setdefault(f"{one.code}: {one.reason}", []).append(one.line)
+    for reason, (first, *others) in list(lines.items())[:_SHOWN]:
+        which = f"line {first} was" if not others else f"line {first} and {len(others)} more were"
+        screen.note(f"{which} not accepted: {reason}")
+    if len(lines) > _SHOWN or any(len(one) > 1 for one in lines.values()):
+        screen.note("every line that was not accepted is told with --json")
 
 
 def _counts(sent: Sent) -> Mapping[str, int]:

@@ -97,6 +97,9 @@ def send(
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from None
     aside = rejects or BadRows.beside("stdin.csv" if piped else file)
+    if not piped and aside.exists() and aside.samefile(file):
+        table.close()
+        raise ConfigurationError(f"--rejects {aside}: that is the file to be read; name another")
     with table, BadRows(aside, table.header, delimiter=table.delimiter) as bad:
         run = _Run(table, bad, resume_from)
         target = _Nowhere(topic) if isinstance(topic, int) else topic
@@ -159,11 +162,20 @@ class _Run:
                 return
             if isinstance(row, BadRow):
                 # Of the lines before `resume_from`, too: the side file is made anew, and whole.
-                self._bad.write(row)
+                self._set_aside(row)
             elif row.line >= self._resume_from:
                 self._lines.append(row.line)
                 self._id = row.id
                 yield row.event
+
+    def _set_aside(self, row: BadRow) -> None:
+        try:
+            self._bad.write(row)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the side file for bad rows, {self._bad.path}: {error.strerror}; "
+                "give another place with --rejects"
+            ) from None
 
     def _id_of(self, event: Event) -> str:
         return self._id

@@ -175,6 +175,8 @@ def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) ->
     from messaging.runtime import Stage
 
     queues = [broker.queue(service) for service in services]
+    for queue in queues:
+        queue.depth()  # a worker waits for a queue that does not answer; who wants an end does not
     with worker, screen.EndedBySignals():
         quiet = 0
         received = -1

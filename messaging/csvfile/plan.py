@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,6 +58,7 @@ def plan(
 ) -> Plan:
     """Raises `ConfigurationError` that lists what to map, before any row is read."""
     columns = _columns(header, event, mapping, name)
+    _check_complete(header, event, {*columns, *mapping.defaults}, name)
     used = set(columns.values())
     fillings: list[Filling] = []
     for field, info in event.model_fields.items():
@@ -82,7 +83,6 @@ def plan(
                 required=info.is_required(),
             )
         )
-    _check_complete(header, event, fillings, name)
     # In the order of the file, so that the first mistake told is the first one seen.
     fillings.sort(key=lambda filling: len(header) if filling.index is None else filling.index)
     ignored = (column for index, column in enumerate(header) if index not in used and column)
@@ -187,10 +187,9 @@ def _uuid_of(cells: Sequence[int], names: str) -> Make:
 def _check_complete(
     header: Sequence[str],
     event: type[Event],
-    fillings: Sequence[Filling],
+    filled: Collection[str],
     name: str,
 ) -> None:
-    filled = {filling.field for filling in fillings}
     missing = [
         field
         for field, info in event.model_fields.items()

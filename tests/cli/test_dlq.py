@@ -102,6 +102,11 @@ def test_list_tells_why_and_nothing_of_what_is_in_it(bury: Bury, messaging: Run)
     assert "evt-0" in listed.stdout
     assert SEGREDO not in listed.stdout + listed.stderr
 
+    # In a terminal of the usual width, what is to be copied or read is whole.
+    narrow = messaging("dlq", "list", "mail", COLUMNS="80").stdout
+    assert "event student.enrolled evt-0" in narrow
+    assert "KeyError: data.email: not an address" in narrow
+
     found = lines(messaging("dlq", "list", "--json").stdout)
     assert {one["event_id"] for one in found} == {"evt-0", "evt-1"}
     assert {one["service"] for one in found} == {"mail"}

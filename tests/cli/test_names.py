@@ -61,6 +61,14 @@ def test_a_wrong_object_is_told(in_project: Path, name: str, said: str) -> None:
         names.consumer(f"{in_project.stem}:{name}", "consumer")
 
 
+def test_a_module_that_says_what_is_public_is_believed(project: Path) -> None:
+    (project / "shelf.py").write_text(
+        "from uuid import UUID\n__all__ = ['Book']\nclass Book: ...\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"has no 'Bok'; it has Book$"):
+        names.consumer("shelf:Bok", "consumer")
+
+
 def test_a_wrong_kind_is_told(in_project: Path) -> None:
     module = in_project.stem
     with pytest.raises(ConfigurationError, match="a Topology was expected, not the class Mail"):

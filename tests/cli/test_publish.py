@@ -133,6 +133,35 @@ def test_what_cannot_work_is_told_before_anything_is_sent(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("students")
+def test_the_side_file_is_never_the_file_itself(messaging: Run, project: Path) -> None:
+    (project / "same.csv").symlink_to("alunos.csv")
+    before = (project / "alunos.csv").read_bytes()
+    for name in ("alunos.csv", "same.csv"):
+        done = messaging("publish", *OPTIONS, "--dry-run", "--rejects", name)
+        assert done.returncode == 2
+        assert f"--rejects {name}: that is the file to be read" in done.stderr
+    assert (project / "alunos.csv").read_bytes() == before
+
+
+@pytest.mark.usefixtures("students")
+def test_a_side_file_that_cannot_be_written_is_named(messaging: Run) -> None:
+    done = messaging("publish", *OPTIONS, "--dry-run", "--rejects", "nowhere/bad.csv")
+    assert done.returncode == 1
+    assert "the side file for bad rows, nowhere/bad.csv: No such file" in done.stderr
+
+
+def test_a_reason_that_is_the_same_for_many_lines_is_told_once(
+    messaging: Run, project: Path
+) -> None:
+    rows = "".join(f"Ana,ana{number}@example.com\n" for number in range(12))
+    (project / "alunos.csv").write_text(f"name,email\n{rows}")
+    done = messaging("publish", "alunos.csv", MESSAGING_PREFIX="nobody-made-these-")
+    assert done.returncode == 1
+    assert "line 2 and 11 more were not accepted: NotFound: " in done.stderr
+    assert done.stderr.count("NotFound") < 5
+
+
 def test_no_event_is_told(messaging: Run, project: Path) -> None:
     (project / "pyproject.toml").unlink()
     done = messaging("publish", "alunos.csv")

@@ -66,6 +66,12 @@ def test_run_until_empty_handles_everything_and_ends(
     assert [(one["visible"], one["dead_letters"]) for one in status] == [(0, 0), (0, 1)]
 
 
+def test_until_empty_does_not_wait_for_a_server_that_does_not_answer(messaging: Run) -> None:
+    done = messaging("run", "school:Mail", "--until-empty", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "no answer" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_ends_in_order_at_a_signal(
     started: Start, publish: Callable[..., None], number: signal.Signals
