@@ -109,6 +109,7 @@ class Ending:
 
 
 def wants(world: World, at: int, number: int) -> bool:
+    """Whether service number `at` is to hear of event `number`: as its consumer declares."""
     event = world.cast.events[number]
     handler = world.cast.services[at].handlers.get(type(event).event_type)
     if handler is None:
@@ -148,6 +149,7 @@ def count(world: World) -> Count:
 
 
 def unaccounted(end: End) -> int:
+    """Receipts that a stopped process neither settled nor counted as expired."""
     stats = end.stats
     settled = stats.acknowledged + stats.released + stats.dead_lettered + stats.expired
     return stats.received - settled

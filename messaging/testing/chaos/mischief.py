@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from messaging.errors import AccessDenied, Throttled, TransportError
 from messaging.memory.faults import Operation
@@ -16,7 +16,7 @@ __all__ = ["Mischief", "RequestFaults", "failures_of"]
 
 _ANY = ("unavailable", "throttled", "reset", "lost", "slow", "denied")
 _BATCH = ("refused", "lied")
-_FAULTS_OF = {
+_FAULTS_OF: Mapping[str, tuple[str, ...]] = {
     "publish": (*_ANY, *_BATCH),
     "receive": ("unavailable", "throttled", "reset", "slow", "denied", "killed"),
     "answer": ("lost", "duplicated", "shuffled", "stopped"),
@@ -24,7 +24,7 @@ _FAULTS_OF = {
     "hide": (*_ANY, *_BATCH, "killed"),
     "dead_letter": (*_ANY, *_BATCH, "killed"),
 }
-_OFTENER = {"publish": 2, "dead_letter": 4}
+_OFTENER: Mapping[str, int] = {"publish": 2, "dead_letter": 4}
 """There are few of these requests in a story, and much depends on them."""
 SLOWEST = 45
 """Seconds: longer than the leases of the kit's own consumers."""

@@ -6,8 +6,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count
 from typing import Any
+from uuid import uuid4
 
 from tenacity import wait_fixed
 
@@ -221,9 +221,6 @@ class Tethered:
         pass
 
 
-_databases = count(1)
-
-
 class _InTransactions:
     """Effect and mark in one transaction of an SQLite database in memory, one for each service."""
 
@@ -232,9 +229,9 @@ class _InTransactions:
     def __init__(self, clock: Clock) -> None:
         self._once: dict[str, Transactional] = {}
         self._kept: list[sqlite3.Connection] = []
-        number = next(_databases)
+        story = uuid4().hex
         for service in SERVICES:
-            name = f"file:chaos-{number}-{service.service}?mode=memory&cache=shared"
+            name = f"file:chaos-{story}-{service.service}?mode=memory&cache=shared"
 
             def connect(name: str = name) -> sqlite3.Connection:
                 return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None)

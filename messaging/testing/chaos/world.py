@@ -53,6 +53,7 @@ class ChaosClock(FakeClock):
 
 
 def event_id(number: int) -> str:
+    """The id under which event number so and so is published."""
     return f"event-{number}"
 
 
