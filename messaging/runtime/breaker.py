@@ -36,7 +36,9 @@ class Breaker:
 
     What handlers say that were running when it opened does not count: their messages began before.
 
-    backoff  seconds after which a message comes again that is not dead-lettered meanwhile.
+    backoff       seconds after which a message comes again that is not dead-lettered meanwhile.
+    last_receive  the receive after which SQS itself moves a message. Whoever fails then is
+                  dead-lettered all the same: at the next receive it would be, without a reason.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Breaker:
         *,
         service: str,
         backoff: Callable[[Delivery], float],
+        last_receive: int,
         clock: Clock,
     ) -> None:
         self._circuit = circuit
         self._backoff = backoff
+        self._last_receive = last_receive
         self._service = service
         self._clock = clock
         self._lock = threading.Lock()
@@ -155,6 +159,8 @@ class Breaker:
     def _spared(self, held: Held, outcome: Outcome) -> Outcome:
         """While it is open nothing is dead-lettered for having failed often enough."""
         if self._verdict is Verdict.CLOSED or not isinstance(outcome, Reject):
+            return outcome
+        if held.delivery.receive_count >= self._last_receive:
             return outcome
         again = Retry(self._backoff(held.delivery), outcome.reason)
         again.error, again.origin = outcome.error, "error"

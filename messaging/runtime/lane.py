@@ -60,7 +60,11 @@ class Lane:
         self.line = line_for(queue.name)
         self.memo = Memo(clock=clock)
         self.breaker = Breaker(
-            consumer.circuit, service=consumer.service, backoff=self._backoff, clock=clock
+            consumer.circuit,
+            service=consumer.service,
+            backoff=self._backoff,
+            last_receive=consumer.max_receives,
+            clock=clock,
         )
         self.appetite = Appetite(
             self.ledger,

@@ -8,6 +8,7 @@ import pytest
 from tenacity import wait_fixed
 
 from messaging.consumer import Consumer, handles
+from messaging.deadletter import read
 from messaging.dispatch import Dispatcher
 from messaging.errors import ConfigurationError
 from messaging.event import Event
@@ -106,6 +107,25 @@ def test_an_outage_moves_no_more_than_the_first_few_to_the_dead_letters(
     said = [one.getMessage() for one in caplog.records if "the circuit of" in one.getMessage()]
     assert len(said) == 2, said
     assert "closes after" in said[1]
+
+
+def test_at_the_last_receive_a_failure_leaves_with_its_reason_though_it_is_open(clock):
+    class Poisoned(Service):
+        service = "service"
+        max_receives = 3
+
+    memory = MemoryBroker(Topology.of(Poisoned, topic="t"), clock=clock)
+    steps = Steps.of(Dispatcher(Poisoned()), memory, concurrency=10, prefetch=10, clock=clock)
+    publish(memory, 6)
+    for _ in range(60):  # six that always fail are enough to open it, and there is nothing else
+        work_off(steps)
+        clock.advance(60)
+    letters = memory.dead_letters("service")
+    assert len(letters) == 6
+    assert not memory.messages("service")
+    notes = [read(letter.attributes)[1] for letter in letters]
+    assert all(note is not None and "ConnectionError" in note.reason for note in notes)
+    assert max(note.attempts for note in notes if note is not None) == 3
 
 
 def test_pauses_grow_up_to_the_longest(steps, memory, service, clock):
