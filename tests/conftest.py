@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -18,7 +19,13 @@ hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whoever runs the tests may be logged in to an account with students in it."""
+    """Whoever runs the tests may be logged in to an account with students in it.
+
+    And may run them behind a shell that ignores Ctrl-C for what it puts into the background:
+    processes inherit that, and ours are to be interrupted.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith(("AWS_", "MESSAGING_")):
             del os.environ[name]

@@ -63,9 +63,13 @@ def typed(line: str, folder: Path, environment: dict[str, str]) -> str:
 
 
 def table(printed: str) -> dict[str, list[int]]:
-    """The numbers of a printed table, by service."""
+    """The numbers of a printed table, by service; "-" is none."""
     rows = (line.split() for line in printed.splitlines())
-    return {row[0]: [int(cell) for cell in row[1:]] for row in rows if row[1:] and row[1].isdigit()}
+    return {
+        row[0]: [int(cell) for cell in row[1:] if cell != "-"]
+        for row in rows
+        if row[1:] and row[1].isdigit()
+    }
 
 
 def test_the_tutorial(folder: Path) -> None:

@@ -13,11 +13,11 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from random import Random
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from messaging.errors import ConfigurationError
@@ -130,9 +130,7 @@ class FaultyProxy:
             loop.run_forever()
         finally:
             server.close()
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.run_until_complete(asyncio.sleep(0))  # so that they hear of it
+            loop.run_until_complete(_ended(asyncio.all_tasks(loop)))
             loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,6 +149,8 @@ class FaultyProxy:
         for one in (upstream, writer):
             if one is not None:
                 one.close()
+                with suppress(OSError, asyncio.CancelledError):
+                    await one.wait_closed()
 
     async def _answered(
         self, request: _Message, answers: asyncio.StreamReader, upstream: asyncio.StreamWriter
@@ -237,6 +237,14 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
         await reader.readexactly(2)
     await reader.readuntil(b"\r\n")
     return body
+
+
+async def _ended(serving: Iterable[asyncio.Task[Any]]) -> None:
+    """Each of them closes its two connections; a socket is closed a turn after its transport."""
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
