@@ -92,11 +92,12 @@ def apply_command(
     wanted, settings = deployment(topology)
     if delete and not yes:
         found = plan(wanted, settings, delete=True)
-        _show(found, json, applied=False)
         if any(change.action == "delete" for change in found.changes):
+            _show(found, json, applied=False)
             screen.error("nothing was done: deleting needs --yes beside --delete")
             raise typer.Exit(2)
-    _show(apply(wanted, settings, delete=delete), json, applied=True)
+    # Without --yes not even what has become deletable since that look.
+    _show(apply(wanted, settings, delete=delete and yes), json, applied=True)
 
 
 def show_command(topology: TopologyName = None, json: Json = False) -> None:

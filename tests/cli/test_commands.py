@@ -136,6 +136,9 @@ def test_plan_apply_status_and_delete(messaging: Run) -> None:
     assert "delete" in gone.stdout
     left = messaging("status", "--json")
     assert [one["missing"] for one in json.loads(left.stdout)["queues"]] == [False, True]
+    nothing = messaging("topology", "apply", "--topology", "school:SMALLER", "--delete", "--json")
+    assert nothing.returncode == 0
+    assert json.loads(nothing.stdout)["pending"] is False  # one object, told once
 
 
 def test_a_plan_that_fails_is_not_taken_for_one_with_changes(messaging: Run) -> None:
