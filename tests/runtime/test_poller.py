@@ -41,7 +41,9 @@ def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monke
 
 
 def appetite() -> Appetite:
-    breaker = Breaker(None, service="t", backoff=lambda delivery: 1, clock=SYSTEM_CLOCK)
+    breaker = Breaker(
+        None, service="t", backoff=lambda delivery: 1, last_receive=10, clock=SYSTEM_CLOCK
+    )
     return Appetite(Ledger(), breaker, concurrency=5, prefetch=5, lease=30)
 
 
