@@ -152,7 +152,7 @@ class Circuit:
     not move good messages to the dead-letter queue.
     """
 
-    failures: int = 10
+    failures: int = 50
     first_pause: float = 5.0
     longest_pause: float = 300.0
 
