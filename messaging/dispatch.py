@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import BaseModel
 
-from messaging.codec import Codec, JsonCodec, first_mistake
+from messaging.codec import Codec, JsonCodec
 from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.outcome import Ack, Outcome, Reject, Retry
+from messaging.reading import Reader
 from messaging.transport import Delivery
 
 __all__ = ["Call", "Dispatcher", "Middleware"]
@@ -25,7 +24,6 @@ __all__ = ["Call", "Dispatcher", "Middleware"]
 log = logging.getLogger("messaging.dispatch")
 
 _ACK = Ack()
-_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -80,8 +78,8 @@ class Dispatcher:
         middleware: Sequence[Middleware] = (),
     ) -> None:
         self.consumer = consumer
-        self._codec = codec or JsonCodec()
         self._middleware = tuple(middleware)
+        self._read = Reader(consumer, codec or JsonCodec(), watched=bool(self._middleware))
 
     def __call__(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
         """The outcome, or for an async handler the coroutine that will give it.
@@ -112,40 +110,25 @@ class Dispatcher:
         return self._run(call)
 
     def _prepare(self, delivery: Delivery) -> Call:
-        envelope = self._codec.decode(delivery.body)
-        handler = self.consumer.handlers.get(envelope.type)
-        if handler is None:
-            raise CodecError(
-                f"type: {self.consumer.service} has no handler for this event type"
-                f" ({_safe(envelope.type)})"
-            )
-        if envelope.data is None and "dataref" in envelope.extensions:
-            raise CodecError(
-                f"dataref: the data stands in a store that {self.consumer.service} was not given; "
-                "give its worker codec=ClaimCheck(store)"
-            )
-        data = handler.event.bring_up(envelope.data, envelope.version)
+        handler, envelope, view = self._read(delivery)
         return Call(
             service=self.consumer.service,
             handler=handler,
             envelope=envelope,
             delivery=delivery,
-            view=_validated(handler.view, data),
+            view=view,
         )
 
     def _run(self, call: Call) -> Outcome:
         returned: Any = None
         try:
-            with ExitStack() as around:
-                for middleware in self._middleware:
-                    around.enter_context(middleware(call))
-                returned = self._invoke(call)
-                if returned is not None and inspect.isawaitable(returned):
-                    # A plain method that hands out a coroutine: its work would never be done.
-                    if inspect.iscoroutine(returned):
-                        returned.close()
-                    raise TypeError("a handler returned an awaitable; declare it with async def")
-                _raise_unless_ack(returned)
+            if not self._middleware:
+                returned = self._invoke_sync(call)
+            else:
+                with ExitStack() as around:
+                    for middleware in self._middleware:
+                        around.enter_context(middleware(call))
+                    returned = self._invoke_sync(call)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
@@ -153,14 +136,29 @@ class Dispatcher:
     async def _run_async(self, call: Call) -> Outcome:
         returned: Any = None
         try:
-            with ExitStack() as around:
-                for middleware in self._middleware:
-                    around.enter_context(middleware(call))
+            if not self._middleware:
                 returned = await self._invoke(call)
                 _raise_unless_ack(returned)
+            else:
+                with ExitStack() as around:
+                    for middleware in self._middleware:
+                        around.enter_context(middleware(call))
+                    returned = await self._invoke(call)
+                    _raise_unless_ack(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return self._settled(returned, call)
+
+    def _invoke_sync(self, call: Call) -> Any:
+        returned = self._invoke(call)
+        if returned is not None:
+            if inspect.isawaitable(returned):
+                # A plain method that hands out a coroutine: its work would never be done.
+                if inspect.iscoroutine(returned):
+                    returned.close()
+                raise TypeError("a handler returned an awaitable; declare it with async def")
+            _raise_unless_ack(returned)
+        return returned
 
     def _invoke(self, call: Call) -> Any:
         handler = call.handler
@@ -210,29 +208,10 @@ class Dispatcher:
         return outcome
 
 
-def _validated(view: type[BaseModel], data: Any) -> BaseModel:
-    try:
-        # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
-        # Straight to the validator: `model_validate_json` looks at its options each time.
-        validated: BaseModel = view.__pydantic_validator__.validate_json(
-            to_json(data), extra="ignore", by_name=True, by_alias=False
-        )
-        return validated
-    except ValidationError as error:
-        raise CodecError(first_mistake(error, model=view)) from None
-    except PydanticSerializationError:
-        raise CodecError("data: not text in UTF-8") from None
-
-
 def _raise_unless_ack(returned: object) -> None:
     # Inside the middleware: one that marks events as handled must see that this one was not.
     if isinstance(returned, Outcome) and not isinstance(returned, Ack):
         raise returned
-
-
-def _safe(name: str) -> str:
-    # A foreign type name goes into the reason only if it looks like one.
-    return name if _TYPE.fullmatch(name) else "not shown: it does not look like a type"
 
 
 def _place(error: BaseException) -> str:

@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
     "event envelope outcome transport settings subtyping",
-    "projection codec deadletter results sending idempotency tracing metrics outbox",
+    "projection codec usual deadletter results sending idempotency tracing metrics outbox",
     "copies dlq",
     "publisher buffered consumer claimcheck",
-    "dispatch topology",
+    "reading dispatch topology",
     "runtime aws memory lambda_handler csvfile export asyncapi",
     "__init__ local testing",
     "cli pytest_plugin",

@@ -1,0 +1,187 @@
+"""The quick look at a message and the thorough one: the same for whatever the quick one takes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import AwareDatetime, BaseModel, ConfigDict, field_validator
+from pydantic_core import to_json
+
+from messaging import Consumer, Envelope, Event, handles
+from messaging.codec import JsonCodec
+from messaging.errors import CodecError
+from messaging.reading import Reader
+from messaging.transport import Delivery
+from messaging.usual import usual
+
+
+class Endereco(BaseModel):
+    """Inside of another."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rua: str
+    numero: int | None = None
+
+
+class Matricula(Event, type="matricula.feita", version=2):
+    """A field of each kind."""
+
+    aluno_id: UUID | None = None
+    nome: str = ""
+    quando: AwareDatetime | None = None
+    valor: Decimal | None = None
+    nota: float | None = None
+    quantos: int | None = None
+    livre: Any = None
+    endereco: Endereco | None = None
+
+    @field_validator("nome")
+    @classmethod
+    def _no_shouting(cls, nome: str) -> str:
+        if nome.isupper():
+            raise ValueError("shouted")
+        return nome
+
+
+class Secretaria(Consumer):
+    """Sees the envelope."""
+
+    service = "secretaria"
+
+    @handles
+    def matricula(self, matricula: Matricula, envelope: Envelope) -> None:
+        """Does nothing."""
+
+
+HEAD = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "/s",
+    "type": "matricula.feita",
+    "dataversion": 2,
+    "datacontenttype": "application/json",
+    "time": "2026-11-24T12:00:00.5Z",
+}
+CONSUMER = Secretaria()
+QUICK = Reader(CONSUMER, JsonCodec(), watched=True)
+
+
+class Thorough(JsonCodec):
+    """The same codec under another name, so that nothing is taken for granted."""
+
+    __slots__ = ()
+
+
+THOROUGH = Reader(CONSUMER, Thorough(), watched=True)
+
+
+def read(reader: Reader, body: str) -> object:
+    delivery = Delivery(queue="q", message_id="1", receipt="1", body=body)
+    try:
+        _, envelope, view = reader(delivery)
+    except CodecError as error:
+        return error.reason
+    return vars(envelope), view.model_dump(), repr(view)
+
+
+def text(head: dict[str, Any], data: str) -> str:
+    return json.dumps(head, ensure_ascii=False)[:-1] + f',"data":{data}}}'
+
+
+ODD = st.sampled_from(
+    [
+        *("NaN", "Infinity", "-Infinity", "1e999", "-0", "0.10", "1.0", "00", "1e2", "null"),
+        *('"\\ud800"', '"\\u0000"', '"a,\\"data\\":b"', '{"nome":"x"},"data":{"nome":"y"}'),
+        *('{"nome":"a","nome":"b"}', '{"nome":"AA"}', '{"outro":1,"nome":"b"}', "", "[]", "{}"),
+        *('{"endereco":{"rua":"x","numero":"7","mais":1}}', '{"valor":0.1}', '{"valor":1e400}'),
+        *('{"quando":1764000000}', '{"quando":"1764000000"}', '{"quantos":1.0}', '{"livre":NaN}'),
+        *(
+            '{"quantos":' + "9" * 30 + "}",
+            '{"livre":' + "[" * 210 + "]" * 210 + "}",
+            '{"nota":"1"}',
+        ),
+        *("{} ", ' {"nome":"x"}\n', '{"nome":"x"}}', '{"nome":"x"},"extra":1', '{"aluno_id":1}'),
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+).map(lambda value: json.dumps(value))
+DATA = st.one_of(
+    ODD,
+    JSON,
+    st.tuples(st.sampled_from(list(Matricula.model_fields)), ODD | JSON).map(
+        lambda pair: f'{{"{pair[0]}":{pair[1]}}}'
+    ),
+)
+MEMBERS: st.SearchStrategy[tuple[str, Any]] = st.one_of(
+    st.tuples(st.sampled_from([*HEAD, "subject", "traceparent", "extra", "dataref", "audience"]),
+              st.none() | st.text(max_size=5) | st.integers(-1, 3) | st.floats() | st.just({})),
+    st.tuples(st.just("time"), st.sampled_from([
+        "2026-11-24T12:00:00", "2026-13-24T12:00:00Z", "2026-11-24T12:00:00+03:00", "1764000000",
+        "2026-11-24 12:00:00Z", "2026-11-24T12:00:00.123456789Z", "0000-01-01T00:00:00Z",
+        "2026-11-24T24:00:00Z", "2026-11-24T23:59:60Z", "9999-12-31T23:59:59.999999Z",
+    ])),
+    st.tuples(st.just("datacontenttype"), st.sampled_from(["text/plain", "application/a+json"])),
+    st.tuples(st.just("data_base64"), st.just("e30=")),
+)  # fmt: skip
+
+
+@given(data=DATA, changed=st.lists(MEMBERS, max_size=2), dropped=st.sets(st.sampled_from([*HEAD])))
+@settings(max_examples=400, deadline=None)
+@example(data='{"nome":"x"}', changed=[("data", {"a": 1})], dropped=set())
+def test_the_same(data: str, changed: list[tuple[str, Any]], dropped: set[str]) -> None:
+    head = {name: value for name, value in HEAD.items() if len(dropped) > 2 or name not in dropped}
+    body = text(head | dict(changed), data)
+    assert read(QUICK, body) == read(THOROUGH, body)
+
+
+@given(DATA)
+@settings(max_examples=200, deadline=None)
+def test_the_same_around_any_data(data: str) -> None:
+    assert read(QUICK, text(HEAD, data)) == read(THOROUGH, text(HEAD, data))
+
+
+@pytest.mark.parametrize("wrap", [lambda body: body, lambda body: json.dumps({"x": body})])
+def test_a_mistake_keeps_its_reason(wrap: Any) -> None:
+    body = wrap(text(HEAD, '{"nome":3}'))
+    assert isinstance(read(QUICK, body), str)
+    assert read(QUICK, body) == read(THOROUGH, body)
+
+
+def test_what_the_codec_writes_is_usual() -> None:
+    """Else everything would be right, and slow."""
+    envelope = Envelope(
+        id="1", source="/s", type="a.b", version=3, time=datetime.now(UTC), subject="s",
+        traceparent="t",
+    )  # fmt: skip
+    data = to_json({"nome": 'aspas, "data": {}'})
+    found = usual(JsonCodec().encode(envelope, data))
+    assert found is not None
+    assert found == (envelope, data.decode())
+
+
+@pytest.mark.parametrize(
+    ("head", "data"),
+    [
+        (HEAD | {"tenant": "x"}, "{}"),
+        (HEAD | {"dataversion": "2"}, "{}"),
+        (HEAD | {"time": 1764000000}, "{}"),
+        (HEAD | {"time": "1764000000"}, "{}"),
+        (HEAD, '{"nota":NaN}'),
+    ],
+)
+def test_what_is_not_usual(head: dict[str, Any], data: str) -> None:
+    body = text(head, data)
+    assert read(QUICK, body) == read(THOROUGH, body)
+    assert usual(body) is None
+    assert usual(text(HEAD, data) + " ") is None
