@@ -39,6 +39,7 @@ class LoopRoom:
         self._loop.set_default_executor(self._helpers)
         self._tasks: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Outcome | BaseException]] = {}
         self._lock = threading.Lock()
+        self._coming: list[tuple[Coroutine[Any, Any, Outcome], Done]] = []
         self._open = True
         self._cancelling = False
         self._under_way = 0
@@ -60,7 +61,9 @@ class LoopRoom:
         with self._lock:
             if self._open:
                 self._under_way += 1
-                self._loop.call_soon_threadsafe(self._begin, coroutine, done)
+                self._coming.append((coroutine, done))
+                if len(self._coming) == 1:  # else it has been woken, and has not looked yet
+                    self._loop.call_soon_threadsafe(self._begin_all)
                 return True
         coroutine.close()
         return False
@@ -89,6 +92,12 @@ class LoopRoom:
             if self._open:
                 self._open = False
                 self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _begin_all(self) -> None:
+        with self._lock:
+            coming, self._coming = self._coming, []
+        for coroutine, done in coming:
+            self._begin(coroutine, done)
 
     def _begin(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
         task = self._loop.create_task(caught(coroutine))
