@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from enum import Enum
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.runtime.breaker import Breaker, Verdict
 from messaging.runtime.ledger import Ledger
 from messaging.transport import BATCH_ENTRIES
@@ -33,6 +34,8 @@ class Appetite:
     prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
                  wait can all be started within half a lease, at the mean handler time of late.
     lease        the visibility timeout, in seconds.
+
+    What requests that are out have been promised counts as held.
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class Appetite:
         self._lease = lease
         self._mean: float | None = None
         self._changed = threading.Condition(threading.Lock())
-        self._poller_waits = False
+        self._waiters = 0
+        self._asked = 0
         self._closed = False
         self._paused = False
 
@@ -71,29 +75,48 @@ class Appetite:
         """How many may be received now; 0 for none."""
         return self._free(1)
 
-    def room(self) -> int:
-        """Waits until it is worth asking; returns how many may be received, or 0 after `close`.
+    def has_room_beside(self) -> bool:
+        """True if a full request may be made, whatever is out."""
+        return self._breaker.verdict is Verdict.CLOSED and self._free(BATCH_ENTRIES) > 0
+
+    def room(self, patience: float | None = None) -> int:
+        """Waits until it is worth asking; returns how many to ask for, or 0 after `close`, or when
+        `patience` (seconds) is over. `answered` must be told of each request.
 
         Room for one message is not worth it while there may be more: a request for one costs as
-        much as a request for ten.
+        much as a request for ten. Beside a request that is out only a full one is worth it.
         """
+        until = None if patience is None else SYSTEM_CLOCK.monotonic() + patience
         with self._changed:
-            while not self._closed:
-                # Said before looking: whoever changes something afterwards sees it and wakes us.
-                self._poller_waits = True
-                free = self._free(max(1, min(BATCH_ENTRIES, self._waiting() // 2)))
-                if free:
-                    self._poller_waits = False
-                    return free
-                left = self._breaker.seconds_left
-                self._changed.wait(None if left is None else min(LONGEST_NAP, left + 0.001))
-            return 0
+            # Said before looking: whoever changes something afterwards sees it and wakes us.
+            self._waiters += 1
+            try:
+                while not self._closed:
+                    free = min(BATCH_ENTRIES, self._free(self._least()))
+                    if free:
+                        self._asked += free
+                        if self._waiters > 1 and self._free(self._least()):
+                            self._changed.notify()
+                        return free
+                    nap = self._nap(until)
+                    if nap is not None and nap <= 0:
+                        return 0
+                    self._changed.wait(nap)
+                return 0
+            finally:
+                self._waiters -= 1
+
+    def answered(self, asked: int) -> None:
+        """A request for so many has ended, and what it brought is in hand."""
+        with self._changed:
+            self._asked -= asked
+        self.look_again()
 
     def look_again(self) -> None:
         """There may be room now."""
-        if self._poller_waits:
+        if self._waiters:
             with self._changed:
-                self._changed.notify_all()
+                self._changed.notify()
 
     def pause(self) -> None:
         """Receive nothing until `resume`."""
@@ -113,10 +136,23 @@ class Appetite:
         if self._closed or self._paused:
             return 0
         if self._breaker.verdict is not Verdict.CLOSED:
-            return 1 if self._able() and self._breaker.may_probe() else 0
+            # What is out may bring the probe.
+            idle = self._able() > 0 and not self._asked
+            return 1 if idle and self._breaker.may_probe() else 0
         able = self._able()
-        free = able + self._waiting() - self._ledger.in_hand if able else 0
+        free = able + self._waiting() - self._ledger.in_hand - self._asked if able else 0
         return free if free >= least else 0
+
+    def _least(self) -> int:
+        return BATCH_ENTRIES if self._asked else max(1, min(BATCH_ENTRIES, self._waiting() // 2))
+
+    def _nap(self, until: float | None) -> float | None:
+        """Seconds until another look is due without being woken; None for never."""
+        probe = self._breaker.seconds_left
+        naps = [] if probe is None else [min(LONGEST_NAP, probe + 0.001)]
+        if until is not None:
+            naps.append(until - SYSTEM_CLOCK.monotonic())
+        return min(naps, default=None)
 
     def _able(self) -> int:
         return max(0, self._concurrency - self._ledger.stuck)

@@ -32,8 +32,9 @@ class Crew:
 
         thread = threading.Thread(target=run, name=f"messaging-{name}", daemon=True)
         with self._lock:
-            self._threads.append(thread)
-        thread.start()
+            thread.start()
+            # Helpers come and go: those that have ended are forgotten.
+            self._threads = [*(one for one in self._threads if one.is_alive()), thread]
         return thread
 
     def includes_me(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
@@ -20,7 +21,7 @@ from messaging.runtime.poller import Poller
 from messaging.runtime.receipts import STOPPING, Account, Held, Stats, give_back
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
-from messaging.transport import Delivery, QueueTransport
+from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Lane"]
 
@@ -87,7 +88,14 @@ class Lane:
             clock=clock,
             opened=self._give_back_waiting,
         )
-        self.poller = Poller(inlet, self.appetite, wait=wait, clock=clock, taken=self._taken)
+        self.poller = Poller(
+            inlet,
+            self.appetite,
+            wait=wait,
+            clock=clock,
+            taken=self._taken,
+            most=0 if self._ordered else (concurrency + prefetch) // BATCH_ENTRIES - 1,
+        )
 
     def _make_heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -116,7 +124,8 @@ class Lane:
         self.handling.start(crew, loop)
         self._settling = crew.start(f"{name}-settler", self.settler.run)
         self._leasing = crew.start(f"{name}-leases", self.heartbeat.run)
-        self._polling = crew.start(f"{name}-poller", self.poller.run)
+        hire = partial(crew.start, f"{name}-poller-helper")
+        self._polling = crew.start(f"{name}-poller", partial(self.poller.run, hire))
 
     @property
     def stats(self) -> Stats:
@@ -129,7 +138,7 @@ class Lane:
     @property
     def polls(self) -> bool:
         """True while a receive waits, or what it brought is being entered."""
-        return self._polling.is_alive()
+        return self._polling.is_alive() or self.poller.helpers > 0
 
     def pause(self) -> None:
         """Receive nothing until `resume`, and give back what waits for a handler."""

@@ -1,4 +1,11 @@
-"""The room of receiving: a thread that long-polls one queue while there is room in hand."""
+"""The room of receiving: a thread that long-polls one queue, and helpers while it is full.
+
+A receive takes as long as the way to AWS and back, and brings ten messages at most: with handlers
+that are quicker, one after the other is not enough. So after each full receive that was long on
+its way a helper is hired, if there is room in hand for another ten; it leaves as soon as it
+brings less, or when there is no room for a while. An idle queue is asked by one thread, once in
+20 seconds.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +23,21 @@ __all__ = ["Poller"]
 
 log = logging.getLogger("messaging.runtime")
 
+MOST_HELPERS = 3
+"""Beside the first: as many connections more."""
+LONG_WAY = 0.002
+"""Seconds of a full receive from which on two at once are quicker than one after the other. Less,
+and it is the processor that is the limit: threads more would only take turns."""
+HELPERS_WAIT = 1.0
+"""Seconds for which a helper waits for a message, or for room, before it leaves."""
 FIRST_IDLE, LONGEST_IDLE = 0.05, 1.0
 """Seconds to wait after an empty receive that did not wait by itself: doubled each time."""
+
+Hire = Callable[[Callable[[], None]], object]
+
+
+def _nobody(work: Callable[[], None]) -> None:
+    raise RuntimeError("nobody can be hired")
 
 
 class Poller:
@@ -25,6 +45,7 @@ class Poller:
 
     taken  called with what each receive brought, which may be after `stop`, and the moment from
            which its leases count.
+    most   helpers at once. None for a FIFO queue: its messages must be entered in order.
     """
 
     def __init__(
@@ -35,6 +56,7 @@ class Poller:
         wait: float,
         clock: Clock,
         taken: Callable[[Sequence[Delivery], float], None],
+        most: int = 0,
     ) -> None:
         self._queue = queue
         self._appetite = appetite
@@ -45,40 +67,91 @@ class Poller:
         self._failures = 0
         self._failing_since = 0.0
         self._idle = FIRST_IDLE
+        self._most = min(MOST_HELPERS, most)
+        self._hire: Hire = _nobody
+        self._lock = threading.Lock()
+        self._helpers = 0
 
-    def run(self) -> None:
+    @property
+    def helpers(self) -> int:
+        """How many threads receive beside the first."""
+        return self._helpers
+
+    def run(self, hire: Hire = _nobody) -> None:
+        """The body of the first thread. `hire` starts another one for what it is given."""
+        self._hire = hire
         while free := self._appetite.room():
             asked = SYSTEM_CLOCK.monotonic()
             brought = self.step(free, self._wait)
+            self._appetite.answered(free)
+            took = SYSTEM_CLOCK.monotonic() - asked
+            if brought == BATCH_ENTRIES and took >= LONG_WAY:
+                self._grow()
             if brought is None:
                 self._pause()
             elif brought:
                 self._idle = FIRST_IDLE
-            elif SYSTEM_CLOCK.monotonic() - asked < min(self._wait, FIRST_IDLE):
+            elif took < min(self._wait, FIRST_IDLE):
                 self._rest()  # a long poll came back at once and empty-handed
             elif self._wait < FIRST_IDLE:
                 self._rest()  # a short poll: without a pause it would spin
 
     def step(self, free: int, wait: float) -> int | None:
         """One receive of at most `free` messages: how many it brought, None if it failed."""
-        asked = self._clock.monotonic()
         try:
-            deliveries = self._queue.receive(min(BATCH_ENTRIES, free), wait)
+            brought = self._receive(free, wait)
         except TransportError as error:
             if not self._stopped.is_set():  # else it was closed while it waited
                 self._failed(error)
             return None
         if self._failures:
             self._recovered()
+        return brought
+
+    def stop(self) -> None:
+        """Ask no more. A receive that waits still ends as it will."""
+        self._stopped.set()
+
+    def _receive(self, free: int, wait: float) -> int:
+        asked = self._clock.monotonic()
+        deliveries = self._queue.receive(min(BATCH_ENTRIES, free), wait)
         if deliveries:
             # Beyond its wait it was the answer that was slow, and the leases began before that.
             answered = self._clock.monotonic()
             self._taken(deliveries, answered - max(0.0, answered - asked - wait))
         return len(deliveries)
 
-    def stop(self) -> None:
-        """Ask no more. A receive that waits still ends as it will."""
-        self._stopped.set()
+    def _grow(self) -> None:
+        """The queue is not empty yet: hire a helper, if there is room for what it may bring."""
+        if self._helpers >= self._most or not self._appetite.has_room_beside():
+            return
+        with self._lock:
+            if self._helpers >= self._most or self._stopped.is_set():
+                return
+            self._helpers += 1
+        try:
+            self._hire(self._help)
+        except RuntimeError:  # the system has no more threads
+            self._leave()
+
+    def _help(self) -> None:
+        """The body of a helper's thread."""
+        try:
+            while free := self._appetite.room(HELPERS_WAIT):
+                try:
+                    brought = self._receive(free, min(self._wait, HELPERS_WAIT))
+                except TransportError:  # the first will meet it, too, and tell it
+                    return
+                finally:
+                    self._appetite.answered(free)
+                if brought < free:
+                    return
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._helpers -= 1
 
     def _rest(self) -> None:
         self._stopped.wait(self._idle)
