@@ -88,14 +88,7 @@ class Lane:
             clock=clock,
             opened=self._give_back_waiting,
         )
-        self.poller = Poller(
-            inlet,
-            self.appetite,
-            wait=wait,
-            clock=clock,
-            taken=self._taken,
-            most=0 if self._ordered else (concurrency + prefetch) // BATCH_ENTRIES - 1,
-        )
+        self.poller = self._make_poller(wait, most=(concurrency + prefetch) // BATCH_ENTRIES - 1)
 
     def _make_heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -106,6 +99,17 @@ class Lane:
             handler_timeout=self.consumer.handler_timeout,
             tell=lambda held, reason: self.handling.tell(held, reason),
             clock=self._clock,
+        )
+
+    def _make_poller(self, wait: float, most: int) -> Poller:
+        return Poller(
+            self._inlet,
+            self.appetite,
+            wait=wait,
+            clock=self._clock,
+            taken=self._taken,
+            # Of two receives of a FIFO queue the second might be entered first.
+            most=0 if self._ordered else most,
         )
 
     def _make_settler(self) -> Settler:

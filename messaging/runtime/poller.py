@@ -45,7 +45,7 @@ class Poller:
 
     taken  called with what each receive brought, which may be after `stop`, and the moment from
            which its leases count.
-    most   helpers at once. None for a FIFO queue: its messages must be entered in order.
+    most   helpers at once, but never more than `MOST_HELPERS`.
     """
 
     def __init__(
