@@ -167,9 +167,10 @@ def test_what_no_waiting_mends_is_told_at_once(work, queue, error, caplog):
 
 
 def test_paused_it_gives_back_what_waits_and_receives_nothing(work, queue, until, release):
+    begun: list[int] = []
     queue.put(*range(4))
-    worker = work(Service(lambda n: release.wait(5)), concurrency=1, prefetch=3)
-    until(lambda: worker.stats.in_hand == 4)
+    worker = work(Service(lambda n: begun.append(n) or release.wait(5)), concurrency=1, prefetch=3)
+    until(lambda: worker.stats.in_hand == 4 and begun)
     worker.pause()
     assert worker.state == {"service": State.PAUSED}
     until(lambda: worker.stats.released == 3)
