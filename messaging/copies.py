@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, JsonCodec
+from messaging.deadletter import OUTSIDE_XML
 from messaging.envelope import Envelope, new_id
 from messaging.errors import EventError, EventTooLarge, InvalidCharacters, PublishError
 from messaging.event import Event, as_text
@@ -21,8 +22,6 @@ from messaging.transport import Attribute, Outgoing
 
 __all__ = ["Encoder"]
 
-# https://www.w3.org/TR/xml/#charsets, which SNS refers to (API_Publish, "Message")
-_OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, of both of its FIFO ids
 _FIFO_ID = re.compile("[!-~]{1,128}")
@@ -43,7 +42,7 @@ class Encoder:
         codec: Codec | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if not source or _OUTSIDE_XML.search(source):
+        if not source or OUTSIDE_XML.search(source):
             raise EventError(f"source={source!r}: a URI reference, like '/cadastro'")
         self._source = source
         self._max_bytes = max_bytes
@@ -177,7 +176,7 @@ def _data(event: Event, copy: Copy) -> bytes:
         for name in type(event).model_fields:
             place = f"{type(event).__qualname__}.{name}"
             for _, text in _texts(getattr(event, name), place):
-                if found := _OUTSIDE_XML.search(text):
+                if found := OUTSIDE_XML.search(text):
                     raise InvalidCharacters(_invalid(getattr(event, name), place, found)) from None
         raise PublishError(
             f"{_unwritable(event)} cannot be written as JSON, or holds what is not of its type: "
@@ -199,19 +198,19 @@ def _check_characters(body: str, event: Event, copy: Copy) -> None:
     # JSON writes control characters as escapes, which SNS would take; a consumer that sends the
     # text on, or stores it, would be refused there. So the text itself is looked at, but only
     # where an escape or a character beyond ASCII says that there is something to see.
-    if "\\" not in body and (body.isascii() or not _OUTSIDE_XML.search(body)):
+    if "\\" not in body and (body.isascii() or not OUTSIDE_XML.search(body)):
         return
     sent = event.model_dump(mode="json", by_alias=False)
     for name in sent if copy.fields is None else sorted(copy.fields):
         place = f"{type(event).__qualname__}.{name}"
         for _, written in _texts(sent.get(name), place):
-            if found := _OUTSIDE_XML.search(written):
+            if found := OUTSIDE_XML.search(written):
                 raise InvalidCharacters(_invalid(getattr(event, name), place, found))
 
 
 def _invalid(value: object, place: str, found: re.Match[str]) -> str:
     # Deeper where the field itself shows it; what it is written as may not say what is a name.
-    paths = (path for path, text in _texts(value, place) if _OUTSIDE_XML.search(text))
+    paths = (path for path, text in _texts(value, place) if OUTSIDE_XML.search(text))
     return (
         f"{next(paths, place)} holds U+{ord(found.group()):04X} at position {found.start()}: "
         "outside XML 1.0, which is all that SNS and SQS take; remove it before publishing"

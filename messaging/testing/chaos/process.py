@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from messaging.dispatch import Dispatcher, Middleware
+from messaging.errors import ConfigurationError
 from messaging.runtime import Stats
 from messaging.runtime.stepping import Steps
 from messaging.testing.chaos.cast import Cast
@@ -93,7 +94,7 @@ class Process:
             self._lanes[number] = cast.parts.steps(steps)
 
     def topic(self) -> TopicTransport:
-        raise NotImplementedError("a worker of the kit does not publish")
+        raise ConfigurationError("a worker of the kit does not publish")
 
     def queue(self, service: str) -> QueueTransport:
         return self._stage.queue_for(self, service)
