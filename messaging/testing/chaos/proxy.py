@@ -13,11 +13,11 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from random import Random
 from types import MappingProxyType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 from messaging.errors import ConfigurationError
@@ -95,6 +95,7 @@ class FaultyProxy:
         self._port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="messaging-proxy", daemon=True)
+        self._serving: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self.injected: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
@@ -129,12 +130,34 @@ class FaultyProxy:
         try:
             loop.run_forever()
         finally:
+            # Accept no more, but close only when what was being accepted has begun and ended.
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+            loop.run_until_complete(self._end_all())
             server.close()
-            loop.run_until_complete(_ended(asyncio.all_tasks(loop)))
             loop.close()
+
+    async def _end_all(self) -> None:
+        """Each task closes its two connections; a socket is closed a turn after its transport.
+
+        What is being accepted takes some turns to become a task, and must not be cancelled before
+        it has begun: then nobody would close it.
+        """
+        quiet = 0
+        while quiet < 8:
+            await asyncio.sleep(0)
+            serving = list(self._serving)
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+            quiet = 0 if serving else quiet + 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client's connection: as many requests as it sends, one after the other."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         upstream: asyncio.StreamWriter | None = None
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             answers, upstream = await asyncio.open_connection(*self._target)
@@ -237,14 +260,6 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
         await reader.readexactly(2)
     await reader.readuntil(b"\r\n")
     return body
-
-
-async def _ended(serving: Iterable[asyncio.Task[Any]]) -> None:
-    """Each of them closes its two connections; a socket is closed a turn after its transport."""
-    for task in serving:
-        task.cancel()
-    await asyncio.gather(*serving, return_exceptions=True)
-    await asyncio.sleep(0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
