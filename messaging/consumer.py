@@ -15,7 +15,7 @@ from messaging.envelope import Envelope
 from messaging.errors import ConsumerError
 from messaging.event import Event
 from messaging.outcome import Circuit, RetryPolicy
-from messaging.projection import Projection
+from messaging.projection import SERVICE_NAME, Projection
 from messaging.subtyping import spell
 from messaging.transport import Delivery
 
@@ -23,7 +23,6 @@ __all__ = ["Consumer", "Handler", "handles"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARK = "__messaging_handles__"
-_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
 def handles(function: _Function) -> _Function:
@@ -120,7 +119,7 @@ def _is_said(cls: type[Consumer], name: str) -> bool:
 
 def _check_settings(cls: type[Consumer]) -> None:
     service: object = cls.service
-    if not isinstance(service, str) or not _SERVICE.fullmatch(service):
+    if not isinstance(service, str) or not SERVICE_NAME.fullmatch(service):
         raise ConsumerError(
             f"{cls.__qualname__}: service={cls.service!r} is not a service name; use 1 to 50 of "
             'a to z, 0 to 9, "-" and "_"'

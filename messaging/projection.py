@@ -13,12 +13,13 @@ from messaging.errors import EventError
 from messaging.event import Event
 from messaging.subtyping import declared, satisfies, spell
 
-__all__ = ["EVERYONE", "Copy", "Projection", "views"]
+__all__ = ["EVERYONE", "SERVICE_NAME", "Copy", "Projection", "views"]
 
 EVERYONE = "*"
 """The audience of an event without projections: every service that handles it."""
 
-_AUDIENCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+"""What a service may be called: as an audience, and as a consumer."""
 
 
 class Projection(BaseModel):
@@ -142,7 +143,7 @@ def _checked_audience(cls: type[Projection], audience: object) -> tuple[str, ...
             'tuple of names, like "marketing" or ("marketing", "bi")'
         )
     for name in names:
-        if not isinstance(name, str) or not _AUDIENCE.fullmatch(name):
+        if not isinstance(name, str) or not SERVICE_NAME.fullmatch(name):
             raise EventError(
                 f"{cls.__qualname__}: audience {name!r} is not a service name; use 1 to 50 of "
                 'a to z, 0 to 9, "-" and "_"'

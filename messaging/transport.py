@@ -243,7 +243,14 @@ class QueueDepth(NamedTuple):
 
 
 class TopicTransport(Protocol):
-    """Where a publisher sends: an SNS topic, or whatever stands in for it."""
+    """Where a publisher sends: an SNS topic, or whatever stands in for it.
+
+    Two things a transport may say beside, as attributes; without them they are False:
+
+    fifo               messages of one group must stay in order: one request at a time, and no two
+                       events of a group in it.
+    in_callers_thread  requests must be made in the thread that publishes (a transaction's outbox).
+    """
 
     @property
     def max_bytes(self) -> int:

@@ -12,7 +12,7 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.options import Json, TopologyName, help_of
-from messaging.cli.project import deployment_if_any
+from messaging.cli.project import deployment_if_any, require_topic
 from messaging.errors import ConfigurationError, MessagingError
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ def relay_command(
     from messaging.outbox import Relay, connector
 
     _, settings = deployment_if_any(topology)
-    if settings.topic is None:
-        raise ConfigurationError(
-            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
-        )
+    require_topic(settings)
     connect_database = connector(_url(database, settings))
     screen.log_to_stderr(settings.log_level)
     broker = connect(settings)

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from messaging.settings import Settings
     from messaging.topology import Topology
 
-__all__ = ["Project", "chosen_codec", "deployment", "deployment_if_any", "read_project"]
+__all__ = [
+    "Project",
+    "chosen_codec",
+    "deployment",
+    "deployment_if_any",
+    "read_project",
+    "require_topic",
+]
 
 _TEXTS = ("topology", "event", "source", "codec")
 
@@ -91,6 +98,14 @@ def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
                 settings = settings.model_copy(update={"topic": topology.topic.name})
             return topology, settings
     return None, settings
+
+
+def require_topic(settings: Settings) -> None:
+    """Raises `ConfigurationError` where neither the environment nor a topology names the topic."""
+    if settings.topic is None:
+        raise ConfigurationError(
+            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
+        )
 
 
 def chosen_codec(said: str | None) -> Codec | None:

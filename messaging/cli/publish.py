@@ -10,7 +10,13 @@ import typer
 
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import Project, chosen_codec, deployment_if_any, read_project
+from messaging.cli.project import (
+    Project,
+    chosen_codec,
+    deployment_if_any,
+    read_project,
+    require_topic,
+)
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -146,10 +152,7 @@ def _pair(given: str, option: str, parts: tuple[str, str, str]) -> tuple[str, st
 def _connect(settings: Settings) -> Broker:
     from messaging.aws import connect
 
-    if settings.topic is None:
-        raise ConfigurationError(
-            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
-        )
+    require_topic(settings)
     return connect(settings)
 
 

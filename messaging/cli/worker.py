@@ -10,8 +10,7 @@ import typer
 
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import chosen_codec, deployment_if_any
-from messaging.errors import ConfigurationError
+from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
@@ -96,10 +95,7 @@ def run(
         wait = _SHORT_WAIT  # at the end a long poll that is out is waited for
     given = {"concurrency": concurrency, "drain": drain, "wait": wait}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-    if settings.topic is None:
-        raise ConfigurationError(
-            "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
-        )
+    require_topic(settings)
     screen.log_to_stderr(settings.log_level)
     if processes > 1:
         from messaging.runtime.processes import run_processes
