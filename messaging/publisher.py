@@ -30,10 +30,12 @@ from messaging.results import (
     PublishResult,
     Tally,
 )
-from messaging.sending import Answer, Packer, Sender
+from messaging.sending import Again, Answer, Begun, Packer, Sender
 from messaging.transport import TopicTransport
 
 __all__ = ["Publisher"]
+
+_UnderWay = Begun | Future[Answer] | Future[Answer | Again]
 
 
 class Publisher:
@@ -42,8 +44,10 @@ class Publisher:
     topic         where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
     source        who publishes, the CloudEvents source: "/cadastro".
     codec         how an envelope becomes text; `JsonCodec()` by default.
-    in_flight     requests that `publish_many` keeps under way at once. On a FIFO topic it is 1,
-                  and no request holds two events of one group, for the order's sake.
+    in_flight     requests that `publish_many` keeps under way at once: each on a connection of its
+                  own, or in a thread of its own where the topic cannot send and wait apart. On a
+                  FIFO topic it is 1, and no request holds two events of one group, for the
+                  order's sake.
     max_attempts  times that an entry is sent before it is given up (full jitter between them,
                   at most 5 s). These are the only retries: the AWS transport turns botocore's
                   own off, so that the two do not multiply.
@@ -110,7 +114,8 @@ class Publisher:
     ) -> PublishResult:
         """Publish all of `events`, taken one by one as requests go out.
 
-        events       any iterable; only what is under way is held in memory.
+        events       any iterable; only what is under way is held in memory. An answer is looked
+                     at when a further request is to go out, or at the end.
         id           gives the event's id; by default a fresh one each.
         on_progress  called in this thread as answers come in; if it raises, the run ends.
 
@@ -139,6 +144,8 @@ class Publisher:
                 f"{error if isinstance(error, MessagingError) else type(error).__name__}",
                 result=run.tally.result(),
             ) from error
+        finally:
+            run.abandon()
         return run.tally.close()
 
     def publish_again(self, result: PublishResult) -> PublishResult:
@@ -211,12 +218,13 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _submit(self, batch: list[Entry]) -> Future[Answer]:
-        if not self._in_callers_thread:
-            return self._threads().submit(self._sender.send, batch)
-        answer: Future[Answer] = Future()
-        answer.set_result(self._sender.send(batch))
-        return answer
+    def _submit(self, batch: list[Entry]) -> _UnderWay:
+        if self._in_callers_thread:
+            answer: Future[Answer | Again] = Future()
+            answer.set_result(self._sender.send(batch))
+            return answer
+        # A thread for each request costs more than the request; most topics need none.
+        return self._sender.begin(batch) or self._threads().submit(self._sender.send, batch)
 
     def _threads(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork: a child that publishes starts its own.
@@ -240,7 +248,7 @@ class _Run:
         self._packer = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
         self._on_progress = on_progress
         self._news = False
-        self._window: deque[tuple[list[Entry], Future[Answer]]] = deque()
+        self._window: deque[tuple[list[Entry], _UnderWay]] = deque()
 
     def take(self, event: Event, id: str | None) -> None:
         try:
@@ -264,6 +272,13 @@ class _Run:
             self._settle_oldest()
             self._tell()
 
+    def abandon(self) -> None:
+        """After an interrupt: nobody will wait for what is still under way."""
+        while self._window:
+            _, under_way = self._window.pop()
+            if isinstance(under_way, Begun):
+                under_way.close()
+
     def _send(self, batch: list[Entry]) -> None:
         # In a FIFO topic's group a later request must not overtake an earlier one.
         limit = 1 if self._publisher._ordered else self._publisher._in_flight
@@ -275,8 +290,14 @@ class _Run:
         self._window.append((batch, self._publisher._submit(batch)))
 
     def _settle_oldest(self) -> None:
-        batch, answer = self._window.popleft()
-        self.tally.settle(*answer.result(), batch=batch)
+        batch, under_way = self._window.popleft()
+        answer = under_way.result()
+        if isinstance(answer, Again):
+            # Still under way, in a thread: while it waits for its next attempt the others go on.
+            again = self._publisher._threads().submit(answer.run)
+            self._window.append((batch, again))
+            return
+        self.tally.settle(*answer, batch=batch)
         self._news = True
 
     def _tell(self) -> None:

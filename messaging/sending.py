@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from messaging.clock import Clock
 from messaging.errors import TransportError
 from messaging.results import Entry, Tally
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
 
-__all__ = ["Answer", "Packer", "Sender"]
+__all__ = ["Again", "Answer", "Begun", "Packer", "Sender"]
 
 LONGEST_WAIT = 5.0
 """Seconds between two attempts, at most."""
+
+_Said = TypeVar("_Said")
+_Steps = Generator[None, None, _Said]
+"""A request that has been sent when it yields, and returns what was said to it."""
 
 
 class Packer:
@@ -78,28 +82,35 @@ class Answer(NamedTuple):
 
 
 class Sender:
-    """Sends one batch, and what was refused of it again, until it is taken or given up."""
+    """Sends one batch, and what was refused of it again, until it is taken or given up.
 
-    __slots__ = ("_clock", "_max_attempts", "_topic")
+    Safe to share between threads.
+    """
+
+    __slots__ = ("_begin", "_clock", "_max_attempts", "_topic")
 
     def __init__(self, topic: TopicTransport, *, max_attempts: int, clock: Clock) -> None:
         self._topic = topic
+        self._begin: Callable[[Sequence[Outgoing]], _Steps[Sequence[Failure]] | None] | None
+        self._begin = getattr(topic, "begin", None)
         self._max_attempts = max_attempts
         self._clock = clock
 
     def send(self, batch: Sequence[tuple[Outgoing, object]]) -> Answer:
-        """What became of `batch`, after as many attempts as it takes. Never raises.
-
-        Safe to call from several threads.
-        """
+        """What became of `batch`, after as many attempts as it takes. Never raises."""
         messages = [message for message, _ in batch]
         try:
-            failures = self.attempt(messages)
+            answer = self._judged(messages, self.attempt(messages))
         except TransportError as error:
-            return _Again(self, messages, error=error).run()
-        if not any(failure.retryable for failure in failures):
-            return Answer(failures)
-        return _Again(self, messages, failures=failures).run()
+            return Again(self, messages, error=error).run()
+        return answer.run() if isinstance(answer, Again) else answer
+
+    def begin(self, batch: Sequence[tuple[Outgoing, object]]) -> Begun | None:
+        """The first attempt: sent when this returns. None where the topic cannot send and wait
+        apart; then `send` is the way."""
+        messages = [message for message, _ in batch]
+        steps = None if self._begin is None else self._begin(messages)
+        return None if steps is None else Begun(self._steps(messages, steps))
 
     def settle(self, batches: Iterable[Sequence[Entry]], tally: Tally) -> None:
         """Send `batches` one by one and tell `tally`; none after one that is unanswered."""
@@ -115,14 +126,60 @@ class Sender:
             return self._topic.publish(messages)
         except TransportError:
             raise
-        except Exception as error:  # a transport that breaks its word; its text may quote data
-            name = type(error).__qualname__
-            raise TransportError(
-                f"the topic's transport raised {name}", code=name, retryable=False
-            ) from error
+        except Exception as error:
+            raise _broken_word(error) from error
+
+    def _steps(
+        self, messages: Sequence[Outgoing], steps: _Steps[Sequence[Failure]]
+    ) -> _Steps[Answer | Again]:
+        try:
+            return self._judged(messages, (yield from steps))
+        except TransportError as error:
+            return Again(self, messages, error=error)
+        except Exception as error:  # noqa: BLE001 - a transport that breaks its word
+            broken = _broken_word(error)
+            broken.__cause__ = error
+            return Again(self, messages, error=broken)
+
+    def _judged(self, messages: Sequence[Outgoing], failures: Sequence[Failure]) -> Answer | Again:
+        if not any(failure.retryable for failure in failures):
+            return Answer(failures)
+        return Again(self, messages, failures=failures)
 
 
-class _Again:
+def _broken_word(error: Exception) -> TransportError:
+    name = type(error).__qualname__  # its text may quote data
+    return TransportError(f"the topic's transport raised {name}", code=name, retryable=False)
+
+
+class Begun:
+    """A first attempt under way."""
+
+    __slots__ = ("_answer", "_steps")
+
+    def __init__(self, steps: _Steps[Answer | Again]) -> None:
+        self._steps = steps
+        self._answer: Answer | Again | None = None
+        self._go_on()
+
+    def result(self) -> Answer | Again:
+        """Wait for the answer. What is to be sent again is sent by `Again.run`, not here."""
+        while self._answer is None:
+            self._go_on()
+        return self._answer
+
+    def close(self) -> None:
+        """Nobody will wait for the answer: let go of the connection."""
+        self._steps.close()
+
+    def _go_on(self) -> None:
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._answer = end.value
+
+
+class Again:
     """The attempts after the first. Rare, so it may cost what tenacity costs."""
 
     def __init__(
@@ -143,6 +200,7 @@ class _Again:
         )
 
     def run(self) -> Answer:
+        """What became of the batch in the end. Never raises."""
         # tenacity is loaded when something fails, not when the library is imported.
         from tenacity import (
             Retrying,

@@ -245,11 +245,16 @@ class QueueDepth(NamedTuple):
 class TopicTransport(Protocol):
     """Where a publisher sends: an SNS topic, or whatever stands in for it.
 
-    Two things a transport may say beside, as attributes; without them they are False:
+    Three things a transport may have beside; without them they are False:
 
     fifo               messages of one group must stay in order: one request at a time, and no two
                        events of a group in it.
     in_callers_thread  requests must be made in the thread that publishes (a transaction's outbox).
+    begin(batch)       `publish` in two steps, for several requests under way without a thread for
+                       each: a generator that has sent the request when it yields, and returns or
+                       raises what `publish` would when it is resumed. Closed in between, it gives
+                       the request up: some of it may have been accepted. None instead of a
+                       generator: not this time, call `publish`.
     """
 
     @property

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -384,6 +384,129 @@ def test_progress_is_told_after_each_answer() -> None:
     assert told[-1].consumed == 25
 
 
+# a topic that sends and waits apart
+
+
+class Stepwise(ScriptedTopic):
+    """A topic with `begin`: the first `willing` requests go by it, and it counts them."""
+
+    def __init__(self, *script: Any, willing: int = 1_000) -> None:
+        super().__init__(*script)
+        self.willing = willing
+        self.out = self.most_out = self.given_up = 0
+
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
+        self.willing -= 1
+        return self._steps(batch) if self.willing >= 0 else None
+
+    def _steps(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
+        self.out += 1
+        self.most_out = max(self.most_out, self.out)
+        try:
+            yield
+            return super().publish(batch)
+        except GeneratorExit:
+            self.given_up += 1
+            raise
+        finally:
+            self.out -= 1
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_requests_begun_are_as_many_as_was_said_and_need_no_thread(in_flight: int) -> None:
+    topic = Stepwise()
+    before = threading.active_count()
+    with publisher(topic, in_flight=in_flight) as many:
+        assert many.publish_many(notes(95)).accepted == 95
+        assert threading.active_count() == before
+    assert (topic.most_out, topic.out, topic.given_up) == (in_flight, 0, 0)
+
+
+def test_in_order_one_request_is_begun_after_the_other() -> None:
+    topic = Stepwise(busy(3), busy(0))
+    topic.fifo = True  # type: ignore[attr-defined] # read by the publisher where a topic has it
+    with publisher(topic, in_flight=4) as many:
+        many.publish_many(Ordered(who=str(n % 10), number=n) for n in range(60))
+    assert topic.most_out == 1
+    for who in map(str, range(10)):
+        numbers = [one["number"] for one in topic.data if one["who"] == who]
+        assert numbers == sorted(numbers)
+    assert len(topic.accepted) == 60
+
+
+def test_a_topic_that_does_not_begin_this_time_is_asked_in_a_thread() -> None:
+    topic = Stepwise(willing=2)
+    with publisher(topic, in_flight=2) as many:
+        assert many.publish_many(notes(60)).accepted == 60
+    assert topic.most_out == 2
+    assert sorted(one["number"] for one in topic.data) == list(range(60))
+
+
+def test_an_answer_that_comes_with_the_sending_is_taken() -> None:
+    class AtOnce(ScriptedTopic):
+        def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
+            if batch:  # always; the yield below makes it a generator
+                return super().publish(batch)
+            yield
+
+    topic = AtOnce(wrong(3))
+    with publisher(topic) as many, pytest.raises(PublishError) as caught:
+        many.publish_many(notes(20))
+    assert [one.index for one in caught.value.result.failed] == [3]  # type: ignore[attr-defined]
+
+
+def test_a_retry_waits_in_a_thread_while_other_requests_are_begun() -> None:
+    class Stands(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            assert begun.wait(10), "the run was held up by a wait between two attempts"
+
+    begun = threading.Event()
+
+    class Watched(Stepwise):
+        def begin(
+            self, batch: Sequence[Outgoing]
+        ) -> Generator[None, None, Sequence[Failure]] | None:
+            if len(self.requests) >= 2:
+                begun.set()
+            return super().begin(batch)
+
+    topic = Watched(busy(0))
+    with Publisher(topic, source="/tests", clock=Stands(), in_flight=3) as many:
+        assert many.publish_many(notes(80)).accepted == 80
+    assert sorted(topic.sizes) == [1, *[10] * 8]
+
+
+def test_no_answer_to_a_request_begun_is_another_attempt() -> None:
+    topic = Stepwise((), Throttled("slow down"), busy(1))
+    with publisher(topic, in_flight=1) as many:
+        assert many.publish_many(notes(30)).accepted == 30
+    assert topic.sizes == [10, 10, 10, 1, 10]
+
+
+def test_a_transport_that_breaks_its_word_between_its_steps_is_accounted_for() -> None:
+    topic = Stepwise((), ValueError("Ana"))
+    with publisher(topic, in_flight=1) as many, pytest.raises(PublishError) as caught:
+        many.publish_many(notes(15))
+    result = caught.value.result
+    assert isinstance(result, PublishResult)
+    assert (result.accepted, {one.code for one in result.failed}) == (10, {"ValueError"})
+    assert isinstance(caught.value.__cause__, TransportError)
+    assert isinstance(caught.value.__cause__.__cause__, ValueError)
+    assert "Ana" not in f"{caught.value} {result}"
+
+
+def test_an_interrupt_gives_up_what_was_begun() -> None:
+    def interrupted() -> Iterator[Noted]:
+        yield from notes(25)
+        raise KeyboardInterrupt
+
+    topic = Stepwise()
+    with publisher(topic) as many, pytest.raises(KeyboardInterrupt):
+        many.publish_many(interrupted())
+    assert (topic.given_up, topic.out) == (2, 0)
+    assert topic.requests == []
+
+
 # what breaks in the middle
 
 
@@ -484,7 +607,7 @@ publisher.publish_many(Noted(number=n) for n in range(25))
 child = os.fork()
 topic.accepted.clear()
 result = publisher.publish_many(Noted(number=n) for n in range(30 if child else 20))
-line = f"{result.accepted} {len(topic.accepted)}\n"
+line = f"{result.accepted} {len(topic.accepted)}\\n"
 os.write(1, line.encode())  # whole: both processes come by here at once
 if child:
     assert os.waitpid(child, 0)[1] == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from messaging.aws.errors import batch_failures
@@ -26,6 +26,12 @@ class Topics(Protocol):
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Returns the refused entries, by their places in `batch`."""
+        ...
+
+    def begin(
+        self, arn: str, batch: Sequence[Outgoing]
+    ) -> Generator[None, None, Sequence[Failure]] | None:
+        """`publish` in two steps, sent when it yields; None where that cannot be done."""
         ...
 
     def close(self) -> None:
@@ -65,6 +71,9 @@ class BotoTopics:
             PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
         )
         return batch_failures(answer, range(len(batch)), "SNS")
+
+    def begin(self, arn: str, batch: Sequence[Outgoing]) -> None:
+        """boto3 asks and waits in one call."""
 
     def close(self) -> None: ...
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NoReturn
 
 from messaging.aws.clients import Clients
 from messaging.aws.errors import check_batch, translated
 from messaging.errors import TransportError
-from messaging.transport import Failure, Outgoing
+from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
 __all__ = ["SnsTopic"]
 
@@ -59,16 +59,42 @@ class SnsTopic:
         check_batch(len(batch), f"topic {self._topic}")
         if not batch:
             return ()
-        arn = self.arn
-        if not self.fifo and any(one.deduplication is not None for one in batch):
-            # On a standard topic a group is a tenant of fair queues, and SNS takes nothing more.
-            batch = [replace(one, deduplication=None) for one in batch]
-        with self._translated("publish to"):
-            return self._clients.topics.publish(arn, batch)
+        # Not around the call: what there is to translate is rare, and asking for it is not free.
+        try:
+            return self._clients.topics.publish(self.arn, self._allowed(batch))
+        except Exception as error:  # noqa: BLE001 - raised again, translated or as it is
+            self._raise(error)
+
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
+        """`publish` in two steps: the request has been sent when it yields.
+
+        None where boto3 carries the messages, and whenever `publish` has something to say first.
+        """
+        if self._closed or not 0 < len(batch) <= BATCH_ENTRIES:
+            return None
+        try:
+            steps = self._clients.topics.begin(self.arn, self._allowed(batch))
+        except Exception:  # noqa: BLE001 - no credentials, no region: `publish` meets it as well
+            return None
+        return None if steps is None else self._steps(steps)
 
     def close(self) -> None:
         """Refuse further use; the sockets belong to the broker, which closes them."""
         self._closed = True
+
+    def _steps(
+        self, steps: Generator[None, None, Sequence[Failure]]
+    ) -> Generator[None, None, Sequence[Failure]]:
+        try:
+            return (yield from steps)
+        except Exception as error:  # noqa: BLE001 - raised again, translated or as it is
+            self._raise(error)
+
+    def _allowed(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        # On a standard topic a group is a tenant of fair queues, and SNS takes nothing more.
+        if self.fifo or all(one.deduplication is None for one in batch):
+            return batch
+        return [replace(one, deduplication=None) for one in batch]
 
     def _check_open(self) -> None:
         if self._closed:
@@ -78,5 +104,7 @@ class SnsTopic:
                 retryable=False,
             )
 
-    def _translated(self, action: str) -> Any:
-        return translated(action, f"topic {self._topic}", self._clients.where)
+    def _raise(self, error: Exception) -> NoReturn:
+        with translated("publish to", f"topic {self._topic}", self._clients.where):
+            raise error
+        raise AssertionError("a raised error was swallowed")

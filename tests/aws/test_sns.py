@@ -151,3 +151,44 @@ def test_a_group_is_a_tenant_on_a_standard_topic_and_an_order_on_a_fifo_one(
     # SNS takes a deduplication id on a FIFO topic only.
     assert ((place + "MessageDeduplicationId") in asked) is topic.fifo
     assert "PublishBatchRequestEntries.member.2.MessageGroupId" not in asked
+
+
+@pytest.mark.parametrize("transport", ["fast"])
+def test_two_steps_are_not_offered_where_they_would_not_be_two(wire, settings_of, session):
+    broker = connect(settings_of(wire), session=session)
+    topic = broker.topic()
+    steps = topic.begin([message()])
+    assert steps is not None
+    steps.close()
+    assert topic.begin([]) is None
+    assert topic.begin([message()] * 11) is None
+    topic.close()
+    assert topic.begin([message()]) is None
+    broker.close()
+    slow = connect(settings_of(wire).model_copy(update={"transport": "boto3"}), session=session)
+    assert slow.topic().begin([message()]) is None
+    slow.close()
+    assert wire.requests == [], "a request before the first step"
+
+
+def test_what_keeps_a_request_from_being_made_is_told_by_publish(wire, settings_of, session):
+    settings = settings_of(wire).model_copy(update={"topic": "alunos"})
+    wire.say("GetCallerIdentity", (500, ""))
+    broker = connect(settings, session=session)
+    assert broker.topic().begin([message()]) is None
+    broker.close()
+
+
+@pytest.mark.parametrize("transport", ["fast"])
+@pytest.mark.parametrize("answer", [(0, ""), (200, "<not xml"), (502, "<html>bad gateway</html>")])
+def test_an_answer_that_is_none_is_the_same_error_in_two_steps(wire, settings_of, session, answer):
+    wire.say("PublishBatch", answer)
+    broker = connect(settings_of(wire), session=session)
+    steps = broker.topic().begin([message("segredo")])
+    assert steps is not None
+    next(steps)
+    with pytest.raises(TransportError, match="cannot publish to topic") as caught:
+        next(steps)
+    broker.close()
+    assert caught.value.retryable
+    assert "segredo" not in str(caught.value)

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from messaging.aws.errors import batch_failures
 from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
+from messaging.aws.fast.connection import Steps, answered
 from messaging.aws.fast.forms import Forms
 from messaging.aws.fast.road import Operation, Road
 from messaging.aws.messages import SYSTEM_ATTRIBUTES
@@ -45,7 +46,11 @@ class FastTopics:
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """The refused entries."""
-        reply = self._road.send(self._publish, self._form(arn, batch))
+        return answered(self.begin(arn, batch))
+
+    def begin(self, arn: str, batch: Sequence[Outgoing]) -> Steps[Sequence[Failure]]:
+        """`publish` in two steps: the request has been sent when it yields."""
+        reply = yield from self._road.steps(self._publish, self._form(arn, batch))
         if all_accepted(reply, len(batch)):
             return ()
         answer = understood(self._road.client, "PublishBatch", reply)

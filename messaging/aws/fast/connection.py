@@ -4,6 +4,11 @@ What a server may do with a connection that it kept open is the one difficult th
 close it at any moment, and a request that meets that moment gets no answer. Such a request is
 sent again, once and on a new connection, if it cannot do harm: when it could not be sent whole,
 for then nobody can have carried it out, or when it is one that may be carried out twice.
+
+A request is a generator of two steps: it has been sent when it yields, and what it returns is the
+answer. So several can be under way in one thread, each on a connection of its own. One that is
+closed in between (an interrupt, a caller that gave up) takes its connection with it: the answer is
+still to come there, and would be taken for another's.
 """
 
 from __future__ import annotations
@@ -12,8 +17,9 @@ import select
 import socket
 import ssl
 from collections import deque
+from collections.abc import Generator
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -25,7 +31,20 @@ from botocore.exceptions import (
 
 from messaging.aws.fast.reading import Reply, read
 
-__all__ = ["Address", "Line", "Reply"]
+__all__ = ["Address", "Line", "Reply", "Steps", "answered"]
+
+_Answer = TypeVar("_Answer")
+Steps = Generator[None, None, _Answer]
+"""A request: sent when it yields, answered when it returns."""
+
+
+def answered(steps: Steps[_Answer]) -> _Answer:
+    """Go through `steps` to their end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # StopIteration's value is untyped
 
 
 class Address(NamedTuple):
@@ -68,15 +87,19 @@ class Line:
         answers: `EndpointConnectionError`, `ConnectTimeoutError`, `SSLError`,
         `ReadTimeoutError`, `ConnectionClosedError`.
         """
+        return answered(self.steps(request, repeatable=repeatable))
+
+    def steps(self, request: bytes, *, repeatable: bool) -> Steps[Reply]:
+        """`exchange` in its two steps."""
         connection = self._kept()
         if connection is not None:
             try:
-                return self._on(connection, request)
+                return (yield from self._on(connection, request))
             except _Closed as error:
                 if error.whole and not repeatable:
                     raise self._lost(error) from None
         try:
-            return self._on(self._open(), request)
+            return (yield from self._on(self._open(), request))
         except _Closed as error:
             raise self._lost(error) from None
 
@@ -86,16 +109,18 @@ class Line:
         while (connection := self._pop()) is not None:
             connection.close()
 
-    def _on(self, connection: _Connection, request: bytes) -> Reply:
+    def _on(self, connection: _Connection, request: bytes) -> Steps[Reply]:
         try:
-            reply = connection.ask(request)
+            connection.send(request)
+            yield
+            reply = connection.receive()
         except TimeoutError as error:
             connection.close()
             raise ReadTimeoutError(endpoint_url=self._address.url, error=error) from None
         except HTTPException as error:
             connection.close()
             raise self._lost(error) from None
-        except BaseException:  # an interrupt, too: the answer to this request is still to come
+        except BaseException:  # an interrupt, too, or the end of a generator left half-way
             connection.close()
             raise
         if reply.keep and not self._closed and len(self._idle) < self._keep:
@@ -155,13 +180,15 @@ class _Connection:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
         return bool(self._poll.poll(0))
 
-    def ask(self, request: bytes) -> Reply:
+    def send(self, request: bytes) -> None:
         try:
             self._socket.sendall(request)
         except TimeoutError:
             raise
         except OSError as error:
             raise _Closed(whole=False, cause=error) from None
+
+    def receive(self) -> Reply:
         try:
             return read(self._socket)
         except TimeoutError:

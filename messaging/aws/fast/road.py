@@ -20,7 +20,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.handlers import add_recursion_detection_header
 from botocore.httpsession import get_cert_path
 
-from messaging.aws.fast.connection import Address, Line, Reply
+from messaging.aws.fast.connection import Address, Line, Reply, Steps, answered
 from messaging.aws.fast.signing import Signer
 from messaging.clock import SYSTEM_CLOCK
 
@@ -71,6 +71,10 @@ class Road:
 
     def send(self, operation: Operation, body: bytes) -> Reply:
         """One request and its answer, whatever the answer says."""
+        return answered(self.steps(operation, body))
+
+    def steps(self, operation: Operation, body: bytes) -> Steps[Reply]:
+        """`send` in two steps: it has been sent when it yields."""
         credentials = self._session.get_credentials()
         if credentials is None:
             raise NoCredentialsError
@@ -84,7 +88,8 @@ class Road:
             if prepared.changed:
                 return _reply(self._http.send(prepared))
         head = f"{operation.line}{lines}Content-Length: {len(body)}\r\n\r\n"
-        return self._line.exchange(head.encode("latin-1") + body, repeatable=operation.repeatable)
+        request = head.encode("latin-1") + body
+        return (yield from self._line.steps(request, repeatable=operation.repeatable))
 
     def close(self) -> None:
         """Close the connections. A request under way is finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from botocore.exceptions import (
 )
 
 from messaging.aws.fast import connection
-from messaging.aws.fast.connection import Address, Line
+from messaging.aws.fast.connection import Address, Line, answered
 from tests.aws.fast.conftest import Scripted, answer, reset
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
@@ -285,3 +286,59 @@ class Echo(Scripted):
         number = next(n for n, one in enumerate(self._open) if one is sock)
         mine = [one for at, one in self.requests if at == number][-1]
         sock.sendall(answer(mine.partition(b"\r\n\r\n")[2]))
+
+
+# -- in two steps
+
+
+def test_requests_begun_together_go_on_connections_of_their_own(scripted) -> None:
+    server = scripted([ONE, answer(b"three")], [TWO])
+    with line(server) as to:
+        first, second = (to.steps(REQUEST, repeatable=False) for _ in range(2))
+        next(first)
+        next(second)
+        assert answered(second).body in {b"one", b"two"}
+        assert answered(first).body in {b"one", b"two"}
+        assert len(to._idle) == 2
+        to.exchange(REQUEST, repeatable=False)
+    assert server.accepted == 2
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_request_given_up_half_way_closes_its_connection(scripted) -> None:
+    server = scripted([ONE, TWO], [answer(b"three")], [answer(b"four")])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=False)
+        begun = to.steps(REQUEST, repeatable=False)
+        next(begun)
+        begun.close()
+        assert len(to._idle) == 0
+        forgotten = to.steps(REQUEST, repeatable=False)
+        next(forgotten)
+        del forgotten
+        gc.collect()
+        assert to.exchange(REQUEST, repeatable=False).body == b"four"
+    assert server.asked() == [0, 0, 1, 2]
+
+
+def test_a_request_under_way_when_its_line_closes_is_finished_and_its_connection_not_kept(
+    scripted,
+) -> None:
+    server = scripted([ONE, TWO])
+    with line(server) as to:
+        begun = to.steps(REQUEST, repeatable=False)
+        next(begun)
+        to.close()
+        assert answered(begun).body == b"one"
+        assert len(to._idle) == 0
+
+
+def test_a_publish_whose_kept_connection_ends_after_it_was_sent_is_not_sent_again(scripted) -> None:
+    server = scripted([ONE, None], [TWO])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=False)
+        begun = to.steps(REQUEST, repeatable=False)
+        next(begun)
+        with pytest.raises(ConnectionClosedError):
+            answered(begun)
+    assert server.asked() == [0, 0]
