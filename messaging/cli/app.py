@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from messaging.cli import dlq, local, outbox, publish, screen, status, topology, worker
-from messaging.cli.options import help_of
+from messaging.cli import screen
+from messaging.cli.menu import Menu
 from messaging.errors import ConfigurationError, MessagingError
 
 __all__ = ["app", "run"]
 
-log = logging.getLogger("messaging.cli")
-
 app = typer.Typer(
     name="messaging",
+    cls=Menu,
     no_args_is_help=True,
     rich_markup_mode="rich",
     # A traceback with local variables would show personal data.
@@ -46,15 +44,6 @@ def about(
     ] = False,
 ) -> None:
     """One event published, several services told: one SNS topic, one SQS queue per service."""
-
-
-app.command("local", help=help_of(local.local))(local.local)
-app.add_typer(topology.app, name="topology")
-app.command("run", help=help_of(worker.run))(worker.run)
-app.command("publish", help=help_of(publish.publish))(publish.publish)
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(outbox.app, name="outbox")
-app.command("status", help=help_of(status.status))(status.status)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from messaging.cli import screen
-from messaging.cli.options import Json, TopologyName, help_of
+from messaging.cli.help import add, group
+from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment
 from messaging.clock import SYSTEM_CLOCK, utc
 from messaging.errors import ConfigurationError
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    no_args_is_help=True, help="Dead letters: look at them, send them back to their queue, or drop."
-)
+app = group("Dead letters: look at them, send them back to their queue, or drop.")
 
 _UNITS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -337,7 +336,7 @@ class _Interruption:
         self.asked = True
 
 
-app.command("list", help=help_of(list_command))(list_command)
-app.command("show", help=help_of(show_command))(show_command)
-app.command("redrive", help=help_of(redrive_command))(redrive_command)
-app.command("drop", help=help_of(drop_command))(drop_command)
+add(app, "list", list_command)
+add(app, "show", show_command)
+add(app, "redrive", redrive_command)
+add(app, "drop", drop_command)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-__all__ = ["CodecName", "Json", "TopologyName", "help_of"]
+__all__ = ["CodecName", "Json", "TopologyName"]
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print data as JSON, for scripts.")]
 
@@ -30,9 +27,3 @@ CodecName = Annotated[
         help="How bodies are written and read (a ClaimCheck, say). Else the project's file.",
     ),
 ]
-
-
-def help_of(function: Callable[..., Any]) -> str:
-    """The function's docstring with each paragraph on one line: typer keeps line ends."""
-    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-    return "\n\n".join(re.sub(r"\s*\n\s*", " ", paragraph) for paragraph in paragraphs)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from messaging.cli import screen
-from messaging.cli.options import Json, TopologyName, help_of
+from messaging.cli.help import add, group
+from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment_if_any, require_topic
 from messaging.errors import ConfigurationError, MessagingError
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    no_args_is_help=True, help="Send what your transactions left in the outbox, and look after it."
-)
+app = group("Send what your transactions left in the outbox, and look after it.")
 
 _DAY = 86_400.0
 
@@ -186,11 +185,11 @@ def ddl_command(
     screen.line(ddl(dialect, table).rstrip())
 
 
-app.command("relay", help=help_of(relay_command))(relay_command)
-app.command("status", help=help_of(status_command))(status_command)
-app.command("retry", help=help_of(retry_command))(retry_command)
-app.command("prune", help=help_of(prune_command))(prune_command)
-app.command("ddl", help=help_of(ddl_command))(ddl_command)
+add(app, "relay", relay_command)
+add(app, "status", status_command)
+add(app, "retry", retry_command)
+add(app, "prune", prune_command)
+add(app, "ddl", ddl_command)
 
 
 def _url(given: str | None, settings: Settings) -> str:

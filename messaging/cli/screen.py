@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -92,6 +91,8 @@ def plain(text: str) -> str:
 
 def log_to_stderr(level: str) -> None:
     """Send the log of the library and of the services to stderr."""
+    import logging
+
     logging.basicConfig(
         stream=sys.stderr,
         level=level,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messaging.cli import screen
-from messaging.cli.options import Json, TopologyName, help_of
+from messaging.cli.help import add, group
+from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    no_args_is_help=True, help="Compare and create the topic, the queues and the subscriptions."
-)
+app = group("Compare and create the topic, the queues and the subscriptions.")
 
 _LOOK: Mapping[str, str] = {
     "create": "[green]+ create[/]",
@@ -156,6 +155,6 @@ def _summarise(plan: Plan, *, applied: bool) -> None:
     screen.note(said + drift)
 
 
-app.command("plan", help=help_of(plan_command))(plan_command)
-app.command("apply", help=help_of(apply_command))(apply_command)
-app.command("show", help=help_of(show_command))(show_command)
+add(app, "plan", plan_command)
+add(app, "apply", apply_command)
+add(app, "show", show_command)

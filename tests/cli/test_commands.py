@@ -33,20 +33,6 @@ def test_without_the_extra_it_says_what_to_install(project: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\nfrom messaging.cli.app import run\n"
-        "code = run(['--help'])\n"
-        "heavy = [m for m in ('boto3', 'botocore', 'pydantic', 'messaging.runtime', "
-        "'messaging.local') if m in sys.modules]\n"
-        "print(code, heavy)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "0 []"
-
-
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["run"], ["run", "school:Mail", "--concurrency", "0"], ["local", "--port", "x"]],

@@ -1,0 +1,151 @@
+"""The room of the help pages: drawn here, because typer's own drawing loads most of rich.
+
+typer can draw Markdown and tracebacks, and imports what that takes before the first line of a
+help page; that was half of the time of `messaging --help`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from messaging.cli import screen
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["Command", "Group", "add", "group", "help_of"]
+
+_OPTION = r"(?<![\w-])--?[a-zA-Z][\w-]*"
+_ARGUMENTS, _OPTIONS, _COMMANDS = "Arguments", "Options", "Commands"
+
+
+class Command(TyperCommand):
+    """A command whose help page is drawn here."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Draw the page, as `--help` asks for it."""
+        _draw(self, ctx, {})
+
+
+class Group(TyperGroup):
+    """A group of commands whose help page is drawn here."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the group's own options from `args`; without any word, draw the page and exit 2."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            _draw(self, ctx, self.abouts())
+            raise typer.Exit(2)
+        for option in self.get_params(ctx):
+            # typer's own, --help and the two for completion, have no default: to make a boolean
+            # of that it would load pydantic.
+            if getattr(option, "is_flag", False) and option.default is None:
+                option.default = False
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Draw the page, as `--help` asks for it."""
+        _draw(self, ctx, self.abouts())
+
+    def abouts(self) -> dict[str, str]:
+        """What each command of this group is for, by its name: the first paragraph of its help."""
+        return {name: _paragraphs(command)[0] for name, command in self.commands.items()}
+
+
+def group(about: str) -> typer.Typer:
+    """A group of commands, to be filled by `add`."""
+    return typer.Typer(cls=Group, no_args_is_help=True, add_completion=False, help=about)
+
+
+def add(app: typer.Typer, name: str, function: Callable[..., Any]) -> None:
+    """Make `function` the command `name` of `app`; its docstring is the help."""
+    app.command(name, cls=Command, help=help_of(function))(function)
+
+
+def help_of(function: Callable[..., Any]) -> str:
+    """The function's docstring with each paragraph on one line: typer keeps line ends."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(re.sub(r"\s*\n\s*", " ", paragraph) for paragraph in paragraphs)
+
+
+def _paragraphs(command: Any) -> list[str]:
+    said: str = command.help or ""
+    return said.split("\n\n")
+
+
+def _draw(command: Any, ctx: Any, abouts: dict[str, str]) -> None:
+    """The page of one command to stdout; `abouts` says what a group's commands are for."""
+    from rich.text import Text
+
+    console = screen.console()
+    usage = Text(command.get_usage(ctx), style="bold")
+    usage.highlight_regex("^Usage: ", "yellow")
+    _print(console, usage)
+    first, *others = _paragraphs(command)
+    if first:
+        _print(console, _marked(first))
+    for paragraph in others:
+        _print(console, _marked(paragraph, "dim"))
+    panels: dict[str, list[tuple[Text, Text]]] = {_ARGUMENTS: [], _OPTIONS: [], _COMMANDS: []}
+    for one in command.get_params(ctx):
+        if (record := one.get_help_record(ctx)) is not None:
+            title = _ARGUMENTS if one.param_type_name == "argument" else _OPTIONS
+            panels[title].append(_row(one, *record))
+    panels[_COMMANDS] = [(Text(name, "bold cyan"), _marked(said)) for name, said in abouts.items()]
+    console.print()
+    for title, rows in panels.items():
+        _panel(console, title, rows)
+    if command.epilog:
+        _print(console, _marked(command.epilog))
+
+
+def _row(parameter: Any, name: str, said: str) -> tuple[Text, Text]:
+    """How it is called, and what it is for; `said` ends with default, range and [required]."""
+    from rich.text import Text
+
+    left = Text(name)
+    left.highlight_regex(_OPTION, "bold cyan")
+    left.highlight_regex(r"(?<= )(?!-)\S.*$|^(?!-)\S+", "bold yellow")
+    about = parameter.help or ""
+    right = _marked(about)
+    if rest := said.removeprefix(about).strip():
+        right.append(" " if about else "")
+        right.append(Text(rest, "red" if "required" in rest else "dim"))
+    return left, right
+
+
+def _marked(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    marked = Text.from_markup(text, style=style)
+    marked.highlight_regex(_OPTION, "bold cyan")
+    return marked
+
+
+def _print(console: Console, text: Text) -> None:
+    from rich.padding import Padding
+
+    console.print()
+    console.print(Padding(text, (0, 1), expand=False))
+
+
+def _panel(console: Console, title: str, rows: Sequence[tuple[Text, Text]]) -> None:
+    from rich.panel import Panel
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    # A name is never cut off: where it does not fit into half of the screen, it is folded.
+    width = min(max(left.cell_len for left, _ in rows), console.width // 2)
+    table.add_column(width=width, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    for left, right in rows:
+        table.add_row(left, right)
+    console.print(Panel(table, title=title, title_align="left", border_style="dim"))
