@@ -70,6 +70,9 @@ class Transaction:
                 f"an async handler of {self.call.service} would keep SQLite's one lock for writing "
                 "while others run in its thread: make it a plain method, or use Idempotency"
             )
+        if getattr(connection, "autocommit", None) is True:
+            # Python 3.12: its commit() would do nothing. This is how one is without the argument.
+            connection.autocommit = -1  # type: ignore[attr-defined] # LEGACY_TRANSACTION_CONTROL
         if connection.in_transaction:  # it begins them by itself: autocommit=False
             marks.change(connection, "lock")
         else:

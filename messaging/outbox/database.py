@@ -68,12 +68,15 @@ class Database:
                     yield _Cursor(cursor, kind)
                 return
             cursor.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+            # By statements, too: commit() and rollback() do nothing on a connection of Python 3.12
+            # that is in autocommit, as `_take_over` has it.
             try:
                 yield _Cursor(cursor, kind)
+                cursor.execute("COMMIT")
             except BaseException:
-                connection.rollback()
+                if connection.in_transaction:  # SQLite itself rolls back where its disk is full
+                    cursor.execute("ROLLBACK")
                 raise
-            connection.commit()
         finally:
             cursor.close()
 

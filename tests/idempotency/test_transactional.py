@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -377,6 +378,37 @@ def test_connections_as_their_owners_like_them(postgres: str, tmp_path: Path) ->
                 assert result.acknowledged, result.error
         assert billing.handled == [0, 1, 2]
         database.close()
+
+
+SQLITE_MODES: list[dict[str, Any]] = [{}, {"isolation_level": None}]
+if sys.version_info >= (3, 12):
+    SQLITE_MODES += [{"autocommit": True}, {"autocommit": False}]
+
+
+@pytest.mark.parametrize("mode", SQLITE_MODES, ids=str)
+def test_others_see_what_a_handler_wrote_whatever_sqlites_mode(
+    mode: dict[str, Any], tmp_path: Path
+) -> None:
+    outside = sqlite3.connect(tmp_path / "x.db", timeout=0, isolation_level=None)
+    outside.execute(EFFECTS)
+    database = Transactional(
+        lambda: sqlite3.connect(tmp_path / "x.db", timeout=0, check_same_thread=False, **mode)
+    ).create()
+
+    def does(event: Enrolled) -> None:
+        database.connection.execute(f"insert into effects values ({event.number})")
+        if event.number == 2:
+            raise Retry(5)
+
+    for number in (1, 2, 3):
+        deliver(Billing(does), Enrolled(number=number), id=f"e{number}", middleware=[database])
+        outside.execute("insert into effects values (0)")  # nobody holds the lock for writing
+    found = outside.execute("select number from effects where number > 0").fetchall()
+    assert found == [(1,), (3,)]
+    assert database.prune(-60) == 2
+    assert outside.execute("select count(*) from messaging_handled").fetchall() == [(0,)]
+    outside.close()
+    database.close()
 
 
 def test_a_nested_transaction_of_psycopg_is_a_savepoint(postgres: str) -> None:
