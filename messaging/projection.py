@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
@@ -13,7 +13,7 @@ from messaging.errors import EventError
 from messaging.event import Event
 from messaging.subtyping import declared, satisfies, spell
 
-__all__ = ["EVERYONE", "SERVICE_NAME", "Copy", "Projection", "views"]
+__all__ = ["EVERYONE", "SERVICE_NAME", "Copy", "Projection", "views", "wanted_by_all"]
 
 EVERYONE = "*"
 """The audience of an event without projections: every service that handles it."""
@@ -109,12 +109,25 @@ def views(event: Event) -> Sequence[Copy]:
     Services that see the same fields share a copy. An event without projections is one copy for
     everyone; an event whose every projection declines it is no copy at all.
     """
-    projections = cast("list[type[Projection]]", type(event).__projections__)
+    return _copies(type(event), lambda view: view.wanted(event))
+
+
+def wanted_by_all(kind: type[Event]) -> Sequence[Copy] | None:
+    """The copies that every event of `kind` is sent in; None where a view may decline one."""
+    plain: Any = Projection.wanted
+    for view in kind.__projections__:
+        if getattr(cast("Any", view).wanted, "__func__", None) is not plain.__func__:
+            return None
+    return _copies(kind, lambda view: True)
+
+
+def _copies(kind: type[Event], wanted: Callable[[type[Projection]], bool]) -> Sequence[Copy]:
+    projections = cast("list[type[Projection]]", kind.__projections__)
     if not projections:
         return (Copy((EVERYONE,), None),)
     by_fields: dict[frozenset[str], tuple[str, ...]] = {}
     for view in projections:
-        if view.wanted(event):
+        if wanted(view):
             fields = view.field_names
             by_fields[fields] = by_fields.get(fields, ()) + view.audience
     return [Copy(audience, fields) for fields, audience in by_fields.items()]

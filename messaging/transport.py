@@ -89,7 +89,6 @@ class Outgoing:
 
     def __init__(
         self,
-        *,
         id: str,
         body: str,
         attributes: Mapping[str, Attribute],
@@ -97,16 +96,16 @@ class Outgoing:
         group: str | None = None,
         deduplication: str | None = None,
     ) -> None:
-        # As dataclass would, which sets each field of a frozen class by a call of its own: a
-        # third of the time, and one is made for every copy.
-        self.__dict__.update(
-            id=id,
-            body=body,
-            attributes=attributes,
-            size=size,
-            group=group,
-            deduplication=deduplication,
-        )
+        # As dataclass would, which sets each field of a frozen class by a call of its own. One is
+        # made for every copy: so it takes half of the time, and with its arguments in a row, not
+        # by their names, a quarter.
+        fields = self.__dict__
+        fields["id"] = id
+        fields["body"] = body
+        fields["attributes"] = attributes
+        fields["size"] = size
+        fields["group"] = group
+        fields["deduplication"] = deduplication
 
 
 class CancelToken:

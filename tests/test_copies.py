@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
+from messaging import copies
+from messaging.codec import Frame, JsonCodec
 from messaging.copies import Encoder
 from messaging.envelope import Envelope
 from messaging.errors import EventError, EventTooLarge, InvalidCharacters, PublishError
@@ -395,3 +397,143 @@ def test_the_time_is_that_of_the_clock() -> None:
     clock = FakeClock(datetime(2026, 3, 1, tzinfo=UTC))
     clock.advance(1.5)
     assert documents(encoder(clock=clock)(Open()))[0]["time"] == "2026-03-01T00:00:01.500000Z"
+
+
+# the same text, however it is written
+
+
+class Slowly(JsonCodec):
+    """Not exactly JsonCodec, so every envelope is handed to it."""
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@given(
+    source=texts.filter(bool),
+    type=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True),
+    version=st.integers(1, 2**31 - 1),
+    id=texts.filter(bool),
+    time=st.datetimes(
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3)), timezone(timedelta(0, 61))])
+    ),
+    subject=st.none() | texts,
+    traceparent=st.none() | texts,
+    data=st.dictionaries(texts, texts | st.integers() | st.none(), max_size=3),
+)
+def test_a_frame_is_the_very_text_of_the_codec(
+    source: str,
+    type: str,
+    version: int,
+    id: str,
+    time: datetime,
+    subject: str | None,
+    traceparent: str | None,
+    data: dict[str, Any],
+) -> None:
+    written = json.dumps(data, ensure_ascii=False).encode()
+    envelope = Envelope(
+        id=id,
+        source=source,
+        type=type,
+        version=version,
+        time=time,
+        subject=subject,
+        traceparent=traceparent,
+    )
+    frame = Frame(source, type, version)
+    body = frame.around(frame.head(id, time), written, subject, traceparent)
+    assert body == JsonCodec().encode(envelope, written)
+
+
+@given(
+    id=st.none() | st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=9),
+    name=texts,
+    fee=st.none() | st.decimals(allow_nan=False, allow_infinity=False),
+    consent=st.booleans(),
+    traced=st.booleans(),
+)
+def test_both_ways_make_the_same_messages_or_the_same_complaint(
+    id: str | None, name: str, fee: Decimal | None, consent: bool, traced: bool
+) -> None:
+    events = [Enrolled(id=7, name=name, fee=fee, consent=consent), Open(text=name), Both(who=name)]
+    for event in events:
+        made: list[Any] = []
+        for codec in (JsonCodec(), Slowly()):
+            encode = Encoder(source="/ção", max_bytes=900, codec=codec, clock=FakeClock())
+            try:
+                messages = encode(event, id=id or "1", traceparent=TRACE if traced else None)
+                made.append(messages)
+            except PublishError as error:
+                made.append((type(error), str(error)))
+        assert made[0] == made[1]
+
+
+class Both(Event, type="both", version=3, subject="who", group="who"):
+    who: str
+
+
+@pytest.mark.parametrize("text", ["a\nb", 'said "so"', "c:\\bin\\users", "tab\tand\r\n"])
+def test_only_an_escape_that_may_be_a_control_character_is_looked_at_twice(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Event] = []
+    monkeypatch.setattr(copies, "check_texts", lambda event, fields: looked.append(event))
+    encoder()(Open(text=text))
+    assert looked == ([Open(text=text)] if "\\bin" in text else [])
+
+
+def test_a_view_that_is_declared_later_is_sent_from_then_on() -> None:
+    class Grows(Event, type="grows", version=1):
+        a: int = 1
+        b: int = 2
+
+    encode = encoder()
+    assert documents(encode(Grows()))[0]["data"] == {"a": 1, "b": 2}
+
+    class GrowsForOne(Projection, of=Grows, audience="one"):
+        a: int
+
+    assert [one["data"] for one in documents(encode(Grows()))] == [{"a": 1}]
+
+    class GrowsForTwo(Projection, of=Grows, audience="two"):
+        b: int
+
+        @classmethod
+        def wanted(cls, event: Grows) -> bool:
+            return event.b > 2
+
+    assert len(encode(Grows())) == 1
+    assert [one["data"] for one in documents(encode(Grows(b=3)))] == [{"a": 1}, {"b": 3}]
+
+
+def test_views_that_share_their_fields_share_a_copy_only_when_both_want_it() -> None:
+    class Told(Event, type="told", version=1):
+        a: int
+
+    class ToldOne(Projection, of=Told, audience="one"):
+        a: int
+
+    class ToldTwo(Projection, of=Told, audience="two"):
+        a: int
+
+        @classmethod
+        def wanted(cls, event: Told) -> bool:
+            return event.a > 0
+
+    encode = encoder()
+    for a, audience in [(1, ("one", "two")), (0, ("one",)), (2, ("one", "two"))]:
+        [message] = encode(Told(a=a))
+        assert message.attributes["audience"].strings == audience
+        assert message.size == encoder()(Told(a=a))[0].size
+
+
+def test_classes_without_end_do_not_fill_the_memory() -> None:
+    encode = encoder()
+    for _ in range(copies._KNOWN + 10):
+
+        class Passing(Event, type="passing", version=1):
+            pass
+
+        encode(Passing())
+    assert len(encode._plans) <= copies._KNOWN
