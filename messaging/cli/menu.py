@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import typer
 
-from messaging.cli.help import Command, Group, add
+from messaging.cli.help import Group, add
 
 __all__ = ["COMMANDS", "Menu"]
 
@@ -48,23 +48,40 @@ class Menu(Group):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        # Their names alone: to propose one for a misspelt one, typer reads them here.
-        self.commands = {name: Command(name) for name in COMMANDS}
-        self._loaded: dict[str, Any] = {}
+        self.commands = _Commands()  # type: ignore[assignment] # nobody adds one later
 
     def abouts(self) -> dict[str, str]:
         """What each command is for, by its name."""
         return {name: about for name, (_, about) in COMMANDS.items()}
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command called `cmd_name`, loaded; None when there is no such command."""
-        if cmd_name in COMMANDS and cmd_name not in self._loaded:
-            self._loaded[cmd_name] = _load(cmd_name)
-        return self._loaded.get(cmd_name)
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names; typer's own way to them looks at the commands."""
+        return list(COMMANDS)
 
 
-def _load(name: str) -> Any:
-    module, _, attribute = COMMANDS[name][0].partition(":")
+class _Commands(Mapping[str, Any]):
+    """The commands by their names, each loaded when it is first looked up."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = _load(name, COMMANDS[name][0])
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+def _load(name: str, where: str) -> Any:
+    module, _, attribute = where.partition(":")
     found = getattr(import_module(module), attribute)
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False)

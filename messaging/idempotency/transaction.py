@@ -71,8 +71,9 @@ class Transaction:
                 "while others run in its thread: make it a plain method, or use Idempotency"
             )
         if getattr(connection, "autocommit", None) is True:
-            # Python 3.12: its commit() would do nothing. This is how one is without the argument.
-            connection.autocommit = -1  # type: ignore[attr-defined] # LEGACY_TRANSACTION_CONTROL
+            # Python 3.12: its commit() would do nothing. With -1, which is called
+            # LEGACY_TRANSACTION_CONTROL, it is as one that was opened without the argument.
+            connection.autocommit = -1  # type: ignore[attr-defined] # 3.11 does not know it
         if connection.in_transaction:  # it begins them by itself: autocommit=False
             marks.change(connection, "lock")
         else:
