@@ -224,7 +224,7 @@ class BufferedPublisher:
         ]
         # Whoever closes waits for a topic that is down once, not once for each request.
         tally.broken = self._broken if self._closed else None
-        self._sender.settle([*packer.add(entries), *packer.rest()], tally)
+        self._sender.settle(packer.all(entries), tally)
         self._broken = tally.broken
         outcome: list[Published | PublishError] = [
             Published(item.messages[0].id, len(item.messages)) for item in items

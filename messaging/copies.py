@@ -71,35 +71,35 @@ class Encoder:
             plan = self._plan(type(event))
         if id is not None or time is not None or traceparent is not None:
             _check_context(id, time, traceparent)
-        parts = plan.parts(event)
+        parts = plan.always if plan.always is not None else plan.parts(event)
         if not parts:
             return []
         id, time = id or new_id(), time or utc(self._clock.now())
         if plan.frame is None:
             return [self._by_codec(event, plan, part, id, time, traceparent) for part in parts]
         head = plan.frame.head(id, time)
-        return [self._framed(event, plan, part, id, head, traceparent) for part in parts]
+        if len(parts) == 1:
+            return [self._framed(event, plan.frame, parts[0], id, head, traceparent)]
+        return [self._framed(event, plan.frame, part, id, head, traceparent) for part in parts]
 
     def _framed(
         self,
         event: Event,
-        plan: _Plan,
+        frame: Frame,
         part: _Part,
         id: str,
         head: str,
         traceparent: str | None,
     ) -> Outgoing:
         """The copy as `JsonCodec` writes it, around a head that the copies share."""
-        frame: Any = plan.frame
-        data = _data(event, part)
         subject = part.subject and as_text(getattr(event, part.subject))
-        body = frame.around(head, data, subject, traceparent)
+        body = frame.around(head, _data(event, part), subject, traceparent)
         # JSON writes control characters as escapes, which SNS would take; a consumer that sends
         # the text on, or stores it, would be refused there. U+FFFE and U+FFFF, and nothing else
         # outside XML 1.0, JSON leaves as they are.
         if ("\\" in body and _CONTROL.search(body)) or "\ufffe" in body or "\uffff" in body:
             check_texts(event, part.fields)
-        return self._sealed(event, plan, part, id, body)
+        return self._sealed(event, part, id, body)
 
     def _by_codec(
         self,
@@ -127,21 +127,20 @@ class Encoder:
         for text in (body, data.decode()) if len(body) < len(data) else (body,):
             if "\\" in text or not (text.isascii() or not OUTSIDE_XML.search(text)):
                 check_texts(event, part.fields)
-        return self._sealed(event, plan, part, id, body)
+        return self._sealed(event, part, id, body)
 
-    def _sealed(self, event: Event, plan: _Plan, part: _Part, id: str, body: str) -> Outgoing:
+    def _sealed(self, event: Event, part: _Part, id: str, body: str) -> Outgoing:
         size = part.size + (len(body) if body.isascii() else len(body.encode()))
         if size > self._max_bytes:
             raise too_large(event, part.audience, part.fields, size, self._max_bytes)
-        if plan.kind.event_group is None:
+        if not part.grouped:
             return Outgoing(id, body, part.attributes, size)
-        group = str(plan.kind.group_of(event))
+        group = str(type(event).group_of(event))
         # Every service reads the MessageGroupId, so one that may not see the field gets a digest.
         group = _fifo_id(group) if part.shows_group else _digest(group)
         # The copies of one event must not be taken for repetitions of each other.
-        return Outgoing(
-            id, body, part.attributes, size, group, _fifo_id(f"{id}:{part.audience[0]}")
-        )
+        only = _fifo_id(f"{id}:{part.audience[0]}")
+        return Outgoing(id, body, part.attributes, size, group, only)
 
     def _plan(self, kind: type[Any]) -> _Plan:
         if not issubclass(kind, Event) or not kind.event_type:
@@ -161,7 +160,7 @@ class Encoder:
 class _Plan:
     """What is the same for every event of a class: found out once."""
 
-    __slots__ = ("_always", "_known", "frame", "kind", "views")
+    __slots__ = ("_known", "always", "frame", "kind", "views")
 
     def __init__(self, kind: type[Event], frame: Frame | None) -> None:
         self.kind = kind
@@ -169,11 +168,11 @@ class _Plan:
         self.views = list(kind.__projections__)
         self._known: dict[tuple[str, ...], _Part] = {}
         copies = wanted_by_all(kind)
-        self._always = None if copies is None else [_Part(kind, copy) for copy in copies]
+        self.always = None if copies is None else [_Part(kind, copy) for copy in copies]
 
     def parts(self, event: Event) -> Sequence[_Part]:
-        """Of the copies that `event` is sent in."""
-        return self._always if self._always is not None else list(map(self._part, views(event)))
+        """Of the copies that `event` is sent in, which are not `always` the same."""
+        return [self._part(copy) for copy in views(event)]
 
     def _part(self, copy: Copy) -> _Part:
         # A service has one view of an event, so the audience says which fields it is about.
@@ -186,7 +185,10 @@ class _Plan:
 class _Part:
     """What is the same for every copy of a class's events for one audience."""
 
-    __slots__ = ("attributes", "audience", "fields", "include", "shows_group", "size", "subject")
+    __slots__ = (
+        *("attributes", "audience", "fields", "grouped", "include", "shows_group", "size"),
+        "subject",
+    )
 
     def __init__(self, kind: type[Event], copy: Copy) -> None:
         self.audience, self.fields = copy.audience, copy.fields
@@ -199,6 +201,7 @@ class _Part:
         # A field that a view does not declare does not reach its service by another door.
         name = kind.event_subject
         self.subject = name if copy.fields is None or name in copy.fields else None
+        self.grouped = kind.event_group is not None
         self.shows_group = copy.fields is None or kind.event_group in copy.fields
 
 

@@ -101,7 +101,7 @@ class Publisher:
         tally, packer = Tally(), Packer(self._topic.max_bytes)
         owner = tally.take(event, messages[0].id, len(messages))
         entries = [(message, owner) for message in messages]
-        self._sender.settle([*packer.add(entries), *packer.rest()], tally)
+        self._sender.settle(packer.all(entries), tally)
         tally.close()
         return Published(owner.id, len(messages))
 
@@ -257,15 +257,17 @@ class _Run:
             self.tally.refuse(event, id or "", error)
             return
         owner = self.tally.take(event, messages[0].id if messages else "", len(messages))
-        for batch in self._packer.add([(message, owner) for message in messages]):
-            self._send(batch)
-        self._tell()
+        for message in messages:
+            if batch := self._packer.add((message, owner)):
+                self._send(batch)
+        if self._news:
+            self._tell()
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
         if quietly:
             self._on_progress = None  # it may be what raised
-        for batch in self._packer.rest():
+        if batch := self._packer.rest():
             self._send(batch)
         self._tell()
         while self._window:

@@ -124,6 +124,9 @@ class Tally:
     ) -> None:
         """The answer to one batch: all accepted but for `failures`."""
         self.broken = self.broken or broken
+        if not failures:
+            self._accept(batch)
+            return
         why = {failure.index: failure for failure in failures}
         for index, (_, owner) in enumerate(batch):
             failure = why.get(index)
@@ -138,6 +141,17 @@ class Tally:
         self.broken = error
         for _, owner in batch:
             self._settle(owner, error.code or "NoAnswer", str(error))
+
+    def _accept(self, batch: Sequence[Entry]) -> None:
+        # As a rule all are accepted, and each was its event's only message.
+        done = 0
+        for _, owner in batch:
+            if owner.left == 1 and not owner.code:
+                done += 1
+            else:
+                self._settle(owner)
+        self.copies += len(batch)
+        self.under_way -= done
 
     def _settle(self, owner: Owner, code: str = "", reason: str = "") -> None:
         owner.left -= 1

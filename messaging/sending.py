@@ -39,35 +39,38 @@ class Packer:
         self._entries: list[Entry] = []
         self._bytes = 0
 
-    def add(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-        """Take `entries`; gives each request that is now full."""
-        for entry in entries:
-            size = entry[0].size
-            if self._entries and (
-                self._bytes + size > self._max_bytes or (self._ordered and self._follows(entry))
-            ):
-                yield self._take()
-            if self._ordered:
-                self._groups[entry[0].group] = entry[0].id
-            self._entries.append(entry)
-            self._bytes += size
-            if len(self._entries) == BATCH_ENTRIES:
-                yield self._take()
-
-    def rest(self) -> Iterator[list[Entry]]:
-        """The last request, if there is anything in it."""
-        if self._entries:
-            yield self._take()
-
-    def _follows(self, entry: Entry) -> bool:
-        # The copies of one event go to different queues: they have no order among themselves.
+    def add(self, entry: Entry) -> list[Entry]:
+        """Take `entry`; gives the request that is full now, if one is."""
         message = entry[0]
-        return self._groups.get(message.group, message.id) != message.id
+        full: list[Entry] = []
+        if self._entries and (
+            self._bytes + message.size > self._max_bytes
+            or (self._ordered and self._follows(message))
+        ):
+            full = self.rest()
+        if self._ordered:
+            self._groups[message.group] = message.id
+        self._entries.append(entry)
+        self._bytes += message.size
+        return self.rest() if len(self._entries) == BATCH_ENTRIES else full
 
-    def _take(self) -> list[Entry]:
+    def rest(self) -> list[Entry]:
+        """What has been taken since the last full request: the last one, which may be empty."""
         self._groups = {}
         entries, self._entries, self._bytes = self._entries, [], 0
         return entries
+
+    def all(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        """The requests that `entries` make."""
+        for entry in entries:
+            if full := self.add(entry):
+                yield full
+        if rest := self.rest():
+            yield rest
+
+    def _follows(self, message: Outgoing) -> bool:
+        # The copies of one event go to different queues: they have no order among themselves.
+        return self._groups.get(message.group, message.id) != message.id
 
 
 class Answer(NamedTuple):

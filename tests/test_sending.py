@@ -31,7 +31,7 @@ def entry(name: Any, size: int = 1) -> tuple[Outgoing, Owner]:
 
 def pack(sizes: list[int], max_bytes: int) -> list[list[int]]:
     packer = Packer(max_bytes)
-    batches = [*packer.add([entry(at, size) for at, size in enumerate(sizes)]), *packer.rest()]
+    batches = packer.all([entry(at, size) for at, size in enumerate(sizes)])
     return [[message.size for message, _ in batch] for batch in batches]
 
 
@@ -71,7 +71,7 @@ def test_in_order_two_events_of_a_group_never_share_a_request(
         for group, number in given
     ]
     packer = Packer(100, ordered=True)
-    batches = [*packer.add(entries), *packer.rest()]
+    batches = list(packer.all(entries))
     assert [one for batch in batches for one in batch] == entries
     for batch in batches:
         for group in "abc":  # the copies of one event may
@@ -80,9 +80,10 @@ def test_in_order_two_events_of_a_group_never_share_a_request(
 
 def test_a_full_request_is_given_at_once() -> None:
     packer = Packer(100)
-    assert not list(packer.add([entry(1)]))
-    assert len(list(packer.add([entry(number) for number in range(9)]))) == 1
-    assert not list(packer.rest())
+    entries = [entry(number) for number in range(10)]
+    assert not any(packer.add(one) for one in entries[:9])
+    assert packer.add(entries[9]) == entries
+    assert packer.rest() == []
 
 
 class Sent:
