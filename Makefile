@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+PYTHONS ?= python3.11 python3.12 python3.13
 SEEDS ?= 1000
 SCHEDULES ?= 50
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test chaos chaos-server lint format docs docs-serve bench bench-smoke lock clean
+.PHONY: help demo cadastro cadastro-test test test-pythons chaos chaos-server lint format docs docs-serve bench bench-smoke lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,6 +35,10 @@ cadastro-test:  ## its tests, which need more packages than the library's
 test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/cadastro $(ARGS)
+
+test-pythons:  ## make test on each of PYTHONS="python3.11 python3.12 python3.13", in folders of their own
+	@set -e; for python in $(PYTHONS); do \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$python); done
 
 chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
 	$(INSTALL) test
@@ -77,5 +82,5 @@ lock:  ## make uv.lock and requirements/ anew; ARGS=--upgrade for newer packages
 	$(BIN)/python tools/lock.py $(ARGS)
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(VENV).lock site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
+	rm -rf $(VENV) $(VENV).lock .venv-python* site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
