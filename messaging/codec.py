@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
+from messaging.clock import utc
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
 
@@ -96,18 +97,34 @@ class Frame:
     `JsonCodec` itself, and set together with them; a fifth of the time.
     """
 
-    __slots__ = ("_after_id", "_before_id")
+    __slots__ = ("_after_id", "_before_id", "_second")
 
     def __init__(self, source: str, type: str, version: int) -> None:
         blank = Envelope(id="", source=source, type=type, version=version)
         before, _, after = JsonCodec().encode(blank, b"").partition('""')
         self._before_id = before
         self._after_id = f'{after[:-1]},"time":'
+        self._second = (-1, "")
 
     def head(self, id: str, time: datetime) -> str:
         """As far as the copies of one event share it."""
         written = to_json(id).decode()
         return f"{self._before_id}{written}{self._after_id}{to_json(time).decode()}"
+
+    def fresh(self, id: str, now: float) -> str:
+        """`head` of an event that happens `now`, seconds since the epoch, with an id like a UUID.
+
+        Events come by the thousand in a second, so its text is kept until the next.
+        """
+        second = int(now)
+        micros = round((now - second) * 1_000_000)
+        if not 0 < micros < 1_000_000:  # a second with nothing behind it is written without a dot
+            return self.head(id, utc(now))
+        known, text = self._second
+        if known != second:
+            text = to_json(utc(second)).decode().removesuffix('Z"')
+            self._second = (second, text)
+        return f'{self._before_id}"{id}"{self._after_id}{text}.{micros:06d}Z"'
 
     @staticmethod
     def around(head: str, data: bytes, subject: str | None, traceparent: str | None) -> str:

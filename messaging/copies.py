@@ -69,37 +69,28 @@ class Encoder:
         # A module that was loaded since, or again, may have declared other views.
         if plan is None or plan.views != plan.kind.__projections__:
             plan = self._plan(type(event))
-        if id is not None or time is not None or traceparent is not None:
+        fresh = id is None and time is None
+        if not fresh or traceparent is not None:
             _check_context(id, time, traceparent)
         parts = plan.always if plan.always is not None else plan.parts(event)
         if not parts:
             return []
-        id, time = id or new_id(), time or utc(self._clock.now())
-        if plan.frame is None:
+        id, frame, now = id or new_id(), plan.frame, self._clock.now()
+        if frame is None:
+            time = time or utc(now)
             return [self._by_codec(event, plan, part, id, time, traceparent) for part in parts]
-        head = plan.frame.head(id, time)
-        if len(parts) == 1:
-            return [self._framed(event, plan.frame, parts[0], id, head, traceparent)]
-        return [self._framed(event, plan.frame, part, id, head, traceparent) for part in parts]
-
-    def _framed(
-        self,
-        event: Event,
-        frame: Frame,
-        part: _Part,
-        id: str,
-        head: str,
-        traceparent: str | None,
-    ) -> Outgoing:
-        """The copy as `JsonCodec` writes it, around a head that the copies share."""
-        subject = part.subject and as_text(getattr(event, part.subject))
-        body = frame.around(head, _data(event, part), subject, traceparent)
-        # JSON writes control characters as escapes, which SNS would take; a consumer that sends
-        # the text on, or stores it, would be refused there. U+FFFE and U+FFFF, and nothing else
-        # outside XML 1.0, JSON leaves as they are.
-        if ("\\" in body and _CONTROL.search(body)) or "\ufffe" in body or "\uffff" in body:
-            check_texts(event, part.fields)
-        return self._sealed(event, part, id, body)
+        head = frame.fresh(id, now) if fresh else frame.head(id, time or utc(now))
+        messages: list[Outgoing] = []
+        for part in parts:
+            subject = part.subject and as_text(getattr(event, part.subject))
+            body = frame.around(head, _data(event, part), subject, traceparent)
+            # JSON writes control characters as escapes, which SNS would take; a consumer that
+            # sends the text on, or stores it, would be refused there. U+FFFE and U+FFFF, and
+            # nothing else outside XML 1.0, JSON leaves as they are.
+            if ("\\" in body and _CONTROL.search(body)) or "\ufffe" in body or "\uffff" in body:
+                check_texts(event, part.fields)
+            messages.append(self._sealed(event, part, id, body))
+        return messages
 
     def _by_codec(
         self,

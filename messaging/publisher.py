@@ -132,10 +132,7 @@ class Publisher:
         """
         run = _Run(self, on_progress)
         try:
-            for event in events:
-                run.take(event, id(event) if id is not None else None)
-                if run.tally.broken is not None:
-                    break
+            run.take(events, id)
             run.finish()
         except Exception as error:
             run.finish(quietly=True)
@@ -250,18 +247,24 @@ class _Run:
         self._news = False
         self._window: deque[tuple[list[Entry], _UnderWay]] = deque()
 
-    def take(self, event: Event, id: str | None) -> None:
-        try:
-            messages = self._publisher._encode(event, id=id)
-        except PublishError as error:
-            self.tally.refuse(event, id or "", error)
-            return
-        owner = self.tally.take(event, messages[0].id if messages else "", len(messages))
-        for message in messages:
-            if batch := self._packer.add((message, owner)):
-                self._send(batch)
-        if self._news:
-            self._tell()
+    def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
+        """Send `events` in full requests, until they or the topic's answers end."""
+        encode, tally, add = self._publisher._encode, self.tally, self._packer.add
+        for event in events:
+            chosen = None if id is None else id(event)
+            try:
+                messages = encode(event, id=chosen)
+            except PublishError as error:
+                tally.refuse(event, chosen or "", error)
+                continue
+            owner = tally.take(event, messages[0].id if messages else "", len(messages))
+            for message in messages:
+                if batch := add((message, owner)):
+                    self._send(batch)
+            if self._news:
+                self._tell()
+            if tally.broken is not None:
+                return
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""

@@ -145,7 +145,7 @@ class Sender:
             return Again(self, messages, error=broken)
 
     def _judged(self, messages: Sequence[Outgoing], failures: Sequence[Failure]) -> Answer | Again:
-        if not any(failure.retryable for failure in failures):
+        if not failures or not any(failure.retryable for failure in failures):
             return Answer(failures)
         return Again(self, messages, failures=failures)
 

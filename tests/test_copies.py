@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from messaging import copies
+from messaging.clock import utc
 from messaging.codec import Frame, JsonCodec
 from messaging.copies import Encoder
 from messaging.envelope import Envelope
@@ -444,6 +445,18 @@ def test_a_frame_is_the_very_text_of_the_codec(
     frame = Frame(source, type, version)
     body = frame.around(frame.head(id, time), written, subject, traceparent)
     assert body == JsonCodec().encode(envelope, written)
+
+
+@given(
+    st.floats(-1e9, 4e9)
+    | st.integers(0, 4_000_000_000).map(float)
+    | st.integers(0, 4 * 10**15).map(lambda micros: micros / 1e6)
+    | st.just(1_790_000_000 - 1e-7)
+)
+def test_a_moment_is_the_very_text_of_the_codec(now: float) -> None:
+    frame = Frame("/s", "t", 1)
+    for moment in (now, now + 0.25, now + 1):
+        assert frame.fresh("a-b", moment) == frame.head("a-b", utc(moment))
 
 
 @given(

@@ -92,7 +92,7 @@ class SnsTopic:
 
     def _allowed(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
         # On a standard topic a group is a tenant of fair queues, and SNS takes nothing more.
-        if self.fifo or all(one.deduplication is None for one in batch):
+        if not [one for one in batch if one.deduplication is not None] or self.fifo:
             return batch
         return [replace(one, deduplication=None) for one in batch]
 

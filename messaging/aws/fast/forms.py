@@ -27,7 +27,7 @@ _BETWEEN = b"\0"
 """Stands between texts that are escaped together."""
 _USUAL = b'%+ "{}[]:,/@\\'
 """Looked for in any case: what JSON is made of. First those that escaping brings in itself."""
-_DONE = _UNRESERVED + b"%+" + _BETWEEN
+_FORESEEN = _UNRESERVED + _USUAL + _BETWEEN
 _MANY = 40
 """Odd bytes beyond which a pass over each byte is faster than a replacement for each odd one."""
 _ENTRY = tuple(b"&PublishBatchRequestEntries.member.%d" % (n + 1) for n in range(BATCH_ENTRIES))
@@ -97,11 +97,11 @@ def _escaped(values: Sequence[str]) -> Sequence[bytes]:
     text = "\0".join(values).encode()
     if text.count(_BETWEEN) != len(values) - 1:
         return [_one_by_one(value) for value in values]
-    for byte in _USUAL:
-        text = text.replace(_BYTES[byte], _ESCAPED[byte])
-    odd = set(text.translate(None, _DONE))
+    odd = set(text.translate(None, _FORESEEN))  # before the text grows
     if len(odd) > _MANY:
         return [_one_by_one(value) for value in values]
+    for byte in _USUAL:
+        text = text.replace(_BYTES[byte], _ESCAPED[byte])
     for byte in odd:
         text = text.replace(_BYTES[byte], _ESCAPED[byte])
     return text.split(_BETWEEN)

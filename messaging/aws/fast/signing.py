@@ -9,7 +9,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Credentials", "Signer"]
 
@@ -33,8 +33,8 @@ class _Ready(NamedTuple):
     credentials: Credentials
     second: int
     key: bytes
-    canonical: str  # the canonical request without its last line, the body's digest
-    before: str  # the string to sign without its last line, the canonical request's digest
+    canonical: Any  # SHA-256 of the canonical request but for its last line, the body's digest
+    signature: hmac.HMAC  # of the string to sign but for its last line, that digest's digest
     headers: str  # the header lines, without the signature itself
 
 
@@ -74,9 +74,11 @@ class Signer:
         # second. Two threads that come here together derive the same.
         if ready is None or ready.second != int(now) or ready.credentials != credentials:
             ready = self._ready = self._prepare(credentials, int(now), ready)
-        request = sha256((ready.canonical + digest).encode()).hexdigest()
-        signature = hmac.digest(ready.key, (ready.before + request).encode(), "sha256").hex()
-        return f"{ready.headers}{signature}\r\n"
+        # A copy of a hash that has read the beginning: cheaper than to begin another.
+        canonical, signature = ready.canonical.copy(), ready.signature.copy()
+        canonical.update(digest.encode())
+        signature.update(canonical.hexdigest().encode())
+        return f"{ready.headers}{signature.hexdigest()}\r\n"
 
     def _prepare(self, credentials: Credentials, second: int, last: _Ready | None) -> _Ready:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
@@ -100,8 +102,8 @@ class Signer:
             credentials=credentials,
             second=second,
             key=key,
-            canonical=f"{self._request}{lines}\n{names}\n",
-            before=f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n",
+            canonical=sha256(f"{self._request}{lines}\n{names}\n".encode()),
+            signature=hmac.new(key, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode(), "sha256"),
             headers=f"X-Amz-Date: {stamp}\r\n{token}Authorization: AWS4-HMAC-SHA256 "
             f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature=",
         )
