@@ -317,6 +317,8 @@ def test_a_request_given_up_half_way_closes_its_connection(scripted) -> None:
         next(forgotten)
         del forgotten
         gc.collect()
+        for _ in range(2):  # the server reads what was sent to it in threads of its own
+            assert server.ended.acquire(timeout=5)
         assert to.exchange(REQUEST, repeatable=False).body == b"four"
     assert server.asked() == [0, 0, 1, 2]
 
