@@ -16,7 +16,7 @@ from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.outcome import Ack, Outcome, Reject, Retry
-from messaging.reading import Reader
+from messaging.reading import Read, Reader
 from messaging.transport import Delivery
 
 __all__ = ["Call", "Dispatcher", "Middleware"]
@@ -87,7 +87,7 @@ class Dispatcher:
         This is the one place in the library that asks whether a handler is async.
         """
         try:
-            call = self._prepare(delivery)
+            read = self._read(delivery)
         except CodecError as error:
             service, message = self.consumer.service, delivery.message_id
             log.warning("%s refused message %s: %s", service, message, error.reason)
@@ -105,18 +105,27 @@ class Dispatcher:
                 _place(error),
             )
             return self.consumer.retry.decide(error, delivery.receive_count)
-        if call.handler.is_async:
-            return self._run_async(call)
-        return self._run(call)
+        handler = read.handler
+        if handler.is_async:
+            return self._run_async(self._call(delivery, read))
+        if self._middleware or handler.envelope or handler.delivery:
+            return self._run(self._call(delivery, read))
+        # As nearly always: a method that takes its view and nothing else.
+        try:
+            returned = getattr(self.consumer, handler.name)(read.view)
+            if returned is not None:
+                _check(returned)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, self._call(delivery, read))
+        return returned if isinstance(returned, Ack) else _ACK
 
-    def _prepare(self, delivery: Delivery) -> Call:
-        handler, envelope, view = self._read(delivery)
+    def _call(self, delivery: Delivery, read: Read) -> Call:
         return Call(
             service=self.consumer.service,
-            handler=handler,
-            envelope=envelope,
+            handler=read.handler,
+            envelope=read.envelope,
             delivery=delivery,
-            view=view,
+            view=read.view,
         )
 
     def _run(self, call: Call) -> Outcome:
@@ -131,7 +140,7 @@ class Dispatcher:
                     returned = self._invoke_sync(call)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
-        return self._settled(returned, call)
+        return returned if isinstance(returned, Ack) else _ACK
 
     async def _run_async(self, call: Call) -> Outcome:
         returned: Any = None
@@ -147,17 +156,12 @@ class Dispatcher:
                     _raise_unless_ack(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
-        return self._settled(returned, call)
+        return returned if isinstance(returned, Ack) else _ACK
 
     def _invoke_sync(self, call: Call) -> Any:
         returned = self._invoke(call)
         if returned is not None:
-            if inspect.isawaitable(returned):
-                # A plain method that hands out a coroutine: its work would never be done.
-                if inspect.iscoroutine(returned):
-                    returned.close()
-                raise TypeError("a handler returned an awaitable; declare it with async def")
-            _raise_unless_ack(returned)
+            _check(returned)
         return returned
 
     def _invoke(self, call: Call) -> Any:
@@ -171,12 +175,6 @@ class Dispatcher:
         if handler.delivery:
             keywords[handler.delivery] = call.delivery
         return method(call.view, **keywords)
-
-    def _settled(self, returned: object, call: Call) -> Outcome:
-        # Returning an outcome instead of raising it is meant the same.
-        if isinstance(returned, Outcome):
-            return self._decide(returned, call)
-        return _ACK
 
     def _decide(self, error: BaseException, call: Call) -> Outcome:
         delivery, consumer = call.delivery, self.consumer
@@ -206,6 +204,16 @@ class Dispatcher:
             "the last one" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
         )
         return outcome
+
+
+def _check(returned: object) -> None:
+    """Raises for what a sync handler may not return, and for an outcome that it means to raise."""
+    if inspect.isawaitable(returned):
+        # A plain method that hands out a coroutine: its work would never be done.
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise TypeError("a handler returned an awaitable; declare it with async def")
+    _raise_unless_ack(returned)
 
 
 def _raise_unless_ack(returned: object) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -13,12 +14,41 @@ from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.transport import Delivery
-from messaging.usual import usual
+from messaging.usual import Usual, usual
 
-__all__ = ["Reader"]
+__all__ = ["Read", "Reader"]
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
-_Read = tuple[Handler, Envelope, BaseModel]
+
+
+class Read:
+    """What was read of one delivery: who handles it, and the view that it is given."""
+
+    __slots__ = ("_envelope", "_usual", "handler", "view")
+
+    def __init__(
+        self, handler: Handler, view: BaseModel, envelope: Envelope | None, usual: Usual | None
+    ) -> None:
+        self.handler = handler
+        self.view = view
+        self._envelope = envelope
+        self._usual = usual
+
+    @property
+    def envelope(self) -> Envelope:
+        """Its data is None where nobody was said to look at it."""
+        if self._envelope is None and self._usual is not None:
+            self._envelope = self._usual.envelope(None)
+        return cast("Envelope", self._envelope)
+
+
+class _Known(NamedTuple):
+    """A handler that has read a message before: nothing about it is asked again."""
+
+    handler: Handler
+    version: str
+    validate: Callable[..., BaseModel]
+    watched: bool
 
 
 class Reader:
@@ -30,7 +60,7 @@ class Reader:
     watched  somebody beside the handlers looks at envelopes.
     """
 
-    __slots__ = ("_codec", "_consumer", "_plain", "_watched")
+    __slots__ = ("_codec", "_consumer", "_known", "_plain", "_watched")
 
     def __init__(self, consumer: Consumer, codec: Codec, *, watched: bool) -> None:
         self._consumer = consumer
@@ -38,32 +68,46 @@ class Reader:
         # Only the library's own codec is known to write as `usual` reads.
         self._plain = type(codec) is JsonCodec
         self._watched = watched
+        self._known: dict[str, _Known] = {}
 
-    def __call__(self, delivery: Delivery) -> _Read:
-        read = self._quickly(delivery) if self._plain else None
+    def __call__(self, delivery: Delivery) -> Read:
+        read = self._quickly(delivery.body) if self._plain else None
         return read or self._thoroughly(delivery)
 
-    def _quickly(self, delivery: Delivery) -> _Read | None:
+    def _quickly(self, body: str) -> Read | None:
         """For a message as this library writes it. None: it must be looked at thoroughly.
 
         So must one with any mistake: there the reason is found.
         """
         try:
-            read = usual(delivery.body)
-            if read is None:
+            said = usual(body)
+            if said is None:
                 return None
-            envelope, data = read
-            handler = self._consumer.handlers.get(envelope.type)
-            if handler is None or envelope.version != handler.event.event_version:
+            known = self._known.get(said.type) or self._meet(said.type)
+            if known is None or said.version != known.version:
                 return None
-            view = _valid(handler.view, data)
-            if self._watched or handler.envelope:  # else nobody sees the envelope's data
-                envelope.__dict__["data"] = from_json(data, allow_inf_nan=False)
+            # Straight to the validator: `model_validate_json` looks at its options each time.
+            view = known.validate(said.data, extra="ignore", by_name=True, by_alias=False)
+            envelope = None
+            if known.watched:  # else nobody sees the envelope's data
+                envelope = said.envelope(from_json(said.data, allow_inf_nan=False))
         except Exception:  # noqa: BLE001 - whatever it is, it comes again where it can be told
             return None
-        return handler, envelope, view
+        return Read(known.handler, view, envelope, said)
 
-    def _thoroughly(self, delivery: Delivery) -> _Read:
+    def _meet(self, type: str) -> _Known | None:
+        handler = self._consumer.handlers.get(type)
+        if handler is None:
+            return None
+        known = self._known[type] = _Known(
+            handler,
+            str(handler.event.event_version),
+            handler.view.__pydantic_validator__.validate_json,
+            self._watched or handler.envelope is not None,
+        )
+        return known
+
+    def _thoroughly(self, delivery: Delivery) -> Read:
         envelope = self._codec.decode(delivery.body)
         handler = self._consumer.handlers.get(envelope.type)
         service = self._consumer.service
@@ -77,21 +121,13 @@ class Reader:
                 "give its worker codec=ClaimCheck(store)"
             )
         data = handler.event.bring_up(envelope.data, envelope.version)
-        return handler, envelope, _validated(handler.view, data)
-
-
-def _valid(view: type[BaseModel], data: str | bytes) -> BaseModel:
-    # Straight to the validator: `model_validate_json` looks at its options each time.
-    validated: BaseModel = view.__pydantic_validator__.validate_json(
-        data, extra="ignore", by_name=True, by_alias=False
-    )
-    return validated
+        return Read(handler, _validated(handler.view, data), envelope, None)
 
 
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:
     try:
         # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
-        return _valid(view, to_json(data))
+        return view.model_validate_json(to_json(data), extra="ignore", by_name=True, by_alias=False)
     except ValidationError as error:
         raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:

@@ -1,10 +1,9 @@
 """The room of the usual message: this library's own envelope, read without taking its data apart.
 
-`JsonCodec.encode` writes the data as the last member, and as it is. So the text can be cut in two
-at the first `,"data":`, which cannot stand within a JSON string, whose quotes are escaped: if what
-is before it, closed with a brace, is an object, and what is after it is one value, then the whole
-is an object and the value its data. The head is checked and made an `Envelope` in one call of
-pydantic-core, and the data goes straight to the validator of the view.
+`JsonCodec.encode` writes a document's members in one order, the data last and as it is. So one
+regular expression reads all that stands before the data, and what is between that and the last
+brace is the data if it is one JSON value, which the validator of the view finds out: nobody has
+to make a dict of it. The `Envelope` is made only when somebody looks.
 
 Whatever is not as usual is None here, and read by the codec, which also says what is wrong. Both
 give the same for whatever both can read (`tests/test_usual.py`).
@@ -12,60 +11,61 @@ give the same for whatever both can read (`tests/test_usual.py`).
 
 from __future__ import annotations
 
-from pydantic_core import SchemaValidator, ValidationError
-from pydantic_core import core_schema as cs
+import re
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from messaging.envelope import Envelope
 
-__all__ = ["usual"]
+__all__ = ["Usual", "usual"]
 
-_MIDDLE = ',"data":'
-_MAX_VERSION = 2_147_483_647
-_UTC = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"
-
-
-def _head() -> SchemaValidator:
-    text = cs.str_schema(strict=True, min_length=1)
-    # By its form first: pydantic would take seconds since the epoch, too, in a text or not.
-    time = cs.chain_schema([cs.str_schema(strict=True, pattern=_UTC), cs.datetime_schema()])
-    version = cs.int_schema(strict=True, ge=1, le=_MAX_VERSION)
-    fields = [
-        cs.dataclass_field("specversion", cs.literal_schema(["1.0"]), init_only=True),
-        cs.dataclass_field("id", text),
-        cs.dataclass_field("source", text),
-        cs.dataclass_field("type", text),
-        cs.dataclass_field("version", version, validation_alias="dataversion"),
-        cs.dataclass_field(
-            "datacontenttype", cs.literal_schema(["application/json"]), init_only=True
-        ),
-        cs.dataclass_field("time", cs.with_default_schema(time, default=None)),
-        cs.dataclass_field("subject", cs.with_default_schema(text, default=None)),
-        cs.dataclass_field("traceparent", cs.with_default_schema(text, default=None)),
-    ]
-    # Extensions are not usual.
-    arguments = cs.dataclass_args_schema(
-        "Envelope", fields, collect_init_only=True, extra_behavior="forbid"
-    )
-    return SchemaValidator(
-        cs.dataclass_schema(Envelope, arguments, [field["name"] for field in fields])
-    )
+# Without escapes and without what JSON must escape; a lone surrogate is no text in UTF-8.
+_TEXT = r'"([^"\\\x00-\x1f\ud800-\udfff]+)"'
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z"
+_HEAD = re.compile(
+    rf'{{"specversion":"1\.0","id":{_TEXT},"source":{_TEXT},"type":{_TEXT}'
+    r',"dataversion":([1-9][0-9]{0,8}),"datacontenttype":"application/json"'
+    rf'(?:,"time":"({_TIME})")?(?:,"subject":{_TEXT})?(?:,"traceparent":{_TEXT})?,"data":'
+)
+_match = _HEAD.match
 
 
-_read = _head().validate_json
+class Usual(NamedTuple):
+    """What the head says. `version` is decimal digits; `data` JSON whose syntax nobody checked."""
+
+    type: str
+    version: str
+    data: str
+    found: re.Match[str]
+
+    def envelope(self, data: Any) -> Envelope:
+        """The envelope, with this as its data."""
+        id, source, type, version, time, subject, traceparent = self.found.groups()
+        return Envelope(
+            id=id,
+            source=source,
+            type=type,
+            version=int(version),
+            time=None if time is None else datetime.fromisoformat(time),
+            subject=subject,
+            traceparent=traceparent,
+            data=data,
+        )
 
 
-def usual(body: str) -> tuple[Envelope, str] | None:
-    """The envelope, without its data, and the data as JSON, whose syntax nobody has checked yet.
-
-    None: not as this library writes it.
-    """
-    before, found, after = body.partition(_MIDDLE)
+def usual(body: str) -> Usual | None:
+    """What `body` says if it is as this library writes it, else None."""
+    found = _match(body)
+    if found is None or body[-1] != "}":
+        return None
+    type, version, time = found.group(3, 4, 5)
+    data = body[found.end() : -1]
     # pydantic-core reads NaN and Infinity, which are no JSON, where it validates.
-    if not found or after[-1:] != "}" or "NaN" in after or "Infinity" in after:
+    if "NaN" in data or "Infinity" in data:
         return None
-    try:
-        envelope: Envelope = _read(before + "}")
-    except ValidationError:
-        return None
-    envelope.__dict__.update(extensions={}, data=None, audience=())
-    return envelope, after[:-1]
+    if time is not None:
+        try:
+            datetime.fromisoformat(time)
+        except ValueError:  # the 30th of February
+            return None
+    return Usual(type, version, data, found)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from messaging import deadletter
-from messaging.transport import Attribute, DeadLetter, Delivery
+from messaging.transport import Attribute, CancelToken, DeadLetter, Delivery
 
 __all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "delivery", "letter_entries", "wire_value"]
 
@@ -41,22 +41,41 @@ def wire_value(attribute: Attribute) -> Any:
     return {"DataType": attribute.type, kind: attribute.value}
 
 
+class ReceivedAttributes(Mapping[str, Attribute]):
+    """The attributes of a received message, each made when it is asked for: few ever are."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> Attribute:
+        one = self._raw[name]
+        return Attribute(one["DataType"], one.get("StringValue") or one.get("BinaryValue", ""))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
 def delivery(queue: str, message: Any, now: float) -> Delivery:
     """One message of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
-    system = message.get("Attributes", {})
-    return Delivery(
-        queue=queue,
-        message_id=message["MessageId"],
-        receipt=message["ReceiptHandle"],
-        body=message.get("Body", ""),
-        attributes={
-            name: Attribute(one["DataType"], one.get("StringValue") or one.get("BinaryValue", ""))
-            for name, one in message.get("MessageAttributes", {}).items()
-        },
-        receive_count=int(system.get("ApproximateReceiveCount", 1)),
-        sent_at=int(system.get("SentTimestamp", 0)) / 1000,
-        received_at=now,
-        group=system.get("MessageGroupId"),
+    system = message.get("Attributes") or {}
+    return Delivery.received_as(
+        {
+            "queue": queue,
+            "message_id": message["MessageId"],
+            "receipt": message["ReceiptHandle"],
+            "body": message.get("Body", ""),
+            "attributes": ReceivedAttributes(message.get("MessageAttributes") or {}),
+            "receive_count": int(system.get("ApproximateReceiveCount", 1)),
+            "sent_at": int(system.get("SentTimestamp", 0)) / 1000,
+            "received_at": now,
+            "group": system.get("MessageGroupId"),
+            "cancel_token": CancelToken(),
+        }
     )
 
 

@@ -62,6 +62,11 @@ class Appetite:
             return State.RECEIVING
         return State.OPEN if verdict is Verdict.OPEN else State.PROBING
 
+    @property
+    def asked(self) -> int:
+        """How many messages the requests that are out may bring."""
+        return self._asked
+
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
         mean = self._mean

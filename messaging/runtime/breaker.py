@@ -68,6 +68,11 @@ class Breaker:
         return self._verdict
 
     @property
+    def calm(self) -> bool:
+        """True: closed, and nothing that failed is counted. An `Ack` changes nothing then."""
+        return self._verdict is Verdict.CLOSED and not self._failed
+
+    @property
     def seconds_left(self) -> float | None:
         """Until the next probe; None while nothing has to be waited for."""
         if self._verdict is not Verdict.OPEN:
@@ -79,8 +84,8 @@ class Breaker:
         origin = outcome.origin
         if self._circuit is None:
             return outcome, False
-        if origin == "handler" and self._verdict is Verdict.CLOSED and not self._failed:
-            return outcome, False  # as it is nearly always
+        if origin == "handler" and self.calm:
+            return outcome, False
         with self._lock:
             if origin == "error":
                 opened = self._error(self._circuit, held, outcome)

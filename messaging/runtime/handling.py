@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue as queues
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,8 +11,8 @@ from functools import partial
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
 from messaging.errors import HandlerTimeout
-from messaging.outcome import Discard, Outcome, Retry
-from messaging.runtime.appetite import Appetite
+from messaging.outcome import Ack, Discard, Outcome, Retry
+from messaging.runtime.appetite import SLOWLY, Appetite
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.crew import Crew
 from messaging.runtime.line import Line
@@ -28,6 +27,8 @@ log = logging.getLogger("messaging.runtime")
 
 MOST_THREADS_FOR_ASYNC = 32
 """Threads that only decode and hand on: for a service whose handlers are all async."""
+QUICK, SLOW = 0.000_25, 0.01
+"""Seconds that a receipt keeps its thread, on average: for decoding, and for a sync handler."""
 BROKEN_POLICY_DELAY = 60.0
 """Seconds before a message comes again whose retry policy raised instead of deciding."""
 
@@ -64,28 +65,31 @@ class Handling:
         self._concurrency = concurrency
         all_async = all(one.is_async for one in dispatcher.consumer.handlers.values())
         self._most = min(concurrency, MOST_THREADS_FOR_ASYNC) if all_async else concurrency
-        self._clock = clock
+        self._now = clock.monotonic
         self._opened = opened
-        # One slot for each handler that may run; None wakes a thread that shall end. In C: a
-        # semaphore of `threading` would cost as much as the rest of the way.
-        self._slots: queues.SimpleQueue[bool | None] = queues.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
         self._enough = False
+        self._pace = SLOW
 
     def start(self, crew: Crew, loop: Runs) -> None:
         """Start the first thread."""
-        for _ in range(self._concurrency):
-            self._slots.put(True)
         self._follow(crew, loop)
 
     def end(self) -> None:
         """Let threads end that wait; those in a handler end after it."""
         self._enough = True
         self._line.wake(self._concurrency)
-        for _ in range(self._concurrency):
-            self._slots.put(None)
+
+    @property
+    def quick(self) -> bool:
+        """True: of late a receipt has kept its thread for less than `QUICK` on average."""
+        return self._pace < QUICK
+
+    def slow_down(self) -> None:
+        """A receipt keeps its thread for long, and has not ended."""
+        self._pace = max(self._pace, SLOW)
 
     def step(self, held: Held, loop: Runs) -> bool:
         """Run the handler of one receipt. True: it is async, and goes on in `loop`."""
@@ -96,18 +100,19 @@ class Handling:
         if known is not None:
             self._ended(held, known)
             return False
-        held.started = self._clock.monotonic()
+        held.started = began = self._now()
         try:
             outcome = self._dispatch(held.delivery)
         except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
-            self._ended(held, self._unexpected(held, error))
-            return False
+            outcome = self._unexpected(held, error)
+        goes_on = not isinstance(outcome, Outcome)
         if isinstance(outcome, Outcome):
             self._ended(held, outcome)
-            return False
-        held.cancel = partial(loop.cancel_one, outcome)
-        loop.submit(outcome, partial(self._coroutine_ended, held))
-        return True
+        else:
+            held.cancel = partial(loop.cancel_one, outcome)
+            loop.submit(outcome, partial(self._coroutine_ended, held))
+        self._pace += SLOWLY * (self._now() - began - self._pace)
+        return goes_on
 
     def tell(self, held: Held, reason: str) -> None:
         """Tell its handler that nobody waits for it any more; an async one is cancelled.
@@ -130,20 +135,17 @@ class Handling:
         self._judge(held, self._policy(held, _timeout(held)))
 
     def _run(self, crew: Crew, loop: Runs) -> None:
-        """The body of a thread: a slot, a receipt, and on it goes."""
-        slots, line = self._slots, self._line
-        while slots.get() is not None:
-            held = line.get()
-            if held is None:
-                return
+        """The body of a thread: a receipt, those behind it, and on it goes."""
+        line = self._line
+        while (held := line.get()) is not None:
             with self._lock:
                 self._idle -= 1
                 alone = not self._idle and self._threads < self._most
             if alone:
                 self._follow(crew, loop)
-            if not self.step(held, loop):
-                slots.put(True)
-            # Else the slot goes along: it is free again when the coroutine has ended.
+            while held is not None:
+                # The slot of a coroutine goes along: it is free again when that has ended.
+                held = None if self.step(held, loop) else line.next()
             with self._lock:
                 self._idle += 1
 
@@ -175,12 +177,14 @@ class Handling:
                 self._ended(held, give_back())
         else:
             self._ended(held, self._unexpected(held, result))
-        if self._threads:
-            self._slots.put(True)
+        self._line.free()
 
     def _ended(self, held: Held, outcome: Outcome) -> None:
         if held.started is not None:
-            self._appetite.took(self._clock.monotonic() - held.started)
+            self._appetite.took(self._now() - held.started)
+        if type(outcome) is Ack and self._breaker.calm:  # as nearly always
+            self._settler.put(held, outcome)
+            return
         if not (held.remembered or held.lost):
             outcome = self._judge(held, outcome)
         if isinstance(outcome, Discard) and not held.remembered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from messaging.clock import Clock
@@ -13,6 +13,7 @@ from messaging.runtime.breaker import Breaker, Verdict
 from messaging.runtime.crew import Crew
 from messaging.runtime.handling import BROKEN_POLICY_DELAY, Handling
 from messaging.runtime.heartbeat import Heartbeat
+from messaging.runtime.inline import Inline
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.line import GroupLine, line_for
 from messaging.runtime.loop import Runs
@@ -57,8 +58,9 @@ class Lane:
         self._clock = clock
         self._lease = max(1, queue.visibility_timeout)
         self._closing = False
+        self._inline: Inline | None = None
         self.ledger = Ledger(self._left)
-        self.line = line_for(queue.name)
+        self.line = line_for(queue.name, concurrency)
         self.memo = Memo(clock=clock)
         self.breaker = Breaker(
             consumer.circuit,
@@ -108,6 +110,7 @@ class Lane:
             wait=wait,
             clock=self._clock,
             taken=self._taken,
+            onward=lambda near: self._inline is None or self._inline.work(near),
             # Of two receives of a FIFO queue the second might be entered first.
             most=0 if self._ordered else most,
         )
@@ -128,8 +131,13 @@ class Lane:
         self.handling.start(crew, loop)
         self._settling = crew.start(f"{name}-settler", self.settler.run)
         self._leasing = crew.start(f"{name}-leases", self.heartbeat.run)
+        if not self._ordered:
+            self._inline = Inline(
+                self.handling, self.line, self.settler, loop, replace=self.poller.replace
+            )
+            crew.start(f"{name}-watch", self._inline.watch)
         hire = partial(crew.start, f"{name}-poller-helper")
-        self._polling = crew.start(f"{name}-poller", partial(self.poller.run, hire))
+        crew.start(f"{name}-poller", partial(self.poller.run, hire))
 
     @property
     def stats(self) -> Stats:
@@ -142,7 +150,7 @@ class Lane:
     @property
     def polls(self) -> bool:
         """True while a receive waits, or what it brought is being entered."""
-        return self._polling.is_alive() or self.poller.helpers > 0
+        return self.appetite.asked > 0
 
     def pause(self) -> None:
         """Receive nothing until `resume`, and give back what waits for a handler."""
@@ -161,7 +169,9 @@ class Lane:
         if self._inlet is not self.queue:
             self._inlet.close()
         self.settler.hurry()
-        waiting = self.line.drain()
+        if self._inline is not None:
+            self._inline.close()
+        waiting = self._drain()
         for held in waiting:
             self.handling.put_back(held)
         self.handling.end()
@@ -209,18 +219,24 @@ class Lane:
         return self.ledger.settle(self.ledger.finished(), Account.EXPIRED)
 
     def _taken(self, deliveries: Sequence[Delivery], since: float) -> None:
+        put = (self._inline and self._inline.open()) or self.line.put
         back = self.ledger.receive(
-            deliveries, since, self._lease, self._enter, wanted=self.appetite.wants
+            deliveries,
+            since,
+            self._lease,
+            # Nobody else wants to hear of it, as nearly always.
+            put if self.breaker.calm and not self._ordered else partial(self._enter, put),
+            wanted=self.appetite.wants,
         )
         for held in back:
             self.settler.put(held, held.outcome or give_back())
 
-    def _enter(self, held: Held) -> None:
+    def _enter(self, put: Callable[[Held], None], held: Held) -> None:
         self.breaker.received(held)
         if self._ordered and self.line.held_up(held):
             self.handling.put_back(held)
         else:
-            self.line.put(held)
+            put(held)
 
     def _left(self, helds: Sequence[Held], account: Account) -> None:
         """Called by the ledger with those that have just left it."""
@@ -237,8 +253,13 @@ class Lane:
     def _give_back_waiting(self) -> None:
         """Nothing is wanted any more: what waits for a handler is given back."""
         self.ledger.stats()  # takes its lock: what was wanted before this has been entered by now
-        for held in () if self._closing else self.line.drain():
+        for held in () if self._closing else self._drain():
             self.handling.put_back(held)
+
+    def _drain(self) -> list[Held]:
+        """Take out all that wait for a handler."""
+        received = self._inline.drain() if self._inline is not None else []
+        return [*self.line.drain(), *received]
 
     def _backoff(self, delivery: Delivery) -> float:
         try:

@@ -68,6 +68,7 @@ class Ledger:
         back = []
         with self._lock:
             self._received += len(deliveries)
+            refused = self._closed or not wanted()
             for delivery in deliveries:
                 known = self._held.get(delivery.message_id)
                 if known is not None and not known.sealed:
@@ -79,7 +80,7 @@ class Ledger:
                 if known is not None and known.handled:
                     held.outcome, held.copied, held.remembered = known.outcome, known.copied, True
                     back.append(held)
-                elif self._closed or not wanted():
+                elif refused:
                     held.outcome = give_back()
                     back.append(held)
                 else:

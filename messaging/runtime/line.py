@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue as queues
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from messaging.runtime.receipts import Account, Held
 
@@ -13,19 +13,55 @@ __all__ = ["GroupLine", "Line", "line_for"]
 
 
 class Line:
-    """Receipts that wait for a handler; first come, first served. Safe to use from any thread."""
+    """Receipts that wait for a handler; first come, first served. Safe to use from any thread.
 
-    def __init__(self) -> None:
-        # In C: a queue of `threading` would cost as much as the rest of a message's way.
+    slots  handlers that may run at once. A receipt that `get` or `next` gives has one, until
+           `next` or `free` gives it on.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._gate = threading.Lock()
+        self._slots = slots
+        # While there is a free slot nothing waits for one.
+        self._waiting: deque[Held] = deque()
+        # Those that have a slot, and None for a thread that shall end. In C: a queue of
+        # `threading` would cost as much as the rest of a message's way.
         self._ready: queues.SimpleQueue[Held | None] = queues.SimpleQueue()
-        self.put: Callable[[Held], None] = self._ready.put
         self.get = self._ready.get
 
     def __len__(self) -> int:
-        return self._ready.qsize()
+        return self._ready.qsize() + len(self._waiting)
+
+    def put(self, held: Held) -> None:
+        """It is to be handled when those before it are, and a slot is free."""
+        self._offer(held)
+
+    def next(self) -> Held | None:
+        """A handler has ended: what its thread has to do next. None: nothing waits."""
+        with self._gate:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._slots += 1
+            return None
+
+    def free(self) -> None:
+        """A handler has ended whose thread does not go on."""
+        with self._gate:
+            if self._waiting:
+                self._ready.put(self._waiting.popleft())
+            else:
+                self._slots += 1
+
+    def take_slot(self) -> bool:
+        """A slot for a receipt that was never put here. False: none is free."""
+        with self._gate:
+            if not self._slots:
+                return False
+            self._slots -= 1
+            return True
 
     def get_nowait(self) -> Held | None:
-        """The next one; None if nothing is ready."""
+        """The next one that has a slot; None if nothing is ready."""
         try:
             return self._ready.get_nowait()
         except queues.Empty:
@@ -39,8 +75,12 @@ class Line:
     def drain(self) -> list[Held]:
         """Take out all that wait, in order."""
         taken = []
-        while (held := self.get_nowait()) is not None:
-            taken.append(held)
+        with self._gate:
+            while (held := self.get_nowait()) is not None:
+                self._slots += 1
+                taken.append(held)
+            taken += self._waiting
+            self._waiting.clear()
         return taken
 
     def held_up(self, held: Held) -> bool:
@@ -54,6 +94,14 @@ class Line:
     def left(self, held: Held, account: Account) -> Sequence[Held]:
         """It is settled. Take out those that may not be handled before it, if it comes again."""
         return ()
+
+    def _offer(self, held: Held) -> None:
+        with self._gate:
+            if self._slots:
+                self._slots -= 1
+                self._ready.put(held)
+            else:
+                self._waiting.append(held)
 
 
 class _Group:
@@ -74,13 +122,22 @@ class GroupLine(Line):
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
         self._groups: dict[str, _Group] = {}
         self._back: dict[str, set[Held]] = {}
         """By group, those on their way back to the queue: none that comes now may overtake them."""
         self._lock = threading.Lock()
-        self.put = self._put
+
+    def put(self, held: Held) -> None:
+        with self._lock:
+            name = _name(held)
+            group = self._groups.get(name)
+            if group is None:
+                self._groups[name] = _Group(held)
+                self._offer(held)
+            else:
+                group.waiting.append(held)
 
     def drain(self) -> list[Held]:
         taken = []
@@ -125,7 +182,7 @@ class GroupLine(Line):
                 return ()
             if account in (Account.ACKNOWLEDGED, Account.DEAD_LETTERED) and group.waiting:
                 group.head = group.waiting.popleft()
-                self._ready.put(group.head)
+                self._offer(group.head)
                 return ()
             del self._groups[name]
             taken = _emptied(group)
@@ -143,21 +200,11 @@ class GroupLine(Line):
             if not back:
                 del self._back[name]
 
-    def _put(self, held: Held) -> None:
-        with self._lock:
-            name = _name(held)
-            group = self._groups.get(name)
-            if group is None:
-                self._groups[name] = _Group(held)
-                self._ready.put(held)
-            else:
-                group.waiting.append(held)
 
-
-def line_for(queue: str) -> Line:
+def line_for(queue: str, slots: int) -> Line:
     """The line for the queue of this name; that of a FIFO queue ends in ".fifo"."""
     # A group on a standard queue is a tenant of a fair queue: it orders nothing.
-    return GroupLine() if queue.endswith(".fifo") else Line()
+    return (GroupLine if queue.endswith(".fifo") else Line)(slots)
 
 
 def _name(held: Held) -> str:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
@@ -28,12 +30,19 @@ MOST_HELPERS = 3
 LONG_WAY = 0.002
 """Seconds of a full receive from which on two at once are quicker than one after the other. Less,
 and it is the processor that is the limit: threads more would only take turns."""
+RECEIVES = 8
+"""Full receives of late of which the quickest tells how long the way is: a slower one may only have
+waited for the processor."""
 HELPERS_WAIT = 1.0
 """Seconds for which a helper waits for a message, or for room, before it leaves."""
 FIRST_IDLE, LONGEST_IDLE = 0.05, 1.0
 """Seconds to wait after an empty receive that did not wait by itself: doubled each time."""
 
 Hire = Callable[[Callable[[], None]], object]
+
+
+def _go_on(near: bool) -> bool:
+    return True
 
 
 def _nobody(work: Callable[[], None]) -> None:
@@ -43,9 +52,11 @@ def _nobody(work: Callable[[], None]) -> None:
 class Poller:
     """Receives for one queue. `run` is the body of its thread, and ends after `stop`.
 
-    taken  called with what each receive brought, which may be after `stop`, and the moment from
-           which its leases count.
-    most   helpers at once, but never more than `MOST_HELPERS`.
+    taken   called with what each receive brought, which may be after `stop`, and the moment from
+            which its leases count.
+    onward  called after that, when the next receive may be made, with whether the way is short
+            (`LONG_WAY`). False: another thread receives in place of the calling one.
+    most    helpers at once, but never more than `MOST_HELPERS`.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class Poller:
         wait: float,
         clock: Clock,
         taken: Callable[[Sequence[Delivery], float], None],
+        onward: Callable[[bool], bool] = _go_on,
         most: int = 0,
     ) -> None:
         self._queue = queue
@@ -63,30 +75,32 @@ class Poller:
         self._wait = wait
         self._clock = clock
         self._taken = taken
+        self._onward = onward
         self._stopped = threading.Event()
         self._failures = 0
         self._failing_since = 0.0
         self._idle = FIRST_IDLE
         self._most = min(MOST_HELPERS, most)
+        self._full: deque[float] = deque(maxlen=RECEIVES)
         self._hire: Hire = _nobody
+        self._first = 0
         self._lock = threading.Lock()
         self._helpers = 0
 
-    @property
-    def helpers(self) -> int:
-        """How many threads receive beside the first."""
-        return self._helpers
-
     def run(self, hire: Hire = _nobody) -> None:
         """The body of the first thread. `hire` starts another one for what it is given."""
-        self._hire = hire
+        self._hire, self._first = hire, threading.get_ident()
         while free := self._appetite.room():
             asked = SYSTEM_CLOCK.monotonic()
-            brought = self.step(free, self._wait)
-            self._appetite.answered(free)
+            try:
+                brought = self.step(free, self._wait)
+            finally:
+                self._appetite.answered(free)
             took = SYSTEM_CLOCK.monotonic() - asked
-            if brought == BATCH_ENTRIES and took >= LONG_WAY:
-                self._grow()
+            if brought == BATCH_ENTRIES:
+                self._full.append(took)
+                if self._far():
+                    self._grow()
             if brought is None:
                 self._pause()
             elif brought:
@@ -95,6 +109,8 @@ class Poller:
                 self._rest()  # a long poll came back at once and empty-handed
             elif self._wait < FIRST_IDLE:
                 self._rest()  # a short poll: without a pause it would spin
+            if not self._onward(not self._far()):
+                return
 
     def step(self, free: int, wait: float) -> int | None:
         """One receive of at most `free` messages: how many it brought, None if it failed."""
@@ -108,6 +124,14 @@ class Poller:
             self._recovered()
         return brought
 
+    def replace(self, thread: int) -> None:
+        """The thread of this ident is held up: if it is the first, another one takes its place.
+
+        Raises `RuntimeError` if the system has no more threads.
+        """
+        if thread == self._first:
+            self._hire(partial(self.run, self._hire))
+
     def stop(self) -> None:
         """Ask no more. A receive that waits still ends as it will."""
         self._stopped.set()
@@ -120,6 +144,9 @@ class Poller:
             answered = self._clock.monotonic()
             self._taken(deliveries, answered - max(0.0, answered - asked - wait))
         return len(deliveries)
+
+    def _far(self) -> bool:
+        return min(self._full, default=0.0) >= LONG_WAY
 
     def _grow(self) -> None:
         """The queue is not empty yet: hire a helper, if there is room for what it may bring."""
@@ -144,7 +171,7 @@ class Poller:
                     return
                 finally:
                     self._appetite.answered(free)
-                if brought < free:
+                if not self._onward(False) or brought < free or not self._far():
                     return
         finally:
             self._leave()

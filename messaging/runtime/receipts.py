@@ -88,37 +88,39 @@ class Held:
     once; `ending` and `capped` whoever looks after the leases.
     """
 
-    __slots__ = (
-        "cancel", "capped", "copied", "delivery", "ending", "first", "gone", "key", "lease_until",
-        "lost", "outcome", "received", "remembered", "sealed", "started", "token", "tries",
-    )  # fmt: skip
+    outcome: Outcome | None = None
+    started: float | None = None
+    """When its handler began."""
+    cancel: Callable[[], object] | None = None
+    """Cancels its handler, if that is async."""
+    ending = ""
+    """Why its handler was told to end, if a limit of time was the reason."""
+    tries = 0
+    copied = False
+    """Its copy stands in the dead-letter queue."""
+    remembered = False
+    """It was handled before, by an earlier receipt."""
+    sealed = False
+    """It is being settled: nobody else may touch its lease."""
+    gone = False
+    """It was given up while its handler ran, which still does."""
+    lost = False
+    """Its lease is: the message may be in other hands."""
+    capped = False
+    """Its lease is renewed no more."""
 
     def __init__(self, key: Hashable, delivery: Delivery, now: float, lease: float) -> None:
+        # What nearly always stays as it is stands in the class: one is made for every message.
         self.key = key
-        self.outcome: Outcome | None = None
-        self.started: float | None = None
-        """When its handler began."""
-        self.first = now
-        """When the receipt came that its handler was given."""
+        self.delivery = delivery
+        self.first = self.received = now
+        """When the receipt came that its handler was given, and when the newest one did."""
         self.token = delivery.cancel_token
         """That of the receipt that its handler was given."""
-        self.cancel: Callable[[], object] | None = None
-        """Cancels its handler, if that is async."""
-        self.ending = ""
-        """Why its handler was told to end, if a limit of time was the reason."""
-        self.tries = 0
-        self.copied = False
-        """Its copy stands in the dead-letter queue."""
-        self.remembered = False
-        """It was handled before, by an earlier receipt."""
-        self.sealed = False
-        """It is being settled: nobody else may touch its lease."""
-        self.gone = False
-        """It was given up while its handler ran, which still does."""
-        self.hold(delivery, now, lease)
+        self.lease_until = now + lease
 
     def hold(self, delivery: Delivery, now: float, lease: float) -> None:
-        """Hold the message by this receipt, received `now` for `lease` seconds."""
+        """Hold the message by this receipt, too, received `now` for `lease` seconds."""
         if self.started is None:  # nobody has seen the receipt before
             self.first, self.token, self.ending = now, delivery.cancel_token, ""
         self.delivery = delivery

@@ -28,10 +28,12 @@ MOST_TRIES, MOST_TRIES_AT_STOP = 10, 3
 
 Again = list[tuple[Held, Failure]]
 """What was refused, and why."""
+Later = list[tuple[float, Held]]
+"""What is to be tried again, after so many seconds."""
 
 
 class Settlement:
-    """Settles receipts of one queue by their outcomes, ten in a request. Used by one thread.
+    """Settles receipts of one queue by their outcomes, ten in a request. Safe in any thread.
 
     memo     is told what was handled and is not deleted.
     lock     guards changes of leases (see `Heartbeat`).
@@ -54,11 +56,10 @@ class Settlement:
         self._lock = lock
         self._backoff = backoff
         self._clock = clock
-        self._later: list[tuple[float, Held]] = []
         self.hurried = False
         """The worker stops: try few times."""
 
-    def settle(self, chunk: list[Held]) -> list[tuple[float, Held]]:
+    def settle(self, chunk: list[Held]) -> Later:
         """Settle `chunk`; returns what is to be tried again after so many seconds."""
         deletes: list[Held] = []
         hides: list[Held] = []
@@ -75,18 +76,18 @@ class Settlement:
                 letters.append(held)
             else:
                 deletes.append(held)
+        later: Later = []
         for batch in _batches(letters):
-            copied, refused = self._copy(batch)
+            copied, refused = self._copy(batch, later)
             deletes += copied
             hides += refused
         for batch in _batches(deletes):
-            self._delete(batch)
+            self._delete(batch, later)
         for batch in _batches(hides):
-            self._hide(batch)
-        again, self._later = self._later, []
-        return again
+            self._hide(batch, later)
+        return later
 
-    def _delete(self, batch: list[Held]) -> None:
+    def _delete(self, batch: list[Held], later: Later) -> None:
         done, again = self._try(batch, self._queue.delete, on=True)
         rejected = [held for held in done if held.copied]
         if rejected:
@@ -98,9 +99,9 @@ class Settlement:
                 )  # fmt: skip
             done = [held for held in done if not held.copied]
         self._ledger.settle(done, Account.ACKNOWLEDGED)
-        self._postpone("delete", again)
+        self._postpone("delete", again, later)
 
-    def _hide(self, batch: list[Held]) -> None:
+    def _hide(self, batch: list[Held], later: Later) -> None:
         def hide(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
             with self._lock:
                 now = self._clock.monotonic()
@@ -110,9 +111,9 @@ class Settlement:
 
         done, again = self._try(batch, hide, on=True)
         self._ledger.settle(done, Account.RELEASED)
-        self._postpone("release", again)
+        self._postpone("release", again, later)
 
-    def _copy(self, batch: list[Held]) -> tuple[list[Held], list[Held]]:
+    def _copy(self, batch: list[Held], later: Later) -> tuple[list[Held], list[Held]]:
         """Those whose copy stands in the dead-letter queue, and those whose copy never will."""
 
         def copy(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
@@ -136,7 +137,7 @@ class Settlement:
                     "moves it when it has been received max_receives times",
                     held.delivery.message_id, self._queue.name, failure.code, failure.message,
                 )  # fmt: skip
-        self._postpone("dead-letter", [one for one in again if one[1].retryable])
+        self._postpone("dead-letter", [one for one in again if one[1].retryable], later)
         return copied, refused
 
     def _try(
@@ -163,7 +164,7 @@ class Settlement:
         done = [held for index, held in enumerate(batch) if index not in refused]
         return done, [(batch[index], failure) for index, failure in refused.items()]
 
-    def _postpone(self, action: str, again: Again) -> None:
+    def _postpone(self, action: str, again: Again, later: Later) -> None:
         now = self._clock.monotonic()
         most = MOST_TRIES_AT_STOP if self.hurried else MOST_TRIES
         for held, failure in again:
@@ -174,7 +175,7 @@ class Settlement:
                 continue
             longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (held.tries - 1))
             self._ledger.unseal([held])
-            self._later.append((random.uniform(longest / 2, longest), held))
+            later.append((random.uniform(longest / 2, longest), held))
 
     def _expire(self, held: Held, why: str) -> None:
         self._memo.remember(held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import queue as queues
+import threading
 from collections import deque
 
 from messaging.clock import Clock
@@ -40,6 +41,8 @@ class Settler:
         self._later: list[tuple[float, Held]] = []
         self._wake: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._asleep = False
+        self._lock = threading.Lock()
+        self._tended = 0
         self._hurry_later = False
         self._ending = False
 
@@ -50,14 +53,32 @@ class Settler:
         waiting = len(self._inbox)
         # Asleep is read after the append and written before the settler looks a last time: one of
         # the two sees the other. A wake for each message would cost more than the message.
+        if self._tended:
+            return
         if (
             self._asleep
             or self._eager
             or waiting >= BATCH_ENTRIES
             or waiting >= self._ledger.in_hand
         ):
-            self._asleep = False
-            self._wake.put(None)
+            self._rouse()
+
+    def tend(self) -> None:
+        """The calling thread is about to `put` some, and will see to them: nobody is woken."""
+        with self._lock:
+            self._tended += 1
+
+    def leave(self, *, settle: bool) -> None:
+        """It has. What makes a batch is settled in this thread, or by the settler's own.
+
+        settle  do it here in any case; else only if the settler is busy with another batch.
+        """
+        with self._lock:
+            self._tended -= 1
+        if settle or (not self._asleep and len(self._inbox) >= BATCH_ENTRIES):
+            self.step(aged=False)
+        if self._asleep and (self._inbox or self._later):
+            self._rouse()
 
     def hurry(self) -> None:
         """Wait for no batch any more, and try few times: the worker stops."""
@@ -82,14 +103,16 @@ class Settler:
 
     def step(self, aged: bool) -> int:
         """Settle what is ready, all that waits if it has `aged`; how many those were."""
-        self._take_back()
-        count = self._ready(aged)
-        if count:
-            chunk = [self._inbox.popleft() for _ in range(count)]
+        with self._lock:
+            self._take_back()
+            chunk = [self._inbox.popleft() for _ in range(self._ready(aged))]
+        if chunk:
             again = self._settlement.settle(chunk)
-            now = self._clock.monotonic()
-            self._later += [(now + pause, held) for pause, held in again]
-        return count
+            if again:
+                now = self._clock.monotonic()
+                with self._lock:
+                    self._later += [(now + pause, held) for pause, held in again]
+        return len(chunk)
 
     def _ready(self, aged: bool) -> int:
         waiting = len(self._inbox)
@@ -102,6 +125,10 @@ class Settler:
             return waiting
         return waiting - waiting % BATCH_ENTRIES
 
+    def _rouse(self) -> None:
+        self._asleep = False
+        self._wake.put(None)
+
     def _sleep(self) -> bool:
         """Until there may be something to do; True if the inbox has waited long enough."""
         if self._inbox:
@@ -112,8 +139,10 @@ class Settler:
                 self._asleep = False
                 return False
             timeout = None
-        if self._later:
-            due = max(0.001, min(due for due, _ in self._later) - self._clock.monotonic())
+        with self._lock:
+            later = min((due for due, _ in self._later), default=None)
+        if later is not None:
+            due = max(0.001, later - self._clock.monotonic())
             timeout = due if timeout is None else min(timeout, due)
         try:
             self._wake.get(timeout=timeout)

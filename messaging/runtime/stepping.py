@@ -107,7 +107,9 @@ class Steps:
         held = None if self._crashed else self._lane.line.get_nowait()
         if held is None:
             return False
-        self._lane.handling.step(held, self._loop)
+        # The slot of an async one is free when it has ended.
+        if not self._lane.handling.step(held, self._loop):
+            self._lane.line.free()
         return True
 
     def settle(self) -> int:

@@ -16,7 +16,7 @@ def held(number: int, group: str = "a") -> Held:
 
 
 def test_one_that_comes_is_held_up_while_one_before_it_goes_back() -> None:
-    line, (first, second, third) = GroupLine(), (held(1), held(2), held(3))
+    line, (first, second, third) = GroupLine(3), (held(1), held(2), held(3))
     line.put(first)
     line.put(second)
     assert line.get_nowait() is first
@@ -30,7 +30,7 @@ def test_one_that_comes_is_held_up_while_one_before_it_goes_back() -> None:
 
 
 def test_the_group_goes_on_when_all_are_back() -> None:
-    line, first, second = GroupLine(), held(1), held(2)
+    line, first, second = GroupLine(3), held(1), held(2)
     line.put(first)
     line.get_nowait()
     line.failed(first)
