@@ -242,6 +242,7 @@ def test_motos_decorator_stands_in_for_aws() -> None:
     code = """
         import boto3
         from moto import mock_aws
+        from messaging import Event, Publisher
         from messaging.aws import connect, fast
         from messaging.settings import Settings
         from messaging.transport import Attribute, Outgoing
@@ -268,6 +269,13 @@ def test_motos_decorator_stands_in_for_aws() -> None:
             assert got[0].attributes["type"].value == "t"
             assert list(broker.queue("um").delete(got)) == []
             assert list(broker.queue("um").receive(10, 0)) == []
+
+            class Aconteceu(Event, type="aconteceu", version=1):
+                numero: int
+
+            with Publisher(broker.topic(), source="/s") as publisher:
+                assert publisher.publish_many(Aconteceu(numero=n) for n in range(25)).copies == 25
+            assert len(broker.queue("um").receive(10, 0)) == 10
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
 
