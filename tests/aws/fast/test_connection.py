@@ -265,7 +265,8 @@ def test_no_more_is_kept_than_was_said_and_nothing_after_closing(scripted) -> No
 
 def test_threads_never_get_each_others_answers() -> None:
     server = Echo()
-    with line(server) as to, ThreadPoolExecutor(8) as pool:
+    # All eight are kept: with fewer, a ninth would be opened, and nobody accepts it.
+    with line(server, keep=8) as to, ThreadPoolExecutor(8) as pool:
 
         def ask(number: int) -> bool:
             body = b"%d" % number
