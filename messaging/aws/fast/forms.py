@@ -95,16 +95,16 @@ def _fields(entry: bytes, items: _Items) -> bytes:
 def _escaped(values: Sequence[str]) -> Sequence[bytes]:
     """`quote_plus` of each of `values`, of which there is at least one."""
     text = "\0".join(values).encode()
-    if text.count(_BETWEEN) != len(values) - 1:
-        return [_one_by_one(value) for value in values]
     odd = set(text.translate(None, _FORESEEN))  # before the text grows
-    if len(odd) > _MANY:
-        return [_one_by_one(value) for value in values]
-    for byte in _USUAL:
-        text = text.replace(_BYTES[byte], _ESCAPED[byte])
-    for byte in odd:
-        text = text.replace(_BYTES[byte], _ESCAPED[byte])
-    return text.split(_BETWEEN)
+    if len(odd) <= _MANY:
+        for byte in _USUAL:
+            text = text.replace(_BYTES[byte], _ESCAPED[byte])
+        for byte in odd:
+            text = text.replace(_BYTES[byte], _ESCAPED[byte])
+        escaped = text.split(_BETWEEN)
+        if len(escaped) == len(values):  # or one of them holds what stands between them
+            return escaped
+    return [_one_by_one(value) for value in values]
 
 
 def _one_by_one(value: str) -> bytes:
