@@ -237,6 +237,7 @@ def test_several_requests_are_under_way_at_once() -> None:
 
 def test_no_more_requests_are_under_way_than_was_said() -> None:
     lock, now, most = threading.Lock(), 0, 0
+    together = threading.Barrier(2, timeout=10)
 
     class Counting(ScriptedTopic):
         def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
@@ -244,7 +245,8 @@ def test_no_more_requests_are_under_way_than_was_said() -> None:
             with lock:
                 now += 1
                 most = max(most, now)
-            threading.Event().wait(0.005)
+            together.wait()
+            threading.Event().wait(0.005)  # long enough for a third one to come
             with lock:
                 now -= 1
             return ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import time
 
 import pytest
 
@@ -11,6 +13,7 @@ from messaging.consumer import Consumer, handles
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.event import Event
 from messaging.runtime import Stage, State, Stats
+from messaging.runtime.patience import FIRST_PAUSE
 
 
 class Happened(Event, type="happened", version=1):
@@ -36,15 +39,19 @@ class Down:
     def __init__(self, queue, error: TransportError) -> None:
         self.error = error
         self.over = threading.Event()
-        self.requests = 0
+        self.times: list[float] = []
         receive = queue.receive
         queue.receive = lambda limit, wait: receive(limit, wait) if self.ask() else []
         queue.refuse = self.refuse
 
+    @property
+    def requests(self) -> int:
+        return len(self.times)
+
     def ask(self) -> bool:
         if self.over.is_set():
             return True
-        self.requests += 1
+        self.times.append(time.monotonic())
         raise self.error
 
     def refuse(self, request):
@@ -68,9 +75,10 @@ def said(caplog, words: str) -> int:
 def test_an_outage_in_flight_is_told_once_and_does_not_spin(work, queue, until, caplog, error):
     down = Down(queue, error)
     worker = work(Service(), wait=0)
-    until(lambda: down.requests >= 2)
-    threading.Event().wait(0.6)
-    assert down.requests <= 4, "it spins"
+    until(lambda: down.requests >= 4)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(down.times)]
+    for number, pause in enumerate(pauses):
+        assert pause >= FIRST_PAUSE * 2**number / 2, "it spins"
     down.over.set()
     queue.put(1)
     until(lambda: worker.stats.acknowledged == 1)

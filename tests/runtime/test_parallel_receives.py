@@ -54,10 +54,12 @@ class FarAway:
         return brought
 
 
-def test_an_idle_queue_is_asked_once(work, queue):
+def test_an_idle_queue_is_asked_once(work, queue, until, release):
+    queue.late, queue.late_brings = release, 0  # a poll that lasts as long as the test
     far = FarAway(queue)
-    work(Service(), wait=0.8)
-    time.sleep(0.4)
+    work(Service(), wait=20)
+    until(lambda: queue.receives)
+    time.sleep(0.2)
     assert (len(queue.receives), len(far.out)) == (1, 1)
 
 

@@ -84,20 +84,17 @@ def test_ctrl_c_in_a_terminal_is_one_signal_for_each_child(parent, until, tmp_pa
     assert pids(tmp_path, "stopped") == pids(tmp_path, "started")
 
 
-def test_a_child_that_waits_to_be_started_again_is_not_waited_for(monkeypatch, until, tmp_path):
+def test_a_child_that_waits_to_be_started_again_is_not_waited_for(monkeypatch, until, caplog):
     monkeypatch.setattr("messaging.runtime.processes.FIRST_PAUSE", 600)
     monkeypatch.setattr("messaging.runtime.processes.LONGEST_PAUSE", 600)
-    ended = tmp_path / "ended"
-    code = f"open({str(ended)!r}, 'w').close(); raise SystemExit(7)"
 
     def stop() -> None:
-        until(ended.exists)
-        time.sleep(0.3)
+        until(lambda: "process 1 ended with 7" in caplog.text)
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop)
     thread.start()
-    assert run_processes(["-c", code], 1) == 0
+    assert run_processes(["-c", "raise SystemExit(7)"], 1) == 0
     thread.join()
 
 
