@@ -106,11 +106,12 @@ class Dispatcher:
             )
             return self.consumer.retry.decide(error, delivery.receive_count)
         handler = read.handler
-        if handler.is_async:
-            return self._run_async(self._call(delivery, read))
         if self._middleware or handler.envelope or handler.delivery:
-            return self._run(self._call(delivery, read))
+            call = self._call(delivery, read)
+            return self._run_async(call) if handler.is_async else self._run(call)
         # As nearly always: a method that takes its view and nothing else.
+        if handler.is_async:
+            return self._run_plain_async(delivery, read)
         try:
             returned = getattr(self.consumer, handler.name)(read.view)
             if returned is not None:
@@ -156,6 +157,14 @@ class Dispatcher:
                     _raise_unless_ack(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
+        return returned if isinstance(returned, Ack) else _ACK
+
+    async def _run_plain_async(self, delivery: Delivery, read: Read) -> Outcome:
+        try:
+            returned = await getattr(self.consumer, read.handler.name)(read.view)
+            _raise_unless_ack(returned)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, self._call(delivery, read))
         return returned if isinstance(returned, Ack) else _ACK
 
     def _invoke_sync(self, call: Call) -> Any:

@@ -67,6 +67,11 @@ class Appetite:
         """How many messages the requests that are out may bring."""
         return self._asked
 
+    @property
+    def mean(self) -> float | None:
+        """Seconds that a handler takes, of late and on average; None: nobody knows."""
+        return self._mean
+
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
         mean = self._mean

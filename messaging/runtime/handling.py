@@ -29,6 +29,8 @@ MOST_THREADS_FOR_ASYNC = 32
 """Threads that only decode and hand on: for a service whose handlers are all async."""
 QUICK, SLOW = 0.000_25, 0.01
 """Seconds that a receipt keeps its thread, on average: for decoding, and for a sync handler."""
+BRIEF = 0.001
+"""Seconds from a handler's begin to its end, on average."""
 BROKEN_POLICY_DELAY = 60.0
 """Seconds before a message comes again whose retry policy raised instead of deciding."""
 
@@ -86,6 +88,11 @@ class Handling:
     def quick(self) -> bool:
         """True: of late a receipt has kept its thread for less than `QUICK` on average."""
         return self._pace < QUICK
+
+    @property
+    def brief(self) -> bool:
+        """True: of late handlers, async ones too, have ended within `BRIEF` on average."""
+        return (self._appetite.mean or SLOW) < BRIEF
 
     def slow_down(self) -> None:
         """A receipt keeps its thread for long, and has not ended."""

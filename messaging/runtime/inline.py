@@ -3,7 +3,8 @@
 To hand ten messages to another thread, and what became of them to a third, costs more than ten
 quick handlers do. So while a message keeps its thread for less than `handling.QUICK` on average,
 the thread that received it decodes it, runs its handler and settles it, and the others sleep.
-An async handler only begins there, and goes on in the event loop as always.
+An async handler only begins there, and goes on in the event loop as always; while those are brief,
+too, the thread waits for them, so that one thread runs at a time and settles all in one request.
 
 A handler may turn out slow all the same. A watch sees it after `LOOK` seconds: then what the thread
 still had goes into the line, where handlers' threads take it, and another thread receives.
@@ -15,10 +16,11 @@ import queue as queues
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from messaging.runtime.handling import Handling
 from messaging.runtime.line import Line
-from messaging.runtime.loop import Runs
+from messaging.runtime.loop import LoopRoom
 from messaging.runtime.receipts import Held
 from messaging.runtime.settler import Settler
 
@@ -63,14 +65,14 @@ class Inline:
         handling: Handling,
         line: Line,
         settler: Settler,
-        loop: Runs,
+        loop: LoopRoom,
         *,
         replace: Callable[[int], None],
     ) -> None:
         self._handling = handling
         self._line = line
         self._settler = settler
-        self._loop = loop
+        self._loop = _Sleeping(loop)
         self._replace = replace
         self._lock = threading.Lock()
         self._chunks: dict[int, _Chunk] = {}
@@ -104,8 +106,10 @@ class Inline:
         chunk.tended = True
         self._settler.tend()
         try:
-            self._handle(chunk)
+            began = self._handle(chunk)
             chunk.busy = chunk
+            if began and near and self._handling.brief:
+                self._settler.gather(began, LOOK)
         finally:
             self._leave(chunk, settle=near)
         with self._lock:
@@ -150,7 +154,9 @@ class Inline:
                 self._relieve(chunk)
         return bool(chunks)
 
-    def _handle(self, chunk: _Chunk) -> None:
+    def _handle(self, chunk: _Chunk) -> int:
+        """Returns how many async handlers have begun."""
+        began = 0
         handling, line = self._handling, self._line
         slot = False
         while (held := _next(chunk)) is not None:
@@ -161,11 +167,15 @@ class Inline:
             chunk.busy = held
             if handling.step(held, self._loop):
                 slot = False  # it goes along with the coroutine
+                began += 1
             if not handling.quick:
                 break
         if slot:
             line.free()
         self._hand_over(chunk)
+        if began:
+            self._loop.wake()
+        return began
 
     def _hand_over(self, chunk: _Chunk) -> None:
         while (held := _next(chunk)) is not None:
@@ -174,6 +184,7 @@ class Inline:
     def _relieve(self, chunk: _Chunk) -> None:
         self._handling.slow_down()
         self._hand_over(chunk)
+        self._loop.wake()
         self._leave(chunk, settle=False)
         with self._lock:
             if self._chunks.get(chunk.thread) is not chunk:
@@ -195,6 +206,15 @@ class Inline:
             self._wake.get(timeout=LOOK)
         except queues.Empty:
             return
+
+
+class _Sleeping:
+    """The loop, which what is submitted does not wake."""
+
+    def __init__(self, loop: LoopRoom) -> None:
+        self.submit = partial(loop.submit, wake=False)
+        self.cancel_one = loop.cancel_one
+        self.wake = loop.wake
 
 
 def _next(chunk: _Chunk) -> Held | None:

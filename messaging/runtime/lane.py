@@ -16,7 +16,7 @@ from messaging.runtime.heartbeat import Heartbeat
 from messaging.runtime.inline import Inline
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.line import GroupLine, line_for
-from messaging.runtime.loop import Runs
+from messaging.runtime.loop import LoopRoom
 from messaging.runtime.memo import Memo
 from messaging.runtime.poller import Poller
 from messaging.runtime.receipts import STOPPING, Account, Held, Stats, give_back
@@ -126,7 +126,7 @@ class Lane:
         )
         return Settler(settlement, self.ledger, clock=self._clock, eager=self._ordered)
 
-    def start(self, crew: Crew, loop: Runs) -> None:
+    def start(self, crew: Crew, loop: LoopRoom) -> None:
         name = self.consumer.service
         self.handling.start(crew, loop)
         self._settling = crew.start(f"{name}-settler", self.settler.run)
@@ -255,6 +255,7 @@ class Lane:
         self.ledger.stats()  # takes its lock: what was wanted before this has been entered by now
         for held in () if self._closing else self._drain():
             self.handling.put_back(held)
+        self.settler.rouse()
 
     def _drain(self) -> list[Held]:
         """Take out all that wait for a handler."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Protocol
 
 from messaging.outcome import Outcome
@@ -15,6 +15,10 @@ __all__ = ["Done", "LoopRoom", "Runs", "caught"]
 
 Done = Callable[[Outcome | BaseException], None]
 """Called in the loop's thread with a coroutine's outcome, or with what it raised."""
+
+
+_AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+"""A handler that awaits nothing then ends without a turn of the loop of its own."""
 
 
 class Runs(Protocol):
@@ -37,12 +41,14 @@ class LoopRoom:
         # Our own, so that threads of `asyncio.to_thread` can be ended without waiting for ever.
         self._helpers = ThreadPoolExecutor(thread_name_prefix="messaging-to-thread")
         self._loop.set_default_executor(self._helpers)
-        self._tasks: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Outcome | BaseException]] = {}
+        self._tasks: dict[Coroutine[Any, Any, Outcome], tuple[asyncio.Task[None], Done]] = {}
         self._lock = threading.Lock()
         self._coming: list[tuple[Coroutine[Any, Any, Outcome], Done]] = []
+        self._woken = False
         self._open = True
         self._cancelling = False
-        self._under_way = 0
+        # Each is written by one side only: by those that submit, under the lock, and by the loop.
+        self._submitted = self._ended = 0
         self._died_of: BaseException | None = None
 
     def run(self) -> None:
@@ -56,27 +62,45 @@ class LoopRoom:
         if self._died_of is not None:
             raise self._died_of
 
-    def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
-        """Run `coroutine`, then call `done`. False: the loop has been stopped, it will not run."""
+    def submit(
+        self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
+    ) -> bool:
+        """Run `coroutine`, then call `done`. False: the loop has been stopped, it will not run.
+
+        wake  False: it runs when the loop wakes, for which the caller calls `wake` when it has
+              submitted all it has. The loop's thread would else take turns with the caller's.
+        """
         with self._lock:
             if self._open:
-                self._under_way += 1
+                self._submitted += 1
                 self._coming.append((coroutine, done))
-                if len(self._coming) == 1:  # else it has been woken, and has not looked yet
-                    self._loop.call_soon_threadsafe(self._begin_all)
+                if wake:
+                    self._wake()
                 return True
         coroutine.close()
         return False
 
+    def wake(self) -> None:
+        """Begin what was submitted."""
+        with self._lock:
+            if self._open:
+                self._wake()
+
+    def _wake(self) -> None:
+        if self._coming and not self._woken:  # else it has not looked yet
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._begin_all)
+
     @property
     def idle(self) -> bool:
         """True when every coroutine has ended, and `done` has heard of it."""
-        return self._under_way == 0
+        return self._submitted == self._ended
 
     def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
         """Cancel this one, if it still runs; `done` hears of it as `CancelledError`."""
         with self._lock:
             if self._open:
+                self._wake()  # it may not have begun
                 self._loop.call_soon_threadsafe(self._cancel, coroutine)
 
     def cancel(self) -> None:
@@ -84,51 +108,63 @@ class LoopRoom:
         with self._lock:
             self._cancelling = True
             if self._open:
+                self._wake()
                 self._loop.call_soon_threadsafe(self._cancel_all)
 
     def stop(self) -> None:
         """End the thread. What still runs is abandoned. May be called again."""
         with self._lock:
             if self._open:
+                self._wake()
                 self._open = False
                 self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _begin_all(self) -> None:
         with self._lock:
             coming, self._coming = self._coming, []
+            self._woken = False
         for coroutine, done in coming:
             self._begin(coroutine, done)
 
     def _begin(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
-        task = self._loop.create_task(caught(coroutine))
-        self._tasks[coroutine] = task
-        task.add_done_callback(partial(self._end, coroutine, done))
         if self._cancelling:
-            task.cancel()
+            self._end(coroutine, done, asyncio.CancelledError())
+            return
+        task = asyncio.Task(self._live(coroutine, done), loop=self._loop, **_AT_ONCE)
+        if not task.done():
+            self._tasks[coroutine] = task, done
+
+    async def _live(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
+        # The end is told from here: a callback of the task would be one more turn of the loop.
+        self._end(coroutine, done, await caught(coroutine))
 
     def _end(
-        self,
-        coroutine: Coroutine[Any, Any, Outcome],
-        done: Done,
-        task: asyncio.Task[Outcome | BaseException],
+        self, coroutine: Coroutine[Any, Any, Outcome], done: Done, result: Outcome | BaseException
     ) -> None:
         self._tasks.pop(coroutine, None)
         coroutine.close()  # if it was cancelled before its first step
         try:
-            done(asyncio.CancelledError() if task.cancelled() else task.result())
+            done(result)
         except BaseException as error:  # noqa: BLE001 - raised by `run`; asyncio would only log it
             self._died_of = error
             self._loop.stop()
-        with self._lock:
-            self._under_way -= 1
+        self._ended += 1
 
     def _cancel_all(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
+        for coroutine in tuple(self._tasks):
+            self._cancel(coroutine)
 
     def _cancel(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
-        if task := self._tasks.get(coroutine):
+        if coroutine in self._tasks:
+            task, _ = self._tasks[coroutine]
+            task.add_done_callback(lambda _: self._never_began(coroutine))
             task.cancel()
+
+    def _never_began(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        """A task that is cancelled before its first step ends without having lived."""
+        if coroutine in self._tasks:
+            _, done = self._tasks[coroutine]
+            self._end(coroutine, done, asyncio.CancelledError())
 
 
 async def caught(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome | BaseException:

@@ -6,6 +6,7 @@ import math
 import queue as queues
 import threading
 from collections import deque
+from contextlib import suppress
 
 from messaging.clock import Clock
 from messaging.outcome import Outcome
@@ -43,6 +44,8 @@ class Settler:
         self._asleep = False
         self._lock = threading.Lock()
         self._tended = 0
+        self._awaited = 0
+        self._gathered: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._hurry_later = False
         self._ending = False
 
@@ -54,6 +57,9 @@ class Settler:
         # Asleep is read after the append and written before the settler looks a last time: one of
         # the two sees the other. A wake for each message would cost more than the message.
         if self._tended:
+            if 0 < self._awaited <= waiting:
+                self._awaited = 0
+                self._gathered.put(None)
             return
         if (
             self._asleep
@@ -61,12 +67,23 @@ class Settler:
             or waiting >= BATCH_ENTRIES
             or waiting >= self._ledger.in_hand
         ):
-            self._rouse()
+            self.rouse()
 
     def tend(self) -> None:
         """The calling thread is about to `put` some, and will see to them: nobody is woken."""
         with self._lock:
             self._tended += 1
+
+    def gather(self, count: int, seconds: float) -> None:
+        """While tending: return when so many wait to be settled, after `seconds` at the latest."""
+        while not self._gathered.empty():  # of one who did not wait for so long
+            self._gathered.get_nowait()
+        # Said before looking: whoever puts afterwards sees it.
+        self._awaited = count
+        if len(self._inbox) < count:
+            with suppress(queues.Empty):
+                self._gathered.get(timeout=seconds)
+        self._awaited = 0
 
     def leave(self, *, settle: bool) -> None:
         """It has. What makes a batch is settled in this thread, or by the settler's own.
@@ -78,7 +95,12 @@ class Settler:
         if settle or (not self._asleep and len(self._inbox) >= BATCH_ENTRIES):
             self.step(aged=False)
         if self._asleep and (self._inbox or self._later):
-            self._rouse()
+            self.rouse()
+
+    def rouse(self) -> None:
+        """Let its thread look, although somebody tends."""
+        self._asleep = False
+        self._wake.put(None)
 
     def hurry(self) -> None:
         """Wait for no batch any more, and try few times: the worker stops."""
@@ -124,10 +146,6 @@ class Settler:
         ):
             return waiting
         return waiting - waiting % BATCH_ENTRIES
-
-    def _rouse(self) -> None:
-        self._asleep = False
-        self._wake.put(None)
 
     def _sleep(self) -> bool:
         """Until there may be something to do; True if the inbox has waited long enough."""
