@@ -90,7 +90,7 @@ class Line:
         return answered(self.steps(request, repeatable=repeatable))
 
     def steps(self, request: bytes, *, repeatable: bool) -> Steps[Reply]:
-        """`exchange` in its two steps."""
+        """`exchange` in its two steps. The read timeout counts from the second."""
         connection = self._kept()
         if connection is not None:
             try:
