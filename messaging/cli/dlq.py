@@ -197,19 +197,21 @@ def _work(
         if not yes and not json:
             _preview(action, bench.letters(where, limit=limit), bench.box)
             return
-        with _Interruption() as interrupted, _counting(action) as tell:
-            work = bench.redrive if action == "redrive" else bench.drop
-            report = work(
-                where,
-                limit=limit,
-                dry_run=not yes,
-                on_progress=tell,
-                stop=lambda: interrupted.asked,
-            )
-    if json:
-        screen.data(report.to_dict())
-    else:
-        _tell(report)
+        with _Interruption() as interrupted:
+            with _counting(action) as tell:
+                work = bench.redrive if action == "redrive" else bench.drop
+                report = work(
+                    where,
+                    limit=limit,
+                    dry_run=not yes,
+                    on_progress=tell,
+                    stop=lambda: interrupted.asked,
+                )
+            # A Ctrl-C that comes when all is done must not cost the account of it.
+            if json:
+                screen.data(report.to_dict())
+            else:
+                _tell(report)
     if report.stopped:
         raise typer.Exit(130)
     if report.failed:

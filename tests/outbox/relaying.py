@@ -1,6 +1,8 @@
 """A relay as a process of its own, for tests that kill it: its topic is a line in a file.
 
-python -m tests.outbox.relaying URL FILE LEASE
+python -m tests.outbox.relaying URL FILE LEASE [REQUESTS]
+
+With REQUESTS it gets a SIGTERM in the middle of the request of that number.
 """
 
 from __future__ import annotations
@@ -21,22 +23,25 @@ class FileTopic:
 
     max_bytes = 262_144
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, last: int) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._left = last
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         lines = [f"{one.id} {json.loads(one.body)['data']['n']} {os.getpid()}\n" for one in batch]
         os.write(self._file, "".join(lines).encode())
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         return ()
 
     def close(self) -> None: ...
 
 
-def main(url: str, path: str, lease: str) -> None:
-    with Relay(
-        connector(url), FileTopic(path), lease=float(lease), poll=0.05, batch=40, keep=None
-    ) as relay:
+def main(url: str, path: str, lease: str, last: str = "0") -> None:
+    topic = FileTopic(path, int(last))
+    with Relay(connector(url), topic, lease=float(lease), poll=0.05, batch=40, keep=None) as relay:
         signal.signal(signal.SIGTERM, lambda number, frame: relay.stop())
         sys.stdout.write("ready\n")
         sys.stdout.flush()
