@@ -114,7 +114,8 @@ def _row(parameter: Any, name: str, said: str) -> tuple[Text, Text]:
     left.highlight_regex(r"(?<= )(?!-)\S.*$|^(?!-)\S+", "bold yellow")
     about = parameter.help or ""
     right = _marked(about)
-    if rest := said.removeprefix(about).strip():
+    # Some versions of typer write it as markup.
+    if rest := said.removeprefix(about).strip().replace("\\[", "["):
         right.append(" " if about else "")
         right.append(Text(rest, "red" if "required" in rest else "dim"))
     return left, right
