@@ -121,11 +121,9 @@ class CancelToken:
     `watched` is True once somebody has looked: a stopping worker gives such handlers a moment.
     """
 
-    __slots__ = ("_reason", "watched")
-
-    def __init__(self) -> None:
-        self._reason = ""
-        self.watched = False
+    # In the class: one is made for every message, and few are ever set.
+    _reason = ""
+    watched = False
 
     def is_set(self) -> bool:
         """True: what the handler still does is of no use."""

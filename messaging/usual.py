@@ -61,7 +61,8 @@ def usual(body: str) -> Usual | None:
     type, version, time = found.group(3, 4, 5)
     data = body[found.end() : -1]
     # pydantic-core reads NaN and Infinity, which are no JSON, where it validates.
-    if "NaN" in data or "Infinity" in data:
+    # For one letter memory is searched faster than for a word.
+    if ("N" in data and "NaN" in data) or ("I" in data and "Infinity" in data):
         return None
     if time is not None:
         try:

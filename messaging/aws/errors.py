@@ -6,8 +6,8 @@ not: it may quote the message.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from messaging.errors import AccessDenied, NotFound, Throttled, TransportError
@@ -77,21 +77,37 @@ REMEDIES: Mapping[str, str] = {
 }
 
 
-@contextmanager
-def translated(action: str, target: str, where: str, *, quote: bool = False) -> Iterator[None]:
+class translated:  # noqa: N801 - read as a verb: `with translated("publish to", ...)`
     """Around one request: whatever boto3 raises in it becomes a `TransportError`.
 
     The message reads "cannot {action} {target} in {where}: why; remedy". `quote` says that the
     service's own text may always be told, because the request holds no message.
     """
-    try:
-        yield
-    except Exception as error:
-        known = _translate(error, f"cannot {action} {target} in {where}", quote)
-        if known is None:
-            raise
-        # Not chained: a request's parameters, a message's body among them, may be in the text.
-        raise known from None
+
+    __slots__ = ("_action", "_quote", "_target", "_where")
+
+    def __init__(self, action: str, target: str, where: str, *, quote: bool = False) -> None:
+        # By hand: a generator with @contextmanager costs as much as signing the request.
+        self._action = action
+        self._target = target
+        self._where = where
+        self._quote = quote
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            doing = f"cannot {self._action} {self._target} in {self._where}"
+            known = _translate(error, doing, self._quote)
+            if known is not None:
+                # Not chained: a request's parameters, a message's body among them, may be in the
+                # text.
+                raise known from None
 
 
 def _translate(error: Exception, doing: str, quote: bool) -> TransportError | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from messaging.aws.clients import Clients
 from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, translated
-from messaging.aws.messages import SAFE_BATCH, delivery, wire_value
+from messaging.aws.messages import SAFE_BATCH, deliveries, wire_value
 from messaging.aws.movetask import move_all
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.dlq.box import OnProgress
@@ -78,7 +78,7 @@ class SqsLetters:
                 ],
             )
         now = self._clock.now()
-        return tuple(delivery(name, one, now) for one in answer.get("Messages", ()))
+        return deliveries(name, answer.get("Messages", ()), now)
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """One ChangeMessageVisibilityBatch request."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from messaging import deadletter
 from messaging.transport import Attribute, CancelToken, DeadLetter, Delivery
 
-__all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "delivery", "letter_entries", "wire_value"]
+__all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "deliveries", "letter_entries", "wire_value"]
 
 COUNTS: tuple[Any, ...] = (
     "ApproximateNumberOfMessages",
@@ -51,7 +52,12 @@ class ReceivedAttributes(Mapping[str, Attribute]):
 
     def __getitem__(self, name: str) -> Attribute:
         one = self._raw[name]
-        return Attribute(one["DataType"], one.get("StringValue") or one.get("BinaryValue", ""))
+        kind, text = one["DataType"], one.get("StringValue")
+        if text:
+            return Attribute(kind, text)
+        value = one.get("BinaryValue", "")
+        # boto3 has decoded it already.
+        return Attribute(kind, b64decode(value) if value and isinstance(value, str) else value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
@@ -60,8 +66,12 @@ class ReceivedAttributes(Mapping[str, Attribute]):
         return len(self._raw)
 
 
-def delivery(queue: str, message: Any, now: float) -> Delivery:
-    """One message of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
+def deliveries(queue: str, messages: Sequence[Any], now: float) -> tuple[Delivery, ...]:
+    """The messages of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
+    return tuple([_delivery(queue, message, now) for message in messages])
+
+
+def _delivery(queue: str, message: Any, now: float) -> Delivery:
     system = message.get("Attributes") or {}
     return Delivery.received_as(
         {

@@ -10,7 +10,7 @@ from typing import Any
 
 from messaging.aws.clients import Clients
 from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, check_batch, translated
-from messaging.aws.messages import COUNTS, counts, delivery, letter_entries
+from messaging.aws.messages import COUNTS, counts, deliveries, letter_entries
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import NotFound, TransportError
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
@@ -78,7 +78,7 @@ class SqsQueue:
                 url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
             )
         now = self._clock.now()
-        return tuple(delivery(self._name, one, now) for one in messages)
+        return deliveries(self._name, messages, now)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """One DeleteMessageBatch request; none for no deliveries."""

@@ -6,7 +6,6 @@ So that what a service refuses is the same exception on both roads: `ClientError
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING, Any, cast
 
@@ -62,14 +61,8 @@ def json_answer(client: SQSClient, operation: str, reply: Reply) -> dict[str, An
 
 
 def messages(client: SQSClient, reply: Reply) -> list[dict[str, Any]]:
-    """The messages of a ReceiveMessage, as boto3 gives them: with the bytes of binary values."""
-    answer = json_answer(client, "ReceiveMessage", reply)
-    found: list[dict[str, Any]] = answer.get("Messages") or []
-    if b"BinaryValue" in reply.body:  # rare, so that no other message is looked through for it
-        for message in found:
-            for attribute in message.get("MessageAttributes", {}).values():
-                if "BinaryValue" in attribute:
-                    attribute["BinaryValue"] = b64decode(attribute["BinaryValue"])
+    """The messages of a ReceiveMessage, as boto3 gives them; but binary values are in base64."""
+    found: list[dict[str, Any]] = json_answer(client, "ReceiveMessage", reply).get("Messages") or []
     return found
 
 

@@ -9,6 +9,7 @@ only if it could not be sent whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -65,6 +66,8 @@ class FastQueues:
 
     def __init__(self, client: SQSClient, session: boto3.Session) -> None:
         self._road = Road(client, session, sample=_SQS_SAMPLE)
+        # Few: a worker has some queues, and asks for one to ten.
+        self._asked: dict[tuple[str, int, int, int], bytes] = {}
         self._receive, self._delete, self._hide = (
             Operation(
                 self._road,
@@ -80,35 +83,41 @@ class FastQueues:
         )
 
     def receive(self, url: str, *, limit: int, wait: int, lease: int) -> list[dict[str, Any]]:
-        """Messages as boto3 gives them; `wait` and `lease` in seconds."""
-        asked = {
-            "QueueUrl": url,
-            "MaxNumberOfMessages": limit,
-            "WaitTimeSeconds": wait,
-            "VisibilityTimeout": lease,
-            "MessageAttributeNames": ["All"],
-            "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
-        }
-        return messages(self._road.client, self._road.send(self._receive, to_json(asked)))
+        """Messages as boto3 gives them, but binary values in base64; `wait`, `lease` in seconds."""
+        asked = self._asked.get((url, limit, wait, lease))
+        if asked is None:
+            asked = self._asked[url, limit, wait, lease] = to_json(
+                {
+                    "QueueUrl": url,
+                    "MaxNumberOfMessages": limit,
+                    "WaitTimeSeconds": wait,
+                    "VisibilityTimeout": lease,
+                    "MessageAttributeNames": ["All"],
+                    "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
+                }
+            )
+        return messages(self._road.client, self._road.send(self._receive, asked))
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
         """The entries not deleted."""
-        entries = [{"Id": str(i), "ReceiptHandle": one} for i, one in enumerate(receipts)]
-        answer = self._ask(self._delete, {"QueueUrl": url, "Entries": entries})
+        entries = [
+            f'{{"Id":"{i}","ReceiptHandle":{_quoted(one)}}}' for i, one in enumerate(receipts)
+        ]
+        answer = self._ask(self._delete, url, entries)
         return batch_failures(answer, range(len(receipts)), "SQS")
 
     def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
         """The entries whose visibility was not changed."""
         entries = [
-            {"Id": str(i), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
+            f'{{"Id":"{i}","ReceiptHandle":{_quoted(one)},"VisibilityTimeout":{int(time)}}}'
             for i, (one, time) in enumerate(zip(receipts, seconds, strict=True))
         ]
-        answer = self._ask(self._hide, {"QueueUrl": url, "Entries": entries})
+        answer = self._ask(self._hide, url, entries)
         return batch_failures(answer, range(len(receipts)), "SQS")
 
     def close(self) -> None:
         self._road.close()
 
-    def _ask(self, operation: Operation, parameters: dict[str, Any]) -> dict[str, Any]:
-        reply = self._road.send(operation, to_json(parameters))
-        return json_answer(self._road.client, operation.name, reply)
+    def _ask(self, operation: Operation, url: str, entries: list[str]) -> dict[str, Any]:
+        body = f'{{"QueueUrl":{_quoted(url)},"Entries":[{",".join(entries)}]}}'.encode()
+        return json_answer(self._road.client, operation.name, self._road.send(operation, body))

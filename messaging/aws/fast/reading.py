@@ -17,9 +17,8 @@ CHUNK = 65_536
 """Bytes to ask the kernel for: ten messages of a few KiB arrive in one go."""
 LONGEST_HEAD = 65_536
 
-_PLAIN = re.compile(rb"HTTP/1\.1 (?!204|304)[2-5][0-9][0-9][ \r]")
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})[ \t]*\r\n")
-_LAST = re.compile(rb"(?i:connection:[^\r]*close)")
+_PLAIN = re.compile(rb"http/1\.1 (?!204|304)[2-5][0-9][0-9][ \r]")
+_LENGTH = b"\r\ncontent-length:"
 
 
 class Reply(NamedTuple):
@@ -52,10 +51,12 @@ def read(sock: socket.socket) -> Reply:
                 raise HTTPException("the answer has no whole head")
             data += more
             end = data.find(b"\r\n\r\n", max(0, len(data) - len(more) - 3))
-        length = _plain_length(data[: end + 2])
+        lower = data[: end + 2].lower()
+        length = _plain_length(lower)
         if length is None:
             return _by_the_book(sock, data)
-        return _rest(sock, data, end + 4, length)
+        # A wish to close, wherever it is said; too careful does no harm.
+        return _rest(sock, data, end + 4, length, keep=b"close" not in lower)
     except TimeoutError:
         raise
     except OSError as error:
@@ -63,17 +64,16 @@ def read(sock: socket.socket) -> Reply:
 
 
 def _plain_length(head: bytes) -> int | None:
-    """The body's length if `head` is HTTP/1.1's plainest: a final status and one Content-Length."""
-    if not _PLAIN.match(head):
+    """The body's length if `head`, in lower case, is HTTP/1.1's plainest: a final status and one
+    Content-Length."""
+    if not _PLAIN.match(head) or b"transfer-encoding" in head or head.count(_LENGTH) != 1:
         return None
-    lower = head.lower()
-    if lower.count(b"content-length") != 1 or b"transfer-encoding" in lower:
-        return None
-    found = _LENGTH.search(lower)
-    return None if found is None else int(found[1])
+    start = head.find(_LENGTH) + len(_LENGTH)
+    digits = head[start : head.find(b"\r\n", start)].strip(b" \t")
+    return int(digits) if digits.isdigit() and len(digits) <= 10 else None
 
 
-def _rest(sock: socket.socket, data: bytes, start: int, length: int) -> Reply:
+def _rest(sock: socket.socket, data: bytes, start: int, length: int, *, keep: bool) -> Reply:
     """The answer whose head ends before `start`: with what is still to come of its body."""
     missing = start + length - len(data)
     if missing > 0:
@@ -86,9 +86,8 @@ def _rest(sock: socket.socket, data: bytes, start: int, length: int) -> Reply:
             missing -= len(more)
         data = b"".join(parts)
     head = data[data.find(b"\n") + 1 : start - 2]
-    # More than the answer, or a wish to close: not to be used again. Too careful does no harm.
-    keep = missing == 0 and not _LAST.search(head)
-    return Reply(int(data[9:12]), head, data[start : start + length], keep)
+    # More than the answer: not to be used again.
+    return Reply(int(data[9:12]), head, data[start : start + length], keep=keep and missing == 0)
 
 
 def _by_the_book(sock: socket.socket, data: bytes) -> Reply:
