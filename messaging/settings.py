@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from messaging.errors import SettingsError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "in_lambda"]
 
 PREFIX = "MESSAGING_"
 
@@ -99,3 +99,11 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
     "endpoint_url": ("AWS_ENDPOINT_URL",),
 }
 _PER_SERVICE = ("AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_S3")
+
+
+def in_lambda() -> bool:
+    """True in an AWS Lambda function, for as long as the process lives.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ

@@ -24,8 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
     "event envelope outcome transport settings subtyping",
-    "projection codec usual deadletter results sending idempotency tracing metrics outbox "
-    "unsendable",
+    (
+        "projection codec usual deadletter results sending idempotency tracing metrics outbox "
+        "unsendable"
+    ),
     "copies dlq",
     "publisher buffered consumer claimcheck",
     "reading dispatch topology",

@@ -112,14 +112,20 @@ class Handling:
             outcome = self._dispatch(held.delivery)
         except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
             outcome = self._unexpected(held, error)
-        goes_on = not isinstance(outcome, Outcome)
         if isinstance(outcome, Outcome):
-            self._ended(held, outcome)
+            if type(outcome) is Ack and self._breaker.calm:  # as nearly always
+                spent = self._now() - began
+                self._appetite.took(spent)
+                self._settler.put(held, outcome)
+            else:
+                self._ended(held, outcome)
+                spent = self._now() - began
         else:
             held.cancel = partial(loop.cancel_one, outcome)
             loop.submit(outcome, partial(self._coroutine_ended, held))
-        self._pace += SLOWLY * (self._now() - began - self._pace)
-        return goes_on
+            spent = self._now() - began
+        self._pace += SLOWLY * (spent - self._pace)
+        return not isinstance(outcome, Outcome)
 
     def tell(self, held: Held, reason: str) -> None:
         """Tell its handler that nobody waits for it any more; an async one is cancelled.
@@ -189,9 +195,6 @@ class Handling:
     def _ended(self, held: Held, outcome: Outcome) -> None:
         if held.started is not None:
             self._appetite.took(self._now() - held.started)
-        if type(outcome) is Ack and self._breaker.calm:  # as nearly always
-            self._settler.put(held, outcome)
-            return
         if not (held.remembered or held.lost):
             outcome = self._judge(held, outcome)
         if isinstance(outcome, Discard) and not held.remembered:

@@ -23,6 +23,7 @@ from botocore.httpsession import get_cert_path
 from messaging.aws.fast.connection import Address, Line, Reply, Steps, answered
 from messaging.aws.fast.signing import Signer
 from messaging.clock import SYSTEM_CLOCK
+from messaging.settings import in_lambda
 
 if TYPE_CHECKING:
     import boto3
@@ -110,6 +111,7 @@ class Operation:
         self.repeatable = repeatable
         self.hook = f"{road.hook}.{name}"
         self.line = f"POST {road.path} HTTP/1.1\r\n"
+        self._in_lambda = in_lambda()
         signed = {"Host": road.host, **headers}
         sent = {**signed, "User-Agent": road.agent}
         self._fixed = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
@@ -120,11 +122,7 @@ class Operation:
     def headers(self, credentials: Any, body: bytes) -> str:
         """The header lines of a request, signed at this moment."""
         signature = self._sign(credentials, SYSTEM_CLOCK.now(), sha256(body).hexdigest())
-        more: dict[str, str] = {}
-        # In AWS Lambda: what keeps a function from calling itself through a queue for ever.
-        add_recursion_detection_header({"headers": more})
-        traced = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-        return f"{self._fixed}{traced}{signature}"
+        return f"{self._fixed}{_traced() if self._in_lambda else ''}{signature}"
 
 
 class _Prepared(AWSPreparedRequest):
@@ -152,6 +150,13 @@ class _Prepared(AWSPreparedRequest):
             return False
         fresh = _Prepared(*self._was[:1], self._lines, self._was[1]).headers
         return {name: _text(seen[name]) for name in seen} != {name: fresh[name] for name in fresh}
+
+
+def _traced() -> str:
+    """What keeps a function from calling itself through a queue for ever."""
+    more: dict[str, str] = {}
+    add_recursion_detection_header({"headers": more})
+    return "".join(f"{name}: {value}\r\n" for name, value in more.items())
 
 
 def _text(value: Any) -> str:
