@@ -30,6 +30,7 @@ from botocore.exceptions import (
 )
 
 from messaging.aws.fast.reading import Reply, read
+from messaging.clock import SYSTEM_CLOCK
 
 __all__ = ["Address", "Line", "Reply", "Steps", "answered"]
 
@@ -45,6 +46,11 @@ def answered(steps: Steps[_Answer]) -> _Answer:
             next(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # StopIteration's value is untyped
+
+
+FRESH = 1.0
+"""Seconds for which nobody looks whether a kept connection is still good, where the request may be
+sent again on another: servers close what has been idle for longer."""
 
 
 class Address(NamedTuple):
@@ -91,7 +97,7 @@ class Line:
 
     def steps(self, request: bytes, *, repeatable: bool) -> Steps[Reply]:
         """`exchange` in its two steps. The read timeout counts from the second."""
-        connection = self._kept()
+        connection = self._kept(FRESH if repeatable else 0.0)
         if connection is not None:
             try:
                 return (yield from self._on(connection, request))
@@ -124,14 +130,16 @@ class Line:
             connection.close()
             raise
         if reply.keep and not self._closed and len(self._idle) < self._keep:
+            connection.since = SYSTEM_CLOCK.monotonic()
             self._idle.append(connection)
         else:
             connection.close()
         return reply
 
-    def _kept(self) -> _Connection | None:
+    def _kept(self, fresh: float) -> _Connection | None:
+        """A kept connection, looked at if it has been idle for `fresh` seconds or more."""
         while (connection := self._pop()) is not None:
-            if not connection.spoiled():
+            if SYSTEM_CLOCK.monotonic() - connection.since < fresh or not connection.spoiled():
                 return connection
             connection.close()
         return None
@@ -158,7 +166,7 @@ class Line:
 
 
 class _Connection:
-    __slots__ = ("_poll", "_socket")
+    __slots__ = ("_poll", "_socket", "since")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -172,6 +180,8 @@ class _Connection:
         except BaseException:
             plain.close()
             raise
+        self.since = 0.0
+        """When it was kept, by the monotonic clock."""
         self._socket.settimeout(address.read_timeout)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
