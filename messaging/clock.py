@@ -33,7 +33,9 @@ class SystemClock:
     # As they are: they are asked some times for every message.
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
