@@ -31,6 +31,9 @@ __all__ = ["Worker"]
 
 log = logging.getLogger("messaging.runtime")
 
+LOOKS_UP = 0.5
+"""Seconds after which a signal is heard at the latest."""
+
 
 class Worker:
     """Runs consumers: one queue, one poller and `concurrency` handlers for each of them.
@@ -137,7 +140,10 @@ class Worker:
         """
         with on_signals(lambda: self._mail.put(Mail.SIGNAL)):
             self.start()
-            self._done.wait()
+            # A signal that comes just before a wait begins does not end it, and Python looks at
+            # signals in this thread only: so it looks up once in a while.
+            while not self._done.wait(LOOKS_UP):
+                pass
         if self._error is not None:
             raise self._error
         return self._report()

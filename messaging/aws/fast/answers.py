@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["all_accepted", "json_answer", "messages", "understood"]
 
 _ID = re.compile(rb"<Id>([0-9]+)</Id>")
-_PLACES = [b"%d" % place for place in range(BATCH_ENTRIES)]
+_PLACES = tuple(b"%d" % place for place in range(BATCH_ENTRIES))
 """In order, as they nearly always come."""
 _END = b"</PublishBatchResponse>"
 
@@ -43,7 +43,7 @@ def all_accepted(reply: Reply, count: int) -> bool:
     if failed >= 0 and not body.startswith((b"<Failed/>", b"<Failed></Failed>"), failed):
         return False
     ids = _ID.findall(body)
-    if ids != _PLACES[:count] and sorted(map(int, ids)) != list(range(count)):
+    if tuple(ids) != _PLACES[:count] and sorted(map(int, ids)) != list(range(count)):
         return False
     return body.count(b"<member>") == count
 
