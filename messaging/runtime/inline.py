@@ -111,7 +111,7 @@ class Inline:
             if began and near and self._handling.brief:
                 self._settler.gather(began, LOOK)
         finally:
-            self._leave(chunk, settle=near)
+            self._leave(chunk, settle=near or self._settler.busy)
         with self._lock:
             del self._chunks[me]
             return not chunk.replaced

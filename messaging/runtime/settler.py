@@ -85,14 +85,16 @@ class Settler:
                 self._gathered.get(timeout=seconds)
         self._awaited = 0
 
-    def leave(self, *, settle: bool) -> None:
-        """It has. What makes a batch is settled in this thread, or by the settler's own.
+    @property
+    def busy(self) -> bool:
+        """True: its thread is at one batch, and another one waits."""
+        return not self._asleep and len(self._inbox) >= BATCH_ENTRIES
 
-        settle  do it here in any case; else only if the settler is busy with another batch.
-        """
+    def leave(self, *, settle: bool) -> None:
+        """It has. What makes a batch is settled in this thread, or by the settler's own."""
         with self._lock:
             self._tended -= 1
-        if settle or (not self._asleep and len(self._inbox) >= BATCH_ENTRIES):
+        if settle:
             self.step(aged=False)
         if self._asleep and (self._inbox or self._later):
             self.rouse()
