@@ -16,7 +16,7 @@ from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.outcome import Ack, Outcome, Reject, Retry
-from messaging.reading import Read, Reader
+from messaging.reading import Read, Reader, envelope
 from messaging.transport import Delivery
 
 __all__ = ["Call", "Dispatcher", "Middleware"]
@@ -105,7 +105,7 @@ class Dispatcher:
                 _place(error),
             )
             return self.consumer.retry.decide(error, delivery.receive_count)
-        handler = read.handler
+        handler, view, _ = read
         if self._middleware or handler.envelope or handler.delivery:
             call = self._call(delivery, read)
             return self._run_async(call) if handler.is_async else self._run(call)
@@ -113,7 +113,7 @@ class Dispatcher:
         if handler.is_async:
             return self._run_plain_async(delivery, read)
         try:
-            returned = getattr(self.consumer, handler.name)(read.view)
+            returned = getattr(self.consumer, handler.name)(view)
             if returned is not None:
                 _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
@@ -121,12 +121,13 @@ class Dispatcher:
         return returned if isinstance(returned, Ack) else _ACK
 
     def _call(self, delivery: Delivery, read: Read) -> Call:
+        handler, view, _ = read
         return Call(
             service=self.consumer.service,
-            handler=read.handler,
-            envelope=read.envelope,
+            handler=handler,
+            envelope=envelope(read),
             delivery=delivery,
-            view=read.view,
+            view=view,
         )
 
     def _run(self, call: Call) -> Outcome:
@@ -160,8 +161,9 @@ class Dispatcher:
         return returned if isinstance(returned, Ack) else _ACK
 
     async def _run_plain_async(self, delivery: Delivery, read: Read) -> Outcome:
+        handler, view, _ = read
         try:
-            returned = await getattr(self.consumer, read.handler.name)(read.view)
+            returned = await getattr(self.consumer, handler.name)(view)
             _raise_unless_ack(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, self._call(delivery, read))

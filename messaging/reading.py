@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -14,32 +14,21 @@ from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.transport import Delivery
-from messaging.usual import Usual, usual
+from messaging.usual import envelope_of, usual
 
-__all__ = ["Read", "Reader"]
+__all__ = ["Read", "Reader", "envelope"]
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
 
-class Read:
-    """What was read of one delivery: who handles it, and the view that it is given."""
+Read = tuple[Handler, BaseModel, Envelope | re.Match[str]]
+"""Who handles it, the view that it is given, and the envelope, or what `envelope` makes it from."""
 
-    __slots__ = ("_envelope", "_usual", "handler", "view")
 
-    def __init__(
-        self, handler: Handler, view: BaseModel, envelope: Envelope | None, usual: Usual | None
-    ) -> None:
-        self.handler = handler
-        self.view = view
-        self._envelope = envelope
-        self._usual = usual
-
-    @property
-    def envelope(self) -> Envelope:
-        """Its data is None where nobody was said to look at it."""
-        if self._envelope is None and self._usual is not None:
-            self._envelope = self._usual.envelope(None)
-        return cast("Envelope", self._envelope)
+def envelope(read: Read) -> Envelope:
+    """The envelope of what was read. Its data is None where nobody was said to look at it."""
+    found = read[2]
+    return found if isinstance(found, Envelope) else envelope_of(found, None)
 
 
 class _Known(NamedTuple):
@@ -83,17 +72,18 @@ class Reader:
             said = usual(body)
             if said is None:
                 return None
-            known = self._known.get(said.type) or self._meet(said.type)
-            if known is None or said.version != known.version:
+            type, version, data, head = said
+            known = self._known.get(type) or self._meet(type)
+            if known is None or version != known.version:
                 return None
             # Straight to the validator: `model_validate_json` looks at its options each time.
-            view = known.validate(said.data, extra="ignore", by_name=True, by_alias=False)
-            envelope = None
+            view = known.validate(data, extra="ignore", by_name=True, by_alias=False)
             if known.watched:  # else nobody sees the envelope's data
-                envelope = said.envelope(from_json(said.data, allow_inf_nan=False))
+                whole = envelope_of(head, from_json(data, allow_inf_nan=False))
+                return known.handler, view, whole
         except Exception:  # noqa: BLE001 - whatever it is, it comes again where it can be told
             return None
-        return Read(known.handler, view, envelope, said)
+        return known.handler, view, head
 
     def _meet(self, type: str) -> _Known | None:
         handler = self._consumer.handlers.get(type)
@@ -121,7 +111,7 @@ class Reader:
                 "give its worker codec=ClaimCheck(store)"
             )
         data = handler.event.bring_up(envelope.data, envelope.version)
-        return Read(handler, _validated(handler.view, data), envelope, None)
+        return handler, _validated(handler.view, data), envelope
 
 
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from messaging.envelope import Envelope
 
-__all__ = ["Usual", "usual"]
+__all__ = ["Usual", "envelope_of", "usual"]
 
 # Without escapes and without what JSON must escape; a lone surrogate is no text in UTF-8.
 _TEXT = r'"([^"\\\x00-\x1f\ud800-\udfff]+)"'
@@ -30,27 +30,8 @@ _HEAD = re.compile(
 _match = _HEAD.match
 
 
-class Usual(NamedTuple):
-    """What the head says. `version` is decimal digits; `data` JSON whose syntax nobody checked."""
-
-    type: str
-    version: str
-    data: str
-    found: re.Match[str]
-
-    def envelope(self, data: Any) -> Envelope:
-        """The envelope, with this as its data."""
-        id, source, type, version, time, subject, traceparent = self.found.groups()
-        return Envelope(
-            id=id,
-            source=source,
-            type=type,
-            version=int(version),
-            time=None if time is None else datetime.fromisoformat(time),
-            subject=subject,
-            traceparent=traceparent,
-            data=data,
-        )
+Usual = tuple[str, str, str, re.Match[str]]
+"""Type; version, in decimal digits; data, JSON whose syntax nobody has checked; the whole head."""
 
 
 def usual(body: str) -> Usual | None:
@@ -69,4 +50,19 @@ def usual(body: str) -> Usual | None:
             datetime.fromisoformat(time)
         except ValueError:  # the 30th of February
             return None
-    return Usual(type, version, data, found)
+    return type, version, data, found
+
+
+def envelope_of(head: re.Match[str], data: Any) -> Envelope:
+    """The envelope of a head that `usual` has found, with this as its data."""
+    id, source, type, version, time, subject, traceparent = head.groups()
+    return Envelope(
+        id=id,
+        source=source,
+        type=type,
+        version=int(version),
+        time=None if time is None else datetime.fromisoformat(time),
+        subject=subject,
+        traceparent=traceparent,
+        data=data,
+    )

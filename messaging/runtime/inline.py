@@ -157,9 +157,13 @@ class Inline:
     def _handle(self, chunk: _Chunk) -> int:
         """Returns how many async handlers have begun."""
         began = 0
-        handling, line = self._handling, self._line
+        handling, line, rest = self._handling, self._line, chunk.rest
         slot = False
-        while (held := _next(chunk)) is not None:
+        while rest:
+            try:
+                held = rest.popleft()
+            except IndexError:  # the watch has just handed it over
+                break
             if not (slot or line.take_slot()):
                 line.put(held)
                 break

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from messaging.clock import Clock
 from messaging.errors import TransportError
-from messaging.outcome import Reject, Retry
+from messaging.outcome import Ack, Reject, Retry
 from messaging.runtime.heartbeat import longest_lease
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.memo import Memo
@@ -70,6 +70,8 @@ class Settlement:
         for held in sealed:
             if held.lost:
                 self._expire(held, "its lease was lost")
+            elif type(held.outcome) is Ack:
+                deletes.append(held)
             elif isinstance(held.outcome, Retry):
                 hides.append(held)
             elif isinstance(held.outcome, Reject) and not held.copied:
