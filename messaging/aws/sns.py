@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import NoReturn
 
 from messaging.aws.clients import Clients
 from messaging.aws.errors import check_batch, translated
@@ -59,11 +58,9 @@ class SnsTopic:
         check_batch(len(batch), f"topic {self._topic}")
         if not batch:
             return ()
-        # Not around the call: what there is to translate is rare, and asking for it is not free.
-        try:
-            return self._clients.topics.publish(self.arn, self._allowed(batch))
-        except Exception as error:  # noqa: BLE001 - raised again, translated or as it is
-            self._raise(error)
+        arn = self.arn
+        with self._translated():
+            return self._clients.topics.publish(arn, self._allowed(batch))
 
     def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
         """`publish` in two steps: the request has been sent when it yields.
@@ -85,10 +82,8 @@ class SnsTopic:
     def _steps(
         self, steps: Generator[None, None, Sequence[Failure]]
     ) -> Generator[None, None, Sequence[Failure]]:
-        try:
+        with self._translated():
             return (yield from steps)
-        except Exception as error:  # noqa: BLE001 - raised again, translated or as it is
-            self._raise(error)
 
     def _allowed(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
         # On a standard topic a group is a tenant of fair queues, and SNS takes nothing more.
@@ -104,7 +99,5 @@ class SnsTopic:
                 retryable=False,
             )
 
-    def _raise(self, error: Exception) -> NoReturn:
-        with translated("publish to", f"topic {self._topic}", self._clients.where):
-            raise error
-        raise AssertionError("a raised error was swallowed")
+    def _translated(self) -> translated:
+        return translated("publish to", f"topic {self._topic}", self._clients.where)
