@@ -189,8 +189,9 @@ class Delivery:
 
     @classmethod
     def received_as(cls, fields: dict[str, Any]) -> Self:
-        """The delivery with just these fields, of which none may be missing. For transports that
-        receive by the thousand: it costs a quarter of the call by keywords."""
+        """The delivery with just these fields, of which none may be missing, unless a subclass
+        knows where it is. For transports that receive by the thousand: it costs a quarter of the
+        call by keywords."""
         delivery = cls.__new__(cls)
         object.__setattr__(delivery, "__dict__", fields)
         return delivery

@@ -81,7 +81,8 @@ class translated:  # noqa: N801 - read as a verb: `with translated("publish to",
     """Around one request: whatever boto3 raises in it becomes a `TransportError`.
 
     The message reads "cannot {action} {target} in {where}: why; remedy". `quote` says that the
-    service's own text may always be told, because the request holds no message.
+    service's own text may always be told, because the request holds no message. One may be used
+    again and again, by several threads at once.
     """
 
     __slots__ = ("_action", "_quote", "_target", "_where")

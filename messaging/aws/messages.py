@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from messaging import deadletter
@@ -66,27 +66,55 @@ class ReceivedAttributes(Mapping[str, Attribute]):
         return len(self._raw)
 
 
+class _Later:
+    """A field of a received message that is read when it is first asked for: few ever are."""
+
+    # Not cached_property: that takes a lock in Python 3.11.
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, delivery: Any, owner: type) -> Any:
+        if delivery is None:
+            raise AttributeError(self._name)  # as of any field without a default
+        fields = delivery.__dict__
+        # One for all, even if two threads ask at once: `setdefault` is atomic.
+        return fields.setdefault(self._name, self._read(fields["_message"]))
+
+
+class _Received(Delivery):
+    """A delivery as SQS gave it."""
+
+    attributes = _Later(lambda said: ReceivedAttributes(said.get("MessageAttributes") or {}))
+    receive_count = _Later(lambda said: int(_system(said).get("ApproximateReceiveCount", 1)))
+    sent_at = _Later(lambda said: int(_system(said).get("SentTimestamp", 0)) / 1000)
+    group = _Later(lambda said: _system(said).get("MessageGroupId"))
+    cancel_token = _Later(lambda said: CancelToken())
+
+
 def deliveries(queue: str, messages: Sequence[Any], now: float) -> tuple[Delivery, ...]:
     """The messages of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
-    return tuple([_delivery(queue, message, now) for message in messages])
-
-
-def _delivery(queue: str, message: Any, now: float) -> Delivery:
-    system = message.get("Attributes") or {}
-    return Delivery.received_as(
-        {
-            "queue": queue,
-            "message_id": message["MessageId"],
-            "receipt": message["ReceiptHandle"],
-            "body": message.get("Body", ""),
-            "attributes": ReceivedAttributes(message.get("MessageAttributes") or {}),
-            "receive_count": int(system.get("ApproximateReceiveCount", 1)),
-            "sent_at": int(system.get("SentTimestamp", 0)) / 1000,
-            "received_at": now,
-            "group": system.get("MessageGroupId"),
-            "cancel_token": CancelToken(),
-        }
+    return tuple(
+        [
+            _Received.received_as(
+                {
+                    "queue": queue,
+                    "message_id": message["MessageId"],
+                    "receipt": message["ReceiptHandle"],
+                    "body": message.get("Body", ""),
+                    "received_at": now,
+                    "_message": message,
+                }
+            )
+            for message in messages
+        ]
     )
+
+
+def _system(message: Any) -> Mapping[str, str]:
+    return message.get("Attributes") or {}
 
 
 def _entry(index: int, letter: DeadLetter, fifo: bool) -> tuple[Any, int]:

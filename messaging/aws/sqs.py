@@ -50,6 +50,7 @@ class SqsQueue:
         # By name. Filled without a lock: two threads at the start ask the same question twice.
         self._urls: dict[str, str] = {}
         self._known: _Facts | None = None
+        self._around: dict[str, translated] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -195,5 +196,9 @@ class SqsQueue:
         except NotFound:
             return 0
 
-    def _translated(self, action: str) -> Any:
-        return translated(action, f"queue {self._name}", self._clients.where)
+    def _translated(self, action: str) -> translated:
+        around = self._around.get(action)
+        if around is None:
+            target = f"queue {self._name}"
+            around = self._around[action] = translated(action, target, self._clients.where)
+        return around

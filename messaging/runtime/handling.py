@@ -100,7 +100,7 @@ class Handling:
 
     def step(self, held: Held, loop: Runs) -> bool:
         """Run the handler of one receipt. True: it is async, and goes on in `loop`."""
-        if held.lost or held.token.reason:
+        if held.lost or held.told:
             self._ended(held, give_back())
             return False
         known = self._memo.recall(held)
@@ -132,7 +132,7 @@ class Handling:
 
         In a FIFO queue what waits behind it is given back.
         """
-        held.token.set(reason)
+        held.tell(reason)
         cancel = held.cancel
         if cancel is not None:
             cancel()
@@ -183,7 +183,7 @@ class Handling:
     def _coroutine_ended(self, held: Held, result: Outcome | BaseException) -> None:
         if isinstance(result, Outcome):
             self._ended(held, result)
-        elif isinstance(result, asyncio.CancelledError) and held.token.reason:
+        elif isinstance(result, asyncio.CancelledError) and held.told:
             if held.ending:
                 self._ended(held, self._policy(held, _timeout(held)))
             else:

@@ -102,7 +102,7 @@ class Heartbeat:
         """See whether its handler is beyond a limit; returns the seconds until it may be."""
         now = self._clock.monotonic()
         if held.lost:
-            if not held.token.reason:
+            if not held.told:
                 self._tell(held, LOST)
             return self._tick
         if held.capped:

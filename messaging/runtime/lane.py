@@ -183,7 +183,7 @@ class Lane:
 
     def watching(self) -> int:
         """Of those, the ones that have asked whether they are to end."""
-        return sum(held.token.watched for held in self.ledger.unfinished())
+        return sum(held.watched for held in self.ledger.unfinished())
 
     def to_settle(self) -> int:
         """Receipts that the settler still has to settle."""

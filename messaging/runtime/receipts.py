@@ -93,8 +93,10 @@ class Held:
     """When its handler began."""
     cancel: Callable[[], object] | None = None
     """Cancels its handler, if that is async."""
+    told = ""
+    """Why its handler was told to end."""
     ending = ""
-    """Why its handler was told to end, if a limit of time was the reason."""
+    """The same, if a limit of time was the reason."""
     tries = 0
     copied = False
     """Its copy stands in the dead-letter queue."""
@@ -113,21 +115,31 @@ class Held:
         # What nearly always stays as it is stands in the class: one is made for every message.
         self.key = key
         self.delivery = delivery
+        self.given = delivery
+        """The receipt that its handler was given; `delivery` is the newest one."""
         self.first = self.received = now
-        """When the receipt came that its handler was given, and when the newest one did."""
-        self.token = delivery.cancel_token
-        """That of the receipt that its handler was given."""
+        """When these two came."""
         self.lease_until = now + lease
 
     def hold(self, delivery: Delivery, now: float, lease: float) -> None:
         """Hold the message by this receipt, too, received `now` for `lease` seconds."""
         if self.started is None:  # nobody has seen the receipt before
-            self.first, self.token, self.ending = now, delivery.cancel_token, ""
+            self.first, self.given, self.told, self.ending = now, delivery, "", ""
         self.delivery = delivery
         self.received = now
         self.lease_until = now + lease
         self.lost = False
         self.capped = bool(self.ending)
+
+    @property
+    def watched(self) -> bool:
+        """True: its handler has asked whether it is to end."""
+        return self.given.cancel_token.watched
+
+    def tell(self, reason: str) -> None:
+        """Tell its handler to end; the first reason stays."""
+        self.told = self.told or reason
+        self.given.cancel_token.set(reason)
 
     @property
     def handled(self) -> bool:

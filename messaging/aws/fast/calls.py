@@ -8,19 +8,18 @@ only if it could not be sent whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from json.encoder import encode_basestring_ascii as _quoted
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from messaging.aws.errors import batch_failures
 from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
-from messaging.aws.fast.connection import Steps, answered
+from messaging.aws.fast.connection import Reply
 from messaging.aws.fast.forms import Forms
 from messaging.aws.fast.road import Operation, Road
 from messaging.aws.messages import SYSTEM_ATTRIBUTES
-from messaging.transport import Failure, Outgoing
+from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
 if TYPE_CHECKING:
     import boto3
@@ -33,6 +32,11 @@ _FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _JSON = "application/x-amz-json-1.0"
 _SNS_SAMPLE = ("publish_batch", {"TopicArn": "arn", "PublishBatchRequestEntries": []})
 _SQS_SAMPLE = ("receive_message", {"QueueUrl": "url"})
+_DELETED = tuple(
+    b"[%b]" % b",".join(b'{"Id":"%d","ReceiptHandle":%%b}' % place for place in range(count))
+    for count in range(BATCH_ENTRIES + 1)
+)
+"""The entries of a DeleteMessageBatch, by their number, without the receipts."""
 
 
 class FastTopics:
@@ -47,11 +51,21 @@ class FastTopics:
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """The refused entries."""
-        return answered(self.begin(arn, batch))
+        return self._refused(self._road.exchange(self._publish, self._form(arn, batch)), batch)
 
-    def begin(self, arn: str, batch: Sequence[Outgoing]) -> Steps[Sequence[Failure]]:
+    def begin(
+        self, arn: str, batch: Sequence[Outgoing]
+    ) -> Generator[None, None, Sequence[Failure]]:
         """`publish` in two steps: the request has been sent when it yields."""
-        reply = yield from self._road.steps(self._publish, self._form(arn, batch))
+        sent = self._road.send(self._publish, self._form(arn, batch))
+        try:
+            yield
+        except BaseException:  # closed, or forgotten: nobody will ask for the answer
+            self._road.drop(sent)
+            raise
+        return self._refused(self._road.answer(sent), batch)
+
+    def _refused(self, reply: Reply, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         if all_accepted(reply, len(batch)):
             return ()
         answer = understood(self._road.client, "PublishBatch", reply)
@@ -96,28 +110,27 @@ class FastQueues:
                     "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
                 }
             )
-        return messages(self._road.client, self._road.send(self._receive, asked))
+        return messages(self._road.client, self._road.exchange(self._receive, asked))
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
         """The entries not deleted."""
-        entries = [
-            f'{{"Id":"{i}","ReceiptHandle":{_quoted(one)}}}' for i, one in enumerate(receipts)
-        ]
-        answer = self._ask(self._delete, url, entries)
-        return batch_failures(answer, range(len(receipts)), "SQS")
+        # Each message passes here: what stands around the receipts is written once for all.
+        entries = _DELETED[len(receipts)] % tuple([to_json(one) for one in receipts])
+        return self._ask(self._delete, url, entries, len(receipts))
 
     def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
         """The entries whose visibility was not changed."""
         entries = [
-            f'{{"Id":"{i}","ReceiptHandle":{_quoted(one)},"VisibilityTimeout":{int(time)}}}'
-            for i, (one, time) in enumerate(zip(receipts, seconds, strict=True))
+            {"Id": str(place), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
+            for place, (one, time) in enumerate(zip(receipts, seconds, strict=True))
         ]
-        answer = self._ask(self._hide, url, entries)
-        return batch_failures(answer, range(len(receipts)), "SQS")
+        return self._ask(self._hide, url, to_json(entries), len(receipts))
 
     def close(self) -> None:
         self._road.close()
 
-    def _ask(self, operation: Operation, url: str, entries: list[str]) -> dict[str, Any]:
-        body = f'{{"QueueUrl":{_quoted(url)},"Entries":[{",".join(entries)}]}}'.encode()
-        return json_answer(self._road.client, operation.name, self._road.send(operation, body))
+    def _ask(self, operation: Operation, url: str, entries: bytes, count: int) -> Sequence[Failure]:
+        body = b'{"QueueUrl":%b,"Entries":%b}' % (to_json(url), entries)
+        reply = self._road.exchange(operation, body)
+        answer = json_answer(self._road.client, operation.name, reply)
+        return batch_failures(answer, range(count), "SQS")

@@ -5,10 +5,10 @@ close it at any moment, and a request that meets that moment gets no answer. Suc
 sent again, once and on a new connection, if it cannot do harm: when it could not be sent whole,
 for then nobody can have carried it out, or when it is one that may be carried out twice.
 
-A request is a generator of two steps: it has been sent when it yields, and what it returns is the
-answer. So several can be under way in one thread, each on a connection of its own. One that is
-closed in between (an interrupt, a caller that gave up) takes its connection with it: the answer is
-still to come there, and would be taken for another's.
+A request has two halves, which `exchange` puts together: `send`, and `answer` for what that gave.
+So several can be under way in one thread, each on a connection of its own. One that is given up in
+between (an interrupt, a caller that does not want it any more) is to be `drop`ped, which takes its
+connection along: the answer is still to come there, and would be taken for another's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Generator
 from http.client import HTTPException
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -32,21 +31,7 @@ from botocore.exceptions import (
 from messaging.aws.fast.reading import Reply, read
 from messaging.clock import SYSTEM_CLOCK
 
-__all__ = ["Address", "Line", "Reply", "Steps", "answered"]
-
-_Answer = TypeVar("_Answer")
-Steps = Generator[None, None, _Answer]
-"""A request: sent when it yields, answered when it returns."""
-
-
-def answered(steps: Steps[_Answer]) -> _Answer:
-    """Go through `steps` to their end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # StopIteration's value is untyped
-
+__all__ = ["Address", "Line", "Reply", "Sent"]
 
 FRESH = 1.0
 """Seconds for which nobody looks whether a kept connection is still good, where the request may be
@@ -65,11 +50,18 @@ class Address(NamedTuple):
 
 
 class _Closed(Exception):
-    """The server closed the connection. `whole` says that the request had been sent whole."""
+    """The server closed the connection."""
 
-    def __init__(self, *, whole: bool, cause: object = "no answer") -> None:
-        super().__init__(str(cause))
-        self.whole = whole
+
+class Sent:
+    """A request under way: on which connection, and what is to be sent on a new one if the server
+    closes it without an answer; None for what must not be carried out twice."""
+
+    __slots__ = ("again", "connection")
+
+    def __init__(self, connection: _Connection, again: bytes | None) -> None:
+        self.connection = connection
+        self.again = again
 
 
 class Line:
@@ -93,55 +85,86 @@ class Line:
         answers: `EndpointConnectionError`, `ConnectTimeoutError`, `SSLError`,
         `ReadTimeoutError`, `ConnectionClosedError`.
         """
-        return answered(self.steps(request, repeatable=repeatable))
+        return self.answer(self.send(request, repeatable=repeatable))
 
-    def steps(self, request: bytes, *, repeatable: bool) -> Steps[Reply]:
-        """`exchange` in its two steps. The read timeout counts from the second."""
+    def send(self, request: bytes, *, repeatable: bool) -> Sent:
+        """The first half: it has been sent. The read timeout counts from the second."""
         connection = self._kept(FRESH if repeatable else 0.0)
         if connection is not None:
             try:
-                return (yield from self._on(connection, request))
-            except _Closed as error:
-                if error.whole and not repeatable:
-                    raise self._lost(error) from None
+                self._put(connection, request)
+            except _Closed:  # nobody can have carried out what was not sent whole
+                pass
+            else:
+                return Sent(connection, request if repeatable else None)
+        return self._send_anew(request)
+
+    def answer(self, sent: Sent) -> Reply:
+        """The second half: the answer."""
         try:
-            return (yield from self._on(self._open(), request))
+            return self._hear(sent.connection)
         except _Closed as error:
-            raise self._lost(error) from None
+            if sent.again is None:
+                raise self._lost(error) from None
+        return self.answer(self._send_anew(sent.again))
+
+    def drop(self, sent: Sent) -> None:
+        """In place of the second half: nobody wants the answer."""
+        sent.connection.socket.close()
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when its answer has come."""
         self._closed = True
         while (connection := self._pop()) is not None:
-            connection.close()
+            connection.socket.close()
 
-    def _on(self, connection: _Connection, request: bytes) -> Steps[Reply]:
+    def _send_anew(self, request: bytes) -> Sent:
         try:
-            connection.send(request)
-            yield
-            reply = connection.receive()
-        except TimeoutError as error:
-            connection.close()
-            raise ReadTimeoutError(endpoint_url=self._address.url, error=error) from None
-        except HTTPException as error:
-            connection.close()
+            connection = self._open()
+            self._put(connection, request)
+        except _Closed as error:
             raise self._lost(error) from None
-        except BaseException:  # an interrupt, too, or the end of a generator left half-way
-            connection.close()
+        return Sent(connection, None)
+
+    def _put(self, connection: _Connection, request: bytes) -> None:
+        try:
+            connection.socket.sendall(request)
+        except OSError as error:
+            raise self._broken(connection, error) from None
+        except BaseException:  # an interrupt, too
+            connection.socket.close()
+            raise
+
+    def _hear(self, connection: _Connection) -> Reply:
+        try:
+            reply = read(connection.socket)
+        except (OSError, HTTPException) as error:
+            raise self._broken(connection, error) from None
+        except BaseException:
+            connection.socket.close()
             raise
         if reply.keep and not self._closed and len(self._idle) < self._keep:
             connection.since = SYSTEM_CLOCK.monotonic()
             self._idle.append(connection)
         else:
-            connection.close()
+            connection.socket.close()
         return reply
+
+    def _broken(self, connection: _Connection, error: Exception) -> Exception:
+        """What `error`, which `connection` does not survive, is to the caller."""
+        connection.socket.close()
+        if isinstance(error, TimeoutError):
+            return ReadTimeoutError(endpoint_url=self._address.url, error=error)
+        if isinstance(error, HTTPException):
+            return self._lost(error)
+        return _Closed(str(error))
 
     def _kept(self, fresh: float) -> _Connection | None:
         """A kept connection, looked at if it has been idle for `fresh` seconds or more."""
         while (connection := self._pop()) is not None:
             if SYSTEM_CLOCK.monotonic() - connection.since < fresh or not connection.spoiled():
                 return connection
-            connection.close()
+            connection.socket.close()
         return None
 
     def _pop(self) -> _Connection | None:
@@ -166,7 +189,7 @@ class Line:
 
 
 class _Connection:
-    __slots__ = ("_poll", "_socket", "since")
+    __slots__ = ("_poll", "since", "socket")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -174,37 +197,18 @@ class _Connection:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self._socket = plain
+            self.socket = plain
             if address.tls is not None:
-                self._socket = address.tls.wrap_socket(plain, server_hostname=address.host)
+                self.socket = address.tls.wrap_socket(plain, server_hostname=address.host)
         except BaseException:
             plain.close()
             raise
         self.since = 0.0
         """When it was kept, by the monotonic clock."""
-        self._socket.settimeout(address.read_timeout)
+        self.socket.settimeout(address.read_timeout)
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(self.socket, select.POLLIN)
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
         return bool(self._poll.poll(0))
-
-    def send(self, request: bytes) -> None:
-        try:
-            self._socket.sendall(request)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise _Closed(whole=False, cause=error) from None
-
-    def receive(self) -> Reply:
-        try:
-            return read(self._socket)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise _Closed(whole=True, cause=error) from None
-
-    def close(self) -> None:
-        self._socket.close()

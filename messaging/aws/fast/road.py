@@ -20,7 +20,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.handlers import add_recursion_detection_header
 from botocore.httpsession import get_cert_path
 
-from messaging.aws.fast.connection import Address, Line, Reply, Steps, answered
+from messaging.aws.fast.connection import Address, Line, Reply, Sent
 from messaging.aws.fast.signing import Signer
 from messaging.clock import SYSTEM_CLOCK
 from messaging.settings import in_lambda
@@ -70,12 +70,12 @@ class Road:
         )
         self._line = Line(address, keep=config.max_pool_connections)
 
-    def send(self, operation: Operation, body: bytes) -> Reply:
+    def exchange(self, operation: Operation, body: bytes) -> Reply:
         """One request and its answer, whatever the answer says."""
-        return answered(self.steps(operation, body))
+        return self.answer(self.send(operation, body))
 
-    def steps(self, operation: Operation, body: bytes) -> Steps[Reply]:
-        """`send` in two steps: it has been sent when it yields."""
+    def send(self, operation: Operation, body: bytes) -> Sent | Reply:
+        """The first half of an exchange. The answer itself, if a hook had one."""
         credentials = self._session.get_credentials()
         if credentials is None:
             raise NoCredentialsError
@@ -89,8 +89,16 @@ class Road:
             if prepared.changed:
                 return _reply(self._http.send(prepared))
         head = f"{operation.line}{lines}Content-Length: {len(body)}\r\n\r\n"
-        request = head.encode("latin-1") + body
-        return (yield from self._line.steps(request, repeatable=operation.repeatable))
+        return self._line.send(head.encode("latin-1") + body, repeatable=operation.repeatable)
+
+    def answer(self, sent: Sent | Reply) -> Reply:
+        """The second half."""
+        return self._line.answer(sent) if isinstance(sent, Sent) else sent
+
+    def drop(self, sent: Sent | Reply) -> None:
+        """In place of the second half: nobody wants the answer."""
+        if isinstance(sent, Sent):
+            self._line.drop(sent)
 
     def close(self) -> None:
         """Close the connections. A request under way is finished."""
