@@ -17,10 +17,16 @@ __all__ = ["Canned", "canned_server"]
 
 
 class Canned:
-    """The canned server at `url`, asked from any process."""
+    """The canned server at `url`, asked from any process. Who knows its `pid` may move it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pid: int | None = None) -> None:
         self.url = url
+        self._pid = pid
+
+    def move(self, cpu: int | None) -> None:
+        """Let it run on this processor only, where that can be said."""
+        if self._pid is not None:
+            pin(cpu, self._pid)
 
     def load(
         self, queue: str, count: int, messages: Sequence[Mapping[str, Any]] | None = None
@@ -58,8 +64,8 @@ class Canned:
 
 
 @contextmanager
-def canned_server(cpu: int | None = None) -> Iterator[Canned]:
-    """The server as a process of its own, on `cpu` where that can be said; gone at the end."""
+def canned_server() -> Iterator[Canned]:
+    """The server as a process of its own; gone at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.canned"],
         stdin=subprocess.PIPE,
@@ -72,8 +78,7 @@ def canned_server(cpu: int | None = None) -> Iterator[Canned]:
         url = process.stdout.readline().strip()
         if not url:
             raise RuntimeError("the canned server did not start")
-        pin(cpu, process.pid)
-        yield Canned(url)
+        yield Canned(url, process.pid)
     finally:
         process.stdin.close()
         try:

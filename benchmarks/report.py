@@ -93,13 +93,22 @@ def _ratios(runs: Runs) -> str:
 
 def _tables(runs: Runs) -> Iterable[str]:
     yield _table(
-        "CPU microseconds for each event (client, and the canned server beside it)",
+        "CPU microseconds for each event: the client's, and those of the canned server beside it",
         runs,
         {
             "publish": ("publish", "cpu_us"),
             "consume, sync": ("consume", "cpu_us"),
             "consume, async": ("consume-async", "cpu_us"),
             "server, publish": ("publish", "server_cpu_us"),
+        },
+    )
+    yield _table(
+        "The same with a processor for each: what it takes to wake the other one is the client's",
+        runs,
+        {
+            "publish": ("publish-apart", "cpu_us"),
+            "consume, sync": ("consume-apart", "cpu_us"),
+            "consume, async": ("consume-async-apart", "cpu_us"),
         },
     )
     yield _table(

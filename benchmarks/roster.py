@@ -31,13 +31,14 @@ class Subject:
 
 _ALL = ("publish", "consume", "consume-async", "wait", "wait-async", "latency")
 _MORE = ("bill", "bill-views", "drain", "end-to-end")
+_APART = ("publish-apart", "consume-apart", "consume-async-apart")
 RAW = "raw boto3 loop"
 FAST = "messaging, fast"
 SUBJECTS = (
     Subject(
         name=FAST,
         module="ours",
-        works=(*_ALL, *_MORE),
+        works=(*_ALL, *_MORE, *_APART),
         needs=("boto3", "pydantic", "tenacity"),
         share=1,
         transport="fast",
@@ -53,14 +54,14 @@ SUBJECTS = (
     Subject(
         name=RAW,
         module="raw",
-        works=("publish", "consume", "wait", "latency", "end-to-end"),
+        works=("publish", "consume", "wait", "latency", "end-to-end", *_APART[:2]),
         needs=("boto3", "pydantic"),
         share=0.3,
     ),
     Subject(
         name="fanferro",
         module="fanferro_core",
-        works=("publish", "consume-async", "wait-async", "latency"),
+        works=("publish", "consume-async", "wait-async", "latency", *_APART[::2]),
         needs=("fanferro",),
         share=1,
     ),
