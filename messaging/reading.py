@@ -60,30 +60,25 @@ class Reader:
         self._known: dict[str, _Known] = {}
 
     def __call__(self, delivery: Delivery) -> Read:
-        read = self._quickly(delivery.body) if self._plain else None
-        return read or self._thoroughly(delivery)
-
-    def _quickly(self, body: str) -> Read | None:
-        """For a message as this library writes it. None: it must be looked at thoroughly.
-
-        So must one with any mistake: there the reason is found.
-        """
-        try:
-            said = usual(body)
-            if said is None:
-                return None
-            type, version, data, head = said
-            known = self._known.get(type) or self._meet(type)
-            if known is None or version != known.version:
-                return None
-            # Straight to the validator: `model_validate_json` looks at its options each time.
-            view = known.validate(data, extra="ignore", by_name=True, by_alias=False)
-            if known.watched:  # else nobody sees the envelope's data
-                whole = envelope_of(head, from_json(data, allow_inf_nan=False))
-                return known.handler, view, whole
-        except Exception:  # noqa: BLE001 - whatever it is, it comes again where it can be told
-            return None
-        return known.handler, view, head
+        if self._plain:
+            # For a message as this library writes it. One with any mistake is looked at thoroughly:
+            # there the reason is found.
+            try:
+                said = usual(delivery.body)
+                if said is not None:
+                    type, version, data, head = said
+                    known = self._known.get(type) or self._meet(type)
+                    if known is not None and version == known.version:
+                        # Straight to the validator: `model_validate_json` looks at its options
+                        # each time.
+                        view = known.validate(data, extra="ignore", by_name=True, by_alias=False)
+                        if known.watched:  # else nobody sees the envelope's data
+                            whole = envelope_of(head, from_json(data, allow_inf_nan=False))
+                            return known.handler, view, whole
+                        return known.handler, view, head
+            except Exception:  # noqa: BLE001, S110 - it comes again below, where it can be told
+                pass
+        return self._thoroughly(delivery)
 
     def _meet(self, type: str) -> _Known | None:
         handler = self._consumer.handlers.get(type)

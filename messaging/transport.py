@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from messaging.clock import utc
 
@@ -186,15 +186,6 @@ class Delivery:
             group=group,
             cancel_token=CancelToken() if cancel_token is None else cancel_token,
         )
-
-    @classmethod
-    def received_as(cls, fields: dict[str, Any]) -> Self:
-        """The delivery with just these fields, of which none may be missing, unless a subclass
-        knows where it is. For transports that receive by the thousand: it costs a quarter of the
-        call by keywords."""
-        delivery = cls.__new__(cls)
-        object.__setattr__(delivery, "__dict__", fields)
-        return delivery
 
     @property
     def cancelled(self) -> bool:

@@ -94,23 +94,29 @@ class _Received(Delivery):
     cancel_token = _Later(lambda said: CancelToken())
 
 
+# A delivery is made for every message: so it takes a fifth of its `__init__`'s time.
+_new = object.__new__
+_fill = vars(Delivery)["__dict__"].__set__
+
+
 def deliveries(queue: str, messages: Sequence[Any], now: float) -> tuple[Delivery, ...]:
     """The messages of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
-    return tuple(
-        [
-            _Received.received_as(
-                {
-                    "queue": queue,
-                    "message_id": message["MessageId"],
-                    "receipt": message["ReceiptHandle"],
-                    "body": message.get("Body", ""),
-                    "received_at": now,
-                    "_message": message,
-                }
-            )
-            for message in messages
-        ]
-    )
+    taken = []
+    for message in messages:
+        delivery = _new(_Received)
+        _fill(
+            delivery,
+            {
+                "queue": queue,
+                "message_id": message["MessageId"],
+                "receipt": message["ReceiptHandle"],
+                "body": message.get("Body", ""),
+                "received_at": now,
+                "_message": message,
+            },
+        )
+        taken.append(delivery)
+    return tuple(taken)
 
 
 def _system(message: Any) -> Mapping[str, str]:

@@ -46,7 +46,8 @@ class Appetite:
         self._concurrency = concurrency
         self._prefetch = prefetch
         self._lease = lease
-        self._mean: float | None = None
+        self.mean: float | None = None
+        """Seconds that a handler takes, of late and on average; None: nobody knows."""
         self._changed = threading.Condition(threading.Lock())
         self._waiters = 0
         self._asked = 0
@@ -67,15 +68,10 @@ class Appetite:
         """How many messages the requests that are out may bring."""
         return self._asked
 
-    @property
-    def mean(self) -> float | None:
-        """Seconds that a handler takes, of late and on average; None: nobody knows."""
-        return self._mean
-
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
-        mean = self._mean
-        self._mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
+        mean = self.mean
+        self.mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
 
     def wants(self) -> bool:
         """False: what comes now is to be given back."""
@@ -168,7 +164,7 @@ class Appetite:
         return max(0, self._concurrency - self._ledger.stuck)
 
     def _waiting(self) -> int:
-        mean = self._mean
+        mean = self.mean
         if not mean:
             return self._prefetch
         return min(self._prefetch, int(self._concurrency * (self._lease / 2) / mean))

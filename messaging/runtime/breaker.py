@@ -57,25 +57,18 @@ class Breaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failed: set[str] = set()
-        self._verdict = Verdict.CLOSED
+        self.verdict = Verdict.CLOSED
+        self.calm = True
+        """Closed, and nothing that failed is counted: an `Ack` changes nothing then."""
         self._opened_at = 0.0
         self._until = 0.0
         self._probes = 0
         self._probe: Held | None = None
 
     @property
-    def verdict(self) -> Verdict:
-        return self._verdict
-
-    @property
-    def calm(self) -> bool:
-        """True: closed, and nothing that failed is counted. An `Ack` changes nothing then."""
-        return self._verdict is Verdict.CLOSED and not self._failed
-
-    @property
     def seconds_left(self) -> float | None:
         """Until the next probe; None while nothing has to be waited for."""
-        if self._verdict is not Verdict.OPEN:
+        if self.verdict is not Verdict.OPEN:
             return None
         return max(0.0, self._until - self._clock.monotonic())
 
@@ -90,9 +83,10 @@ class Breaker:
             if origin == "error":
                 opened = self._error(self._circuit, held, outcome)
                 return self._spared(held, outcome), opened
-            if self._verdict is Verdict.CLOSED:
+            if self.verdict is Verdict.CLOSED:
                 if origin == "handler":
                     self._failed.clear()
+                    self.calm = True
             elif held is self._probe:
                 self._probe = None
                 if origin == "handler":
@@ -102,13 +96,13 @@ class Breaker:
     def may_probe(self) -> bool:
         """While it is not closed: True if one message may be received now."""
         with self._lock:
-            if self._verdict is Verdict.OPEN and self._clock.monotonic() >= self._until:
-                self._verdict = Verdict.PROBING
-            return self._verdict is Verdict.PROBING and self._probe is None
+            if self.verdict is Verdict.OPEN and self._clock.monotonic() >= self._until:
+                self.verdict = Verdict.PROBING
+            return self.verdict is Verdict.PROBING and self._probe is None
 
     def received(self, held: Held) -> None:
         """`held` is to be handled: the probe, if one is wanted."""
-        if self._verdict is Verdict.PROBING:
+        if self.verdict is Verdict.PROBING:
             with self._lock:
                 if self._probe is None:
                     self._probe = held
@@ -123,8 +117,9 @@ class Breaker:
         return True
 
     def _error(self, circuit: Circuit, held: Held, outcome: Outcome) -> bool:
-        if self._verdict is Verdict.CLOSED:
+        if self.verdict is Verdict.CLOSED:
             self._failed.add(held.delivery.message_id)
+            self.calm = False
             if len(self._failed) < circuit.failures:
                 return False
             self._opened_at = self._clock.monotonic()
@@ -148,12 +143,12 @@ class Breaker:
         return False
 
     def _pause(self, circuit: Circuit) -> None:
-        self._verdict = Verdict.OPEN
+        self.verdict = Verdict.OPEN
         longest = min(circuit.longest_pause, circuit.first_pause * 2.0 ** min(self._probes, 30))
         self._until = self._clock.monotonic() + random.uniform(longest / 2, longest)
 
     def _close(self) -> None:
-        self._verdict = Verdict.CLOSED
+        self.verdict, self.calm = Verdict.CLOSED, True
         log.warning(
             "the circuit of %s closes after %d probes in %.0f s",
             self._service,
@@ -163,7 +158,7 @@ class Breaker:
 
     def _spared(self, held: Held, outcome: Outcome) -> Outcome:
         """While it is open nothing is dead-lettered for having failed often enough."""
-        if self._verdict is Verdict.CLOSED or not isinstance(outcome, Reject):
+        if self.verdict is Verdict.CLOSED or not isinstance(outcome, Reject):
             return outcome
         if held.delivery.receive_count >= self._last_receive:
             return outcome

@@ -74,6 +74,8 @@ class Handling:
         self._idle = 0
         self._enough = False
         self._pace = SLOW
+        self.quick = False
+        """Of late a receipt has kept its thread for less than `QUICK` seconds on average."""
 
     def start(self, crew: Crew, loop: Runs) -> None:
         """Start the first thread."""
@@ -85,47 +87,45 @@ class Handling:
         self._line.wake(self._concurrency)
 
     @property
-    def quick(self) -> bool:
-        """True: of late a receipt has kept its thread for less than `QUICK` on average."""
-        return self._pace < QUICK
-
-    @property
     def brief(self) -> bool:
         """True: of late handlers, async ones too, have ended within `BRIEF` on average."""
         return (self._appetite.mean or SLOW) < BRIEF
 
     def slow_down(self) -> None:
         """A receipt keeps its thread for long, and has not ended."""
-        self._pace = max(self._pace, SLOW)
+        self._pace, self.quick = max(self._pace, SLOW), False
 
     def step(self, held: Held, loop: Runs) -> bool:
         """Run the handler of one receipt. True: it is async, and goes on in `loop`."""
         if held.lost or held.told:
             self._ended(held, give_back())
             return False
-        known = self._memo.recall(held)
-        if known is not None:
-            self._ended(held, known)
-            return False
+        if not self._memo.empty:
+            known = self._memo.recall(held)
+            if known is not None:
+                self._ended(held, known)
+                return False
         held.started = began = self._now()
         try:
             outcome = self._dispatch(held.delivery)
         except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
             outcome = self._unexpected(held, error)
-        if isinstance(outcome, Outcome):
-            if type(outcome) is Ack and self._breaker.calm:  # as nearly always
-                spent = self._now() - began
-                self._appetite.took(spent)
-                self._settler.put(held, outcome)
-            else:
-                self._ended(held, outcome)
-                spent = self._now() - began
-        else:
-            held.cancel = partial(loop.cancel_one, outcome)
-            loop.submit(outcome, partial(self._coroutine_ended, held))
+        goes_on = False
+        if type(outcome) is Ack and self._breaker.calm:  # as nearly always
             spent = self._now() - began
-        self._pace += SLOWLY * (spent - self._pace)
-        return not isinstance(outcome, Outcome)
+            self._appetite.took(spent)
+            self._settler.put(held, outcome)
+        else:
+            if isinstance(outcome, Outcome):
+                self._ended(held, outcome)
+            else:
+                goes_on = True
+                held.cancel = partial(loop.cancel_one, outcome)
+                loop.submit(outcome, partial(self._coroutine_ended, held))
+            spent = self._now() - began
+        self._pace = pace = self._pace + SLOWLY * (spent - self._pace)
+        self.quick = pace < QUICK
+        return goes_on
 
     def tell(self, held: Held, reason: str) -> None:
         """Tell its handler that nobody waits for it any more; an async one is cancelled.

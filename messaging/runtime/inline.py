@@ -157,19 +157,20 @@ class Inline:
     def _handle(self, chunk: _Chunk) -> int:
         """Returns how many async handlers have begun."""
         began = 0
-        handling, line, rest = self._handling, self._line, chunk.rest
+        handling, line, loop, rest = self._handling, self._line, self._loop, chunk.rest
         slot = False
         while rest:
             try:
                 held = rest.popleft()
             except IndexError:  # the watch has just handed it over
                 break
-            if not (slot or line.take_slot()):
-                line.put(held)
-                break
-            slot = True
+            if not slot:
+                if not line.take_slot():
+                    line.put(held)
+                    break
+                slot = True
             chunk.busy = held
-            if handling.step(held, self._loop):
+            if handling.step(held, loop):
                 slot = False  # it goes along with the coroutine
                 began += 1
             if not handling.quick:

@@ -40,6 +40,8 @@ class Memo:
         self._most = most
         self._longest = longest
         self._handled: OrderedDict[str, _Handled] = OrderedDict()
+        self.empty = True
+        """As it is nearly always: then there is nothing to recall."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -53,19 +55,19 @@ class Memo:
             message = held.delivery.message_id
             self._handled[message] = _Handled(held.outcome, held.copied, self._clock.monotonic())
             self._handled.move_to_end(message)
+            self.empty = False
             while len(self._handled) > self._most:
                 self._handled.popitem(last=False)
 
     def recall(self, held: Held) -> Outcome | None:
         """The outcome if this message was handled before; `held` is marked accordingly."""
-        if not self._handled:
-            return None  # as it is nearly always
         with self._lock:
             known = self._handled.get(held.delivery.message_id)
             if known is None:
                 return None
             if self._clock.monotonic() - known.at > self._longest:
                 del self._handled[held.delivery.message_id]
+                self.empty = not self._handled
                 return None
         held.copied, held.remembered = known.copied, True
         return known.outcome

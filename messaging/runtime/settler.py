@@ -53,14 +53,14 @@ class Settler:
         """`held` is done with; from any thread."""
         held.outcome = outcome
         self._inbox.append(held)
-        waiting = len(self._inbox)
-        # Asleep is read after the append and written before the settler looks a last time: one of
-        # the two sees the other. A wake for each message would cost more than the message.
         if self._tended:
-            if 0 < self._awaited <= waiting:
+            if self._awaited and self._awaited <= len(self._inbox):
                 self._awaited = 0
                 self._gathered.put(None)
             return
+        waiting = len(self._inbox)
+        # Asleep is read after the append and written before the settler looks a last time: one of
+        # the two sees the other. A wake for each message would cost more than the message.
         if (
             self._asleep
             or self._eager

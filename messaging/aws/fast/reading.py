@@ -17,8 +17,14 @@ CHUNK = 65_536
 """Bytes to ask the kernel for: ten messages of a few KiB arrive in one go."""
 LONGEST_HEAD = 65_536
 
-_PLAIN = re.compile(rb"http/1\.1 (?!204|304)[2-5][0-9][0-9][ \r]")
-_LENGTH = b"\r\ncontent-length:"
+_USUAL = b"HTTP/1.1 200 "
+_PLAIN = re.compile(rb"HTTP/1\.1 (?!204|304)[2-5][0-9][0-9][ \r]").match
+_TOLD = re.compile(
+    rb"\r\n(?:content-length:[ \t]*(?:([0-9]{1,10})[ \t]*(?=\r))?"
+    rb"|transfer-encoding|connection:[^\r\n]*close)",
+    re.IGNORECASE,
+).findall
+"""All that a head says of where its answer ends. In the plainest, that is one length."""
 
 
 class Reply(NamedTuple):
@@ -45,49 +51,47 @@ def read(sock: socket.socket) -> Reply:
         raise NoReply("closed without an answer")
     try:
         end = data.find(b"\r\n\r\n")
-        while end < 0:
-            more = sock.recv(CHUNK)
-            if not more or len(data) > LONGEST_HEAD:
-                raise HTTPException("the answer has no whole head")
-            data += more
-            end = data.find(b"\r\n\r\n", max(0, len(data) - len(more) - 3))
-        lower = data[: end + 2].lower()
-        length = _plain_length(lower)
-        if length is None:
+        if end < 0:
+            data, end = _headed(sock, data)
+        told = _TOLD(data, 0, end + 2)
+        if len(told) != 1 or not told[0] or not (data.startswith(_USUAL) or _PLAIN(data)):
             return _by_the_book(sock, data)
-        # A wish to close, wherever it is said; too careful does no harm.
-        return _rest(sock, data, end + 4, length, keep=b"close" not in lower)
+        start = end + 4
+        whole = start + int(told[0])
+        if len(data) < whole:
+            data = _filled(sock, data, whole)
+        head = data[data.find(b"\n") + 1 : end + 2]
+        # More than the answer: not to be used again.
+        return Reply(int(data[9:12]), head, data[start:whole], len(data) == whole)
     except TimeoutError:
         raise
     except OSError as error:
         raise HTTPException(f"the answer broke off: {type(error).__name__}") from None
 
 
-def _plain_length(head: bytes) -> int | None:
-    """The body's length if `head`, in lower case, is HTTP/1.1's plainest: a final status and one
-    Content-Length."""
-    if not _PLAIN.match(head) or b"transfer-encoding" in head or head.count(_LENGTH) != 1:
-        return None
-    start = head.find(_LENGTH) + len(_LENGTH)
-    digits = head[start : head.find(b"\r\n", start)].strip(b" \t")
-    return int(digits) if digits.isdigit() and len(digits) <= 10 else None
+def _headed(sock: socket.socket, data: bytes) -> tuple[bytes, int]:
+    """`data` and what follows, with a whole head at least, and where that ends."""
+    end = -1
+    while end < 0:
+        more = sock.recv(CHUNK)
+        if not more or len(data) > LONGEST_HEAD:
+            raise HTTPException("the answer has no whole head")
+        data += more
+        end = data.find(b"\r\n\r\n", max(0, len(data) - len(more) - 3))
+    return data, end
 
 
-def _rest(sock: socket.socket, data: bytes, start: int, length: int, *, keep: bool) -> Reply:
-    """The answer whose head ends before `start`: with what is still to come of its body."""
-    missing = start + length - len(data)
-    if missing > 0:
-        parts = [data]
-        while missing > 0:
-            more = sock.recv(min(missing, 4 * CHUNK))
-            if not more:
-                raise HTTPException("the answer broke off")
-            parts.append(more)
-            missing -= len(more)
-        data = b"".join(parts)
-    head = data[data.find(b"\n") + 1 : start - 2]
-    # More than the answer: not to be used again.
-    return Reply(int(data[9:12]), head, data[start : start + length], keep=keep and missing == 0)
+def _filled(sock: socket.socket, data: bytes, whole: int) -> bytes:
+    """`data` and what follows, `whole` bytes together."""
+    parts = [data]
+    missing = whole - len(data)
+    while missing > 0:
+        more = sock.recv(min(missing, 4 * CHUNK))
+        if not more:
+            raise HTTPException("the answer broke off")
+        parts.append(more)
+        missing -= len(more)
+    return b"".join(parts)
 
 
 def _by_the_book(sock: socket.socket, data: bytes) -> Reply:

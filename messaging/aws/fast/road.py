@@ -53,6 +53,7 @@ class Road:
     ) -> None:
         self.client = client
         self._session = session
+        self._credentials = session.get_credentials()
         where, self.region, self.service = _shown(client, *sample)
         self.host, self.path = where.netloc, where.path or "/"
         self.url = where.geturl()
@@ -76,10 +77,7 @@ class Road:
 
     def send(self, operation: Operation, body: bytes) -> Sent | Reply:
         """The first half of an exchange. The answer itself, if a hook had one."""
-        credentials = self._session.get_credentials()
-        if credentials is None:
-            raise NoCredentialsError
-        lines = operation.headers(credentials.get_frozen_credentials(), body)
+        lines = operation.headers(self._frozen(), body)
         prepared = _Prepared(self.url, lines, body)
         called = self.client.meta.events.emit(operation.hook, request=prepared)
         if called:
@@ -99,6 +97,15 @@ class Road:
         """In place of the second half: nobody wants the answer."""
         if isinstance(sent, Sent):
             self._line.drop(sent)
+
+    def _frozen(self) -> Any:
+        # Like boto3's clients, which ask the session for credentials once, and those, which may
+        # expire, before each request. Without any, the session is asked again.
+        if self._credentials is None:
+            self._credentials = self._session.get_credentials()
+            if self._credentials is None:
+                raise NoCredentialsError
+        return self._credentials.get_frozen_credentials()
 
     def close(self) -> None:
         """Close the connections. A request under way is finished."""
@@ -120,6 +127,7 @@ class Operation:
         self.hook = f"{road.hook}.{name}"
         self.line = f"POST {road.path} HTTP/1.1\r\n"
         self._in_lambda = in_lambda()
+        self._digest = (b"", sha256(b"").hexdigest())
         signed = {"Host": road.host, **headers}
         sent = {**signed, "User-Agent": road.agent}
         self._fixed = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
@@ -129,19 +137,25 @@ class Operation:
 
     def headers(self, credentials: Any, body: bytes) -> str:
         """The header lines of a request, signed at this moment."""
-        signature = self._sign(credentials, SYSTEM_CLOCK.now(), sha256(body).hexdigest())
+        of, digest = self._digest
+        if of is not body:  # a receive asks the same each time
+            digest = sha256(body).hexdigest()
+            self._digest = body, digest
+        signature = self._sign(credentials, SYSTEM_CLOCK.now(), digest)
         return f"{self._fixed}{_traced() if self._in_lambda else ''}{signature}"
 
 
 class _Prepared(AWSPreparedRequest):
     """A request as botocore's `before-send` handlers expect it, made out only if one looks."""
 
+    method = "POST"
+    stream_output = False
+    context = None
+
     def __init__(self, url: str, lines: str, body: bytes) -> None:
         self._lines = lines
-        self._was = (url, body)
-        self.method, self.url, self.body = "POST", url, body
-        self.stream_output = False
-        self.context = None
+        self._url = self.url = url
+        self._body = self.body = body
 
     @cached_property
     def headers(self) -> HeadersDict:  # type: ignore[override]  # made at the first look
@@ -151,12 +165,12 @@ class _Prepared(AWSPreparedRequest):
     @property
     def changed(self) -> bool:
         """Whether a handler wrote something into it."""
-        if (self.url, self.body) != self._was or self.method != "POST":
+        if (self.url, self.body, self.method) != (self._url, self._body, "POST"):
             return True
         seen = self.__dict__.get("headers")
         if seen is None:
             return False
-        fresh = _Prepared(*self._was[:1], self._lines, self._was[1]).headers
+        fresh = _Prepared(self._url, self._lines, self._body).headers
         return {name: _text(seen[name]) for name in seen} != {name: fresh[name] for name in fresh}
 
 

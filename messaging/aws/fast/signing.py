@@ -63,22 +63,29 @@ class Signer:
         self._request = f"{method}\n{path}\n\n"
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._ready: _Ready | None = None
+        self._last: tuple[_Ready | None, str, str] = (None, "", "")
 
     def __call__(self, credentials: Credentials, now: float, digest: str) -> str:
         """The header lines that sign a body whose SHA-256 is `digest` (hex), `now` in seconds.
 
         Each ends in CR LF: X-Amz-Date, X-Amz-Security-Token where there is one, Authorization.
+        The same body has the same signature until the second is over.
         """
         ready = self._ready
         # Nothing is derived again that would come out the same: the key lasts a day, the rest a
         # second. Two threads that come here together derive the same.
         if ready is None or ready.second != int(now) or ready.credentials != credentials:
             ready = self._ready = self._prepare(credentials, int(now), ready)
+        by, of, signed = self._last
+        if by is ready and of == digest:
+            return signed
         # A copy of a hash that has read the beginning: cheaper than to begin another.
         canonical, signature = ready.canonical.copy(), ready.signature.copy()
         canonical.update(digest.encode())
         signature.update(canonical.hexdigest().encode())
-        return f"{ready.headers}{signature.hexdigest()}\r\n"
+        signed = f"{ready.headers}{signature.hexdigest()}\r\n"
+        self._last = ready, digest, signed
+        return signed
 
     def _prepare(self, credentials: Credentials, second: int, last: _Ready | None) -> _Ready:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
