@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -31,7 +32,8 @@ def envelope(read: Read) -> Envelope:
     return found if isinstance(found, Envelope) else envelope_of(found, None)
 
 
-class _Known(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Known:
     """A handler that has read a message before: nothing about it is asked again."""
 
     handler: Handler

@@ -48,7 +48,8 @@ class Appetite:
         self._lease = lease
         self.mean: float | None = None
         """Seconds that a handler takes, of late and on average; None: nobody knows."""
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiters = 0
         self._asked = 0
         self._closed = False
@@ -93,7 +94,7 @@ class Appetite:
         much as a request for ten. Beside a request that is out only a full one is worth it.
         """
         until = None if patience is None else SYSTEM_CLOCK.monotonic() + patience
-        with self._changed:
+        with self._lock:  # the condition's own; straight, it costs a third
             # Said before looking: whoever changes something afterwards sees it and wakes us.
             self._waiters += 1
             try:
@@ -114,7 +115,7 @@ class Appetite:
 
     def answered(self, asked: int) -> None:
         """A request for so many has ended, and what it brought is in hand."""
-        with self._changed:
+        with self._lock:
             self._asked -= asked
         self.look_again()
 
@@ -141,12 +142,14 @@ class Appetite:
     def _free(self, least: int) -> int:
         if self._closed or self._paused:
             return 0
+        able = self._concurrency - self._ledger.stuck
         if self._breaker.verdict is not Verdict.CLOSED:
             # What is out may bring the probe.
-            idle = self._able() > 0 and not self._asked
+            idle = able > 0 and not self._asked
             return 1 if idle and self._breaker.may_probe() else 0
-        able = self._able()
-        free = able + self._waiting() - self._ledger.in_hand - self._asked if able else 0
+        if able <= 0:
+            return 0
+        free = able + self._waiting() - self._ledger.in_hand - self._asked
         return free if free >= least else 0
 
     def _least(self) -> int:
@@ -159,9 +162,6 @@ class Appetite:
         if until is not None:
             naps.append(until - SYSTEM_CLOCK.monotonic())
         return min(naps, default=None)
-
-    def _able(self) -> int:
-        return max(0, self._concurrency - self._ledger.stuck)
 
     def _waiting(self) -> int:
         mean = self.mean

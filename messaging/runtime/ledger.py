@@ -65,20 +65,22 @@ class Ledger:
         a second time beside itself. If it is being settled at this moment, the new receipt is
         held beside the old one, and if it was handled, it shares its outcome.
         """
-        back = []
+        back: list[Held] = []
         with self._lock:
             self._received += len(deliveries)
             refused = self._closed or not wanted()
+            in_hand = self._held
             for delivery in deliveries:
-                known = self._held.get(delivery.message_id)
-                if known is not None and not known.sealed:
+                key = delivery.message_id
+                if key not in in_hand:
+                    held = in_hand[key] = Held(key, delivery, since, lease)
+                elif not in_hand[key].sealed:
                     self._counts[Account.EXPIRED] += 1
-                    known.hold(delivery, since, lease)
+                    in_hand[key].hold(delivery, since, lease)
                     continue
-                key: Hashable = delivery.message_id if known is None else object()
-                self._held[key] = held = Held(key, delivery, since, lease)
-                if known is not None and known.handled:
-                    held.outcome, held.copied, held.remembered = known.outcome, known.copied, True
+                else:
+                    held = self._beside(in_hand[key], delivery, since, lease)
+                if held.remembered:
                     back.append(held)
                 elif refused:
                     held.outcome = give_back()
@@ -87,13 +89,22 @@ class Ledger:
                     start(held)  # under the lock: after close() nothing is started
         return back
 
+    def _beside(self, known: Held, delivery: Delivery, since: float, lease: float) -> Held:
+        """`known` is being settled: another one of the same message."""
+        key = object()
+        held = self._held[key] = Held(key, delivery, since, lease)
+        if known.handled:
+            held.outcome, held.copied, held.remembered = known.outcome, known.copied, True
+        return held
+
     def seal(self, chunk: Iterable[Held]) -> tuple[list[Held], list[Held]]:
         """Take these for settlement: those of them that are still in hand, and those that were
         given up before."""
         sealed, gone = [], []
         with self._lock:
+            in_hand = self._held
             for held in chunk:
-                if self._held.get(held.key) is held:
+                if in_hand.get(held.key) is held:
                     held.sealed = True
                     sealed.append(held)
                 else:
@@ -114,12 +125,15 @@ class Ledger:
     def settle(self, chunk: Sequence[Held], account: Account) -> int:
         """Their end; returns how many of them were still in hand."""
         left = []
+        acknowledged = account is Account.ACKNOWLEDGED
         with self._lock:
+            in_hand = self._held
             for held in chunk:
-                if self._held.get(held.key) is held:
-                    del self._held[held.key]
+                key = held.key
+                if in_hand.get(key) is held:
+                    del in_hand[key]
                     left.append(held)
-                    if account is Account.ACKNOWLEDGED and type(held.outcome) is Discard:
+                    if acknowledged and type(held.outcome) is Discard:
                         self._discarded += 1
                     if held.remembered and account is not Account.EXPIRED:
                         self._deduplicated += 1

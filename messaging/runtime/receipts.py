@@ -88,38 +88,56 @@ class Held:
     once; `ending` and `capped` whoever looks after the leases.
     """
 
-    outcome: Outcome | None = None
-    started: float | None = None
-    """When its handler began."""
-    cancel: Callable[[], object] | None = None
-    """Cancels its handler, if that is async."""
-    told = ""
-    """Why its handler was told to end."""
-    ending = ""
-    """The same, if a limit of time was the reason."""
-    tries = 0
-    copied = False
-    """Its copy stands in the dead-letter queue."""
-    remembered = False
-    """It was handled before, by an earlier receipt."""
-    sealed = False
-    """It is being settled: nobody else may touch its lease."""
-    gone = False
-    """It was given up while its handler ran, which still does."""
-    lost = False
-    """Its lease is: the message may be in other hands."""
-    capped = False
-    """Its lease is renewed no more."""
+    __slots__ = (
+        "cancel",
+        "capped",
+        "copied",
+        "delivery",
+        "ending",
+        "first",
+        "given",
+        "gone",
+        "key",
+        "lease_until",
+        "lost",
+        "outcome",
+        "received",
+        "remembered",
+        "sealed",
+        "started",
+        "told",
+        "tries",
+    )
 
     def __init__(self, key: Hashable, delivery: Delivery, now: float, lease: float) -> None:
-        # What nearly always stays as it is stands in the class: one is made for every message.
         self.key = key
-        self.delivery = delivery
-        self.given = delivery
-        """The receipt that its handler was given; `delivery` is the newest one."""
-        self.first = self.received = now
+        self.delivery = self.given = delivery
+        """The newest receipt, and the one that its handler was given."""
+        self.received = self.first = now
         """When these two came."""
         self.lease_until = now + lease
+        self.outcome: Outcome | None = None
+        self.started: float | None = None
+        """When its handler began."""
+        self.cancel: Callable[[], object] | None = None
+        """Cancels its handler, if that is async."""
+        self.told = ""
+        """Why its handler was told to end."""
+        self.ending = ""
+        """The same, if a limit of time was the reason."""
+        self.tries = 0
+        self.copied = False
+        """Its copy stands in the dead-letter queue."""
+        self.remembered = False
+        """It was handled before, by an earlier receipt."""
+        self.sealed = False
+        """It is being settled: nobody else may touch its lease."""
+        self.gone = False
+        """It was given up while its handler ran, which still does."""
+        self.lost = False
+        """Its lease is: the message may be in other hands."""
+        self.capped = False
+        """Its lease is renewed no more."""
 
     def hold(self, delivery: Delivery, now: float, lease: float) -> None:
         """Hold the message by this receipt, too, received `now` for `lease` seconds."""

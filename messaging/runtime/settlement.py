@@ -61,20 +61,21 @@ class Settlement:
 
     def settle(self, chunk: list[Held]) -> Later:
         """Settle `chunk`; returns what is to be tried again after so many seconds."""
+        sealed, gone = self._ledger.seal(chunk)
         deletes: list[Held] = []
         hides: list[Held] = []
         letters: list[Held] = []
-        sealed, gone = self._ledger.seal(chunk)
         for held in gone:
             self._memo.remember(held)  # a handler that ended after its message was given up
         for held in sealed:
+            outcome = held.outcome
             if held.lost:
                 self._expire(held, "its lease was lost")
-            elif type(held.outcome) is Ack:
+            elif type(outcome) is Ack:
                 deletes.append(held)
-            elif isinstance(held.outcome, Retry):
+            elif isinstance(outcome, Retry):
                 hides.append(held)
-            elif isinstance(held.outcome, Reject) and not held.copied:
+            elif isinstance(outcome, Reject) and not held.copied:
                 letters.append(held)
             else:
                 deletes.append(held)
@@ -167,6 +168,8 @@ class Settlement:
         return done, [(batch[index], failure) for index, failure in refused.items()]
 
     def _postpone(self, action: str, again: Again, later: Later) -> None:
+        if not again:
+            return
         now = self._clock.monotonic()
         most = MOST_TRIES_AT_STOP if self.hurried else MOST_TRIES
         for held, failure in again:
@@ -192,6 +195,8 @@ class Settlement:
 
 
 def _batches(helds: list[Held]) -> list[list[Held]]:
+    if len(helds) <= BATCH_ENTRIES:  # as it is nearly always
+        return [helds] if helds else []
     return [helds[at : at + BATCH_ENTRIES] for at in range(0, len(helds), BATCH_ENTRIES)]
 
 
