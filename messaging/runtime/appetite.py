@@ -76,7 +76,7 @@ class Appetite:
 
     def wants(self) -> bool:
         """False: what comes now is to be given back."""
-        return self.state in (State.RECEIVING, State.PROBING)
+        return not self._paused and self._breaker.verdict is not Verdict.OPEN
 
     def free(self) -> int:
         """How many may be received now; 0 for none."""
@@ -99,10 +99,10 @@ class Appetite:
             self._waiters += 1
             try:
                 while not self._closed:
-                    free = min(BATCH_ENTRIES, self._free(self._least()))
+                    free = min(BATCH_ENTRIES, self._free())
                     if free:
                         self._asked += free
-                        if self._waiters > 1 and self._free(self._least()):
+                        if self._waiters > 1 and self._free():
                             self._changed.notify()
                         return free
                     nap = self._nap(until)
@@ -139,7 +139,8 @@ class Appetite:
             self._closed = True
             self._changed.notify_all()
 
-    def _free(self, least: int) -> int:
+    def _free(self, least: int | None = None) -> int:
+        """How many may be received, if those are as many as it is worth asking for."""
         if self._closed or self._paused:
             return 0
         able = self._concurrency - self._ledger.stuck
@@ -149,11 +150,12 @@ class Appetite:
             return 1 if idle and self._breaker.may_probe() else 0
         if able <= 0:
             return 0
-        free = able + self._waiting() - self._ledger.in_hand - self._asked
+        waiting = self._waiting()
+        if least is None:
+            half = max(1, min(BATCH_ENTRIES, waiting // 2))
+            least = BATCH_ENTRIES if self._asked else half
+        free = able + waiting - self._ledger.in_hand - self._asked
         return free if free >= least else 0
-
-    def _least(self) -> int:
-        return BATCH_ENTRIES if self._asked else max(1, min(BATCH_ENTRIES, self._waiting() // 2))
 
     def _nap(self, until: float | None) -> float | None:
         """Seconds until another look is due without being woken; None for never."""

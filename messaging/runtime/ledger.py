@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from messaging.outcome import Discard
+from messaging.outcome import Ack, Discard
 from messaging.runtime.receipts import Account, Held, Stats, give_back
 from messaging.transport import Delivery
 
@@ -125,22 +125,24 @@ class Ledger:
     def settle(self, chunk: Sequence[Held], account: Account) -> int:
         """Their end; returns how many of them were still in hand."""
         left = []
-        acknowledged = account is Account.ACKNOWLEDGED
         with self._lock:
             in_hand = self._held
             for held in chunk:
-                key = held.key
-                if in_hand.get(key) is held:
-                    del in_hand[key]
+                if in_hand.get(held.key) is held:
+                    del in_hand[held.key]
                     left.append(held)
-                    if acknowledged and type(held.outcome) is Discard:
-                        self._discarded += 1
-                    if held.remembered and account is not Account.EXPIRED:
-                        self._deduplicated += 1
+                    if type(held.outcome) is not Ack or held.remembered:
+                        self._note(held, account)
             self._counts[account] += len(left)
         if left:
             self._left(left, account)
         return len(left)
+
+    def _note(self, held: Held, account: Account) -> None:
+        if account is Account.ACKNOWLEDGED and type(held.outcome) is Discard:
+            self._discarded += 1
+        if held.remembered and account is not Account.EXPIRED:
+            self._deduplicated += 1
 
     def give_up(self, held: Held) -> bool:
         """Leave it to its lease although its handler still runs; False if that has just ended.

@@ -99,8 +99,9 @@ class Poller:
             took = SYSTEM_CLOCK.monotonic() - asked
             if brought == BATCH_ENTRIES:
                 self._full.append(took)
-                if self._far():
-                    self._grow()
+            far = self._far()
+            if far and brought == BATCH_ENTRIES:
+                self._grow()
             if brought is None:
                 self._pause()
             elif brought:
@@ -109,7 +110,7 @@ class Poller:
                 self._rest()  # a long poll came back at once and empty-handed
             elif self._wait < FIRST_IDLE:
                 self._rest()  # a short poll: without a pause it would spin
-            if not self._onward(not self._far()):
+            if not self._onward(not far):
                 return
 
     def step(self, free: int, wait: float) -> int | None:

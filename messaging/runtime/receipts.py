@@ -75,6 +75,8 @@ LOST, MAX_LEASE, HANDLER_TIMEOUT, STOPPING = (
 class Account(Enum):
     """How a receipt ends."""
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python
+
     ACKNOWLEDGED = "acknowledged"
     RELEASED = "released"
     DEAD_LETTERED = "dead_lettered"

@@ -54,6 +54,7 @@ class Road:
         self.client = client
         self._session = session
         self._credentials = session.get_credentials()
+        self._emit = client.meta.events.emit
         where, self.region, self.service = _shown(client, *sample)
         self.host, self.path = where.netloc, where.path or "/"
         self.url = where.geturl()
@@ -79,7 +80,7 @@ class Road:
         """The first half of an exchange. The answer itself, if a hook had one."""
         lines = operation.headers(self._frozen(), body)
         prepared = _Prepared(self.url, lines, body)
-        called = self.client.meta.events.emit(operation.hook, request=prepared)
+        called = self._emit(operation.hook, request=prepared)
         if called:
             for _, response in called:
                 if response is not None:  # moto's decorators and other stubs answer here
