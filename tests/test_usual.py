@@ -17,9 +17,9 @@ from pydantic_core import to_json
 from messaging import Consumer, Envelope, Event, handles
 from messaging.codec import JsonCodec
 from messaging.errors import CodecError
-from messaging.reading import Reader, envelope
+from messaging.reading import MOST_GLANCES, Reader, envelope
 from messaging.transport import Delivery
-from messaging.usual import envelope_of, usual
+from messaging.usual import Glance, envelope_of, usual
 
 
 class Endereco(BaseModel):
@@ -74,6 +74,22 @@ CONSUMER = Secretaria()
 QUICK = Reader(CONSUMER, JsonCodec(), watched=True)
 
 
+class Portaria(Consumer):
+    """Sees views only."""
+
+    service = "portaria"
+
+    @handles
+    def matricula(self, matricula: Matricula) -> None:
+        """Does nothing."""
+
+
+GLANCED = HEAD | {
+    "id": "0b3c2d1e-4f5a-4b6c-8d7e-9f0a1b2c3d4e",
+    "time": "2026-11-24T12:00:00.123456Z",
+}
+
+
 class Thorough(JsonCodec):
     """The same codec under another name, so that nothing is taken for granted."""
 
@@ -81,6 +97,8 @@ class Thorough(JsonCodec):
 
 
 THOROUGH = Reader(CONSUMER, Thorough(), watched=True)
+PLAIN = Portaria()
+PLAIN_THOROUGH = Reader(PLAIN, Thorough(), watched=False)
 
 
 def read(reader: Reader, body: str) -> object:
@@ -194,3 +212,107 @@ def test_what_is_not_usual(head: dict[str, Any], data: str) -> None:
     assert read(QUICK, body) == read(THOROUGH, body)
     assert usual(body) is None
     assert usual(text(HEAD, data) + " ") is None
+
+
+# -- at a glance
+
+
+def glancing() -> Reader:
+    """It has read one message, and knows the next by it."""
+    reader = Reader(PLAIN, JsonCodec(), watched=False)
+    assert not isinstance(read(reader, text(GLANCED, "{}")), str)
+    return reader
+
+
+def seen(reader: Reader, body: str) -> object:
+    """As `read`; but nobody was said to look at the envelope's data."""
+    found = read(reader, body)
+    return found if isinstance(found, str) else ({**found[0], "data": None}, *found[1:])  # type: ignore[index]
+
+
+GLANCING = glancing()
+BODIES = tuple(
+    text(GLANCED | more, '{"nome":"Ana"}')
+    for more in ({}, {"subject": "aluno/7"}, {"subject": "s", "traceparent": "t"})
+)
+CHARACTERS = st.sampled_from([*'"\\{}:,-.TZWaf09 \x00\x7fé٣', "\ud800", "\u2028", "NaN", ""])
+
+
+@given(st.sampled_from(BODIES), st.integers(0, 320), CHARACTERS, st.integers(0, 2))
+@settings(max_examples=1000, deadline=None)
+def test_the_same_whatever_is_changed(body: str, at: int, put: str, cut: int) -> None:
+    body = body[:at] + put + body[at + cut :]
+    assert seen(GLANCING, body) == seen(PLAIN_THOROUGH, body)
+
+
+@pytest.mark.parametrize(
+    "subject", [None, "aluno/7", "é", "a b", "\u00a0", 'a"b', "a\\b", "", "\u2028"]
+)
+@pytest.mark.parametrize("data", ["{}", '{"nome":"x\\",\\"data\\":"}', '{"nota":NaN}', "[", ""])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"id": "0B3C2D1E-4f5a-4b6c-8d7e-9f0a1b2c3d4e"},
+        {"id": "0b3c2d1e-4f5a-4b6c-8d7e-9f0a1b2c3d4"},
+        {"id": "0b3c2d1e4f5a-4b6c-8d7e-9f0a1b2c3d4e-"},
+        {"time": "2026-02-30T12:00:00.123456Z"},
+        {"time": "2026-W48-2T12:00:00.123456Z"},
+        {"time": "2026-11-24T12:00:00.1234a6Z"},
+        {"time": "2026-11-24T12:00:00.123+01Z"},
+        {"time": "2026-11-24T12:00:60.123456Z"},
+        {"type": "matricula.Feita"},
+        {"dataversion": 1},
+        {"dataversion": 12},
+    ],
+)
+def test_the_same_at_a_glance(more: dict[str, Any], data: str, subject: str | None) -> None:
+    head = GLANCED | more | ({} if subject is None else {"subject": subject})
+    body = text(head, data)
+    assert seen(GLANCING, body) == seen(PLAIN_THOROUGH, body)
+
+
+def test_the_next_message_of_a_type_is_known_by_the_last() -> None:
+    """Else everything would be right, and slow."""
+    found = usual(text(GLANCED, "{}"))
+    assert found is not None
+    glance = Glance.like(found[3])
+    assert glance is not None
+    other = GLANCED | {"id": "7" * 8 + "-ffff-4fff-8fff-" + "0" * 12}
+    assert glance(text(other | {"time": "2031-01-01T00:00:00.000000Z"}, '{"a":1}')) == '{"a":1}'
+    assert glance(text(other | {"subject": "s"}, "{}")) == "{}"
+    assert glance(text(other | {"source": "/t"}, "{}")) is None
+    assert len(glancing()._glances) == 1
+
+
+def test_heads_are_not_learned_without_end() -> None:
+    reader = glancing()
+    for number in range(50):
+        head = GLANCED | {
+            "source": f"/{number}",
+            "id": str(number) if number % 2 else GLANCED["id"],
+        }
+        assert not isinstance(read(reader, text(head, "{}")), str)
+    assert len(reader._glances) == MOST_GLANCES
+
+
+def test_who_sees_envelopes_is_told_all_of_them() -> None:
+    reader = Reader(PLAIN, JsonCodec(), watched=True)
+    for _ in range(3):
+        assert read(reader, BODIES[1]) == read(PLAIN_THOROUGH, BODIES[1])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODIES[0][:-1],
+        BODIES[0][:-1] + "]",
+        BODIES[0][:-1] + '}"',
+        BODIES[0] + "}",
+        BODIES[1].replace("aluno/7", r"a\q"),
+        BODIES[1].replace("aluno/7", "a\\"),
+        BODIES[1].replace("aluno/7", r"a\u00e9"),
+    ],
+)
+def test_the_same_for_what_is_no_json(body: str) -> None:
+    assert seen(GLANCING, body) == seen(PLAIN_THOROUGH, body)
