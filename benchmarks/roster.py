@@ -12,14 +12,15 @@ from pathlib import Path
 
 from benchmarks.environment import ROOT, others
 
-__all__ = ["FAST", "RAW", "SUBJECTS", "Environment", "Subject", "environments", "roster"]
+__all__ = ["APART", "FAST", "RAW", "SUBJECTS", "Environment", "Subject", "environments", "roster"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """One program in benchmarks/subjects/. `share` is the part of the events that it can do in
     about the time in which the quickest does all; `needs` are the packages it is made of; a
-    subject with `transport` is one of several ways to use the same program."""
+    subject with `transport` is one of several ways to use the same program. `apart`: its CPU is
+    measured a second time, with a processor for itself."""
 
     name: str
     module: str
@@ -27,20 +28,23 @@ class Subject:
     needs: tuple[str, ...]
     share: float = 0.1
     transport: str = ""
+    apart: bool = False
 
 
 _ALL = ("publish", "consume", "consume-async", "wait", "wait-async", "latency")
 _MORE = ("bill", "bill-views", "drain", "end-to-end")
-_APART = ("publish-apart", "consume-apart", "consume-async-apart")
+APART = "-apart"
+"""At the end of a work's name: the same on two processors."""
 RAW = "raw boto3 loop"
 FAST = "messaging, fast"
 SUBJECTS = (
     Subject(
         name=FAST,
         module="ours",
-        works=(*_ALL, *_MORE, *_APART),
+        works=(*_ALL, *_MORE),
         needs=("boto3", "pydantic", "tenacity"),
         share=1,
+        apart=True,
         transport="fast",
     ),
     Subject(
@@ -54,15 +58,17 @@ SUBJECTS = (
     Subject(
         name=RAW,
         module="raw",
-        works=("publish", "consume", "wait", "latency", "end-to-end", *_APART[:2]),
+        works=("publish", "consume", "wait", "latency", "end-to-end"),
         needs=("boto3", "pydantic"),
+        apart=True,
         share=0.3,
     ),
     Subject(
         name="fanferro",
         module="fanferro_core",
-        works=("publish", "consume-async", "wait-async", "latency", *_APART[::2]),
+        works=("publish", "consume-async", "wait-async", "latency"),
         needs=("fanferro",),
+        apart=True,
         share=1,
     ),
     Subject(
@@ -170,5 +176,7 @@ def roster(work: str, only: tuple[str, ...] = ()) -> list[tuple[Environment, Sub
         (environment, subject)
         for environment in environments()
         for subject in environment.subjects()
-        if work in subject.works and (not only or any(part in subject.name for part in only))
+        if work.removesuffix(APART) in subject.works
+        and (subject.apart or not work.endswith(APART))
+        and (not only or any(part in subject.name for part in only))
     ]

@@ -12,7 +12,7 @@ from benchmarks.control import Canned, canned_server
 from benchmarks.environment import ROOT
 from benchmarks.job import MARK, Job
 from benchmarks.machine import cpus
-from benchmarks.roster import Environment, Subject, roster
+from benchmarks.roster import APART, Environment, Subject, roster
 
 __all__ = ["Failed", "Plan", "run", "sit"]
 
@@ -43,8 +43,6 @@ ALONE = ("publish", "consume", "consume-async")
 """Works whose CPU time is compared: client and server take turns on one processor. On two, each
 request wakes a processor that sleeps, and the client pays for that: on a virtual machine more than
 for all that it does itself."""
-APART = "-apart"
-"""At the end of a work's name: the same on two processors."""
 
 
 class Failed(Exception):

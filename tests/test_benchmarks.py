@@ -254,7 +254,7 @@ def test_the_command_prints_a_table_and_writes_its_files(
     command.main(["--smoke", "--only", "raw", "--work", "publish", "--events", "100", *files])
     assert f"| {RAW} |" in capsys.readouterr().out
     results = json.loads((tmp_path / "runs.json").read_text())
-    assert {one["work"] for one in results["runs"]} == {"publish"}
+    assert {one["work"] for one in results["runs"]} == {"publish", "publish-apart"}
     assert results["versions"]["project"]["boto3"]
     assert ElementTree.parse(tmp_path / "cpu.svg").getroot().tag.endswith("svg")
 

@@ -87,11 +87,11 @@ class _Later:
 class _Received(Delivery):
     """A delivery as SQS gave it."""
 
-    attributes = _Later(lambda said: ReceivedAttributes(said.get("MessageAttributes") or {}))
-    receive_count = _Later(lambda said: int(_system(said).get("ApproximateReceiveCount", 1)))
-    sent_at = _Later(lambda said: int(_system(said).get("SentTimestamp", 0)) / 1000)
-    group = _Later(lambda said: _system(said).get("MessageGroupId"))
-    cancel_token = _Later(lambda said: CancelToken())
+    attributes: Any = _Later(lambda said: ReceivedAttributes(said.get("MessageAttributes") or {}))
+    receive_count: Any = _Later(lambda said: int(_system(said).get("ApproximateReceiveCount", 1)))
+    sent_at: Any = _Later(lambda said: int(_system(said).get("SentTimestamp", 0)) / 1000)
+    group: Any = _Later(lambda said: _system(said).get("MessageGroupId"))
+    cancel_token: Any = _Later(lambda said: CancelToken())
 
 
 # A delivery is made for every message: so it takes a fifth of its `__init__`'s time.
