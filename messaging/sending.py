@@ -39,20 +39,19 @@ class Packer:
         self._entries: list[Entry] = []
         self._bytes = 0
 
-    def add(self, entry: Entry) -> list[Entry]:
+    def add(self, entry: Entry) -> list[Entry] | None:
         """Take `entry`; gives the request that is full now, if one is."""
         message = entry[0]
-        full: list[Entry] = []
-        if self._entries and (
-            self._bytes + message.size > self._max_bytes
-            or (self._ordered and self._follows(message))
-        ):
-            full = self.rest()
+        full: list[Entry] | None = None
+        size = self._bytes + message.size
+        if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
+            full, size = self.rest(), message.size
         if self._ordered:
             self._groups[message.group] = message.id
-        self._entries.append(entry)
-        self._bytes += message.size
-        return self.rest() if len(self._entries) == BATCH_ENTRIES else full
+        entries = self._entries
+        entries.append(entry)
+        self._bytes = size
+        return self.rest() if len(entries) == BATCH_ENTRIES else full
 
     def rest(self) -> list[Entry]:
         """What has been taken since the last full request: the last one, which may be empty."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 
 from messaging import deadletter
 from messaging.aws import apply, connect
-from messaging.aws.messages import SAFE_BATCH, letter_entries
+from messaging.aws.messages import SAFE_BATCH, deliveries, letter_entries
 from messaging.aws.sqs import SqsQueue
 from messaging.consumer import Consumer, handles
 from messaging.errors import NotFound, TransportError
 from messaging.event import Event
 from messaging.topology import Topology
-from messaging.transport import Attribute, DeadLetter, Delivery, Outgoing
+from messaging.transport import Attribute, CancelToken, DeadLetter, Delivery, Outgoing
 
 
 class Aconteceu(Event, type="teste.aconteceu", version=1):
@@ -343,3 +347,59 @@ def test_a_closed_queue_is_not_used_again(scripted):
     with pytest.raises(TransportError, match="was closed") as caught:
         scripted.receive(1, 0)
     assert not caught.value.retryable
+
+
+# -- what is seldom asked of a message is read when it is asked
+
+MESSAGE = {
+    "MessageId": "m",
+    "ReceiptHandle": "r",
+    "Body": "Ana",
+    "Attributes": {
+        "ApproximateReceiveCount": "3",
+        "SentTimestamp": "1764000000500",
+        "MessageGroupId": "ana",
+    },
+    "MessageAttributes": {"type": {"DataType": "String", "StringValue": "x"}},
+}
+
+
+def test_a_received_message_is_a_delivery_like_any_other() -> None:
+    [one] = deliveries("q", [MESSAGE], 5.0)
+    made = Delivery(
+        queue="q",
+        message_id="m",
+        receipt="r",
+        body="Ana",
+        attributes={"type": Attribute.string("x")},
+        receive_count=3,
+        sent_at=1764000000.5,
+        received_at=5.0,
+        group="ana",
+    )
+    assert dataclasses.asdict(one) | {"cancel_token": None} == dataclasses.asdict(made) | {
+        "cancel_token": None
+    }
+    assert repr(one) == repr(made)
+    assert dataclasses.replace(one, receipt="s").group == "ana"
+    assert pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.body = "Bia"  # type: ignore[misc]
+    [bare] = deliveries("q", [{"MessageId": "m", "ReceiptHandle": "r"}], 5.0)
+    assert (bare.body, bare.receive_count, bare.sent_at, bare.group) == ("", 1, 0.0, None)
+    assert not bare.attributes
+
+
+def test_two_threads_that_ask_for_the_cancel_token_at_once_have_the_same() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(200):
+            [one] = deliveries("q", [MESSAGE], 5.0)
+            together = threading.Barrier(2)
+            asked = [threads.submit(_token, one, together) for _ in range(2)]
+            first, second = (answer.result() for answer in asked)
+            assert first is second is one.cancel_token
+
+
+def _token(one: Delivery, together: threading.Barrier) -> CancelToken:
+    together.wait()
+    return one.cancel_token
