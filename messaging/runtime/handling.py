@@ -183,7 +183,10 @@ class Handling:
             log.error("%s: no more than %d threads can be started", name, self._threads)
 
     def _coroutine_ended(self, held: Held, result: Outcome | BaseException) -> None:
-        if isinstance(result, Outcome):
+        if type(result) is Ack and self._breaker.calm and held.started is not None:
+            self._appetite.took(self._now() - held.started)
+            self._settler.put(held, result)
+        elif isinstance(result, Outcome):
             self._ended(held, result)
         elif isinstance(result, asyncio.CancelledError) and held.told:
             if held.ending:
