@@ -96,9 +96,10 @@ class Clients:
     @property
     def queues(self) -> Queues:
         """Receive, delete and hide, over the transport that the settings name."""
-        process = self._mine()
-        if process.queues is None:
+        process = self._process
+        if process.queues is None or process.pid != os.getpid():
             client = self.sqs
+            process = self._mine()
             with process.lock:
                 if process.queues is None:
                     process.queues = queues_of(client, self._session(process), fast=self._fast)

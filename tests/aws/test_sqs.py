@@ -283,6 +283,28 @@ def test_the_queues_own_words_are_asked_for_once(scripted, wire, say):
     assert letters == {"QueueName": "letters", "QueueOwnerAWSAccountId": "999999999999"}
 
 
+@pytest.mark.parametrize("operation", ["delete", "hide"])
+def test_each_answer_is_taken_by_what_it_says(scripted, wire, say, operation):
+    action = {"delete": "DeleteMessageBatch", "hide": "ChangeMessageVisibilityBatch"}[operation]
+    good = say.json(Successful=[{"Id": "0"}, {"Id": "1"}])
+    refused = {"Id": "1", "Code": "InternalError", "SenderFault": False}
+    partly = say.json(Successful=[{"Id": "0"}], Failed=[refused])
+    silent = say.json(Successful=[{"Id": "0"}])
+    wire.say(action, good, good, partly, silent, good, good, (500, good[1]), good)
+
+    def refusals(count: int) -> list[int]:
+        some = [made_up(index) for index in range(count)]
+        found = scripted.delete(some) if operation == "delete" else scripted.hide(some, [0] * count)
+        return [one.index for one in found]
+
+    assert [refusals(2) for _ in range(4)] == [[], [], [1], [1]]
+    assert refusals(3) == [2], "the same answer to another question"
+    assert refusals(2) == []
+    with pytest.raises(TransportError):
+        refusals(2)
+    assert refusals(2) == []
+
+
 @pytest.mark.parametrize("operation", ["delete", "hide", "dead_letter"])
 def test_nothing_is_no_request_and_eleven_are_an_error(scripted, wire, operation):
     def call(count: int):
