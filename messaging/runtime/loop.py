@@ -135,14 +135,9 @@ class LoopRoom:
             self._tasks[coroutine] = task, done
 
     async def _live(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
-        # As `caught`, without a coroutine more. The end is told from here: a callback of the task
-        # would be one more turn of the loop.
-        result: Outcome | BaseException
-        try:
-            result = await coroutine
-        except BaseException as error:  # noqa: BLE001 - handed to `done`
-            result = error
-        self._end(coroutine, done, result)
+        # The end is told from here: a callback of the task would be one more turn of the loop.
+        # What is thrown into this coroutine itself, when it is thrown away unfinished, is no end.
+        self._end(coroutine, done, await caught(coroutine))
 
     def _end(
         self, coroutine: Coroutine[Any, Any, Outcome], done: Done, result: Outcome | BaseException

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import json
 import pickle
@@ -402,7 +403,13 @@ def test_a_received_message_is_a_delivery_like_any_other() -> None:
     assert dataclasses.asdict(one) | {"cancel_token": None} == dataclasses.asdict(made) | {
         "cancel_token": None
     }
+    assert one == made
+    assert made == one
+    assert one != dataclasses.replace(made, body="Bia")
+    assert one != "m"
     assert repr(one) == repr(made)
+    [other] = deliveries("q", [MESSAGE], 5.0)
+    assert copy.copy(other).cancel_token is other.cancel_token
     assert dataclasses.replace(one, receipt="s").group == "ana"
     assert pickle.loads(pickle.dumps(one)) == one
     with pytest.raises(dataclasses.FrozenInstanceError):

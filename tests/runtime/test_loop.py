@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 
 import pytest
 
@@ -63,3 +64,60 @@ def test_a_defect_in_done_is_raised_by_the_thread():
     room.submit(at_once(), lambda result: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         room.run()
+
+
+def test_who_ignores_the_cancel_is_abandoned_and_never_told_of():
+    """What runs on when the loop has ended is thrown away some time later: that is no end."""
+    began, told = threading.Semaphore(0), threading.Semaphore(0)
+
+    async def stubborn() -> Outcome:
+        began.release()
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.release()
+
+    room, results = LoopRoom(), []
+    thread = running(room)
+    room.submit(stubborn(), results.append)
+    assert began.acquire(timeout=5)
+    room.cancel()
+    assert told.acquire(timeout=5)
+    room.stop()
+    thread.join(5)
+    del room, thread
+    gc.collect()
+    assert results == []
+
+
+def test_nothing_of_a_cancelled_handler_stays_in_memory():
+    """Its view is personal data."""
+    began = threading.Semaphore(0)
+
+    async def waits() -> Outcome:
+        view = View()
+        views.add(view)
+        began.release()
+        await asyncio.Event().wait()
+        return Ack()
+
+    views: weakref.WeakSet[View] = weakref.WeakSet()
+    room = LoopRoom()
+    thread = running(room)
+    gc.disable()
+    try:
+        room.submit(waits(), lambda result: None)
+        assert began.acquire(timeout=5)
+        room.cancel()
+        while not room.idle:
+            threading.Event().wait(0.005)
+        room.stop()
+        thread.join(5)
+        assert len(views) == 0
+    finally:
+        gc.enable()
+
+
+class View:
+    """What a handler was given."""

@@ -20,7 +20,7 @@ LONGEST_HEAD = 65_536
 _USUAL = b"HTTP/1.1 200 "
 _PLAIN = re.compile(rb"HTTP/1\.1 (?!204|304)[2-5][0-9][0-9][ \r]").match
 _TOLD = re.compile(
-    rb"\r\n(?:content-length:[ \t]*(?:([0-9]{1,10})[ \t]*(?=\r))?"
+    rb"\r\n(?:content-length:[ \t]*(?:([0-9]{1,10})[ \t]*(?=\r\n))?"
     rb"|transfer-encoding|connection:[^\r\n]*close)",
     re.IGNORECASE,
 ).findall
@@ -54,7 +54,14 @@ def read(sock: socket.socket) -> Reply:
         if end < 0:
             data, end = _headed(sock, data)
         told = _TOLD(data, 0, end + 2)
-        if len(told) != 1 or not told[0] or not (data.startswith(_USUAL) or _PLAIN(data)):
+        lines = data.count(b"\r\n", 0, end + 2)
+        if (
+            len(told) != 1
+            or not told[0]
+            or not (data.startswith(_USUAL) or _PLAIN(data))
+            # Nothing that somebody might take for the end of a line.
+            or not lines == data.count(b"\n", 0, end + 2) == data.count(b"\r", 0, end + 2)
+        ):
             return _by_the_book(sock, data)
         start = end + 4
         whole = start + int(told[0])

@@ -141,7 +141,8 @@ class Operation:
         of, digest = self._digest
         if of is not body:  # a receive asks the same each time
             digest = sha256(body).hexdigest()
-            self._digest = body, digest
+            if self.repeatable:
+                self._digest = body, digest
         signature = self._sign(credentials, SYSTEM_CLOCK.now(), digest)
         return f"{self._fixed}{_traced() if self._in_lambda else ''}{signature}"
 

@@ -47,6 +47,18 @@ def test_a_connection_that_is_to_be_closed_is_not_kept(scripted, lines) -> None:
     assert server.asked() == [0, 1]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_lines_that_end_in_another_way_are_read_by_the_book(scripted, end) -> None:
+    """Else the length would be believed where the chunks count, and the rest be the next answer."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: a{end}Transfer-Encoding: chunked\r\n\r\n"
+    chunks = (head.encode() + b"2\r\n{}", b"\r\n0\r\n\r\n")
+    server = scripted([chunks], [TWO])
+    with line(server) as to:
+        assert to.exchange(REQUEST, repeatable=True).body == b"{}"
+        assert len(to._idle) == 0
+        assert to.exchange(REQUEST, repeatable=True).body == b"two"
+
+
 def test_more_than_the_answer_is_dropped_with_its_connection(scripted) -> None:
     server = scripted([ONE + TWO, TWO], [answer(b"three")])
     with line(server) as to:
