@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -25,6 +27,8 @@ _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 Read = tuple[Handler, BaseModel, Envelope | str]
 """Who handles it, the view that it is given, and the envelope, or the body that has it."""
 
+_OPTIONS: Any = MappingProxyType({"extra": "ignore", "by_name": True, "by_alias": False})
+"""How a view reads its data: by the names of its fields, whatever else stands there."""
 MOST_GLANCES = 4
 """Heads that are tried, one after the other, before a message is looked at in full."""
 
@@ -44,7 +48,7 @@ class _Known:
 
     handler: Handler
     version: str
-    validate: Callable[..., BaseModel]
+    view_of: Callable[[str], BaseModel]
     watched: bool
 
 
@@ -78,11 +82,7 @@ class Reader:
                 for glance, known in self._glances:
                     data = glance(body)
                     if data is not None:
-                        return (
-                            known.handler,
-                            known.validate(data, extra="ignore", by_name=True, by_alias=False),
-                            body,
-                        )
+                        return known.handler, known.view_of(data), body
                 read = self._quickly(body)
                 if read is not None:
                     return read
@@ -99,7 +99,7 @@ class Reader:
         known = self._known.get(type) or self._meet(type)
         if known is None or version != known.version:
             return None
-        view = known.validate(data, extra="ignore", by_name=True, by_alias=False)
+        view = known.view_of(data)
         if known.watched:  # else nobody sees the envelope's data
             return known.handler, view, envelope_of(head, from_json(data, allow_inf_nan=False))
         if self._chances and len(self._glances) < MOST_GLANCES:
@@ -116,7 +116,8 @@ class Reader:
         known = self._known[type] = _Known(
             handler,
             str(handler.event.event_version),
-            handler.view.__pydantic_validator__.validate_json,
+            # Straight to the validator: `model_validate_json` looks at its options each time.
+            partial(handler.view.__pydantic_validator__.validate_json, **_OPTIONS),
             self._watched or handler.envelope is not None,
         )
         return known
@@ -141,7 +142,7 @@ class Reader:
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:
     try:
         # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
-        return view.model_validate_json(to_json(data), extra="ignore", by_name=True, by_alias=False)
+        return view.model_validate_json(to_json(data), **_OPTIONS)
     except ValidationError as error:
         raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:

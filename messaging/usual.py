@@ -43,9 +43,7 @@ def usual(body: str) -> Usual | None:
         return None
     type, version, time = found.group(3, 4, 5)
     data = body[found.end() : -1]
-    # pydantic-core reads NaN and Infinity, which are no JSON, where it validates.
-    # For one letter memory is searched faster than for a word.
-    if ("N" in data and "NaN" in data) or ("I" in data and "Infinity" in data):
+    if _beyond_json(data):
         return None
     if time is not None:
         try:
@@ -53,6 +51,12 @@ def usual(body: str) -> Usual | None:
         except ValueError:  # the 30th of February
             return None
     return type, version, data, found
+
+
+def _beyond_json(data: str) -> bool:
+    """pydantic-core reads NaN and Infinity, which are no JSON, where it validates."""
+    # For one letter memory is searched faster than for a word.
+    return ("N" in data and "NaN" in data) or ("I" in data and "Infinity" in data)
 
 
 class Glance:
@@ -98,9 +102,7 @@ class Glance:
         if (body[_ID:_END] + time).encode().translate(_AS_ZERO) != _SHAPE:
             return None
         _parsed(time)
-        if ("N" in data and "NaN" in data) or ("I" in data and "Infinity" in data):
-            return None
-        return data
+        return None if _beyond_json(data) else data
 
 
 _FRONT = '{"specversion":"1.0","id":"'
@@ -120,7 +122,7 @@ def envelope_of(head: re.Match[str], data: Any) -> Envelope:
         source=source,
         type=type,
         version=int(version),
-        time=None if time is None else datetime.fromisoformat(time),
+        time=None if time is None else _parsed(time),
         subject=subject,
         traceparent=traceparent,
         data=data,

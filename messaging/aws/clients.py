@@ -96,10 +96,9 @@ class Clients:
     @property
     def queues(self) -> Queues:
         """Receive, delete and hide, over the transport that the settings name."""
-        process = self._process
-        if process.queues is None or process.pid != os.getpid():
+        process = self._mine()
+        if process.queues is None:
             client = self.sqs
-            process = self._mine()
             with process.lock:
                 if process.queues is None:
                     process.queues = queues_of(client, self._session(process), fast=self._fast)

@@ -73,7 +73,7 @@ class SqsQueue:
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
         """
-        url, facts = self._ready(), self._known or self._facts()
+        url, facts = self._ready(), self._facts()
         with self._translated("receive from"):
             messages = self._clients.queues.receive(
                 url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
@@ -154,7 +154,7 @@ class SqsQueue:
                 code="Closed",
                 retryable=False,
             )
-        return self._urls.get(self._name) or self._url(self._name)
+        return self._url(self._name)
 
     def _url(self, name: str, account: str | None = None) -> str:
         if name not in self._urls:

@@ -183,10 +183,7 @@ class Handling:
             log.error("%s: no more than %d threads can be started", name, self._threads)
 
     def _coroutine_ended(self, held: Held, result: Outcome | BaseException) -> None:
-        if type(result) is Ack and self._breaker.calm and held.started is not None:
-            self._appetite.took(self._now() - held.started)
-            self._settler.put(held, result)
-        elif isinstance(result, Outcome):
+        if isinstance(result, Outcome):
             self._ended(held, result)
         elif isinstance(result, asyncio.CancelledError) and held.told:
             if held.ending:
@@ -200,6 +197,9 @@ class Handling:
     def _ended(self, held: Held, outcome: Outcome) -> None:
         if held.started is not None:
             self._appetite.took(self._now() - held.started)
+        if type(outcome) is Ack and self._breaker.calm:  # as nearly always
+            self._settler.put(held, outcome)
+            return
         if not (held.remembered or held.lost):
             outcome = self._judge(held, outcome)
         if isinstance(outcome, Discard) and not held.remembered:

@@ -162,7 +162,7 @@ class Inline:
         while rest:
             try:
                 held = rest.popleft()
-            except IndexError:  # the watch has just handed it over
+            except IndexError:  # as in `_next`: the watch has just handed it over
                 break
             if not slot:
                 if not line.take_slot():

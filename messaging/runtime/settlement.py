@@ -195,8 +195,6 @@ class Settlement:
 
 
 def _batches(helds: list[Held]) -> list[list[Held]]:
-    if len(helds) <= BATCH_ENTRIES:  # as it is nearly always
-        return [helds] if helds else []
     return [helds[at : at + BATCH_ENTRIES] for at in range(0, len(helds), BATCH_ENTRIES)]
 
 
