@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -80,6 +81,10 @@ class Consumer:
     handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
                         one is told by `Delivery.cancelled`, and its message is given up.
     circuit             when to stop receiving because everything fails, or None for never.
+    log_tracebacks      True: the log of an unexpected exception holds its text and the lines of its
+                        code. They may quote personal data, so by default only types and places do.
+
+    `open` and `close` are for what the service holds: a pool, a client, a model.
     """
 
     service: ClassVar[str] = ""
@@ -89,6 +94,7 @@ class Consumer:
     max_lease: ClassVar[float] = 3600
     handler_timeout: ClassVar[float | None] = None
     circuit: ClassVar[Circuit | None] = Circuit()
+    log_tracebacks: ClassVar[bool] = False
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
     """By event type; read from the methods marked with `@handles`."""
     __derived__: ClassVar[frozenset[str]] = frozenset()
@@ -103,8 +109,20 @@ class Consumer:
         _check_settings(cls)
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
-    def close(self) -> None:
-        """Let go of what the service holds. Called when its worker has stopped."""
+    def open(self) -> Awaitable[None] | None:
+        """Get hold of what the service needs. Called once, before the first message is received.
+
+        May be `async def`: it then runs on the event loop on which the async handlers run. What it
+        raises ends the start of the worker.
+        """
+        return None
+
+    def close(self) -> Awaitable[None] | None:
+        """Let go of what the service holds. Called once, when the last handler has ended.
+
+        May be `async def`, like `open`. A worker waits for it for a few seconds, not for ever.
+        """
+        return None
 
 
 def _is_said(cls: type[Consumer], name: str) -> bool:
@@ -194,6 +212,7 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
     where = f"{cls.__qualname__}.{name}"
     if isinstance(function, staticmethod | classmethod) or not callable(function):
         raise ConsumerError(f"{where}: a handler is a plain method, with self")
+    _check_runs(where, function)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if not parameters:
         raise ConsumerError(
@@ -225,6 +244,25 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
         envelope=extra.get(Envelope),
         delivery=extra.get(Delivery),
     )
+
+
+def _check_runs(where: str, function: Any) -> None:
+    """Refuses what would return at once without having run: the message would be gone."""
+    if not hasattr(type(function), "__get__"):
+        kind = type(function).__qualname__
+        raise ConsumerError(
+            f"{where} is a {kind}, which is not bound to the consumer; write a method that calls it"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConsumerError(
+            f"{where} is a generator, so calling it runs nothing; take the yield out of it"
+        )
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_filename == contextlib.__file__:
+        raise ConsumerError(
+            f"{where} is a context manager, so calling it runs nothing; use it in a handler, or "
+            "give it to the worker as middleware"
+        )
 
 
 def _check_extra(

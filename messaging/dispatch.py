@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ from pydantic import BaseModel
 from messaging.codec import Codec, JsonCodec
 from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
-from messaging.errors import CodecError
-from messaging.outcome import Ack, Outcome, Reject, Retry
+from messaging.errors import CodecError, InvalidReturn
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.reading import Read, Reader, envelope
+from messaging.tracebacks import causes_of, frames_of, package_of
 from messaging.transport import Delivery
 
 __all__ = ["Call", "Dispatcher", "Middleware"]
@@ -33,7 +35,7 @@ class Call:
     `view` is the validated event or projection. Left out of `repr`: it is personal data.
     """
 
-    service: str
+    consumer: Consumer
     handler: Handler
     envelope: Envelope
     delivery: Delivery
@@ -42,7 +44,7 @@ class Call:
     def __init__(
         self,
         *,
-        service: str,
+        consumer: Consumer,
         handler: Handler,
         envelope: Envelope,
         delivery: Delivery,
@@ -50,8 +52,13 @@ class Call:
     ) -> None:
         # By hand for the same reason as `transport.Outgoing`.
         self.__dict__.update(
-            service=service, handler=handler, envelope=envelope, delivery=delivery, view=view
+            consumer=consumer, handler=handler, envelope=envelope, delivery=delivery, view=view
         )
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.consumer.service
 
     def __repr__(self) -> str:
         return f"Call({self.service}.{self.handler.name}, {self.envelope.id})"
@@ -80,6 +87,9 @@ class Dispatcher:
         self.consumer = consumer
         self._middleware = tuple(middleware)
         self._read = Reader(consumer, codec or JsonCodec(), watched=bool(self._middleware))
+        self._package = package_of(type(consumer))
+        self._told: set[str] = set()
+        """Handlers of which it was said that they return what is no outcome."""
 
     def __call__(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
         """The outcome, or for an async handler the coroutine that will give it.
@@ -101,19 +111,23 @@ class Dispatcher:
                 "%s could not read message %s: %s at %s",
                 self.consumer.service,
                 delivery.message_id,
-                type(error).__qualname__,
-                _place(error),
+                " from ".join(causes_of(error)),
+                self._place(error),
             )
             return self.consumer.retry.decide(error, delivery.receive_count)
         handler, view, _ = read
         if self._middleware or handler.envelope or handler.delivery:
             call = self._call(delivery, read)
-            return self._run_async(call) if handler.is_async else self._run(call)
+            # A sync handler shares its thread with others: what it sets in a context variable ends
+            # with it. An async one is a task, which has a context of its own.
+            return (
+                self._run_async(call) if handler.is_async else copy_context().run(self._run, call)
+            )
         # As nearly always: a method that takes its view and nothing else.
         if handler.is_async:
             return self._run_plain_async(delivery, read)
         try:
-            returned = getattr(self.consumer, handler.name)(view)
+            returned = copy_context().run(getattr(self.consumer, handler.name), view)
             if returned is not None:
                 _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
@@ -123,7 +137,7 @@ class Dispatcher:
     def _call(self, delivery: Delivery, read: Read) -> Call:
         handler, view, _ = read
         return Call(
-            service=self.consumer.service,
+            consumer=self.consumer,
             handler=handler,
             envelope=envelope(read),
             delivery=delivery,
@@ -149,13 +163,15 @@ class Dispatcher:
         try:
             if not self._middleware:
                 returned = await self._invoke(call)
-                _raise_unless_ack(returned)
+                if returned is not None:
+                    _check(returned)
             else:
                 with ExitStack() as around:
                     for middleware in self._middleware:
                         around.enter_context(middleware(call))
                     returned = await self._invoke(call)
-                    _raise_unless_ack(returned)
+                    if returned is not None:
+                        _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         return returned if isinstance(returned, Ack) else _ACK
@@ -164,7 +180,8 @@ class Dispatcher:
         handler, view, _ = read
         try:
             returned = await getattr(self.consumer, handler.name)(view)
-            _raise_unless_ack(returned)
+            if returned is not None:
+                _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, self._call(delivery, read))
         return returned if isinstance(returned, Ack) else _ACK
@@ -200,44 +217,51 @@ class Dispatcher:
                 # A new one: the handler may raise the same object for every message.
                 return Retry(consumer.retry.delay(delivery.receive_count), error.reason)
             return error
-        if isinstance(error, Outcome):
+        if isinstance(error, Ack | Reject | Discard):
             return error
         outcome = consumer.retry.decide(error, delivery.receive_count)
+        if isinstance(error, InvalidReturn) and call.handler.name not in self._told:
+            self._told.add(call.handler.name)
+            log.error("%s.%s %s", consumer.service, call.handler.name, error)
         # The text of an exception may quote personal data: its type and place are told instead.
         log.warning(
             "%s.%s raised %s on event %s, receive %d: %s; %s",
             consumer.service,
             call.handler.name,
-            type(error).__qualname__,
+            " from ".join(causes_of(error)),
             call.envelope.id,
             delivery.receive_count,
-            _place(error),
+            self._place(error),
             "the last one" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
+            exc_info=error if consumer.log_tracebacks else None,
         )
         return outcome
 
+    def _place(self, error: BaseException) -> str:
+        """The service's own frames: "financeiro/servico.py:42 in cobrar < financeiro/..."."""
+        frames = " < ".join(map(str, reversed(frames_of(error, self._package))))
+        return frames or "no frame of the service"
+
 
 def _check(returned: object) -> None:
-    """Raises for what a sync handler may not return, and for an outcome that it means to raise."""
-    if inspect.isawaitable(returned):
-        # A plain method that hands out a coroutine: its work would never be done.
-        if inspect.iscoroutine(returned):
-            returned.close()
-        raise TypeError("a handler returned an awaitable; declare it with async def")
-    _raise_unless_ack(returned)
-
-
-def _raise_unless_ack(returned: object) -> None:
+    """Raises an outcome that was returned, and `InvalidReturn` for what is neither one nor None."""
     # Inside the middleware: one that marks events as handled must see that this one was not.
-    if isinstance(returned, Outcome) and not isinstance(returned, Ack):
+    if isinstance(returned, Ack):
+        return
+    if isinstance(returned, Retry | Reject | Discard):
         raise returned
-
-
-def _place(error: BaseException) -> str:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    if frame is None:
-        return "no traceback"
-    code = frame.tb_frame.f_code
-    return f"{code.co_filename}:{frame.tb_lineno} in {code.co_name}"
+    if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+        returned.close()  # or Python complains, later and elsewhere, that it was never awaited
+    if inspect.isawaitable(returned):
+        why = "its work was never done; declare the handler, or its decorator's wrapper, async def"
+    elif inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        why = "its body never ran; take the yield out"
+    elif isinstance(returned, BaseException) or (
+        isinstance(returned, type) and issubclass(returned, BaseException)
+    ):
+        why = "write raise, or return an instance of Retry, Reject or Discard"
+    else:
+        why = "return nothing to acknowledge, or raise Retry, Reject or Discard"
+    name = returned.__qualname__ if isinstance(returned, type) else type(returned).__qualname__
+    what = "the class " if isinstance(returned, type) else "a value of type "
+    raise InvalidReturn(f"returned {what}{name}, which is not an outcome: {why}")

@@ -14,6 +14,7 @@
     │   ├── NotFound              the topic or the queue does not exist
     │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
     │   └── Throttled             asked too often; later will do
+    ├── InvalidReturn             a handler returned what is neither None nor an outcome
     ├── HandlerTimeout            a handler took longer than its consumer allows
     └── MissingExtra              a feature needs `pip install messaging-sns-sqs[...]`
 
@@ -32,6 +33,7 @@ __all__ = [
     "EventTooLarge",
     "HandlerTimeout",
     "InvalidCharacters",
+    "InvalidReturn",
     "MessagingError",
     "MissingExtra",
     "NotFound",
@@ -127,6 +129,14 @@ class HandlerTimeout(MessagingError):
 
     Nobody raises it: it is what the `RetryPolicy` is asked about, and its name is the error that
     stands beside a dead letter. Name it in `RetryPolicy(never=...)` to try such messages once.
+    """
+
+
+class InvalidReturn(MessagingError, TypeError):
+    """A handler returned what is neither None nor an outcome: a mistake of the service.
+
+    It is what the `RetryPolicy` is asked about: the message is not acknowledged, since nobody knows
+    whether it was handled.
     """
 
 

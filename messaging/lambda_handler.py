@@ -17,7 +17,7 @@ import base64
 import logging
 import math
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
@@ -63,6 +63,9 @@ def lambda_handler(
     message group that come after a failed one are not begun, and are failures, too; other groups
     go on. Sync handlers run one after another; async ones of a standard queue run together, on
     one event loop that stays from one invocation to the next.
+
+    The consumer's `open` is called before the first record of an execution environment, on that
+    loop. Lambda ends an environment without a word, so `close` is never called.
 
     Raises `ConfigurationError` when the event is not one of SQS. An exception that no outcome can
     be made of leaves the function, and Lambda keeps the whole batch.
@@ -117,11 +120,13 @@ class _Function:
         self._reserve = reserve
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened = False
 
     def __call__(
         self, event: Mapping[str, Any], context: Any = None
     ) -> dict[str, list[dict[str, str]]]:
         records = _records(event)
+        self._open()
         now = self._clock.now()
         deliveries = [delivery_of(record, now=now) for record in records]
         enough = _time_left(context, self._reserve)
@@ -131,6 +136,15 @@ class _Function:
             outcomes = self._together(deliveries, enough)
         failed = self._failed(deliveries, outcomes)
         return {"batchItemFailures": [{"itemIdentifier": one.message_id} for one in failed]}
+
+    def _open(self) -> None:
+        """Call the consumer's `open` once; if it raises, Lambda keeps the batch, and it is tried
+        again with the next."""
+        if not self._opened:
+            opening = self._dispatch.consumer.open()
+            if opening is not None:
+                self._wait(_awaited(opening))
+            self._opened = True
 
     def _together(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
@@ -246,6 +260,10 @@ def _time_left(context: Any, reserve: float) -> Callable[[], bool]:
     if remaining is None:
         return lambda: True
     return lambda: bool(remaining() > reserve * 1000)
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
 
 
 async def _gathered(coroutines: list[Coroutine[Any, Any, Outcome]]) -> list[Outcome | None]:

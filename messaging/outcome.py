@@ -8,7 +8,7 @@ decided by the consumer's `RetryPolicy`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from messaging.errors import ConfigurationError
 
@@ -35,6 +35,12 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 
 class Outcome(Exception):
     """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`."""
+
+    def __new__(cls, *args: object, **keywords: object) -> Self:
+        # It says nothing, and a message of which nothing is said would be lost.
+        if cls is Outcome:
+            raise TypeError("Outcome says nothing: raise Retry, Reject or Discard")
+        return super().__new__(cls, *args)
 
     reason: str = ""
     """Why, for whoever is on call. Ids and types only: it is logged and kept."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import queue as queues
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from messaging.outcome import Outcome
+from messaging.outcome import Ack, Outcome
 
 __all__ = ["Done", "LoopRoom", "Runs", "caught"]
 
@@ -79,6 +80,29 @@ class LoopRoom:
                 return True
         coroutine.close()
         return False
+
+    def call(self, awaitable: Awaitable[object], timeout: float | None = None) -> None:
+        """Await something in the loop's thread, and wait for its end in the calling one.
+
+        Raises what it raised, and `TimeoutError` if it has not ended after `timeout` seconds or the
+        loop has been stopped; it is cancelled then.
+        """
+
+        async def awaited() -> Outcome:
+            await awaitable
+            return Ack()
+
+        ended: queues.SimpleQueue[Outcome | BaseException] = queues.SimpleQueue()
+        coroutine = awaited()
+        if not self.submit(coroutine, ended.put):
+            raise TimeoutError("the event loop has been stopped")
+        try:
+            result = ended.get(timeout=timeout)
+        except queues.Empty:
+            self.cancel_one(coroutine)
+            raise TimeoutError from None
+        if not isinstance(result, Outcome):
+            raise result
 
     def wake(self) -> None:
         """Begin what was submitted."""

@@ -59,6 +59,7 @@ class StopSequence:
         drain: float,
         wait: float,
         entered: Callable[[Stage, str], None],
+        close: Callable[[], None],
     ) -> None:
         self._lanes = lanes
         self._loop = loop
@@ -67,6 +68,7 @@ class StopSequence:
         self._drain = drain
         self._wait = wait
         self._entered = entered
+        self._close = close
         self._signals = 0
         self.unfinished: list[str] = []
 
@@ -115,6 +117,7 @@ class StopSequence:
             log.warning("%d long polls are left: what they bring is left to its lease", out)
         for lane in self._lanes:
             lane.end_settling()
+        self._close()  # while the loop still runs: a consumer may close what belongs to it
         self._loop.stop()
         still = self._crew.join(GRACE_FOR_FLUSH if not (self.unfinished or out) else 1.0)
         if still:

@@ -15,9 +15,10 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
-from messaging.errors import ConfigurationError, TransportError
+from messaging.errors import ConfigurationError, ConsumerError, TransportError
 from messaging.runtime.appetite import State
 from messaging.runtime.crew import Crew
+from messaging.runtime.hooks import close_all, open_all
 from messaging.runtime.journal import Journal, Report, Stage
 from messaging.runtime.lane import Lane
 from messaging.runtime.loop import LoopRoom
@@ -25,7 +26,7 @@ from messaging.runtime.patience import Patience
 from messaging.runtime.receipts import Stats
 from messaging.runtime.signals import on_signals
 from messaging.runtime.stopping import Mail, StopSequence
-from messaging.transport import Broker, QueueTransport
+from messaging.transport import Broker
 
 __all__ = ["Worker"]
 
@@ -152,7 +153,8 @@ class Worker:
         """Start in threads of its own and return. A worker starts once.
 
         Raises `TransportError` (`NotFound`, `AccessDenied`) if a queue does not exist or may not be
-        used, or does not answer within `patience`; then nothing was started.
+        used, or does not answer within `patience`, and `ConsumerError` if a consumer's `open`
+        raises; then nothing was received.
         """
         with self._start_lock:
             if self.stage is not Stage.NEW:
@@ -161,9 +163,20 @@ class Worker:
             self._enter(Stage.RUNNING, f"{', '.join(self._lanes)}, concurrency {self._concurrency}")
             loop = LoopRoom()
             self._crew.start("loop", loop.run)
+            self._open_consumers(loop)
             for lane in self._lanes.values():
                 lane.start(self._crew, loop)
             self._crew.start("supervisor", lambda: self._supervise(loop))
+
+    def _open_consumers(self, loop: LoopRoom) -> None:
+        try:
+            open_all([one.consumer for one in self._dispatchers], self._crew, loop)
+        except ConsumerError:
+            loop.stop()
+            self._close_queues()
+            self._enter(Stage.STOPPED, "a consumer did not open")
+            self._done.set()
+            raise
 
     def stop(self) -> Report:
         """Stop in order, and say how it went; may be called again and from any thread.
@@ -250,6 +263,7 @@ class Worker:
             drain=self._drain,
             wait=self._wait,
             entered=self._enter,
+            close=lambda: close_all([one.consumer for one in self._dispatchers], self._crew, loop),
         )
         try:
             sequence.run(self._mail.get())
@@ -258,21 +272,16 @@ class Worker:
             raise
         finally:
             self._unfinished = tuple(sequence.unfinished)
-            self._close()
+            self._close_queues()
             self._enter(Stage.STOPPED, f"{len(self._unfinished)} handlers unfinished")
             self._done.set()
 
-    def _close(self) -> None:
-        open_things: list[Consumer | QueueTransport] = [
-            *(lane.queue for lane in self._lanes.values()),
-            *(one.consumer for one in self._dispatchers),
-        ]
-        for what in open_things:
+    def _close_queues(self) -> None:
+        for lane in self._lanes.values():
             try:
-                what.close()
+                lane.queue.close()
             except Exception as error:  # noqa: BLE001 - the others are to be closed, too
-                name, kind = type(what).__qualname__, type(error).__qualname__
-                log.error("%s.close() raised %s", name, kind)
+                log.error("closing %s raised %s", lane.queue.name, type(error).__qualname__)
 
     def _died(self, error: BaseException) -> None:
         name = threading.current_thread().name

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -233,12 +234,13 @@ def settled(
     """The outcome itself, also of an async handler, wherever the test runs."""
     if isinstance(outcome, Outcome):
         return outcome
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return runner.run(outcome) if runner is not None else asyncio.run(outcome)
-    # An async test: its own loop waits for us, so the handler gets another one beside it.
-    return _beside(outcome)
+    if asyncio._get_running_loop() is not None:
+        # An async test: its own loop waits for us, so the handler gets another one beside it.
+        return _beside(outcome)
+    if runner is None:
+        return asyncio.run(outcome)
+    # Of its own accord a runner runs everything in one context.
+    return runner.run(outcome, context=copy_context())
 
 
 def _beside(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -1,0 +1,213 @@
+"""Where a service's code failed, told without telling what it was working on.
+
+An exception's text, and the values in its frames, may quote a student's data. Its type, the types
+of its causes, and the file, line and function of each frame of the service's own code do not.
+
+    def to_sentry(error: ErrorReport) -> None:
+        sentry_sdk.capture_message(str(error), level="error")
+
+    Worker(Financeiro(), broker=connect(), middleware=[ReportErrors(to_sentry)])
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple, Protocol
+
+from messaging.outcome import Outcome
+
+__all__ = ["ErrorReport", "Frame", "ReportErrors", "causes_of", "frames_of", "package_of"]
+
+MOST_FRAMES = 20
+"""Frames kept of one exception, the innermost: a recursion without an end has a thousand."""
+MOST_CAUSES = 10
+
+_LIBRARY = tuple(str(Path(module).parent) + "/" for module in (os.__file__, __file__))
+"""Folders whose code is nobody's service: Python's own, with what is installed, and this one."""
+
+
+class Frame(NamedTuple):
+    """One frame: the file from the package on ("financeiro/servico.py"), the line, the function."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+def frames_of(error: BaseException, package: str = "") -> tuple[Frame, ...]:
+    """The frames of the service's own code, outermost first; of others, if it has none.
+
+    package  the top-level package of the service, whose code counts as its own wherever it is
+             installed.
+    """
+    own: list[Frame] = []
+    innermost: FrameType | None = None
+    line = 0
+    traceback = error.__traceback__
+    while traceback is not None:
+        innermost, line = traceback.tb_frame, traceback.tb_lineno
+        if _is_own(innermost, package):
+            own.append(_frame(innermost, line))
+        traceback = traceback.tb_next
+    if not own and innermost is not None and not _is_ours(innermost):
+        own.append(_frame(innermost, line))
+    return tuple(own[-MOST_FRAMES:])
+
+
+def causes_of(error: BaseException) -> tuple[str, ...]:
+    """The types of `error` and of what it was raised from, by name, the last one first."""
+    names: list[str] = []
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen and len(names) < MOST_CAUSES:
+        seen.add(id(one))
+        names.append(_name(one))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return tuple(names)
+
+
+class _Handler(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class _Envelope(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
+class _Delivery(Protocol):
+    @property
+    def receive_count(self) -> int: ...
+
+
+class _Call(Protocol):
+    """What is asked of a `Call`."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def consumer(self) -> object: ...
+    @property
+    def handler(self) -> _Handler: ...
+    @property
+    def envelope(self) -> _Envelope: ...
+    @property
+    def delivery(self) -> _Delivery: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorReport:
+    """One unexpected exception of a handler, without personal data.
+
+    causes     types of the exception and of what it was raised from, by name.
+    frames     the service's own code on the way, outermost first.
+    exception  the exception itself, only where the whole was asked for. Its text and its frames
+               hold whatever the handler worked on.
+    """
+
+    service: str
+    handler: str
+    event_id: str
+    event_type: str
+    receive_count: int
+    causes: tuple[str, ...]
+    frames: tuple[Frame, ...]
+    exception: BaseException | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        place = f" at {self.frames[-1]}" if self.frames else ""
+        return f"{self.service}.{self.handler} raised {' from '.join(self.causes)}{place}"
+
+
+class ReportErrors:
+    """A middleware that hands each unexpected exception of a handler to `report`.
+
+    Outcomes (`Retry`, `Reject`, `Discard`) are no errors. What `report` itself raises is left out:
+    a monitoring service that is away must not fail a message.
+
+    report  called with an `ErrorReport`, in the thread (or on the event loop) of the handler.
+    whole   True: the report holds the exception itself, with its text, its frames and their values.
+            That is personal data, and where it goes is then yours to answer for.
+    """
+
+    def __init__(self, report: Callable[[ErrorReport], object], *, whole: bool = False) -> None:
+        self._report = report
+        self._whole = whole
+
+    @contextmanager
+    def __call__(self, call: _Call) -> Iterator[None]:
+        try:
+            yield
+        except Outcome:
+            raise
+        except Exception as error:
+            self._tell(call, error)
+            raise
+
+    def _tell(self, call: _Call, error: Exception) -> None:
+        try:
+            self._report(
+                ErrorReport(
+                    service=call.service,
+                    handler=call.handler.name,
+                    event_id=call.envelope.id,
+                    event_type=call.envelope.type,
+                    receive_count=call.delivery.receive_count,
+                    causes=causes_of(error),
+                    frames=frames_of(error, package_of(type(call.consumer))),
+                    exception=error if self._whole else None,
+                )
+            )
+        except Exception:  # noqa: BLE001 - the handler's own exception is the one that counts
+            return
+
+
+def _name(error: BaseException) -> str:
+    name = type(error).__qualname__
+    if isinstance(error, BaseExceptionGroup):
+        members: Any = error.exceptions
+        return f"{name}[{', '.join(_name(one) for one in members[:MOST_CAUSES])}]"
+    return name
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "messaging"
+
+
+def _is_own(frame: FrameType, package: str) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    if package and package != "messaging" and name.partition(".")[0] == package:
+        return True
+    path = frame.f_code.co_filename
+    return "/site-packages/" not in path and not path.startswith((*_LIBRARY, "<"))
+
+
+def _frame(frame: FrameType, line: int) -> Frame:
+    return Frame(_file(frame), line, frame.f_code.co_qualname)
+
+
+def _file(frame: FrameType) -> str:
+    """The file as the module's name spells it: a full path would tell whose home it lies in."""
+    path = Path(frame.f_code.co_filename)
+    name = str(frame.f_globals.get("__name__", ""))
+    depth = 0 if name == "__main__" else name.count(".") + (path.name == "__init__.py")
+    return "/".join(path.parts[-(depth + 1) :])
+
+
+def package_of(kind: type) -> str:
+    """The top-level package that a class is defined in; "" for a script."""
+    module = sys.modules.get(kind.__module__)
+    name = getattr(module, "__name__", kind.__module__).partition(".")[0]
+    return "" if name == "__main__" else str(name)
