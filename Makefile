@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test test-pythons chaos chaos-server lint format docs docs-serve bench bench-smoke lock clean
+.PHONY: help demo cadastro cadastro-test test test-pythons chaos outages chaos-server lint format docs docs-serve bench bench-smoke lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ test-pythons:  ## make test on each of PYTHONS="python3.11 python3.12 python3.13
 chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
 	$(INSTALL) test
 	@$(BIN)/python -m messaging.testing.chaos --seeds $(SEEDS) $(ARGS)
+
+outages:  ## plays outages and poison on a clock of its own, and prints what becomes of the messages
+	$(INSTALL) test
+	@$(BIN)/python -m messaging.testing.chaos.outages
 
 chaos-server:  ## the same with worker processes, kill -9 and a local server: SCHEDULES=50
 	$(INSTALL) test

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
+from messaging.attempts import receives_within
 from messaging.envelope import Envelope
 from messaging.errors import ConsumerError
 from messaging.event import Event
@@ -80,7 +81,7 @@ class Consumer:
                         receive; then the message goes to whoever receives it next.
     handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
                         one is told by `Delivery.cancelled`, and its message is given up.
-    circuit             when to stop receiving because everything fails, or None for never.
+    circuit             when to slow down because everything fails, or None for never.
     log_tracebacks      True: the log of an unexpected exception holds its text and the lines of its
                         code. They may quote personal data, so by default only types and places do.
 
@@ -151,7 +152,11 @@ def _check_settings(cls: type[Consumer]) -> None:
     if "max_receives" in cls.__derived__:
         # Above max_attempts, so that the library dead-letters with a reason before SQS does
         # without one; a message that a stopping worker gave back was received, too.
-        cls.max_receives = max(10, 2 * cls.retry.max_attempts)
+        attempts = cls.retry.max_attempts
+        cls.max_receives = max(10, 2 * attempts)
+        if attempts > 1 and cls.retry.outage:  # those that an outage excuses come on top
+            excused = attempts + receives_within(cls.retry.outage) + 5
+            cls.max_receives = min(1000, max(cls.max_receives, excused))
     if not cls.retry.max_attempts < cls.max_receives <= 1000:
         raise ConsumerError(
             f"{cls.__qualname__}.max_receives={cls.max_receives}: more than retry.max_attempts "

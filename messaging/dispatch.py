@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
 
+from messaging.attempts import Attempts
+from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
@@ -75,6 +77,8 @@ class Dispatcher:
     Calling it never raises for what a message holds or a handler does: a body that cannot be
     read, an unknown type, a newer version or a view that does not validate is a `Reject` whose
     reason names the field; whatever the handler raises becomes an outcome, too.
+
+    outages  False: every failed attempt counts, as in a test that wants to see the policy end.
     """
 
     def __init__(
@@ -83,8 +87,13 @@ class Dispatcher:
         *,
         codec: Codec | None = None,
         middleware: Sequence[Middleware] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        outages: bool = True,
     ) -> None:
         self.consumer = consumer
+        policy = consumer.retry if outages else replace(consumer.retry, outage=0)
+        self.attempts = Attempts(policy, last_receive=consumer.max_receives, clock=clock)
+        self._failing = self.attempts.failing
         self._middleware = tuple(middleware)
         self._read = Reader(consumer, codec or JsonCodec(), watched=bool(self._middleware))
         self._package = package_of(type(consumer))
@@ -114,7 +123,7 @@ class Dispatcher:
                 " from ".join(causes_of(error)),
                 self._place(error),
             )
-            return self.consumer.retry.decide(error, delivery.receive_count)
+            return self.attempts.decide(error, delivery)
         handler, view, _ = read
         if self._middleware or handler.envelope or handler.delivery:
             call = self._call(delivery, read)
@@ -132,6 +141,8 @@ class Dispatcher:
                 _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, self._call(delivery, read))
+        if self._failing:
+            self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
 
     def _call(self, delivery: Delivery, read: Read) -> Call:
@@ -156,6 +167,8 @@ class Dispatcher:
                     returned = self._invoke_sync(call)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
+        if self._failing:
+            self.attempts.succeeded(call.delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
 
     async def _run_async(self, call: Call) -> Outcome:
@@ -174,6 +187,8 @@ class Dispatcher:
                         _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
+        if self._failing:
+            self.attempts.succeeded(call.delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
 
     async def _run_plain_async(self, delivery: Delivery, read: Read) -> Outcome:
@@ -184,6 +199,8 @@ class Dispatcher:
                 _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, self._call(delivery, read))
+        if self._failing:
+            self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
 
     def _invoke_sync(self, call: Call) -> Any:
@@ -206,6 +223,8 @@ class Dispatcher:
 
     def _decide(self, error: BaseException, call: Call) -> Outcome:
         delivery, consumer = call.delivery, self.consumer
+        if self._failing and isinstance(error, Outcome):
+            self.attempts.succeeded(delivery.message_id)
         if isinstance(error, Retry):
             if delivery.receive_count >= consumer.max_receives:
                 # SQS would move it without a reason at the next receive.
@@ -219,7 +238,7 @@ class Dispatcher:
             return error
         if isinstance(error, Ack | Reject | Discard):
             return error
-        outcome = consumer.retry.decide(error, delivery.receive_count)
+        outcome = self.attempts.decide(error, delivery)
         if isinstance(error, InvalidReturn) and call.handler.name not in self._told:
             self._told.add(call.handler.name)
             log.error("%s.%s %s", consumer.service, call.handler.name, error)

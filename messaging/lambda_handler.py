@@ -75,7 +75,7 @@ def lambda_handler(
         raise ConfigurationError(
             f"lambda_handler({name}) takes a consumer, not its class: {name}()"
         )
-    dispatcher = Dispatcher(consumer, codec=codec, middleware=middleware)
+    dispatcher = Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
     return _Function(dispatcher, queue, reserve, clock)
 
 

@@ -33,6 +33,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 """
 
 
+MAX_OUTAGE = 10_800
+"""Seconds: a message is tried every 15 to 30 s meanwhile, and received at most 1,000 times."""
+
+
 class Outcome(Exception):
     """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`."""
 
@@ -113,16 +117,25 @@ class RetryPolicy:
     wait          a tenacity wait strategy giving seconds before the next attempt; the default is
                   full jitter: uniform between 0 and min(300, 2**attempt).
     never         exception types that no retry will mend: dead-lettered at once.
+    outage        seconds for which failures do not use up `max_attempts` while nothing else
+                  succeeds: what looks like an outage dead-letters nothing. A message that fails
+                  alone in its queue is dead-lettered after that time. 0: every failure counts.
     """
 
     max_attempts: int = 5
     wait: WaitStrategy | None = None
     never: tuple[type[Exception], ...] = ()
+    outage: float = 600.0
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ConfigurationError(
                 f"RetryPolicy(max_attempts={self.max_attempts}): at least 1, the first attempt"
+            )
+        if not 0 <= self.outage <= MAX_OUTAGE:
+            raise ConfigurationError(
+                f"RetryPolicy(outage={self.outage}): 0 to {MAX_OUTAGE} seconds; SQS receives a "
+                "message at most 1,000 times"
             )
 
     def decide(self, error: BaseException, attempt: int) -> Retry | Reject:
@@ -146,30 +159,22 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
-    """When a service fails on everything: receive nothing for a while, then try one message.
+    """When a service fails on everything: be gentle with what it depends on, and miss no message.
 
-    failures       so many different messages in succession, each ended by an unexpected exception,
-                   open the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is
-                   no failure, and a message that cannot be read is not counted.
-    first_pause    seconds until one message is tried; doubled after each that fails.
-    longest_pause  seconds, at most. Half of each pause is left to chance.
+    failures  so many different messages in succession, each ended by an unexpected exception, open
+              the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is no failure,
+              and a message that cannot be read is not counted.
 
-    While it is open, `RetryPolicy.max_attempts` dead-letters nothing: a database that is away must
-    not move good messages to the dead-letter queue.
+    While it is open, handlers run at half the concurrency and failed messages wait longer. The
+    first success closes it. What keeps failed messages out of the dead-letter queue meanwhile is
+    `RetryPolicy.outage`, with a circuit or without.
     """
 
-    failures: int = 50
-    first_pause: float = 5.0
-    longest_pause: float = 300.0
+    failures: int = 20
 
     def __post_init__(self) -> None:
         if self.failures < 1:
             raise ConfigurationError(f"Circuit(failures={self.failures}): at least 1")
-        if not 0 < self.first_pause <= self.longest_pause:
-            raise ConfigurationError(
-                f"Circuit(first_pause={self.first_pause}, longest_pause={self.longest_pause}): "
-                "seconds above 0, the first at most the longest"
-            )
 
 
 def _wait_after(strategy: WaitStrategy | None, attempt: int) -> float:

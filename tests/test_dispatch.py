@@ -74,7 +74,7 @@ class NotedForMail(Projection, of=Noted, audience="mail"):
 
 
 class Mail(Consumer):
-    retry = RetryPolicy(max_attempts=3, wait=wait_fixed(7), never=(ZeroDivisionError,))
+    retry = RetryPolicy(max_attempts=3, wait=wait_fixed(7), never=(ZeroDivisionError,), outage=0)
 
     def __init__(self, does: Callable[[Any], Any] = lambda view: None) -> None:
         self.does = does

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
     "event envelope outcome transport settings subtyping",
+    "attempts",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
         "unsendable tracebacks"

@@ -54,7 +54,7 @@ def says(name: str) -> None:
 
 
 class Mail(Consumer):
-    retry = RetryPolicy(max_attempts=3, wait=wait_fixed(30))
+    retry = RetryPolicy(max_attempts=3, wait=wait_fixed(30), outage=0)
 
     def __init__(self) -> None:
         self.seen: list[str] = []

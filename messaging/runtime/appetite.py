@@ -6,7 +6,7 @@ import threading
 from enum import Enum
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.runtime.breaker import Breaker, Verdict
+from messaging.runtime.breaker import Breaker
 from messaging.runtime.ledger import Ledger
 from messaging.transport import BATCH_ENTRIES
 
@@ -24,7 +24,6 @@ class State(Enum):
     RECEIVING = "receiving"
     PAUSED = "paused"
     OPEN = "circuit open"
-    PROBING = "trying one message"
 
 
 class Appetite:
@@ -59,10 +58,7 @@ class Appetite:
     def state(self) -> State:
         if self._paused:
             return State.PAUSED
-        verdict = self._breaker.verdict
-        if verdict is Verdict.CLOSED:
-            return State.RECEIVING
-        return State.OPEN if verdict is Verdict.OPEN else State.PROBING
+        return State.OPEN if self._breaker.open else State.RECEIVING
 
     @property
     def asked(self) -> int:
@@ -76,7 +72,7 @@ class Appetite:
 
     def wants(self) -> bool:
         """False: what comes now is to be given back."""
-        return not self._paused and self._breaker.verdict is not Verdict.OPEN
+        return not self._paused
 
     def free(self) -> int:
         """How many may be received now; 0 for none."""
@@ -84,7 +80,7 @@ class Appetite:
 
     def has_room_beside(self) -> bool:
         """True if a full request may be made, whatever is out."""
-        return self._breaker.verdict is Verdict.CLOSED and self._free(BATCH_ENTRIES) > 0
+        return self._free(BATCH_ENTRIES) > 0
 
     def room(self, patience: float | None = None) -> int:
         """Waits until it is worth asking; returns how many to ask for, or 0 after `close`, or when
@@ -144,13 +140,13 @@ class Appetite:
         if self._closed or self._paused:
             return 0
         able = self._concurrency - self._ledger.stuck
-        if self._breaker.verdict is not Verdict.CLOSED:
-            # What is out may bring the probe.
-            idle = able > 0 and not self._asked
-            return 1 if idle and self._breaker.may_probe() else 0
+        waiting = self._waiting()
+        if self._breaker.open:
+            if self._breaker.crowded:
+                return 0
+            able, waiting = min(able, max(1, self._concurrency // 2)), 0
         if able <= 0:
             return 0
-        waiting = self._waiting()
         if least is None:
             half = max(1, min(BATCH_ENTRIES, waiting // 2))
             least = BATCH_ENTRIES if self._asked else half
@@ -159,8 +155,7 @@ class Appetite:
 
     def _nap(self, until: float | None) -> float | None:
         """Seconds until another look is due without being woken; None for never."""
-        probe = self._breaker.seconds_left
-        naps = [] if probe is None else [min(LONGEST_NAP, probe + 0.001)]
+        naps = [LONGEST_NAP] if self._breaker.open else []
         if until is not None:
             naps.append(until - SYSTEM_CLOCK.monotonic())
         return min(naps, default=None)

@@ -1,167 +1,107 @@
-"""The room of the circuit breaker: notices that everything fails, and lets one message try."""
+"""The circuit breaker: notices that everything fails, slows down, and notices the end of it."""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
-from collections.abc import Callable
-from enum import Enum
 
 from messaging.clock import Clock
-from messaging.outcome import Circuit, Outcome, Reject, Retry
-from messaging.runtime.receipts import Held
+from messaging.outcome import Circuit, Outcome, Retry
+from messaging.runtime.postponed import Postponed
 from messaging.transport import Delivery
 
-__all__ = ["Breaker", "Verdict"]
+__all__ = ["Breaker"]
 
 log = logging.getLogger("messaging.runtime")
 
-
-class Verdict(Enum):
-    """What may be received."""
-
-    CLOSED = "everything"
-    OPEN = "nothing"
-    PROBING = "one message"
+OUTAGE = 5.0
+"""Seconds without a success that make a run of failures an outage, whose end calls messages back.
+After a shorter one they come by themselves, as their retry policy said."""
+RETRIES_A_SECOND = 10
+"""While the circuit is open: so many hidden messages together are tried again each second."""
+LONGEST_WAIT = 300.0
+"""Seconds that a message is hidden because others fail as well."""
 
 
 class Breaker:
-    """Judges the outcomes of one service, by its `Circuit`. Safe to use from any thread.
+    """Judges the outcomes of one service. Safe to use from any thread.
 
-    Closed: messages that ended in an unexpected exception are counted, each once, and whatever
-    else a handler says starts the count anew. Open: nothing is to be received for a while. Then
-    one message, the probe, decides: anything but an unexpected exception closes the circuit,
-    and an exception opens it for twice as long.
-
-    What handlers say that were running when it opened does not count: their messages began before.
-
-    backoff       seconds after which a message comes again that is not dead-lettered meanwhile.
-    last_receive  the receive after which SQS itself moves a message. Whoever fails then is
-                  dead-lettered all the same: at the next receive it would be, without a reason.
+    Closed: different messages that ended in an unexpected exception are counted until a handler
+    says anything else. Open: handlers run at half the concurrency, and what has failed is hidden
+    the longer, the more has failed. New messages are still tried, each once, for nothing else tells
+    an outage from many bad messages before good ones. The first success closes it, and what was
+    hidden meanwhile is called back.
     """
 
     def __init__(
-        self,
-        circuit: Circuit | None,
-        *,
-        service: str,
-        backoff: Callable[[Delivery], float],
-        last_receive: int,
-        clock: Clock,
+        self, circuit: Circuit | None, postponed: Postponed, *, service: str, clock: Clock
     ) -> None:
         self._circuit = circuit
-        self._backoff = backoff
-        self._last_receive = last_receive
+        self._postponed = postponed
         self._service = service
         self._clock = clock
         self._lock = threading.Lock()
         self._failed: set[str] = set()
-        self.verdict = Verdict.CLOSED
+        self._since = 0.0
+        self.open = False
         self.calm = True
-        """Closed, and nothing that failed is counted: an `Ack` changes nothing then."""
-        self._opened_at = 0.0
-        self._until = 0.0
-        self._probes = 0
-        self._probe: Held | None = None
+        """Nothing has failed since the last success: an `Ack` changes nothing then."""
 
     @property
-    def seconds_left(self) -> float | None:
-        """Until the next probe; None while nothing has to be waited for."""
-        if self.verdict is not Verdict.OPEN:
-            return None
-        return max(0.0, self._until - self._clock.monotonic())
+    def crowded(self) -> bool:
+        """True: it is open, and so many messages are hidden that no more are to be received."""
+        return self.open and self._postponed.full
 
-    def judge(self, held: Held, outcome: Outcome) -> tuple[Outcome, bool]:
-        """What becomes of `held`, and whether the circuit has just opened."""
-        origin = outcome.origin
-        if self._circuit is None:
-            return outcome, False
-        if origin == "handler" and self.calm:
-            return outcome, False
-        with self._lock:
-            if origin == "error":
-                opened = self._error(self._circuit, held, outcome)
-                return self._spared(held, outcome), opened
-            if self.verdict is Verdict.CLOSED:
-                if origin == "handler":
-                    self._failed.clear()
-                    self.calm = True
-            elif held is self._probe:
-                self._probe = None
-                if origin == "handler":
-                    self._close()
-            return outcome, False
-
-    def may_probe(self) -> bool:
-        """While it is not closed: True if one message may be received now."""
-        with self._lock:
-            if self.verdict is Verdict.OPEN and self._clock.monotonic() >= self._until:
-                self.verdict = Verdict.PROBING
-            return self.verdict is Verdict.PROBING and self._probe is None
-
-    def received(self, held: Held) -> None:
-        """`held` is to be handled: the probe, if one is wanted."""
-        if self.verdict is Verdict.PROBING:
+    def judge(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Take note of an outcome. True: an outage is over, and messages are to be called back."""
+        if outcome.origin == "error":
             with self._lock:
-                if self._probe is None:
-                    self._probe = held
-                    self._probes += 1
-
-    def left(self, held: Held) -> bool:
-        """It is in hand no more; True if it was a probe that nobody has judged."""
-        if held is not self._probe:
+                self._failure(delivery, outcome)
+            if self.open and isinstance(outcome, Retry):
+                outcome.delay = max(outcome.delay or 0.0, self._wait())
+            return False
+        if outcome.origin != "handler" or self.calm:
             return False
         with self._lock:
-            self._probe = None
-        return True
+            return self._success()
 
-    def _error(self, circuit: Circuit, held: Held, outcome: Outcome) -> bool:
-        if self.verdict is Verdict.CLOSED:
-            self._failed.add(held.delivery.message_id)
-            self.calm = False
-            if len(self._failed) < circuit.failures:
-                return False
-            self._opened_at = self._clock.monotonic()
-            self._probes = 0
-            self._pause(circuit)
-            log.error(
-                "the circuit of %s opens: the last %d messages all failed, at the end with %s; "
-                "nothing is received for %.1f s, then one message is tried, and nothing is "
-                "dead-lettered meanwhile",
-                self._service,
-                len(self._failed),
-                getattr(outcome, "error", None) or "an error",
-                self._until - self._opened_at,
-            )
-            self._failed.clear()
-            return True
-        if held is self._probe:
-            self._probe = None
-            self._pause(circuit)
-            return True
-        return False
-
-    def _pause(self, circuit: Circuit) -> None:
-        self.verdict = Verdict.OPEN
-        longest = min(circuit.longest_pause, circuit.first_pause * 2.0 ** min(self._probes, 30))
-        self._until = self._clock.monotonic() + random.uniform(longest / 2, longest)
-
-    def _close(self) -> None:
-        self.verdict, self.calm = Verdict.CLOSED, True
-        log.warning(
-            "the circuit of %s closes after %d probes in %.0f s",
+    def _failure(self, delivery: Delivery, outcome: Outcome) -> None:
+        if self.calm:
+            self.calm, self._since = False, self._clock.monotonic()
+        self._failed.add(delivery.message_id)
+        if self.open or self._circuit is None or len(self._failed) < self._circuit.failures:
+            return
+        self.open = True
+        log.error(
+            "the circuit of %s opens: the last %d messages all failed, at the end with %s; "
+            "handlers run at half the concurrency, and nothing is dead-lettered for failing now",
             self._service,
-            self._probes,
-            self._clock.monotonic() - self._opened_at,
+            len(self._failed),
+            getattr(outcome, "error", None) or "an error",
         )
 
-    def _spared(self, held: Held, outcome: Outcome) -> Outcome:
-        """While it is open nothing is dead-lettered for having failed often enough."""
-        if self.verdict is Verdict.CLOSED or not isinstance(outcome, Reject):
-            return outcome
-        if held.delivery.receive_count >= self._last_receive:
-            return outcome
-        again = Retry(self._backoff(held.delivery), outcome.reason)
-        again.error, again.origin = outcome.error, "error"
-        return again
+    def _success(self) -> bool:
+        if self.calm:  # another thread was first
+            return False
+        lasted = self._clock.monotonic() - self._since
+        failed, was_open = len(self._failed), self.open
+        self._failed.clear()
+        self.calm, self.open = True, False
+        if not was_open and lasted < OUTAGE:
+            self._postponed.forget()
+            return False
+        back = self._postponed.call_back()
+        log.log(
+            logging.WARNING if was_open else logging.INFO,
+            "%s handles messages again after %.0f s in which %d failed: %d are called back",
+            self._service,
+            lasted,
+            failed,
+            back,
+        )
+        return back > 0
+
+    def _wait(self) -> float:
+        longest = min(LONGEST_WAIT, len(self._postponed) / RETRIES_A_SECOND)
+        return random.uniform(longest / 2, longest)

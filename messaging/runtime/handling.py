@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
 from functools import partial
 
 from messaging.clock import Clock
@@ -40,8 +39,6 @@ class Handling:
 
     Threads are started as work comes: each that takes a message sees to it that another one
     waits for the next. Where all handlers are async there are few.
-
-    opened  called when the circuit has just opened.
     """
 
     def __init__(
@@ -55,7 +52,6 @@ class Handling:
         appetite: Appetite,
         concurrency: int,
         clock: Clock,
-        opened: Callable[[], None],
     ) -> None:
         self._dispatch = dispatcher
         self._consumer = dispatcher.consumer
@@ -68,7 +64,6 @@ class Handling:
         all_async = all(one.is_async for one in dispatcher.consumer.handlers.values())
         self._most = min(concurrency, MOST_THREADS_FOR_ASYNC) if all_async else concurrency
         self._now = clock.monotonic
-        self._opened = opened
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
@@ -215,9 +210,8 @@ class Handling:
             self.put_back(one)
 
     def _judge(self, held: Held, outcome: Outcome) -> Outcome:
-        outcome, opened = self._breaker.judge(held, outcome)
-        if opened:
-            self._opened()
+        if self._breaker.judge(held.delivery, outcome):
+            self._settler.call_back()
         return outcome
 
     def _unexpected(self, held: Held, error: BaseException) -> Outcome:
@@ -233,7 +227,7 @@ class Handling:
 
     def _policy(self, held: Held, error: BaseException) -> Outcome:
         try:
-            return self._consumer.retry.decide(error, held.delivery.receive_count)
+            return self._dispatch.attempts.decide(error, held.delivery)
         except Exception as broken:  # noqa: BLE001 - a wait strategy is the user's code
             log.error(
                 "the retry policy of %s raised %s: message %s comes again in %.0f s",

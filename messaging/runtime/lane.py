@@ -9,7 +9,7 @@ from functools import partial
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
 from messaging.runtime.appetite import Appetite, State
-from messaging.runtime.breaker import Breaker, Verdict
+from messaging.runtime.breaker import Breaker
 from messaging.runtime.crew import Crew
 from messaging.runtime.handling import BROKEN_POLICY_DELAY, Handling
 from messaging.runtime.heartbeat import Heartbeat
@@ -19,6 +19,7 @@ from messaging.runtime.line import GroupLine, line_for
 from messaging.runtime.loop import LoopRoom
 from messaging.runtime.memo import Memo
 from messaging.runtime.poller import Poller
+from messaging.runtime.postponed import Postponed
 from messaging.runtime.receipts import STOPPING, Account, Held, Stats, give_back
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
@@ -62,12 +63,9 @@ class Lane:
         self.ledger = Ledger(self._left)
         self.line = line_for(queue.name, concurrency)
         self.memo = Memo(clock=clock)
+        self.postponed = Postponed(clock)
         self.breaker = Breaker(
-            consumer.circuit,
-            service=consumer.service,
-            backoff=self._backoff,
-            last_receive=consumer.max_receives,
-            clock=clock,
+            consumer.circuit, self.postponed, service=consumer.service, clock=clock
         )
         self.appetite = Appetite(
             self.ledger,
@@ -88,7 +86,6 @@ class Lane:
             appetite=self.appetite,
             concurrency=concurrency,
             clock=clock,
-            opened=self._give_back_waiting,
         )
         self.poller = self._make_poller(wait, most=(concurrency + prefetch) // BATCH_ENTRIES - 1)
 
@@ -120,6 +117,7 @@ class Lane:
             self.queue,
             self.ledger,
             memo=self.memo,
+            postponed=self.postponed,
             lock=self.heartbeat.lock,
             backoff=self._backoff,
             clock=self._clock,
@@ -219,33 +217,30 @@ class Lane:
         return self.ledger.settle(self.ledger.finished(), Account.EXPIRED)
 
     def _taken(self, deliveries: Sequence[Delivery], since: float) -> None:
+        self.postponed.received(deliveries)
         put = (self._inline and self._inline.open()) or self.line.put
         back = self.ledger.receive(
             deliveries,
             since,
             self._lease,
-            # Nobody else wants to hear of it, as nearly always.
-            put if self.breaker.calm and not self._ordered else partial(self._enter, put),
+            partial(self._enter, put) if self._ordered else put,
             wanted=self.appetite.wants,
         )
         for held in back:
             self.settler.put(held, held.outcome or give_back())
 
     def _enter(self, put: Callable[[Held], None], held: Held) -> None:
-        self.breaker.received(held)
-        if self._ordered and self.line.held_up(held):
+        if self.line.held_up(held):
             self.handling.put_back(held)
         else:
             put(held)
 
     def _left(self, helds: Sequence[Held], account: Account) -> None:
         """Called by the ledger with those that have just left it."""
-        quiet = self.breaker.verdict is Verdict.CLOSED and account is not Account.EXPIRED
-        if self._ordered or not quiet:
+        if self._ordered or account is Account.EXPIRED:
             for held in helds:
                 if held.gone and held.ending:
                     self.handling.gave_up(held)
-                self.breaker.left(held)
                 for one in self.line.left(held, account):
                     self.handling.put_back(one)
         self.appetite.look_again()

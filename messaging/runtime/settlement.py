@@ -14,6 +14,7 @@ from messaging.outcome import Ack, Reject, Retry
 from messaging.runtime.heartbeat import longest_lease
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.memo import Memo
+from messaging.runtime.postponed import Postponed
 from messaging.runtime.receipts import Account, Held
 from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueTransport
 
@@ -35,7 +36,8 @@ Later = list[tuple[float, Held]]
 class Settlement:
     """Settles receipts of one queue by their outcomes, ten in a request. Safe in any thread.
 
-    memo     is told what was handled and is not deleted.
+    memo       is told what was handled and is not deleted.
+    postponed  is told what was released because it failed.
     lock     guards changes of leases (see `Heartbeat`).
     backoff  seconds after which a message comes again whose dead letter was refused.
     """
@@ -46,6 +48,7 @@ class Settlement:
         ledger: Ledger,
         *,
         memo: Memo,
+        postponed: Postponed,
         lock: threading.Lock,
         backoff: Callable[[Delivery], float],
         clock: Clock,
@@ -53,6 +56,7 @@ class Settlement:
         self._queue = queue
         self._ledger = ledger
         self._memo = memo
+        self._postponed = postponed
         self._lock = lock
         self._backoff = backoff
         self._clock = clock
@@ -90,6 +94,22 @@ class Settlement:
             self._hide(batch, later)
         return later
 
+    def call_back(self) -> int:
+        """Let some of the postponed messages come now; how many those were.
+
+        Best effort: a message that is not called back comes when it was to come.
+        """
+        batch = self._postponed.next_batch()
+        if batch:
+            try:
+                self._queue.hide(batch, [0] * len(batch))
+            except TransportError as error:
+                log.warning(
+                    "%d messages of %s cannot be called back and come later: %s",
+                    len(batch), self._queue.name, error.code or type(error).__name__,
+                )  # fmt: skip
+        return len(batch)
+
     def _delete(self, batch: list[Held], later: Later) -> None:
         done, again = self._try(batch, self._queue.delete, on=True)
         rejected = [held for held in done if held.copied]
@@ -113,6 +133,9 @@ class Settlement:
                 )
 
         done, again = self._try(batch, hide, on=True)
+        for held in done:
+            if held.outcome is not None and held.outcome.origin == "error":
+                self._postponed.add(held.delivery, _delay(held))
         self._ledger.settle(done, Account.RELEASED)
         self._postpone("release", again, later)
 

@@ -47,6 +47,7 @@ class Settler:
         self._awaited = 0
         self._gathered: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._hurry_later = False
+        self._calling_back = False
         self._ending = False
 
     def put(self, held: Held, outcome: Outcome) -> None:
@@ -99,6 +100,11 @@ class Settler:
         if self._asleep and (self._inbox or self._later):
             self.rouse()
 
+    def call_back(self) -> None:
+        """Let the messages come that were postponed in an outage."""
+        self._calling_back = True
+        self.rouse()
+
     def rouse(self) -> None:
         """Let its thread look, although somebody tends."""
         self._asleep = False
@@ -136,7 +142,11 @@ class Settler:
                 now = self._clock.monotonic()
                 with self._lock:
                     self._later += [(now + pause, held) for pause, held in again]
-        return len(chunk)
+        back = 0
+        if self._calling_back and not self._settlement.hurried:
+            back = self._settlement.call_back()
+            self._calling_back = back > 0
+        return len(chunk) + back
 
     def _ready(self, aged: bool) -> int:
         waiting = len(self._inbox)

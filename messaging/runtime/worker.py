@@ -73,7 +73,8 @@ class Worker:
     ) -> None:
         _check(consumers, concurrency, prefetch, wait, drain)
         self._dispatchers = [
-            Dispatcher(consumer, codec=codec, middleware=middleware) for consumer in consumers
+            Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
+            for consumer in consumers
         ]
         self._broker = broker
         self._concurrency = concurrency

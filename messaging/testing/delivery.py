@@ -215,7 +215,7 @@ def _dispatch(
     runner: asyncio.Runner | None,
 ) -> Result:
     seen = _Seen()
-    dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware))
+    dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware), outages=False)
     outcome = settled(dispatch(delivery), runner)
     call = seen.calls[0] if seen.calls else None
     return Result(

@@ -105,7 +105,7 @@ class _Lane:
         self.due: list[float] = []
         self._clock = clock
         self._runner = runner
-        self._dispatch = Dispatcher(consumer, codec=codec, middleware=middleware)
+        self._dispatch = Dispatcher(consumer, codec=codec, middleware=middleware, outages=False)
         self._received = 0
         self._outcomes: list[Outcome] = []
 

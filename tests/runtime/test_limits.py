@@ -33,7 +33,7 @@ class HappenedAsync(Event, type="happened.async", version=1):
 class Service(Consumer):
     visibility_timeout = 60
     max_lease = 300
-    retry = RetryPolicy(wait=wait_fixed(7), max_attempts=2)
+    retry = RetryPolicy(wait=wait_fixed(7), max_attempts=2, outage=0)
 
     def __init__(self, act=lambda n, delivery: None) -> None:
         self.act = act

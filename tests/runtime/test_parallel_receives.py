@@ -16,6 +16,7 @@ from messaging.runtime import Worker
 from messaging.runtime.appetite import Appetite
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.ledger import Ledger
+from messaging.runtime.postponed import Postponed
 from messaging.transport import Delivery
 
 
@@ -146,9 +147,7 @@ def test_stopped_while_helpers_receive_nothing_is_lost(work, queue, until):
 
 @pytest.fixture
 def hungry() -> Appetite:
-    breaker = Breaker(
-        None, service="t", backoff=lambda delivery: 1, last_receive=10, clock=SYSTEM_CLOCK
-    )
+    breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
     return Appetite(Ledger(), breaker, concurrency=10, prefetch=15, lease=30)
 
 

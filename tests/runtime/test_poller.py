@@ -17,6 +17,7 @@ from messaging.runtime.appetite import Appetite
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.poller import FIRST_IDLE, Poller
+from messaging.runtime.postponed import Postponed
 
 
 class Happened(Event, type="happened", version=1):
@@ -43,9 +44,7 @@ def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monke
 
 
 def appetite() -> Appetite:
-    breaker = Breaker(
-        None, service="t", backoff=lambda delivery: 1, last_receive=10, clock=SYSTEM_CLOCK
-    )
+    breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
     return Appetite(Ledger(), breaker, concurrency=5, prefetch=5, lease=30)
 
 

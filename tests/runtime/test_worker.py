@@ -101,7 +101,7 @@ def test_discard_deletes_and_is_told_apart(work, queue, until, caplog):
 def test_any_other_exception_follows_the_retry_policy(work, queue, broker, until):
     class Careful(Service):
         service = "service"
-        retry = RetryPolicy(max_attempts=2, wait=wait_fixed(7))
+        retry = RetryPolicy(max_attempts=2, wait=wait_fixed(7), outage=0)
 
     queue.put(1, receive_count=1)
     queue.put(2, receive_count=2)

@@ -1,0 +1,95 @@
+"""Which failed attempts of a message count: those that an outage explains do not.
+
+A message that fails while others succeed is the message's own fault. A message that fails while
+nothing succeeds may be the fault of a database that is away. What tells the two apart is the
+success of another message, a witness that the service was well.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from messaging.clock import Clock
+from messaging.outcome import Reject, Retry, RetryPolicy
+from messaging.transport import Delivery
+
+__all__ = ["MOST_REMEMBERED", "SPARED_WAIT", "Attempts", "receives_within"]
+
+SPARED_WAIT = (15.0, 30.0)
+"""Seconds until a message is tried again that has used up its attempts in what may be an outage:
+often enough to see the end of it, and seldom enough to stay below `max_receives`."""
+MOST_REMEMBERED = 20_000
+"""Failing messages remembered; of more, the oldest are forgotten and get an attempt more."""
+
+
+def receives_within(outage: float) -> int:
+    """How often a message may be received in so many seconds beyond its attempts."""
+    return int(-(-outage // SPARED_WAIT[0]))
+
+
+@dataclass(slots=True)
+class _Failing:
+    since: float
+    """When this process saw it fail first."""
+    successes: int
+    """Of others, when it failed last."""
+    excused: int = 0
+    """Failed attempts without a success of another since the one before."""
+
+
+class Attempts:
+    """Decides about the failures of one consumer. Safe to use from any thread.
+
+    Each failure after the first is witnessed if another message has succeeded since the one
+    before; those that are not do not count towards `RetryPolicy.max_attempts`. After
+    `RetryPolicy.outage` seconds they count all the same: a message that fails alone in its queue
+    has no witness.
+
+    last_receive  the receive after which SQS itself would move the message, without a reason.
+    """
+
+    def __init__(self, policy: RetryPolicy, *, last_receive: int, clock: Clock) -> None:
+        self._policy = policy
+        self._last_receive = last_receive
+        self._clock = clock
+        self._tolerant = policy.outage > 0 and policy.max_attempts > 1
+        self._successes = 0
+        self.failing: dict[str, _Failing] = {}
+        """By message id. Empty nearly always: then a success need not be told."""
+
+    def succeeded(self, message: str) -> None:
+        """A handler was done with this message."""
+        self._successes += 1
+        self.failing.pop(message, None)
+
+    def decide(self, error: BaseException, delivery: Delivery) -> Retry | Reject:
+        """The outcome of an attempt that ended in `error`."""
+        outcome = self._policy.decide(error, delivery.receive_count)
+        if not self._tolerant or outcome.origin != "error":  # `never` is at once
+            return outcome
+        counted = self._count(delivery)
+        if isinstance(outcome, Retry):
+            return outcome
+        if counted or delivery.receive_count >= self._last_receive:
+            self.failing.pop(delivery.message_id, None)
+            return outcome
+        spared = Retry(random.uniform(*SPARED_WAIT), type(error).__qualname__)
+        spared.error, spared.origin = outcome.error, "error"
+        return spared
+
+    def _count(self, delivery: Delivery) -> bool:
+        """Count a failure; True if it is time to give the message up."""
+        now = self._clock.monotonic()
+        known = self.failing.get(delivery.message_id)
+        if known is None:
+            while len(self.failing) >= MOST_REMEMBERED:
+                self.failing.pop(next(iter(self.failing)), None)
+            self.failing[delivery.message_id] = _Failing(now, self._successes)
+            return False
+        witnessed = known.successes != self._successes
+        known.successes = self._successes
+        known.excused += not witnessed
+        if now - known.since >= self._policy.outage:
+            return True
+        return witnessed and delivery.receive_count - known.excused >= self._policy.max_attempts
