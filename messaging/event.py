@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from messaging.declaration import check_fields
 from messaging.errors import CodecError, EventError
 
 __all__ = ["Event", "Upcast", "as_text", "upcast"]
@@ -102,6 +103,7 @@ class Event(BaseModel):
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
+        check_fields(cls)
         if cls.__pydantic_generic_metadata__["origin"] is not None:
             # Evento[Aluno] is the same declaration with its parameter filled in: same type, and
             # the same views, or it would be sent whole where Evento is sent as projections.

@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
-    "event envelope outcome transport settings subtyping",
+    "event envelope outcome transport settings subtyping declaration printable",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
-        "unsendable"
+        "unsendable roundtrip"
     ),
     "copies dlq",
     "publisher buffered consumer claimcheck",
