@@ -46,7 +46,7 @@ _WRITTEN: Mapping[str, str] = {
 _BESIDE = frozenset(
     {
         *("metadata", "config", "serialization", "default", "expected", "members", "definitions"),
-        *("python_schema", "strict_schema"),
+        *("python_schema", "strict_schema", "computed_fields"),
     }
 )
 """What stands in a schema and is none though it may look like one, or is not read from JSON."""
@@ -147,11 +147,13 @@ def _inner(choice: Any) -> _Schema:
 
 
 def _subclassed(cls: type) -> bool:
-    # Of a generic model, its own parametrizations are subclasses that nobody wrote.
-    return any(
-        not getattr(one, "__pydantic_generic_metadata__", {}).get("origin") or _subclassed(one)
-        for one in cls.__subclasses__()
-    )
+    below: list[Any] = cls.__subclasses__()
+    for one in below:
+        # Of a generic model, its own parametrizations are subclasses that nobody wrote.
+        made = getattr(one, "__pydantic_generic_metadata__", {}).get("origin")
+        if not made or _subclassed(one):
+            return True
+    return False
 
 
 _Found = tuple[tuple[str, ...], _Schema, _Schema]
@@ -161,8 +163,9 @@ def _schemas(cls: type[BaseModel], fields: Collection[str] | None) -> Iterator[_
     """Every schema in `cls` that pydantic itself writes: its path, and the config around it."""
     if not cls.__pydantic_complete__:
         return
-    root = cast("_Schema", cls.__pydantic_core_schema__)
-    named = {one["ref"]: one for one in root.get("definitions", ())}
+    root: _Schema = cls.__pydantic_core_schema__
+    definitions: Any = root.get("definitions", ())
+    named = {one["ref"]: one for one in definitions}
     seen: set[str] = set()
     todo: list[_Found] = [((), root, {})]
     while todo:

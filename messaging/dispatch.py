@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from messaging.codec import Codec, JsonCodec
 from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
+from messaging.logs import logger
 from messaging.outcome import Ack, Outcome, Reject, Retry
 from messaging.reading import Read, Reader, envelope
 from messaging.transport import Delivery
 
 __all__ = ["Call", "Dispatcher", "Middleware"]
 
-log = logging.getLogger("messaging.dispatch")
+log = logger("messaging.dispatch")
 
 _ACK = Ack()
 

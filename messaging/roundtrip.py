@@ -16,7 +16,7 @@ from messaging.codec import first_mistake
 from messaging.declaration import Doubts, check_fields, doubts
 from messaging.errors import RoundTripError
 from messaging.event import Event
-from messaging.projection import Copy
+from messaging.projection import READING, Copy
 
 __all__ = ["RoundTrip"]
 
@@ -24,7 +24,6 @@ _FIRST = 8
 """Copies of a class and view that are all looked at, before it is one now and then."""
 _RARELY = 256
 """The longest distance between two that are looked at: about 1 % of what publishing costs."""
-_READ: Any = {"extra": "ignore", "by_name": True, "by_alias": False}
 
 
 class RoundTrip:
@@ -63,11 +62,9 @@ class RoundTrip:
         name = self._kind.__qualname__
         whom = f" (read as {reader.__qualname__}), so {_REMEDY}"
         try:
-            got = reader.__pydantic_validator__.validate_json(data, **_READ)
+            got = reader.__pydantic_validator__.validate_json(data, **READING)
         except ValidationError as error:
-            raise RoundTripError(
-                f"{first_mistake(error, name, model=reader)}{whom}"
-            ) from None
+            raise RoundTripError(f"{first_mistake(error, name, model=reader)}{whom}") from None
         except Exception as error:  # noqa: BLE001 - whatever a validator written by hand raises
             raise RoundTripError(
                 f"{name}: a validator raises {type(error).__qualname__}{whom}"
@@ -114,7 +111,10 @@ def _classes(model: type[BaseModel]) -> Iterator[type]:
 
 
 class _Differences:
-    """What of a value arrives otherwise. `known` are a view's classes; None: of the event itself."""
+    """What of a value arrives otherwise.
+
+    known  the classes that a view's fields declare; None where the event itself is read.
+    """
 
     def __init__(self, doubts: Doubts, known: Collection[type] | None) -> None:
         self._sequence = doubts.sequence
@@ -177,9 +177,9 @@ def _inside(sent: Any, got: Any, path: str) -> _Inside | None:
     if isinstance(sent, list | tuple | deque):
         return _in_row(cast("Sequence[Any]", sent), got, path)
     if dataclasses.is_dataclass(sent):
-        names = [field.name for field in dataclasses.fields(sent)]
-        return ((getattr(sent, one, None), getattr(got, one, None), f"{path}.{one}") for one in names)
-    if type(sent).__eq__ is object.__eq__ and hasattr(sent, "__dict__"):
+        return _in_dataclass(sent, got, path)
+    by_identity: Any = object.__eq__
+    if type(sent).__eq__ is by_identity and hasattr(sent, "__dict__"):
         return _in_mapping(vars(sent), vars(got), path)  # a class that compares by identity
     return None
 
@@ -189,6 +189,12 @@ def _in_model(sent: BaseModel, got: BaseModel, path: str) -> _Inside:
         yield getattr(sent, name), getattr(got, name), f"{path}.{name}"
     if (sent.__pydantic_extra__ or {}).keys() != (got.__pydantic_extra__ or {}).keys():
         yield None, None, " extra fields"
+
+
+def _in_dataclass(sent: Any, got: Any, path: str) -> _Inside:
+    for field in dataclasses.fields(sent):
+        name = field.name
+        yield getattr(sent, name, None), getattr(got, name, None), f"{path}.{name}"
 
 
 def _in_mapping(sent: Mapping[Any, Any], got: Mapping[Any, Any], path: str) -> _Inside:
@@ -219,10 +225,8 @@ def _in_row(sent: Sequence[Any], got: Sequence[Any], path: str) -> _Inside:
 def _same(sent: Any, got: Any) -> bool:
     if isinstance(sent, datetime | time):
         # Of two zones, times in the hour that a clock is set back are never equal to Python.
-        return (
-            sent.replace(tzinfo=None, fold=0) == got.replace(tzinfo=None, fold=0)
-            and sent.utcoffset() == got.utcoffset()
-        )
+        here, there = sent.replace(tzinfo=None, fold=0), got.replace(tzinfo=None, fold=0)
+        return bool(here == there) and sent.utcoffset() == got.utcoffset()
     try:
         return bool(sent == got) or (bool(sent != sent) and bool(got != got))
     except Exception:  # noqa: BLE001 - a class of the service's compares as it likes

@@ -85,7 +85,10 @@ class Wire:
 def event_with(annotation: Any, default: Any = ...) -> type[Event]:
     """An event whose one field is `f`."""
     made: Any = create_model(
-        "Made", __base__=Event, __cls_kwargs__={"type": "made", "version": 1}, f=(annotation, default)
+        "Made",
+        __base__=Event,
+        __cls_kwargs__={"type": "made", "version": 1},
+        f=(annotation, default),
     )
     kind: type[Event] = made
     return kind
@@ -356,7 +359,7 @@ def test_a_field_deep_inside_is_refused_by_its_place() -> None:
 
 def test_a_class_that_names_a_later_one_is_refused_before_its_first_event_is_sent() -> None:
     class Early(Event, type="early", version=1):
-        login: Late  # noqa: F821 - it comes below, which is what this is about
+        login: Late
 
     class Late(BaseModel):
         password: SecretStr
@@ -562,7 +565,9 @@ class ForMap(Projection, of=Enrolled, audience="map"):
 
 def test_each_view_is_looked_at_as_its_own_service_reads_it() -> None:
     event = Enrolled(fee="R$ 1,00", day=DAY, home=Address(street="a"), level=Colour.red)  # type: ignore[arg-type]  # pydantic makes it a number
-    assert refused(event).startswith("Enrolled.fee would arrive as another value (read as ForBooks)")
+    assert refused(event).startswith(
+        "Enrolled.fee would arrive as another value (read as ForBooks)"
+    )
 
 
 def test_a_view_may_declare_another_class_for_what_is_written_alike() -> None:
@@ -637,13 +642,19 @@ NAMES = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
 NUMBERS = st.integers(-(2**70), 2**70)
 FLOATS = st.floats()
 ZONES = st.sampled_from([UTC, SAO_PAULO, NEW_YORK, timezone(timedelta(minutes=-187))])
-ADDRESSES = st.builds(Address, street=TEXT) | st.builds(Tower, street=TEXT) | st.builds(Renamed, street=TEXT)
+ADDRESSES = (
+    st.builds(Address, street=TEXT)
+    | st.builds(Tower, street=TEXT)
+    | st.builds(Renamed, street=TEXT)
+)
 JSONS = st.recursive(
     st.none() | st.booleans() | NUMBERS | FLOATS | TEXT | st.dates() | st.decimals() | st.uuids(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(TEXT | NUMBERS, inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.frozensets(NUMBERS, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(TEXT | NUMBERS, inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.frozensets(NUMBERS, max_size=3)
+    ),
     max_leaves=6,
 )
 SIMPLE: list[tuple[Any, st.SearchStrategy[Any]]] = [
@@ -752,7 +763,9 @@ WHOLE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Annotated[int, Field(exclude_if=lambda value: value > 5)], st.integers(0, 9)),
     (Annotated[int, Field(validation_alias="other", serialization_alias="third")], NUMBERS),
 ]
-KINDS = st.one_of(PLAIN, st.sampled_from(WHOLE), PLAIN.flatmap(_around), st.tuples(PLAIN, PLAIN).map(_either))
+KINDS = st.one_of(
+    PLAIN, st.sampled_from(WHOLE), PLAIN.flatmap(_around), st.tuples(PLAIN, PLAIN).map(_either)
+)
 NOT_TO_READ = (ValueError, TypeError, KeyError)
 
 
@@ -761,19 +774,25 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, datetime) and isinstance(other, datetime):
         return one.isoformat() == other.isoformat()
     if isinstance(one, BaseModel):
-        return type(one) is type(other) and all(
-            alike(getattr(one, name), getattr(other, name)) for name in type(one).model_fields
-        ) and (one.model_extra or {}) == (other.model_extra or {})
+        return (
+            type(one) is type(other)
+            and all(
+                alike(getattr(one, name), getattr(other, name)) for name in type(one).model_fields
+            )
+            and (one.model_extra or {}) == (other.model_extra or {})
+        )
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(
-            alike(one[key], other[key]) for key in one
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(alike(one[key], other[key]) for key in one)
         )
     if isinstance(one, list | tuple | deque):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, SecretStr):
         return bool(one == other)
     return bool(one == other) and (
-        isinstance(other, type(one)) or isinstance(one, type(other)) or isinstance(one, int | float)
+        isinstance(other, type(one)) or isinstance(one, (type(other), int, float))
     )
 
 

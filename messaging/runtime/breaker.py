@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections.abc import Callable
 from enum import Enum
 
 from messaging.clock import Clock
+from messaging.logs import logger
 from messaging.outcome import Circuit, Outcome, Reject, Retry
 from messaging.runtime.receipts import Held
 from messaging.transport import Delivery
 
 __all__ = ["Breaker", "Verdict"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 
 class Verdict(Enum):
