@@ -755,7 +755,5 @@ def test_a_header_with_dates_for_names_is_one_where_another_name_is_known() -> N
     with events_from(source, Pessoa) as found:
         assert found.ignored == ("01/02/2026", "08/02/2026")
         assert isinstance(next(found), EventRow)
-    with pytest.raises(
-        ConfigurationError, match=r"are email, \(one that looks like a date"
-    ):
+    with pytest.raises(ConfigurationError, match=r"are email, \(one that looks like a date"):
         events_from(io.BytesIO(b"email;01/02/2026\na@b.org;x\n"), Pessoa)
