@@ -113,15 +113,38 @@ def _why_not(schema: _Schema) -> str:
 def _is_doubtful(schema: _Schema) -> bool:
     kind = schema["type"]
     if kind == "union":
-        written = [_WRITTEN.get(_inner(one)["type"], "") for one in schema["choices"]]
+        written = [_written_as(_inner(one)) for one in schema["choices"]]
         # A literal, a function, a model of its own form: nobody knows what they are written as.
         return "" in written or len(set(written)) < len(written)
-    # The flags of a pattern are not written.
-    return kind == "any" or "serialization_exclude_if" in schema or _reads_pattern(schema)
+    if kind == "dict" and "keys_schema" in schema:
+        return not _is_read_from_text(_inner(schema["keys_schema"]))
+    # The flags of a pattern are not written, and extra fields are not read.
+    extra = (schema.get("config") or {}).get("extra_fields_behavior", schema.get("extra_behavior"))
+    return (
+        kind == "any"
+        or extra == "allow"
+        or "serialization_exclude_if" in schema
+        or _reads_pattern(schema)
+    )
 
 
 def _written_by(schema: _Schema) -> object:
     return (schema.get("serialization") or {}).get("function")
+
+
+def _written_as(schema: _Schema) -> str:
+    # A RootModel is written as what it holds, and what is written by hand as anything.
+    known = "serialization" not in schema and not schema.get("root_model")
+    return _WRITTEN.get(schema["type"], "") if known else ""
+
+
+def _is_read_from_text(key: _Schema) -> bool:
+    # JSON's keys are texts. Of an Enum of numbers, none is read from one.
+    while "schema" in key:
+        key = key["schema"]
+    if key["type"] == "enum":
+        return all(isinstance(member.value, str) for member in key["members"])
+    return key["type"] in ("int", "float", "bool") or _WRITTEN.get(key["type"]) == "string"
 
 
 def _reads_pattern(schema: _Schema) -> bool:
