@@ -35,7 +35,7 @@ from pydantic_core import PydanticCustomError
 from stdnum.br import cpf as numero_de_cpf
 from stdnum.exceptions import ValidationError as NumeroInvalido
 
-from messaging.event import Event
+from messaging.event import Discreet, Event
 from messaging.projection import Projection
 
 __all__ = [
@@ -114,7 +114,7 @@ class AlunoCadastrado(Aluno, type="aluno.cadastrado", version=1, subject="aluno_
     """A student enrolled, through the form or in a CSV file."""
 
 
-class Contato(BaseModel):
+class Contato(Discreet, BaseModel):
     """How marketing may reach someone who agreed to it."""
 
     model_config = ConfigDict(frozen=True)

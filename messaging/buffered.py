@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
@@ -18,13 +17,15 @@ from messaging.clock import Clock
 from messaging.copies import Encoder
 from messaging.errors import ConfigurationError, PublishError, TransportError
 from messaging.event import Event
+from messaging.logs import logger
+from messaging.printable import printable
 from messaging.results import NotPublished, Published, PublishResult, Tally
 from messaging.sending import Packer, Sender
 from messaging.transport import BATCH_ENTRIES, Outgoing
 
 __all__ = ["BufferedPublisher"]
 
-log = logging.getLogger("messaging.publisher")
+log = logger("messaging.publisher")
 
 
 @dataclass(slots=True)
@@ -241,7 +242,7 @@ class BufferedPublisher:
 def _error(failed: NotPublished, broken: TransportError | None) -> PublishError:
     error = PublishError(
         f"{type(failed.event).__qualname__} (id {failed.id}) was not accepted: "
-        f"{failed.code}: {failed.reason}",
+        f"{printable(f'{failed.code}: {failed.reason}')}",
         result=PublishResult(consumed=1, accepted=0, declined=0, copies=0, failed=(failed,)),
     )
     error.__cause__ = broken

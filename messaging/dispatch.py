@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import copy_context
@@ -18,6 +17,7 @@ from messaging.codec import Codec, JsonCodec
 from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
+from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.reading import Read, Reader, envelope
 from messaging.tracebacks import causes_of, frames_of, package_of
@@ -25,7 +25,7 @@ from messaging.transport import Delivery
 
 __all__ = ["Call", "Dispatcher", "Middleware"]
 
-log = logging.getLogger("messaging.dispatch")
+log = logger("messaging.dispatch")
 
 _ACK = Ack()
 

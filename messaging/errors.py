@@ -9,7 +9,8 @@
     ├── CodecError                a body cannot be read, ever: dead-letter it, never retry
     ├── PublishError              some events were not accepted; `.result` says which and why
     │   ├── EventTooLarge         bigger than the topic takes; nothing was sent
-    │   └── InvalidCharacters     SNS would refuse it; nothing was sent
+    │   ├── InvalidCharacters     SNS would refuse it; nothing was sent
+    │   └── RoundTripError        its handlers would get another value; nothing was sent
     ├── TransportError            nobody answered, or everything was refused
     │   ├── NotFound              the topic or the queue does not exist
     │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
@@ -38,6 +39,7 @@ __all__ = [
     "MissingExtra",
     "NotFound",
     "PublishError",
+    "RoundTripError",
     "SettingsError",
     "Throttled",
     "TopologyError",
@@ -91,6 +93,13 @@ class EventTooLarge(PublishError):
 
 class InvalidCharacters(PublishError):
     """A field holds a character outside XML 1.0, which SNS refuses; raised before any call."""
+
+
+class RoundTripError(PublishError):
+    """A handler would be given another value than was published, or none; raised before any call.
+
+    The message names the field, never its value.
+    """
 
 
 class TransportError(MessagingError):

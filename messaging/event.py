@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from messaging.declaration import check_fields
 from messaging.errors import CodecError, EventError
 
-__all__ = ["Event", "Upcast", "as_text", "upcast"]
+__all__ = ["Discreet", "Event", "Upcast", "as_text", "upcast"]
 
 Data = dict[str, Any]
 Upcast = Callable[[Data], Data]
@@ -51,7 +52,31 @@ def upcast(version: int) -> Callable[[Callable[..., Data]], Any]:
     return mark
 
 
-class Event(BaseModel):
+class Discreet:
+    """What events and views have in common: `repr` and `str` name the fields and show no values.
+
+    So a log line, a traceback and a failed assertion hold nobody's data: "Contato(nome=..., ...)".
+    Mistakes at construction quote no input, either. For a model inside an event, say
+    `class Contato(Discreet, BaseModel)`. To see values in a test, compare `event.model_dump()`.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """What pydantic's `__repr__`, `__str__`, `__rich_repr__` and `__pretty__` are made of."""
+        cls: Any = type(self)
+        return ((name, _VALUE) for name in cls.model_fields)
+
+
+class _Value:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_VALUE = _Value()
+
+
+class Event(Discreet, BaseModel):
     """A fact that happened, declared once for all who hear of it.
 
         class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
@@ -102,6 +127,7 @@ class Event(BaseModel):
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
+        check_fields(cls)
         if cls.__pydantic_generic_metadata__["origin"] is not None:
             # Evento[Aluno] is the same declaration with its parameter filled in: same type, and
             # the same views, or it would be sent whole where Evento is sent as projections.
@@ -163,12 +189,13 @@ def as_text(value: object) -> str | None:
 def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
     try:
         raised = function(dict(data))
-    except Exception as error:
-        # The text of the error may quote the data, so only its type and a missing key are told.
+    except Exception as error:  # noqa: BLE001 - the user's function
+        # The text of the error may quote the data, here and in a traceback, so only its type and
+        # a missing key are told.
         missing = f" (no field {error.args[0]!r})" if _is_missing_field(error, function) else ""
         raise CodecError(
             f"data: {type(error).__name__}{missing} in @upcast({step}) of {cls.event_type}"
-        ) from error
+        ) from None
     if not isinstance(raised, dict):
         raise CodecError(
             f"data: @upcast({step}) of {cls.event_type} returned {_json_name(raised)}, not a dict"

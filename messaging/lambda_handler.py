@@ -25,12 +25,13 @@ from messaging.codec import Codec
 from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError, TransportError
+from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.transport import BATCH_ENTRIES, Attribute, DeadLetter, Delivery, QueueTransport
 
 __all__ = ["Handler", "delivery_of", "lambda_handler"]
 
-log = logging.getLogger("messaging.lambda")
+log = logger("messaging.lambda")
 
 _T = TypeVar("_T")
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from messaging.errors import EventError
-from messaging.event import Event
+from messaging.event import Discreet, Event
 from messaging.subtyping import declared, satisfies, spell
 
-__all__ = ["EVERYONE", "SERVICE_NAME", "Copy", "Projection", "views", "wanted_by_all"]
+__all__ = ["EVERYONE", "READING", "SERVICE_NAME", "Copy", "Projection", "views", "wanted_by_all"]
 
 EVERYONE = "*"
 """The audience of an event without projections: every service that handles it."""
+
+READING: Any = MappingProxyType({"extra": "ignore", "by_name": True, "by_alias": False})
+"""How a view reads its data: by the names of its fields, whatever else stands there."""
 
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 """What a service may be called: as an audience, and as a consumer."""
 
 
-class Projection(BaseModel):
+class Projection(Discreet, BaseModel):
     """What one service (or several) may see of an event.
 
         class AlunoParaMarketing(Projection, of=AlunoCadastrado, audience="marketing"):

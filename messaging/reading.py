@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +15,7 @@ from messaging.codec import Codec, JsonCodec, first_mistake
 from messaging.consumer import Consumer, Handler
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
+from messaging.projection import READING
 from messaging.transport import Delivery
 from messaging.usual import Glance, envelope_of, usual
 
@@ -27,8 +27,6 @@ _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 Read = tuple[Handler, BaseModel, Envelope | str]
 """Who handles it, the view that it is given, and the envelope, or the body that has it."""
 
-_OPTIONS: Any = MappingProxyType({"extra": "ignore", "by_name": True, "by_alias": False})
-"""How a view reads its data: by the names of its fields, whatever else stands there."""
 MOST_GLANCES = 4
 """Heads that are tried, one after the other, before a message is looked at in full."""
 
@@ -117,7 +115,7 @@ class Reader:
             handler,
             str(handler.event.event_version),
             # Straight to the validator: `model_validate_json` looks at its options each time.
-            partial(handler.view.__pydantic_validator__.validate_json, **_OPTIONS),
+            partial(handler.view.__pydantic_validator__.validate_json, **READING),
             self._watched or handler.envelope is not None,
         )
         return known
@@ -142,7 +140,7 @@ class Reader:
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:
     try:
         # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
-        return view.model_validate_json(to_json(data), **_OPTIONS)
+        return view.model_validate_json(to_json(data), **READING)
     except ValidationError as error:
         raise CodecError(first_mistake(error, model=view)) from None
     except PydanticSerializationError:

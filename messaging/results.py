@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from messaging.errors import PublishError, TransportError
 from messaging.event import Event
+from messaging.printable import printable
 from messaging.transport import Failure, Outgoing
 
 __all__ = [
@@ -198,6 +199,6 @@ class Tally:
         raise PublishError(
             f"{len(result.failed)} of {result.consumed} events were not accepted; the first is "
             f"number {first.index} ({type(first.event).__qualname__}, id {first.id or 'none'}): "
-            f"{first.code}: {first.reason}",
+            f"{printable(f'{first.code}: {first.reason}')}",
             result=result,
         ) from self.broken

@@ -48,6 +48,9 @@ class Attribute(NamedTuple):
     type: str
     value: str | bytes
 
+    def __repr__(self) -> str:  # what a producer put there may be about somebody
+        return f"Attribute(type={self.type!r})"
+
     @classmethod
     def string(cls, value: str) -> Attribute:
         return cls("String", value)
@@ -106,6 +109,9 @@ class Outgoing:
         fields["size"] = size
         fields["group"] = group
         fields["deduplication"] = deduplication
+
+    def __repr__(self) -> str:  # a body is personal data, and a group may be: the id only
+        return f"Outgoing(id={self.id!r}, size={self.size})"
 
 
 class CancelToken:

@@ -269,9 +269,13 @@ def test_a_bad_character_in_bytes_or_an_enum_is_found_too() -> None:
     class Odd(StrEnum):
         odd = "a\x00"
 
-    for text in (b"a\x00", Odd.odd):
-        with pytest.raises(InvalidCharacters, match=r"Open\.text holds U\+0000 at position 1"):
-            encoder()(Open(text=text))
+    class Either(Event, type="either", version=1):
+        raw: bytes = b""
+        odd: Odd | None = None
+
+    for name, event in {"raw": Either(raw=b"a\x00"), "odd": Either(odd=Odd.odd)}.items():
+        with pytest.raises(InvalidCharacters, match=rf"Either\.{name} holds U\+0000 at position 1"):
+            encoder()(event)
 
 
 @given(st.text(st.characters(codec=None, categories=None), max_size=6))

@@ -697,3 +697,63 @@ def test_the_corrected_side_file_can_be_published(tmp_path: Path) -> None:
         (row,) = corrected
     assert isinstance(row, EventRow)
     assert row.event == Tudo(nome="+Ana", valor=Decimal(-10), dia=date(2024, 2, 29))
+
+
+PERSON = (
+    "Zuleica Souza;zuleica@example.org;497.501.283-97;01/02/2003;1.234,56;"
+    "2b1f8e6c-0d3c-4a57-9d0a-3a1f9b5c7e11"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "like"),
+    [
+        (PERSON, "column 2 looks like an e-mail address, column 3 looks like a CPF, column 4"),
+        ("Ana;49750128397", "column 2 looks like a CPF"),
+        ("Ana;+55 (11) 91234-5678", "column 2 looks like a telephone number"),
+        ("Ana;R$ 450,00", "column 2 looks like a number"),
+        ("Ana;2026-02-03", "column 2 looks like a date"),
+        ("Ana;2b1f8e6c-0d3c-4a57-9d0a-3a1f9b5c7e11", "column 2 looks like a UUID"),
+    ],
+)
+def test_a_file_without_header_is_refused_and_its_first_person_stays_unnamed(
+    first: str, like: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "alunos.csv"
+    file.write_text(f"{first}\n{first}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        events_from(file, Pessoa)
+    said = str(caught.value)
+    assert said.startswith("alunos.csv: its first line is no header")
+    assert like in said
+    assert said.endswith("write the names of the columns as the first line of the file")
+    for cell in first.split(";"):
+        assert cell not in said
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        Mapping(),
+        Mapping(columns={"Nome": "nome"}),
+        Mapping(columns={"Aluno": "nome"}),
+        Mapping(defaults={"nome": "@uuid:cpf"}),
+    ],
+    ids=["nothing", "columns", "more columns", "a default"],
+)
+def test_names_that_may_be_somebodys_are_not_told(mapping: Mapping, tmp_path: Path) -> None:
+    file = tmp_path / "alunos.csv"
+    file.write_text("Zuleica Souza;Direito\nBia Lima;Letras\n")
+    with pytest.raises(ConfigurationError) as caught:
+        events_from(file, Pessoa, mapping)
+    assert "Zuleica" not in str(caught.value)
+    assert "columns are not shown (2, and none has a name that is known" in str(caught.value)
+
+
+def test_a_header_with_dates_for_names_is_one_where_another_name_is_known() -> None:
+    source = io.BytesIO(b"nome;01/02/2026;08/02/2026\nAna;x;\n")
+    with events_from(source, Pessoa) as found:
+        assert found.ignored == ("01/02/2026", "08/02/2026")
+        assert isinstance(next(found), EventRow)
+    with pytest.raises(ConfigurationError, match=r"are email, \(one that looks like a date"):
+        events_from(io.BytesIO(b"email;01/02/2026\na@b.org;x\n"), Pessoa)

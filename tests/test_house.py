@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
-    "event envelope outcome transport settings subtyping",
+    "event envelope outcome transport settings subtyping declaration printable logs",
     "attempts",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
-        "unsendable tracebacks"
+        "unsendable tracebacks roundtrip"
     ),
     "copies dlq",
     "publisher buffered consumer claimcheck",
@@ -63,6 +63,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
 }
 ENVIRONMENT = {"settings", "local"}  # `local` composes that of the server it starts
 PRINTERS = {"cli", "__main__"}
+LOGGERS = {"logs", "cli.screen", "local.child", "testing.chaos"}  # the others set levels only
 NO_NAMES = {"utils", "util", "base", "core", "common", "helpers", "helper", "misc"}
 MUTABLE = set("list dict set bytearray defaultdict deque OrderedDict Counter Lock RLock".split())
 READ_ONLY = set("Mapping Sequence Collection Set AbstractSet Iterable".split())
@@ -159,6 +160,15 @@ def silence(module: Module) -> Iterator[str]:
             yield f"{node.lineno}: prints: use the module's log, a library owns no terminal"
 
 
+def logs(module: Module) -> Iterator[str]:
+    for node in module.nodes if not module.lives_in(LOGGERS) else ():
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger"):
+            yield (
+                f"{node.lineno}: takes a bare logger: use messaging.logs.logger, which makes "
+                "foreign text printable"
+            )
+
+
 def docstrings(module: Module) -> Iterator[str]:
     doc = ast.get_docstring(module.tree)
     if not doc:
@@ -240,6 +250,7 @@ RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     doors: Module("dispatch", "def late():\n    import boto3.session\n"),
     environment: Module("codec", "import os\nkey = os.getenv('KEY')\n"),
     silence: Module("codec", "def show(x):\n    print(x)\n"),
+    logs: Module("codec", "import logging\nlog = logging.getLogger('messaging')\n"),
     docstrings: Module("codec", '"""The room."""\n__all__ = ["f"]\ndef f(): ...\n'),
     sizes: Module("codec", "def long():\n" + "    x = 1\n" * (FUNCTION_LINES + 1)),
     names: Module("aws.utils", ""),

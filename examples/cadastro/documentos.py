@@ -28,10 +28,11 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from consumers.events import AlunoCadastrado
 from messaging.event import Event
+from messaging.logs import logger
 
 __all__ = ["Alunos", "Devido", "JaCadastrado", "SemDocumentos"]
 
-log = logging.getLogger("cadastro.documentos")
+log = logger("cadastro.documentos")
 
 _TIPOS: dict[str, type[Event]] = {AlunoCadastrado.event_type: AlunoCadastrado}
 _INDICES = {"email": "email_chave", "cpf": "cpf"}

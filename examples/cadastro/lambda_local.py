@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import signal
 import sys
 import threading
@@ -24,10 +23,11 @@ from examples.cadastro import cadastro_batch, chamada_api, url_assinada
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.aws import cliente
 from examples.cadastro.processos import filho
+from messaging.logs import logger
 
 __all__ = ["Contexto", "evento_http", "evento_sqs", "uma_vez"]
 
-log = logging.getLogger("cadastro.lambda")
+log = logger("cadastro.lambda")
 
 Handler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 TEMPO = 30.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from messaging.aws.errors import batch_failures
 from messaging.aws.messages import SYSTEM_ATTRIBUTES, wire_value
+from messaging.logs import logger
 from messaging.transport import Failure, Outgoing
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BotoQueues", "BotoTopics", "Queues", "Topics", "queues_of", "topics_of"]
 
-log = logging.getLogger("messaging.aws")
+log = logger("messaging.aws")
 
 
 class Topics(Protocol):

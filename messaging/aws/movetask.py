@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +10,11 @@ from messaging.aws.errors import translated
 from messaging.clock import Clock
 from messaging.dlq.box import OnProgress
 from messaging.errors import TransportError
+from messaging.logs import logger
 
 __all__ = ["move_all"]
 
-log = logging.getLogger("messaging.aws")
+log = logger("messaging.aws")
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the task."""

@@ -11,6 +11,7 @@ import typer
 from messaging.cli import screen
 from messaging.cli.menu import Menu
 from messaging.errors import ConfigurationError, MessagingError
+from messaging.printable import printable
 
 __all__ = ["app", "run"]
 
@@ -56,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         screen.error(str(error))
         return 2
     except MessagingError as error:
-        screen.error(str(error))
+        screen.error(printable(str(error)))  # an answer of AWS may stand in it
         return 1
     except KeyboardInterrupt:
         return 130

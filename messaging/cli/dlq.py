@@ -18,6 +18,7 @@ from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment
 from messaging.clock import SYSTEM_CLOCK, utc
 from messaging.errors import ConfigurationError
+from messaging.printable import printable
 
 if TYPE_CHECKING:
     from messaging.aws import AwsBroker
@@ -115,7 +116,9 @@ def show_command(
         letter = next(bench.letters(_where([id]), limit=1), None)
     if letter is None:
         box = "what could not be delivered to" if undelivered else "the dead letters of"
-        screen.error(f"no letter {id} among {box} {service}; see: messaging dlq list {service}")
+        screen.error(
+            f"no letter {printable(id)} among {box} {service}; see: messaging dlq list {service}"
+        )
         raise typer.Exit(1)
     told = letter.to_dict() | {
         "origin": letter.origin,
@@ -131,10 +134,12 @@ def show_command(
     for name, value in told.items():
         text = ", ".join(value) if isinstance(value, list) else value
         if text is not None:
-            screen.line(f"{name + ':':<12}{text}")
+            screen.line(f"{name + ':':<12}{printable(str(text))}")
     if body:
         screen.line("")
-        screen.line(letter.delivery.body)
+        # Its lines are its own; --json gives it as it is.
+        for line in letter.delivery.body.split("\n"):
+            screen.line(printable(line))
 
 
 def redrive_command(
@@ -243,7 +248,7 @@ def _tell(report: Report) -> None:
     elif report.stopped:
         screen.note("interrupted; the same command goes on")
     for reason, count in Counter((one.code, one.reason) for one in report.failed).most_common(10):
-        screen.error(f"{count:,} letters stay: {': '.join(reason)}")
+        screen.error(f"{count:,} letters stay: {printable(': '.join(reason))}")
 
 
 def _cells(letter: Letter) -> list[str]:
@@ -251,8 +256,9 @@ def _cells(letter: Letter) -> list[str]:
     event = " ".join(filter(None, (letter.type, letter.event_id))) or "unknown"
     attempts = "" if letter.attempts is None else f", attempts: {letter.attempts}"
     error = f"{letter.error}: " if letter.error else ""
-    told = f"{letter.id}{attempts}\nevent {event}\n{error}{letter.reason}"
-    return [utc(letter.time).strftime("%Y-%m-%d\n%H:%M:%SZ"), screen.plain(told)]
+    told = (f"{letter.id}{attempts}", f"event {event}", f"{error}{letter.reason}")
+    when = utc(letter.time).strftime("%Y-%m-%d\n%H:%M:%SZ")
+    return [when, "\n".join(map(screen.plain, told))]
 
 
 @contextmanager

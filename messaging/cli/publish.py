@@ -18,6 +18,7 @@ from messaging.cli.project import (
     require_topic,
 )
 from messaging.errors import ConfigurationError
+from messaging.printable import printable
 
 if TYPE_CHECKING:
     from messaging.cli.sending import Sent
@@ -172,12 +173,12 @@ def _tell(sent: Sent, file: Path, json: bool) -> None:
             [[name, str(count)] for name, count in _counts(sent).items()],
         )
     if sent.ignored:
-        screen.note(f"columns that fill no field: {', '.join(sent.ignored)}")
+        screen.note(f"columns that fill no field: {printable(', '.join(sent.ignored))}")
     if sent.rejected:
         screen.note(f"{sent.rejected} bad rows, with line, column and reason: {sent.rejects}")
     _tell_refused(sent)
     if sent.broken:
-        screen.error(sent.broken)
+        screen.error(printable(sent.broken))
     if sent.resume_from is not None:
         screen.note(
             f"every good row before line {sent.resume_from} was accepted; go on with: messaging "
@@ -192,7 +193,7 @@ def _tell_refused(sent: Sent) -> None:
         lines.setdefault(f"{one.code}: {one.reason}", []).append(one.line)
     for reason, (first, *others) in list(lines.items())[:_SHOWN]:
         which = f"line {first} was" if not others else f"line {first} and {len(others)} more were"
-        screen.note(f"{which} not accepted: {reason}")
+        screen.note(f"{which} not accepted: {printable(reason)}")
     if len(lines) > _SHOWN or any(len(one) > 1 for one in lines.values()):
         screen.note("every line that was not accepted is told with --json")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from messaging.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,18 +27,24 @@ __all__ = [
     "table",
 ]
 
+_UNSEEN = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+"""Control characters that JSON leaves as they are."""
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def line(text: str) -> None:
-    """One line of data to stdout, at once."""
+    """One line of data to stdout, at once. Foreign text comes through `printable`."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def data(value: Any) -> None:
     """One line of JSON to stdout."""
-    line(json.dumps(value, ensure_ascii=False, default=str))
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    # The same value to whoever parses it, and one line to whoever looks at it.
+    line(_UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -47,14 +56,19 @@ def console(*, stderr: bool = False) -> Console:
 
 def note(text: str) -> None:
     """Something said to people, on stderr."""
-    _say(text)
+    _say(_lines(text))
 
 
 def error(text: str) -> None:
     """Why the command failed, on stderr."""
     from rich.text import Text
 
-    _say(Text.assemble(("error: ", "bold red"), text))
+    _say(Text.assemble(("error: ", "bold red"), _lines(text)))
+
+
+def _lines(text: str) -> str:
+    # Our own messages may have several lines; what is foreign in them is made printable there.
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _say(text: str | Text) -> None:
@@ -69,7 +83,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(
+        title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in columns:
         # A name that is cut off cannot be copied: it goes on in the next line instead.
         drawn.add_column(
@@ -83,10 +99,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def plain(text: str) -> str:
-    """`text` for a cell of a table, whatever brackets it holds."""
+    """`text` for a cell of a table, whatever brackets and control characters it holds."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))
 
 
 def log_to_stderr(level: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from messaging.csvfile.cells import CellError, Convert, converter, plain, same
+from messaging.csvfile.header import check_header, columns_told
 from messaging.csvfile.mapping import Mapping
 from messaging.csvfile.rows import Row
 from messaging.errors import ConfigurationError
@@ -57,8 +58,11 @@ def plan(
     header: Sequence[str], event: type[Event], mapping: Mapping, *, name: str, now: datetime
 ) -> Plan:
     """Raises `ConfigurationError` that lists what to map, before any row is read."""
-    columns = _columns(header, event, mapping, name)
-    _check_complete(header, event, {*columns, *mapping.defaults}, name)
+    known = {*event.model_fields, *mapping.columns}
+    check_header(header, known, name, event.__name__)
+    told = columns_told(header, known)
+    columns = _columns(header, event, mapping, name, told)
+    _check_complete(told, event, {*columns, *mapping.defaults}, name)
     used = set(columns.values())
     fillings: list[Filling] = []
     for field, info in event.model_fields.items():
@@ -71,7 +75,7 @@ def plan(
         )
         make = None
         if default is not None:
-            make, cells = _default(field, default, convert, header, columns, now)
+            make, cells = _default(field, default, convert, header, columns, now, told)
             used |= cells
         fillings.append(
             Filling(
@@ -90,7 +94,7 @@ def plan(
 
 
 def _columns(
-    header: Sequence[str], event: type[Event], mapping: Mapping, name: str
+    header: Sequence[str], event: type[Event], mapping: Mapping, name: str, told: str
 ) -> dict[str, int]:
     """Field to the index of its column."""
     found: dict[str, int] = {}
@@ -102,12 +106,12 @@ def _columns(
             )
         if field in found:
             raise ConfigurationError(f"two columns are mapped to the field {field!r}: keep one")
-        found[field] = _index(column, header, name)
+        found[field] = _index(column, header, name, told)
     taken = set(found.values())
     for field in event.model_fields:
         if field in found or same(field) not in map(same, header):
             continue
-        index = _index(field, header, name)
+        index = _index(field, header, name, told)
         if index not in taken:
             found[field] = index
     for field in mapping.defaults:
@@ -119,14 +123,12 @@ def _columns(
     return found
 
 
-def _index(column: str, header: Sequence[str], name: str) -> int:
+def _index(column: str, header: Sequence[str], name: str, told: str) -> int:
     places = [index for index, other in enumerate(header) if same(other) == same(column)]
     if len(places) == 1:
         return places[0]
     what = "twice" if places else "not at all"
-    raise ConfigurationError(
-        f"{name} has the column {column!r} {what}; its columns are {', '.join(header)}"
-    )
+    raise ConfigurationError(f"{name} has the column {column!r} {what}; its columns are {told}")
 
 
 def _default(
@@ -136,11 +138,12 @@ def _default(
     header: Sequence[str],
     columns: dict[str, int],
     now: datetime,
+    told: str,
 ) -> tuple[Make, set[int]]:
     """How to make the default, and which columns it looks at."""
     kind, _, names = text.partition(":")
     if kind == "@uuid" and names:
-        cells = [_cell_of(name, field, header, columns) for name in names.split("+")]
+        cells = [_cell_of(name, field, header, columns, told) for name in names.split("+")]
         return _uuid_of(cells, names), set(cells)
     if text == "@uuid":
         return lambda row: str(uuid.uuid4()), set()
@@ -161,7 +164,9 @@ def _default(
     return lambda row: value, set()
 
 
-def _cell_of(name: str, field: str, header: Sequence[str], columns: dict[str, int]) -> int:
+def _cell_of(
+    name: str, field: str, header: Sequence[str], columns: dict[str, int], told: str
+) -> int:
     name = name.strip()
     places = [index for index, column in enumerate(header) if same(column) == same(name)]
     if len(places) == 1:
@@ -170,7 +175,7 @@ def _cell_of(name: str, field: str, header: Sequence[str], columns: dict[str, in
         return columns[name]
     raise ConfigurationError(
         f"default of {field}: @uuid is to be made of {name!r}, which is not one column of the "
-        f"file; its columns are {', '.join(header)}"
+        f"file; its columns are {told}"
     )
 
 
@@ -185,7 +190,7 @@ def _uuid_of(cells: Sequence[int], names: str) -> Make:
 
 
 def _check_complete(
-    header: Sequence[str],
+    told: str,
     event: type[Event],
     filled: Collection[str],
     name: str,
@@ -198,5 +203,5 @@ def _check_complete(
     if missing:
         raise ConfigurationError(
             f"{name} has no column for {', '.join(missing)}, which {event.__name__} needs: map a "
-            f"column to each, or give a default; its columns are {', '.join(header)}"
+            f"column to each, or give a default; its columns are {told}"
         )

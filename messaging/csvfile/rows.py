@@ -35,6 +35,9 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
     fault: str = ""
 
+    def __repr__(self) -> str:  # cells are personal data
+        return f"Row(line={self.line}, {len(self.cells)} cells, fault={self.fault!r})"
+
 
 class _Fault(Exception):
     """Why a line cannot be read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -12,11 +11,12 @@ from messaging.codec import Codec, JsonCodec
 from messaging.dlq.box import LetterBox, OnProgress
 from messaging.dlq.letter import Letter, Where, letter_of, without_note
 from messaging.errors import TransportError
+from messaging.logs import logger
 from messaging.transport import BATCH_ENTRIES, Delivery, Failure
 
 __all__ = ["Report", "Stuck", "Workbench"]
 
-log = logging.getLogger("messaging.dlq")
+log = logger("messaging.dlq")
 
 HOLD = 300
 """Seconds for which a letter that was seen is hidden, so that the walk gets to the others. All are

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,13 +10,14 @@ from typing import Protocol
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError
 from messaging.idempotency.renewal import Renewal
+from messaging.logs import logger
 from messaging.outcome import MAX_DELAY, Ack, Retry
 from messaging.stores import Claim, Done, IdempotencyStore
 from messaging.transport import Delivery
 
 __all__ = ["Handling", "Idempotency", "event_key", "later"]
 
-log = logging.getLogger("messaging.idempotency")
+log = logger("messaging.idempotency")
 
 LEASE = 60.0
 FIRST_WAIT = 5.0

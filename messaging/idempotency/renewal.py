@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 
 from messaging.clock import SYSTEM_CLOCK
+from messaging.logs import logger
 from messaging.stores import Claim, IdempotencyStore
 
 __all__ = ["Renewal"]
 
-log = logging.getLogger("messaging.idempotency")
+log = logger("messaging.idempotency")
 
 
 LONGEST_STEP = 1.0

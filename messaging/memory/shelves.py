@@ -33,6 +33,9 @@ class Message:
     until: float = 0.0
     received: float = 0.0
 
+    def __repr__(self) -> str:  # a body is personal data
+        return f"Message({self.message_id}, {self.state}, received {self.receive_count})"
+
     @property
     def receipt(self) -> str:
         """The receipt of the last receive; another receive gives another."""

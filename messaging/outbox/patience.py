@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from messaging.clock import Clock
+from messaging.logs import logger
 
 __all__ = ["Patience"]
 
-log = logging.getLogger("messaging.outbox")
+log = logger("messaging.outbox")
 
 _FIRST = 0.5
 _LONGEST = 30.0

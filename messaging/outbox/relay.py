@@ -6,7 +6,6 @@ entries again, with the same ids, when its lease is over.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
+from messaging.logs import logger
 from messaging.outbox.claims import Claims
 from messaging.outbox.database import Database, is_database_error
 from messaging.outbox.patience import Patience
@@ -25,7 +25,7 @@ from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
 
 __all__ = ["Relay", "RelayStats"]
 
-log = logging.getLogger("messaging.outbox")
+log = logger("messaging.outbox")
 
 _PRUNE_EVERY = 60.0
 _FIRST_RETRY = 1.0

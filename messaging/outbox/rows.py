@@ -28,7 +28,7 @@ class Row:
 
     seq: int
     id: str
-    key: str
+    key: str = field(repr=False)
     attempts: int
     message: Outgoing | None = field(repr=False)
 

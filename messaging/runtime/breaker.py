@@ -7,13 +7,14 @@ import random
 import threading
 
 from messaging.clock import Clock
+from messaging.logs import logger
 from messaging.outcome import Circuit, Outcome, Retry
 from messaging.runtime.postponed import Postponed
 from messaging.transport import Delivery
 
 __all__ = ["Breaker"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 OUTAGE = 5.0
 """Seconds without a success that make a run of failures an outage, whose end calls messages back.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from functools import partial
 
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
 from messaging.errors import HandlerTimeout
+from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome, Retry
 from messaging.runtime.appetite import SLOWLY, Appetite
 from messaging.runtime.breaker import Breaker
@@ -22,7 +22,7 @@ from messaging.runtime.settler import Settler
 
 __all__ = ["Handling"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 MOST_THREADS_FOR_ASYNC = 32
 """Threads that only decode and hand on: for a service whose handlers are all async."""

@@ -18,19 +18,19 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 
 from messaging.clock import Clock
 from messaging.errors import TransportError
+from messaging.logs import logger
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.receipts import HANDLER_TIMEOUT, LOST, MAX_LEASE, Held
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Heartbeat", "longest_lease"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 MOST_HIDDEN = 43_200
 """Seconds for which SQS keeps a receipt at all, counted from the receive."""

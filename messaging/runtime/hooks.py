@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import queue as queues
 from collections.abc import Sequence
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.consumer import Consumer
 from messaging.errors import ConsumerError
+from messaging.logs import logger
 from messaging.runtime.crew import Crew
 from messaging.runtime.loop import LoopRoom
 from messaging.tracebacks import causes_of, frames_of, package_of
 
 __all__ = ["CLOSE_SECONDS", "close_all", "open_all"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 CLOSE_SECONDS = 3.0
 """Seconds that all consumers of a worker have together for their `close`."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from messaging.clock import SYSTEM_CLOCK
+from messaging.logs import logger
 from messaging.runtime.receipts import Stats
 
 __all__ = ["Journal", "Report", "Stage"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 
 class Stage(Enum):

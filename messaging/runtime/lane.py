@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
+from messaging.logs import logger
 from messaging.runtime.appetite import Appetite, State
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.crew import Crew
@@ -27,7 +27,7 @@ from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Lane"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 
 class Lane:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import random
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import TransportError
+from messaging.logs import logger
 
 __all__ = ["Patience", "pause_after"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 """Seconds to wait after a request that failed: doubled each time, half of it by chance."""

@@ -9,7 +9,6 @@ brings less, or when there is no room for a while. An idle queue is asked by one
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,13 +16,14 @@ from functools import partial
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
+from messaging.logs import logger
 from messaging.runtime.appetite import Appetite
 from messaging.runtime.patience import pause_after
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Poller"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 MOST_HELPERS = 3
 """Beside the first: as many connections more."""

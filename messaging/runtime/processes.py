@@ -19,11 +19,12 @@ from dataclasses import dataclass
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import ConfigurationError
+from messaging.logs import logger
 from messaging.runtime.signals import on_signals
 
 __all__ = ["run_processes"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a child that crashed is started again: doubled each time, half of it by chance."""

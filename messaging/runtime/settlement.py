@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from messaging.clock import Clock
 from messaging.errors import TransportError
+from messaging.logs import logger
 from messaging.outcome import Ack, Reject, Retry
 from messaging.runtime.heartbeat import longest_lease
 from messaging.runtime.ledger import Ledger
@@ -20,7 +20,7 @@ from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, Qu
 
 __all__ = ["Settlement"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds before a refused settlement is tried again: doubled each time, half of it by chance."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import queue as queues
 from collections.abc import Callable, Sequence
 from enum import Enum
 
 from messaging.clock import SYSTEM_CLOCK
+from messaging.logs import logger
 from messaging.runtime.crew import Crew
 from messaging.runtime.journal import Stage
 from messaging.runtime.lane import Lane
@@ -15,7 +15,7 @@ from messaging.runtime.loop import LoopRoom
 
 __all__ = ["Mail", "StopSequence"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 GRACE_AFTER_CANCEL = 2.0
 """Seconds in which a cancelled async handler must have ended."""

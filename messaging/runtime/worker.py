@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import queue as queues
 import threading
@@ -16,6 +15,7 @@ from messaging.codec import Codec
 from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError, ConsumerError, TransportError
+from messaging.logs import logger
 from messaging.runtime.appetite import State
 from messaging.runtime.crew import Crew
 from messaging.runtime.hooks import close_all, open_all
@@ -30,7 +30,7 @@ from messaging.transport import Broker
 
 __all__ = ["Worker"]
 
-log = logging.getLogger("messaging.runtime")
+log = logger("messaging.runtime")
 
 LOOKS_UP = 0.5
 """Seconds after which a signal is heard at the latest."""

@@ -151,6 +151,42 @@ def test_show_one_letter(bury: Bury, messaging: Run) -> None:
     assert "no letter evt-9 among the dead letters of mail" in missing.stderr
 
 
+HOSTILE = "bad\r\nmail  2030-01-01 forged\x1b[31m\u2028\u202e[red]\x9b[/]"
+
+
+def test_hostile_text_forges_no_line_and_no_colour(
+    broker: AwsBroker, settings: Settings, sqs: Any, messaging: Run
+) -> None:
+    told = {"specversion": "1.0", "id": HOSTILE, "source": HOSTILE, "type": HOSTILE, "data": {}}
+    url = sqs.get_queue_url(QueueName=f"{settings.prefix}students-mail")["QueueUrl"]
+    queue = broker.queue("mail")
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(told, ensure_ascii=True))
+    [delivery] = queue.receive(1, 2)
+    letter = DeadLetter(
+        delivery=delivery, reason=HOSTILE, error="[red]Key\u202eError", attempts=5,
+        time=time.time(), queue=queue.name,
+    )  # fmt: skip
+    assert not queue.dead_letter([letter])
+    assert not queue.delete([delivery])
+
+    [found] = lines(messaging("dlq", "list", "--json", "mail").stdout)
+    assert found["type"] == found["event_id"] == HOSTILE  # whole for a program
+    for arguments in (
+        ("list", "mail"),
+        ("list", "mail", "--json"),
+        ("show", "mail", "no\x1b[31msuch"),
+        ("show", "mail", found["id"], "--body"),
+        ("redrive", "mail"),
+    ):
+        done = messaging("dlq", *arguments, COLUMNS="250")
+        assert done.returncode in (0, 1), done.stderr
+        for line in (done.stdout + done.stderr).split("\n"):
+            assert line.isprintable(), line
+            assert not line.lstrip().startswith(("mail  2030", "forged"))
+    listed = messaging("dlq", "list", "mail", COLUMNS="250").stdout
+    assert listed.count("[red]") >= 2  # told as it is, not taken for a colour
+
+
 def test_redrive_counts_first_and_then_does_it(
     bury: Bury, messaging: Run, broker: AwsBroker
 ) -> None:

@@ -133,6 +133,28 @@ def test_what_cannot_work_is_told_before_anything_is_sent(
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_without_header_shows_nobodys_data(messaging: Run, project: Path) -> None:
+    (project / "semcabecalho.csv").write_text("Zuleica;zuleica@example.org;497.501.283-97\n")
+    done = messaging("publish", "semcabecalho.csv", "--dry-run")
+    assert done.returncode == 2
+    assert "its first line is no header" in done.stderr
+    for value in ("Zuleica", "zuleica@", "497.501"):
+        assert value not in done.stdout + done.stderr
+
+
+def test_a_columns_name_forges_no_line(messaging: Run, project: Path) -> None:
+    (project / "map.toml").write_text('[columns]\n"E-mail" = "email"\n"Nome" = "name"\n')
+    (project / "h.csv").write_bytes(
+        b'Nome;E-mail;"Sala\r\nerror: forged\x1b[31m";Fee\nAna;ana@example.com;1;2\n'
+    )
+    done = messaging("publish", "h.csv", "--map", "map.toml", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "forged" in done.stderr
+    for line in (done.stdout + done.stderr).split("\n"):
+        assert line.isprintable()
+        assert not line.startswith("error: forged")
+
+
 @pytest.mark.usefixtures("students")
 def test_the_side_file_is_never_the_file_itself(messaging: Run, project: Path) -> None:
     (project / "same.csv").symlink_to("alunos.csv")

@@ -193,9 +193,7 @@ def test_it_opens_slows_down_and_says_so_once(steps, memory, service, clock, cap
     assert steps.state is State.RECEIVING
     assert steps.stats.acknowledged == 100
     assert not memory.messages("service")
-    opened, closed = [
-        one.getMessage() for one in caplog.records if one.name == "messaging.runtime"
-    ]
+    opened, closed = [one.getMessage() for one in caplog.records if one.name == "messaging.runtime"]
     assert opened.startswith("the circuit of service opens: the last 5 messages all failed")
     assert "service handles messages again after " in closed
     assert "no database" not in caplog.text

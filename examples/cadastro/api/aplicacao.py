@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,10 +18,11 @@ from examples.cadastro.api.limites import Ritmo, TamanhoMaximo
 from examples.cadastro.api.modelos import AlunoCriado, Erro, Erros, NovoAluno, Saude, erros_de
 from examples.cadastro.api.rele import Rele
 from examples.cadastro.documentos import Alunos, JaCadastrado, SemDocumentos
+from messaging.logs import logger
 
 __all__ = ["criar"]
 
-log = logging.getLogger("cadastro.api")
+log = logger("cadastro.api")
 
 CORPO = 16_384
 """Bytes of one request: the longest enrolment has about 1,500."""

@@ -6,17 +6,17 @@ it had taken is free again after `RESERVA` seconds, and is published under the s
 
 from __future__ import annotations
 
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from examples.cadastro.documentos import Alunos, Devido, SemDocumentos
 from messaging.errors import MessagingError, TransportError
+from messaging.logs import logger
 from messaging.publisher import Publisher
 
 __all__ = ["Rele"]
 
-log = logging.getLogger("cadastro.rele")
+log = logger("cadastro.rele")
 
 RESERVA = 30.0
 """Seconds for which what was taken is nobody else's."""

@@ -8,7 +8,6 @@ and whoever reads the file again goes on from there. A row has the same event id
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -28,12 +27,13 @@ from examples.cadastro.resultados import AMOSTRA, Resultado, Resultados
 from messaging.csvfile import BadRow, BadRows, EventRow, Table, events_from
 from messaging.errors import ConfigurationError
 from messaging.lambda_handler import delivery_of
+from messaging.logs import logger
 from messaging.publisher import Publisher
 from messaging.transport import QueueTransport
 
 __all__ = ["CadastroBatch", "Pausa", "novo_handler", "objetos", "upload_de"]
 
-log = logging.getLogger("cadastro.batch")
+log = logger("cadastro.batch")
 
 PEDACO = 1000
 """Rows between two notes of how far it went: what is sent again, at most, after a crash."""

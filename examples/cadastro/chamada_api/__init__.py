@@ -6,7 +6,6 @@ A consumer like any other, so it runs in a `Worker`, in a test, and here as an A
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,12 +16,13 @@ from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.eventos import MatriculaRecebida
 from messaging.consumer import Consumer, handles
 from messaging.lambda_handler import Handler, lambda_handler
+from messaging.logs import logger
 from messaging.outcome import MAX_DELAY, Reject, Retry
 from messaging.transport import Delivery
 
 __all__ = ["ChamadaAPI", "novo_handler"]
 
-log = logging.getLogger("cadastro.chamada")
+log = logger("cadastro.chamada")
 
 ESPERA = 10.0
 """Seconds for one answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 from consumers import TOPOLOGY
 from examples.cadastro.recebidos import contagem, novos, recebido
 from messaging.errors import MessagingError
+from messaging.logs import logger
 from messaging.transport import Broker
 
 __all__ = ["Vista"]
 
-log = logging.getLogger("cadastro.painel")
+log = logger("cadastro.painel")
 
 SERVICOS = TOPOLOGY.services
 DE_INICIO, DE_UMA_VEZ = 20, 50

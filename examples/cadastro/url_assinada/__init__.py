@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +15,11 @@ from uuid import UUID, uuid4
 
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.resultados import Resultados
+from messaging.logs import logger
 
 __all__ = ["EXPIRA_EM", "TIPOS", "UrlAssinada", "novo_handler"]
 
-log = logging.getLogger("cadastro.url_assinada")
+log = logger("cadastro.url_assinada")
 
 EXPIRA_EM = 60
 """Seconds, as in the school's system of today."""

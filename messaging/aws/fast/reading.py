@@ -35,6 +35,9 @@ class Reply(NamedTuple):
     body: bytes
     keep: bool
 
+    def __repr__(self) -> str:  # messages stand in the body
+        return f"Reply(status={self.status}, {len(self.body)} bytes)"
+
 
 class NoReply(ConnectionError):
     """The connection ended where an answer was to begin."""

@@ -1,0 +1,33 @@
+"""The logs that the library writes, in which foreign text is made printable."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from messaging.printable import printable
+
+__all__ = ["logger"]
+
+
+def logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
+    """The log `name`, in which whatever stands for a "%s" is made printable.
+
+    Every module of the library logs through it, since an id, a type, a group or a reason may be
+    anybody's text.
+    """
+    return _Printable(logging.getLogger(name), {})
+
+
+class _Printable(logging.LoggerAdapter[logging.Logger]):
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self.isEnabledFor(level):
+            # One frame more stands between the caller and the log: this one.
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+            self.logger.log(level, msg, *map(_shown, args), **kwargs)
+
+
+def _shown(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value  # "%d" and "%.1f" want the number
+    return printable(str(value))

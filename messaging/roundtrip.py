@@ -1,0 +1,233 @@
+"""Compares an event with what its handlers will be given, before it is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from datetime import datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from messaging.codec import first_mistake
+from messaging.declaration import Doubts, check_fields, doubts
+from messaging.errors import RoundTripError
+from messaging.event import Event
+from messaging.projection import READING, Copy
+
+__all__ = ["RoundTrip"]
+
+_FIRST = 8
+"""Copies of a class and view that are all looked at, before it is one now and then."""
+_RARELY = 256
+"""The longest distance between two that are looked at: about 1 % of what publishing costs."""
+
+
+class RoundTrip:
+    """Reads the copies of one class for one audience as their handlers will, and compares.
+
+    due    how many copies may go before the next is looked at.
+    nan    a number in the data may be NaN: look wherever the data has a null.
+
+    Calling it raises `RoundTripError`, which names the field and no value.
+    """
+
+    __slots__ = ("_doubts", "_fields", "_kind", "_looked", "_readers", "due", "nan")
+
+    def __init__(self, kind: type[Event], copy: Copy) -> None:
+        # Some classes could not be looked at when they were made: names in them were not known.
+        check_fields(kind)
+        self._kind = kind
+        self._fields = copy.fields
+        self._doubts = doubts(kind, copy.fields)
+        self._readers = _readers(kind, copy)
+        self._looked = 0
+        self.nan = self._doubts.nan
+        self.due = 0
+
+    def __call__(self, event: Event, data: bytes) -> None:
+        """Raise unless every view reads from `data` what `event` holds."""
+        looked, self._looked = self._looked, 0
+        for reader in self._readers:
+            self._compare(event, data, reader)
+        # After a refusal it begins anew: where one was wrong, the next may be.
+        self._looked = looked + 1
+        often = self._looked < _FIRST or self._doubts.always
+        self.due = 0 if often else min(2 ** (self._looked - _FIRST), _RARELY)
+
+    def _compare(self, event: Event, data: bytes, reader: type[BaseModel]) -> None:
+        name = self._kind.__qualname__
+        whom = f" (read as {reader.__qualname__}), so {_REMEDY}"
+        try:
+            got = reader.__pydantic_validator__.validate_json(data, **READING)
+        except ValidationError as error:
+            raise RoundTripError(f"{first_mistake(error, name, model=reader)}{whom}") from None
+        except Exception as error:  # noqa: BLE001 - whatever a validator written by hand raises
+            raise RoundTripError(
+                f"{name}: a validator raises {type(error).__qualname__}{whom}"
+            ) from None
+        known = None if reader is self._kind else frozenset(_classes(reader))
+        differences = _Differences(self._doubts, known)
+        for field in reader.model_fields:
+            before, after = getattr(event, field), getattr(got, field)
+            if found := differences.first(before, after, f"{name}.{field}"):
+                raise RoundTripError(f"{found}{whom}")
+        if reader is self._kind and event.__pydantic_extra__:
+            raise RoundTripError(f"{name} would arrive without its extra fields{whom}")
+
+
+_REMEDY = (
+    "nothing was sent: a field's type must hold the whole value, and its validators must read "
+    "what its serializer writes as the same value"
+)
+
+
+def _readers(kind: type[Event], copy: Copy) -> Sequence[type[BaseModel]]:
+    if copy.fields is None:
+        return (kind,)
+    views: list[Any] = list(kind.__projections__)
+    return [
+        view
+        for view in views
+        if view.field_names == copy.fields and set(view.audience) <= set(copy.audience)
+    ]
+
+
+def _classes(model: type[BaseModel]) -> Iterator[type]:
+    """Every class that the fields of `model`, and of the models inside, are declared as."""
+    seen: set[Any] = set()
+    todo: list[Any] = [model]
+    while todo:
+        annotation = todo.pop()
+        todo += get_args(annotation)
+        if not isinstance(annotation, type) or annotation in seen:
+            continue
+        seen.add(annotation)
+        yield annotation
+        todo += [field.annotation for field in getattr(annotation, "model_fields", {}).values()]
+
+
+class _Differences:
+    """What of a value arrives otherwise.
+
+    known  the classes that a view's fields declare; None where the event itself is read.
+    """
+
+    def __init__(self, doubts: Doubts, known: Collection[type] | None) -> None:
+        self._sequence = doubts.sequence
+        self._known = known
+
+    def first(self, sent: Any, got: Any, path: str) -> str | None:
+        """The first difference, in words that begin with its place; None where all is the same."""
+        if sent is got:
+            return None
+        if type(sent) is not type(got):
+            if not self._stands_for(got, sent):
+                return (
+                    f"{path} would arrive as {type(got).__qualname__} where "
+                    f"{type(sent).__qualname__} is sent"
+                )
+            sent = _plain(sent, got)
+        inside = _inside(sent, got, path)
+        if inside is None:
+            return None if _same(sent, got) else f"{path} would arrive as another value"
+        for before, after, place in inside:
+            if place.startswith(" "):
+                return f"{path} would arrive with other {place.strip()}"
+            if found := self.first(before, after, place):
+                return found
+        return None
+
+    def _stands_for(self, got: Any, sent: Any) -> bool:
+        """True where a value of another class is as good, if it is equal."""
+        if self._known is not None and type(sent) not in self._known:
+            # A view may declare another class for what is written alike, and has been compared.
+            if isinstance(sent, Enum):
+                return not isinstance(got, Enum)
+            if isinstance(sent, BaseModel) and isinstance(got, BaseModel):
+                return type(sent).model_fields.keys() == type(got).model_fields.keys()
+        if isinstance(sent, bool) or isinstance(got, bool):
+            return False
+        if isinstance(sent, int | float | Decimal) and isinstance(got, int | float | Decimal):
+            return True  # a default is not validated: `fee: float = 0`
+        if isinstance(sent, list | tuple) and isinstance(got, list) and self._sequence:
+            return True
+        # A StrEnum where a text is declared, a datetime of another library.
+        return isinstance(sent, type(got)) and isinstance(got, str | bytes | datetime | time)
+
+
+def _plain(sent: Any, got: Any) -> Any:
+    return sent.value if isinstance(sent, Enum) and not isinstance(got, Enum) else sent
+
+
+_Inside = Iterator[tuple[Any, Any, str]]
+
+
+def _inside(sent: Any, got: Any, path: str) -> _Inside | None:
+    """What stands in both, in pairs; a place that begins with a space says what is missing."""
+    if isinstance(sent, BaseModel):
+        return _in_model(sent, got, path)
+    if isinstance(sent, Mapping):
+        return _in_mapping(sent, got, path)
+    if isinstance(sent, Set):
+        return _in_set(sent, got, path)
+    if isinstance(sent, list | tuple | deque):
+        return _in_row(cast("Sequence[Any]", sent), got, path)
+    if dataclasses.is_dataclass(sent):
+        return _in_dataclass(sent, got, path)
+    by_identity: Any = object.__eq__
+    if type(sent).__eq__ is by_identity and hasattr(sent, "__dict__"):
+        return _in_mapping(vars(sent), vars(got), path)  # a class that compares by identity
+    return None
+
+
+def _in_model(sent: BaseModel, got: BaseModel, path: str) -> _Inside:
+    for name in type(got).model_fields:
+        yield getattr(sent, name), getattr(got, name), f"{path}.{name}"
+    if (sent.__pydantic_extra__ or {}).keys() != (got.__pydantic_extra__ or {}).keys():
+        yield None, None, " extra fields"
+
+
+def _in_dataclass(sent: Any, got: Any, path: str) -> _Inside:
+    for field in dataclasses.fields(sent):
+        name = field.name
+        yield getattr(sent, name, None), getattr(got, name, None), f"{path}.{name}"
+
+
+def _in_mapping(sent: Mapping[Any, Any], got: Mapping[Any, Any], path: str) -> _Inside:
+    keys = {key: key for key in got}
+    if sent.keys() != got.keys():
+        yield None, None, " keys"
+    for key, value in sent.items():
+        # A key is data, and not told.
+        yield key, keys[key], f"{path}[key]"
+        yield value, got[key], f"{path}[key]"
+
+
+def _in_set(sent: Set[Any], got: Set[Any], path: str) -> _Inside:
+    members = {member: member for member in got}
+    if sent != got:
+        yield None, None, " members"
+    for member in sent:
+        yield member, members[member], f"{path}[member]"
+
+
+def _in_row(sent: Sequence[Any], got: Sequence[Any], path: str) -> _Inside:
+    if len(sent) != len(got):
+        yield None, None, " members"
+    for index, (before, after) in enumerate(zip(sent, got, strict=True)):
+        yield before, after, f"{path}[{index}]"
+
+
+def _same(sent: Any, got: Any) -> bool:
+    if isinstance(sent, datetime | time):
+        # Of two zones, times in the hour that a clock is set back are never equal to Python.
+        here, there = sent.replace(tzinfo=None, fold=0), got.replace(tzinfo=None, fold=0)
+        return bool(here == there) and sent.utcoffset() == got.utcoffset()
+    try:
+        return bool(sent == got) or (bool(sent != sent) and bool(got != got))
+    except Exception:  # noqa: BLE001 - a class of the service's compares as it likes
+        return False
