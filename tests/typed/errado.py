@@ -31,7 +31,7 @@ class Marketing(Consumer):
 
     @handles
     def later(self, aluno: AlunoCadastrado) -> None:
-        print(aluno.sobrenome)  # wrong: no such field
+        self.nome = aluno.sobrenome  # wrong: no such field
         raise Retry(delay="5 s")  # wrong: seconds are a number
 
 
