@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-PYTHONS ?= python3.11 python3.12 python3.13
+PYTHONS ?= $(shell $(PYTHON) tools/pythons.py)
 SEEDS ?= 1000
 SCHEDULES ?= 50
 
@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test test-pythons chaos outages chaos-server lint format docs docs-serve bench bench-smoke lock clean
+.PHONY: help demo cadastro cadastro-test test test-pythons coverage chaos outages chaos-server lint format docs docs-serve bench bench-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,9 +34,9 @@ cadastro-test:  ## its tests, which need more packages than the library's
 
 test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/cadastro $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/cadastro --ignore=tests/typed $(ARGS)
 
-test-pythons:  ## make test on each of PYTHONS="python3.11 python3.12 python3.13", in folders of their own
+test-pythons:  ## make test on every Python of this machine from 3.11 on, or on PYTHONS="python3.12 ..."
 	@set -e; for python in $(PYTHONS); do \
 	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$python); done
 
@@ -58,6 +58,7 @@ lint:  ## ruff, mypy and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pytest -q tests/typed
 
 format:  ## let ruff put the files in order
 	$(INSTALL) lint
@@ -84,6 +85,10 @@ bench-smoke:  ## only whether the benchmark runs
 lock:  ## make uv.lock and requirements/ anew; ARGS=--upgrade for newer packages
 	$(INSTALL) uv
 	$(BIN)/python tools/lock.py $(ARGS)
+
+release:  ## check everything that a release needs, build it, and try the wheel; publishes nothing
+	$(INSTALL) test
+	@$(BIN)/python tools/release.py
 
 clean:  ## remove what make made
 	rm -rf $(VENV) $(VENV).lock .venv-python* site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache

@@ -10,20 +10,25 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Concatenate, TypeVar
 
 from messaging.attempts import receives_within
 from messaging.envelope import Envelope
 from messaging.errors import ConsumerError
 from messaging.event import Event
-from messaging.outcome import Circuit, RetryPolicy
+from messaging.outcome import Circuit, Outcome, RetryPolicy
 from messaging.projection import SERVICE_NAME, Projection
 from messaging.subtyping import spell
 from messaging.transport import Delivery
 
 __all__ = ["Consumer", "Handler", "handles"]
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Function = TypeVar(
+    "_Function",
+    # A method that takes a message, so that a type checker refuses a handler that takes nothing,
+    # and one that returns what is no outcome (a generator never runs).
+    bound=Callable[Concatenate[Any, Any, ...], Outcome | Awaitable[Outcome | None] | None],
+)
 _MARK = "__messaging_handles__"
 
 

@@ -60,7 +60,8 @@ def published(kind: type[Any]) -> list[Any]:
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_each_handler_of_a_worker_has_a_context_of_its_own(kind, concurrency, until) -> None:
     broker = MemoryBroker(Topology.of(Service, topic="t"))
-    Publisher(broker.topic(), source="/t").publish_many(published(kind))
+    with Publisher(broker.topic(), source="/t") as publisher:
+        publisher.publish_many(published(kind))
     service = Service()
     with Worker(service, broker=broker, concurrency=concurrency, wait=0.05) as worker:
         until(lambda: worker.stats.acknowledged == MANY)
@@ -71,7 +72,8 @@ def test_each_handler_of_a_worker_has_a_context_of_its_own(kind, concurrency, un
 def test_the_middleware_of_a_message_shares_its_context_and_no_other(kind) -> None:
     clock = FakeClock()
     broker = MemoryBroker(Topology.of(Service, topic="t"), clock=clock)
-    Publisher(broker.topic(), source="/t").publish_many(published(kind))
+    with Publisher(broker.topic(), source="/t") as publisher:
+        publisher.publish_many(published(kind))
     service = Service()
     drained = drain(broker, service, clock=clock, middleware=[sets])
     assert drained.acknowledged == MANY
@@ -97,7 +99,8 @@ def test_in_lambda_too(kind: str) -> None:
 def test_what_was_set_before_the_start_is_seen_where_the_caller_runs_the_handler() -> None:
     clock = FakeClock()
     broker = MemoryBroker(Topology.of(Service, topic="t"), clock=clock)
-    Publisher(broker.topic(), source="/t").publish(Enrolled(n=1))
+    with Publisher(broker.topic(), source="/t") as publisher:
+        publisher.publish(Enrolled(n=1))
     service = Service()
     token = student.set(7)
     try:

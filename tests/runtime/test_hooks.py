@@ -60,7 +60,8 @@ class Plain(Consumer):
 
 def broker_with(*kinds: type[Consumer]) -> MemoryBroker:
     broker = MemoryBroker(Topology.of(*kinds, topic="t"))
-    Publisher(broker.topic(), source="/t").publish(Happened(n=1))
+    with Publisher(broker.topic(), source="/t") as publisher:
+        publisher.publish(Happened(n=1))
     return broker
 
 

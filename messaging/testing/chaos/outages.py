@@ -146,6 +146,7 @@ class _Story:
             if not sum(self._turn(steps) for steps in self.steps):
                 self.clock.advance(0.05)
             self._bury()
+        self.publisher.close()
         return self._played()
 
     def _publish(self, total: int) -> None:
