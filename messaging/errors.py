@@ -15,6 +15,7 @@
     │   ├── NotFound              the topic or the queue does not exist
     │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
     │   └── Throttled             asked too often; later will do
+    ├── WorkerWedged              all handlers of a service hang, and the worker was to stop then
     ├── InvalidReturn             a handler returned what is neither None nor an outcome
     ├── HandlerTimeout            a handler took longer than its consumer allows
     └── MissingExtra              a feature needs `pip install messaging-sns-sqs[...]`
@@ -44,6 +45,7 @@ __all__ = [
     "Throttled",
     "TopologyError",
     "TransportError",
+    "WorkerWedged",
 ]
 
 
@@ -147,6 +149,10 @@ class InvalidReturn(MessagingError, TypeError):
     It is what the `RetryPolicy` is asked about: the message is not acknowledged, since nobody knows
     whether it was handled.
     """
+
+
+class WorkerWedged(MessagingError):
+    """All handlers of a service hang. Raised by `Worker.run` where it was to stop then."""
 
 
 class MissingExtra(ConfigurationError, ImportError):

@@ -49,7 +49,7 @@ class Settings(BaseModel):
     transport: Literal["fast", "boto3"] = "fast"
     wait: float = Field(default=20, ge=0, le=20)
     concurrency: int = Field(default=10, ge=1, le=1000)
-    drain: float = Field(default=25, ge=0)
+    drain: float = Field(default=20, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
     database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple, Protocol
 
 from messaging.outcome import Outcome
 
-__all__ = ["ErrorReport", "Frame", "ReportErrors", "causes_of", "frames_of", "package_of"]
+__all__ = [
+    "ErrorReport",
+    "Frame",
+    "ReportErrors",
+    "causes_of",
+    "frames_of",
+    "package_of",
+    "stack_of",
+]
 
 MOST_FRAMES = 20
 """Frames kept of one exception, the innermost: a recursion without an end has a thousand."""
@@ -61,6 +69,16 @@ def frames_of(error: BaseException, package: str = "") -> tuple[Frame, ...]:
     if not own and innermost is not None and not _is_ours(innermost):
         own.append(_frame(innermost, line))
     return tuple(own[-MOST_FRAMES:])
+
+
+def stack_of(frame: FrameType | None, package: str = "") -> tuple[Frame, ...]:
+    """The frames of the service's own code on a thread's stack, outermost first."""
+    own: list[Frame] = []
+    while frame is not None and len(own) < MOST_FRAMES:
+        if _is_own(frame, package) and not _is_ours(frame):
+            own.append(_frame(frame, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(reversed(own))
 
 
 def causes_of(error: BaseException) -> tuple[str, ...]:

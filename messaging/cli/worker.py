@@ -41,7 +41,17 @@ Concurrency = Annotated[
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes that do this.")]
 Drain = Annotated[
     float | None,
-    typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 25."),
+    typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 20."),
+]
+WEDGED = 3
+"""Exit code of a process that was wedged."""
+
+Wedged = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="End with exit code 3 when all handlers of a service have hung for so many seconds.",
+    ),
 ]
 Wait = Annotated[
     float | None,
@@ -76,6 +86,7 @@ def run(
     drain: Drain = None,
     wait: Wait = None,
     patience: Patience = None,
+    wedged: Wedged = None,
     until_empty: UntilEmpty = False,
     middleware: MiddlewareNames = None,
     codec: CodecName = None,
@@ -104,7 +115,7 @@ def run(
             names.load(name, "consumer", example="consumers.marketing:Marketing")
         options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
         options += [(f"--{name}", value) for name, value in given.items()]
-        options += [("--patience", patience)]
+        options += [("--patience", patience), ("--wedged", wedged)]
         options += [("--middleware", name) for name in middleware or ()]
         flags = {"--until-empty": until_empty, "--json": json}
         raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
@@ -116,6 +127,7 @@ def run(
         codec=chosen_codec(codec),
         middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
         patience=patience,
+        wedged=wedged,
         until_empty=until_empty,
         json=json,
     )
@@ -133,10 +145,12 @@ def _work(
     codec: Codec | None,
     middleware: Sequence[Middleware],
     patience: float | None,
+    wedged: float | None,
     until_empty: bool,
     json: bool,
 ) -> None:
     from messaging.aws import connect
+    from messaging.errors import WorkerWedged
     from messaging.runtime import Stage, Worker
 
     broker = connect(settings)
@@ -150,12 +164,16 @@ def _work(
             codec=codec,
             middleware=middleware,
             patience=patience,
+            wedged_limit=wedged,
         )
         try:
             if until_empty:
                 _run_until_empty(worker, broker, [one.service for one in consumers])
             else:
                 worker.run()
+        except WorkerWedged as error:
+            screen.error(f"{error}; the process ends, so that its supervisor starts another")
+            raise typer.Exit(WEDGED) from None
         finally:
             if worker.stage is Stage.NEW:  # it could not start; otherwise it closes them itself
                 for consumer in consumers:

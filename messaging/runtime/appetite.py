@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import Enum
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.runtime.breaker import Breaker
+from messaging.runtime.isolation import Isolation
 from messaging.runtime.ledger import Ledger
 from messaging.transport import BATCH_ENTRIES
 
@@ -23,6 +25,7 @@ class State(Enum):
 
     RECEIVING = "receiving"
     PAUSED = "paused"
+    WEDGED = "wedged"
     OPEN = "circuit open"
 
 
@@ -38,8 +41,16 @@ class Appetite:
     """
 
     def __init__(
-        self, ledger: Ledger, breaker: Breaker, *, concurrency: int, prefetch: int, lease: float
+        self,
+        ledger: Ledger,
+        breaker: Breaker,
+        isolation: Isolation,
+        *,
+        concurrency: int,
+        prefetch: int,
+        lease: float,
     ) -> None:
+        self._isolation = isolation
         self._ledger = ledger
         self._breaker = breaker
         self._concurrency = concurrency
@@ -53,11 +64,15 @@ class Appetite:
         self._asked = 0
         self._closed = False
         self._paused = False
+        self.wedged: Callable[[], bool] = lambda: False
+        """Whether all handlers hang."""
 
     @property
     def state(self) -> State:
         if self._paused:
             return State.PAUSED
+        if self.wedged():
+            return State.WEDGED
         return State.OPEN if self._breaker.open else State.RECEIVING
 
     @property
@@ -72,7 +87,7 @@ class Appetite:
 
     def wants(self) -> bool:
         """False: what comes now is to be given back."""
-        return not self._paused
+        return not (self._paused or self._isolation.alone)
 
     def free(self) -> int:
         """How many may be received now; 0 for none."""
@@ -137,7 +152,7 @@ class Appetite:
 
     def _free(self, least: int | None = None) -> int:
         """How many may be received, if those are as many as it is worth asking for."""
-        if self._closed or self._paused:
+        if self._closed or self._paused or self._isolation.active or self.wedged():
             return 0
         able = self._concurrency - self._ledger.stuck
         waiting = self._waiting()

@@ -50,6 +50,7 @@ class Heartbeat:
     lock  held while leases are changed. Whoever releases a message must hold it, too, or a
           renewal under way would hide again what was released.
     tell  called when a handler is to end, with the reason.
+    look  called at the end of each look.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Heartbeat:
         max_lease: float = MOST_HIDDEN,
         handler_timeout: float | None = None,
         tell: Callable[[Held, str], None],
+        look: Callable[[], None] = lambda: None,
         clock: Clock,
     ) -> None:
         self.lock = threading.Lock()
@@ -70,6 +72,7 @@ class Heartbeat:
         self._max_lease = max(float(lease), max_lease)
         self._timeout = handler_timeout
         self._tell = tell
+        self._look = look
         self._clock = clock
         self._tick = min(LONGEST_TICK, lease / 6, (handler_timeout or LONGEST_TICK * 4) / 4)
         self._stopped = threading.Event()
@@ -92,7 +95,9 @@ class Heartbeat:
         for start in range(0, len(due), BATCH_ENTRIES):
             self._renew(due[start : start + BATCH_ENTRIES])
         running = [one for one in self._ledger.unfinished() if one.started is not None]
-        return max(SHORTEST_TICK, min([self._tick, *map(self._look_at, running)]))
+        soonest = max(SHORTEST_TICK, min([self._tick, *map(self._look_at, running)]))
+        self._look()
+        return soonest
 
     def stop(self) -> None:
         """Renew no more."""

@@ -18,7 +18,7 @@ __all__ = ["CLOSE_SECONDS", "close_all", "open_all"]
 
 log = logger("messaging.runtime")
 
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 2.0
 """Seconds that all consumers of a worker have together for their `close`."""
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 from messaging.clock import Clock
 from messaging.dispatch import Dispatcher
+from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.appetite import Appetite, State
 from messaging.runtime.breaker import Breaker
@@ -14,6 +15,7 @@ from messaging.runtime.crew import Crew
 from messaging.runtime.handling import BROKEN_POLICY_DELAY, Handling
 from messaging.runtime.heartbeat import Heartbeat
 from messaging.runtime.inline import Inline
+from messaging.runtime.isolation import Isolation
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.line import GroupLine, line_for
 from messaging.runtime.loop import LoopRoom
@@ -23,6 +25,7 @@ from messaging.runtime.postponed import Postponed
 from messaging.runtime.receipts import STOPPING, Account, Held, Stats, give_back
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
+from messaging.runtime.wedge import Wedge
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Lane"]
@@ -52,6 +55,7 @@ class Lane:
         prefetch: int,
         wait: float,
         clock: Clock,
+        wedged: Callable[[str, float], None] = lambda service, seconds: None,
     ) -> None:
         self.consumer = consumer = dispatcher.consumer
         self.queue = queue
@@ -59,6 +63,7 @@ class Lane:
         self._clock = clock
         self._lease = max(1, queue.visibility_timeout)
         self._closing = False
+        self._abandoned = False
         self._inline: Inline | None = None
         self.ledger = Ledger(self._left)
         self.line = line_for(queue.name, concurrency)
@@ -67,13 +72,17 @@ class Lane:
         self.breaker = Breaker(
             consumer.circuit, self.postponed, service=consumer.service, clock=clock
         )
+        self.isolation = self._make_isolation()
         self.appetite = Appetite(
             self.ledger,
             self.breaker,
+            self.isolation,
             concurrency=concurrency,
             prefetch=prefetch,
             lease=self._lease,
         )
+        self.wedge = self._make_wedge(concurrency, wedged)
+        self.appetite.wedged = lambda: self.wedge.wedged
         self.heartbeat = self._make_heartbeat()
         self._ordered = isinstance(self.line, GroupLine)
         self.settler = self._make_settler()
@@ -89,6 +98,24 @@ class Lane:
         )
         self.poller = self._make_poller(wait, most=(concurrency + prefetch) // BATCH_ENTRIES - 1)
 
+    def _make_isolation(self) -> Isolation:
+        return Isolation(
+            self.consumer.retry,
+            queue=self.queue.name,
+            last_receive=self.consumer.max_receives,
+            others=lambda: self.ledger.in_hand,
+        )
+
+    def _make_wedge(self, concurrency: int, wedged: Callable[[str, float], None]) -> Wedge:
+        return Wedge(
+            self.ledger,
+            self.consumer,
+            concurrency=concurrency,
+            clock=self._clock,
+            happened=self._give_back_waiting,
+            goes_on=lambda seconds: wedged(self.consumer.service, seconds),
+        )
+
     def _make_heartbeat(self) -> Heartbeat:
         return Heartbeat(
             self.queue,
@@ -97,6 +124,7 @@ class Lane:
             max_lease=self.consumer.max_lease,
             handler_timeout=self.consumer.handler_timeout,
             tell=lambda held, reason: self.handling.tell(held, reason),
+            look=self.wedge.look,
             clock=self._clock,
         )
 
@@ -118,6 +146,7 @@ class Lane:
             self.ledger,
             memo=self.memo,
             postponed=self.postponed,
+            comes_again=self.isolation.comes_again,
             lock=self.heartbeat.lock,
             backoff=self._backoff,
             clock=self._clock,
@@ -217,23 +246,63 @@ class Lane:
         return self.ledger.settle(self.ledger.finished(), Account.EXPIRED)
 
     def _taken(self, deliveries: Sequence[Delivery], since: float) -> None:
+        if self._abandoned and deliveries:
+            self._return(deliveries)
+            return
         self.postponed.received(deliveries)
         put = (self._inline and self._inline.open()) or self.line.put
+        plain = not (self._ordered or self.isolation.among(deliveries))
         back = self.ledger.receive(
             deliveries,
             since,
             self._lease,
-            partial(self._enter, put) if self._ordered else put,
+            put if plain else partial(self._enter, put),
             wanted=self.appetite.wants,
         )
         for held in back:
             self.settler.put(held, held.outcome or give_back())
+        if not plain:
+            self._isolate()
 
     def _enter(self, put: Callable[[Held], None], held: Held) -> None:
+        suspect = self.isolation.suspects(held.delivery)
         if self.line.held_up(held):
             self.handling.put_back(held)
+        elif self.isolation.blocks(held.delivery) or (suspect and self.line.busy(held)):
+            # One of its group comes first, and may fail: then this one must come after it again.
+            self.line.sent_back([held])
+            self.handling.put_back(held)
+        elif suspect:
+            self.isolation.hold(held)
         else:
             put(held)
+
+    def _isolate(self) -> None:
+        """Let a suspect go, if nothing else is in hand."""
+        held = self.isolation.next()
+        if held is not None:
+            verdict = self.isolation.verdict(held)
+            if verdict is None:
+                self.line.put(held)
+            else:
+                self.settler.put(held, verdict)
+                self.settler.rouse()
+
+    def abandon_polls(self) -> None:
+        """Wait for no receive any more. What one brings while the process lives is given back."""
+        self._abandoned = True
+
+    def _return(self, deliveries: Sequence[Delivery]) -> None:
+        """After the end, with nobody left to settle."""
+        try:
+            self.queue.hide(deliveries, [0] * len(deliveries))
+        except TransportError as error:
+            log.warning(
+                "%d messages of %s came after the end and are left to their leases: %s",
+                len(deliveries),
+                self.queue.name,
+                error.code or type(error).__name__,
+            )
 
     def _left(self, helds: Sequence[Held], account: Account) -> None:
         """Called by the ledger with those that have just left it."""
@@ -243,6 +312,10 @@ class Lane:
                     self.handling.gave_up(held)
                 for one in self.line.left(held, account):
                     self.handling.put_back(one)
+        if self.isolation.active:
+            for held in helds:
+                self.isolation.left(held)
+            self._isolate()
         self.appetite.look_again()
 
     def _give_back_waiting(self) -> None:
@@ -255,7 +328,9 @@ class Lane:
     def _drain(self) -> list[Held]:
         """Take out all that wait for a handler."""
         received = self._inline.drain() if self._inline is not None else []
-        return [*self.line.drain(), *received]
+        suspects = self.isolation.drain()
+        self.line.sent_back(suspects)
+        return [*self.line.drain(), *received, *suspects]
 
     def _backoff(self, delivery: Delivery) -> float:
         try:

@@ -33,7 +33,7 @@ class Ledger:
         self._counts = dict.fromkeys(Account, 0)
         self._discarded = 0
         self._deduplicated = 0
-        self._stuck = 0
+        self._given_up: set[Held] = set()
 
     @property
     def in_hand(self) -> int:
@@ -42,7 +42,7 @@ class Ledger:
     @property
     def stuck(self) -> int:
         """Handlers that still run although their message has been given up."""
-        return self._stuck
+        return len(self._given_up)
 
     def close(self) -> None:
         """From now on nothing is received that anybody will handle."""
@@ -111,7 +111,7 @@ class Ledger:
                     gone.append(held)
                     if held.gone:
                         held.gone = False
-                        self._stuck -= 1
+                        self._given_up.discard(held)
         if gone:
             self._left((), Account.EXPIRED)  # one more handler can be started
         return sealed, gone
@@ -154,7 +154,7 @@ class Ledger:
                 return False
             del self._held[held.key]
             held.gone = held.lost = True
-            self._stuck += 1
+            self._given_up.add(held)
             self._counts[Account.EXPIRED] += 1
         self._left([held], Account.EXPIRED)
         return True
@@ -186,6 +186,12 @@ class Ledger:
         """Those whose handler has not ended."""
         with self._lock:
             return [held for held in self._held.values() if held.outcome is None]
+
+    @property
+    def given_up(self) -> list[Held]:
+        """Those whose handler still runs although their message has been given up."""
+        with self._lock:
+            return list(self._given_up)
 
     def finished(self) -> list[Held]:
         """Those that wait to be settled."""

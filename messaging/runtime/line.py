@@ -87,6 +87,13 @@ class Line:
         """True: it may not be handled now, because one before it is on its way back."""
         return False
 
+    def busy(self, held: Held) -> bool:
+        """True: another one must end before this one may be handled."""
+        return False
+
+    def sent_back(self, helds: Sequence[Held]) -> None:
+        """These were not put here and go back to the queue: none may overtake them."""
+
     def failed(self, held: Held) -> Sequence[Held]:
         """Its handler did not do it: take out those that may not be handled before it."""
         return ()
@@ -159,6 +166,14 @@ class GroupLine(Line):
                 return False
             self._go_back([held])
             return True
+
+    def busy(self, held: Held) -> bool:
+        with self._lock:
+            return _name(held) in self._groups
+
+    def sent_back(self, helds: Sequence[Held]) -> None:
+        with self._lock:
+            self._go_back(helds)
 
     def failed(self, held: Held) -> Sequence[Held]:
         with self._lock:

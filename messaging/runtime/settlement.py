@@ -38,6 +38,7 @@ class Settlement:
 
     memo       is told what was handled and is not deleted.
     postponed  is told what was released because it failed.
+    comes_again  called with what was released by its handler or its retry policy.
     lock     guards changes of leases (see `Heartbeat`).
     backoff  seconds after which a message comes again whose dead letter was refused.
     """
@@ -49,6 +50,7 @@ class Settlement:
         *,
         memo: Memo,
         postponed: Postponed,
+        comes_again: Callable[[Delivery], None],
         lock: threading.Lock,
         backoff: Callable[[Delivery], float],
         clock: Clock,
@@ -57,6 +59,7 @@ class Settlement:
         self._ledger = ledger
         self._memo = memo
         self._postponed = postponed
+        self._comes_again = comes_again
         self._lock = lock
         self._backoff = backoff
         self._clock = clock
@@ -134,8 +137,10 @@ class Settlement:
 
         done, again = self._try(batch, hide, on=True)
         for held in done:
-            if held.outcome is not None and held.outcome.origin == "error":
-                self._postponed.add(held.delivery, _delay(held))
+            if held.outcome is not None and held.outcome.origin != "worker":
+                self._comes_again(held.delivery)
+                if held.outcome.origin == "error":
+                    self._postponed.add(held.delivery, _delay(held))
         self._ledger.settle(done, Account.RELEASED)
         self._postpone("release", again, later)
 

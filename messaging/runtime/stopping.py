@@ -19,11 +19,9 @@ log = logger("messaging.runtime")
 
 GRACE_AFTER_CANCEL = 2.0
 """Seconds in which a cancelled async handler must have ended."""
-GRACE_FOR_POLL = 10.0
-"""Seconds beyond its wait in which a long poll must have come back."""
 LOOK = 0.02
 """Seconds between two looks at what is waited for. Only while stopping: nobody is woken for it."""
-GRACE_FOR_FLUSH = 5.0
+GRACE_FOR_FLUSH = 3.0
 """Seconds in which everything must be settled after the last handler has ended."""
 
 
@@ -33,6 +31,7 @@ class Mail(Enum):
     STOP = "stop() was called"
     SIGNAL = "SIGTERM or SIGINT"
     DIED = "a thread died of an error"
+    WEDGED = "all handlers of a service hang"
 
 
 class StopSequence:
@@ -43,7 +42,8 @@ class StopSequence:
        had is given back. A sync handler cannot be cancelled: its message is left to its lease.
     3. FLUSHING: what handlers ended with is settled.
     4. RELEASING: a long poll may still bring messages; they were released as they came, and here
-       it is waited for. Then the threads end.
+       it is waited for, until `poll_grace` seconds after the first signal. Then consumers are
+       closed, and the threads end.
 
     A second signal skips what is left to wait for in 2 and 4. `unfinished` are the ids of messages
     whose handlers went on.
@@ -57,7 +57,7 @@ class StopSequence:
         mail: queues.SimpleQueue[Mail],
         *,
         drain: float,
-        wait: float,
+        poll_grace: float,
         entered: Callable[[Stage, str], None],
         close: Callable[[], None],
     ) -> None:
@@ -66,7 +66,7 @@ class StopSequence:
         self._crew = crew
         self._mail = mail
         self._drain = drain
-        self._wait = wait
+        self._poll_grace = poll_grace
         self._entered = entered
         self._close = close
         self._signals = 0
@@ -87,7 +87,7 @@ class StopSequence:
         )
         polls = self._polls()
         self._entered(Stage.RELEASING, f"{polls} long polls are out" if polls else "no poll is out")
-        self._until(lambda: not self._polls(), began + self._wait + GRACE_FOR_POLL, hurried=True)
+        self._until(lambda: not self._polls(), began + self._poll_grace, hurried=True)
         self._release()
 
     def _finish_handlers(self, deadline: float) -> None:
@@ -114,13 +114,19 @@ class StopSequence:
 
     def _release(self) -> None:
         if out := self._polls():
-            log.warning("%d long polls are left: what they bring is left to its lease", out)
+            log.info(
+                "%d long polls are left: a message that one still brings is hidden for its "
+                "visibility timeout, and comes again",
+                out,
+            )
+            for lane in self._lanes:
+                lane.abandon_polls()
         for lane in self._lanes:
             lane.end_settling()
         self._close()  # while the loop still runs: a consumer may close what belongs to it
         self._loop.stop()
-        still = self._crew.join(GRACE_FOR_FLUSH if not (self.unfinished or out) else 1.0)
-        if still:
+        still = self._crew.join(GRACE_FOR_FLUSH if not (self.unfinished or out) else 0.5)
+        if still and not out:
             log.warning("threads that did not end: %s", ", ".join(still))
         expired = sum(lane.settle_rest() for lane in self._lanes)
         if expired:
@@ -138,6 +144,8 @@ class StopSequence:
                 continue
 
     def _hear(self, mail: Mail) -> None:
+        if mail is Mail.WEDGED:
+            self._signals = 2  # whoever hangs is not waited for
         if mail is Mail.SIGNAL:
             self._signals += 1
             if self._signals == 2:

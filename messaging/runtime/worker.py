@@ -14,7 +14,12 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
-from messaging.errors import ConfigurationError, ConsumerError, TransportError
+from messaging.errors import (
+    ConfigurationError,
+    ConsumerError,
+    TransportError,
+    WorkerWedged,
+)
 from messaging.logs import logger
 from messaging.runtime.appetite import State
 from messaging.runtime.crew import Crew
@@ -49,6 +54,11 @@ class Worker:
                  renewed; the default is `concurrency`.
     wait         seconds (0 to 20) of one long poll.
     drain        seconds that a stopping worker gives to handlers that run.
+    poll_grace   seconds that it gives to a long poll that is out. SQS may hand a message to a poll
+                 whose connection is closed: it is then hidden for its visibility timeout. With
+                 20 or more, the longest poll, that cannot happen.
+    wedged_limit  seconds after which a worker stops by itself if all handlers of a service hang
+                 (`run` raises `WorkerWedged`, for a supervisor to start another); None: never.
     patience     seconds to wait at the start for a queue that does not answer; None is for ever,
                  0 not at all. A queue that does not exist or may not be used is an error at once.
     middleware   context managers around every handler (`messaging.dispatch`), outermost first.
@@ -65,7 +75,9 @@ class Worker:
         concurrency: int = 10,
         prefetch: int | None = None,
         wait: float = 20.0,
-        drain: float = 25.0,
+        drain: float = 20.0,
+        poll_grace: float = 2.0,
+        wedged_limit: float | None = None,
         patience: float | None = None,
         codec: Codec | None = None,
         middleware: Sequence[Middleware] = (),
@@ -80,6 +92,8 @@ class Worker:
         self._concurrency = concurrency
         self._prefetch = concurrency if prefetch is None else prefetch
         self._wait = wait
+        self._poll_grace = poll_grace
+        self._wedged_limit = wedged_limit
         self._drain = drain
         self._patience = math.inf if patience is None else patience
         self._clock = clock
@@ -182,7 +196,7 @@ class Worker:
     def stop(self) -> Report:
         """Stop in order, and say how it went; may be called again and from any thread.
 
-        Blocks for at most about `drain` seconds, or the wait of a long poll if that is longer.
+        Blocks for at most about `drain` seconds and ten more, and two if nothing is in hand.
         From a handler it only asks: the report it returns then is of this moment.
         """
         self._mail.put(Mail.STOP)
@@ -250,6 +264,7 @@ class Worker:
                     prefetch=self._prefetch,
                     wait=self._wait,
                     clock=self._clock,
+                    wedged=self._wedged,
                 )
             opened.pop_all()
         return lanes
@@ -262,7 +277,7 @@ class Worker:
             self._crew,
             self._mail,
             drain=self._drain,
-            wait=self._wait,
+            poll_grace=self._poll_grace,
             entered=self._enter,
             close=lambda: close_all([one.consumer for one in self._dispatchers], self._crew, loop),
         )
@@ -277,8 +292,15 @@ class Worker:
             self._enter(Stage.STOPPED, f"{len(self._unfinished)} handlers unfinished")
             self._done.set()
 
+    def _wedged(self, service: str, seconds: float) -> None:
+        if self._wedged_limit is not None and seconds >= self._wedged_limit and not self._error:
+            self._error = WorkerWedged(f"all handlers of {service} hang, {seconds:.0f} s by now")
+            self._mail.put(Mail.WEDGED)
+
     def _close_queues(self) -> None:
         for lane in self._lanes.values():
+            if lane.polls:  # what a late answer brings is given back through it
+                continue
             try:
                 lane.queue.close()
             except Exception as error:  # noqa: BLE001 - the others are to be closed, too

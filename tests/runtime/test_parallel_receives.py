@@ -12,9 +12,11 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.consumer import Consumer, handles
 from messaging.errors import TransportError
 from messaging.event import Event
+from messaging.outcome import RetryPolicy
 from messaging.runtime import Worker
 from messaging.runtime.appetite import Appetite
 from messaging.runtime.breaker import Breaker
+from messaging.runtime.isolation import Isolation
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.postponed import Postponed
 from messaging.transport import Delivery
@@ -147,8 +149,9 @@ def test_stopped_while_helpers_receive_nothing_is_lost(work, queue, until):
 
 @pytest.fixture
 def hungry() -> Appetite:
+    isolation = Isolation(RetryPolicy(), queue="q", last_receive=50, others=int)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
-    return Appetite(Ledger(), breaker, concurrency=10, prefetch=15, lease=30)
+    return Appetite(Ledger(), breaker, isolation, concurrency=10, prefetch=15, lease=30)
 
 
 def test_what_is_out_counts_as_held(hungry):

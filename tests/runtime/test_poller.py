@@ -12,9 +12,11 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.event import Event
+from messaging.outcome import RetryPolicy
 from messaging.runtime import Stage
 from messaging.runtime.appetite import Appetite
 from messaging.runtime.breaker import Breaker
+from messaging.runtime.isolation import Isolation
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.poller import FIRST_IDLE, Poller
 from messaging.runtime.postponed import Postponed
@@ -44,8 +46,9 @@ def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monke
 
 
 def appetite() -> Appetite:
+    isolation = Isolation(RetryPolicy(), queue="q", last_receive=50, others=int)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
-    return Appetite(Ledger(), breaker, concurrency=5, prefetch=5, lease=30)
+    return Appetite(Ledger(), breaker, isolation, concurrency=5, prefetch=5, lease=30)
 
 
 def poller(queue, wait: float) -> Poller:

@@ -1,0 +1,138 @@
+"""Handles alone what may have killed a process, so that its neighbours do not die with it.
+
+Whatever is in hand when a process dies has been received once more. A message that kills its
+process would so take its innocent neighbours to the dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from messaging.logs import logger
+from messaging.outcome import Reject, RetryPolicy
+from messaging.runtime.receipts import Held
+from messaging.transport import Delivery
+
+__all__ = ["Isolation"]
+
+log = logger("messaging.runtime")
+
+MORE_THAN_ATTEMPTS = 2
+"""Receives beyond `max_attempts` from which on a message is suspected: by then its attempts would
+have ended it, had they ended."""
+ENOUGH = 20
+"""Messages that were handled alone and killed nobody, after which no more are isolated: high counts
+then have another reason, such as an outage or a restart. A process that dies starts anew."""
+MOST_REMEMBERED = 20_000
+
+
+class Isolation:
+    """Holds suspects until nothing else is in hand, and lets them go one at a time.
+
+    Safe to use from any thread.
+
+    last_receive  the receive after which SQS would move a message without a reason. A suspect that
+                  has come so far is dead-lettered instead of handled.
+    others        how many messages are in hand.
+    """
+
+    def __init__(
+        self, policy: RetryPolicy, *, queue: str, last_receive: int, others: Callable[[], int]
+    ) -> None:
+        self._queue = queue
+        self._last_receive = last_receive
+        self._threshold = min(policy.max_attempts + MORE_THAN_ATTEMPTS, last_receive - 1)
+        self._others = others
+        self._lock = threading.Lock()
+        self._held: list[Held] = []
+        self._running: Held | None = None
+        self._survived = 0
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        """Messages that ended here and come again: their handlers kill nobody."""
+
+    @property
+    def active(self) -> bool:
+        """True: nothing else is to be received."""
+        return bool(self._held) or self._running is not None
+
+    @property
+    def alone(self) -> bool:
+        """True: a suspect is being handled, and what comes now is to be given back."""
+        return self._running is not None
+
+    def suspects(self, delivery: Delivery) -> bool:
+        """Whether this message may have killed processes."""
+        return (
+            delivery.receive_count > self._threshold
+            and self._survived < ENOUGH
+            and delivery.message_id not in self._ended
+        )
+
+    def among(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether these need a closer look: a suspect is among them, or before them."""
+        if self.active:
+            return True
+        threshold = self._threshold
+        return any(one.receive_count > threshold for one in deliveries)
+
+    def hold(self, held: Held) -> None:
+        """Keep a suspect until nothing else is in hand."""
+        with self._lock:
+            self._held.append(held)
+            # Innocent neighbours of a killer were received as often as it was, or less often.
+            self._held.sort(key=lambda one: -one.delivery.receive_count)
+
+    def blocks(self, delivery: Delivery) -> bool:
+        """True: a suspect of the same group comes first."""
+        group = delivery.group
+        if group is None or not self.active:
+            return False
+        with self._lock:
+            suspects = [*self._held, *([self._running] if self._running else [])]
+            return any(one.delivery.group == group for one in suspects)
+
+    def next(self) -> Held | None:
+        """A suspect that may be handled now, alone."""
+        with self._lock:
+            if not self._held or self._running is not None or self._others() > len(self._held):
+                return None
+            held = self._running = self._held.pop()
+        log.warning(
+            "message %s of %s has been received %d times without an end that was seen here: it is "
+            "handled alone, as it may end its process",
+            held.delivery.message_id,
+            self._queue,
+            held.delivery.receive_count,
+        )
+        return held
+
+    def verdict(self, held: Held) -> Reject | None:
+        """The outcome of a suspect that is not to be handled any more."""
+        count = held.delivery.receive_count
+        if count < self._last_receive:
+            return None
+        return Reject(f"received {count} times and never ended: it may end its process")
+
+    def left(self, held: Held) -> None:
+        """It has been settled, or given up."""
+        with self._lock:
+            if held is self._running:
+                self._running = None
+                self._survived += 1
+            elif held in self._held:
+                self._held.remove(held)
+
+    def comes_again(self, delivery: Delivery) -> None:
+        """Its handler ended, and it was released."""
+        self._ended[delivery.message_id] = None
+        self._ended.move_to_end(delivery.message_id)
+        while len(self._ended) > MOST_REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def drain(self) -> Sequence[Held]:
+        """Take out those that are held."""
+        with self._lock:
+            held, self._held = self._held, []
+        return held

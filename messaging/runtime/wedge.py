@@ -1,0 +1,102 @@
+"""Notices that all handlers of a service hang, so that nothing is received any more."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from messaging.clock import Clock
+from messaging.consumer import Consumer
+from messaging.logs import logger
+from messaging.runtime.ledger import Ledger
+from messaging.tracebacks import package_of, stack_of
+
+__all__ = ["Wedge"]
+
+log = logger("messaging.runtime")
+
+LONG = 300.0
+"""Seconds after which a handler counts as hung where the consumer has no `handler_timeout`."""
+SAID_EVERY = 60.0
+"""Seconds between two log lines about one service."""
+MOST_PLACES = 5
+
+
+class Wedge:
+    """Looks at the handlers of one service, each time that somebody looks at its leases.
+
+    happened  called when all have begun to hang: what waits is to be given back.
+    goes_on   called at each look while they do, with the seconds for which the service has been
+              wedged.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        consumer: Consumer,
+        *,
+        concurrency: int,
+        clock: Clock,
+        happened: Callable[[], None],
+        goes_on: Callable[[float], None],
+    ) -> None:
+        self._ledger = ledger
+        self._consumer = consumer
+        self._concurrency = concurrency
+        self._clock = clock
+        self._happened = happened
+        self._goes_on = goes_on
+        self.limit = consumer.handler_timeout or LONG
+        self._since: float | None = None
+        self._said = 0.0
+
+    @property
+    def wedged(self) -> bool:
+        """True: no handler can be started, for all that may run have hung for too long."""
+        return self._since is not None
+
+    def look(self) -> None:
+        """See whether the service is wedged, and say so."""
+        now = self._clock.monotonic()
+        began = [
+            held.started
+            for held in (*self._ledger.unfinished(), *self._ledger.given_up)
+            if held.started is not None and now - held.started > self.limit
+        ]
+        if len(began) < self._concurrency:
+            if self._since is not None:
+                self._since = None
+                log.warning("%s is not wedged any more: a handler ended", self._consumer.service)
+            return
+        if self._since is None:
+            self._since = now
+            self._said = now - SAID_EVERY
+            self._happened()
+        if now - self._said >= SAID_EVERY:
+            self._said = now
+            self._say(len(began), now - min(began))
+        self._goes_on(now - self._since)
+
+    def _say(self, count: int, longest: float) -> None:
+        log.error(
+            "%s is wedged: all %d handlers have run for more than %.0f s, the longest for %.0f s, "
+            "and nothing is received until one of them ends: %s",
+            self._consumer.service,
+            count,
+            self.limit,
+            longest,
+            "; ".join(self._places()) or "they wait in the event loop",
+        )
+
+    def _places(self) -> list[str]:
+        """Where the service's own code stands in the threads that run its handlers."""
+        frames = sys._current_frames()
+        names = (f"messaging-{self._consumer.service}-", "messaging-loop")
+        package = package_of(type(self._consumer))
+        stacks = [
+            stack_of(frames[thread.ident], package)
+            for thread in threading.enumerate()
+            if thread.name.startswith(names) and thread.ident in frames
+        ]
+        return list(dict.fromkeys(str(stack[-1]) for stack in stacks if stack))[:MOST_PLACES]
