@@ -36,6 +36,7 @@ class Appetite:
     prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
                  wait can all be started within half a lease, at the mean handler time of late.
     lease        the visibility timeout, in seconds.
+    wedged       whether all handlers hang.
 
     What requests that are out have been promised counts as held.
     """
@@ -49,7 +50,9 @@ class Appetite:
         concurrency: int,
         prefetch: int,
         lease: float,
+        wedged: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._wedged = wedged
         self._isolation = isolation
         self._ledger = ledger
         self._breaker = breaker
@@ -64,14 +67,12 @@ class Appetite:
         self._asked = 0
         self._closed = False
         self._paused = False
-        self.wedged: Callable[[], bool] = lambda: False
-        """Whether all handlers hang."""
 
     @property
     def state(self) -> State:
         if self._paused:
             return State.PAUSED
-        if self.wedged():
+        if self._wedged():
             return State.WEDGED
         return State.OPEN if self._breaker.open else State.RECEIVING
 
@@ -152,7 +153,7 @@ class Appetite:
 
     def _free(self, least: int | None = None) -> int:
         """How many may be received, if those are as many as it is worth asking for."""
-        if self._closed or self._paused or self._isolation.active or self.wedged():
+        if self._closed or self._paused or self._isolation.active or self._wedged():
             return 0
         able = self._concurrency - self._ledger.stuck
         waiting = self._waiting()

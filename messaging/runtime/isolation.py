@@ -6,12 +6,14 @@ process would so take its innocent neighbours to the dead-letter queue.
 
 from __future__ import annotations
 
+import math
+import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from messaging.logs import logger
-from messaging.outcome import Reject, RetryPolicy
+from messaging.outcome import Reject
 from messaging.runtime.receipts import Held
 from messaging.transport import Delivery
 
@@ -19,12 +21,15 @@ __all__ = ["Isolation"]
 
 log = logger("messaging.runtime")
 
-MORE_THAN_ATTEMPTS = 2
-"""Receives beyond `max_attempts` from which on a message is suspected: by then its attempts would
-have ended it, had they ended."""
+SUSPECT_AFTER = 3
+"""Receives after which a message is suspected, if none of them ended here. At most half of
+`max_receives`, so that its neighbours, which were received as often, have as many left."""
 ENOUGH = 20
 """Messages that were handled alone and killed nobody, after which no more are isolated: high counts
 then have another reason, such as an outage or a restart. A process that dies starts anew."""
+ENOUGH_RECEIVES = 0.8
+"""Of `max_receives`: a suspect that has come so far is dead-lettered. Those behind it in its group
+were received as often, and have the rest left."""
 MOST_REMEMBERED = 20_000
 
 
@@ -33,17 +38,15 @@ class Isolation:
 
     Safe to use from any thread.
 
-    last_receive  the receive after which SQS would move a message without a reason. A suspect that
-                  has come so far is dead-lettered instead of handled.
+    last_receive  the receive after which SQS moves a message without a reason.
     others        how many messages are in hand.
     """
 
-    def __init__(
-        self, policy: RetryPolicy, *, queue: str, last_receive: int, others: Callable[[], int]
-    ) -> None:
+    def __init__(self, queue: str, *, last_receive: int, others: Callable[[], int]) -> None:
         self._queue = queue
         self._last_receive = last_receive
-        self._threshold = min(policy.max_attempts + MORE_THAN_ATTEMPTS, last_receive - 1)
+        self._threshold = min(SUSPECT_AFTER, last_receive // 2)
+        self._enough = math.ceil(last_receive * ENOUGH_RECEIVES)
         self._others = others
         self._lock = threading.Lock()
         self._held: list[Held] = []
@@ -81,8 +84,9 @@ class Isolation:
         """Keep a suspect until nothing else is in hand."""
         with self._lock:
             self._held.append(held)
-            # Innocent neighbours of a killer were received as often as it was, or less often.
-            self._held.sort(key=lambda one: -one.delivery.receive_count)
+            # The innocent neighbours of a killer were received as often as it was, or less often.
+            # Of those received equally often, chance lets half go before it each time.
+            self._held.sort(key=lambda one: (-one.delivery.receive_count, random.random()))
 
     def blocks(self, delivery: Delivery) -> bool:
         """True: a suspect of the same group comes first."""
@@ -111,7 +115,7 @@ class Isolation:
     def verdict(self, held: Held) -> Reject | None:
         """The outcome of a suspect that is not to be handled any more."""
         count = held.delivery.receive_count
-        if count < self._last_receive:
+        if count < self._enough:
             return None
         return Reject(f"received {count} times and never ended: it may end its process")
 
@@ -125,7 +129,7 @@ class Isolation:
                 self._held.remove(held)
 
     def comes_again(self, delivery: Delivery) -> None:
-        """Its handler ended, and it was released."""
+        """It was released here, and killed nobody."""
         self._ended[delivery.message_id] = None
         self._ended.move_to_end(delivery.message_id)
         while len(self._ended) > MOST_REMEMBERED:

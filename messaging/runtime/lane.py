@@ -62,17 +62,17 @@ class Lane:
         self._inlet = inlet
         self._clock = clock
         self._lease = max(1, queue.visibility_timeout)
-        self._closing = False
-        self._abandoned = False
+        self._closing = self._abandoned = False
         self._inline: Inline | None = None
+
         self.ledger = Ledger(self._left)
         self.line = line_for(queue.name, concurrency)
         self.memo = Memo(clock=clock)
         self.postponed = Postponed(clock)
-        self.breaker = Breaker(
-            consumer.circuit, self.postponed, service=consumer.service, clock=clock
-        )
+        service = consumer.service
+        self.breaker = Breaker(consumer.circuit, self.postponed, service=service, clock=clock)
         self.isolation = self._make_isolation()
+        self.wedge = self._make_wedge(concurrency, wedged)
         self.appetite = Appetite(
             self.ledger,
             self.breaker,
@@ -80,9 +80,8 @@ class Lane:
             concurrency=concurrency,
             prefetch=prefetch,
             lease=self._lease,
+            wedged=lambda: self.wedge.wedged,
         )
-        self.wedge = self._make_wedge(concurrency, wedged)
-        self.appetite.wedged = lambda: self.wedge.wedged
         self.heartbeat = self._make_heartbeat()
         self._ordered = isinstance(self.line, GroupLine)
         self.settler = self._make_settler()
@@ -100,8 +99,7 @@ class Lane:
 
     def _make_isolation(self) -> Isolation:
         return Isolation(
-            self.consumer.retry,
-            queue=self.queue.name,
+            self.queue.name,
             last_receive=self.consumer.max_receives,
             others=lambda: self.ledger.in_hand,
         )
@@ -114,6 +112,7 @@ class Lane:
             clock=self._clock,
             happened=self._give_back_waiting,
             goes_on=lambda seconds: wedged(self.consumer.service, seconds),
+            over=lambda: self.appetite.look_again(),
         )
 
     def _make_heartbeat(self) -> Heartbeat:
@@ -272,6 +271,7 @@ class Lane:
             # One of its group comes first, and may fail: then this one must come after it again.
             self.line.sent_back([held])
             self.handling.put_back(held)
+            self.isolation.comes_again(held.delivery)
         elif suspect:
             self.isolation.hold(held)
         else:

@@ -29,6 +29,7 @@ class Wedge:
     happened  called when all have begun to hang: what waits is to be given back.
     goes_on   called at each look while they do, with the seconds for which the service has been
               wedged.
+    over      called when one of them has ended after all.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Wedge:
         clock: Clock,
         happened: Callable[[], None],
         goes_on: Callable[[float], None],
+        over: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._consumer = consumer
@@ -47,6 +49,7 @@ class Wedge:
         self._clock = clock
         self._happened = happened
         self._goes_on = goes_on
+        self._over = over
         self.limit = consumer.handler_timeout or LONG
         self._since: float | None = None
         self._said = 0.0
@@ -68,6 +71,7 @@ class Wedge:
             if self._since is not None:
                 self._since = None
                 log.warning("%s is not wedged any more: a handler ended", self._consumer.service)
+                self._over()
             return
         if self._since is None:
             self._since = now

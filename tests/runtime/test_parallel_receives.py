@@ -12,7 +12,6 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.consumer import Consumer, handles
 from messaging.errors import TransportError
 from messaging.event import Event
-from messaging.outcome import RetryPolicy
 from messaging.runtime import Worker
 from messaging.runtime.appetite import Appetite
 from messaging.runtime.breaker import Breaker
@@ -149,7 +148,7 @@ def test_stopped_while_helpers_receive_nothing_is_lost(work, queue, until):
 
 @pytest.fixture
 def hungry() -> Appetite:
-    isolation = Isolation(RetryPolicy(), queue="q", last_receive=50, others=int)
+    isolation = Isolation("q", last_receive=50, others=int)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
     return Appetite(Ledger(), breaker, isolation, concurrency=10, prefetch=15, lease=30)
 

@@ -12,7 +12,6 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.event import Event
-from messaging.outcome import RetryPolicy
 from messaging.runtime import Stage
 from messaging.runtime.appetite import Appetite
 from messaging.runtime.breaker import Breaker
@@ -46,7 +45,7 @@ def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monke
 
 
 def appetite() -> Appetite:
-    isolation = Isolation(RetryPolicy(), queue="q", last_receive=50, others=int)
+    isolation = Isolation("q", last_receive=50, others=int)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
     return Appetite(Ledger(), breaker, isolation, concurrency=5, prefetch=5, lease=30)
 
