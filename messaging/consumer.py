@@ -30,6 +30,13 @@ _Function = TypeVar(
     bound=Callable[Concatenate[Any, Any, ...], Outcome | Awaitable[Outcome | None] | None],
 )
 _MARK = "__messaging_handles__"
+_CONTEXT_MANAGERS = (
+    contextlib.contextmanager(iter).__code__,
+    contextlib.asynccontextmanager(aiter).__code__,
+)
+"""The code of what `@contextmanager` makes of a function; calling it runs nothing."""
+_DECORATED = contextlib.ContextDecorator()(iter).__code__
+"""The code of what a context manager makes of a function below it, as in `@atomic`."""
 
 
 def handles(function: _Function) -> _Function:
@@ -113,6 +120,7 @@ class Consumer:
         if "service" in cls.__derived__:
             cls.service = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
         _check_settings(cls)
+        _check_hooks(cls)
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
     def open(self) -> Awaitable[None] | None:
@@ -263,16 +271,49 @@ def _check_runs(where: str, function: Any) -> None:
         raise ConsumerError(
             f"{where} is a {kind}, which is not bound to the consumer; write a method that calls it"
         )
+    decorated = False
+    while getattr(function, "__code__", None) is _DECORATED:
+        # A context manager as a decorator: it returns what the function below it returns.
+        decorated, function = True, function.__wrapped__
+    if decorated and inspect.iscoroutinefunction(function):
+        raise ConsumerError(
+            f"{where} is async below a context manager that is not: it would end before the "
+            "handler begins; use it in a with statement in the handler"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConsumerError(
             f"{where} is a generator, so calling it runs nothing; take the yield out of it"
         )
-    code = getattr(function, "__code__", None)
-    if code is not None and code.co_filename == contextlib.__file__:
+    if getattr(function, "__code__", None) in _CONTEXT_MANAGERS:
         raise ConsumerError(
-            f"{where} is a context manager, so calling it runs nothing; use it in a handler, or "
-            "give it to the worker as middleware"
+            f"{where} is a context manager, so calling it runs nothing; write a method that "
+            "enters it, or for a handler give it to the worker as middleware"
         )
+
+
+def _check_hooks(cls: type[Consumer]) -> None:
+    """`open` and `close` are called without an argument, and what they return is awaited."""
+    for name in ("open", "close"):
+        where, hook = f"{cls.__qualname__}.{name}", inspect.getattr_static(cls, name)
+        if getattr(hook, _MARK, False):
+            raise ConsumerError(
+                f"{where} is a handler, but {name}() is what the worker calls to {name} the "
+                "consumer itself: give the handler another name"
+            )
+        bare = isinstance(hook, staticmethod | classmethod)
+        if not (bare or callable(hook)):
+            raise ConsumerError(
+                f"{where} is a {type(hook).__qualname__}, but {name}() is what the worker calls to "
+                f"{name} the consumer: make it a method, or give it another name"
+            )
+        _check_runs(where, hook.__func__ if bare else hook)
+        try:
+            inspect.signature(getattr(cls, name)).bind(*([] if bare else [None]))
+        except TypeError:
+            raise ConsumerError(
+                f"{where} wants arguments, but the worker has none for it: what it needs, give to "
+                "__init__"
+            ) from None
 
 
 def _check_extra(

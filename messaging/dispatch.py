@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +28,10 @@ __all__ = ["Call", "Dispatcher", "Middleware"]
 log = logger("messaging.dispatch")
 
 _ACK = Ack()
+_SWALLOWED = (
+    "failed, and a middleware kept the exception to itself: let it raise, or to acknowledge the "
+    "message all the same raise Ack"
+)
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -68,7 +72,8 @@ class Call:
 
 Middleware = Callable[[Call], AbstractContextManager[Any]]
 """A context manager around a handler. It sees what the handler raises; raising an `Outcome` on
-the way in means that the handler does not run."""
+the way in means that the handler does not run. What it keeps to itself is `InvalidReturn`, and no
+acknowledgement: for that it raises `Ack`."""
 
 
 class Dispatcher:
@@ -156,15 +161,8 @@ class Dispatcher:
         )
 
     def _run(self, call: Call) -> Outcome:
-        returned: Any = None
         try:
-            if not self._middleware:
-                returned = self._invoke_sync(call)
-            else:
-                with ExitStack() as around:
-                    for middleware in self._middleware:
-                        around.enter_context(middleware(call))
-                    returned = self._invoke_sync(call)
+            returned = self._within(call, 0)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         if self._failing:
@@ -172,24 +170,41 @@ class Dispatcher:
         return returned if isinstance(returned, Ack) else _ACK
 
     async def _run_async(self, call: Call) -> Outcome:
-        returned: Any = None
         try:
-            if not self._middleware:
-                returned = await self._invoke(call)
-                if returned is not None:
-                    _check(returned)
-            else:
-                with ExitStack() as around:
-                    for middleware in self._middleware:
-                        around.enter_context(middleware(call))
-                    returned = await self._invoke(call)
-                    if returned is not None:
-                        _check(returned)
+            returned = await self._within_async(call, 0)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
             return self._decide(error, call)
         if self._failing:
             self.attempts.succeeded(call.delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
+
+    def _within(self, call: Call, depth: int) -> Any:
+        """Run the handler within the middleware from number `depth` on."""
+        if depth == len(self._middleware):
+            returned = self._invoke(call)
+            if returned is not None:
+                _check(returned)
+            return returned
+        returned = _SWALLOWED
+        with self._middleware[depth](call):
+            returned = self._within(call, depth + 1)
+        if returned is _SWALLOWED:
+            # Here, so that those around it see that the event is not handled.
+            raise InvalidReturn(_SWALLOWED)
+        return returned
+
+    async def _within_async(self, call: Call, depth: int) -> Any:
+        if depth == len(self._middleware):
+            returned = await self._invoke(call)
+            if returned is not None:
+                _check(returned)
+            return returned
+        returned = _SWALLOWED
+        with self._middleware[depth](call):
+            returned = await self._within_async(call, depth + 1)
+        if returned is _SWALLOWED:
+            raise InvalidReturn(_SWALLOWED)
+        return returned
 
     async def _run_plain_async(self, delivery: Delivery, read: Read) -> Outcome:
         handler, view, _ = read
@@ -202,12 +217,6 @@ class Dispatcher:
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
-
-    def _invoke_sync(self, call: Call) -> Any:
-        returned = self._invoke(call)
-        if returned is not None:
-            _check(returned)
-        return returned
 
     def _invoke(self, call: Call) -> Any:
         handler = call.handler

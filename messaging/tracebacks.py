@@ -11,16 +11,18 @@ of its causes, and the file, line and function of each frame of the service's ow
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
-from messaging.outcome import Outcome
+from messaging.outcome import Ack, Discard, Reject, Retry
 
 __all__ = [
     "ErrorReport",
@@ -30,13 +32,16 @@ __all__ = [
     "frames_of",
     "package_of",
     "stack_of",
+    "summary",
 ]
+
+log = logger("messaging.tracebacks")
 
 MOST_FRAMES = 20
 """Frames kept of one exception, the innermost: a recursion without an end has a thousand."""
 MOST_CAUSES = 10
 
-_LIBRARY = tuple(str(Path(module).parent) + "/" for module in (os.__file__, __file__))
+_LIBRARY = tuple(str(Path(module).parent) + os.sep for module in (os.__file__, __file__))
 """Folders whose code is nobody's service: Python's own, with what is installed, and this one."""
 
 
@@ -91,6 +96,12 @@ def causes_of(error: BaseException) -> tuple[str, ...]:
         names.append(_name(one))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return tuple(names)
+
+
+def summary(error: BaseException, package: str = "") -> str:
+    """Types of `error` and its causes, and its place: "ValueError from KeyError at x.py:3 in f"."""
+    frames = frames_of(error, package)
+    return " from ".join(causes_of(error)) + (f" at {frames[-1]}" if frames else "")
 
 
 class _Handler(Protocol):
@@ -152,8 +163,8 @@ class ErrorReport:
 class ReportErrors:
     """A middleware that hands each unexpected exception of a handler to `report`.
 
-    Outcomes (`Retry`, `Reject`, `Discard`) are no errors. What `report` itself raises is left out:
-    a monitoring service that is away must not fail a message.
+    Outcomes (`Retry`, `Reject`, `Discard`) are no errors. What `report` itself raises fails no
+    message: it is logged, once until a report gets through again.
 
     report  called with an `ErrorReport`, in the thread (or on the event loop) of the handler.
     whole   True: the report holds the exception itself, with its text, its frames and their values.
@@ -163,18 +174,19 @@ class ReportErrors:
     def __init__(self, report: Callable[[ErrorReport], object], *, whole: bool = False) -> None:
         self._report = report
         self._whole = whole
+        self._failing = False
 
     @contextmanager
     def __call__(self, call: _Call) -> Iterator[None]:
         try:
             yield
-        except Outcome:
+        except (Ack, Retry, Reject, Discard):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._tell(call, error)
             raise
 
-    def _tell(self, call: _Call, error: Exception) -> None:
+    def _tell(self, call: _Call, error: BaseException) -> None:
         try:
             self._report(
                 ErrorReport(
@@ -188,8 +200,13 @@ class ReportErrors:
                     exception=error if self._whole else None,
                 )
             )
-        except Exception:  # noqa: BLE001 - the handler's own exception is the one that counts
-            return
+        except Exception as broken:  # noqa: BLE001 - the handler's own exception is what counts
+            if not self._failing:
+                self._failing = True
+                kind = type(call.consumer)
+                log.error("errors cannot be reported: %s", summary(broken, package_of(kind)))
+        else:
+            self._failing = False
 
 
 def _name(error: BaseException) -> str:
@@ -206,22 +223,46 @@ def _is_ours(frame: FrameType) -> bool:
 
 def _is_own(frame: FrameType, package: str) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
-    if package and package != "messaging" and name.partition(".")[0] == package:
+    top = name.partition(".")[0]
+    if package and package != "messaging" and top == package:
         return True
     path = frame.f_code.co_filename
-    return "/site-packages/" not in path and not path.startswith((*_LIBRARY, "<"))
+    if path.startswith((*_LIBRARY, "<")) or {"site-packages", "dist-packages"} & {*_parts(path)}:
+        return False
+    # Lambda's layers and packages: what was installed lies in one folder with the service.
+    root = Path(path).parents[_depth(path, name)]
+    return top not in _installed_in(str(root))
+
+
+@functools.cache
+def _installed_in(folder: str) -> frozenset[str]:
+    """Names of the packages that pip has installed into `folder`, by what it wrote down there."""
+    found: set[str] = set()
+    for one in metadata.distributions(path=[folder]):
+        for file in one.files or ():
+            found.add(file.parts[0].removesuffix(".py"))
+    return frozenset(found)
 
 
 def _frame(frame: FrameType, line: int) -> Frame:
-    return Frame(_file(frame), line, frame.f_code.co_qualname)
-
-
-def _file(frame: FrameType) -> str:
     """The file as the module's name spells it: a full path would tell whose home it lies in."""
-    path = Path(frame.f_code.co_filename)
-    name = str(frame.f_globals.get("__name__", ""))
-    depth = 0 if name == "__main__" else name.count(".") + (path.name == "__init__.py")
-    return "/".join(path.parts[-(depth + 1) :])
+    path = frame.f_code.co_filename
+    depth = _depth(path, str(frame.f_globals.get("__name__", "")))
+    return Frame("/".join(_parts(path)[-(depth + 1) :]), line, frame.f_code.co_qualname)
+
+
+def _depth(path: str, name: str) -> int:
+    """How many folders of `path` belong to the module `name`; 0 if it does not lie where it says.
+
+    Code that was made by a tool may have the name of a module that lies elsewhere.
+    """
+    *folders, file = _parts(path)
+    spelled = name.split(".") if file == "__init__.py" else name.split(".")[:-1]
+    return len(spelled) if spelled and folders[-len(spelled) :] == spelled else 0
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return Path(path).parts or (path,)
 
 
 def package_of(kind: type) -> str:

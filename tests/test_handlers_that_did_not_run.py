@@ -15,7 +15,7 @@ from messaging import Consumer, Event, MemoryBroker, Publisher, RetryPolicy, Top
 from messaging.errors import ConsumerError
 from messaging.idempotency import Idempotency, MemoryStore
 from messaging.lambda_handler import lambda_handler
-from messaging.outcome import Discard, Outcome, Reject, Retry
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.testing import FakeClock, deliver, drain
 
 
@@ -54,6 +54,63 @@ class AsyncObject:
 def test_what_runs_nothing_when_it_is_called_is_refused_at_import(function: Any, says: str) -> None:
     with pytest.raises(ConsumerError, match=rf"Service\.handle {says}"):
         type("Service", (Consumer,), {"handle": handles(function)})
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    steps.append("begin")
+    yield
+    steps.append("commit")
+
+
+steps: list[str] = []
+
+
+def test_a_context_manager_as_a_decorator_is_around_the_handler_and_not_refused() -> None:
+    class Decorated(Consumer):
+        @handles
+        @transaction()
+        def handle(self, event: Enrolled) -> None:
+            steps.append("handled")
+
+    steps.clear()
+    assert deliver(Decorated(), Enrolled()).acknowledged
+    assert steps == ["begin", "handled", "commit"]
+
+
+def test_a_context_manager_that_would_end_before_its_async_handler_begins_is_refused() -> None:
+    async def handle(self: Any, event: Enrolled) -> None: ...
+
+    with pytest.raises(ConsumerError, match="is async below a context manager that is not"):
+        type("Service", (Consumer,), {"handle": handles(transaction()(handle))})
+    with pytest.raises(ConsumerError, match="is a generator"):
+        type("Service", (Consumer,), {"handle": handles(transaction()(generator))})
+
+
+async def yields(self: Any) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("name", ["open", "close"])
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        (handles(lambda self, event: None), "is a handler, but .* give the handler another name"),
+        (yields, "is a generator, so calling it runs nothing"),
+        (asynccontextmanager(yields), "is a context manager"),
+        (lambda self, pool: None, "wants arguments, but the worker has none for it"),
+        (property(lambda self: True), "is a property, but"),
+        (AsyncObject(), "is a AsyncObject, which is not bound"),
+    ],
+)
+def test_a_hook_that_would_not_run_is_refused_at_import(name: str, hook: Any, says: str) -> None:
+    with pytest.raises(ConsumerError, match=rf"Service\.{name} {says}"):
+        type("Service", (Consumer,), {name: hook})
+
+
+def test_hooks_of_every_other_kind_are_taken() -> None:
+    for hook in (staticmethod(lambda: None), classmethod(lambda cls: None), lambda self, x=1: None):
+        type("Service", (Consumer,), {"open": hook, "close": hook})
 
 
 async def work() -> None: ...
@@ -124,6 +181,50 @@ def test_a_store_of_marks_does_not_take_it_for_handled(event: Event) -> None:
     assert deliver(service, event, id="1", middleware=middleware).retried
     assert deliver(service, event, id="1", middleware=middleware).acknowledged
     assert returned == []
+
+
+@contextmanager
+def keeps_it_to_itself(call: Any) -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - the mistake that is looked at
+        logging.getLogger("service").info("counted")
+
+
+@contextmanager
+def passes_it_on(call: Any) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("event", [Enrolled(), Left()], ids=["sync", "async"])
+@pytest.mark.parametrize("raised", [ValueError("Ana"), Reject("no")], ids=["error", "outcome"])
+@pytest.mark.parametrize("inner", [[], [passes_it_on]], ids=["inner", "outer"])
+def test_a_middleware_that_swallows_an_exception_does_not_acknowledge(
+    event: Event, raised: Exception, inner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    service = Service(raising(raised))
+    middleware = [Idempotency(store), keeps_it_to_itself, *inner]
+    for _ in range(2):
+        assert deliver(service, event, id="1", middleware=middleware).retried
+    assert "kept the exception to itself" in caplog.text
+    assert "Ana" not in caplog.text
+    service.returns = lambda: None
+    assert deliver(service, event, id="1", middleware=middleware).acknowledged
+    assert deliver(service, event, id="1", middleware=middleware).why == "already handled"
+
+
+@pytest.mark.parametrize("event", [Enrolled(), Left()], ids=["sync", "async"])
+def test_a_middleware_may_acknowledge_what_failed_by_saying_so(event: Event) -> None:
+    @contextmanager
+    def harmless(call: Any) -> Iterator[None]:
+        try:
+            yield
+        except LookupError:
+            raise Ack("nothing to do") from None
+
+    result = deliver(Service(raising(LookupError())), event, middleware=[harmless])
+    assert (result.acknowledged, result.why) == (True, "nothing to do")
 
 
 def test_in_lambda_it_is_a_failure_of_its_record() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from messaging import Consumer, Event, RetryPolicy, handles
+from messaging.outcome import Outcome
 from messaging.testing import deliver
 from messaging.tracebacks import ErrorReport, Frame, ReportErrors, causes_of, frames_of
 
@@ -106,6 +107,36 @@ def test_a_service_that_is_installed_as_a_package_is_its_own_code(tmp_path, monk
     assert frames_of(caught.value)[-1].function != "cobrar"
 
 
+def test_in_lambda_what_lies_beside_the_service_is_still_a_library(tmp_path, monkeypatch) -> None:
+    (tmp_path / "lib_x").mkdir()
+    (tmp_path / "lib_x/__init__.py").write_text("def call(x):\n    return x()\n")
+    (tmp_path / "lib_x-1.dist-info").mkdir()
+    (tmp_path / "lib_x-1.dist-info/METADATA").write_text("Name: lib-x\nVersion: 1\n")
+    (tmp_path / "lib_x-1.dist-info/RECORD").write_text("lib_x/__init__.py,,\n")
+    (tmp_path / "servico_x.py").write_text(
+        "import lib_x\ndef cobrar():\n    lib_x.call(calcular)\ndef calcular():\n    {}['cpf']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        from servico_x import cobrar  # type: ignore[import-not-found]  # made above
+
+        with pytest.raises(KeyError) as caught:
+            cobrar()
+    finally:
+        for name in ("servico_x", "lib_x"):
+            sys.modules.pop(name, None)
+    mine = [one for one in frames_of(caught.value, "financeiro") if "x.py" in one.file]
+    assert mine == [Frame("servico_x.py", 3, "cobrar"), Frame("servico_x.py", 5, "calcular")]
+
+
+def test_code_under_the_name_of_another_module_does_not_tell_its_folder() -> None:
+    made: dict[str, Any] = {"__name__": "a.b.c.d"}
+    exec(compile("def f(): 1 / 0", "/srv/maria/made.py", "exec"), made)
+    with pytest.raises(ZeroDivisionError) as caught:
+        made["f"]()
+    assert frames_of(caught.value)[-1] == Frame("made.py", 1, "f")
+
+
 def test_a_consumer_that_opts_in_logs_the_whole_traceback(told, caplog) -> None:
     told(charge, log_tracebacks=True)
     assert SECRET in logging.Formatter().format(caplog.records[0])
@@ -148,6 +179,32 @@ def test_it_hears_of_the_whole_exception_where_that_was_asked_for() -> None:
     deliver(Service(charge), Enrolled(), middleware=[ReportErrors(heard.append, whole=True)])
     assert isinstance(heard[0].exception, ValueError)
     assert SECRET not in repr(heard[0]), "still not by accident"
+
+
+def test_a_monitoring_service_that_is_away_is_told_once_each_time_it_goes(caplog) -> None:
+    away = iter([True, True, False, True])
+
+    def breaks(report: ErrorReport) -> None:
+        if next(away):
+            raise ConnectionError(SECRET)
+
+    reports = ReportErrors(breaks)
+    for _ in range(4):
+        assert deliver(Service(charge), Enrolled(), middleware=[reports]).retried
+    first, again = [one for one in caplog.messages if one.startswith("errors cannot be reported")]
+    assert first == again
+    assert "ConnectionError from ValueError from KeyError at " in first
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), type("Maybe", (Outcome,), {})()])
+def test_whatever_fails_a_message_is_reported(raised: BaseException) -> None:
+    def fails(name: str) -> None:
+        raise raised
+
+    heard: list[ErrorReport] = []
+    assert deliver(Service(fails), Enrolled(), middleware=[ReportErrors(heard.append)]).retried
+    assert heard[0].causes == (type(raised).__name__,)
 
 
 def test_outcomes_are_no_errors_and_a_broken_hook_fails_no_message() -> None:
