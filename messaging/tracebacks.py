@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
+from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Reject, Retry
 
 __all__ = [

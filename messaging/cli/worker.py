@@ -152,6 +152,7 @@ def _work(
     from messaging.aws import connect
     from messaging.errors import WorkerWedged
     from messaging.runtime import Stage, Worker
+    from messaging.runtime.hooks import close_unstarted
 
     broker = connect(settings)
     try:
@@ -176,8 +177,7 @@ def _work(
             raise typer.Exit(WEDGED) from None
         finally:
             if worker.stage is Stage.NEW:  # it could not start; otherwise it closes them itself
-                for consumer in consumers:
-                    consumer.close()
+                close_unstarted(consumers)
             else:
                 _tell(worker.stop(), json)
     finally:

@@ -19,6 +19,7 @@ from messaging.runtime.loop import Runs
 from messaging.runtime.memo import Memo
 from messaging.runtime.receipts import Held, give_back
 from messaging.runtime.settler import Settler
+from messaging.tracebacks import package_of, summary
 
 __all__ = ["Handling"]
 
@@ -219,7 +220,7 @@ class Handling:
         log.warning(
             "%s raised %s on message %s, receive %d",
             self._consumer.service,
-            type(error).__qualname__,
+            summary(error, package_of(type(self._consumer))),
             held.delivery.message_id,
             held.delivery.receive_count,
         )

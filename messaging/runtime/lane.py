@@ -203,6 +203,12 @@ class Lane:
         self.handling.end()
         return len(waiting)
 
+    def close_queues(self) -> None:
+        """Close the transports. `close_intake` has closed the inlet, if the lane was started."""
+        if self._inlet is not self.queue and not self._closing:
+            self._inlet.close()
+        self.queue.close()
+
     def running(self) -> int:
         """Handlers that have not ended."""
         return len(self.ledger.unfinished())

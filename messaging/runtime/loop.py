@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import math
 import queue as queues
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.outcome import Ack, Outcome
 
 __all__ = ["Done", "LoopRoom", "Runs", "caught"]
@@ -17,6 +21,12 @@ __all__ = ["Done", "LoopRoom", "Runs", "caught"]
 Done = Callable[[Outcome | BaseException], None]
 """Called in the loop's thread with a coroutine's outcome, or with what it raised."""
 
+
+LOOK = 0.02
+"""Seconds between two looks whether what is waited for in `call` is still wanted."""
+
+GRACE = 0.2
+"""Seconds in which what was cancelled in `call` may end, before the loop may be stopped."""
 
 _AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 """A handler that awaits nothing then ends without a turn of the loop of its own."""
@@ -81,11 +91,17 @@ class LoopRoom:
         coroutine.close()
         return False
 
-    def call(self, awaitable: Awaitable[object], timeout: float | None = None) -> None:
+    def call(
+        self,
+        awaitable: Awaitable[object],
+        timeout: float | None = None,
+        asked: Callable[[], bool] | None = None,
+    ) -> None:
         """Await something in the loop's thread, and wait for its end in the calling one.
 
-        Raises what it raised, and `TimeoutError` if it has not ended after `timeout` seconds or the
-        loop has been stopped; it is cancelled then.
+        Raises what it raised, and `TimeoutError` if it has not ended after `timeout` seconds, when
+        `asked` says that nobody waits for it any more, or if the loop has been stopped; it is
+        cancelled then.
         """
 
         async def awaited() -> Outcome:
@@ -95,12 +111,21 @@ class LoopRoom:
         ended: queues.SimpleQueue[Outcome | BaseException] = queues.SimpleQueue()
         coroutine = awaited()
         if not self.submit(coroutine, ended.put):
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
             raise TimeoutError("the event loop has been stopped")
-        try:
-            result = ended.get(timeout=timeout)
-        except queues.Empty:
-            self.cancel_one(coroutine)
-            raise TimeoutError from None
+        until = math.inf if timeout is None else SYSTEM_CLOCK.monotonic() + timeout
+        while True:
+            left = until - SYSTEM_CLOCK.monotonic()
+            try:
+                result = ended.get(timeout=max(0.0, min(left, LOOK)))
+                break
+            except queues.Empty:
+                if left <= 0 or (asked is not None and asked()):
+                    self.cancel_one(coroutine)
+                    with suppress(queues.Empty):
+                        ended.get(timeout=GRACE)
+                    raise TimeoutError from None
         if not isinstance(result, Outcome):
             raise result
 

@@ -59,7 +59,7 @@ class StopSequence:
         drain: float,
         poll_grace: float,
         entered: Callable[[Stage, str], None],
-        close: Callable[[], None],
+        close: Callable[[], bool],
     ) -> None:
         self._lanes = lanes
         self._loop = loop
@@ -123,9 +123,10 @@ class StopSequence:
                 lane.abandon_polls()
         for lane in self._lanes:
             lane.end_settling()
-        self._close()  # while the loop still runs: a consumer may close what belongs to it
+        closed = self._close()  # while the loop still runs: a consumer closes what belongs to it
         self._loop.stop()
-        still = self._crew.join(GRACE_FOR_FLUSH if not (self.unfinished or out) else 0.5)
+        left = self.unfinished or out or not closed
+        still = self._crew.join(0.5 if left else GRACE_FOR_FLUSH)
         if still and not out:
             log.warning("threads that did not end: %s", ", ".join(still))
         expired = sum(lane.settle_rest() for lane in self._lanes)

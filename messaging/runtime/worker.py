@@ -65,7 +65,8 @@ class Worker:
 
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
     Every received message ends in exactly one of the four ways that `Stats` counts. A worker
-    closes its consumers and the queues that it asked the broker for; the broker is yours.
+    opens and closes its consumers, and closes the queues that it asked the broker for; the broker
+    is yours.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Worker:
         self._mail: queues.SimpleQueue[Mail] = queues.SimpleQueue()
         self._crew = Crew(self._died)
         self._lanes: dict[str, Lane] = {}
+        self._opened: list[Consumer] = []
         self._paused: set[str] = set()
         self._start_lock = threading.Lock()
         self._journal = Journal()
@@ -178,20 +180,32 @@ class Worker:
             self._enter(Stage.RUNNING, f"{', '.join(self._lanes)}, concurrency {self._concurrency}")
             loop = LoopRoom()
             self._crew.start("loop", loop.run)
-            self._open_consumers(loop)
-            for lane in self._lanes.values():
-                lane.start(self._crew, loop)
+            if self._open_consumers(loop):
+                for lane in self._lanes.values():
+                    lane.start(self._crew, loop)
             self._crew.start("supervisor", lambda: self._supervise(loop))
 
-    def _open_consumers(self, loop: LoopRoom) -> None:
+    def _open_consumers(self, loop: LoopRoom) -> bool:
+        """False: it is asked to stop before anything was received."""
+        consumers = [one.consumer for one in self._dispatchers]
         try:
-            open_all([one.consumer for one in self._dispatchers], self._crew, loop)
+            self._opened = open_all(consumers, self._crew, loop, lambda: not self._mail.empty())
         except ConsumerError:
             loop.stop()
             self._close_queues()
             self._enter(Stage.STOPPED, "a consumer did not open")
             self._done.set()
             raise
+        if len(self._opened) == len(consumers):
+            return True
+        self._close_queues()
+        self._lanes = {}
+        return False
+
+    def _close_consumers(self, loop: LoopRoom) -> bool:
+        """False: one has not ended. Does nothing when it is called again."""
+        opened, self._opened = self._opened, []
+        return close_all(opened, self._crew, loop)
 
     def stop(self) -> Report:
         """Stop in order, and say how it went; may be called again and from any thread.
@@ -279,7 +293,7 @@ class Worker:
             drain=self._drain,
             poll_grace=self._poll_grace,
             entered=self._enter,
-            close=lambda: close_all([one.consumer for one in self._dispatchers], self._crew, loop),
+            close=lambda: self._close_consumers(loop),
         )
         try:
             sequence.run(self._mail.get())
@@ -288,6 +302,7 @@ class Worker:
             raise
         finally:
             self._unfinished = tuple(sequence.unfinished)
+            self._close_consumers(loop)  # if the sequence did not come so far
             self._close_queues()
             self._enter(Stage.STOPPED, f"{len(self._unfinished)} handlers unfinished")
             self._done.set()
@@ -302,7 +317,7 @@ class Worker:
             if lane.polls:  # what a late answer brings is given back through it
                 continue
             try:
-                lane.queue.close()
+                lane.close_queues()
             except Exception as error:  # noqa: BLE001 - the others are to be closed, too
                 log.error("closing %s raised %s", lane.queue.name, type(error).__qualname__)
 

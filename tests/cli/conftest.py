@@ -58,6 +58,24 @@ class Mail(Consumer):
         sys.stdout.flush()
 
 
+class AsyncMail(Mail):
+    service = "mail"
+
+    async def close(self) -> None:
+        sys.stdout.write("closed in a loop\\n")
+
+
+class OpenedMail(AsyncMail):
+    service = "mail"
+    pool = None
+
+    async def open(self) -> None:
+        self.pool = ["connection"]
+
+    async def close(self) -> None:
+        sys.stdout.write(f"closed {self.pool.pop()}\\n")
+
+
 class Books(Consumer):
     @handles
     def open_account(self, student: EnrolledForBooks) -> None:

@@ -72,6 +72,23 @@ def test_until_empty_does_not_wait_for_a_server_that_does_not_answer(messaging: 
     assert "no answer" in done.stderr
 
 
+def test_a_worker_that_cannot_start_closes_what_needed_no_open(messaging: Run) -> None:
+    run = ("--until-empty", "--patience", "0")
+    away = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    for name, printed in (("AsyncMail", "closed in a loop\n"), ("OpenedMail", "")):
+        done = messaging("run", f"school:{name}", *run, **away)
+        assert (done.returncode, done.stdout) == (1, printed)
+        assert "no answer" in done.stderr
+        assert "never awaited" not in done.stderr
+
+
+def test_an_async_close_is_awaited(messaging: Run, publish: Callable[..., None]) -> None:
+    publish(Ana=1)
+    done = messaging("run", "school:OpenedMail", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["handled Ana", "closed connection"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_ends_in_order_at_a_signal(
     started: Start, publish: Callable[..., None], number: signal.Signals

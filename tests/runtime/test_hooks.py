@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,8 @@ from messaging import Consumer, Event, MemoryBroker, Publisher, Topology, Worker
 from messaging.errors import ConsumerError
 from messaging.lambda_handler import lambda_handler
 from messaging.runtime import Stage, hooks
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Happened(Event, type="happened", version=1):
@@ -133,6 +139,138 @@ def test_a_close_that_hangs_does_not_keep_the_worker(is_async, until, monkeypatc
         assert "has not ended" in caplog.text or "TimeoutError" in caplog.text
     finally:
         release.set()
+
+
+WAITING = """
+import asyncio, sys, threading
+from messaging import Consumer, Event, MemoryBroker, Topology, Worker, handles
+
+class Happened(Event, type="happened", version=1):
+    n: int
+
+class First(Consumer):
+    def open(self):
+        print("first open", flush=True)
+    @handles
+    def happened(self, event: Happened) -> None: ...
+    def close(self):
+        print("first closed", flush=True)
+
+class Sync(Consumer):
+    service = "second"
+    def open(self):
+        print("waits", flush=True)
+        threading.Event().wait()
+    @handles
+    def happened(self, event: Happened) -> None: ...
+    def close(self):
+        print("second closed", flush=True)
+
+class Async(Sync):
+    async def open(self):
+        print("waits", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print("cancelled", flush=True)
+
+class Third(First):
+    service = "third"
+    def open(self):
+        print("third open", flush=True)
+
+second = {"sync": Sync, "async": Async}[sys.argv[1]]
+broker = MemoryBroker(Topology.of(First, second, Third, topic="t"))
+report = Worker(First(), second(), Third(), broker=broker).run()
+print(report.stats.received, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("sync", []), ("async", ["cancelled"])],
+)
+def test_a_signal_ends_a_worker_whose_consumer_waits_for_a_database_in_open(kind, says) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first open\n"
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signal.SIGTERM)
+        printed, logged = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, logged.count("Traceback")) == (0, 0), logged
+    assert printed.splitlines() == [*says, "first closed", "0"]
+
+
+@pytest.mark.parametrize("kind", [Pooled, Plain], ids=["async", "sync"])
+def test_a_worker_that_was_stopped_before_its_start_opens_nothing(kind) -> None:
+    consumer = kind()
+    worker = Worker(consumer, broker=broker_with(kind))
+    worker.stop()
+    assert worker.run().stats.received == 0
+    assert consumer.said == []
+
+
+def test_a_consumer_without_an_open_of_its_own_is_closed_when_another_does_not_open() -> None:
+    class Broken(Plain):
+        service = "broken"
+
+        def open(self) -> None:
+            raise ConnectionError
+
+    class Old(Plain):
+        service = "old"
+        open = Consumer.open
+
+    old, broken, never = Old(), Broken(), Pooled()
+    worker = Worker(broken, never, old, broker=broker_with(Broken, Pooled, Old), wait=0.05)
+    with pytest.raises(ConsumerError, match="broken cannot start"):
+        worker.start()
+    assert (broken.said, never.said, old.said) == ([], [], ["close"])
+
+
+def test_a_close_that_awaits_what_it_has_cancelled_is_an_error_of_its_own(until, caplog) -> None:
+    class Careless(Pooled):
+        service = "careless"
+
+        async def close(self) -> None:
+            task = asyncio.create_task(asyncio.sleep(60))
+            await asyncio.sleep(0)
+            task.cancel()
+            await task
+
+    other = Plain()
+    with Worker(Careless(), other, broker=broker_with(Careless, Plain), wait=0.05) as worker:
+        until(lambda: worker.stats.acknowledged == 2)
+    assert "Careless.close() raised CancelledError at " in caplog.text
+    assert other.said == ["open", "handled", "close"]
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+def test_an_open_that_ends_the_process_ends_the_start(is_async) -> None:
+    class Sync(Plain):
+        service = "leaving"
+
+        def open(self) -> None:
+            sys.exit(3)
+
+    class Async(Plain):
+        service = "leaving"
+
+        async def open(self) -> None:
+            sys.exit(3)
+
+    kind = Async if is_async else Sync
+    worker = Worker(kind(), broker=broker_with(kind), wait=0.05)
+    with pytest.raises(ConsumerError, match=r"leaving cannot start: .* raised SystemExit at "):
+        worker.start()
+    assert worker.stage is Stage.STOPPED
 
 
 def test_in_lambda_it_is_opened_once_on_the_loop_of_its_handlers() -> None:
