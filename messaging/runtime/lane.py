@@ -233,7 +233,12 @@ class Lane:
         return abandoned
 
     def end_settling(self) -> None:
-        """Let settler and leases end when everything is settled."""
+        """Let settler and leases end when everything is settled.
+
+        A receive that is still out is not waited for: what it brings while the process lives is
+        given back.
+        """
+        self._abandoned = True
         self.heartbeat.stop()
         self.settler.end()
 
@@ -293,10 +298,6 @@ class Lane:
             else:
                 self.settler.put(held, verdict)
                 self.settler.rouse()
-
-    def abandon_polls(self) -> None:
-        """Wait for no receive any more. What one brings while the process lives is given back."""
-        self._abandoned = True
 
     def _return(self, deliveries: Sequence[Delivery]) -> None:
         """After the end, with nobody left to settle."""

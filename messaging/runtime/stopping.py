@@ -119,8 +119,6 @@ class StopSequence:
                 "visibility timeout, and comes again",
                 out,
             )
-            for lane in self._lanes:
-                lane.abandon_polls()
         for lane in self._lanes:
             lane.end_settling()
         closed = self._close()  # while the loop still runs: a consumer closes what belongs to it
