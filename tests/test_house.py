@@ -26,7 +26,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "event envelope outcome transport settings subtyping",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
-        "unsendable"
+        "unsendable settlement answers"
     ),
     "copies dlq",
     "publisher buffered consumer claimcheck",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from messaging import deadletter
-from messaging.transport import Attribute, CancelToken, DeadLetter, Delivery
+from messaging.transport import (
+    Attribute,
+    CancelToken,
+    DeadLetter,
+    Delivery,
+    epoch_seconds,
+    receives,
+)
 
 __all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "deliveries", "letter_entries", "wire_value"]
 
@@ -53,12 +59,10 @@ class ReceivedAttributes(Mapping[str, Attribute]):
 
     def __getitem__(self, name: str) -> Attribute:
         one = self._raw[name]
-        kind, text = one["DataType"], one.get("StringValue")
-        if text:
-            return Attribute(kind, text)
-        value = one.get("BinaryValue", "")
-        # boto3 has decoded it already.
-        return Attribute(kind, b64decode(value) if value and isinstance(value, str) else value)
+        # boto3 has decoded the bytes already.
+        return Attribute.received(
+            one.get("DataType"), one.get("StringValue"), one.get("BinaryValue")
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
@@ -89,9 +93,9 @@ class _Received(Delivery):
     """A delivery as SQS gave it."""
 
     attributes: Any = _Later(lambda said: ReceivedAttributes(said.get("MessageAttributes") or {}))
-    receive_count: Any = _Later(lambda said: int(_system(said).get("ApproximateReceiveCount", 1)))
-    sent_at: Any = _Later(lambda said: int(_system(said).get("SentTimestamp", 0)) / 1000)
-    group: Any = _Later(lambda said: _system(said).get("MessageGroupId"))
+    receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
+    sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
+    group: Any = _Later(lambda said: _group(said))
     cancel_token: Any = _Later(lambda said: CancelToken())
 
     def __eq__(self, other: object) -> bool:
@@ -133,6 +137,11 @@ def deliveries(queue: str, messages: Sequence[Any], now: float) -> tuple[Deliver
 
 def _system(message: Any) -> Mapping[str, str]:
     return message.get("Attributes") or {}
+
+
+def _group(message: Any) -> str | None:
+    group = _system(message).get("MessageGroupId")
+    return group if isinstance(group, str) else None
 
 
 def _entry(index: int, letter: DeadLetter, fifo: bool) -> tuple[Any, int]:

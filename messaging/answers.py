@@ -1,0 +1,75 @@
+"""What a batch request to a queue was answered, as values: whatever it raised, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from messaging.errors import AccessDenied, NotFound, TransportError
+from messaging.transport import Failure
+
+__all__ = ["Answer", "ask"]
+
+log = logging.getLogger("messaging.transport")
+
+_T = TypeVar("_T")
+
+
+class Answer(NamedTuple):
+    """The entries that were refused. `whole`: it was the request that was, and so each of them."""
+
+    failures: Sequence[Failure] = ()
+    whole: bool = False
+
+
+_ALL_WELL = Answer()
+
+
+def ask(
+    request: Callable[[Sequence[_T]], Sequence[Failure]],
+    entries: Sequence[_T],
+    what: str,
+    *,
+    apart: bool = False,
+) -> Answer:
+    """Make one request for `entries`. Never raises an `Exception`: of a transport's defect, too,
+    the caller is told by a failure, which is retryable, and the log by its type and place.
+
+    what   the request and its target, for the log: "dead_letter of alunos-bi".
+    apart  if the request is refused for good, ask for each entry alone: one that the service
+           does not take must not keep the others back.
+    """
+    try:
+        failures = request(entries)
+    except TransportError as error:
+        whole = Failure(0, error.code or type(error).__name__, str(error), error.retryable)
+        hopeless = error.retryable or isinstance(error, AccessDenied | NotFound)
+    except Exception as error:  # noqa: BLE001 - a thread of the library must outlive it
+        log.error("%s raised %s at %s: a defect", what, type(error).__qualname__, _place(error))
+        whole = Failure(0, type(error).__qualname__, "a defect of the transport", True)
+        hopeless = False
+    else:
+        if not failures:
+            return _ALL_WELL
+        if all(0 <= one.index < len(entries) for one in failures):
+            return Answer(failures)
+        log.error("%s was answered with entries that nobody asked for", what)
+        whole, hopeless = Failure(0, "UnreadableAnswer", "it tells of other entries", True), True
+    if apart and not hopeless and len(entries) > 1:
+        found: list[Failure] = []
+        for index, entry in enumerate(entries):
+            found += [one._replace(index=index) for one in ask(request, [entry], what).failures]
+        return Answer(found)
+    return Answer([whole._replace(index=index) for index in range(len(entries))], whole=True)
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return (
+        "an unknown place"
+        if frame is None
+        else (f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}")
+    )
