@@ -17,10 +17,14 @@ _T = TypeVar("_T")
 
 
 class Answer(NamedTuple):
-    """The entries that were refused. `whole`: it was the request that was, and so each of them."""
+    """The entries that were refused. `whole`: it was the request that was, and so each of them.
+
+    `error` says that nobody answered, or that the caller may not ask: no entry is the reason.
+    """
 
     failures: Sequence[Failure] = ()
     whole: bool = False
+    error: TransportError | None = None
 
 
 _ALL_WELL = Answer()
@@ -40,28 +44,30 @@ def ask(
     apart  if the request is refused for good, ask for each entry alone: one that the service
            does not take must not keep the others back.
     """
+    nobody: TransportError | None = None
     try:
         failures = request(entries)
     except TransportError as error:
         whole = Failure(0, error.code or type(error).__name__, str(error), error.retryable)
-        hopeless = error.retryable or isinstance(error, AccessDenied | NotFound)
+        if error.retryable or isinstance(error, AccessDenied | NotFound):
+            nobody = error
     except Exception as error:  # noqa: BLE001 - a thread of the library must outlive it
         log.error("%s raised %s at %s: a defect", what, type(error).__qualname__, _place(error))
         whole = Failure(0, type(error).__qualname__, "a defect of the transport", True)
-        hopeless = False
     else:
         if not failures:
             return _ALL_WELL
         if all(0 <= one.index < len(entries) for one in failures):
             return Answer(failures)
         log.error("%s was answered with entries that nobody asked for", what)
-        whole, hopeless = Failure(0, "UnreadableAnswer", "it tells of other entries", True), True
-    if apart and not hopeless and len(entries) > 1:
+        whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
+    if apart and nobody is None and len(entries) > 1:
         found: list[Failure] = []
         for index, entry in enumerate(entries):
             found += [one._replace(index=index) for one in ask(request, [entry], what).failures]
         return Answer(found)
-    return Answer([whole._replace(index=index) for index in range(len(entries))], whole=True)
+    every = [whole._replace(index=index) for index in range(len(entries))]
+    return Answer(every, whole=True, error=nobody)
 
 
 def _place(error: BaseException) -> str:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
-    "event envelope outcome transport settings subtyping",
+    "event envelope outcome transport settings subtyping foreign",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
         "unsendable settlement answers"

@@ -144,9 +144,9 @@ def _group(message: Any) -> str | None:
     return group if isinstance(group, str) else None
 
 
-def _entry(index: int, letter: DeadLetter, fifo: bool) -> tuple[Any, int]:
+def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Any, int]:
     """The entry of one dead letter, and its size in bytes."""
-    delivery, attributes = letter.delivery, deadletter.attributes(letter)
+    delivery, attributes = letter.delivery, deadletter.attributes(letter, max_bytes=largest)
     entry: dict[str, Any] = {
         "Id": str(index),
         "MessageBody": delivery.body,
@@ -156,17 +156,20 @@ def _entry(index: int, letter: DeadLetter, fifo: bool) -> tuple[Any, int]:
         entry["MessageGroupId"] = delivery.group or delivery.message_id
         # A letter that is sent twice because the first answer was lost stays one letter.
         entry["MessageDeduplicationId"] = delivery.message_id
-    size = len(delivery.body.encode()) + sum(one.size(name) for name, one in attributes.items())
-    return entry, size
+    size = len(delivery.body.encode(errors="surrogatepass"))
+    return entry, size + sum(one.size(name) for name, one in attributes.items())
 
 
-def letter_entries(letters: Sequence[DeadLetter], *, fifo: bool) -> Iterator[list[Any]]:
+def letter_entries(
+    letters: Sequence[DeadLetter], *, fifo: bool, largest: int
+) -> Iterator[list[Any]]:
     """Entries of SendMessageBatch, in requests of at most `SAFE_BATCH` bytes; a bigger one goes
-    alone. Their Ids are the places of the letters."""
+    alone. Their Ids are the places of the letters, and each has at most `largest` bytes if the
+    message itself has."""
     part: list[Any] = []
     total = 0
     for index, letter in enumerate(letters):
-        entry, size = _entry(index, letter, fifo)
+        entry, size = _entry(index, letter, fifo, largest)
         if part and total + size > SAFE_BATCH:
             yield part
             part, total = [], 0
