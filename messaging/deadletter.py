@@ -83,7 +83,9 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
     for the whole note, it is shortened to the reason, then the reason is cut, and where nothing
     fits any more the message goes as it came: the log has the reason then.
     """
-    original, _ = read(letter.delivery.attributes)
+    found, _ = read(letter.delivery.attributes)
+    # SQS gives no empty value, and would refuse the whole letter for one.
+    original = {name: one for name, one in found.items() if one.value}
     body = letter.delivery.body
     room = max_bytes - (len(body) if body.isascii() else len(body.encode(errors="surrogatepass")))
     for note in _notes(letter):
@@ -114,7 +116,7 @@ def read(
         rest = {name: value for name, value in attributes.items() if name != TOGETHER}
         return {**rest, **moved}, _note(found)
     reason = attributes.get(REASON)
-    if reason is None or not isinstance(reason.value, str):
+    if reason is None or not isinstance(reason.value, str) or not reason.value:
         return dict(attributes), None
     apart = {
         name.removeprefix(f"{TOGETHER}-"): value.value
