@@ -13,7 +13,7 @@ from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, check_batch, t
 from messaging.aws.messages import COUNTS, counts, deliveries, letter_entries
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.deadletter import LARGEST
-from messaging.errors import NotFound, TransportError
+from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
 
 __all__ = ["SqsQueue"]
@@ -159,6 +159,8 @@ class SqsQueue:
                         QueueUrl=url, AttributeNames=["MaximumMessageSize"]
                     ).get("Attributes", {})
                 self._largest = int(said.get("MaximumMessageSize", LARGEST))
+            except AccessDenied:
+                self._largest = LARGEST
             except (TransportError, ValueError):
                 # Not worth a letter: the limit of queues as they are made today.
                 return LARGEST
