@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from messaging.answers import Answer, ask
 from messaging.clock import Clock
+from messaging.outcome import Ack
 from messaging.runtime.heartbeat import longest_lease
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.memo import Memo
@@ -77,7 +78,11 @@ class Settlement:
             if held.lost:
                 self._expire(held, "its lease was lost")
                 continue
-            action = action_of(held.outcome, copied=held.copied)
+            outcome = held.outcome
+            if type(outcome) is Ack:  # as nearly always: without the call
+                deletes.append(held)
+                continue
+            action = action_of(outcome, copied=held.copied)
             if action is Action.DELETE:
                 deletes.append(held)
             elif action is Action.HIDE:
