@@ -29,6 +29,7 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.envelope import Envelope, new_id
 from messaging.errors import CodecError, ConfigurationError, NotFound, TransportError
+from messaging.foreign import OffloadedPayload
 from messaging.projection import EVERYONE
 from messaging.stores import BlobStore
 
@@ -81,6 +82,7 @@ class ClaimCheck:
         threshold: int | None = None,
         codec: Codec | None = None,
         uri: str = "",
+        offloaded: BlobStore | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._threshold = max_bytes - max_bytes // 16 if threshold is None else threshold
@@ -92,6 +94,8 @@ class ClaimCheck:
         self._store = store
         self._codec = codec or JsonCodec()
         self._uri = f"{uri.rstrip('/')}/" if uri else ""
+        self._offloaded = offloaded or store
+        self._offloaded_uri = _location(self._offloaded, "" if offloaded else uri)
         self._clock = clock
         self._fresh: dict[str, float] = {}
 
@@ -110,8 +114,12 @@ class ClaimCheck:
         )
 
     def decode(self, body: str) -> Envelope:
-        """The envelope with its data, which is fetched and checked if the body has but a claim."""
-        envelope = self._codec.decode(body)
+        """The envelope with its data, which is fetched and checked if the body has but a claim, or
+        a pointer of AWS's extended client."""
+        try:
+            envelope = self._codec.decode(body)
+        except OffloadedPayload as pointer:
+            envelope = self._codec.decode(self._fetched(pointer))
         claim = envelope.extensions
         if claim.get(DATAREF) is None or envelope.data is not None:
             return envelope
@@ -130,6 +138,21 @@ class ClaimCheck:
         if hashlib.sha256(data).hexdigest() != digest:
             raise CodecError(f"{DATASHA256}: the stored data is not what was sent")
         return replace(envelope, data=_parsed(data))
+
+    def _fetched(self, pointer: OffloadedPayload) -> str:
+        """The body that the pointer stands for. Read from one's own store only, as a claim is."""
+        there = f"s3://{pointer.bucket}/{pointer.key}"
+        key = there.removeprefix(self._offloaded_uri)
+        if not self._offloaded_uri or key == there:
+            raise pointer
+        try:
+            return self._offloaded.get(key).decode()
+        except UnicodeDecodeError:
+            raise CodecError("body: what its pointer leads to is not text in UTF-8") from None
+        except ConfigurationError:
+            raise CodecError("body: its pointer holds a key that this store cannot have") from None
+        except NotFound:
+            raise CodecError("body: the object that its pointer leads to is gone") from None
 
     def _keep(self, key: str, data: bytes) -> None:
         now = self._clock.monotonic()
@@ -230,6 +253,12 @@ class DirectoryBlobStore:
         return TransportError(f"cannot {action} in {self._path}: {error.strerror}", code=code)
 
 
+def _location(store: BlobStore, otherwise: str) -> str:
+    said = getattr(store, "uri", None)
+    uri = said if isinstance(said, str) and said else otherwise
+    return f"{uri.rstrip('/')}/" if uri else ""
+
+
 def _folder(audience: tuple[str, ...]) -> str:
     # ".marketing." stands in the name of each folder that marketing may read, and in no other.
     # No service is called EVERYONE: their names have small letters.
@@ -242,8 +271,8 @@ def _folder(audience: tuple[str, ...]) -> str:
 
 def _key(reference: Any) -> str:
     # The last two steps only: wherever the rest leads to, this service reads its own store.
-    key = "/".join(str(reference).split("/")[-2:])
-    if not isinstance(reference, str) or not _KEY.fullmatch(key):
+    key = "/".join(reference.split("/")[-2:]) if isinstance(reference, str) else ""
+    if not _KEY.fullmatch(key):
         raise CodecError(f"{DATAREF}: not a reference that this library writes")
     return key
 

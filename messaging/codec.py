@@ -13,6 +13,7 @@ from pydantic_core.core_schema import ErrorType
 from messaging.clock import utc
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
+from messaging.foreign import broken, document_kind, other_kind
 
 __all__ = ["Codec", "Frame", "JsonCodec", "first_mistake"]
 
@@ -57,7 +58,8 @@ class JsonCodec:
 
     Reads also what foreign producers send: plain CloudEvents (without `dataversion`, which is
     then 1; with `data_base64` where the data is JSON text) and SNS's own notification around
-    either, as a subscription without raw delivery sends it.
+    either, as a subscription without raw delivery sends it; each with a byte order mark, too.
+    Whatever else is a `CodecError` that says what it is, as far as `messaging.foreign` knows.
 
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
     """
@@ -84,10 +86,10 @@ class JsonCodec:
         return (to_json(head)[:-1] + (b',"data":' + data if data else b"") + b"}").decode()
 
     def decode(self, body: str) -> Envelope:
-        document = _object(body, "body")
+        document, name = _object(body, "body"), "body"
         if document.keys() >= _SNS_NOTIFICATION and document["Type"] == "Notification":
-            document = _object(document["Message"], "Message")
-        return _envelope(document)
+            document, name = _object(document["Message"], "Message"), "Message"
+        return _envelope(document, name)
 
 
 class Frame:
@@ -140,19 +142,22 @@ def _object(text: object, name: str) -> dict[str, Any]:
     if not isinstance(text, str):
         raise CodecError(f"{name}: a JSON text was expected")
     try:
-        document = from_json(text, allow_inf_nan=False)
+        # Windows programs begin a text in UTF-8 with a byte order mark.
+        document = from_json(text.removeprefix("\ufeff"), allow_inf_nan=False)
     except TypeError:  # a lone surrogate, which no UTF-8 has
         raise CodecError(f"{name}: not JSON (not text in UTF-8)") from None
     except ValueError as error:
         # pydantic-core says what and where ("expected value at line 1 column 1"), no content.
-        raise CodecError(f"{name}: not JSON ({error})") from None
+        raise CodecError(f"{name}: {broken(text, error)}") from None
     if not isinstance(document, dict):
-        raise CodecError(f"{name}: a JSON object was expected, a CloudEvents 1.0 document")
+        raise CodecError(f"{name}: {other_kind(document, name)}")
     return document
 
 
-def _envelope(document: dict[str, Any]) -> Envelope:
+def _envelope(document: dict[str, Any], name: str) -> Envelope:
     if document.get("specversion") != "1.0":
+        if "specversion" not in document and (kind := document_kind(document)):
+            raise CodecError(f"{name}: {kind}")
         raise CodecError(
             'specversion: "1.0" was expected; this is not a CloudEvents 1.0 document'
             if "specversion" in document
@@ -211,7 +216,7 @@ def _time(document: Mapping[str, Any]) -> datetime | None:
 
 
 def _data(document: Mapping[str, Any]) -> Any:
-    if "data_base64" in document:
+    if document.get("data_base64") is not None:
         return _base64(document)
     content = document.get("datacontenttype") or "application/json"
     if content != "application/json" and not (isinstance(content, str) and _is_json(content)):
@@ -221,7 +226,7 @@ def _data(document: Mapping[str, Any]) -> Any:
 
 def _is_json(content: str) -> bool:
     kind = content.partition(";")[0].strip().lower()
-    return kind == "application/json" or kind.endswith("+json")
+    return kind.endswith(("/json", "+json"))
 
 
 def _base64(document: Mapping[str, Any]) -> Any:

@@ -13,21 +13,39 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 from __future__ import annotations
 
 import asyncio
-import base64
+import json
 import logging
-import math
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from messaging.answers import ask
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
-from messaging.errors import ConfigurationError, TransportError
+from messaging.errors import ConfigurationError
 from messaging.logs import logger
-from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
-from messaging.transport import BATCH_ENTRIES, Attribute, DeadLetter, Delivery, QueueTransport
+from messaging.outcome import Ack, Discard, Outcome
+from messaging.settlement import (
+    Action,
+    Groups,
+    action_of,
+    dead_letter,
+    is_ordered,
+    reason_of,
+    refused,
+    seconds_of,
+)
+from messaging.transport import (
+    BATCH_ENTRIES,
+    Attribute,
+    DeadLetter,
+    Delivery,
+    QueueTransport,
+    epoch_seconds,
+    receives,
+)
 
 __all__ = ["Handler", "delivery_of", "lambda_handler"]
 
@@ -87,27 +105,33 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
     `ApproximateReceiveCount`. Binary values are base64.
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
     """
-    system = record.get("attributes") or {}
+    system = _mapping(record.get("attributes"))
+    body, group = record.get("body") or "", system.get("MessageGroupId")
     return Delivery(
         queue=str(record.get("eventSourceARN", "")).rpartition(":")[2],
         message_id=record["messageId"],
         receipt=record["receiptHandle"],
-        body=record.get("body") or "",
+        # A test event that was written by hand may hold the document itself.
+        body=body if isinstance(body, str) else json.dumps(body),
         attributes={
-            name: _attribute(one) for name, one in (record.get("messageAttributes") or {}).items()
+            str(name): _attribute(_mapping(one))
+            for name, one in _mapping(record.get("messageAttributes")).items()
         },
-        receive_count=int(system.get("ApproximateReceiveCount", 1)),
-        sent_at=int(system.get("SentTimestamp", 0)) / 1000,
+        receive_count=receives(system.get("ApproximateReceiveCount")),
+        sent_at=epoch_seconds(system.get("SentTimestamp")),
         received_at=now,
-        group=system.get("MessageGroupId"),
+        group=group if isinstance(group, str) else None,
     )
 
 
+def _mapping(said: Any) -> Mapping[str, Any]:
+    return said if isinstance(said, Mapping) else {}
+
+
 def _attribute(said: Mapping[str, Any]) -> Attribute:
-    kind = said.get("dataType", "String")
-    if kind.startswith("Binary"):
-        return Attribute(kind, base64.b64decode(said.get("binaryValue") or ""))
-    return Attribute(kind, said.get("stringValue") or "")
+    return Attribute.received(
+        said.get("dataType"), said.get("stringValue"), said.get("binaryValue")
+    )
 
 
 class _Function:
@@ -131,7 +155,7 @@ class _Function:
         now = self._clock.now()
         deliveries = [delivery_of(record, now=now) for record in records]
         enough = _time_left(context, self._reserve)
-        if any(one.queue.endswith(".fifo") for one in deliveries):
+        if any(is_ordered(one.queue) for one in deliveries):
             outcomes = self._in_order(deliveries, enough)
         else:
             outcomes = self._together(deliveries, enough)
@@ -156,39 +180,48 @@ class _Function:
         for index, delivery in enumerate(deliveries):
             if not enough():
                 break
-            found = self._dispatch(delivery)
-            if isinstance(found, Outcome):
-                outcomes[index] = found
-            else:
+            found = self._begun(delivery)
+            if isinstance(found, Coroutine):
                 running[index] = found
+            else:
+                outcomes[index] = found
         if running:
             done = self._wait(_gathered(list(running.values())))
-            for index, outcome in zip(running, done, strict=True):
-                outcomes[index] = outcome
+            for index, ended in zip(running, done, strict=True):
+                outcomes[index] = _told(deliveries[index], ended)
         return self._dead_lettered(deliveries, outcomes)
 
     def _in_order(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
     ) -> list[Outcome | None]:
-        """One after another; what follows a failure in its group has the failure's outcome."""
+        """One after another; what follows one that comes again in its group goes back with it."""
         outcomes: list[Outcome | None] = []
-        stopped: dict[str | None, Outcome | None] = {}
+        groups = Groups()
         for delivery in deliveries:
-            if delivery.group not in stopped:
-                outcome = self._outcome(delivery) if enough() else None
-                # At once: if the copy is refused, nothing of the group may go on.
-                [outcome] = self._dead_lettered([delivery], [outcome])
-                if not _is_done(outcome):
-                    # The others are hidden as long as a Retry, for they must not overtake it.
-                    stopped[delivery.group] = outcome if isinstance(outcome, Retry) else None
-                outcomes.append(outcome)
-            else:
-                outcomes.append(stopped[delivery.group])
+            if groups.stopped(delivery):
+                outcomes.append(groups.back(delivery))
+                continue
+            outcome = self._outcome(delivery) if enough() else None
+            # At once: if the copy is refused, nothing of the group may go on.
+            [outcome] = self._dead_lettered([delivery], [outcome])
+            groups.ended(delivery, outcome)
+            outcomes.append(outcome)
         return outcomes
 
-    def _outcome(self, delivery: Delivery) -> Outcome:
-        found = self._dispatch(delivery)
-        return found if isinstance(found, Outcome) else self._wait(found)
+    def _outcome(self, delivery: Delivery) -> Outcome | None:
+        found = self._begun(delivery)
+        if not isinstance(found, Coroutine):
+            return found
+        [ended] = self._wait(_gathered([found]))
+        return _told(delivery, ended)
+
+    def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
+        """A defect beside the handler (a retry policy that raises) costs this message its attempt,
+        and not the others theirs."""
+        try:
+            return self._dispatch(delivery)
+        except Exception as error:  # noqa: BLE001 - the batch must not fail for one message
+            return _told(delivery, error)
 
     def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         # Kept between invocations: what handlers hold (HTTP clients, pools) belongs to one loop.
@@ -200,59 +233,89 @@ class _Function:
     def _dead_lettered(
         self, deliveries: Sequence[Delivery], outcomes: list[Outcome | None]
     ) -> list[Outcome | None]:
-        """`outcomes`, where a `Reject` is an `Ack` if its copy stands, and None if it does not."""
+        """`outcomes`, where a `Reject` is an `Ack` if its copy stands, or comes again later."""
         if self._queue is None:
             return outcomes
         now = self._clock.now()
-        rejected = {
-            index: _letter(deliveries[index], outcome, now)
+        settled = list(outcomes)
+        rejected = [
+            index
             for index, outcome in enumerate(outcomes)
-            if isinstance(outcome, Reject)
-        }
-        stands = _copy(self._queue, list(rejected.values()))
-        settled = dict(zip(rejected, stands, strict=True))
-        return [
-            (Ack() if settled[index] else None) if index in settled else outcome
-            for index, outcome in enumerate(outcomes)
+            if action_of(outcome) is Action.DEAD_LETTER
         ]
+        letters = [
+            dead_letter(deliveries[at], outcomes[at], now=now, queue=deliveries[at].queue)
+            for at in rejected
+        ]
+        for index, stands in zip(rejected, _copy(self._queue, letters), strict=True):
+            settled[index] = Ack() if stands else self._again(deliveries[index])
+        return settled
+
+    def _again(self, delivery: Delivery) -> Outcome | None:
+        try:
+            return refused(self._dispatch.consumer.retry.delay(delivery.receive_count))
+        except Exception as error:  # noqa: BLE001 - a wait strategy is the user's code
+            return _told(delivery, error)
 
     def _failed(
         self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome | None]
     ) -> list[Delivery]:
-        """Those that are to come again; a `Retry` is hidden first."""
+        """Those that are to come again; those that say when are hidden first."""
         hides: list[tuple[Delivery, int]] = []
+        failed: list[Delivery] = []
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            if isinstance(outcome, Retry):
-                hides.append((delivery, math.ceil(outcome.delay or 0)))
-            elif isinstance(outcome, Reject):
+            action = action_of(outcome)
+            if action is Action.HIDE:
+                hides.append((delivery, seconds_of(outcome)))
+            elif action is Action.DEAD_LETTER:
                 _say(logging.WARNING, delivery, "rejected and left to SQS's redrive", outcome)
             elif isinstance(outcome, Discard):
                 _say(logging.INFO, delivery, "discarded", outcome)
+            if action is not Action.DELETE:
+                failed.append(delivery)
         if self._queue is not None:
             _hide(self._queue, hides)
-        pairs = zip(deliveries, outcomes, strict=True)
-        return [delivery for delivery, outcome in pairs if not _is_done(outcome)]
+        return failed
 
 
-def _is_done(outcome: Outcome | None) -> bool:
-    return isinstance(outcome, Ack | Discard)
-
-
-def _say(level: int, delivery: Delivery, what: str, outcome: Outcome) -> None:
+def _say(level: int, delivery: Delivery, what: str, outcome: Outcome | None) -> None:
     log.log(
         level, "message %s of %s is %s: %s",
-        delivery.message_id, delivery.queue, what, outcome.reason,
+        delivery.message_id, delivery.queue, what, reason_of(outcome),
     )  # fmt: skip
+
+
+def _told(delivery: Delivery, ended: Outcome | BaseException) -> Outcome | None:
+    """The outcome; None, and a line in the log, for what ended without one."""
+    if isinstance(ended, Outcome):
+        return ended
+    log.error(
+        "message %s of %s has no outcome (%s) and comes again",
+        delivery.message_id,
+        delivery.queue,
+        type(ended).__qualname__,
+    )
+    return None
 
 
 def _records(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     records = event.get("Records") if isinstance(event, Mapping) else None
-    if not isinstance(records, list) or any(one.get("eventSource") != "aws:sqs" for one in records):
+    if not isinstance(records, list) or not all(map(_of_sqs, records)):
         raise ConfigurationError(
-            'this event is not of SQS (Records with eventSource "aws:sqs"): lambda_handler is for '
-            "a function that an SQS event source mapping invokes"
+            'this event is not of SQS (Records with eventSource "aws:sqs", messageId and '
+            "receiptHandle): lambda_handler is for a function that an SQS event source mapping "
+            "invokes"
         )
     return records
+
+
+def _of_sqs(record: object) -> bool:
+    return (
+        isinstance(record, Mapping)
+        and record.get("eventSource") == "aws:sqs"
+        and isinstance(record.get("messageId"), str)
+        and isinstance(record.get("receiptHandle"), str)
+    )
 
 
 def _time_left(context: Any, reserve: float) -> Callable[[], bool]:
@@ -267,21 +330,12 @@ async def _awaited(awaitable: Awaitable[None]) -> None:
     await awaitable
 
 
-async def _gathered(coroutines: list[Coroutine[Any, Any, Outcome]]) -> list[Outcome | None]:
-    found = await asyncio.gather(*coroutines, return_exceptions=True)
+async def _gathered(
+    coroutines: list[Coroutine[Any, Any, Outcome]],
+) -> list[Outcome | BaseException]:
     # A cancelled handler has no outcome: it is not done.
-    return [one if isinstance(one, Outcome) else None for one in found]
-
-
-def _letter(delivery: Delivery, outcome: Reject, now: float) -> DeadLetter:
-    return DeadLetter(
-        delivery=delivery,
-        reason=outcome.reason,
-        error=outcome.error,
-        attempts=delivery.receive_count,
-        time=now,
-        queue=delivery.queue,
-    )
+    ended: list[Outcome | BaseException] = await asyncio.gather(*coroutines, return_exceptions=True)
+    return ended
 
 
 def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
@@ -289,10 +343,8 @@ def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
     stands: list[bool] = []
     for start in range(0, len(letters), BATCH_ENTRIES):
         batch = letters[start : start + BATCH_ENTRIES]
-        try:
-            codes = {one.index: one.code for one in queue.dead_letter(batch)}
-        except TransportError as error:
-            codes = dict.fromkeys(range(len(batch)), error.code or type(error).__name__)
+        answer = ask(queue.dead_letter, batch, f"dead_letter of {queue.name}", apart=True)
+        codes = {one.index: one.code for one in answer.failures}
         for index, letter in enumerate(batch):
             stands.append(index not in codes)
             log.log(
@@ -311,10 +363,15 @@ def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
 def _hide(queue: QueueTransport, hides: Sequence[tuple[Delivery, int]]) -> None:
     """Best effort: what is not hidden comes again when the queue's visibility timeout ends."""
     for start in range(0, len(hides), BATCH_ENTRIES):
-        batch = hides[start : start + BATCH_ENTRIES]
-        try:
-            codes = [one.code for one in queue.hide([d for d, _ in batch], [s for _, s in batch])]
-        except TransportError as error:
-            codes = [error.code or type(error).__name__]
+        part = hides[start : start + BATCH_ENTRIES]
+        codes = _hide_part(queue, [one for one, _ in part], [seconds for _, seconds in part])
         if codes:
             log.warning("messages of %s keep their visibility timeout: %s", queue.name, codes[0])
+
+
+def _hide_part(
+    queue: QueueTransport, deliveries: Sequence[Delivery], seconds: Sequence[int]
+) -> list[str]:
+    """One request; the codes of what was refused."""
+    answer = ask(lambda some: queue.hide(some, seconds), deliveries, f"hide of {queue.name}")
+    return [one.code for one in answer.failures]

@@ -142,9 +142,18 @@ def _validated(view: type[BaseModel], data: Any) -> BaseModel:
         # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
         return view.model_validate_json(to_json(data), **READING)
     except ValidationError as error:
-        raise CodecError(first_mistake(error, model=view)) from None
+        raise CodecError(first_mistake(error, model=view) + _instead(data)) from None
     except PydanticSerializationError:
         raise CodecError("data: not text in UTF-8") from None
+
+
+def _instead(data: Any) -> str:
+    """What data is that holds no fields at all."""
+    if data is None:
+        return "; it is missing or null"
+    if isinstance(data, str) and data.lstrip().startswith("{"):
+        return "; it is JSON inside of a JSON string: the producer encoded it twice"
+    return ""
 
 
 def _safe(name: str) -> str:

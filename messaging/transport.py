@@ -9,6 +9,7 @@ when nobody answered or the whole request was refused.
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ __all__ = [
     "QueueDepth",
     "QueueTransport",
     "TopicTransport",
+    "epoch_seconds",
+    "receives",
 ]
 
 BATCH_ENTRIES = 10
@@ -36,6 +39,12 @@ BATCH_ENTRIES = 10
 
 https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 """
+
+
+MOST_RECEIVES = 1_000_000
+"""A count above it is none that SQS made, and a retry policy may compute 2 to its power."""
+LAST_SECOND = 253_402_300_799
+"""The last one of the year 9999: `datetime` knows no later ones."""
 
 
 class Attribute(NamedTuple):
@@ -59,19 +68,40 @@ class Attribute(NamedTuple):
     def array(cls, values: Iterable[str]) -> Attribute:
         return cls("String.Array", json.dumps(list(values), ensure_ascii=False))
 
+    @classmethod
+    def received(cls, kind: object, text: object, binary: object) -> Attribute:
+        """What a queue gave: whatever somebody put there, it is an attribute.
+
+        `binary` is bytes, or those in base64; a value that is neither it nor `text` is "".
+        """
+        named = kind if isinstance(kind, str) and kind else "String"
+        if isinstance(text, str) and text:
+            return cls(named, text)
+        if isinstance(binary, str) and binary:
+            try:
+                return cls(named, b64decode(binary, validate=True))
+            except ValueError:
+                return cls(named, binary.encode(errors="surrogatepass"))
+        return cls(named, binary if isinstance(binary, bytes) else "")
+
     @property
     def strings(self) -> tuple[str, ...]:
-        """The value as strings: the members of an array, or the one value there is."""
+        """The value as strings: the members of an array, or the one value there is. None of an
+        array that is no JSON list, which anybody can send, and of bytes."""
         if isinstance(self.value, bytes):
             return ()
-        if self.type.startswith("String.Array"):
-            return tuple(str(member) for member in json.loads(self.value))
-        return (self.value,)
+        if not self.type.startswith("String.Array"):
+            return (self.value,)
+        try:
+            members = json.loads(self.value)
+        except (ValueError, RecursionError):
+            return ()
+        return tuple(map(str, members)) if isinstance(members, list) else ()
 
     def size(self, name: str) -> int:
         """Bytes that count towards the limit: name, type and value, in UTF-8."""
-        value = self.value if isinstance(self.value, bytes) else self.value.encode()
-        return len(name.encode()) + len(self.type) + len(value)
+        value = self.value if isinstance(self.value, bytes) else _utf8(self.value)
+        return len(_utf8(name)) + len(_utf8(self.type)) + len(value)
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -337,3 +367,26 @@ class Broker(Protocol):
     def close(self) -> None:
         """Close everything this broker gave out."""
         ...
+
+
+def receives(said: object) -> int:
+    """SQS's ApproximateReceiveCount as a number; 1 where it is none."""
+    return min(MOST_RECEIVES, max(1, _whole(said, 1)))
+
+
+def epoch_seconds(said: object) -> float:
+    """SQS's SentTimestamp, in milliseconds, as seconds since the epoch; 0.0 where it is none."""
+    return min(float(LAST_SECOND), max(0, _whole(said, 0)) / 1000)
+
+
+def _whole(said: object, otherwise: int) -> int:
+    try:
+        number = int(said)  # type: ignore[call-overload]  # whatever is no number raises
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+    return number if abs(number) < 10**18 else otherwise
+
+
+def _utf8(text: str) -> bytes:
+    # Half a character counts as it would if SQS took it, which it does not.
+    return text.encode(errors="surrogatepass")

@@ -192,7 +192,7 @@ UNREADABLE = [
                 "Message": "You have chosen",
             }
         ),
-        "specversion: missing",
+        "body: an SNS SubscriptionConfirmation",
     ),
     ("\ud800", "body: not JSON"),
 ]

@@ -1,7 +1,9 @@
 """Whatever a queue brings: no crash, no silent delete, a reason, and nobody's data in the log.
 
 More than 10,000 bodies and attributes, made by Hypothesis, go through the real dispatcher; some of
-them through a whole lane on the in-process broker.
+them through a whole lane, a whole worker, the Lambda handler, `drain` and the workbench of dead
+letters on the in-process broker. Attributes are those that the library's own code reads, with
+notes of dead letters that somebody else wrote.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import base64
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from time import sleep
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -22,22 +25,36 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, EmailStr, Field
 
 from messaging import deadletter
+from messaging.aws.messages import deliveries
+from messaging.clock import utc
+from messaging.codec import JsonCodec
 from messaging.consumer import Consumer, handles
 from messaging.dispatch import Dispatcher
+from messaging.dlq import Where, Workbench
+from messaging.dlq.letter import letter_of, without_note
 from messaging.event import Event
+from messaging.lambda_handler import delivery_of, lambda_handler
 from messaging.memory import MemoryBroker
 from messaging.outcome import Ack, Outcome, Reject
+from messaging.runtime import Worker
 from messaging.runtime.stepping import Steps
-from messaging.testing import FakeClock
+from messaging.testing import FakeClock, drain
 from messaging.topology import Topology
-from messaging.transport import Attribute, DeadLetter, Delivery
+from messaging.transport import (
+    MOST_RECEIVES,
+    Attribute,
+    DeadLetter,
+    Delivery,
+    epoch_seconds,
+)
+from tests.contracts.hosts import record
 
 CANARY = "Zuleica <zuleica@example.org>"
 """Personal data: must never be seen outside of the body that holds it."""
 
 AT_ONCE = 8
 """Bodies of one example: Hypothesis costs more than the dispatcher."""
-DISPATCHED, THROUGH_A_LANE = 330, 60
+DISPATCHED, THROUGH_A_LANE, THROUGH_A_HOST = 330, 60, 25
 """Examples; with eight bodies of four forms each, more than 10,000 through the dispatcher."""
 
 
@@ -228,18 +245,48 @@ huge = st.sampled_from(["x", "é", "\x01"]).map(
 bodies = st.one_of(mutated(), mutated(), malformed, malformed, in_base64, versions)
 
 attribute_names = st.sampled_from(
-    ["type", "audience", "dead-letter", "dead-letter-reason", "dead-letter-attempts", "traceparent"]
+    ["type", "audience", "dead-letter", "traceparent", "ErrorCode", "ErrorMessage", "RequestID"]
+    + [f"dead-letter-{name}" for name in ("reason", "error", "attempts", "time", "queue")]
     + [f"other-{number}" for number in range(12)]
 )
+harmless = st.one_of(
+    st.sampled_from(["", "x", "5", "\x00", "\ud800", "2026-01-05T12:00:00Z", "AWS.x"]),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+)
+"""Without the canary: a forged reason is shown, for it may be a real one."""
+kept = st.dictionaries(
+    st.sampled_from(["type", "value", "base64"]),
+    harmless | st.sampled_from(["String", "Number.int", "Binary", "eA=="]),
+)
+notes = st.dictionaries(
+    st.sampled_from(["reason", "error", "attempts", "time", "queue"]), harmless
+).flatmap(
+    lambda note: st.one_of(
+        harmless, kept, st.dictionaries(st.sampled_from(["a", "b", "dead-letter", "a b", ""]), kept)
+    ).map(lambda moved: {"reason": "x", **note, "attributes": moved})
+)
+own = st.one_of(
+    notes.map(json.dumps),
+    st.sampled_from(["[" * 3_000, '{"reason":' * 1_500, '{"reason":' + "9" * 5000 + "}"]),
+    st.sampled_from(["9" * 5000, "-1", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]),
+)
+"""What stands in attributes that the library itself writes and reads."""
+kinds = st.sampled_from(["String", "String.Array", "Number", "Binary", "String.Array.x"])
 attributes = st.dictionaries(
     attribute_names,
     st.builds(
-        Attribute,
-        st.sampled_from(["String", "String.Array", "Number", "Binary", "String.Array.x"]),
-        st.one_of(texts.filter(bool), st.binary(min_size=1, max_size=8)),
+        Attribute, kinds, st.one_of(own, own, texts.filter(bool), st.binary(min_size=1, max_size=8))
     ),
     max_size=10,
 )
+systems = st.dictionaries(
+    st.sampled_from(["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]),
+    harmless | st.sampled_from(["9" * 5000, "many", "-1", "1e400", [], {}]),
+)
+"""System attributes, of which SQS says that they are numbers."""
 
 
 # What must hold.
@@ -277,6 +324,7 @@ def check_letter(one: Delivery, outcome: Reject) -> None:
     assert len(beside) <= deadletter.MAX_ATTRIBUTES
     assert note is not None
     assert note.reason == outcome.reason[:1024]
+    assert all(one.value for one in beside.values())
 
 
 def messages(body: st.SearchStrategy[str], size: int) -> Any:
@@ -356,3 +404,109 @@ def test_nothing_is_deleted_in_silence(messages: Given, heard: Heard) -> None:
             assert note is not None
             check_told(note.reason, "reason")
     heard.check()
+
+
+# And through whoever receives it.
+
+
+def through_worker(office: Office, broker: MemoryBroker, clock: FakeClock) -> None:
+    with Worker(office, broker=broker, wait=0.01) as worker:
+        queue = broker.queue("office")
+        while any(queue.depth()[:3]) or worker.stats.in_hand:
+            sleep(0.001)
+    assert worker.stats.balanced
+
+
+def through_lambda(office: Office, broker: MemoryBroker, clock: FakeClock) -> None:
+    queue = broker.queue("office")
+    handler = lambda_handler(office, queue=queue, clock=clock)
+    while received := queue.receive(10, 0):
+        answer = handler({"Records": [record(one) for one in received]}, None)
+        assert answer == {"batchItemFailures": []}
+        assert not queue.delete(received)
+
+
+def through_drain(office: Office, broker: MemoryBroker, clock: FakeClock) -> None:
+    drained = drain(broker, office, clock=clock)
+    assert drained.received == drained.acknowledged + drained.dead_lettered
+
+
+@pytest.mark.parametrize("run", [through_worker, through_lambda, through_drain])
+@settings(SETTINGS, max_examples=THROUGH_A_HOST)
+@given(messages=messages(bodies, AT_ONCE))
+def test_whoever_receives_it_outlives_it(
+    run: Callable[[Office, MemoryBroker, FakeClock], None], messages: Given, heard: Heard
+) -> None:
+    """Handled, or a dead letter that can be listed, sent back, and dropped."""
+    clock, office = FakeClock(), Office()
+    with MemoryBroker(Topology.of(Office, topic="hostile"), clock=clock) as broker:
+        texts, beside = messages
+        for body in texts:
+            broker.send("office", body, attributes=on_the_wire(beside))
+        run(office, broker, clock)
+        assert not broker.messages("office")
+        handled = len(office.handled)
+        assert handled + len(broker.dead_letters("office")) == len(texts)
+
+        bench = Workbench(broker.letters("office"), clock=clock)
+        for letter in bench.letters():
+            check_told(letter.reason, "reason")
+            json.dumps(letter.to_dict())
+        report = bench.redrive(Where(since=0.0), dry_run=False)
+        assert (report.done, report.failed) == (len(texts) - handled, ())
+        run(office, broker, clock)
+        assert len(office.handled) == handled
+        assert bench.drop(dry_run=False).done == len(texts) - handled
+    heard.check()
+
+
+@settings(SETTINGS, max_examples=THROUGH_A_LANE)
+@given(given=attributes, kind=st.sampled_from(["dead", "undelivered"]), sent_at=numbers)
+def test_a_letter_that_nobody_wrote_a_note_for_can_be_told(
+    given: dict[str, Attribute], kind: Literal["dead", "undelivered"], sent_at: Any
+) -> None:
+    one = delivery("no JSON", given, 0)
+    vars(one)["sent_at"] = epoch_seconds(sent_at)
+    letter = letter_of(one, kind, JsonCodec())
+    json.dumps(letter.to_dict(), default=str)
+    assert Where(reason="x", since=0.0)(letter) in {True, False}
+    assert len(without_note(letter)) <= max(len(given), deadletter.MAX_ATTRIBUTES)
+
+
+@settings(SETTINGS, max_examples=DISPATCHED)
+@given(system=systems, given=attributes)
+def test_system_attributes_that_are_no_numbers_are_read_as_none(
+    system: dict[str, Any], given: dict[str, Attribute]
+) -> None:
+    """As SQS's API gives them, and as Lambda does."""
+    [received] = deliveries(
+        "q",
+        [{"MessageId": "m", "ReceiptHandle": "r", "Body": "no JSON", "Attributes": system}],
+        0.0,
+    )
+    said = record(delivery("no JSON", on_the_wire(given), 0)) | {"attributes": system}
+    for one in (received, delivery_of(said, now=0.0)):
+        assert 1 <= one.receive_count <= MOST_RECEIVES
+        assert utc(one.sent_at).year >= 1970
+        assert one.group is None or isinstance(one.group, str)
+        outcome = Dispatcher(Office())(one)
+        assert isinstance(outcome, Reject)
+        check_letter(one, outcome)
+    assert Office().retry.delay(received.receive_count) >= 0
+    queue = MemoryBroker(Topology.of(Office, topic="hostile")).queue("office")
+    answer = lambda_handler(Office(), queue=queue)({"Records": [said]}, None)
+    assert answer == {"batchItemFailures": []}
+
+
+@settings(SETTINGS, max_examples=THROUGH_A_LANE)
+@given(said=values)
+def test_attributes_of_any_shape_are_attributes(said: Any) -> None:
+    """Of an answer or an event that somebody else has put together."""
+    one = {"messageId": "m", "receiptHandle": "r", "body": said, "messageAttributes": {"a": said}}
+    read = delivery_of(one | {"attributes": said}, now=0.0)
+    assert isinstance(read.body, str)
+    for attribute in read.attributes.values():
+        assert isinstance(attribute.strings, tuple)
+        assert attribute.size("a") >= 0
+    made = Attribute.received(said, said, said)
+    assert isinstance(made.strings, tuple)

@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
-    "event envelope outcome transport settings subtyping declaration printable logs",
+    "event envelope outcome transport settings subtyping declaration printable logs foreign",
     "attempts",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
-        "unsendable tracebacks roundtrip"
+        "unsendable tracebacks roundtrip settlement answers"
     ),
     "copies dlq",
     "publisher buffered consumer claimcheck",

@@ -329,18 +329,22 @@ def test_redriven_message_does_not_stand_in_the_way(
     assert one(queue).body == "next"
 
 
-def test_too_large_dead_letter_is_refused(broker: MemoryBroker, queue: MemoryQueue) -> None:
+def test_a_dead_letter_at_the_size_limit_goes_without_its_reason(
+    broker: MemoryBroker, queue: MemoryQueue
+) -> None:
     broker.send("depot", "x" * 1_048_576)
+    broker.send("depot", "y" * 1_048_577)  # more than any queue takes
     broker.send("depot", "small")
     letters = [
         DeadLetter(delivery=each, reason="r", error=None, attempts=1, time=0.0, queue="q")
-        for each in queue.receive(2, 0)
+        for each in queue.receive(3, 0)
     ]
 
     [failure] = queue.dead_letter(letters)
 
-    assert (failure.index, failure.retryable) == (0, False)
-    assert bodies(broker.dead_letters("depot")) == ["small"]
+    assert (failure.index, failure.retryable) == (1, False)
+    there = broker.dead_letters("depot")
+    assert [(one.body[0], bool(one.attributes)) for one in there] == [("x", False), ("s", True)]
 
 
 # -- limits of SNS that no local server keeps -----------------------------------------------------

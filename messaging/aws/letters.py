@@ -177,7 +177,9 @@ def _entries(deliveries: Sequence[Delivery], *, fifo: bool) -> Iterator[list[Any
     part: list[Any] = []
     total = 0
     for index, one in enumerate(deliveries):
-        size = len(one.body.encode()) + sum(a.size(name) for name, a in one.attributes.items())
+        size = len(one.body.encode(errors="surrogatepass")) + sum(
+            a.size(name) for name, a in one.attributes.items()
+        )
         if part and total + size > SAFE_BATCH:
             yield part
             part, total = [], 0

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from messaging import deadletter
-from messaging.transport import Attribute, CancelToken, DeadLetter, Delivery
+from messaging.transport import (
+    Attribute,
+    CancelToken,
+    DeadLetter,
+    Delivery,
+    epoch_seconds,
+    receives,
+)
 
 __all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "deliveries", "letter_entries", "wire_value"]
 
@@ -53,12 +59,10 @@ class ReceivedAttributes(Mapping[str, Attribute]):
 
     def __getitem__(self, name: str) -> Attribute:
         one = self._raw[name]
-        kind, text = one["DataType"], one.get("StringValue")
-        if text:
-            return Attribute(kind, text)
-        value = one.get("BinaryValue", "")
-        # boto3 has decoded it already.
-        return Attribute(kind, b64decode(value) if value and isinstance(value, str) else value)
+        # boto3 has decoded the bytes already.
+        return Attribute.received(
+            one.get("DataType"), one.get("StringValue"), one.get("BinaryValue")
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
@@ -89,9 +93,9 @@ class _Received(Delivery):
     """A delivery as SQS gave it."""
 
     attributes: Any = _Later(lambda said: ReceivedAttributes(said.get("MessageAttributes") or {}))
-    receive_count: Any = _Later(lambda said: int(_system(said).get("ApproximateReceiveCount", 1)))
-    sent_at: Any = _Later(lambda said: int(_system(said).get("SentTimestamp", 0)) / 1000)
-    group: Any = _Later(lambda said: _system(said).get("MessageGroupId"))
+    receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
+    sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
+    group: Any = _Later(lambda said: _group(said))
     cancel_token: Any = _Later(lambda said: CancelToken())
 
     def __eq__(self, other: object) -> bool:
@@ -135,9 +139,14 @@ def _system(message: Any) -> Mapping[str, str]:
     return message.get("Attributes") or {}
 
 
-def _entry(index: int, letter: DeadLetter, fifo: bool) -> tuple[Any, int]:
+def _group(message: Any) -> str | None:
+    group = _system(message).get("MessageGroupId")
+    return group if isinstance(group, str) else None
+
+
+def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Any, int]:
     """The entry of one dead letter, and its size in bytes."""
-    delivery, attributes = letter.delivery, deadletter.attributes(letter)
+    delivery, attributes = letter.delivery, deadletter.attributes(letter, max_bytes=largest)
     entry: dict[str, Any] = {
         "Id": str(index),
         "MessageBody": delivery.body,
@@ -147,17 +156,20 @@ def _entry(index: int, letter: DeadLetter, fifo: bool) -> tuple[Any, int]:
         entry["MessageGroupId"] = delivery.group or delivery.message_id
         # A letter that is sent twice because the first answer was lost stays one letter.
         entry["MessageDeduplicationId"] = delivery.message_id
-    size = len(delivery.body.encode()) + sum(one.size(name) for name, one in attributes.items())
-    return entry, size
+    size = len(delivery.body.encode(errors="surrogatepass"))
+    return entry, size + sum(one.size(name) for name, one in attributes.items())
 
 
-def letter_entries(letters: Sequence[DeadLetter], *, fifo: bool) -> Iterator[list[Any]]:
+def letter_entries(
+    letters: Sequence[DeadLetter], *, fifo: bool, largest: int
+) -> Iterator[list[Any]]:
     """Entries of SendMessageBatch, in requests of at most `SAFE_BATCH` bytes; a bigger one goes
-    alone. Their Ids are the places of the letters."""
+    alone. Their Ids are the places of the letters, and each has at most `largest` bytes if the
+    message itself has."""
     part: list[Any] = []
     total = 0
     for index, letter in enumerate(letters):
-        entry, size = _entry(index, letter, fifo)
+        entry, size = _entry(index, letter, fifo, largest)
         if part and total + size > SAFE_BATCH:
             yield part
             part, total = [], 0

@@ -12,7 +12,8 @@ from messaging.aws.clients import Clients
 from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, check_batch, translated
 from messaging.aws.messages import COUNTS, counts, deliveries, letter_entries
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.errors import NotFound, TransportError
+from messaging.deadletter import LARGEST
+from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
 
 __all__ = ["SqsQueue"]
@@ -50,6 +51,7 @@ class SqsQueue:
         # By name. Filled without a lock: two threads at the start ask the same question twice.
         self._urls: dict[str, str] = {}
         self._known: _Facts | None = None
+        self._largest: int | None = None
         self._around: dict[str, translated] = {}
         self._closed = False
 
@@ -116,7 +118,8 @@ class SqsQueue:
                 code="NoRedrivePolicy",
             )
         failures: list[Failure] = []
-        for part in letter_entries(letters, fifo=url.endswith(".fifo")):
+        largest = self._largest_letter(url)
+        for part in letter_entries(letters, fifo=url.endswith(".fifo"), largest=largest):
             failures += self._send(url, part)
         return tuple(failures)
 
@@ -143,9 +146,25 @@ class SqsQueue:
                 answer = self._clients.sqs.send_message_batch(QueueUrl=url, Entries=entries)
         except NotFound:
             # Another dead-letter queue may have been set since: ask again next time.
-            self._known = None
+            self._known = self._largest = None
             raise
         return list(batch_failures(answer, [int(entry["Id"]) for entry in entries], "SQS"))
+
+    def _largest_letter(self, url: str) -> int:
+        """Bytes that the dead-letter queue takes; asked when the first letter is sent."""
+        if self._largest is None:
+            try:
+                with self._translated("read the attributes of the dead-letter queue of"):
+                    said = self._clients.patient_sqs.get_queue_attributes(
+                        QueueUrl=url, AttributeNames=["MaximumMessageSize"]
+                    ).get("Attributes", {})
+                self._largest = int(said.get("MaximumMessageSize", LARGEST))
+            except AccessDenied:
+                self._largest = LARGEST
+            except (TransportError, ValueError):
+                # Not worth a letter: the limit of queues as they are made today.
+                return LARGEST
+        return self._largest
 
     def _ready(self) -> str:
         if self._closed:

@@ -124,7 +124,7 @@ def show_command(
         "origin": letter.origin,
         "sent": utc(letter.delivery.sent_at).isoformat(timespec="seconds"),
         "group": letter.delivery.group,
-        "bytes": len(letter.delivery.body.encode()),
+        "bytes": len(letter.delivery.body.encode(errors="surrogatepass")),
         # By name only: what another producer put there may be about somebody.
         "attributes": sorted(letter.delivery.attributes),
     }

@@ -12,9 +12,12 @@ from messaging.clock import utc
 from messaging.codec import Codec
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, ConfigurationError
+from messaging.logs import logger
 from messaging.transport import Attribute, Delivery
 
 __all__ = ["Kind", "Letter", "Where", "letter_of", "without_note"]
+
+log = logger("messaging.dlq")
 
 Kind = Literal["dead", "undelivered"]
 """dead         the service, or SQS after too many receives, gave it up
@@ -121,7 +124,7 @@ def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
         id=delivery.message_id,
         kind=kind,
         event_id=envelope.id if envelope else None,
-        type=str(said.value) if said else envelope.type if envelope else None,
+        type=_text(said) or (envelope.type if envelope else None),
         reason=note.reason if note else _reason(kind, original),
         error=note.error if note else None,
         attempts=note.attempts if note else None,
@@ -144,14 +147,27 @@ def _envelope(delivery: Delivery, codec: Codec) -> Envelope | None:
         return codec.decode(delivery.body)
     except CodecError:
         return None  # that may be why it is here
+    except Exception as error:  # noqa: BLE001 - one letter must not hide the others
+        log.warning(
+            "the body of letter %s cannot be read now: %s",
+            delivery.message_id,
+            type(error).__qualname__,
+        )
+        return None
 
 
 def _reason(kind: Kind, attributes: Mapping[str, Attribute]) -> str:
     if kind == "dead":
         return MOVED_BY_SQS
-    said = [str(attributes[name].value) for name in ("ErrorCode", "ErrorMessage")
-            if name in attributes]  # fmt: skip
-    return f"{NOT_DELIVERED}: {', '.join(said)}" if said else NOT_DELIVERED
+    said = filter(None, (_text(attributes.get(name)) for name in ("ErrorCode", "ErrorMessage")))
+    told = ", ".join(said)
+    return f"{NOT_DELIVERED}: {told}" if told else NOT_DELIVERED
+
+
+def _text(attribute: Attribute | None) -> str | None:
+    if attribute is None or not isinstance(attribute.value, str):
+        return None  # bytes are nobody's type
+    return attribute.value[: deadletter.MAX_REASON] or None
 
 
 def _names(field: str, given: Iterable[str]) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from messaging.answers import ask
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.dlq.box import LetterBox, OnProgress
@@ -189,12 +190,19 @@ class Workbench:
             stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
         if not ours:
             return [], stuck
-        refused = self.box.send_back(
+        refused = self._sent_back(
             [replace(one.delivery, attributes=without_note(one)) for one in ours]
         )
         stuck += [_stuck(ours[one.index], one) for one in refused]
         places = {one.index for one in refused}
         return [one for place, one in enumerate(ours) if place not in places], stuck
+
+    def _sent_back(self, deliveries: list[Delivery]) -> Sequence[Failure]:
+        """Those that were refused. One that nobody takes does not keep the others here."""
+        answer = ask(self.box.send_back, deliveries, f"send_back to {self.box.origin}", apart=True)
+        if answer.error is not None:
+            raise answer.error
+        return answer.failures
 
 
 @dataclass

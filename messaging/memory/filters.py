@@ -45,7 +45,7 @@ def _values(attribute: Attribute | None) -> Sequence[Any] | None:
         return (attribute.value,)
     try:
         members = json.loads(attribute.value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return members if isinstance(members, list) else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from messaging import deadletter
+from messaging.deadletter import LARGEST
 from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
 from messaging.memory.store import Refusal
@@ -17,12 +18,6 @@ LONGEST_WAIT = 20
 """Seconds of a long poll.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
-"""
-
-LARGEST = 1_048_576
-"""Bytes of one SQS message with its attributes.
-
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
 
 

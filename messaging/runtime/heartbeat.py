@@ -21,8 +21,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from messaging.answers import ask
 from messaging.clock import Clock
-from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.receipts import HANDLER_TIMEOUT, LOST, MAX_LEASE, Held
@@ -165,20 +165,21 @@ class Heartbeat:
             self._cap(held)
 
     def _hide(self, batch: list[tuple[Held, Delivery]], seconds: list[int], now: float) -> None:
-        try:
-            failures = self._queue.hide([delivery for _, delivery in batch], seconds)
-        except TransportError as error:
+        answer = ask(
+            lambda deliveries: self._queue.hide(deliveries, seconds),
+            [delivery for _, delivery in batch],
+            f"hide of {self._queue.name}",
+        )
+        if answer.whole:
             if not self._failing:
                 self._failing = True
+                _, code, message, _ = answer.failures[0]
                 log.warning(
-                    "cannot renew leases of %s, trying on: %s: %s",
-                    self._queue.name,
-                    error.code or type(error).__name__,
-                    error,
+                    "cannot renew leases of %s, trying on: %s: %s", self._queue.name, code, message
                 )
             return
         self._failing = False
-        failed = {failure.index: failure for failure in failures}
+        failed = {failure.index: failure for failure in answer.failures}
         for index, (held, delivery) in enumerate(batch):
             failure = failed.get(index)
             if failure is None:

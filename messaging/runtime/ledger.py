@@ -141,7 +141,7 @@ class Ledger:
     def _note(self, held: Held, account: Account) -> None:
         if account is Account.ACKNOWLEDGED and type(held.outcome) is Discard:
             self._discarded += 1
-        if held.remembered and account is not Account.EXPIRED:
+        if held.remembered and account in (Account.ACKNOWLEDGED, Account.DEAD_LETTERED):
             self._deduplicated += 1
 
     def give_up(self, held: Held) -> bool:

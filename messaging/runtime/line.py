@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from messaging.runtime.receipts import Account, Held
+from messaging.settlement import group_of, is_ordered
 
 __all__ = ["GroupLine", "Line", "line_for"]
 
@@ -218,12 +219,11 @@ class GroupLine(Line):
 
 def line_for(queue: str, slots: int) -> Line:
     """The line for the queue of this name; that of a FIFO queue ends in ".fifo"."""
-    # A group on a standard queue is a tenant of a fair queue: it orders nothing.
-    return (GroupLine if queue.endswith(".fifo") else Line)(slots)
+    return (GroupLine if is_ordered(queue) else Line)(slots)
 
 
 def _name(held: Held) -> str:
-    return held.delivery.group or held.delivery.message_id
+    return group_of(held.delivery)
 
 
 def _emptied(group: _Group) -> list[Held]:

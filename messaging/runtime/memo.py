@@ -28,9 +28,9 @@ class _Handled(NamedTuple):
 
 
 class Memo:
-    """Remembers, by message id, what was handled and could not be deleted.
+    """Remembers, by message id, what was handled and could not be deleted, or dead-lettered.
 
-    When such a message comes again it is deleted, and not handled a second time. The memory is
+    When such a message comes again it is settled, and not handled a second time. The memory is
     this process's own: another one handles the message again, which is what the idempotency
     middleware is for.
     """
@@ -47,9 +47,13 @@ class Memo:
     def __len__(self) -> int:
         return len(self._handled)
 
-    def remember(self, held: Held) -> None:
-        """`held` leaves without having been deleted; remembered if its handler is done with it."""
-        if not held.handled or held.outcome is None:
+    def remember(self, held: Held, *, refused: bool = False) -> None:
+        """`held` leaves without having been deleted; remembered if its handler is done with it.
+
+        refused  its outcome is a `Reject`, and the dead letter was refused for good: when it
+                 comes again that is tried again, and its handler does not run.
+        """
+        if not (held.handled or refused) or held.outcome is None:
             return
         with self._lock:
             message = held.delivery.message_id

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Self
 
-from messaging.outcome import Ack, Discard, Outcome, Retry
+from messaging.outcome import Ack, Discard, Outcome
+from messaging.settlement import give_back
 from messaging.transport import Delivery
 
 __all__ = [
@@ -165,10 +166,3 @@ class Held:
     def handled(self) -> bool:
         """True: its handler is done with it for good, whatever becomes of the delete."""
         return self.copied or isinstance(self.outcome, Ack | Discard)
-
-
-def give_back() -> Retry:
-    """The outcome of a message that nobody has handled: visible again at once."""
-    outcome = Retry(0)
-    outcome.origin = "worker"
-    return outcome

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 from collections.abc import Callable, Sequence
 
+from messaging.answers import Answer, ask
 from messaging.clock import Clock
-from messaging.errors import TransportError
 from messaging.logs import logger
-from messaging.outcome import Ack, Reject, Retry
+from messaging.outcome import Ack
 from messaging.runtime.heartbeat import longest_lease
 from messaging.runtime.ledger import Ledger
 from messaging.runtime.memo import Memo
 from messaging.runtime.postponed import Postponed
 from messaging.runtime.receipts import Account, Held
-from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueTransport
+from messaging.settlement import (
+    Action,
+    action_of,
+    dead_letter,
+    reason_of,
+    refused,
+    seconds_of,
+)
+from messaging.transport import BATCH_ENTRIES, Delivery, Failure, QueueTransport
 
 __all__ = ["Settlement"]
 
@@ -75,22 +82,27 @@ class Settlement:
         for held in gone:
             self._memo.remember(held)  # a handler that ended after its message was given up
         for held in sealed:
-            outcome = held.outcome
             if held.lost:
                 self._expire(held, "its lease was lost")
-            elif type(outcome) is Ack:
+                continue
+            outcome = held.outcome
+            if type(outcome) is Ack:  # as nearly always: without the call
                 deletes.append(held)
-            elif isinstance(outcome, Retry):
+                continue
+            action = action_of(outcome, copied=held.copied)
+            if action is Action.DELETE:
+                deletes.append(held)
+            elif action is Action.HIDE:
                 hides.append(held)
-            elif isinstance(outcome, Reject) and not held.copied:
+            elif action is Action.DEAD_LETTER:
                 letters.append(held)
             else:
-                deletes.append(held)
+                self._expire(held, "it has no outcome that says what becomes of it")
         later: Later = []
         for batch in _batches(letters):
-            copied, refused = self._copy(batch, later)
+            copied, never = self._copy(batch, later)
             deletes += copied
-            hides += refused
+            hides += never
         for batch in _batches(deletes):
             self._delete(batch, later)
         for batch in _batches(hides):
@@ -104,24 +116,27 @@ class Settlement:
         """
         batch = self._postponed.next_batch()
         if batch:
-            try:
-                self._queue.hide(batch, [0] * len(batch))
-            except TransportError as error:
+            answer = ask(
+                lambda some: self._queue.hide(some, [0] * len(some)),
+                batch,
+                f"hide of {self._queue.name}",
+            )
+            if answer.error is not None:
                 log.warning(
                     "%d messages of %s cannot be called back and come later: %s",
-                    len(batch), self._queue.name, error.code or type(error).__name__,
+                    len(batch), self._queue.name, answer.failures[0].code,
                 )  # fmt: skip
         return len(batch)
 
     def _delete(self, batch: list[Held], later: Later) -> None:
-        done, again = self._try(batch, self._queue.delete, on=True)
+        done, again = self._try(batch, self._queue.delete, "delete")
         rejected = [held for held in done if held.copied]
         if rejected:
             self._ledger.settle(rejected, Account.DEAD_LETTERED)
             for held in rejected:
                 log.info(
                     "message %s of %s is dead-lettered: %s",
-                    held.delivery.message_id, self._queue.name, _reason(held),
+                    held.delivery.message_id, self._queue.name, reason_of(held.outcome),
                 )  # fmt: skip
             done = [held for held in done if not held.copied]
         self._ledger.settle(done, Account.ACKNOWLEDGED)
@@ -132,68 +147,64 @@ class Settlement:
             with self._lock:
                 now = self._clock.monotonic()
                 return self._queue.hide(
-                    deliveries, [min(_delay(held), longest_lease(held, now)) for held in batch]
+                    deliveries,
+                    [min(seconds_of(held.outcome), longest_lease(held, now)) for held in batch],
                 )
 
-        done, again = self._try(batch, hide, on=True)
+        done, again = self._try(batch, hide, "hide")
         for held in done:
             if held.outcome is not None and held.outcome.origin != "worker":
                 self._comes_again(held.delivery)
                 if held.outcome.origin == "error":
-                    self._postponed.add(held.delivery, _delay(held))
+                    self._postponed.add(held.delivery, seconds_of(held.outcome))
         self._ledger.settle(done, Account.RELEASED)
         self._postpone("release", again, later)
 
     def _copy(self, batch: list[Held], later: Later) -> tuple[list[Held], list[Held]]:
         """Those whose copy stands in the dead-letter queue, and those whose copy never will."""
 
-        def copy(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-            now = self._clock.now()
-            return self._queue.dead_letter(
-                [_letter(held, one, now, self._queue.name)
-                 for held, one in zip(batch, deliveries, strict=True)]
-            )  # fmt: skip
-
-        copied, again = self._try(batch, copy, on=False)
+        now, queue = self._clock.now(), self._queue
+        letters = [
+            dead_letter(held.delivery, held.outcome, now=now, queue=queue.name) for held in batch
+        ]
+        copied, again = _sorted(
+            batch, ask(queue.dead_letter, letters, f"dead_letter of {queue.name}", apart=True)
+        )
         for held in copied:
             held.copied = True
-        refused = []
-        for held, failure in again:
-            if not failure.retryable:
-                # Nothing is deleted before it stands elsewhere: SQS's own redrive will move it.
-                held.outcome = Retry(self._backoff(held.delivery), "dead letter refused")
-                refused.append(held)
-                log.error(
-                    "message %s of %s cannot be dead-lettered (%s: %s); it is released, and SQS "
-                    "moves it when it has been received max_receives times",
-                    held.delivery.message_id, self._queue.name, failure.code, failure.message,
-                )  # fmt: skip
+        never = [self._never(held, failure) for held, failure in again if not failure.retryable]
         self._postpone("dead-letter", [one for one in again if one[1].retryable], later)
-        return copied, refused
+        return copied, never
+
+    def _never(self, held: Held, failure: Failure) -> Held:
+        """Its copy was refused for good. When it comes again the copy is tried again, and its
+        handler is not run: it has decided."""
+        log.error(
+            "message %s of %s cannot be dead-lettered (%s: %s); it is released, and SQS moves it "
+            "when it has been received max_receives times; its reason: %s",
+            held.delivery.message_id,
+            self._queue.name,
+            failure.code,
+            failure.message,
+            reason_of(held.outcome),
+        )
+        self._memo.remember(held, refused=True)
+        held.outcome = refused(self._backoff(held.delivery))
+        return held
 
     def _try(
         self,
         batch: list[Held],
         request: Callable[[Sequence[Delivery]], Sequence[Failure]],
-        *,
-        on: bool,
+        name: str,
     ) -> tuple[list[Held], Again]:
-        """One request for `batch`: what it settled, and what was refused.
-
-        on  try again even what was refused for good, if it was the request and not its entries:
-            credentials are renewed, and queues come back.
-        """
-        try:
-            failures = request([held.delivery for held in batch])
-        except TransportError as error:
-            code = error.code or type(error).__name__
-            whole = Failure(0, code, str(error), on or error.retryable)
-            return [], [(held, whole) for held in batch]
-        if not failures:
-            return batch, []
-        refused = {failure.index: failure for failure in failures}
-        done = [held for index, held in enumerate(batch) if index not in refused]
-        return done, [(batch[index], failure) for index, failure in refused.items()]
+        """One request for `batch`: what it settled, and what was refused."""
+        answer = ask(request, [held.delivery for held in batch], f"{name} of {self._queue.name}")
+        done, again = _sorted(batch, answer)
+        if answer.whole:
+            # Even if it was for good: credentials are renewed, and queues come back.
+            again = [(held, one._replace(retryable=True)) for held, one in again]
+        return done, again
 
     def _postpone(self, action: str, again: Again, later: Later) -> None:
         if not again:
@@ -226,22 +237,10 @@ def _batches(helds: list[Held]) -> list[list[Held]]:
     return [helds[at : at + BATCH_ENTRIES] for at in range(0, len(helds), BATCH_ENTRIES)]
 
 
-def _delay(held: Held) -> int:
-    outcome = held.outcome
-    return math.ceil(outcome.delay or 0) if isinstance(outcome, Retry) else 0
-
-
-def _reason(held: Held) -> str:
-    return held.outcome.reason if held.outcome is not None else ""
-
-
-def _letter(held: Held, delivery: Delivery, now: float, queue: str) -> DeadLetter:
-    outcome = held.outcome
-    return DeadLetter(
-        delivery=delivery,
-        reason=_reason(held),
-        error=outcome.error if isinstance(outcome, Reject) else None,
-        attempts=delivery.receive_count,
-        time=now,
-        queue=queue,
-    )
+def _sorted(batch: list[Held], answer: Answer) -> tuple[list[Held], Again]:
+    """Those of `batch` that were settled, and those that were refused."""
+    if not answer.failures:
+        return batch, []
+    failures = {one.index: one for one in answer.failures}
+    done = [held for index, held in enumerate(batch) if index not in failures]
+    return done, [(batch[index], failure) for index, failure in failures.items()]

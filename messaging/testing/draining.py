@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,8 +13,17 @@ from messaging.consumer import Consumer
 from messaging.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError, TransportError
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.settlement import (
+    Action,
+    Groups,
+    action_of,
+    dead_letter,
+    is_ordered,
+    refused,
+    seconds_of,
+)
 from messaging.testing.delivery import settled
-from messaging.transport import BATCH_ENTRIES, Broker, DeadLetter, Delivery, Failure, QueueTransport
+from messaging.transport import BATCH_ENTRIES, Broker, Delivery, Failure, QueueTransport
 
 __all__ = ["Drained", "drain"]
 
@@ -28,6 +36,7 @@ class Drained:
     acknowledged  deleted after its handler returned.
     discarded     deleted because its handler said so.
     retried       came again later.
+    released      of a FIFO queue: given back unhandled, for one before them comes again.
     dead_lettered went to the dead-letter queue.
     reasons       why they did, in order.
     """
@@ -36,6 +45,7 @@ class Drained:
     acknowledged: int = 0
     discarded: int = 0
     retried: int = 0
+    released: int = 0
     dead_lettered: int = 0
     reasons: tuple[str, ...] = ()
     of: Mapping[str, Drained] = field(default_factory=dict, repr=False)
@@ -58,8 +68,10 @@ def drain(
         assert drained.of["marketing"].acknowledged == 1
 
     A message that is to be retried is waited for with `clock.sleep`, which costs nothing on a
-    `FakeClock`; give the broker the same clock. What handlers publish meanwhile is handled, too;
-    after `limit` receipts it raises `ConfigurationError`, for then they go round in circles.
+    `FakeClock`; give the broker the same clock. In a FIFO queue nothing of its group overtakes it.
+    What handlers publish meanwhile is handled, too; after `limit` receipts it raises
+    `ConfigurationError`, for then they go round in circles. A dead letter that the queue refuses
+    comes again, as it does for a `Worker`, until the broker moves it.
     """
     lanes: list[_Lane] = []
     left = limit
@@ -107,16 +119,24 @@ class _Lane:
         self._runner = runner
         self._dispatch = Dispatcher(consumer, codec=codec, middleware=middleware, outages=False)
         self._received = 0
+        self._released = 0
         self._outcomes: list[Outcome] = []
+        self._ordered = is_ordered(self.queue.name)
 
     def turn(self) -> int:
         """Handle one batch; how many messages it had."""
         deliveries = self.queue.receive(BATCH_ENTRIES, 0)
+        groups = Groups()
         for delivery in deliveries:
             self._received += 1
+            if self._ordered and groups.stopped(delivery):
+                self._released += 1
+                self._settle(delivery, groups.back(delivery))
+                continue
             outcome = settled(self._dispatch(delivery), self._runner)
-            self._settle(delivery, outcome)
-            self._outcomes.append(outcome)
+            left = self._settle(delivery, outcome)
+            groups.ended(delivery, left)
+            self._outcomes.append(left if isinstance(left, Retry) else outcome)
         return len(deliveries)
 
     def forget_past(self) -> None:
@@ -132,27 +152,31 @@ class _Lane:
             acknowledged=count(Ack),
             discarded=count(Discard),
             retried=count(Retry),
+            released=self._released,
             dead_lettered=count(Reject),
             reasons=tuple(one.reason for one in self._outcomes if isinstance(one, Reject)),
         )
 
-    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        if isinstance(outcome, Retry):
-            seconds = math.ceil(outcome.delay or 0)
+    def _settle(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
+        """Ask the queue for what follows; returns what was done in the end."""
+        action = action_of(outcome)
+        if action is Action.DEAD_LETTER:
+            letter = dead_letter(delivery, outcome, now=self._clock.now(), queue=self.queue.name)
+            if refusals := self.queue.dead_letter([letter]):
+                _must([one for one in refusals if one.retryable])
+                return self._settle(
+                    delivery, refused(self.consumer.retry.delay(delivery.receive_count))
+                )
+            outcome, action = Ack(), Action.DELETE
+        if action is Action.DELETE:
+            _must(self.queue.delete([delivery]))
+            return outcome
+        seconds = self.queue.visibility_timeout
+        if action is Action.HIDE:
+            seconds = seconds_of(outcome)
             _must(self.queue.hide([delivery], [seconds]))
-            heapq.heappush(self.due, self._clock.monotonic() + seconds)
-            return
-        if isinstance(outcome, Reject):
-            letter = DeadLetter(
-                delivery=delivery,
-                reason=outcome.reason,
-                error=outcome.error,
-                attempts=delivery.receive_count,
-                time=self._clock.now(),
-                queue=self.queue.name,
-            )
-            _must(self.queue.dead_letter([letter]))
-        _must(self.queue.delete([delivery]))
+        heapq.heappush(self.due, self._clock.monotonic() + seconds)
+        return outcome
 
 
 def _must(failures: Sequence[Failure]) -> None:
@@ -171,6 +195,7 @@ def _total(of: Mapping[str, Drained]) -> Drained:
         acknowledged=sum(one.acknowledged for one in each),
         discarded=sum(one.discarded for one in each),
         retried=sum(one.retried for one in each),
+        released=sum(one.released for one in each),
         dead_lettered=sum(one.dead_lettered for one in each),
         reasons=tuple(reason for one in each for reason in one.reasons),
         of=of,

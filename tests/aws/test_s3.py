@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,31 @@ def test_what_was_put_comes_back(
     assert store.uri == f"s3://{bucket}/claims"
     assert repr(store) == f"S3BlobStore('s3://{bucket}/claims')"
     store.close()
+
+
+def test_what_the_extended_client_put_into_a_bucket_is_read(
+    bucket: str, s3: Any, settings: Settings, session: boto3.Session
+) -> None:
+    """As the Java library sends it: the object has an id for its key, and no prefix."""
+    document = b'{"specversion":"1.0","id":"1","source":"/java","type":"t","data":{"n":1}}'
+    s3.put_object(Bucket=bucket, Key="3f1c5b6e", Body=document)
+    claims = S3BlobStore(bucket, prefix="claims", settings=settings, session=session)
+    offloaded = S3BlobStore(bucket, settings=settings, session=session)
+
+    def body(key: str, name: str = bucket) -> str:
+        kind = "software.amazon.payloadoffloading.PayloadS3Pointer"
+        return json.dumps([kind, {"s3BucketName": name, "s3Key": key}])
+
+    codec = ClaimCheck(claims, offloaded=offloaded)
+    assert codec.decode(body("3f1c5b6e")).data == {"n": 1}
+    for wrong, why in (
+        (body("gone"), "is gone"),
+        (body("3f1c5b6e", "somebody-elses"), "offloaded=S3BlobStore"),
+    ):
+        with pytest.raises(CodecError, match=why):
+            codec.decode(wrong)
+    with pytest.raises(CodecError, match="offloaded=S3BlobStore"):
+        ClaimCheck(claims).decode(body("3f1c5b6e"))
 
 
 def test_big_data_goes_through_a_bucket(

@@ -18,6 +18,7 @@ from messaging.aws import apply, connect
 from messaging.aws.messages import SAFE_BATCH, deliveries, letter_entries
 from messaging.aws.sqs import SqsQueue
 from messaging.consumer import Consumer, handles
+from messaging.deadletter import LARGEST
 from messaging.errors import NotFound, TransportError
 from messaging.event import Event
 from messaging.topology import Topology
@@ -345,13 +346,13 @@ def test_requests_are_split_by_bytes_of_body_and_attributes():
         )
 
     letters = [letter(made_up(i, "ã" * 30_000), "é" * 1000) for i in range(10)]
-    parts = list(letter_entries(letters, fifo=False))
+    parts = list(letter_entries(letters, fifo=False, largest=LARGEST))
     assert [int(entry["Id"]) for part in parts for entry in part] == list(range(10))
     assert all(sum(map(size, part)) <= SAFE_BATCH for part in parts)
     assert all(
         sum(map(size, part)) + size(after[0]) > SAFE_BATCH for part, after in pairwise(parts)
     )
-    alone = list(letter_entries([letter(made_up(0, "x" * 300_000))], fifo=False))
+    alone = list(letter_entries([letter(made_up(0, "x" * 300_000))], fifo=False, largest=LARGEST))
     assert [len(part) for part in alone] == [1]
 
 

@@ -317,3 +317,35 @@ def test_ctrl_c_ends_it_in_order(
 
 def test_the_project_is_not_needed_for_help(messaging: Run, tmp_path: Path) -> None:
     assert "redrive" in messaging("dlq", "--help").stdout
+
+
+FORGED = (
+    '{"reason":"x","attributes":{"a":{"type":"String","value":5}}}',
+    '{"reason":"x","attributes":{"a":{"type":5,"value":"x"}}}',
+    '{"reason":"x","attributes":{"a":{"type":"String","value":"\\ud800"}}}',
+    '{"reason":7,"time":-1e308,"attempts":1e308}',
+    "[" * 60_000,
+)
+
+
+def test_a_letter_with_a_forged_note_is_listed_shown_and_sent_back(
+    broker: AwsBroker, settings: Settings, sqs: Any, messaging: Run
+) -> None:
+    """Anybody who may publish can put it there; nobody may end the commands by it."""
+    name = f"{settings.prefix}students-mail-dlq"
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    for number, note in enumerate(FORGED):
+        sqs.send_message(
+            QueueUrl=url,
+            MessageBody=BODY % number,
+            MessageAttributes={"dead-letter": {"DataType": "String", "StringValue": note}},
+        )
+
+    listed = messaging("dlq", "list", "mail", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert len(lines(listed.stdout)) == len(FORGED)
+    shown = messaging("dlq", "show", "mail", "evt-0")
+    assert shown.returncode == 0, shown.stderr
+    back = messaging("dlq", "redrive", "mail", "--type", "student.enrolled", "--yes")
+    assert back.returncode == 0, back.stderr
+    assert bodies(broker) == [f"evt-{number}" for number in range(len(FORGED))]

@@ -123,6 +123,105 @@ def test_a_dead_letter_refused_for_good_is_released_for_sqs_to_move(
     assert "message m1 of t-service cannot be dead-lettered" in caplog.text
 
 
+def test_a_refused_dead_letter_is_tried_again_and_its_handler_is_not_run_again(
+    work, queue, until, caplog
+):
+    """SQS counts the receives and moves it in the end; or the copy is taken after all."""
+    ran: list[int] = []
+
+    def act(n: int) -> None:
+        ran.append(n)
+        raise Reject("no")
+
+    queue.refuse = Refusing("dead_letter", [NEVER._replace(code="InvalidMessageContents")], times=2)
+    worker = work(Service(act))
+    for received in range(1, 4):
+        queue.put(1)
+        until(lambda received=received: worker.stats.received == received)
+        until(lambda: worker.stats.in_hand == 0)
+    assert ran == [1]
+    assert worker.stats == Stats(received=3, released=2, dead_lettered=1, deduplicated=1)
+    assert "its reason: no" in caplog.text
+
+
+@pytest.mark.parametrize("request_name", ["delete", "hide", "dead_letter"])
+def test_a_defect_of_a_transport_does_not_end_the_service(work, queue, until, caplog, request_name):
+    """It is told with its type, without its text, and the message is settled by another try."""
+
+    class Broken(Refusing):
+        def __call__(self, request):
+            if request.name == self.name and self.times:
+                self.times -= 1
+                raise KeyError("Zuleica")
+            return ()
+
+    def act(n: int) -> None:
+        if n == 1:
+            raise Retry(9)
+        if n == 2:
+            raise Reject("no")
+
+    queue.refuse = Broken(request_name, None, times=2)
+    queue.put(0, 1, 2)
+    worker = work(Service(act))
+    until(lambda: worker.stats == Stats(received=3, acknowledged=1, released=1, dead_lettered=1))
+    assert f"{request_name} of t-service raised KeyError at" in caplog.text
+    assert "Zuleica" not in caplog.text
+
+
+def test_a_defect_that_stays_leaves_the_message_to_its_lease(work, queue, until, caplog):
+    def broken(request):
+        if request.name == "delete":
+            raise IndexError("Zuleica")
+        return ()
+
+    queue.refuse = broken
+    queue.put(1)
+    worker = work(Service())
+    until(lambda: "delete of t-service raised IndexError" in caplog.text)
+    queue.refuse = lambda request: [NEVER] if request.name == "delete" else ()
+    until(lambda: worker.stats == Stats(received=1, expired=1))
+    assert "message m1 of t-service is left to its lease" in caplog.text
+
+
+@pytest.mark.parametrize("index", [-1, 3, 10**9])
+def test_an_answer_about_entries_that_nobody_asked_for_is_no_answer(
+    work, queue, until, caplog, index
+):
+    queue.refuse = Refusing("delete", [LATER._replace(index=index)])
+    queue.put(1)
+    worker = work(Service())
+    until(lambda: worker.stats == Stats(received=1, acknowledged=1))
+    assert "was answered with entries that nobody asked for" in caplog.text
+
+
+def test_one_letter_that_the_service_does_not_take_does_not_keep_the_others(work, queue, until):
+    def refuse(request):
+        if request.name == "dead_letter" and "m2" in request.messages:
+            raise TransportError("bad", code="InvalidMessageContents", retryable=False)
+        return ()
+
+    queue.refuse = refuse
+    queue.put(1, 2, 3)
+    worker = work(Service(reject), concurrency=3)
+    until(lambda: worker.stats == Stats(received=3, dead_lettered=2, released=1))
+    assert sorted(queue.messages("delete")) == ["m1", "m3"]
+
+
+def test_a_reason_that_is_no_text_is_told_by_its_type(work, queue, until, caplog):
+    """`Reject(error)`: the exception's text may hold somebody's data."""
+
+    def act(n: int) -> None:
+        raise Reject(ValueError("Zuleica"))  # type: ignore[arg-type]
+
+    queue.put(1)
+    worker = work(Service(act))
+    until(lambda: worker.stats == Stats(received=1, dead_lettered=1))
+    [request] = queue.asked("dead_letter")
+    assert request.letters[0].reason == "a ValueError, not a text"
+    assert "Zuleica" not in caplog.text
+
+
 def test_outcomes_of_all_kinds_in_one_batch(work, queue, until):
     gate = threading.Barrier(9)
 

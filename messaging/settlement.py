@@ -1,0 +1,151 @@
+"""What a queue is asked for when a delivery has its outcome: a worker, Lambda and `drain` ask here.
+
+    Ack, Discard        DELETE
+    Retry               HIDE for its delay, in whole seconds from 0 to 43,200
+    Reject              DEAD_LETTER, then DELETE when the copy stands
+    Reject, refused     HIDE for the retry policy's delay, until SQS moves it (`max_receives`)
+    None                LEAVE: no handler has run, and the lease of the message ends by itself
+
+In a FIFO queue a group goes on after a DELETE only. After a HIDE or a LEAVE whatever of the group
+is in hand goes back unhandled (`behind`), or it would overtake the message that comes again.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+from messaging.outcome import MAX_DELAY, Ack, Discard, Outcome, Reject, Retry
+from messaging.transport import DeadLetter, Delivery
+
+__all__ = [
+    "Action",
+    "Groups",
+    "action_of",
+    "behind",
+    "dead_letter",
+    "group_of",
+    "give_back",
+    "is_ordered",
+    "reason_of",
+    "refused",
+    "seconds_of",
+]
+
+
+class Action(Enum):
+    """The next request that settles a delivery."""
+
+    __hash__ = object.__hash__  # Enum's own is a function in Python
+
+    DELETE = "delete"
+    HIDE = "hide"
+    DEAD_LETTER = "dead-letter"
+    LEAVE = "leave"
+
+
+_DELETE, _HIDE, _DEAD_LETTER, _LEAVE = Action
+
+
+def action_of(outcome: Outcome | None, *, copied: bool = False) -> Action:
+    """What to ask for next. `copied` says that the copy of a `Reject` stands already."""
+    if type(outcome) is Ack or copied:  # as nearly always
+        return _DELETE
+    if isinstance(outcome, Retry):
+        return _HIDE
+    if isinstance(outcome, Reject):
+        return _DEAD_LETTER
+    # An outcome that nobody knows is no reason to delete anything.
+    return _DELETE if isinstance(outcome, Ack | Discard) else _LEAVE
+
+
+def seconds_of(outcome: Outcome | None) -> int:
+    """For how long a HIDE hides, as SQS takes it: whole seconds from 0 to 43,200.
+
+    A delay that is no number, which a subclass or a later assignment can make, counts as 0.
+    """
+    try:
+        delay = float(getattr(outcome, "delay", None) or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return math.ceil(min(float(MAX_DELAY), delay)) if delay > 0 else 0
+
+
+def reason_of(outcome: Outcome | None) -> str:
+    """Why, for the log and the dead letter."""
+    reason = getattr(outcome, "reason", "")
+    # Reject(an_exception) is a mistake of the service: its text may hold personal data.
+    return reason if isinstance(reason, str) else f"a {type(reason).__qualname__}, not a text"
+
+
+def dead_letter(
+    delivery: Delivery, outcome: Outcome | None, *, now: float, queue: str
+) -> DeadLetter:
+    """The dead letter of `delivery`, given up `now` (seconds since the epoch) in `queue`."""
+    error = getattr(outcome, "error", None)
+    return DeadLetter(
+        delivery=delivery,
+        reason=reason_of(outcome),
+        error=error if isinstance(error, str) else None,
+        attempts=delivery.receive_count,
+        time=now,
+        queue=queue,
+    )
+
+
+def refused(delay: float) -> Retry:
+    """The outcome of a message whose dead letter was refused for good: nothing is deleted before
+    its copy stands, so it comes again after `delay` seconds until SQS moves it."""
+    outcome = Retry(min(float(MAX_DELAY), max(0.0, delay)), "dead letter refused")
+    outcome.origin = "worker"
+    return outcome
+
+
+def give_back() -> Retry:
+    """The outcome of a message that nobody has handled: visible again at once."""
+    outcome = Retry(0)
+    outcome.origin = "worker"
+    return outcome
+
+
+def behind(outcome: Outcome | None) -> Outcome | None:
+    """What becomes of those behind in the group, in hand and unhandled, when this was the outcome
+    of the first; LEAVE for it means LEAVE for them."""
+    # At once, however long the first is hidden: SQS gives nothing of its group meanwhile.
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
+    return None if action_of(outcome) is _LEAVE else give_back()
+
+
+def is_ordered(queue: str) -> bool:
+    """Whether groups are an order in the queue of this name. On a standard queue a group is a
+    tenant of a fair queue, and orders nothing."""
+    return queue.endswith(".fifo")
+
+
+def group_of(delivery: Delivery) -> str:
+    """The message group. A message without one waits for nobody."""
+    return delivery.group or delivery.message_id
+
+
+class Groups:
+    """The groups of one receive of a FIFO queue, whose messages are handled one after another.
+
+    Ask `stopped` before each delivery: one that is goes `back`, and is not handled. Tell `ended`
+    after each that was.
+    """
+
+    def __init__(self) -> None:
+        self._stopped: dict[str, Outcome | None] = {}
+
+    def stopped(self, delivery: Delivery) -> bool:
+        """True: one before it in its group comes again."""
+        return group_of(delivery) in self._stopped
+
+    def back(self, delivery: Delivery) -> Outcome | None:
+        """What becomes of a delivery that is stopped."""
+        return behind(self._stopped[group_of(delivery)])
+
+    def ended(self, delivery: Delivery, outcome: Outcome | None) -> None:
+        """`outcome` is what is left to be done: of a `Reject` whose copy stands, an `Ack`."""
+        if action_of(outcome) is not _DELETE:
+            self._stopped[group_of(delivery)] = outcome
