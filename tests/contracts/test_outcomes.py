@@ -204,6 +204,10 @@ def test_groups_do_not_wait_for_each_other(play_in_order: Play) -> None:
 # The table itself
 
 
+class OfNoKind(Outcome):
+    """A subclass that is none of the four."""
+
+
 class Bare(Retry):
     """A subclass that forgets what its base needs."""
 
@@ -220,7 +224,7 @@ class Bare(Retry):
         (Reject("x"), False, Action.DEAD_LETTER),
         (Reject("x"), True, Action.DELETE),
         (None, False, Action.LEAVE),
-        (Outcome(), False, Action.LEAVE),
+        (OfNoKind(), False, Action.LEAVE),
     ],
 )
 def test_nothing_is_deleted_that_nobody_said_to_delete(
