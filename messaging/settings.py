@@ -6,7 +6,9 @@ are not read here: boto3 finds those itself, as it does in any other program.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -17,6 +19,8 @@ from messaging.errors import SettingsError
 __all__ = ["Settings", "in_lambda"]
 
 PREFIX = "MESSAGING_"
+
+log = logging.getLogger("messaging.settings")
 
 
 class Settings(BaseModel):
@@ -71,6 +75,8 @@ class Settings(BaseModel):
                 continue
             if field in cls.model_fields:
                 values[field], said_by[field] = value, name
+            elif _is_service_link(name, value):
+                log.debug("%s is not a setting: Kubernetes tells of a Service by it", name)
             else:
                 known = ", ".join(PREFIX + known.upper() for known in cls.model_fields)
                 mistakes.append(f"{name}: nobody reads this; known are {known}")
@@ -99,6 +105,23 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
     "endpoint_url": ("AWS_ENDPOINT_URL",),
 }
 _PER_SERVICE = ("AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_S3")
+
+_SERVICE_LINK = re.compile(
+    r"""\w+?_SERVICE_HOST=\S+
+    | \w+?_SERVICE_PORT(_\w+)?=\d+
+    | \w+?_PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://\S+
+    | \w+?_PORT_\d+_(TCP|UDP|SCTP)_(PROTO=(tcp|udp|sctp)|PORT=\d+|ADDR=\S+)""",
+    re.VERBOSE,
+)
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes (or Docker) put this there because a Service is called messaging...
+
+    By the value, too: MESSAGING_PORT=8080 is somebody's mistake, and told.
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    return _SERVICE_LINK.fullmatch(f"{name}={value}") is not None
 
 
 def in_lambda() -> bool:

@@ -17,6 +17,8 @@ import select
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from http.client import HTTPException
 from typing import NamedTuple
 
@@ -189,7 +191,7 @@ class Line:
 
 
 class _Connection:
-    __slots__ = ("_poll", "since", "socket")
+    __slots__ = ("_readable", "since", "socket")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -206,9 +208,29 @@ class _Connection:
         self.since = 0.0
         """When it was kept, by the monotonic clock."""
         self.socket.settimeout(address.read_timeout)
-        self._poll = select.poll()
-        self._poll.register(self.socket, select.POLLIN)
+        self._readable = _readable(self.socket)
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
-        return bool(self._poll.poll(0))
+        return bool(self._readable())
+
+
+def _readable(one: socket.socket) -> Callable[[], object]:
+    """What tells, without waiting, whether something can be read from `one`.
+
+    eventlet takes `select.poll` away where it patches, and Windows has none; `select.select` is
+    green there. Asked for each connection, because a program may patch after this import.
+    https://eventlet.readthedocs.io/en/latest/patching.html
+    """
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(one, select.POLLIN)
+        return partial(poll.poll, 0)
+
+    def look() -> object:
+        try:
+            return select.select((one,), (), (), 0)[0]
+        except (OSError, ValueError):  # closed, or its number is too high for select
+            return True
+
+    return look
