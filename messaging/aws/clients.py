@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-__all__ = ["Clients", "Place"]
+__all__ = ["STORE_TIMEOUT", "Clients", "Place"]
 
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
 """Seconds. Above the longest long poll (20 s), or every idle poll would end as an error."""
+STORE_TIMEOUT = 10.0
+"""Seconds. DynamoDB and S3 answer in some milliseconds, and a handler waits for them."""
 POOL = 50
 """Sockets one client may keep: pollers, settlers and leases of the services of one process. A
 socket is opened when it is needed, so a high number costs nothing."""
@@ -68,8 +70,15 @@ class Clients:
     (docs/decisions/0002-retries.md).
     """
 
-    def __init__(self, settings: Settings, session: boto3.Session | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: boto3.Session | None = None,
+        *,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
         self._settings = settings
+        self._read_timeout = read_timeout
         self._given = session
         self._process = _Process(session)
 
@@ -192,7 +201,7 @@ class Clients:
             service,
             region_name=region,
             endpoint_url=self._settings.endpoint_url,
-            config=_config(patient),
+            config=_config(patient, self._read_timeout),
         )
         if service == "sns" and not patient:
             client.meta.events.register("before-call.sns.PublishBatch", _encode_once)
@@ -209,12 +218,12 @@ class Clients:
         return self._session(process).region_name
 
 
-def _config(patient: bool) -> Config:
+def _config(patient: bool, read_timeout: float) -> Config:
     from botocore.config import Config
 
     return Config(
         connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
+        read_timeout=read_timeout,
         max_pool_connections=POOL,
         tcp_keepalive=True,
         user_agent_extra="messaging-sns-sqs",

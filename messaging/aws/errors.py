@@ -74,7 +74,7 @@ REMEDIES: Mapping[str, str] = {
 }
 
 _KMS = re.compile(r"KMS\.?(?:KMS)?([a-z]+?)(?:Exception)?", re.IGNORECASE)
-"""SNS says KMSAccessDenied, SQS KmsAccessDenied or, in its query protocol, KMS.AccessDeniedException.
+"""SNS says KMSAccessDenied; SQS KmsAccessDenied or, as of old, KMS.AccessDeniedException.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
@@ -93,7 +93,7 @@ _KMS_REMEDIES: Mapping[str, str] = {
     "invalidkeyusage": "the key must be a symmetric one for ENCRYPT_DECRYPT",
 }
 _KMS_THROTTLED_REMEDY = (
-    "raise KmsDataKeyReusePeriodSeconds or KmsMasterKeyId's quota, or use SSE-SQS"
+    "raise the queue's KmsDataKeyReusePeriodSeconds or the account's KMS quota, or use SSE-SQS"
 )
 
 
