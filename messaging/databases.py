@@ -32,6 +32,8 @@ CONNECT_SECONDS = 10
 SILENCE_SECONDS = 30.0
 """For which one statement may stay without an answer."""
 
+_LOOK_AGAIN = 0.02
+
 
 def open_sqlite(
     path: str | Path, *, timeout: float = BUSY_SECONDS, create: bool = True
@@ -52,12 +54,29 @@ def open_sqlite(
         where, uri=not create, timeout=timeout, isolation_level=None, check_same_thread=False
     )
     try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        _write_ahead(connection, timeout)
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
+    # Where somebody writes to a file whose journal is another, SQLite does not wait by itself.
+    import sqlite3
+
+    end = SYSTEM_CLOCK.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or SYSTEM_CLOCK.monotonic() >= end:
+                raise
+            SYSTEM_CLOCK.sleep(_LOOK_AGAIN)
+        else:
+            return
 
 
 def _make_private(path: str | Path) -> None:
