@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from messaging.aws.calls import Queues, Topics, queues_of, topics_of
 from messaging.aws.errors import translated
 from messaging.errors import SettingsError
-from messaging.settings import Settings
+from messaging.settings import Settings, without_password
 
 if TYPE_CHECKING:
     import boto3
@@ -143,7 +143,7 @@ class Clients:
         """The region, and the endpoint if it is not AWS's own: for messages."""
         region = self._settings.region or self._region(self._mine()) or "no region"
         endpoint = self._settings.endpoint_url
-        return f"{region} at {endpoint}" if endpoint else region
+        return f"{region} at {without_password(endpoint)}" if endpoint else region
 
     def place(self) -> Place:
         """Partition, region and account. The first call asks STS; raises `TransportError`.
@@ -197,12 +197,18 @@ class Clients:
                 "the region of your AWS profile"
             )
         make = cast("Callable[..., Any]", self._session(process).client)
-        client = make(
-            service,
-            region_name=region,
-            endpoint_url=self._settings.endpoint_url,
-            config=_config(patient, self._read_timeout),
-        )
+        try:
+            client = make(
+                service,
+                region_name=region,
+                endpoint_url=self._settings.endpoint_url,
+                config=_config(patient, self._read_timeout),
+            )
+        except ValueError:  # its text quotes the URL, password and all
+            raise SettingsError(
+                f"{self.where} is no place for {service.upper()}: the endpoint must be a URL like "
+                "http://127.0.0.1:4566, the region a name like sa-east-1"
+            ) from None
         if service == "sns" and not patient:
             client.meta.events.register("before-call.sns.PublishBatch", _encode_once)
         return client
