@@ -230,3 +230,7 @@ def test_a_time_limit_that_cannot_be_is_refused(timeout: float) -> None:
         databases.postgres("postgresql://h/x", timeout=timeout)
     with pytest.raises(ConfigurationError, match="more than 0 seconds"):
         RedisStore("redis://h/0", timeout=timeout)
+    with pytest.raises(ConfigurationError, match="more than 0 seconds"):
+        DynamoDBStore("handled", settings=Settings(), timeout=timeout)
+    with pytest.raises(ConfigurationError, match="more than 0 seconds"):
+        S3BlobStore("escola", settings=Settings(), timeout=timeout)

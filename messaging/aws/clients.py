@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from messaging.aws.calls import Queues, Topics, queues_of, topics_of
 from messaging.aws.errors import translated
-from messaging.errors import SettingsError
+from messaging.errors import ConfigurationError, SettingsError
 from messaging.settings import Settings, without_password
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Clients:
         *,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
+        if read_timeout <= 0:
+            raise ConfigurationError(f"timeout={read_timeout!r}: more than 0 seconds")
         self._settings = settings
         self._read_timeout = read_timeout
         self._given = session

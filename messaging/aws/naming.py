@@ -75,8 +75,8 @@ def topic_of(topology: Topology, settings: Settings) -> NamedTopic:
     if named.name != wanted:
         raise SettingsError(
             f"MESSAGING_TOPIC names topic {named.name!r}, the topology is that of {wanted!r}: "
-            "events would go to one and queues listen to the other. Clear MESSAGING_TOPIC, set it "
-            "to the topology's topic (MESSAGING_PREFIX is put before a name, not before an ARN), or "
+            "events would go to one and queues listen to the other. Clear MESSAGING_TOPIC, set "
+            "it to the topology's topic (MESSAGING_PREFIX is put before a name, not an ARN), or "
             "give the topology of that topic"
         )
     return named

@@ -17,10 +17,9 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -191,7 +190,7 @@ class Line:
 
 
 class _Connection:
-    __slots__ = ("_readable", "since", "socket")
+    __slots__ = ("_poll", "since", "socket")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -208,29 +207,40 @@ class _Connection:
         self.since = 0.0
         """When it was kept, by the monotonic clock."""
         self.socket.settimeout(address.read_timeout)
-        self._readable = _readable(self.socket)
+        self._poll = _poll(self.socket)
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
-        return bool(self._readable())
+        return bool(self._poll.poll(0))
 
 
-def _readable(one: socket.socket) -> Callable[[], object]:
-    """What tells, without waiting, whether something can be read from `one`.
+class _Poll(Protocol):
+    def poll(self, timeout: float, /) -> Sequence[object]: ...
 
-    eventlet takes `select.poll` away where it patches, and Windows has none; `select.select` is
-    green there. Asked for each connection, because a program may patch after this import.
-    https://eventlet.readthedocs.io/en/latest/patching.html
-    """
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(one, select.POLLIN)
-        return partial(poll.poll, 0)
 
-    def look() -> object:
+class _Select:
+    """What `select.poll` is for one socket that is read."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, one: socket.socket) -> None:
+        self._socket = one
+
+    def poll(self, timeout: float, /) -> Sequence[object]:
         try:
-            return select.select((one,), (), (), 0)[0]
+            return select.select((self._socket,), (), (), timeout)[0]
         except (OSError, ValueError):  # closed, or its number is too high for select
-            return True
+            return (self._socket,)
 
-    return look
+
+def _poll(one: socket.socket) -> _Poll:
+    """Asked for each connection, because a program may patch after this was imported.
+
+    eventlet takes `select.poll` away where it patches, and Windows has none; there `select.select`
+    is green. https://eventlet.readthedocs.io/en/latest/patching.html
+    """
+    if not hasattr(select, "poll"):
+        return _Select(one)
+    poll = select.poll()
+    poll.register(one, select.POLLIN)
+    return poll
