@@ -7,16 +7,22 @@ are not read here: boto3 finds those itself, as it does in any other program.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Literal, Self
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from messaging.errors import SettingsError
+from messaging.logs import logger
 
-__all__ = ["Settings", "in_lambda"]
+__all__ = ["Settings", "in_lambda", "without_password"]
 
 PREFIX = "MESSAGING_"
+
+log = logger("messaging.settings")
 
 
 class Settings(BaseModel):
@@ -35,10 +41,15 @@ class Settings(BaseModel):
     drain        seconds that a stopping worker gives to handlers that run.
     log_level    of the command line's log.
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
-    database     where the outbox is: "postgresql://user@host/name", "sqlite:///file.db".
+    database     where the outbox is: "postgresql://user@host/name", "sqlite:///file.db". Or
+                 MESSAGING_DATABASE_FILE names a file that says so.
+
+    Neither `repr` nor an error shows the password of a URL.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     topic: str | None = Field(default=None, min_length=1)
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$")
@@ -53,6 +64,26 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
     database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _has_a_place(cls, url: str | None) -> str | None:
+        # Else botocore would quote what it takes for a port: perhaps a part of a password.
+        try:
+            found = None if url is None else urlsplit(url)
+            whole = found is None or (bool(found.hostname) and found.port != 0)
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError(
+                'no host, or no port; in a password write "%2F" for "/", "%3F" for "?", "%23" '
+                'for "#", "%5B" for "["'
+            )
+        return url
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, without_password(value) if name == "endpoint_url" and value else value
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -71,8 +102,16 @@ class Settings(BaseModel):
                 continue
             if field in cls.model_fields:
                 values[field], said_by[field] = value, name
+            elif name == _DATABASE_FILE:
+                try:
+                    values["database"], said_by["database"] = _database_in(value, given), name
+                except ValueError as error:
+                    mistakes.append(f"{name}: {error}")
+            elif _is_service_link(name, value):
+                log.debug("%s is not a setting: Kubernetes tells of a Service by it", name)
             else:
-                known = ", ".join(PREFIX + known.upper() for known in cls.model_fields)
+                fields = [PREFIX + known.upper() for known in cls.model_fields]
+                known = ", ".join([*fields, _DATABASE_FILE])
                 mistakes.append(f"{name}: nobody reads this; known are {known}")
         standard = dict(_STANDARD)
         if any(given.get(name) for name in _PER_SERVICE):
@@ -86,8 +125,9 @@ class Settings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
-                name = said_by[str(wrong["loc"][0])]
-                mistakes.append(f"{name}={wrong['input']!r}: {wrong['msg']}")
+                field = str(wrong["loc"][0])
+                shown = "***" if field == "database" else repr(without_password(wrong["input"]))
+                mistakes.append(f"{said_by[field]}={shown}: {wrong['msg']}")
         else:
             if not mistakes:
                 return settings
@@ -99,6 +139,50 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
     "endpoint_url": ("AWS_ENDPOINT_URL",),
 }
 _PER_SERVICE = ("AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_S3")
+_DATABASE_FILE = PREFIX + "DATABASE_FILE"
+
+
+def _database_in(path: str, given: Mapping[str, str]) -> str:
+    """The URL in the file at `path`: a secret that the platform mounts. `ValueError` if not."""
+    if given.get(PREFIX + "DATABASE"):
+        raise ValueError(f"{PREFIX}DATABASE is set as well: keep one of them")
+    try:
+        url = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{path!r} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path!r} is not text in UTF-8") from None
+    if not url or "\n" in url:
+        raise ValueError(f"{path!r} must hold one line, the database's URL")
+    return url
+
+
+_CREDENTIALS = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
+_SECRET_QUERY = re.compile(r"([?&](?:[\w-]*(?:pass|secret|token)[\w-]*|pwd)=)[^&#]*", re.IGNORECASE)
+
+
+def without_password(url: str) -> str:
+    """`url` for people to read: "http://u:secret@host/x" becomes "http://***@host/x"."""
+    # To the last "@": a password that should have been percent-encoded may hold one.
+    return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", url))
+
+
+_SERVICE_LINK = re.compile(
+    r"""\w+?_SERVICE_HOST=\S+
+    | \w+?_SERVICE_PORT(_\w+)?=\d+
+    | \w+?_PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://\S+
+    | \w+?_PORT_\d+_(TCP|UDP|SCTP)_(PROTO=(tcp|udp|sctp)|PORT=\d+|ADDR=\S+)""",
+    re.VERBOSE,
+)
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes (or Docker) put this there because a Service is called messaging...
+
+    By the value, too: MESSAGING_PORT=8080 is somebody's mistake, and told.
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    return _SERVICE_LINK.fullmatch(f"{name}={value}") is not None
 
 
 def in_lambda() -> bool:

@@ -40,7 +40,8 @@ class IdempotencyStore(Protocol):
     """Remembers per service which events are in progress and which are done.
 
     Three states: absent, in progress with an expiry, done. Every method is atomic, may be called
-    from any thread and in any process, and raises what its database raises when that is away.
+    from any thread and in any process, and raises `TransportError` (a store of your own: anything)
+    when its database is away.
     """
 
     def begin(

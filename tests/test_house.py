@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
-    "event envelope outcome transport settings subtyping declaration printable logs foreign",
+    "event envelope outcome transport settings subtyping declaration printable logs foreign "
+    "databases",
     "attempts",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
@@ -54,7 +55,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},
-    "psycopg sqlalchemy": {"idempotency", "outbox"},
+    "psycopg sqlalchemy": {"databases", "idempotency", "outbox"},
     "redis": {"idempotency.redis"},
     "opentelemetry": {"tracing", "metrics"},
     "rich typer click": {"cli"},

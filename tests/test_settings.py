@@ -110,3 +110,49 @@ def test_a_value_that_cannot_be_is_refused(name: str, value: str) -> None:
 
 def test_what_others_set_is_none_of_our_business() -> None:
     assert Settings.from_environment({"PATH": "/bin", "MY_MESSAGING_TOPIC": "x"}) == Settings()
+
+
+LINKS = {
+    "MESSAGING_SERVICE_HOST": "10.96.0.17",
+    "MESSAGING_SERVICE_PORT": "80",
+    "MESSAGING_SERVICE_PORT_HTTP": "80",
+    "MESSAGING_SERVICE_PORT_HTTP_METRICS": "9090",
+    "MESSAGING_PORT": "tcp://10.96.0.17:80",
+    "MESSAGING_PORT_80_TCP": "tcp://10.96.0.17:80",
+    "MESSAGING_PORT_80_TCP_PROTO": "tcp",
+    "MESSAGING_PORT_80_TCP_PORT": "80",
+    "MESSAGING_PORT_80_TCP_ADDR": "10.96.0.17",
+    "MESSAGING_PORT_53_UDP": "udp://[fd00::1]:53",
+    "MESSAGING_PORT_53_UDP_ADDR": "fd00::1",
+    "MESSAGING_PORT_5_SCTP_PROTO": "sctp",
+    # A Service that is called messaging-topic.
+    "MESSAGING_TOPIC_SERVICE_HOST": "10.96.0.18",
+    "MESSAGING_TOPIC_SERVICE_PORT": "443",
+    "MESSAGING_TOPIC_PORT": "tcp://10.96.0.18:443",
+    "MESSAGING_TOPIC_PORT_443_TCP_ADDR": "10.96.0.18",
+}
+
+
+def test_a_kubernetes_service_called_messaging_keeps_no_pod_from_starting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    assert Settings.from_environment({**LINKS, "MESSAGING_TOPIC": "alunos"}).topic == "alunos"
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MESSAGING_TOPIK", "alunos"),
+        ("MESSAGING_TRANS_PORT", "fast"),
+        ("MESSAGING_PORT", "8080"),
+        ("MESSAGING_PORT_TCP", "tcp://10.0.0.1:80"),
+        ("MESSAGING_SERVICE", "10.0.0.1"),
+        ("MESSAGING_SERVICE_PORT", "http"),
+        ("MESSAGING_HOST", "10.0.0.1"),
+    ],
+)
+def test_a_mistyped_setting_is_refused_beside_service_links(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: nobody reads this"):
+        Settings.from_environment({**LINKS, name: value})

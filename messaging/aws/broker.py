@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from messaging.aws.age import oldest_message
 from messaging.aws.clients import Clients
 from messaging.aws.letters import SqsLetters
+from messaging.aws.naming import named_topic
 from messaging.aws.sns import SnsTopic
 from messaging.aws.sqs import SqsQueue
 from messaging.dlq.letter import Kind
-from messaging.errors import SettingsError
 from messaging.settings import Settings
 from messaging.topology import queue_name
 
@@ -76,30 +76,6 @@ def connect(settings: Settings | None = None, *, session: boto3.Session | None =
     when the ARN contradicts the prefix or the region.
     """
     chosen = settings if settings is not None else Settings.from_environment()
-    if not chosen.topic:
-        raise SettingsError(
-            "no topic: set MESSAGING_TOPIC to the SNS topic's name or ARN, or give "
-            "Settings(topic=...)"
-        )
-    if not chosen.topic.startswith("arn:"):
-        name = chosen.prefix + chosen.topic
-        return AwsBroker(Clients(chosen, session), name, max_bytes=chosen.max_bytes)
-    parts = chosen.topic.split(":")
-    if len(parts) != 6 or parts[2] != "sns" or not all(parts[3:]):
-        raise SettingsError(
-            f"topic {chosen.topic!r} is not the ARN of an SNS topic "
-            "(arn:aws:sns:REGION:ACCOUNT:NAME)"
-        )
-    region, name = parts[3], parts[5]
-    if not name.startswith(chosen.prefix):
-        raise SettingsError(
-            f"topic {chosen.topic!r} does not begin with prefix {chosen.prefix!r}: an ARN is taken "
-            "as it is; clear MESSAGING_PREFIX or give the topic's name"
-        )
-    if chosen.region not in (None, region):
-        raise SettingsError(
-            f"topic {chosen.topic!r} is not in region {chosen.region!r}: its queues are in the "
-            "topic's region; set MESSAGING_REGION to it"
-        )
-    clients = Clients(chosen.model_copy(update={"region": region}), session)
-    return AwsBroker(clients, chosen.topic, max_bytes=chosen.max_bytes)
+    named = named_topic(chosen)
+    clients = Clients(named.settings, session)
+    return AwsBroker(clients, named.arn or named.name, max_bytes=chosen.max_bytes)

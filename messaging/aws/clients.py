@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from messaging.aws.calls import Queues, Topics, queues_of, topics_of
 from messaging.aws.errors import translated
-from messaging.errors import SettingsError
-from messaging.settings import Settings
+from messaging.errors import ConfigurationError, SettingsError
+from messaging.settings import Settings, without_password
 
 if TYPE_CHECKING:
     import boto3
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-__all__ = ["Clients", "Place"]
+__all__ = ["STORE_TIMEOUT", "Clients", "Place"]
 
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
 """Seconds. Above the longest long poll (20 s), or every idle poll would end as an error."""
+STORE_TIMEOUT = 10.0
+"""Seconds. DynamoDB and S3 answer in some milliseconds, and a handler waits for them."""
 POOL = 50
 """Sockets one client may keep: pollers, settlers and leases of the services of one process. A
 socket is opened when it is needed, so a high number costs nothing."""
@@ -68,8 +70,17 @@ class Clients:
     (docs/decisions/0002-retries.md).
     """
 
-    def __init__(self, settings: Settings, session: boto3.Session | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: boto3.Session | None = None,
+        *,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        if read_timeout <= 0:
+            raise ConfigurationError(f"timeout={read_timeout!r}: more than 0 seconds")
         self._settings = settings
+        self._read_timeout = read_timeout
         self._given = session
         self._process = _Process(session)
 
@@ -134,7 +145,7 @@ class Clients:
         """The region, and the endpoint if it is not AWS's own: for messages."""
         region = self._settings.region or self._region(self._mine()) or "no region"
         endpoint = self._settings.endpoint_url
-        return f"{region} at {endpoint}" if endpoint else region
+        return f"{region} at {without_password(endpoint)}" if endpoint else region
 
     def place(self) -> Place:
         """Partition, region and account. The first call asks STS; raises `TransportError`.
@@ -188,12 +199,18 @@ class Clients:
                 "the region of your AWS profile"
             )
         make = cast("Callable[..., Any]", self._session(process).client)
-        client = make(
-            service,
-            region_name=region,
-            endpoint_url=self._settings.endpoint_url,
-            config=_config(patient),
-        )
+        try:
+            client = make(
+                service,
+                region_name=region,
+                endpoint_url=self._settings.endpoint_url,
+                config=_config(patient, self._read_timeout),
+            )
+        except ValueError:  # its text quotes the URL, password and all
+            raise SettingsError(
+                f"{self.where} is no place for {service.upper()}: the endpoint must be a URL like "
+                "http://127.0.0.1:4566, the region a name like sa-east-1"
+            ) from None
         if service == "sns" and not patient:
             client.meta.events.register("before-call.sns.PublishBatch", _encode_once)
         return client
@@ -209,12 +226,12 @@ class Clients:
         return self._session(process).region_name
 
 
-def _config(patient: bool) -> Config:
+def _config(patient: bool, read_timeout: float) -> Config:
     from botocore.config import Config
 
     return Config(
         connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
+        read_timeout=read_timeout,
         max_pool_connections=POOL,
         tcp_keepalive=True,
         user_agent_extra="messaging-sns-sqs",

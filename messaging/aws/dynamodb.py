@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 
-from messaging.aws.clients import Clients
+from messaging.aws.clients import STORE_TIMEOUT, Clients
 from messaging.aws.errors import translated
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.errors import ConfigurationError
+from messaging.errors import ConfigurationError, TransportError
 from messaging.settings import Settings
 from messaging.stores import Claim, Done, InProgress
 
@@ -26,6 +26,7 @@ KEEP = 30 * 86_400.0
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
 
+_KEY_SCHEMA: Any = ({"AttributeName": "id", "KeyType": "HASH"},)
 # The token stays with what is done: botocore repeats a request whose answer was lost.
 _CLAIM: Mapping[str, str] = {
     "UpdateExpression": "SET #token = :token, #until = :until, #expires = :expires",
@@ -56,6 +57,7 @@ class DynamoDBStore:
               it so.
     settings  region and endpoint; by default the environment's.
     session   credentials of its own; else boto3 finds them.
+    timeout   seconds for which DynamoDB may say nothing, in each of three attempts.
     keep      seconds for which a done event is remembered; DynamoDB deletes it within days after.
 
     An event costs two writes of one unit each, and a long handler one more at each renewal. Whether
@@ -73,12 +75,15 @@ class DynamoDBStore:
         settings: Settings | None = None,
         session: boto3.Session | None = None,
         keep: float = KEEP,
+        timeout: float = STORE_TIMEOUT,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if keep <= 0:
             raise ConfigurationError(f"DynamoDBStore(keep={keep!r}): more than 0 seconds")
         self._table = table
-        self._clients = Clients(settings or Settings.from_environment(), session)
+        self._clients = Clients(
+            settings or Settings.from_environment(), session, read_timeout=timeout
+        )
         self._keep = keep
         self._clock = clock
 
@@ -86,26 +91,61 @@ class DynamoDBStore:
         return f"DynamoDBStore({self._table!r})"
 
     def create(self) -> Self:
-        """Make the table, billed by request, where it is not there, and wait until it is."""
+        """Make the table, billed by request, and its TTL where they are not there; wait for both.
+
+        Safe to repeat, after an interruption at any point too, and for several at once. Raises
+        `ConfigurationError` where a table of that name has another key, or TTL on another
+        attribute. Needs dynamodb:CreateTable, DescribeTable, DescribeTimeToLive and
+        UpdateTimeToLive.
+        """
         client = self._clients.patient_dynamodb
         with self._translated("create"):
-            try:
+            # Refused where it stands, or another makes it: perhaps one who did not come to its end.
+            with suppress(client.exceptions.ResourceInUseException):
                 client.create_table(
                     TableName=self._table,
-                    KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                    KeySchema=list(_KEY_SCHEMA),
                     AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
                     BillingMode="PAY_PER_REQUEST",
                 )
-            except client.exceptions.ResourceInUseException:
-                return self
             client.get_waiter("table_exists").wait(
                 TableName=self._table, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
             )
-            client.update_time_to_live(
-                TableName=self._table,
-                TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},
+            table: Any = client.describe_table(TableName=self._table)["Table"]
+        if table["KeySchema"] != list(_KEY_SCHEMA):
+            raise ConfigurationError(
+                f"table {self._table} in {self._clients.where} has another key than `id` alone: "
+                "give the marks a table of their own"
             )
+        self._let_expire()
         return self
+
+    def _let_expire(self) -> None:
+        if self._expires():
+            return
+        try:
+            with self._translated("set the TTL of"):
+                self._clients.patient_dynamodb.update_time_to_live(
+                    TableName=self._table,
+                    TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},
+                )
+        except TransportError as error:
+            # Another who creates was quicker, and DynamoDB refuses to enable it again.
+            if error.code != "ValidationException" or not self._expires():
+                raise
+
+    def _expires(self) -> bool:
+        with self._translated("read the TTL of"):
+            answer = self._clients.patient_dynamodb.describe_time_to_live(TableName=self._table)
+        found: Any = answer.get("TimeToLiveDescription", {})
+        if found.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
+            return False
+        if found.get("AttributeName") != "expires":
+            raise ConfigurationError(
+                f"table {self._table} in {self._clients.where} has its TTL on another attribute "
+                "than `expires`: give the marks a table of their own"
+            )
+        return True
 
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float

@@ -6,6 +6,7 @@ not: it may quote the message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -31,8 +32,6 @@ DENIED = frozenset(
         "InvalidClientTokenId",
         "InvalidSecurity",
         "InvalidSignatureException",
-        "KMSAccessDenied",
-        "KmsAccessDenied",
         "MissingAuthenticationToken",
         "OptInRequired",
         "RequestExpired",
@@ -43,8 +42,6 @@ DENIED = frozenset(
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 THROTTLED = frozenset(
     {
-        "KMSThrottling",
-        "KmsThrottled",
         "OverLimit",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -75,6 +72,29 @@ REMEDIES: Mapping[str, str] = {
     "QueueDeletedRecently": "SQS takes the name again 60 seconds after the queue was deleted",
     "OverLimit": "too many messages in flight: more workers, or shorter handlers",
 }
+
+_KMS = re.compile(r"KMS\.?(?:KMS)?([a-z]+?)(?:Exception)?", re.IGNORECASE)
+"""SNS says KMSAccessDenied; SQS KmsAccessDenied or, as of old, KMS.AccessDeniedException.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+"""
+_KMS_THROTTLED = frozenset({"throttled", "throttling"})
+_KMS_PASSING = frozenset({"internal", "dependencytimeout", "keyunavailable"})
+_KMS_REMEDIES: Mapping[str, str] = {
+    "accessdenied": (
+        "the key's policy must allow kms:GenerateDataKey and kms:Decrypt to whoever publishes and "
+        "receives, and to sns.amazonaws.com where SNS feeds an encrypted queue"
+    ),
+    "disabled": "enable the KMS key, or encrypt with another",
+    "invalidstate": "look at the KMS key's state: one that is pending deletion can be restored",
+    "notfound": "the KMS key was deleted, or is in another account or region: name another",
+    "optinrequired": "the account needs a subscription to KMS, or the key's policy is malformed",
+    "invalidkeyusage": "the key must be a symmetric one for ENCRYPT_DECRYPT",
+}
+_KMS_THROTTLED_REMEDY = (
+    "raise the queue's KmsDataKeyReusePeriodSeconds or the account's KMS quota, or use SSE-SQS"
+)
 
 
 class translated:  # noqa: N801 - read as a verb: `with translated("publish to", ...)`
@@ -160,17 +180,34 @@ def _refused(error: Any, doing: str, quote: bool) -> TransportError:
             f"{doing}: the AWS credentials have expired ({code}): renew them, or set the clock",
             code=code,
         )
+    if (kms := _kms(code)) is not None and kms not in _KMS_PASSING:
+        # Neither the topic nor the message is at fault, so not NotFound, whatever KMS calls it.
+        if kms in _KMS_THROTTLED:
+            return Throttled(f"{doing}: throttled ({said}); {_KMS_THROTTLED_REMEDY}", code=code)
+        return AccessDenied(
+            f"{doing}: its KMS key cannot be used ({said}); {_kms_remedy(kms)}", code=code
+        )
     if code in DENIED:
         return AccessDenied(f"{doing}: not allowed ({said})", code=code)
     if code in THROTTLED or status == 429:
         remedy = REMEDIES.get(code, "slow down, or ask AWS for a higher quota")
         return Throttled(f"{doing}: throttled ({said}); {remedy}", code=code)
-    retryable = status >= 500 or code in PASSING
+    retryable = status >= 500 or code in PASSING or kms is not None
     told = said if quote else code
     remedy = f"; {REMEDIES[code]}" if code in REMEDIES else ""
     return TransportError(
         f"{doing}: refused with status {status} ({told}){remedy}", code=code, retryable=retryable
     )
+
+
+def _kms(code: str) -> str | None:
+    """What KMS said, in small letters, whichever way SNS or SQS passes it on; else None."""
+    found = _KMS.fullmatch(code)
+    return None if found is None else found[1].lower()
+
+
+def _kms_remedy(kms: str) -> str:
+    return _KMS_REMEDIES.get(kms, "look at the KMS key, its policy and its state")
 
 
 def _short(code: object) -> str:
@@ -207,7 +244,13 @@ def batch_failures(answer: Any, asked: Sequence[int], service: str) -> Sequence[
 
 def _failure(entry: Mapping[str, Any], service: str) -> Failure:
     code = _short(entry.get("Code"))
+    kms = _kms(code)
     ours = bool(entry.get("SenderFault")) and code not in THROTTLED and code not in PASSING
+    if kms is not None:
+        ours = kms not in _KMS_THROTTLED and kms not in _KMS_PASSING
+        remedy = f"; {_kms_remedy(kms)}" if ours else ""
+        message = f"{service} cannot use the KMS key for the entry ({code}){remedy}"
+        return Failure(int(entry["Id"]), code, message, not ours)
     message = (
         f"{service} refused the entry ({code}); it would refuse it again"
         if ours

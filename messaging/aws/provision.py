@@ -9,9 +9,10 @@ from messaging.aws import wanted
 from messaging.aws.changes import Change, Plan
 from messaging.aws.clients import Clients
 from messaging.aws.errors import translated
+from messaging.aws.naming import NamedTopic, topic_of
 from messaging.aws.queues import Queues
-from messaging.aws.subscriptions import Subscriptions
-from messaging.errors import AccessDenied, NotFound
+from messaging.aws.subscriptions import ANOTHER_ACCOUNT, Subscriptions
+from messaging.errors import AccessDenied, NotFound, SettingsError
 from messaging.settings import Settings
 from messaging.topology import DEFAULT_MAX_BYTES, Topology
 
@@ -31,8 +32,9 @@ def plan(
 ) -> Plan:
     """What `apply` with the same arguments would do. Changes nothing.
 
-    `settings` (by default the environment) gives prefix, region and endpoint. Raises
-    `TransportError` when AWS does not answer or does not allow the look.
+    `settings` (by default the environment) gives prefix, region and endpoint, and the topic, if
+    it says one: the topology's own, by its name or its ARN. Raises `SettingsError` where it is
+    another one, and `TransportError` when AWS does not answer or does not allow the look.
     """
     return _run(topology, settings, session, write=False, delete=delete, force=force)
 
@@ -48,6 +50,7 @@ def apply(
     """Make what stands on AWS what the topology says, and tell what was done.
 
     Safe to repeat, after a failure half-way too, and for several at once with the same topology.
+    A topic in another account is subscribed to and not touched (docs: another-account).
     Creates and changes; deletes only with `delete`, and then only subscriptions and queues of
     services that are not in the topology any more and whose queues carry this topology's tag. A
     queue that holds messages is kept all the same, unless `force`. Whoever deletes must give the
@@ -70,11 +73,21 @@ def _run(
     force: bool,
 ) -> Plan:
     chosen = settings if settings is not None else Settings.from_environment()
-    clients = Clients(chosen, session)
-    walk = _Walk(clients, topology.prefixed(chosen.prefix), write=write)
+    named = topic_of(topology, chosen)
+    clients = Clients(named.settings, session)
     try:
+        walk = _Walk(clients, topology.prefixed(chosen.prefix), named, write=write)
         changes = (*walk.build(), *walk.clear(delete=delete, force=force))
         return Plan(topic=walk.name, where=clients.where, changes=changes)
+    except AccessDenied as error:
+        if named.arn is None or named.account == clients.place().account:
+            raise
+        raise AccessDenied(
+            f"{error}. The topic is in account {named.account}: its policy must allow account "
+            f"{clients.place().account} sns:Subscribe and sns:ListSubscriptionsByTopic. "
+            f"{ANOTHER_ACCOUNT}",
+            code=error.code,
+        ) from None
     finally:
         clients.close()
 
@@ -82,20 +95,28 @@ def _run(
 class _Walk:
     """One walk over everything. `plan` and `apply` are the same walk, so they cannot disagree."""
 
-    def __init__(self, clients: Clients, topology: Topology, *, write: bool) -> None:
-        self.name = topology.topic.name
+    def __init__(
+        self, clients: Clients, topology: Topology, named: NamedTopic, *, write: bool
+    ) -> None:
+        self.name = named.name
         self._clients = clients
         self._topology = topology
         self._write = write
         self._place = clients.place()
-        self._arn = self._place.topic_arn(self.name)
+        if named.arn is not None and named.partition != self._place.partition:
+            raise SettingsError(
+                f"topic {named.arn!r} is in partition {named.partition!r}, the credentials in "
+                f"{self._place.partition!r}: no account of one reaches the other"
+            )
+        self._arn = named.arn or self._place.topic_arn(self.name)
+        self._foreign = named.arn is not None and named.account != self._place.account
         self._queues = Queues(clients, self.name)
-        self._subscriptions = Subscriptions(clients, self._arn)
+        self._subscriptions = Subscriptions(clients, self._arn, foreign=self._foreign)
 
     def build(self) -> Iterator[Change]:
         """The topic, then the queues with their policies, then what feeds them."""
-        yield self._topic()
-        for queue in wanted.queues(self._topology, self._place):
+        yield self._foreign_topic() if self._foreign else self._topic()
+        for queue in wanted.queues(self._topology, self._place, self._arn):
             yield from self._queues.settle(queue, write=self._write)
         standing = self._subscriptions.standing()
         for one in self._topology.subscriptions:
@@ -109,7 +130,7 @@ class _Walk:
 
     def clear(self, *, delete: bool, force: bool) -> Iterator[Change]:
         """What is there beyond the topology: ours without a service, and what others subscribed."""
-        needed = {queue.name for queue in wanted.queues(self._topology, self._place)}
+        needed = {queue.name for queue in wanted.queues(self._topology, self._place, self._arn)}
         try:
             ours = self._queues.ours(_plain(self.name) + "-")
         except AccessDenied:
@@ -130,6 +151,8 @@ class _Walk:
             name = known.get(endpoint) if protocol == "sqs" else None
             if name in needed:
                 continue
+            if name is None and self._foreign:
+                continue  # of a topic that is not ours, other subscriptions are others' business
             if name is None:
                 # An endpoint may be an address or hold a token: only an ARN is told.
                 shown = endpoint if endpoint.startswith("arn:") else f"of protocol {protocol}"
@@ -188,6 +211,27 @@ class _Walk:
             self._set_topic(size if now != size else None, tag=not tagged)
         action: Any = "change" if changed else "leave"
         return Change(action=action, kind="topic", name=self.name, details=tuple(changed))
+
+    def _foreign_topic(self) -> Change:
+        """A topic of another account, which is that account's to make and to change."""
+        whose = f"in account {self._arn.split(':')[4]}, which is not ours: it stays as it is"
+        try:
+            standing = self._topic_attributes()
+        except AccessDenied:
+            details = (whose, "its attributes are not ours to read")
+            return Change(action="leave", kind="topic", name=self.name, details=details)
+        if standing is None:
+            raise NotFound(
+                f"topic {self._arn} is not there: its own account creates it first; a topic in "
+                f"another account is not created from here. {ANOTHER_ACCOUNT}",
+                code="NotFound",
+            )
+        size = str(self._topology.topic.max_bytes)
+        now = standing.get("MaximumMessageSize", str(DEFAULT_MAX_BYTES))
+        if now == size:
+            return Change(action="leave", kind="topic", name=self.name, details=(whose,))
+        differs = f"MaximumMessageSize: {now}, and {size} in the topology"
+        return Change(action="drift", kind="topic", name=self.name, details=(whose, differs))
 
     def _topic_attributes(self) -> Mapping[str, str] | None:
         try:

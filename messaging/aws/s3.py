@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from messaging.aws.clients import Clients
+from messaging.aws.clients import STORE_TIMEOUT, Clients
 from messaging.aws.errors import translated
 from messaging.errors import NotFound, SettingsError, TransportError
 from messaging.settings import Settings
@@ -25,6 +25,7 @@ class S3BlobStore:
     prefix    put before each key, with a "/" between.
     settings  region and endpoint; by default the environment's.
     session   credentials of its own; else boto3 finds them.
+    timeout   seconds for which S3 may say nothing, in each of three attempts.
     owner     the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
 
     Who publishes needs s3:PutObject on the objects; a service needs s3:GetObject on those whose
@@ -43,12 +44,15 @@ class S3BlobStore:
         settings: Settings | None = None,
         session: boto3.Session | None = None,
         owner: str | None = None,
+        timeout: float = STORE_TIMEOUT,
     ) -> None:
         if not bucket or "/" in bucket:
             raise SettingsError(f"bucket {bucket!r}: the name alone; what follows it is the prefix")
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._clients = Clients(settings or Settings.from_environment(), session)
+        self._clients = Clients(
+            settings or Settings.from_environment(), session, read_timeout=timeout
+        )
         self._owner: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
 
     def __repr__(self) -> str:

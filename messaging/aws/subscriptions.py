@@ -11,15 +11,23 @@ from messaging.aws.errors import translated
 from messaging.aws.policies import same_json
 from messaging.errors import NotFound, TransportError
 
-__all__ = ["Subscriptions"]
+__all__ = ["ANOTHER_ACCOUNT", "Subscriptions"]
+
+ANOTHER_ACCOUNT = "See docs/how-to/another-account.md"
+_PENDING = "PendingConfirmation"
+"""What SNS lists in place of the ARN where it waits for the queue's owner to agree."""
 
 
 class Subscriptions:
-    """The subscriptions of one topic. Lists them: for provisioning only, never at run time."""
+    """The subscriptions of one topic. Lists them: for provisioning only, never at run time.
 
-    def __init__(self, clients: Clients, topic_arn: str) -> None:
+    `foreign`: the topic is another account's. Its queues are the caller's own in any case.
+    """
+
+    def __init__(self, clients: Clients, topic_arn: str, *, foreign: bool = False) -> None:
         self._clients = clients
         self._topic_arn = topic_arn
+        self._foreign = foreign
 
     def standing(self) -> Mapping[tuple[str, str], str]:
         """(protocol, endpoint) -> ARN of each; none if the topic is not there."""
@@ -40,13 +48,16 @@ class Subscriptions:
     ) -> Iterator[Change]:
         """What the queue's subscription, `arn` if there is one, lacks; with `write`, it has it."""
         name = queue_arn.rpartition(":")[2]
-        if arn is None:
+        # One that waits was made by somebody else. When the queue's own account subscribes, SNS
+        # asks nobody for confirmation.
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-send-message-to-sqs-cross-account.html
+        if arn is None or arn == _PENDING:
             if write:
                 self._subscribe(queue_arn, wanted)
             details = tuple(f"{key}: {value}" for key, value in wanted.items())
             yield Change(action="create", kind="subscription", name=name, details=details)
             return
-        changed = self._differences(arn, wanted)
+        changed = _differences(self._attributes(arn), wanted)
         if write:
             self._set(arn, {key: wanted[key] for key in changed})
         action: Any = "change" if changed else "leave"
@@ -84,22 +95,23 @@ class Subscriptions:
             if found is None:
                 raise
             arn = found
+        now = {} if arn == _PENDING else self._attributes(arn)
+        if now.get(_PENDING, "true" if arn == _PENDING else "false") == "true":
+            raise TransportError(
+                f"the subscription of {queue_arn} to {self._topic_arn} waits for confirmation and "
+                f"delivers nothing: apply with credentials of the queue's account. "
+                f"{ANOTHER_ACCOUNT}",
+                code=_PENDING,
+                retryable=False,
+            )
         # SNS gives the subscription that stands, if there is one: then these are set in place.
-        self._set(arn, {key: wanted[key] for key in self._differences(arn, wanted)})
+        self._set(arn, {key: wanted[key] for key in _differences(now, wanted)})
 
-    def _differences(self, arn: str, wanted: Mapping[str, str]) -> dict[str, str]:
-        """Attribute -> its present value, where that is not the wanted one."""
+    def _attributes(self, arn: str) -> Mapping[str, str]:
         with self._translated("read a subscription of"):
-            answer = self._clients.patient_sns.get_subscription_attributes(SubscriptionArn=arn)
-        now: Mapping[str, str] = answer["Attributes"]
-        # A subscription without a scope filters on message attributes: SNS's default.
-        assumed = {"FilterPolicyScope": "MessageAttributes", "RawMessageDelivery": "false"}
-        return {
-            key: now.get(key, assumed.get(key, "not set"))
-            for key, value in wanted.items()
-            if not same_json(now.get(key, assumed.get(key)), value)
-            and now.get(key, assumed.get(key)) != value
-        }
+            return self._clients.patient_sns.get_subscription_attributes(SubscriptionArn=arn)[
+                "Attributes"
+            ]
 
     def _set(self, arn: str, values: Mapping[str, str]) -> None:
         for name, value in values.items():
@@ -109,5 +121,17 @@ class Subscriptions:
                 )
 
     def _translated(self, action: str) -> Any:
-        topic = f"topic {self._topic_arn.rpartition(':')[2]}"
+        topic = f"topic {self._topic_arn if self._foreign else self._topic_arn.rpartition(':')[2]}"
         return translated(action, topic, self._clients.where, quote=True)
+
+
+def _differences(now: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Attribute -> its present value, where that is not the wanted one."""
+    # A subscription without a scope filters on message attributes: SNS's default.
+    assumed = {"FilterPolicyScope": "MessageAttributes", "RawMessageDelivery": "false"}
+    return {
+        key: now.get(key, assumed.get(key, "not set"))
+        for key, value in wanted.items()
+        if not same_json(now.get(key, assumed.get(key)), value)
+        and now.get(key, assumed.get(key)) != value
+    }

@@ -34,12 +34,11 @@ class WantedQueue:
         return self.name.endswith(".fifo")
 
 
-def queues(topology: Topology, place: Place) -> Iterator[WantedQueue]:
-    """Every queue of the topology, each after the dead-letter queue that it names.
+def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[WantedQueue]:
+    """Every queue of the topology at `place`, each after the dead-letter queue that it names.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
     """
-    topic_arn = place.topic_arn(topology.topic.name)
     for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True):
         yield _dead_letters(queue, place)
         yield _undelivered(subscription.undelivered, place, topic_arn)

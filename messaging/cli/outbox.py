@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,9 @@ DatabaseUrl = Annotated[
     typer.Option(
         "--database",
         metavar="URL",
-        help="postgresql://user@host/name or sqlite:///file.db. Else MESSAGING_DATABASE.",
+        help="postgresql://user@host/name or sqlite:///file.db. Never with a password, which the "
+        "list of processes would show: that goes into MESSAGING_DATABASE or "
+        "MESSAGING_DATABASE_FILE.",
     ),
 ]
 TableName = Annotated[str, typer.Option("--table", metavar="NAME", help="The outbox's table.")]
@@ -84,7 +87,7 @@ def relay_command(
     their order. A database or a topic that does not answer is waited for. A stop finishes the
     request that is out and gives back the rest.
 
-    [bold]Example:[/bold] messaging outbox relay --database postgresql:///alunos --keep 7
+    [bold]Example:[/bold] messaging outbox relay --keep 7
     """
     from messaging.aws import connect
     from messaging.outbox import Relay, connector
@@ -196,8 +199,13 @@ def _url(given: str | None, settings: Settings) -> str:
     url = given or settings.database
     if url is None:
         raise ConfigurationError(
-            "which database? Give --database postgresql://user@host/name, or MESSAGING_DATABASE "
-            "(where a password belongs)"
+            "which database? Set MESSAGING_DATABASE to postgresql://user@host/name, or "
+            "MESSAGING_DATABASE_FILE to a file that says so; or give --database, without a password"
+        )
+    if given and re.search("://.*:.*@|password", given):
+        screen.note(
+            "the password in --database can be read by everybody on this machine, in its list of "
+            "processes: use MESSAGING_DATABASE or MESSAGING_DATABASE_FILE"
         )
     return url
 
@@ -220,8 +228,8 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _claims(given: str | None, table: str) -> Iterator[Claims]:
+    from messaging.databases import is_database_error
     from messaging.outbox import Claims, Database, connector
-    from messaging.outbox.database import is_database_error
 
     _, settings = deployment_if_any(None)
     database = Database(connector(_url(given, settings)))

@@ -69,8 +69,8 @@ def read_project(folder: Path) -> Project:
 def deployment(said: str | None) -> tuple[Topology, Settings]:
     """The topology, and the settings that lead to it.
 
-    `said` is what `--topology` was given. The topic's name is the environment's
-    (MESSAGING_TOPIC) where it says one, else the topology's.
+    `said` is what `--topology` was given. The topic is the topology's; MESSAGING_TOPIC may say
+    where it is, and `SettingsError` is raised where it names another.
     """
     topology, settings = deployment_if_any(said)
     if topology is None:
@@ -83,6 +83,7 @@ def deployment(said: str | None) -> tuple[Topology, Settings]:
 
 def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
     """`deployment`, for a command that can do without a topology."""
+    from messaging.aws.naming import topic_of
     from messaging.settings import Settings
 
     settings = Settings.from_environment()
@@ -94,6 +95,7 @@ def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
     ):
         if name is not None:
             topology = names.topology(name, where)
+            topic_of(topology, settings)
             if settings.topic is None:
                 settings = settings.model_copy(update={"topic": topology.topic.name})
             return topology, settings

@@ -69,7 +69,10 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
         "options": "",
     },
 }
+_PRUNED_AT_ONCE = 20_000
+"""Rows of one statement: nobody waits for it for long, and it is answered before a time limit."""
 _SHARED: Mapping[str, str] = {
+    "at_once": str(_PRUNED_AT_ONCE),
     "this": "service = :service AND event_id = :event_id",
     "ours": "service = :service AND event_id = :event_id AND token = :token AND handled_at IS NULL",
     "free": "ON CONFLICT (service, event_id) DO UPDATE SET token = excluded.token, "
@@ -85,7 +88,8 @@ _STATEMENTS: Mapping[str, str] = {
     "release": "DELETE FROM {table} WHERE {ours}",
     "mark": "INSERT INTO {table} AS mark (service, event_id, handled_at) "
     "SELECT CAST(:service AS text), CAST(:event_id AS text), {now} WHERE {same} {free}{now}",
-    "prune": "DELETE FROM {table} WHERE handled_at < {older} OR until < {older}",
+    "prune": "DELETE FROM {table} WHERE (service, event_id) IN (SELECT service, event_id "
+    "FROM {table} WHERE handled_at < {older} OR until < {older} LIMIT {at_once})",
     "lock": "DELETE FROM {table} WHERE false",
 }
 
@@ -135,6 +139,15 @@ class Marks:
         given = {"now": self.clock.now(), **values}
         changed: int = execute(connection, self._sql[name], given).rowcount
         return changed
+
+    def prune(self, connection: Connection, older_than: float) -> int:
+        """Delete marks that are so many seconds old, in several statements; how many."""
+        pruned = 0
+        while True:
+            last = self.change(connection, "prune", older=older_than)
+            pruned += last
+            if last < _PRUNED_AT_ONCE:
+                return pruned
 
 
 def execute(connection: Connection, sql: str, values: Mapping[str, object]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from messaging.errors import ConfigurationError, MissingExtra
+from messaging.errors import ConfigurationError, MissingExtra, TransportError
 from messaging.stores import Claim, Done, InProgress
 
 __all__ = ["KEEP", "RedisStore"]
@@ -16,6 +16,9 @@ KEEP = 30 * 86_400.0
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
+
+SILENCE_SECONDS = 5.0
+"""A handler waits for Redis, which answers in less than a millisecond."""
 
 # Numbers come back, because text would be bytes or str as the client was made. A token is hex.
 _BEGIN = """
@@ -51,22 +54,38 @@ class RedisStore:
     client  a URL, or a `redis.Redis` of yours, which stays open at `close`.
     prefix  of the keys: prefix, service, "/", event.
     keep    seconds for which a done event is remembered; then Redis forgets it by itself.
+    timeout seconds for which Redis may be silent, in each attempt, on connections that are made
+            from a URL; the URL's own socket_timeout and socket_connect_timeout come first.
+
+    Raises `TransportError` where Redis does not answer, after the client's own attempts.
 
     A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
     the event is handled again if it comes again: use `maxmemory-policy noeviction` and an
     append-only file. A claim that has expired can no longer be completed: Redis removed it.
     """
 
-    def __init__(self, client: str | Any, *, prefix: str = "handled/", keep: float = KEEP) -> None:
+    def __init__(
+        self,
+        client: str | Any,
+        *,
+        prefix: str = "handled/",
+        keep: float = KEEP,
+        timeout: float = SILENCE_SECONDS,
+    ) -> None:
         if keep <= 0:
             raise ConfigurationError(f"RedisStore(keep={keep!r}): more than 0 seconds")
+        if timeout <= 0:
+            raise ConfigurationError(f"RedisStore(timeout={timeout!r}): more than 0 seconds")
         self._owned = isinstance(client, str)
-        self._client = _connect(client) if isinstance(client, str) else client
+        self._client = _connect(client, timeout) if isinstance(client, str) else client
         self._prefix = prefix
         self._keep = keep
         self._begin, self._renew, self._complete, self._release = (
             self._client.register_script(script) for script in (_BEGIN, _RENEW, _COMPLETE, _RELEASE)
         )
+
+    def __repr__(self) -> str:
+        return f"RedisStore(prefix={self._prefix!r})"  # the client's own may tell its URL
 
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
@@ -97,10 +116,24 @@ class RedisStore:
     def _run(self, script: Any, claim: Claim, *seconds: float) -> int:
         key = f"{self._prefix}{claim.service}/{claim.event_id}"
         arguments: Sequence[str | int] = [claim.token, *(max(1, int(s * 1000)) for s in seconds)]
-        return int(script(keys=[key], args=arguments))
+        try:
+            return int(script(keys=[key], args=arguments))
+        except Exception as error:
+            if not _is_redis_error(error):
+                raise
+            name = type(error).__name__
+            raise TransportError(
+                f"Redis does not take the mark of an event ({name}); check its address, password "
+                "and state",
+                code=name,
+            ) from None
 
 
-def _connect(url: str) -> Any:
+def _is_redis_error(error: Exception) -> bool:
+    return any(one.__name__ == "RedisError" for one in type(error).__mro__)
+
+
+def _connect(url: str, timeout: float) -> Any:
     try:
         import redis
     except ImportError as error:
@@ -108,4 +141,10 @@ def _connect(url: str) -> Any:
             "RedisStore needs the package redis, which is not installed; "
             'run: pip install "messaging-sns-sqs[redis]"'
         ) from error
-    return redis.Redis.from_url(url)
+    try:
+        return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    except ValueError:
+        raise ConfigurationError(
+            "the URL of Redis cannot be read: write redis://host:6379/0; in a password write "
+            '"%2F" for "/", "%3A" for ":", "%40" for "@" (it is not shown)'
+        ) from None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 from uuid import uuid4
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.errors import ConfigurationError, MissingExtra
+from messaging.databases import (
+    SILENCE_SECONDS,
+    is_database_error,
+    open_sqlite,
+    postgres,
+    unanswered,
+)
+from messaging.errors import ConfigurationError
 from messaging.idempotency.connections import Connections
 from messaging.idempotency.marks import TABLE, Connection, Marks
 from messaging.stores import Claim, Done, InProgress
@@ -27,9 +33,12 @@ class _SqlStore:
         self._connections = Connections(connect)
         self._marks = marks
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(table={self._marks.table!r})"
+
     def create(self) -> Self:
         """Make the table where it is not there; see `messaging.idempotency.marks.ddl`."""
-        self._connections.run(self._marks.create)
+        self._run(self._marks.create)
         return self
 
     def begin(
@@ -52,24 +61,35 @@ class _SqlStore:
                 return InProgress(max(0.0, left))
             return InProgress(0.0)
 
-        return self._connections.run(claimed)
+        return self._run(claimed)
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
-        return self._connections.run(self._change("renew", claim, lease=lease_seconds))
+        return self._run(self._change("renew", claim, lease=lease_seconds))
 
     def complete(self, claim: Claim) -> bool:
-        return self._connections.run(self._change("complete", claim))
+        return self._run(self._change("complete", claim))
 
     def release(self, claim: Claim) -> bool:
-        return self._connections.run(self._change("release", claim))
+        return self._run(self._change("release", claim))
 
     def prune(self, older_than: float) -> int:
-        return self._connections.run(
-            lambda connection: self._marks.change(connection, "prune", older=older_than)
-        )
+        return self._run(lambda connection: self._marks.prune(connection, older_than))
 
     def close(self) -> None:
         self._connections.close()
+
+    def _run(self, work: Callable[[Connection], _T]) -> _T:
+        try:
+            return self._connections.run(work)
+        except Exception as error:
+            if not is_database_error(error):
+                raise
+            doing = f"cannot use the table {self._marks.table} of marks"
+            if _missing(error):
+                raise ConfigurationError(
+                    f"{doing}: it is not there; make it with create()"
+                ) from None
+            raise unanswered(doing, error) from None
 
     def _change(self, name: str, claim: Claim, **values: float) -> Callable[[Connection], bool]:
         keys = {"service": claim.service, "event_id": claim.event_id, "token": claim.token}
@@ -102,13 +122,24 @@ class PostgresStore(_SqlStore):
 
     connect  a conninfo, or a function that gives a connection of psycopg. The store sets it to
              autocommit. It keeps as many as are used at once.
+    timeout  seconds for which a statement may stay unanswered, on connections that are made from
+             a conninfo; to let us in the server has 10, or the conninfo's connect_timeout.
 
-    Time is the database's, so that no machine's clock matters. `prune` it now and then.
+    Raises `TransportError` where the database does not answer. Time is the database's, so that no
+    machine's clock matters. `prune` it now and then.
     """
 
-    def __init__(self, connect: str | Callable[[], Connection], *, table: str = TABLE) -> None:
+    def __init__(
+        self,
+        connect: str | Callable[[], Connection],
+        *,
+        table: str = TABLE,
+        timeout: float = SILENCE_SECONDS,
+    ) -> None:
+        make = connect if callable(connect) else postgres(connect, timeout=timeout)
+
         def autocommitting() -> Connection:
-            connection = connect() if callable(connect) else _connect(connect)
+            connection = make()
             connection.autocommit = True
             return connection
 
@@ -119,30 +150,9 @@ class PostgresStore(_SqlStore):
             with connection.transaction():
                 self._marks.create(connection)
 
-        self._connections.run(made)
+        self._run(made)
         return self
 
 
-def open_sqlite(path: str | Path, *, timeout: float = 30.0) -> sqlite3.Connection:
-    """A connection for many threads and processes: a write-ahead log, and writers wait.
-
-    `timeout` is how many seconds they wait at most. No commit is lost when a process dies; when
-    the machine's power fails the last ones may be (`PRAGMA synchronous = FULL` prevents it).
-    """
-    connection = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA journal_mode = WAL").fetchall()
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
-def _connect(conninfo: str) -> Connection:
-    try:
-        import psycopg
-    except ImportError as error:
-        raise MissingExtra(
-            "PostgresStore needs psycopg, which is not installed; "
-            'run: pip install "messaging-sns-sqs[postgres]"'
-        ) from error
-    return psycopg.connect(conninfo)
+def _missing(error: Exception) -> bool:
+    return type(error).__name__ == "UndefinedTable" or "no such table" in str(error)

@@ -119,7 +119,7 @@ class Transactional(_Sharing):
         """
 
         def pruned(connection: Connection) -> int:
-            return self._marks_of(connection).change(connection, "prune", older=older_than)
+            return self._marks_of(connection).prune(connection, older_than)
 
         return self._run(pruned)
 
@@ -210,7 +210,7 @@ class TransactionalSession(_Sharing):
         """Forget marks older than `older_than` seconds, and say how many."""
         with self._sessions() as session:
             connection = _raw(session)
-            pruned = self._marks_of(connection).change(connection, "prune", older=older_than)
+            pruned = self._marks_of(connection).prune(connection, older_than)
             session.commit()
         return pruned
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.errors import ConfigurationError, MissingExtra, TransportError
+from messaging.databases import (
+    SILENCE_SECONDS,
+    is_database_error,
+    open_sqlite,
+    postgres,
+    unanswered,
+)
+from messaging.errors import ConfigurationError
 from messaging.outbox.connections import Kind, kind_of, pyformat
 from messaging.outbox.table import Dialect
 
-__all__ = ["Cursor", "Database", "connector", "is_database_error"]
-
-_BUSY_SECONDS = 5.0
+__all__ = ["Cursor", "Database", "connector"]
 
 
 class Cursor(Protocol):
@@ -105,12 +111,7 @@ class Database:
         except Exception as error:
             if not is_database_error(error):
                 raise
-            name = type(error).__name__
-            # What the server said may be told; what a driver says of a URL quotes its password.
-            said = f": {' '.join(str(error).split())}" if name == "OperationalError" else ""
-            raise TransportError(
-                f"cannot connect to the database ({name}{said})", code=name
-            ) from None
+            raise unanswered("cannot connect to the database", error) from None
 
 
 class _Cursor:
@@ -133,40 +134,24 @@ class _Cursor:
         return pyformat(statement) if self._pyformat else statement
 
 
-def connector(url: str) -> Callable[[], Any]:
+def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
     """What makes a connection to `url`, for `Relay`.
 
     "sqlite:///alunos.db" ("sqlite:////var/..." is absolute), "postgresql://user@host/name", or what
-    libpq takes ("host=... dbname=..."). Raises `ConfigurationError`, which does not quote the URL:
-    it may hold a password; and `MissingExtra` where psycopg is not installed.
+    libpq takes ("host=... dbname=..."). PostgreSQL has `timeout` seconds to answer a statement,
+    and 10 (or the URL's connect_timeout) to let us in; SQLite is opened as `open_sqlite` does.
+    Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
+    `MissingExtra` where psycopg is not installed.
     """
     if url.startswith("sqlite:///"):
-        import sqlite3
-
-        path = url.removeprefix("sqlite:///")
-        # `rw`: a name that is written wrongly is an error, not one more empty database.
-        where = f"file:{_quoted(path)}?mode=rw"
-        return lambda: sqlite3.connect(where, uri=True, timeout=_BUSY_SECONDS)
+        # A name that is written wrongly is an error, not one more empty database.
+        return partial(open_sqlite, url.removeprefix("sqlite:///"), create=False)
     libpq = url.replace("postgresql+psycopg://", "postgresql://", 1)
     if not libpq.startswith(("postgresql://", "postgres://")) and "=" not in libpq.split("://")[0]:
         raise ConfigurationError(
             "which database? Write postgresql://user@host/name, or sqlite:///file.db"
         )
-    try:
-        import psycopg
-    except ImportError:
-        raise MissingExtra(
-            'PostgreSQL needs psycopg: pip install "messaging-sns-sqs[postgres]"'
-        ) from None
-    return lambda: psycopg.connect(libpq, application_name="messaging outbox")
-
-
-def is_database_error(error: BaseException) -> bool:
-    """Whether a driver raised it: every one has a class `Error` for that (PEP 249)."""
-    return any(
-        one.__name__ == "Error" and one.__module__.partition(".")[0] in {"sqlite3", "psycopg"}
-        for one in type(error).__mro__
-    )
+    return postgres(libpq, timeout=timeout, application="messaging outbox")
 
 
 def _take_over(kind: Kind, connection: Any) -> None:
@@ -182,9 +167,3 @@ def _take_over(kind: Kind, connection: Any) -> None:
         if hasattr(connection, "autocommit"):  # Python 3.12
             connection.autocommit = True
         connection.row_factory = None
-
-
-def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path)

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.databases import is_database_error
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.logs import logger
 from messaging.outbox.claims import Claims
-from messaging.outbox.database import Database, is_database_error
+from messaging.outbox.database import Database
 from messaging.outbox.patience import Patience
 from messaging.outbox.rows import Row
 from messaging.outbox.table import TABLE

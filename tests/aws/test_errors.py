@@ -48,6 +48,27 @@ def translate(error: Exception, *, quote: bool = False) -> TransportError:
         ("Throttling", Throttled, True),
         ("RequestThrottled", Throttled, True),
         ("KmsThrottled", Throttled, True),
+        ("KMSThrottling", Throttled, True),
+        ("KMS.ThrottlingException", Throttled, True),
+        ("com.amazonaws.sqs#KmsThrottled", Throttled, True),
+        ("KMS.AccessDeniedException", AccessDenied, False),
+        ("KMSAccessDenied", AccessDenied, False),
+        ("KmsAccessDenied", AccessDenied, False),
+        ("KMS.DisabledException", AccessDenied, False),
+        ("KMSDisabled", AccessDenied, False),
+        ("KmsDisabled", AccessDenied, False),
+        ("KMS.KMSInvalidStateException", AccessDenied, False),
+        ("KMS.InvalidStateException", AccessDenied, False),
+        ("KMSInvalidState", AccessDenied, False),
+        ("KmsInvalidState", AccessDenied, False),
+        ("KMS.NotFoundException", AccessDenied, False),
+        ("KMSNotFound", AccessDenied, False),
+        ("KmsNotFound", AccessDenied, False),
+        ("KMS.OptInRequired", AccessDenied, False),
+        ("KMSOptInRequired", AccessDenied, False),
+        ("KmsOptInRequired", AccessDenied, False),
+        ("KmsInvalidKeyUsage", AccessDenied, False),
+        ("KMS.KMSInternalException", TransportError, True),
         ("OverLimit", Throttled, True),
         ("InvalidParameter", TransportError, False),
         ("AWS.SimpleQueueService.QueueDeletedRecently", TransportError, True),
@@ -94,6 +115,44 @@ def test_remedies_are_told():
     assert "renew them" in str(translate(client_error("ExpiredToken")))
     assert "AWS_PROFILE" in str(translate(exceptions.NoCredentialsError()))
     assert "60 seconds" in str(translate(client_error("QueueDeletedRecently")))
+
+
+def test_a_kms_key_that_cannot_be_used_is_told_apart_with_its_remedy():
+    assert "kms:GenerateDataKey" in str(translate(client_error("KMS.AccessDeniedException")))
+    assert "enable the KMS key" in str(translate(client_error("KmsDisabled")))
+    missing = str(translate(client_error("KMS.NotFoundException")))
+    assert "KMS key was deleted" in missing
+    assert "topology apply" not in missing  # the topic is there: it is the key that is not
+    assert "KMS" in str(translate(client_error("KmsSomethingNew")))
+
+
+def test_every_kms_error_that_botocore_knows_of_sns_and_sqs_has_a_remedy():
+    import botocore.session
+
+    from messaging.aws.errors import _KMS_REMEDIES, _KMS_THROTTLED, _kms
+
+    session, seen = botocore.session.get_session(), set()
+    for service in ("sns", "sqs"):
+        model = session.get_service_model(service)
+        for name in model.shape_names:
+            shape = model.shape_for(name)
+            if name.upper().startswith("KMS") and shape.metadata.get("exception"):
+                code = shape.metadata.get("error", {}).get("code", name)
+                assert _kms(code) in _KMS_REMEDIES.keys() | _KMS_THROTTLED, code
+                seen.add(code)
+    assert len(seen) >= 13
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"),
+    [("KMS.ThrottlingException", True), ("KmsThrottled", True), ("KMSAccessDenied", False)],
+)
+def test_a_batch_that_half_fails_for_its_kms_key_retries_only_what_was_throttled(code, retryable):
+    answer = {"Failed": [{"Id": "0", "Code": code, "Message": SECRET, "SenderFault": True}]}
+    (failure,) = batch_failures(answer, [0], "SQS")
+    assert (failure.code, failure.retryable) == (code, retryable)
+    assert "KMS key" in failure.message
+    assert SECRET not in failure.message
 
 
 def test_who_and_where_is_quoted_and_what_is_not():

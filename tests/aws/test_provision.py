@@ -16,6 +16,7 @@ from messaging.aws.wanted import TAG, WantedQueue
 from messaging.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound
 from messaging.event import Event
+from messaging.settings import Settings
 from messaging.topology import Topic, Topology
 from messaging.transport import Attribute, Outgoing
 
@@ -68,10 +69,13 @@ class Account:
         self.topic = f"arn:aws:sns:sa-east-1:{self.id}:{prefix}alunos"
 
     def plan(self, topology: Topology = BOTH, **more: Any) -> Plan:
-        return plan(topology, self.settings, session=self.session, **more)
+        return plan(topology, self._settings(topology), session=self.session, **more)
 
     def apply(self, topology: Topology = BOTH, **more: Any) -> Plan:
-        return apply(topology, self.settings, session=self.session, **more)
+        return apply(topology, self._settings(topology), session=self.session, **more)
+
+    def _settings(self, topology: Topology) -> Settings:
+        return self.settings.model_copy(update={"topic": topology.topic.name})
 
     def names(self) -> set[str]:
         urls = self.sqs.list_queues(QueueNamePrefix=self.prefix).get("QueueUrls", [])

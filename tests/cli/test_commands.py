@@ -195,3 +195,32 @@ def test_run_on_a_missing_queue_says_so_and_closes(messaging: Run) -> None:
     assert done.returncode == 1
     assert "students-mail" in done.stderr
     assert done.stdout.strip() == "closed"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("topology", "plan"),
+        ("topology", "plan", "--detailed-exitcode"),
+        ("topology", "apply"),
+        ("topology", "show"),
+        ("status",),
+        ("run", "school:Mail", "--until-empty"),
+        ("dlq", "list", "mail"),
+        ("outbox", "relay", "--database", "sqlite:///x.db"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(
+    "topic", ["others", "arn:aws:sns:sa-east-1:111111111111:others"], ids=["name", "arn"]
+)
+def test_a_topic_that_is_not_the_topologys_is_refused_by_every_command_alike(
+    messaging: Run, environment: dict[str, str], command: tuple[str, ...], topic: str
+) -> None:
+    """Else `apply` makes one topic, and producers publish to another that nobody listens to."""
+    environment["MESSAGING_TOPIC"] = topic
+    environment["MESSAGING_PREFIX"] = ""
+    done = messaging(*command)
+    assert done.returncode == (1 if "--detailed-exitcode" in command else 2), done.stderr
+    said = " ".join(done.stderr.split())
+    assert "MESSAGING_TOPIC names topic 'others', the topology is that of 'students'" in said

@@ -149,3 +149,49 @@ def test_a_database_that_is_away_is_said(messaging: Run) -> None:
     assert done.returncode == 1
     assert "Connection refused" in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_no_command_shows_the_password_of_a_url(
+    messaging: Run, environment: dict[str, str]
+) -> None:
+    commands = [
+        ("status",),
+        ("topology", "plan"),
+        ("topology", "show"),
+        ("dlq", "list", "mail"),
+        ("outbox", "status"),
+        ("outbox", "status", "--database", "postgresql://u:SEGREDO@127.0.0.1:1/x"),
+        ("outbox", "retry", "--database", "postgresql://u:SEGREDO/x@127.0.0.1:1/x"),
+        ("outbox", "relay", "--until-empty", "--database", "host=127.0.0.1 password=SEGREDO ("),
+        ("outbox", "relay", "--help"),
+    ]
+    places = [
+        {"MESSAGING_ENDPOINT_URL": "http://u:SEGREDO@127.0.0.1:1"},
+        {"MESSAGING_ENDPOINT_URL": "http://u:SEGREDO/x@127.0.0.1:1"},
+        {"AWS_ENDPOINT_URL": "ftp://u:SEGREDO@127.0.0.1:1", "MESSAGING_LOG_LEVEL": "DEBUG"},
+    ]
+    environment["MESSAGING_DATABASE"] = "postgresql://u:SEGREDO@127.0.0.1:1/x"
+    before = dict(environment)
+    for number, command in enumerate(commands):
+        place = places[number % len(places)]
+        environment.clear()
+        environment.update(before | place)
+        done = messaging(*command)
+        assert "SEGREDO" not in done.stdout + done.stderr, command
+
+
+def test_a_password_on_the_command_line_is_warned_of(messaging: Run) -> None:
+    done = messaging("outbox", "status", "--database", "postgresql://u:secret@127.0.0.1:1/x")
+    assert "its list of processes" in " ".join(done.stderr.split())
+    plain = messaging("outbox", "status", "--database", "postgresql://u@127.0.0.1:1/x")
+    assert "list of processes" not in " ".join(plain.stderr.split())
+    told = messaging("outbox", "status", "--help").stdout
+    assert "Never with a password" in " ".join(told.replace("│", " ").split())
+
+
+def test_the_database_may_stand_in_a_mounted_secret(
+    messaging: Run, database: Path, project: Path, environment: dict[str, str]
+) -> None:
+    (project / "url").write_text(environment.pop("MESSAGING_DATABASE"))
+    environment["MESSAGING_DATABASE_FILE"] = "url"
+    assert messaging("outbox", "status").returncode == 0

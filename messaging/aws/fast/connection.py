@@ -17,8 +17,9 @@ import select
 import socket
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -206,9 +207,40 @@ class _Connection:
         self.since = 0.0
         """When it was kept, by the monotonic clock."""
         self.socket.settimeout(address.read_timeout)
-        self._poll = select.poll()
-        self._poll.register(self.socket, select.POLLIN)
+        self._poll = _poll(self.socket)
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
         return bool(self._poll.poll(0))
+
+
+class _Poll(Protocol):
+    def poll(self, timeout: float, /) -> Sequence[object]: ...
+
+
+class _Select:
+    """What `select.poll` is for one socket that is read."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, one: socket.socket) -> None:
+        self._socket = one
+
+    def poll(self, timeout: float, /) -> Sequence[object]:
+        try:
+            return select.select((self._socket,), (), (), timeout)[0]
+        except (OSError, ValueError):  # closed, or its number is too high for select
+            return (self._socket,)
+
+
+def _poll(one: socket.socket) -> _Poll:
+    """Asked for each connection, because a program may patch after this was imported.
+
+    eventlet takes `select.poll` away where it patches, and Windows has none; there `select.select`
+    is green. https://eventlet.readthedocs.io/en/latest/patching.html
+    """
+    if not hasattr(select, "poll"):
+        return _Select(one)
+    poll = select.poll()
+    poll.register(one, select.POLLIN)
+    return poll

@@ -38,6 +38,18 @@ def test_a_connection_is_kept_and_used_again(scripted) -> None:
     assert server.asked() == [0, 0]
 
 
+def test_a_publish_works_where_select_has_no_poll(scripted, monkeypatch) -> None:
+    """As under eventlet's monkey patching, and on Windows."""
+    monkeypatch.delattr("select.poll")
+    server = scripted([ONE, TWO], [ONE])
+    with line(server) as to:
+        assert to.exchange(REQUEST, repeatable=False).body == b"one"
+        assert to.exchange(REQUEST, repeatable=False).body == b"two"
+        assert server.ended.acquire(timeout=10)  # and what the server has closed is found out
+        assert to.exchange(REQUEST, repeatable=False).body == b"one"
+    assert server.asked() == [0, 0, 1]
+
+
 @pytest.mark.parametrize("lines", [("Connection: close",), ("connection: Close",)])
 def test_a_connection_that_is_to_be_closed_is_not_kept(scripted, lines) -> None:
     server = scripted([answer(b"one", 200, *lines), TWO], [TWO])

@@ -1,0 +1,82 @@
+"""Which topic settings and topology mean: its name, its ARN, and whether the two agree."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from messaging.errors import SettingsError
+from messaging.settings import Settings
+from messaging.topology import Topology
+
+__all__ = ["NamedTopic", "named_topic", "topic_of"]
+
+_ARN = re.compile(r"arn:([a-z0-9-]+):sns:([a-z0-9-]+):(\d+):([A-Za-z0-9_-]+(?:\.fifo)?)")
+
+
+class NamedTopic(NamedTuple):
+    """A topic as settings name it. Where they give an ARN, it says where the topic is, too.
+
+    name       prefix and all.
+    arn        None where the settings give a name: then it is the caller's own topic.
+    partition, region, account
+               of the ARN; empty without one.
+    settings   those that were given, in the ARN's region.
+    """
+
+    name: str
+    settings: Settings
+    arn: str | None = None
+    partition: str = ""
+    region: str = ""
+    account: str = ""
+
+
+def named_topic(settings: Settings) -> NamedTopic:
+    """Raises `SettingsError` when no topic is named, or its ARN contradicts prefix or region."""
+    topic = settings.topic
+    if not topic:
+        raise SettingsError(
+            "no topic: set MESSAGING_TOPIC to the SNS topic's name or ARN, or give "
+            "Settings(topic=...)"
+        )
+    if not topic.startswith("arn:"):
+        return NamedTopic(settings.prefix + topic, settings)
+    found = _ARN.fullmatch(topic)
+    if found is None:
+        raise SettingsError(
+            f"topic {topic!r} is not the ARN of an SNS topic (arn:aws:sns:REGION:ACCOUNT:NAME)"
+        )
+    partition, region, account, name = found.groups()
+    if not name.startswith(settings.prefix):
+        raise SettingsError(
+            f"topic {topic!r} does not begin with prefix {settings.prefix!r}: an ARN is taken "
+            "as it is; clear MESSAGING_PREFIX or give the topic's name"
+        )
+    if settings.region not in (None, region):
+        raise SettingsError(
+            f"topic {topic!r} is not in region {settings.region!r}: its queues are in the "
+            "topic's region; set MESSAGING_REGION to it"
+        )
+    there = settings.model_copy(update={"region": region})
+    return NamedTopic(name, there, topic, partition, region, account)
+
+
+def topic_of(topology: Topology, settings: Settings) -> NamedTopic:
+    """The topic of `topology`, where `settings` (with no topic: the topology's) say that it is.
+
+    Raises `SettingsError` when they name another one: what is applied and what is published to
+    would be two topics, and events would be lost between them.
+    """
+    wanted = topology.prefixed(settings.prefix).topic.name
+    if not settings.topic:
+        return NamedTopic(wanted, settings)
+    named = named_topic(settings)
+    if named.name != wanted:
+        raise SettingsError(
+            f"MESSAGING_TOPIC names topic {named.name!r}, the topology is that of {wanted!r}: "
+            "events would go to one and queues listen to the other. Clear MESSAGING_TOPIC, set "
+            "it to the topology's topic (MESSAGING_PREFIX is put before a name, not an ARN), or "
+            "give the topology of that topic"
+        )
+    return named

@@ -1,0 +1,191 @@
+"""Opens connections to SQLite and PostgreSQL, each in the one way that the library has for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from messaging.clock import SYSTEM_CLOCK
+from messaging.errors import ConfigurationError, MissingExtra, TransportError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = [
+    "BUSY_SECONDS",
+    "SILENCE_SECONDS",
+    "is_database_error",
+    "open_sqlite",
+    "postgres",
+    "unanswered",
+]
+
+BUSY_SECONDS = 30.0
+"""For which a writer waits for another on SQLite."""
+CONNECT_SECONDS = 10
+"""For which PostgreSQL may take to let us in, where the conninfo has no connect_timeout."""
+SILENCE_SECONDS = 30.0
+"""For which one statement may stay without an answer."""
+
+_LOOK_AGAIN = 0.02
+
+
+def open_sqlite(
+    path: str | Path, *, timeout: float = BUSY_SECONDS, create: bool = True
+) -> sqlite3.Connection:
+    """A connection for many threads and processes: a write-ahead log, and writers wait.
+
+    `timeout` is how many seconds they wait at most. A file that is not there is made, readable by
+    its owner only, as its -wal and -shm are; unless `create` is False: then it is an error. One
+    that is there keeps its mode. No commit is lost when a process dies; when the machine's power
+    fails the last ones may be (`PRAGMA synchronous = FULL` prevents it).
+    """
+    import sqlite3
+
+    if create and str(path) not in ("", ":memory:"):
+        _make_private(path)
+    where = str(path) if create else f"file:{quote(str(path))}?mode=rw"
+    connection = sqlite3.connect(
+        where, uri=not create, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _write_ahead(connection, timeout)
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
+    # Where somebody writes to a file whose journal is another, SQLite does not wait by itself.
+    import sqlite3
+
+    end = SYSTEM_CLOCK.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or SYSTEM_CLOCK.monotonic() >= end:
+                raise
+            SYSTEM_CLOCK.sleep(_LOOK_AGAIN)
+        else:
+            return
+
+
+def _make_private(path: str | Path) -> None:
+    """Make the file before SQLite would, with the umask's mode; its companions get the same.
+
+    Without opening it: closing a file drops every lock that this process holds on it, those of
+    SQLite in another thread too. https://sqlite.org/howtocorrupt.html
+    """
+    real = os.path.realpath(path)  # where a dangling link points to
+    try:
+        os.mknod(real, 0o600)
+    except FileExistsError:
+        pass
+    except (AttributeError, OSError):  # not Linux; or SQLite will say what is wrong with the path
+        with suppress(OSError):
+            os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def postgres(
+    conninfo: str, *, timeout: float = SILENCE_SECONDS, application: str | None = None
+) -> Callable[[], Any]:
+    """What makes connections of psycopg 3 to `conninfo` (a URL, or "host=... dbname=...").
+
+    They end with `OperationalError` where the server takes more than `timeout` seconds for one
+    statement, whatever becomes of the packets: a server that accepts and then says nothing holds
+    up nobody. For a connection itself it has 10 seconds, or the conninfo's `connect_timeout`.
+    Raises `ConfigurationError`, which does not quote the conninfo: it may hold a password; and
+    `MissingExtra` where psycopg is not installed.
+    """
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as error:
+        raise MissingExtra(
+            "PostgreSQL needs psycopg, which is not installed; "
+            'run: pip install "messaging-sns-sqs[postgres]"'
+        ) from error
+    if timeout <= 0:
+        raise ConfigurationError(f"timeout={timeout!r}: more than 0 seconds")
+    try:
+        known = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        raise ConfigurationError(
+            "the database's URL cannot be read: write postgresql://user@host/name; in a password "
+            'write "%40" for "@", "%2F" for "/", "%3A" for ":", "%23" for "#" (it is not shown)'
+        ) from None
+
+    class Limited(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *more: Any, **named: Any) -> Any:
+            try:
+                return super().wait(_limited(gen, timeout), *more, **named)
+            except _Silent:
+                # Whatever the server still says would be taken for the answer to something else.
+                self.close()
+                raise psycopg.OperationalError(f"no answer within {timeout:g} seconds") from None
+
+    more: dict[str, Any] = (
+        {} if "connect_timeout" in known else {"connect_timeout": CONNECT_SECONDS}
+    )
+    if application is not None and "application_name" not in known:
+        more["application_name"] = application
+    return lambda: Limited.connect(conninfo, **more)
+
+
+class _Silent(Exception):
+    """The server said nothing for too long."""
+
+
+def _limited(gen: Any, timeout: float) -> Generator[Any, Any, Any]:
+    # psycopg looks up ten times a second, with nothing, while it waits.
+    end = SYSTEM_CLOCK.monotonic() + timeout
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and SYSTEM_CLOCK.monotonic() > end:
+                gen.close()
+                raise _Silent
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        return done.value
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Whether a driver raised it: every one has a class `Error` for that (PEP 249)."""
+    return any(
+        one.__name__ == "Error" and one.__module__.partition(".")[0] in {"sqlite3", "psycopg"}
+        for one in type(error).__mro__
+    )
+
+
+def unanswered(doing: str, error: Exception) -> TransportError:
+    """What a driver's `error` is to the caller; `doing` reads "cannot connect to the database"."""
+    name = type(error).__name__
+    said = _told(error)
+    return TransportError(f"{doing} ({name}{said and ': '}{said})", code=name)
+
+
+_HARMLESS = re.compile(r"connection failed: connection to|connection to server|no answer within")
+
+
+def _told(error: Exception) -> str:
+    """What may be told of the driver's text. Of a URL that is written wrongly it quotes parts,
+    as a host, a port or a name, and those may be parts of the password."""
+    text = " ".join(str(error).split())
+    if type(error).__module__ == "sqlite3":
+        return text
+    if text.startswith("failed to resolve host"):
+        return "the host's name cannot be resolved"
+    if "timeout expired" in text:
+        return "no answer in time"
+    return text if _HARMLESS.match(text) else ""
