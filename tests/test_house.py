@@ -23,8 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock stores",
-    "event envelope outcome transport settings subtyping declaration printable logs foreign "
-    "databases",
+    (
+        "event envelope outcome transport settings subtyping declaration printable logs foreign "
+        "databases"
+    ),
     "attempts",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
