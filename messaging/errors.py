@@ -95,17 +95,31 @@ class TransportError(MessagingError):
     """Nobody answered, or the whole request was refused.
 
     `retryable` is True where the same request may succeed later. `code` is the service's own
-    error code, or the name of the network error.
+    error code, or the name of the network error. `unknown` is True where the request may have
+    been carried out all the same, and False where it certainly was not.
     """
 
-    def __init__(self, message: str, *, code: str = "", retryable: bool = True) -> None:
+    unknown: bool = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        retryable: bool = True,
+        unknown: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        if unknown is not None:
+            self.unknown = unknown
 
 
 class NotFound(TransportError):
     """The topic or queue does not exist (or not in this account and region)."""
+
+    unknown = False
 
     def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
         super().__init__(message, code=code, retryable=retryable)
@@ -114,12 +128,16 @@ class NotFound(TransportError):
 class AccessDenied(TransportError):
     """Credentials are missing, expired, or do not allow the call."""
 
+    unknown = False
+
     def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
         super().__init__(message, code=code, retryable=retryable)
 
 
 class Throttled(TransportError):
     """The service asks for patience."""
+
+    unknown = False
 
 
 class HandlerTimeout(MessagingError):

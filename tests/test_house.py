@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock stores",
+    "errors clock deadline stores",
     "event envelope outcome transport settings subtyping",
     (
         "projection codec usual deadletter results sending idempotency tracing metrics outbox "
@@ -50,6 +50,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "testing",  # the fake clock and the recording topic are shared by threads
         "idempotency.memory",  # marks are shared by threads
         "idempotency.renewal",  # somebody must renew the claim of a handler that runs
+        "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},

@@ -6,14 +6,15 @@ not: it may quote the message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from messaging.errors import AccessDenied, NotFound, Throttled, TransportError
-from messaging.transport import BATCH_ENTRIES, Failure
+from messaging.errors import AccessDenied, MessagingError, NotFound, Throttled, TransportError
+from messaging.transport import BATCH_ENTRIES
 
-__all__ = ["TOPOLOGY_REMEDY", "batch_failures", "check_batch", "translated"]
+__all__ = ["TOPOLOGY_REMEDY", "check_batch", "short_code", "translated"]
 
 TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check region, account and prefix"
 
@@ -134,22 +135,47 @@ def _translate(error: Exception, doing: str, quote: bool) -> TransportError | No
         )
     if isinstance(error, exceptions.ParamValidationError):
         return TransportError(
-            f"{doing}: boto3 refused the parameters before sending them", code=name, retryable=False
+            f"{doing}: boto3 refused the parameters before sending them",
+            code=name,
+            retryable=False,
+            unknown=False,
         )
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        unsent = exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError
         return TransportError(
-            f"{doing}: no answer ({name}); check the network and the endpoint", code=name
+            f"{doing}: no answer ({name}); check the network and the endpoint",
+            code=name,
+            unknown=not isinstance(error, unsent),
+        )
+    if isinstance(error, TimeoutError):
+        return TransportError(
+            f"{doing}: no answer in the time there was; check the network and the endpoint",
+            code="Timeout",
         )
     if isinstance(error, ResponseParserError):
         return TransportError(f"{doing}: the answer cannot be read ({name})", code=name)
-    if isinstance(error, exceptions.BotoCoreError):
-        return TransportError(f"{doing}: {name}", code=name, retryable=False)
-    return None
+    if isinstance(error, MessagingError):
+        return None
+    if isinstance(error, _UNREADABLE) and not isinstance(error, UnicodeEncodeError):
+        # What botocore's parsers raise at an answer of another form, and what ours do.
+        return TransportError(f"{doing}: the answer cannot be read ({name})", code=name)
+    return TransportError(f"{doing}: {name}", code=name, retryable=False)
+
+
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 def _refused(error: Any, doing: str, quote: bool) -> TransportError:
     answer = error.response
-    code = _short(answer.get("Error", {}).get("Code"))
+    code = short_code(answer.get("Error", {}).get("Code"))
     text = str(answer.get("Error", {}).get("Message") or "")
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = f"{code}: {text}" if text else code
@@ -169,13 +195,21 @@ def _refused(error: Any, doing: str, quote: bool) -> TransportError:
     told = said if quote else code
     remedy = f"; {REMEDIES[code]}" if code in REMEDIES else ""
     return TransportError(
-        f"{doing}: refused with status {status} ({told}){remedy}", code=code, retryable=retryable
+        f"{doing}: refused with status {status} ({told}){remedy}",
+        code=code,
+        retryable=retryable,
+        unknown=status >= 500,
     )
 
 
-def _short(code: object) -> str:
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+
+
+def short_code(said: object) -> str:
+    """A service's error code without its namespace; "Unknown" for what is none."""
     # SQS says AWS.SimpleQueueService.NonExistentQueue, or com.amazonaws.sqs#QueueDoesNotExist.
-    return str(code or "Unknown").rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    code = str(said).rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    return code if isinstance(said, str) and _CODE.fullmatch(code) else "Unknown"
 
 
 def check_batch(size: int, target: str) -> None:
@@ -185,32 +219,5 @@ def check_batch(size: int, target: str) -> None:
             f"{size} entries in one batch for {target}: at most {BATCH_ENTRIES}",
             code="TooManyEntriesInBatchRequest",
             retryable=False,
+            unknown=False,
         )
-
-
-def batch_failures(answer: Any, asked: Sequence[int], service: str) -> Sequence[Failure]:
-    """The refused entries of a batch whose entries had the Ids `asked`, which are their places.
-
-    An entry of which the answer says nothing counts as refused, to be sent again: the library
-    promises at least once.
-    """
-    failed = answer.get("Failed") or ()
-    accepted = answer.get("Successful") or ()
-    if not failed and len(accepted) == len(asked):
-        return ()
-    failures = {int(entry["Id"]): _failure(entry, service) for entry in failed}
-    silent = set(asked) - failures.keys() - {int(entry["Id"]) for entry in accepted}
-    for index in silent:
-        failures[index] = Failure(index, "NoAnswer", f"{service} said nothing of this entry", True)
-    return tuple(failures[index] for index in sorted(failures))
-
-
-def _failure(entry: Mapping[str, Any], service: str) -> Failure:
-    code = _short(entry.get("Code"))
-    ours = bool(entry.get("SenderFault")) and code not in THROTTLED and code not in PASSING
-    message = (
-        f"{service} refused the entry ({code}); it would refuse it again"
-        if ours
-        else f"{service} could not take the entry now ({code})"
-    )
-    return Failure(int(entry["Id"]), code, message, not ours)
