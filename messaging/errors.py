@@ -8,6 +8,7 @@
     │   └── SettingsError         the environment says something that cannot be
     ├── CodecError                a body cannot be read, ever: dead-letter it, never retry
     ├── PublishError              some events were not accepted; `.result` says which and why
+    │   ├── BufferFull            a buffer has no room, and may not wait for it here
     │   ├── EventTooLarge         bigger than the topic takes; nothing was sent
     │   └── InvalidCharacters     SNS would refuse it; nothing was sent
     ├── TransportError            nobody answered, or everything was refused
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 __all__ = [
     "AccessDenied",
+    "BufferFull",
     "CodecError",
     "ConfigurationError",
     "ConsumerError",
@@ -81,6 +83,11 @@ class PublishError(MessagingError):
     def __init__(self, message: str, *, result: object = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+class BufferFull(PublishError):
+    """A buffered publisher has no room, and to wait for it would block an event loop, or the very
+    thread that makes room; nothing was sent."""
 
 
 class EventTooLarge(PublishError):

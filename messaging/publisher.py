@@ -294,8 +294,9 @@ class _Run:
 
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
         """Send `events` in full requests, until they or the topic's answers end."""
-        encode, tally, add = self._publisher._encode, self.tally, self._packer.add
-        if encode.may_wait:
+        tally, add = self.tally, self._packer.add
+        encode: Callable[..., list[Outgoing]] = self._publisher._encode
+        if self._publisher._encode.may_wait:
             encode = self._limited
         for event in events:
             chosen = None if id is None else id(event)

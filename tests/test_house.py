@@ -29,7 +29,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
         "unsendable"
     ),
     "copies dlq",
-    "publisher buffered consumer claimcheck",
+    "pending publisher buffered consumer claimcheck",
     "reading dispatch topology",
     "runtime aws memory lambda_handler csvfile export asyncapi",
     "__init__ local testing",
@@ -44,6 +44,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the machine room
         "publisher",  # several requests in flight
+        "pending",  # a future that threads wait for
         "buffered",  # somebody must send when the linger is over
         "memory",  # a queue is shared by threads
         "local",  # watches the server's process

@@ -86,8 +86,9 @@ def _entries(answer: Any, name: str) -> Sequence[Any] | None:
 def _id(entry: Any) -> int | None:
     """The place that an entry is about; None for what this library never sends as an Id."""
     said = entry.get("Id") if isinstance(entry, Mapping) else None
-    ours = isinstance(said, str) and len(said) <= 3 and said.isascii() and said.isdigit()
-    return int(said) if ours and str(int(said)) == said else None
+    if not isinstance(said, str) or not (len(said) <= 3 and said.isascii() and said.isdigit()):
+        return None
+    return int(said) if str(int(said)) == said else None
 
 
 def _nameless(accepted: Sequence[Any] | None) -> bool:

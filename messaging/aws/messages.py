@@ -198,10 +198,13 @@ def _is_attribute(one: Any) -> bool:
     text, value = one.get("StringValue"), one.get("BinaryValue")
     if text:
         return type(text) is str
+    if value is None or isinstance(value, bytes):
+        return True
     try:
-        return value is None or isinstance(value, bytes) or b64decode(value, validate=True) != 0
+        b64decode(value, validate=True)
     except (ValueError, TypeError):
         return False
+    return True
 
 
 def _text(said: Any) -> str | None:

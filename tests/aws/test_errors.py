@@ -12,7 +12,6 @@ from botocore.parsers import ResponseParserError
 from messaging.aws.answers import batch_failures
 from messaging.aws.errors import check_batch, translated
 from messaging.errors import AccessDenied, NotFound, SettingsError, Throttled, TransportError
-from messaging.transport import Failure
 
 SECRET = "Maria 123.456.789-09"
 
