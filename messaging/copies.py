@@ -53,6 +53,8 @@ class Encoder:
         self._codec = codec or JsonCodec()
         self._clock = clock
         self._plans: dict[type, _Plan] = {}
+        self.may_wait = type(self._codec) is not JsonCodec
+        """True: the codec may store what is big elsewhere, and wait for that."""
 
     def __call__(
         self,

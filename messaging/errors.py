@@ -8,6 +8,7 @@
     │   └── SettingsError         the environment says something that cannot be
     ├── CodecError                a body cannot be read, ever: dead-letter it, never retry
     ├── PublishError              some events were not accepted; `.result` says which and why
+    │   ├── BufferFull            a buffer has no room, and may not wait for it here
     │   ├── EventTooLarge         bigger than the topic takes; nothing was sent
     │   ├── InvalidCharacters     SNS would refuse it; nothing was sent
     │   └── RoundTripError        its handlers would get another value; nothing was sent
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 __all__ = [
     "AccessDenied",
+    "BufferFull",
     "CodecError",
     "ConfigurationError",
     "ConsumerError",
@@ -89,6 +91,11 @@ class PublishError(MessagingError):
         self.result = result
 
 
+class BufferFull(PublishError):
+    """A buffered publisher has no room, and to wait for it would block an event loop, or the very
+    thread that makes room; nothing was sent."""
+
+
 class EventTooLarge(PublishError):
     """The encoded event is bigger than the topic takes; raised before any network call."""
 
@@ -108,17 +115,31 @@ class TransportError(MessagingError):
     """Nobody answered, or the whole request was refused.
 
     `retryable` is True where the same request may succeed later. `code` is the service's own
-    error code, or the name of the network error.
+    error code, or the name of the network error. `unknown` is True where the request may have
+    been carried out all the same, and False where it certainly was not.
     """
 
-    def __init__(self, message: str, *, code: str = "", retryable: bool = True) -> None:
+    unknown: bool = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        retryable: bool = True,
+        unknown: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        if unknown is not None:
+            self.unknown = unknown
 
 
 class NotFound(TransportError):
     """The topic or queue does not exist (or not in this account and region)."""
+
+    unknown = False
 
     def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
         super().__init__(message, code=code, retryable=retryable)
@@ -127,12 +148,16 @@ class NotFound(TransportError):
 class AccessDenied(TransportError):
     """Credentials are missing, expired, or do not allow the call."""
 
+    unknown = False
+
     def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
         super().__init__(message, code=code, retryable=retryable)
 
 
 class Throttled(TransportError):
     """The service asks for patience."""
+
+    unknown = False
 
 
 class HandlerTimeout(MessagingError):

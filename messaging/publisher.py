@@ -16,10 +16,12 @@ from messaging.buffered import BufferedPublisher
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.copies import Encoder
+from messaging.deadline import CURRENT, Deadline
 from messaging.errors import (
     ConfigurationError,
     MessagingError,
     PublishError,
+    TransportError,
 )
 from messaging.event import Event
 from messaging.results import (
@@ -31,9 +33,12 @@ from messaging.results import (
     Tally,
 )
 from messaging.sending import Again, Answer, Begun, Packer, Sender
-from messaging.transport import TopicTransport
+from messaging.transport import Outgoing, TopicTransport
 
 __all__ = ["Publisher"]
+
+TIMEOUT = 60.0
+"""Seconds that a publish may take where nobody says how many."""
 
 _UnderWay = Begun | Future[Answer] | Future[Answer | Again]
 
@@ -51,6 +56,11 @@ class Publisher:
     max_attempts  times that an entry is sent before it is given up (full jitter between them,
                   at most 5 s). These are the only retries: the AWS transport turns botocore's
                   own off, so that the two do not multiply.
+    timeout       seconds that one `publish`, or one request of `publish_many` or of a buffer, may
+                  take: all attempts, the waits between them, and what has to be looked up before.
+                  By default what the topic's settings say (MESSAGING_PUBLISH_TIMEOUT), or 60;
+                  `math.inf` waits as long as `max_attempts` takes. An outbox writes in your
+                  transaction, whose own time limits hold.
     """
 
     def __init__(
@@ -61,13 +71,17 @@ class Publisher:
         codec: Codec | None = None,
         in_flight: int = 4,
         max_attempts: int = 5,
+        timeout: float | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if in_flight < 1 or max_attempts < 1:
             raise ConfigurationError("Publisher: in_flight and max_attempts start at 1")
+        if timeout is None:
+            timeout = float(getattr(topic, "publish_timeout", TIMEOUT))
+        _check_timeout(timeout)
         self._topic = topic
         self._encode = Encoder(source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock)
-        self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
+        self._sender = Sender(topic, max_attempts=max_attempts, clock=clock, timeout=timeout)
         self._clock = clock
         # An outbox writes in its caller's transaction, which no other thread may touch.
         self._in_callers_thread = bool(getattr(topic, "in_callers_thread", False))
@@ -83,6 +97,7 @@ class Publisher:
         id: str | None = None,
         time: datetime | None = None,
         traceparent: str | None = None,
+        timeout: float | None = None,
     ) -> Published:
         """Return when the topic has accepted every copy of `event`.
 
@@ -90,18 +105,24 @@ class Publisher:
                      be published twice, so that consumers can tell.
         time         when it happened, aware; by default now.
         traceparent  W3C trace context to pass through.
+        timeout      seconds; by default the publisher's.
 
         Raises `EventTooLarge` and `InvalidCharacters` before any network call, and `PublishError`
         when the topic did not accept every copy: then some may have been, and publishing again
         with the same id is safe.
         """
-        messages = self._encode(event, id=id, time=time, traceparent=traceparent)
+        deadline = self._deadline(timeout)
+        before = CURRENT.set(deadline)  # a codec may store what is big
+        try:
+            messages = self._encode(event, id=id, time=time, traceparent=traceparent)
+        finally:
+            CURRENT.reset(before)
         if not messages:
             return Published(id or "", 0)
         tally, packer = Tally(), Packer(self._topic.max_bytes)
         owner = tally.take(event, messages[0].id, len(messages))
         entries = [(message, owner) for message in messages]
-        self._sender.settle(packer.all(entries), tally)
+        self._sender.settle(packer.all(entries), tally, deadline)
         tally.close()
         return Published(owner.id, len(messages))
 
@@ -111,6 +132,7 @@ class Publisher:
         *,
         id: Callable[[Event], str | None] | None = None,
         on_progress: Callable[[PublishProgress], None] | None = None,
+        timeout: float | None = None,
     ) -> PublishResult:
         """Publish all of `events`, taken one by one as requests go out.
 
@@ -118,6 +140,9 @@ class Publisher:
                      at when a further request is to go out, or at the end.
         id           gives the event's id; by default a fresh one each.
         on_progress  called in this thread as answers come in; if it raises, the run ends.
+        timeout      seconds for the whole run, the time that `events` takes included: then it
+                     ends as if the topic no longer answered. By default a run may take as long as
+                     it needs, and each of its requests the publisher's `timeout`.
 
         Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
         whose `.result` names each event that was not, and why. An event that cannot be sent (too
@@ -130,7 +155,7 @@ class Publisher:
                 publisher.publish_again(error.result)                       # those refused
                 publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
         """
-        run = _Run(self, on_progress)
+        run = _Run(self, on_progress, None if timeout is None else self._deadline(timeout))
         try:
             run.take(events, id)
             run.finish()
@@ -160,6 +185,7 @@ class Publisher:
         id: str | None = None,
         time: datetime | None = None,
         traceparent: str | None = None,
+        timeout: float | None = None,
     ) -> Published:
         """`publish` for asyncio: waits without blocking the loop (the request runs in a thread).
 
@@ -167,7 +193,9 @@ class Publisher:
         """
         import asyncio  # loaded only by those who use it
 
-        call = functools.partial(self.publish, event, id=id, time=time, traceparent=traceparent)
+        call = functools.partial(
+            self.publish, event, id=id, time=time, traceparent=traceparent, timeout=timeout
+        )
         if self._in_callers_thread:
             return call()
         return await asyncio.to_thread(call)
@@ -215,13 +243,23 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _submit(self, batch: list[Entry]) -> _UnderWay:
+    def _deadline(self, timeout: float | None) -> Deadline:
+        if timeout is not None:
+            _check_timeout(timeout)
+        return self._sender.deadline(timeout)
+
+    def _submit(self, batch: list[Entry], run: Deadline | None) -> _UnderWay:
+        deadline = self._sender.deadline()
+        if run is not None and run.left() < deadline.left():
+            deadline = run
         if self._in_callers_thread:
             answer: Future[Answer | Again] = Future()
-            answer.set_result(self._sender.send(batch))
+            answer.set_result(self._sender.send(batch, deadline))
             return answer
         # A thread for each request costs more than the request; most topics need none.
-        return self._sender.begin(batch) or self._threads().submit(self._sender.send, batch)
+        return self._sender.begin(batch, deadline) or self._threads().submit(
+            self._sender.send, batch, deadline
+        )
 
     def _threads(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork: a child that publishes starts its own.
@@ -232,6 +270,11 @@ class Publisher:
             return self._pool[1]
 
 
+def _check_timeout(timeout: float) -> None:
+    if not timeout > 0:  # not a number, too
+        raise ConfigurationError(f"timeout={timeout}: more than 0 seconds; math.inf for no limit")
+
+
 class _Run:
     """One `publish_many`: a window of requests under way, and the tally of what became of them."""
 
@@ -239,8 +282,10 @@ class _Run:
         self,
         publisher: Publisher,
         on_progress: Callable[[PublishProgress], None] | None,
+        deadline: Deadline | None,
     ) -> None:
         self.tally = Tally()
+        self._deadline = deadline
         self._publisher = publisher
         self._packer = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
         self._on_progress = on_progress
@@ -249,7 +294,10 @@ class _Run:
 
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
         """Send `events` in full requests, until they or the topic's answers end."""
-        encode, tally, add = self._publisher._encode, self.tally, self._packer.add
+        tally, add = self.tally, self._packer.add
+        encode: Callable[..., list[Outgoing]] = self._publisher._encode
+        if self._publisher._encode.may_wait:
+            encode = self._limited
         for event in events:
             chosen = None if id is None else id(event)
             try:
@@ -265,6 +313,14 @@ class _Run:
                 self._tell()
             if tally.broken is not None:
                 return
+
+    def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
+        """The messages of `event`, by a codec that may store what is big."""
+        before = CURRENT.set(self._publisher._sender.deadline())
+        try:
+            return self._publisher._encode(event, id=id)
+        finally:
+            CURRENT.reset(before)
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
@@ -289,10 +345,17 @@ class _Run:
         limit = 1 if self._publisher._ordered else self._publisher._in_flight
         while len(self._window) >= limit:
             self._settle_oldest()
+        if self._deadline is not None and not self._deadline.left():
+            self.tally.broken = self.tally.broken or TransportError(
+                f"the run was not done in its {self._deadline.seconds:g} s: go on with the rest, "
+                "or allow more time (publish_many(timeout=...))",
+                code="Timeout",
+                unknown=False,
+            )
         if self.tally.broken is not None:
             self.tally.unanswered(batch, self.tally.broken)
             return
-        self._window.append((batch, self._publisher._submit(batch)))
+        self._window.append((batch, self._publisher._submit(batch, self._deadline)))
 
     def _settle_oldest(self) -> None:
         batch, under_way = self._window.popleft()

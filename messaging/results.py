@@ -33,9 +33,11 @@ class Published:
 class NotPublished:
     """One event that was not accepted.
 
-    `index` is its place among the events given, from 0. `code` is the service's error code, or
-    "NoAnswer": nobody answered, so it may have been accepted all the same. Some of its copies may
-    have been: publish it again with the same `id`.
+    `index` is its place among the events given, from 0. `code` is the service's error code,
+    "NoAnswer" (the answer did not say what became of it) or "Timeout" (the publisher's `timeout`
+    was over). `unknown` says that it may have been accepted all the same: a request that held it
+    got no answer that tells. Some of its copies may have been accepted in any case: publish it
+    again with the same `id`.
     """
 
     index: int
@@ -43,6 +45,7 @@ class NotPublished:
     code: str
     reason: str
     event: Event = field(repr=False)
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ class Owner:
     left: int
     code: str = ""
     reason: str = ""
+    unknown: bool = False
 
 
 Entry = tuple[Outgoing, Owner]
@@ -135,6 +139,7 @@ class Tally:
                 self.copies += 1
                 self._settle(owner)
             else:
+                owner.unknown = owner.unknown or failure.unknown
                 self._settle(owner, failure.code, failure.message)
 
     def unanswered(self, batch: Sequence[Entry], error: TransportError) -> None:
@@ -168,6 +173,7 @@ class Tally:
                     code=owner.code,
                     reason=owner.reason,
                     event=owner.event,
+                    unknown=owner.unknown,
                 )
             )
 
@@ -196,9 +202,11 @@ class Tally:
         if not result.failed:
             return result
         first = result.failed[0]
+        unknown = sum(one.unknown for one in result.failed)
+        doubt = f" ({unknown} of them may have been)" if unknown else ""
         raise PublishError(
-            f"{len(result.failed)} of {result.consumed} events were not accepted; the first is "
-            f"number {first.index} ({type(first.event).__qualname__}, id {first.id or 'none'}): "
+            f"{len(result.failed)} of {result.consumed} events were not accepted{doubt}; the first "
+            f"is number {first.index} ({type(first.event).__qualname__}, id {first.id or 'none'}): "
             f"{printable(f'{first.code}: {first.reason}')}",
             result=result,
         ) from self.broken

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from messaging.clock import Clock
+from messaging.deadline import CURRENT, Deadline
 from messaging.errors import TransportError
 from messaging.results import Entry, Tally
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
@@ -86,67 +88,118 @@ class Answer(NamedTuple):
 class Sender:
     """Sends one batch, and what was refused of it again, until it is taken or given up.
 
+    timeout  seconds for all attempts of one batch and the waits between them.
+
     Safe to share between threads.
     """
 
-    __slots__ = ("_begin", "_clock", "_max_attempts", "_topic")
+    __slots__ = ("_begin", "_clock", "_max_attempts", "_timeout", "_topic")
 
-    def __init__(self, topic: TopicTransport, *, max_attempts: int, clock: Clock) -> None:
+    def __init__(
+        self, topic: TopicTransport, *, max_attempts: int, clock: Clock, timeout: float = math.inf
+    ) -> None:
         self._topic = topic
         self._begin: Callable[[Sequence[Outgoing]], _Steps[Sequence[Failure]] | None] | None
         self._begin = getattr(topic, "begin", None)
         self._max_attempts = max_attempts
         self._clock = clock
+        self._timeout = timeout
 
-    def send(self, batch: Sequence[tuple[Outgoing, object]]) -> Answer:
+    def deadline(self, timeout: float | None = None) -> Deadline:
+        """The moment at which a batch that is taken up now is given up."""
+        return Deadline(self._timeout if timeout is None else timeout, self._clock)
+
+    def send(
+        self, batch: Sequence[tuple[Outgoing, object]], deadline: Deadline | None = None
+    ) -> Answer:
         """What became of `batch`, after as many attempts as it takes. Never raises."""
         messages = [message for message, _ in batch]
+        until = deadline or self.deadline()
         try:
-            answer = self._judged(messages, self.attempt(messages))
+            answer = self._judged(messages, self.attempt(messages, until), until)
         except TransportError as error:
-            return Again(self, messages, error=error).run()
+            return Again(self, messages, until, error=error).run()
         return answer.run() if isinstance(answer, Again) else answer
 
-    def begin(self, batch: Sequence[tuple[Outgoing, object]]) -> Begun | None:
+    def begin(
+        self, batch: Sequence[tuple[Outgoing, object]], deadline: Deadline | None = None
+    ) -> Begun | None:
         """The first attempt: sent when this returns. None where the topic cannot send and wait
         apart; then `send` is the way."""
+        if self._begin is None:
+            return None
         messages = [message for message, _ in batch]
-        steps = None if self._begin is None else self._begin(messages)
-        return None if steps is None else Begun(self._steps(messages, steps))
+        until = deadline or self.deadline()
+        before = CURRENT.set(until)
+        try:
+            steps = self._begin(messages)
+            return None if steps is None else Begun(self._steps(messages, steps, until))
+        finally:
+            CURRENT.reset(before)
 
-    def settle(self, batches: Iterable[Sequence[Entry]], tally: Tally) -> None:
+    def settle(
+        self,
+        batches: Iterable[Sequence[Entry]],
+        tally: Tally,
+        deadline: Deadline | None = None,
+    ) -> None:
         """Send `batches` one by one and tell `tally`; none after one that is unanswered."""
         for batch in batches:
             if tally.broken is None:
-                tally.settle(*self.send(batch), batch=batch)
+                tally.settle(*self.send(batch, deadline), batch=batch)
             else:
                 tally.unanswered(batch, tally.broken)
 
-    def attempt(self, messages: Sequence[Outgoing]) -> Sequence[Failure]:
+    def attempt(self, messages: Sequence[Outgoing], deadline: Deadline) -> Sequence[Failure]:
         """One request. Raises `TransportError`, whatever the transport raises."""
+        if not deadline.left():
+            raise TransportError(
+                f"{self._topic!r} was not asked: the time was over before", code="Timeout",
+                unknown=False,
+            )  # fmt: skip
+        before = CURRENT.set(deadline)
         try:
-            return self._topic.publish(messages)
+            failures = self._topic.publish(messages)
         except TransportError:
             raise
         except Exception as error:
             raise _broken_word(error) from error
+        finally:
+            CURRENT.reset(before)
+        return _checked(failures, len(messages)) if failures else ()
 
     def _steps(
-        self, messages: Sequence[Outgoing], steps: _Steps[Sequence[Failure]]
+        self, messages: Sequence[Outgoing], steps: _Steps[Sequence[Failure]], deadline: Deadline
     ) -> _Steps[Answer | Again]:
         try:
-            return self._judged(messages, (yield from steps))
+            failures = yield from steps
+            if failures:
+                failures = _checked(failures, len(messages))
+            return self._judged(messages, failures, deadline)
         except TransportError as error:
-            return Again(self, messages, error=error)
+            return Again(self, messages, deadline, error=error)
         except Exception as error:  # noqa: BLE001 - a transport that breaks its word
             broken = _broken_word(error)
             broken.__cause__ = error
-            return Again(self, messages, error=broken)
+            return Again(self, messages, deadline, error=broken)
 
-    def _judged(self, messages: Sequence[Outgoing], failures: Sequence[Failure]) -> Answer | Again:
+    def _judged(
+        self, messages: Sequence[Outgoing], failures: Sequence[Failure], deadline: Deadline
+    ) -> Answer | Again:
         if not failures or not any(failure.retryable for failure in failures):
             return Answer(failures)
-        return Again(self, messages, failures=failures)
+        return Again(self, messages, deadline, failures=failures)
+
+
+def _checked(failures: Sequence[Failure], count: int) -> Sequence[Failure]:
+    """`failures`, of which each has a place of its own in a batch of so many."""
+    places = {failure.index for failure in failures}
+    if len(places) < len(failures) or not all(0 <= place < count for place in places):
+        raise TransportError(
+            "the topic's transport told of entries that were not in the batch, or of one twice",
+            code="NoAnswer",
+        )
+    return failures
 
 
 def _broken_word(error: Exception) -> TransportError:
@@ -188,14 +241,18 @@ class Again:
         self,
         sender: Sender,
         messages: Sequence[Outgoing],
+        deadline: Deadline,
         *,
         failures: Sequence[Failure] = (),
         error: TransportError | None = None,
     ) -> None:
         self._sender = sender
         self._messages = messages
+        self._deadline = deadline
         self._left = list(range(len(messages)))
         self._final: list[Failure] = []
+        self._doubtful: set[int] = set()
+        """Places of which an attempt left unknown what became of them."""
         self._first: tuple[Sequence[Failure], TransportError | None] | None = (
             failures,
             error,
@@ -205,6 +262,7 @@ class Again:
         """What became of the batch in the end. Never raises."""
         # tenacity is loaded when something fails, not when the library is imported.
         from tenacity import (
+            RetryCallState,
             Retrying,
             retry_if_exception,
             retry_if_result,
@@ -212,9 +270,17 @@ class Again:
             wait_random_exponential,
         )
 
+        jitter = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
+
+        def wait(state: RetryCallState) -> float:
+            # Never up to the end: an attempt would find no time.
+            return min(jitter(state), self._deadline.left() / 2)
+
         retrying = Retrying(
-            stop=stop_after_attempt(self._sender._max_attempts),
-            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT),
+            stop=lambda state: (
+                stop_after_attempt(self._sender._max_attempts)(state) or not self._deadline.left()
+            ),
+            wait=wait,
             retry=retry_if_result(lambda refused: any(one.retryable for one in refused))
             | retry_if_exception(
                 lambda error: isinstance(error, TransportError) and error.retryable
@@ -225,21 +291,51 @@ class Again:
         try:
             refused: Sequence[Failure] = retrying(self._attempt)
         except TransportError as error:
-            code, text = error.code or "NoAnswer", str(error)
-            silent = [Failure(at, code, text, error.retryable) for at in self._left]
-            return Answer([*self._final, *silent], error)
-        return Answer([*self._final, *refused])
+            over = error.retryable and not self._deadline.left()
+            told = self._over(str(error), retrying) if over else error
+            code, text = told.code or "NoAnswer", str(told)
+            refused = [Failure(at, code, text, error.retryable) for at in self._left]
+            return Answer(self._judged([*self._final, *refused]), told)
+        if refused and not self._deadline.left():
+            why = f"{self._sender._topic!r} did not take all entries ({refused[0].code})"
+            told = self._over(why, retrying)
+            refused = [one._replace(code="Timeout", message=str(told)) for one in refused]
+            return Answer(self._judged([*self._final, *refused]), told)
+        return Answer(self._judged([*self._final, *refused]))
 
     def _attempt(self) -> Sequence[Failure]:
         """What is refused now, by the index in the whole batch."""
-        if self._first is not None:
-            (failures, error), self._first = self._first, None
-            if error is not None:
-                raise error
-        else:
-            failures = self._sender.attempt([self._messages[at] for at in self._left])
+        try:
+            failures = self._asked()
+        except TransportError as error:
+            if error.unknown:
+                self._doubtful.update(self._left)
+            raise
         refused = [failure._replace(index=self._left[failure.index]) for failure in failures]
+        self._doubtful.update(failure.index for failure in refused if failure.unknown)
         self._final += [failure for failure in refused if not failure.retryable]
         again = [failure for failure in refused if failure.retryable]
         self._left = [failure.index for failure in again]
         return again
+
+    def _asked(self) -> Sequence[Failure]:
+        if self._first is None:
+            return self._sender.attempt([self._messages[at] for at in self._left], self._deadline)
+        (failures, error), self._first = self._first, None
+        if error is not None:
+            raise error
+        return failures
+
+    def _over(self, why: str, retrying: Any) -> TransportError:
+        attempts = retrying.statistics.get("attempt_number", 1)
+        return TransportError(
+            f"{why}; given up after {self._deadline.seconds:g} s and {attempts} "
+            f"{'attempt' if attempts == 1 else 'attempts'}: if the topic is only slow, allow more "
+            "time (Publisher(timeout=...), MESSAGING_PUBLISH_TIMEOUT)",
+            code="Timeout",
+            unknown=bool(self._doubtful),
+        )
+
+    def _judged(self, failures: Sequence[Failure]) -> Sequence[Failure]:
+        # What one attempt left open no later refusal closes.
+        return [one._replace(unknown=one.index in self._doubtful) for one in failures]

@@ -36,6 +36,8 @@ class Settings(BaseModel):
     endpoint_url where SNS and SQS answer, for a local server; else AWS_ENDPOINT_URL.
     max_bytes    what the topic takes for one request; raise it with the topic's MaximumMessageSize.
     transport    what carries messages: "fast", or "boto3" alone (docs/how-to/fast-transport.md).
+    publish_timeout
+                 seconds that one publish may take, with all attempts and look-ups (`Publisher`).
     wait         seconds (0 to 20) of one long poll.
     concurrency  handlers that run at once in one process.
     drain        seconds that a stopping worker gives to handlers that run.
@@ -58,6 +60,7 @@ class Settings(BaseModel):
     endpoint_url: str | None = Field(default=None, pattern=r"^https?://")
     max_bytes: int = Field(default=262_144, ge=1024, le=1_048_576)
     transport: Literal["fast", "boto3"] = "fast"
+    publish_timeout: float = Field(default=60, gt=0, le=86_400)
     wait: float = Field(default=20, ge=0, le=20)
     concurrency: int = Field(default=10, ge=1, le=1000)
     drain: float = Field(default=20, ge=0)

@@ -241,12 +241,16 @@ class Delivery:
 
 
 class Failure(NamedTuple):
-    """One entry of a batch that was refused: its place in the batch, and why."""
+    """One entry of a batch that was not accepted: its place in the batch, and why.
+
+    `unknown` says that nothing is known of it: it may have been accepted all the same.
+    """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a failure
     code: str
     message: str
     retryable: bool
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +282,7 @@ class QueueDepth(NamedTuple):
 class TopicTransport(Protocol):
     """Where a publisher sends: an SNS topic, or whatever stands in for it.
 
-    Three things a transport may have beside; without them they are False:
+    Four things a transport may have beside; without them they are False:
 
     fifo               messages of one group must stay in order: one request at a time, and no two
                        events of a group in it.
@@ -288,6 +292,9 @@ class TopicTransport(Protocol):
                        raises what `publish` would when it is resumed. Closed in between, it gives
                        the request up: some of it may have been accepted. None instead of a
                        generator: not this time, call `publish`.
+    publish_timeout    seconds, a `Publisher`'s default `timeout` (`Settings.publish_timeout`).
+
+    A transport that waits looks at `messaging.deadline.CURRENT` for how long it may.
     """
 
     @property

@@ -18,15 +18,18 @@ from typing import Any
 import pytest
 
 from messaging.buffered import BufferedPublisher
+from messaging.claimcheck import ClaimCheck, MemoryBlobStore
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import (
     AccessDenied,
+    BufferFull,
     ConfigurationError,
     InvalidCharacters,
     PublishError,
     TransportError,
 )
 from messaging.event import Event
+from messaging.pending import in_event_loop
 from messaging.projection import Projection
 from messaging.publisher import Publisher
 from messaging.results import NotPublished, Published
@@ -57,9 +60,12 @@ class AskedForMail(Projection, of=Asked, audience="mail"):
         return event.consent
 
 
-def buffered(topic: Any, *, sleepless: bool = False, **keywords: Any) -> BufferedPublisher:
+def buffered(
+    topic: Any, *, sleepless: bool = False, senders: int = 2, **keywords: Any
+) -> BufferedPublisher:
     clock = FakeClock() if sleepless else SYSTEM_CLOCK
-    return Publisher(topic, source="/tests", max_attempts=2, clock=clock).buffered(**keywords)
+    publisher = Publisher(topic, source="/tests", max_attempts=2, in_flight=senders, clock=clock)
+    return publisher.buffered(**keywords)
 
 
 class Gate(ScriptedTopic):
@@ -229,6 +235,191 @@ def test_closing_wakes_those_who_wait_for_room() -> None:
     gate.open.set()
     closing.join(5)
     assert told == ["this publisher is closed; nothing was sent"]
+
+
+# in an event loop
+
+
+def test_in_an_event_loop_an_event_is_awaited_and_the_loop_goes_on() -> None:
+    gate = Gate()
+
+    async def enrol() -> list[Published]:
+        async with buffered(gate, linger=0.001) as one_by_one:
+            pending = [one_by_one.publish(Noted(number=n)) for n in range(25)]
+            ticks = 0
+            while not gate.reached.is_set() or ticks < 10:
+                await asyncio.sleep(0.001)
+                ticks += 1
+            gate.open.set()
+            return list(await asyncio.gather(*pending))
+
+    assert [one.copies for one in asyncio.run(enrol())] == [1] * 25
+    assert sorted(one["number"] for one in gate.data) == list(range(25))
+
+
+def test_a_full_buffer_says_so_in_an_event_loop_instead_of_blocking_it() -> None:
+    gate = Gate()
+
+    async def enrol() -> None:
+        async with buffered(gate, linger=0, max_pending=2) as one_by_one:
+            for number in range(2):
+                one_by_one.publish(Noted(number=number))
+            with pytest.raises(BufferFull, match=r"block the event loop.*await buffered.room\(\)"):
+                one_by_one.publish(Noted(number=2))
+            waiting = asyncio.create_task(one_by_one.room())
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            gate.open.set()
+            await waiting
+            assert (await one_by_one.publish(Noted(number=3))).copies == 1
+
+    asyncio.run(enrol())
+    assert sorted(one["number"] for one in gate.data) == [0, 1, 3]
+
+
+def test_tasks_that_wait_for_room_all_come_to_their_turn() -> None:
+    topic = ScriptedTopic()
+
+    async def enrol(one_by_one: BufferedPublisher, number: int) -> None:
+        await one_by_one.room()
+        one_by_one.publish(Noted(number=number))
+
+    async def everybody() -> None:
+        async with buffered(topic, linger=0, max_pending=3) as one_by_one:
+            tasks = [asyncio.create_task(enrol(one_by_one, n)) for n in range(200)]
+            tasks[150].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(everybody())
+    assert sorted(one["number"] for one in topic.data) == [n for n in range(200) if n != 150]
+
+
+def test_who_waits_for_the_room_of_a_buffer_that_is_closed_is_told() -> None:
+    gate = Gate()
+
+    async def enrol() -> None:
+        one_by_one = buffered(gate, linger=0, max_pending=1)
+        one_by_one.publish(Noted(number=0))
+        waiting = asyncio.create_task(one_by_one.room())
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(one_by_one.close))
+        with pytest.raises(PublishError, match="closed; nothing was sent"):
+            await waiting
+        gate.open.set()
+        await closing
+
+    asyncio.run(enrol())
+
+
+@pytest.mark.parametrize("what", ["flush", "close"])
+def test_flush_and_close_refuse_to_block_an_event_loop_and_nothing_is_lost(what: str) -> None:
+    topic = ScriptedTopic()
+
+    async def enrol() -> None:
+        async with buffered(topic, linger=LONG) as one_by_one:
+            one_by_one.publish(Noted(number=1))
+            with pytest.raises(ConfigurationError, match=rf"asyncio.to_thread\(buffered.{what}\)"):
+                getattr(one_by_one, what)()
+            await asyncio.to_thread(getattr(one_by_one, what))
+            assert len(topic.accepted) == 1
+
+    asyncio.run(enrol())
+
+
+def test_a_plain_with_in_an_event_loop_says_that_it_would_block() -> None:
+    async def enrol() -> None:
+        with pytest.raises(ConfigurationError, match="async with"), buffered(ScriptedTopic()):
+            pass
+
+    asyncio.run(enrol())
+
+
+def test_in_an_event_loop_what_is_big_is_stored_by_the_thread_that_sends() -> None:
+    loops: list[bool] = []
+
+    class Store(MemoryBlobStore):
+        def put(self, key: str, data: bytes) -> None:
+            loops.append(in_event_loop())
+            if b"lost" in data:
+                raise TransportError("the store is away")
+            super().put(key, data)
+
+    topic, told = ScriptedTopic(), list[NotPublished]()
+    publisher = Publisher(topic, source="/t", codec=ClaimCheck(Store(), threshold=0))
+
+    async def enrol() -> None:
+        async with publisher.buffered(linger=0, on_failure=told.append) as one_by_one:
+            good = one_by_one.publish(Noted(number=1), id="good")
+            bad = one_by_one.publish(Noted(number=2, text="lost"), id="bad")
+            assert await good == Published("good", 1)
+            with pytest.raises(TransportError, match="the store is away"):
+                await bad
+
+    asyncio.run(enrol())
+    assert loops == [False, False]
+    assert [one.id for one in told] == ["bad"]
+    assert len(topic.accepted) == 1
+
+
+# callbacks that raise what is no Exception
+
+
+def test_system_exit_in_a_callback_ends_no_thread_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    topic = ScriptedTopic(wrong(0), wrong(0))
+    with buffered(topic, linger=0, senders=1, on_failure=leave) as one_by_one:
+        for number in range(3):
+            one_by_one.publish(Noted(number=number)).add_done_callback(leave)
+            assert one_by_one.flush(5)
+        assert one_by_one.publish(Noted(number=3)).result(5).copies == 1
+    assert [one["number"] for one in topic.data] == [2, 3]
+    assert caplog.messages.count("on_failure raised SystemExit") == 2
+    assert sum("a callback of a future raised SystemExit" in one for one in caplog.messages) == 3
+
+
+def test_whatever_ends_a_request_is_told_of_its_events_and_the_buffer_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[NotPublished] = []
+    topic = ScriptedTopic(SystemExit("Maria"))
+    with buffered(topic, linger=LONG, on_failure=told.append) as one_by_one:
+        lost = [one_by_one.publish(Noted(number=n), id=f"n{n}") for n in range(10)]
+        for future in lost:
+            with pytest.raises(
+                PublishError, match=r"not accepted \(it may have been\): SystemExit"
+            ):
+                future.result(5)
+        one_by_one.publish(Noted(number=10))
+    assert sorted(one.id for one in told) == [f"n{n}" for n in range(10)]
+    assert all(one.unknown for one in told)
+    assert [one["number"] for one in topic.data] == [10]
+    assert "Maria" not in caplog.text
+
+
+@pytest.mark.parametrize("what", ["publish", "flush", "close"])
+def test_a_callback_that_waits_for_its_own_thread_is_refused_instead_of_hanging(what: str) -> None:
+    gate, raised = Gate(), list[Exception]()
+
+    with buffered(gate, linger=0, senders=1, max_pending=1) as one_by_one:
+
+        def wait_for_itself(_: object) -> None:
+            try:
+                if what == "publish":
+                    one_by_one.publish(Noted(number=1))
+                else:
+                    getattr(one_by_one, what)()
+            except (BufferFull, ConfigurationError) as error:
+                raised.append(error)
+
+        one_by_one.publish(Noted(number=0)).add_done_callback(wait_for_itself)
+        gate.open.set()
+        assert one_by_one.flush(5)
+    assert len(raised) == 1
+    assert "the thread that sends" in str(raised[0])
 
 
 @pytest.mark.parametrize("keywords", [{"linger": -1}, {"linger": 11}, {"max_pending": 0}], ids=str)

@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock stores",
+    "errors clock deadline stores",
     (
         "event envelope outcome transport settings subtyping declaration printable logs foreign "
         "databases"
@@ -33,7 +33,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
         "unsendable tracebacks roundtrip settlement answers"
     ),
     "copies dlq",
-    "publisher buffered consumer claimcheck",
+    "pending publisher buffered consumer claimcheck",
     "reading dispatch topology",
     "runtime aws memory lambda_handler csvfile export asyncapi",
     "__init__ local testing",
@@ -48,12 +48,14 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the machine room
         "publisher",  # several requests in flight
+        "pending",  # a future that threads wait for
         "buffered",  # somebody must send when the linger is over
         "memory",  # a queue is shared by threads
         "local",  # watches the server's process
         "testing",  # the fake clock and the recording topic are shared by threads
         "idempotency.memory",  # marks are shared by threads
         "idempotency.renewal",  # somebody must renew the claim of a handler that runs
+        "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from messaging.aws.errors import batch_failures
+from messaging.aws.answers import batch_failures
+from messaging.aws.bounded import Bounded
 from messaging.aws.messages import SYSTEM_ATTRIBUTES, wire_value
 from messaging.logs import logger
 from messaging.transport import Failure, Outgoing
@@ -62,15 +63,18 @@ class Queues(Protocol):
 class BotoTopics:
     """`Topics` by boto3, whose client has the sockets."""
 
-    def __init__(self, client: SNSClient) -> None:
+    def __init__(self, client: SNSClient, bounded: Bounded) -> None:
         self._client = client
+        self._bounded = bounded
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        answer = self._client.publish_batch(
-            TopicArn=arn,
-            PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
+        answer = self._bounded(
+            lambda: self._client.publish_batch(
+                TopicArn=arn,
+                PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
+            )
         )
-        return batch_failures(answer, range(len(batch)), "SNS")
+        return batch_failures(answer, range(len(batch)), "SNS", sent=True)
 
     def begin(self, arn: str, batch: Sequence[Outgoing]) -> None:
         """boto3 asks and waits in one call."""
@@ -93,7 +97,8 @@ class BotoQueues:
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
         )
-        return answer.get("Messages", ())
+        messages: Any = answer.get("Messages") or ()
+        return cast("Sequence[Any]", messages)
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
         answer = self._client.delete_message_batch(
@@ -115,16 +120,16 @@ class BotoQueues:
     def close(self) -> None: ...
 
 
-def topics_of(client: SNSClient, session: boto3.Session, *, fast: bool) -> Topics:
+def topics_of(client: SNSClient, session: boto3.Session, *, fast: bool, bounded: Bounded) -> Topics:
     """The fast calls, if they are wanted and can do what `client` is configured for."""
     if fast:
         from messaging.aws.fast import FastTopics, Unsupported
 
         try:
-            return FastTopics(client, session)
+            return FastTopics(client, session, bounded)
         except Unsupported as error:
             _say("SNS", error)
-    return BotoTopics(client)
+    return BotoTopics(client, bounded)
 
 
 def queues_of(client: SQSClient, session: boto3.Session, *, fast: bool) -> Queues:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlencode
 
+from messaging.aws.answers import UnreadableAnswer
+from messaging.aws.bounded import Bounded
 from messaging.aws.calls import Queues, Topics, queues_of, topics_of
 from messaging.aws.errors import translated
 from messaging.errors import ConfigurationError, SettingsError
@@ -54,6 +57,7 @@ class _Process:
     def __init__(self, session: boto3.Session | None) -> None:
         self.pid = os.getpid()
         self.lock = Lock()
+        self.bounded = Bounded()
         self.session = session
         self.clients: dict[tuple[str, bool], Any] = {}
         self.topics: Topics | None = None
@@ -100,9 +104,26 @@ class Clients:
             client = self.sns
             with process.lock:
                 if process.topics is None:
-                    process.topics = topics_of(client, self._session(process), fast=self._fast)
+                    process.topics = topics_of(
+                        client, self._session(process), fast=self._fast, bounded=process.bounded
+                    )
                 return process.topics
         return process.topics
+
+    @property
+    def topics_at_hand(self) -> Topics | None:
+        """`topics`, if they have been made: to make them may ask for credentials."""
+        return self._mine().topics
+
+    @property
+    def bounded(self) -> Bounded:
+        """Holds a call of these clients to the time limit of whoever asks."""
+        return self._mine().bounded
+
+    @property
+    def publish_timeout(self) -> float:
+        """Seconds, by the settings."""
+        return self._settings.publish_timeout
 
     @property
     def queues(self) -> Queues:
@@ -154,12 +175,16 @@ class Clients:
         """
         process = self._mine()
         if process.place is None:
-            sts = self._client("sts", patient=True)
             with translated("ask", "STS for the account", self.where):
-                account = sts.get_caller_identity()["Account"]
-            region = sts.meta.region_name
-            process.place = Place(sts.meta.partition, region, account)
+                process.place = process.bounded(self._asked_place)
         return process.place
+
+    def _asked_place(self) -> Place:
+        sts = self._client("sts", patient=True)  # which may ask for credentials
+        account = sts.get_caller_identity()["Account"]
+        if not re.fullmatch(r"[0-9]{12}", account):
+            raise UnreadableAnswer("Account is no account")
+        return Place(sts.meta.partition, sts.meta.region_name, account)
 
     def close(self) -> None:
         """Close every client's sockets. The next use opens new ones."""

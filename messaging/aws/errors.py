@@ -7,14 +7,14 @@ not: it may quote the message.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from messaging.errors import AccessDenied, NotFound, Throttled, TransportError
-from messaging.transport import BATCH_ENTRIES, Failure
+from messaging.errors import AccessDenied, MessagingError, NotFound, Throttled, TransportError
+from messaging.transport import BATCH_ENTRIES
 
-__all__ = ["TOPOLOGY_REMEDY", "batch_failures", "check_batch", "translated"]
+__all__ = ["TOPOLOGY_REMEDY", "check_batch", "short_code", "translated"]
 
 TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check region, account and prefix"
 
@@ -79,8 +79,8 @@ _KMS = re.compile(r"KMS\.?(?:KMS)?([a-z]+?)(?:Exception)?", re.IGNORECASE)
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 """
-_KMS_THROTTLED = frozenset({"throttled", "throttling"})
-_KMS_PASSING = frozenset({"internal", "dependencytimeout", "keyunavailable"})
+KMS_THROTTLED = frozenset({"throttled", "throttling"})
+KMS_PASSING = frozenset({"internal", "dependencytimeout", "keyunavailable"})
 _KMS_REMEDIES: Mapping[str, str] = {
     "accessdenied": (
         "the key's policy must allow kms:GenerateDataKey and kms:Decrypt to whoever publishes and "
@@ -92,7 +92,7 @@ _KMS_REMEDIES: Mapping[str, str] = {
     "optinrequired": "the account needs a subscription to KMS, or the key's policy is malformed",
     "invalidkeyusage": "the key must be a symmetric one for ENCRYPT_DECRYPT",
 }
-_KMS_THROTTLED_REMEDY = (
+KMS_THROTTLED_REMEDY = (
     "raise the queue's KmsDataKeyReusePeriodSeconds or the account's KMS quota, or use SSE-SQS"
 )
 
@@ -154,22 +154,47 @@ def _translate(error: Exception, doing: str, quote: bool) -> TransportError | No
         )
     if isinstance(error, exceptions.ParamValidationError):
         return TransportError(
-            f"{doing}: boto3 refused the parameters before sending them", code=name, retryable=False
+            f"{doing}: boto3 refused the parameters before sending them",
+            code=name,
+            retryable=False,
+            unknown=False,
         )
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        unsent = exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError
         return TransportError(
-            f"{doing}: no answer ({name}); check the network and the endpoint", code=name
+            f"{doing}: no answer ({name}); check the network and the endpoint",
+            code=name,
+            unknown=not isinstance(error, unsent),
+        )
+    if isinstance(error, TimeoutError):
+        return TransportError(
+            f"{doing}: no answer in the time there was; check the network and the endpoint",
+            code="Timeout",
         )
     if isinstance(error, ResponseParserError):
         return TransportError(f"{doing}: the answer cannot be read ({name})", code=name)
-    if isinstance(error, exceptions.BotoCoreError):
-        return TransportError(f"{doing}: {name}", code=name, retryable=False)
-    return None
+    if isinstance(error, MessagingError):
+        return None
+    if isinstance(error, _UNREADABLE) and not isinstance(error, UnicodeEncodeError):
+        # What botocore's parsers raise at an answer of another form, and what ours do.
+        return TransportError(f"{doing}: the answer cannot be read ({name})", code=name)
+    return TransportError(f"{doing}: {name}", code=name, retryable=False)
+
+
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 def _refused(error: Any, doing: str, quote: bool) -> TransportError:
     answer = error.response
-    code = _short(answer.get("Error", {}).get("Code"))
+    code = short_code(answer.get("Error", {}).get("Code"))
     text = str(answer.get("Error", {}).get("Message") or "")
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = f"{code}: {text}" if text else code
@@ -180,12 +205,12 @@ def _refused(error: Any, doing: str, quote: bool) -> TransportError:
             f"{doing}: the AWS credentials have expired ({code}): renew them, or set the clock",
             code=code,
         )
-    if (kms := _kms(code)) is not None and kms not in _KMS_PASSING:
+    if (kms := kms_said(code)) is not None and kms not in KMS_PASSING:
         # Neither the topic nor the message is at fault, so not NotFound, whatever KMS calls it.
-        if kms in _KMS_THROTTLED:
-            return Throttled(f"{doing}: throttled ({said}); {_KMS_THROTTLED_REMEDY}", code=code)
+        if kms in KMS_THROTTLED:
+            return Throttled(f"{doing}: throttled ({said}); {KMS_THROTTLED_REMEDY}", code=code)
         return AccessDenied(
-            f"{doing}: its KMS key cannot be used ({said}); {_kms_remedy(kms)}", code=code
+            f"{doing}: its KMS key cannot be used ({said}); {kms_remedy(kms)}", code=code
         )
     if code in DENIED:
         return AccessDenied(f"{doing}: not allowed ({said})", code=code)
@@ -196,23 +221,32 @@ def _refused(error: Any, doing: str, quote: bool) -> TransportError:
     told = said if quote else code
     remedy = f"; {REMEDIES[code]}" if code in REMEDIES else ""
     return TransportError(
-        f"{doing}: refused with status {status} ({told}){remedy}", code=code, retryable=retryable
+        f"{doing}: refused with status {status} ({told}){remedy}",
+        code=code,
+        retryable=retryable,
+        unknown=status >= 500,
     )
 
 
-def _kms(code: str) -> str | None:
+def kms_said(code: str) -> str | None:
     """What KMS said, in small letters, whichever way SNS or SQS passes it on; else None."""
     found = _KMS.fullmatch(code)
     return None if found is None else found[1].lower()
 
 
-def _kms_remedy(kms: str) -> str:
+def kms_remedy(kms: str) -> str:
+    """What to do about it."""
     return _KMS_REMEDIES.get(kms, "look at the KMS key, its policy and its state")
 
 
-def _short(code: object) -> str:
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+
+
+def short_code(said: object) -> str:
+    """A service's error code without its namespace; "Unknown" for what is none."""
     # SQS says AWS.SimpleQueueService.NonExistentQueue, or com.amazonaws.sqs#QueueDoesNotExist.
-    return str(code or "Unknown").rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    code = str(said).rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
+    return code if isinstance(said, str) and _CODE.fullmatch(code) else "Unknown"
 
 
 def check_batch(size: int, target: str) -> None:
@@ -222,38 +256,5 @@ def check_batch(size: int, target: str) -> None:
             f"{size} entries in one batch for {target}: at most {BATCH_ENTRIES}",
             code="TooManyEntriesInBatchRequest",
             retryable=False,
+            unknown=False,
         )
-
-
-def batch_failures(answer: Any, asked: Sequence[int], service: str) -> Sequence[Failure]:
-    """The refused entries of a batch whose entries had the Ids `asked`, which are their places.
-
-    An entry of which the answer says nothing counts as refused, to be sent again: the library
-    promises at least once.
-    """
-    failed = answer.get("Failed") or ()
-    accepted = answer.get("Successful") or ()
-    if not failed and len(accepted) == len(asked):
-        return ()
-    failures = {int(entry["Id"]): _failure(entry, service) for entry in failed}
-    silent = set(asked) - failures.keys() - {int(entry["Id"]) for entry in accepted}
-    for index in silent:
-        failures[index] = Failure(index, "NoAnswer", f"{service} said nothing of this entry", True)
-    return tuple(failures[index] for index in sorted(failures))
-
-
-def _failure(entry: Mapping[str, Any], service: str) -> Failure:
-    code = _short(entry.get("Code"))
-    kms = _kms(code)
-    ours = bool(entry.get("SenderFault")) and code not in THROTTLED and code not in PASSING
-    if kms is not None:
-        ours = kms not in _KMS_THROTTLED and kms not in _KMS_PASSING
-        remedy = f"; {_kms_remedy(kms)}" if ours else ""
-        message = f"{service} cannot use the KMS key for the entry ({code}){remedy}"
-        return Failure(int(entry["Id"]), code, message, not ours)
-    message = (
-        f"{service} refused the entry ({code}); it would refuse it again"
-        if ours
-        else f"{service} could not take the entry now ({code})"
-    )
-    return Failure(int(entry["Id"]), code, message, not ours)

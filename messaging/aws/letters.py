@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from messaging.aws.answers import batch_failures, queue_attributes, queue_url
 from messaging.aws.clients import Clients
-from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, translated
+from messaging.aws.errors import TOPOLOGY_REMEDY, translated
 from messaging.aws.messages import SAFE_BATCH, deliveries, wire_value
 from messaging.aws.movetask import move_all
 from messaging.clock import SYSTEM_CLOCK, Clock
@@ -77,8 +78,7 @@ class SqsLetters:
                     "MessageGroupId",
                 ],
             )
-        now = self._clock.now()
-        return deliveries(name, answer.get("Messages", ()), now)
+            return deliveries(name, answer.get("Messages") or (), self._clock.now())
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """One ChangeMessageVisibilityBatch request."""
@@ -91,7 +91,7 @@ class SqsLetters:
                     for index, one in enumerate(deliveries)
                 ],
             )
-        return batch_failures(answer, range(len(deliveries)), "SQS")
+            return batch_failures(answer, range(len(deliveries)), "SQS")
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """SendMessageBatch to the service's queue: one request, or several for big letters.
@@ -103,7 +103,8 @@ class SqsLetters:
         for part in _entries(deliveries, fifo=self._origin.endswith(".fifo")):
             with self._translated("send to", self._origin):
                 answer = self._clients.patient_sqs.send_message_batch(QueueUrl=url, Entries=part)
-            failures += batch_failures(answer, [int(entry["Id"]) for entry in part], "SQS")
+                asked = [int(entry["Id"]) for entry in part]
+                failures += batch_failures(answer, asked, "SQS", sent=True)
         return failures
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
@@ -117,7 +118,7 @@ class SqsLetters:
                     for index, one in enumerate(deliveries)
                 ],
             )
-        return batch_failures(answer, range(len(deliveries)), "SQS")
+            return batch_failures(answer, range(len(deliveries)), "SQS")
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
         """StartMessageMoveTask, followed to its end; None where it may not be had.
@@ -148,7 +149,8 @@ class SqsLetters:
                 f"(RedrivePolicy); {TOPOLOGY_REMEDY}",
                 code="NoRedrivePolicy",
             )
-        account, name = json.loads(policy)["deadLetterTargetArn"].split(":")[4:6]
+        with self._translated("read the RedrivePolicy of", self._origin):
+            account, name = json.loads(policy)["deadLetterTargetArn"].split(":")[4:6]
         return account, name
 
     def _url_of_origin(self) -> str:
@@ -159,14 +161,14 @@ class SqsLetters:
     def _url(self, name: str, account: str | None = None) -> str:
         owner: Any = {"QueueOwnerAWSAccountId": account} if account else {}
         with self._translated("find", name):
-            return self._clients.patient_sqs.get_queue_url(QueueName=name, **owner)["QueueUrl"]
+            return queue_url(self._clients.patient_sqs.get_queue_url(QueueName=name, **owner))
 
     def _attribute(self, name: str, url: str, attribute: Any) -> str:
         with self._translated("read the attributes of", name):
             answer = self._clients.patient_sqs.get_queue_attributes(
                 QueueUrl=url, AttributeNames=[attribute]
             )
-        return answer.get("Attributes", {}).get(attribute, "")
+            return queue_attributes(answer).get(attribute, "")
 
     def _translated(self, action: str, name: str) -> AbstractContextManager[None]:
         return translated(action, f"queue {name}", self._clients.where)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from messaging import deadletter
+from messaging.aws.answers import UnreadableAnswer
+from messaging.logs import logger
 from messaging.transport import (
     Attribute,
     CancelToken,
@@ -17,6 +20,8 @@ from messaging.transport import (
 )
 
 __all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "deliveries", "letter_entries", "wire_value"]
+
+log = logger("messaging.aws")
 
 COUNTS: tuple[Any, ...] = (
     "ApproximateNumberOfMessages",
@@ -92,7 +97,8 @@ class _Later:
 class _Received(Delivery):
     """A delivery as SQS gave it."""
 
-    attributes: Any = _Later(lambda said: ReceivedAttributes(said.get("MessageAttributes") or {}))
+    # What is not as SQS writes it counts as not said.
+    attributes: Any = _Later(lambda said: _attributes(said))
     receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
     group: Any = _Later(lambda said: _group(said))
@@ -115,18 +121,34 @@ _new = object.__new__
 _fill = vars(Delivery)["__dict__"].__set__
 
 
-def deliveries(queue: str, messages: Sequence[Any], now: float) -> tuple[Delivery, ...]:
-    """The messages of a ReceiveMessage answer, received `now` (seconds since the epoch)."""
+def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
+    """The messages of a ReceiveMessage answer, received `now` (seconds since the epoch).
+
+    One without a MessageId, a ReceiptHandle or a body that is a text can be neither handled nor
+    settled: it is left to its visibility timeout, with a line in the log. Raises
+    `UnreadableAnswer` if `messages` is no list.
+    """
+    if not isinstance(messages, list | tuple):
+        raise UnreadableAnswer("Messages is no list")
     taken = []
     for message in messages:
+        try:
+            id, receipt = message["MessageId"], message["ReceiptHandle"]
+            body = message.get("Body", "")
+        except (LookupError, TypeError, AttributeError):
+            _leave(queue, message)
+            continue
+        if not (id and receipt and type(id) is type(receipt) is type(body) is str):
+            _leave(queue, message)
+            continue
         delivery = _new(_Received)
         _fill(
             delivery,
             {
                 "queue": queue,
-                "message_id": message["MessageId"],
-                "receipt": message["ReceiptHandle"],
-                "body": message.get("Body", ""),
+                "message_id": id,
+                "receipt": receipt,
+                "body": body,
                 "received_at": now,
                 "_message": message,
             },
@@ -135,8 +157,56 @@ def deliveries(queue: str, messages: Sequence[Any], now: float) -> tuple[Deliver
     return tuple(taken)
 
 
+def _leave(queue: str, message: Any) -> None:
+    said = message if isinstance(message, dict) else {}
+    id = said.get("MessageId")
+    lacking = [
+        name
+        for name in ("MessageId", "ReceiptHandle")
+        if not (said.get(name) and isinstance(said[name], str))
+    ]
+    log.warning(
+        "message %s of %s came without %s and is left: it comes again when its visibility timeout "
+        "ends",
+        id if isinstance(id, str) and id.isprintable() and id else "without an id",
+        queue,
+        " and ".join(lacking) or "a Body that is a text",
+    )
+
+
+def _map(said: Any) -> Mapping[str, Any]:
+    return said if isinstance(said, dict) else {}
+
+
+def _attributes(message: Any) -> ReceivedAttributes:
+    raw = _map(message.get("MessageAttributes"))
+    broken = [name for name, one in raw.items() if not _is_attribute(one)]
+    if broken:  # no sender can make one: the answer is at fault
+        log.warning(
+            "message %s came with %d attributes that cannot be read; they are left out",
+            message["MessageId"],
+            len(broken),
+        )
+    return ReceivedAttributes({name: one for name, one in raw.items() if name not in broken})
+
+
+def _is_attribute(one: Any) -> bool:
+    if not isinstance(one, dict) or type(one.get("DataType")) is not str:
+        return False
+    text, value = one.get("StringValue"), one.get("BinaryValue")
+    if text:
+        return type(text) is str
+    if value is None or isinstance(value, bytes):
+        return True
+    try:
+        b64decode(value, validate=True)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
 def _system(message: Any) -> Mapping[str, str]:
-    return message.get("Attributes") or {}
+    return _map(message.get("Attributes"))
 
 
 def _group(message: Any) -> str | None:

@@ -66,15 +66,18 @@ class S3BlobStore:
     def put(self, key: str, data: bytes) -> None:
         """Keep `data`; an object that is there is written again, and young again.
 
-        Raises `TransportError` after botocore's own retries.
+        Raises `TransportError` after botocore's own retries, or when the publisher's `timeout` is
+        over.
         """
         with self._translated("write", key):
-            self._clients.patient_s3.put_object(
-                Bucket=self._bucket,
-                Key=self._prefix + key,
-                Body=data,
-                ContentType="application/json",
-                **self._owner,
+            self._clients.bounded(
+                lambda: self._clients.patient_s3.put_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    Body=data,
+                    ContentType="application/json",
+                    **self._owner,
+                )
             )
 
     def get(self, key: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from messaging.aws.calls import Topics
 from messaging.aws.clients import Clients
 from messaging.aws.errors import check_batch, translated
 from messaging.errors import TransportError
@@ -49,6 +50,11 @@ class SnsTopic:
         """True: messages of one group must stay in order. SNS tells by the name."""
         return self._topic.endswith(".fifo")
 
+    @property
+    def publish_timeout(self) -> float:
+        """Seconds that a publish may take where the publisher does not say (`Settings`)."""
+        return self._clients.publish_timeout
+
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """One PublishBatch request, never repeated here. An empty batch makes no request.
 
@@ -58,9 +64,9 @@ class SnsTopic:
         check_batch(len(batch), f"topic {self._topic}")
         if not batch:
             return ()
-        arn = self.arn
+        arn, topics = self._ready()
         with self._translated():
-            return self._clients.topics.publish(arn, self._allowed(batch))
+            return topics.publish(arn, self._allowed(batch))
 
     def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
         """`publish` in two steps: the request has been sent when it yields.
@@ -70,7 +76,8 @@ class SnsTopic:
         if self._closed or not 0 < len(batch) <= BATCH_ENTRIES:
             return None
         try:
-            steps = self._clients.topics.begin(self.arn, self._allowed(batch))
+            arn, topics = self._ready()
+            steps = topics.begin(arn, self._allowed(batch))
         except Exception:  # noqa: BLE001 - no credentials, no region: `publish` meets it as well
             return None
         return None if steps is None else self._steps(steps)
@@ -78,6 +85,24 @@ class SnsTopic:
     def close(self) -> None:
         """Refuse further use; the sockets belong to the broker, which closes them."""
         self._closed = True
+
+    def _ready(self) -> tuple[str, Topics]:
+        """The topic's ARN, and what publishes to it; the first time both may have to be asked for.
+
+        Raises `TransportError` whose `unknown` is False: nothing was sent yet.
+        """
+        try:
+            arn = self.arn
+            topics = self._clients.topics_at_hand
+            if topics is None:
+                with translated(
+                    "find credentials for", f"topic {self._topic}", self._clients.where
+                ):
+                    topics = self._clients.bounded(lambda: self._clients.topics)
+        except TransportError as error:
+            error.unknown = False
+            raise
+        return arn, topics
 
     def _steps(
         self, steps: Generator[None, None, Sequence[Failure]]
@@ -97,6 +122,7 @@ class SnsTopic:
                 f"topic {self._topic} was closed; ask the broker for another",
                 code="Closed",
                 retryable=False,
+                unknown=False,
             )
 
     def _translated(self) -> translated:

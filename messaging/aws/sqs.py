@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from messaging.aws.answers import batch_failures, queue_attributes, queue_url
 from messaging.aws.clients import Clients
-from messaging.aws.errors import TOPOLOGY_REMEDY, batch_failures, check_batch, translated
+from messaging.aws.errors import TOPOLOGY_REMEDY, check_batch, translated
 from messaging.aws.messages import COUNTS, counts, deliveries, letter_entries
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.deadletter import LARGEST
@@ -80,7 +81,7 @@ class SqsQueue:
             messages = self._clients.queues.receive(
                 url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
             )
-        return deliveries(self._name, messages, self._clock.now())
+            return deliveries(self._name, messages, self._clock.now())
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """One DeleteMessageBatch request; none for no deliveries."""
@@ -144,11 +145,12 @@ class SqsQueue:
         try:
             with self._translated("send to the dead-letter queue of"):
                 answer = self._clients.sqs.send_message_batch(QueueUrl=url, Entries=entries)
+                asked = [int(entry["Id"]) for entry in entries]
+                return list(batch_failures(answer, asked, "SQS", sent=True))
         except NotFound:
             # Another dead-letter queue may have been set since: ask again next time.
             self._known = self._largest = None
             raise
-        return list(batch_failures(answer, [int(entry["Id"]) for entry in entries], "SQS"))
 
     def _largest_letter(self, url: str) -> int:
         """Bytes that the dead-letter queue takes; asked when the first letter is sent."""
@@ -180,23 +182,25 @@ class SqsQueue:
             owner: Any = {"QueueOwnerAWSAccountId": account} if account else {}
             with translated("find", f"queue {name}", self._clients.where):
                 answer = self._clients.patient_sqs.get_queue_url(QueueName=name, **owner)
-            self._urls[name] = answer["QueueUrl"]
+                self._urls[name] = queue_url(answer)
         return self._urls[name]
 
     def _facts(self) -> _Facts:
         known = self._known
         if known is None:
             with self._translated("read the attributes of"):
-                said = self._clients.patient_sqs.get_queue_attributes(
+                answer = self._clients.patient_sqs.get_queue_attributes(
                     QueueUrl=self._url(self._name),
                     AttributeNames=["VisibilityTimeout", "RedrivePolicy"],
-                ).get("Attributes", {})
-            letters = None
-            if said.get("RedrivePolicy"):
-                arn = json.loads(said["RedrivePolicy"])["deadLetterTargetArn"]
-                account, name = arn.split(":")[4:6]
-                letters = self._url(name, account)
-            known = self._known = _Facts(int(said.get("VisibilityTimeout", 30)), letters)
+                )
+                said = queue_attributes(answer)
+                visibility = int(said.get("VisibilityTimeout", 30))
+                letters = None
+                if said.get("RedrivePolicy"):
+                    arn = json.loads(said["RedrivePolicy"])["deadLetterTargetArn"]
+                    account, name = arn.split(":")[4:6]
+                    letters = self._url(name, account)
+            known = self._known = _Facts(visibility, letters)
         return known
 
     def _counts(self, url: str) -> tuple[int, int, int]:
@@ -204,7 +208,7 @@ class SqsQueue:
             answer = self._clients.patient_sqs.get_queue_attributes(
                 QueueUrl=url, AttributeNames=COUNTS
             )
-        return counts(answer.get("Attributes", {}))
+            return counts(queue_attributes(answer))
 
     def _count_undelivered(self) -> int:
         if self._undelivered is None:

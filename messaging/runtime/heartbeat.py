@@ -173,7 +173,7 @@ class Heartbeat:
         if answer.whole:
             if not self._failing:
                 self._failing = True
-                _, code, message, _ = answer.failures[0]
+                _, code, message, *_ = answer.failures[0]
                 log.warning(
                     "cannot renew leases of %s, trying on: %s: %s", self._queue.name, code, message
                 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 
 import pytest
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
-from messaging.aws.errors import batch_failures, check_batch, translated
-from messaging.errors import AccessDenied, NotFound, Throttled, TransportError
-from messaging.transport import Failure
+from messaging.aws.answers import batch_failures
+from messaging.aws.errors import check_batch, translated
+from messaging.errors import AccessDenied, NotFound, SettingsError, Throttled, TransportError
 
 SECRET = "Maria 123.456.789-09"
 
@@ -168,9 +169,36 @@ def test_neither_the_message_nor_a_traceback_tells_the_parameters():
     assert SECRET not in "".join(traceback.format_exception(error))
 
 
-def test_other_exceptions_pass_as_they_are():
-    with pytest.raises(ZeroDivisionError), translated("publish to", "topic alunos", "here"):
-        raise ZeroDivisionError
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'list' object has no attribute 'get'"),
+        UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, "bad"),
+        json.JSONDecodeError("bad", SECRET, 0),
+        KeyError(SECRET),
+        RecursionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_parser_raises_says_that_the_answer_cannot_be_read(error):
+    ours = translate(error)
+    assert "the answer cannot be read" in str(ours)
+    assert ours.retryable
+    assert SECRET not in "".join(traceback.format_exception(ours))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError(SECRET), UnicodeEncodeError("utf-8", SECRET, 0, 1, "")]
+)
+def test_any_other_exception_is_told_by_its_name_and_not_tried_again(error):
+    ours = translate(error)
+    assert (ours.code, ours.retryable) == (type(error).__name__, False)
+    assert SECRET not in str(ours)
+
+
+def test_errors_of_ours_pass_as_they_are():
+    with pytest.raises(SettingsError), translated("publish to", "topic alunos", "here"):
+        raise SettingsError("no region")
 
 
 def test_failures_have_their_places_and_no_text_of_the_service():
@@ -193,7 +221,7 @@ def test_failures_have_their_places_and_no_text_of_the_service():
 
 def test_an_entry_of_which_nothing_is_said_is_to_be_sent_again():
     failures = batch_failures({"Successful": [{"Id": "4"}]}, [4, 5], "SQS")
-    assert failures == (Failure(5, "NoAnswer", "SQS said nothing of this entry", True),)
+    assert [(one.index, one.code, one.retryable) for one in failures] == [(5, "NoAnswer", True)]
     assert batch_failures({"Successful": [{"Id": "4"}, {"Id": "5"}]}, [4, 5], "SQS") == ()
 
 

@@ -127,7 +127,7 @@ def test_without_a_task_letters_are_moved_one_by_one(
     wire.say("ListMessageMoveTasks", say.json(Results=[]))
     wire.say(action, say.sqs_error(code))
     wire.say("ReceiveMessage", message("m1", "1"), say.json())
-    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0"}]))
+    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0", "MessageId": "m"}]))
     wire.say("DeleteMessageBatch", say.json(Successful=[{"Id": "0"}]))
 
     report = Workbench(box).redrive(dry_run=False)
@@ -189,9 +189,9 @@ def test_big_letters_go_back_in_several_requests(
 ) -> None:
     wire.say(
         "SendMessageBatch",
-        say.json(Successful=[{"Id": "0"}]),
+        say.json(Successful=[{"Id": "0", "MessageId": "m"}]),
         say.json(
-            Successful=[{"Id": "2"}],
+            Successful=[{"Id": "2", "MessageId": "m"}],
             Failed=[{"Id": "1", "Code": "InternalError", "SenderFault": False}],
         ),
     )
@@ -209,7 +209,10 @@ def test_big_letters_go_back_in_several_requests(
 
 
 def test_attributes_and_groups_go_back(box: SqsLetters, wire: Wire, say: type[Say]) -> None:
-    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0"}, {"Id": "1"}]))
+    wire.say(
+        "SendMessageBatch",
+        say.json(Successful=[{"Id": "0", "MessageId": "m"}, {"Id": "1", "MessageId": "m"}]),
+    )
     blob = Attribute("Binary", b"\x00\xff")
     box.send_back(
         [
@@ -229,7 +232,10 @@ def test_a_fifo_letter_is_no_repetition_of_the_message_it_was(
     wire: Wire, say: type[Say], settings_of: Callable[..., Settings], session: boto3.Session
 ) -> None:
     wire.say("GetQueueUrl", say.json(QueueUrl=f"{wire.url}/000000000000/q"))
-    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0"}, {"Id": "1"}]))
+    wire.say(
+        "SendMessageBatch",
+        say.json(Successful=[{"Id": "0", "MessageId": "m"}, {"Id": "1", "MessageId": "m"}]),
+    )
     broker = connect(settings_of(wire, topic="alunos.fifo"), session=session)
     box = broker.letters("bi")
     assert box.origin == "alunos-bi.fifo"

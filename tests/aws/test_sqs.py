@@ -328,7 +328,7 @@ def test_big_letters_go_in_several_requests_and_keep_their_places(scripted, wire
     big = "x" * 100_000
     wire.say(
         "SendMessageBatch",
-        say.json(Successful=[{"Id": "0"}, {"Id": "1"}]),
+        say.json(Successful=[{"Id": "0", "MessageId": "m"}, {"Id": "1", "MessageId": "m"}]),
         say.json(Failed=[{"Id": "2", "Code": "InternalError", "SenderFault": False}]),
     )
     failures = scripted.dead_letter([letter(made_up(index, big)) for index in range(3)])
@@ -357,7 +357,7 @@ def test_requests_are_split_by_bytes_of_body_and_attributes():
 
 
 def test_a_binary_attribute_goes_to_the_dead_letters_as_it_is(scripted, wire, say):
-    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0"}]))
+    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0", "MessageId": "m"}]))
     blob = Attribute("Binary", b"\x00\xff")
     assert scripted.dead_letter([letter(made_up(0, attributes={"b": blob}))]) == ()
     (request,) = wire.asked("SendMessageBatch")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["all_accepted", "json_answer", "messages", "understood"]
 
 _ID = re.compile(rb"<Id>([0-9]+)</Id>")
+_NAMED = re.compile(rb"<MessageId>[^<]")
 _PLACES = tuple(b"%d" % place for place in range(BATCH_ENTRIES))
 """In order, as they nearly always come."""
 _END = b"</PublishBatchResponse>"
@@ -46,7 +47,7 @@ def all_accepted(reply: Reply, count: int) -> bool:
     ids = _ID.findall(body)
     if tuple(ids) != _PLACES[:count] and sorted(map(int, ids)) != list(range(count)):
         return False
-    return body.count(b"<member>") == count
+    return body.count(b"<member>") == count and len(_NAMED.findall(body)) == count
 
 
 def json_answer(client: SQSClient, operation: str, reply: Reply) -> dict[str, Any]:

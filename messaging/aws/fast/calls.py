@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from messaging.aws.errors import batch_failures
+from messaging.aws.answers import batch_failures
+from messaging.aws.bounded import Bounded
 from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
 from messaging.aws.fast.connection import Reply
 from messaging.aws.fast.forms import Forms
@@ -42,8 +43,8 @@ _DELETED = tuple(
 class FastTopics:
     """PublishBatch, over the road that `client` would take."""
 
-    def __init__(self, client: SNSClient, session: boto3.Session) -> None:
-        self._road = Road(client, session, sample=_SNS_SAMPLE)
+    def __init__(self, client: SNSClient, session: boto3.Session, bounded: Bounded) -> None:
+        self._road = Road(client, session, sample=_SNS_SAMPLE, bounded=bounded)
         self._form = Forms()
         self._publish = Operation(
             self._road, "PublishBatch", headers={"Content-Type": _FORM}, repeatable=False
@@ -69,7 +70,7 @@ class FastTopics:
         if all_accepted(reply, len(batch)):
             return ()
         answer = understood(self._road.client, "PublishBatch", reply)
-        return batch_failures(answer, range(len(batch)), "SNS")
+        return batch_failures(answer, range(len(batch)), "SNS", sent=True)
 
     def close(self) -> None:
         self._road.close()

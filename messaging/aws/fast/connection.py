@@ -13,13 +13,14 @@ connection along: the answer is still to come there, and would be taken for anot
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Sequence
 from http.client import HTTPException
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -29,8 +30,13 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from messaging.aws.bounded import Bounded
 from messaging.aws.fast.reading import Reply, read
 from messaging.clock import SYSTEM_CLOCK
+from messaging.deadline import CURRENT, Deadline
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["Address", "Line", "Reply", "Sent"]
 
@@ -58,21 +64,26 @@ class Sent:
     """A request under way: on which connection, and what is to be sent on a new one if the server
     closes it without an answer; None for what must not be carried out twice."""
 
-    __slots__ = ("again", "connection")
+    __slots__ = ("again", "connection", "deadline")
 
-    def __init__(self, connection: _Connection, again: bytes | None) -> None:
+    def __init__(
+        self, connection: _Connection, again: bytes | None, deadline: Deadline | None
+    ) -> None:
         self.connection = connection
         self.again = again
+        self.deadline = deadline
 
 
 class Line:
     """All connections to one address: as many as are needed at once, at most `keep` kept idle.
 
-    Safe to share between threads, not with a forked child.
+    A request takes no longer than its timeouts, nor than `messaging.deadline.CURRENT` said when
+    it was sent. Safe to share between threads, not with a forked child.
     """
 
-    def __init__(self, address: Address, *, keep: int) -> None:
+    def __init__(self, address: Address, *, keep: int, bounded: Bounded | None = None) -> None:
         self._address = address
+        self._bounded = bounded or Bounded()
         self._keep = keep
         # Appending and popping are atomic; the connection used last is used first, so that those
         # not needed any more grow old and are closed by the server.
@@ -90,24 +101,25 @@ class Line:
 
     def send(self, request: bytes, *, repeatable: bool) -> Sent:
         """The first half: it has been sent. The read timeout counts from the second."""
+        deadline = CURRENT.get()
         connection = self._kept(FRESH if repeatable else 0.0)
         if connection is not None:
             try:
-                self._put(connection, request)
+                self._put(connection, request, deadline)
             except _Closed:  # nobody can have carried out what was not sent whole
                 pass
             else:
-                return Sent(connection, request if repeatable else None)
-        return self._send_anew(request)
+                return Sent(connection, request if repeatable else None, deadline)
+        return self._send_anew(request, deadline)
 
     def answer(self, sent: Sent) -> Reply:
         """The second half: the answer."""
         try:
-            return self._hear(sent.connection)
+            return self._hear(sent.connection, sent.deadline)
         except _Closed as error:
             if sent.again is None:
                 raise self._lost(error) from None
-        return self.answer(self._send_anew(sent.again))
+        return self.answer(self._send_anew(sent.again, sent.deadline))
 
     def drop(self, sent: Sent) -> None:
         """In place of the second half: nobody wants the answer."""
@@ -119,16 +131,18 @@ class Line:
         while (connection := self._pop()) is not None:
             connection.socket.close()
 
-    def _send_anew(self, request: bytes) -> Sent:
+    def _send_anew(self, request: bytes, deadline: Deadline | None) -> Sent:
         try:
-            connection = self._open()
-            self._put(connection, request)
+            connection = self._open(deadline)
+            self._put(connection, request, deadline)
         except _Closed as error:
             raise self._lost(error) from None
-        return Sent(connection, None)
+        return Sent(connection, None, deadline)
 
-    def _put(self, connection: _Connection, request: bytes) -> None:
+    def _put(self, connection: _Connection, request: bytes, deadline: Deadline | None) -> None:
         try:
+            if deadline is not None or connection.limited:
+                connection.limit(self._address.read_timeout, deadline)
             connection.socket.sendall(request)
         except OSError as error:
             raise self._broken(connection, error) from None
@@ -136,9 +150,12 @@ class Line:
             connection.socket.close()
             raise
 
-    def _hear(self, connection: _Connection) -> Reply:
+    def _hear(self, connection: _Connection, deadline: Deadline | None) -> Reply:
         try:
-            reply = read(connection.socket)
+            if deadline is None:
+                reply = read(connection.socket)
+            else:
+                reply = read(_Limited(connection, self._address.read_timeout, deadline))
         except (OSError, HTTPException) as error:
             raise self._broken(connection, error) from None
         except BaseException:
@@ -174,10 +191,13 @@ class Line:
         except IndexError:
             return None
 
-    def _open(self) -> _Connection:
-        url = self._address.url
+    def _open(self, deadline: Deadline | None) -> _Connection:
+        url, address = self._address.url, self._address
         try:
-            return _Connection(self._address)
+            if deadline is None or deadline.left() == math.inf:
+                return _Connection(address)
+            # As a whole: a name may have several addresses, and to look it up has no limit.
+            return self._bounded(lambda: _Connection(address), forget=lambda late: late.close())
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=url, error=error) from None
         except ssl.SSLError as error:
@@ -189,8 +209,27 @@ class Line:
         return ConnectionClosedError(endpoint_url=self._address.url, error=error)
 
 
+class _Limited:
+    """A connection's socket for one answer, which must be whole before `deadline`."""
+
+    __slots__ = ("_connection", "_deadline", "_longest")
+
+    def __init__(self, connection: _Connection, longest: float, deadline: Deadline) -> None:
+        self._connection = connection
+        self._longest = longest
+        self._deadline = deadline
+
+    def recv(self, size: int) -> bytes:
+        self._connection.limit(self._longest, self._deadline)
+        return self._connection.socket.recv(size)
+
+    def recv_into(self, buffer: WriteableBuffer) -> int:
+        self._connection.limit(self._longest, self._deadline)
+        return self._connection.socket.recv_into(buffer)
+
+
 class _Connection:
-    __slots__ = ("_poll", "since", "socket")
+    __slots__ = ("_poll", "limited", "since", "socket")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -206,8 +245,21 @@ class _Connection:
             raise
         self.since = 0.0
         """When it was kept, by the monotonic clock."""
+        self.limited = False
+        """Whether a deadline has changed its timeout."""
         self.socket.settimeout(address.read_timeout)
         self._poll = _poll(self.socket)
+
+    def limit(self, longest: float, deadline: Deadline | None) -> None:
+        """Wait `longest` seconds at most for what comes next, and never beyond `deadline`."""
+        left = longest if deadline is None else min(longest, deadline.left())
+        if not left:
+            raise TimeoutError("the time was over")
+        self.socket.settimeout(left)
+        self.limited = deadline is not None
+
+    def close(self) -> None:
+        self.socket.close()
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""

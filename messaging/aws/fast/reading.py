@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-import socket
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
+    import socket
+
     from _typeshed import WriteableBuffer
 
 __all__ = ["Reply", "read"]
@@ -39,11 +40,19 @@ class Reply(NamedTuple):
         return f"Reply(status={self.status}, {len(self.body)} bytes)"
 
 
+class Source(Protocol):
+    """As much of a socket as is needed to read from it."""
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def recv_into(self, buffer: WriteableBuffer, /) -> int: ...
+
+
 class NoReply(ConnectionError):
     """The connection ended where an answer was to begin."""
 
 
-def read(sock: socket.socket) -> Reply:
+def read(sock: Source) -> Reply:
     """The answer that comes on `sock`.
 
     Raises `NoReply` and other `OSError`s when the connection ends before it begins, and
@@ -79,7 +88,7 @@ def read(sock: socket.socket) -> Reply:
         raise HTTPException(f"the answer broke off: {type(error).__name__}") from None
 
 
-def _headed(sock: socket.socket, data: bytes) -> tuple[bytes, int]:
+def _headed(sock: Source, data: bytes) -> tuple[bytes, int]:
     """`data` and what follows, with a whole head at least, and where that ends."""
     end = -1
     while end < 0:
@@ -91,7 +100,7 @@ def _headed(sock: socket.socket, data: bytes) -> tuple[bytes, int]:
     return data, end
 
 
-def _filled(sock: socket.socket, data: bytes, whole: int) -> bytes:
+def _filled(sock: Source, data: bytes, whole: int) -> bytes:
     """`data` and what follows, `whole` bytes together."""
     parts = [data]
     missing = whole - len(data)
@@ -104,7 +113,7 @@ def _filled(sock: socket.socket, data: bytes, whole: int) -> bytes:
     return b"".join(parts)
 
 
-def _by_the_book(sock: socket.socket, data: bytes) -> Reply:
+def _by_the_book(sock: Source, data: bytes) -> Reply:
     """Chunks, bodies that end with the connection, interim answers, and what is no HTTP at all."""
     stream = io.BufferedReader(_Stream(sock, data))
     response = HTTPResponse(cast("socket.socket", _File(stream)), method="POST")
@@ -118,7 +127,7 @@ def _by_the_book(sock: socket.socket, data: bytes) -> Reply:
 class _Stream(io.RawIOBase):
     """What was read of a socket already, and then the rest."""
 
-    def __init__(self, sock: socket.socket, data: bytes) -> None:
+    def __init__(self, sock: Source, data: bytes) -> None:
         self._socket = sock
         self._data = data
 

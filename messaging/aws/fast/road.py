@@ -20,6 +20,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.handlers import add_recursion_detection_header
 from botocore.httpsession import get_cert_path
 
+from messaging.aws.bounded import Bounded
 from messaging.aws.fast.connection import Address, Line, Reply, Sent
 from messaging.aws.fast.signing import Signer
 from messaging.clock import SYSTEM_CLOCK
@@ -44,13 +45,21 @@ class Road:
     client   whose configuration, endpoint rules and event hooks are followed.
     session  whose credentials sign; asked for each request, since they may expire.
     sample   an operation of the service with parameters, for botocore to show where it goes.
+    bounded  holds to the time limit of a request what cannot be told one; without it, there are
+             no limits but the client's own.
 
     Raises `Unsupported`, and what botocore raises where there are no credentials.
     """
 
     def __init__(
-        self, client: Any, session: boto3.Session, *, sample: tuple[str, Mapping[str, Any]]
+        self,
+        client: Any,
+        session: boto3.Session,
+        *,
+        sample: tuple[str, Mapping[str, Any]],
+        bounded: Bounded | None = None,
     ) -> None:
+        self._bounded = bounded or Bounded()
         self.client = client
         self._session = session
         self._credentials = session.get_credentials()
@@ -70,7 +79,7 @@ class Road:
             config.connect_timeout,
             config.read_timeout,
         )
-        self._line = Line(address, keep=config.max_pool_connections)
+        self._line = Line(address, keep=config.max_pool_connections, bounded=self._bounded)
 
     def exchange(self, operation: Operation, body: bytes) -> Reply:
         """One request and its answer, whatever the answer says."""
@@ -86,7 +95,7 @@ class Road:
                 if response is not None:  # moto's decorators and other stubs answer here
                     return _reply(response)
             if prepared.changed:
-                return _reply(self._http.send(prepared))
+                return _reply(self._bounded(lambda: self._http.send(prepared)))
         head = f"{operation.line}{lines}Content-Length: {len(body)}\r\n\r\n"
         return self._line.send(head.encode("latin-1") + body, repeatable=operation.repeatable)
 
@@ -103,9 +112,12 @@ class Road:
         # Like boto3's clients, which ask the session for credentials once, and those, which may
         # expire, before each request. Without any, the session is asked again.
         if self._credentials is None:
-            self._credentials = self._session.get_credentials()
+            self._credentials = self._bounded(self._session.get_credentials)
             if self._credentials is None:
                 raise NoCredentialsError
+        stale = getattr(self._credentials, "refresh_needed", None)
+        if stale is not None and stale():  # somebody is asked, who may be slow
+            return self._bounded(self._credentials.get_frozen_credentials)
         return self._credentials.get_frozen_credentials()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.aws.errors import batch_failures
+from messaging.aws.answers import batch_failures
 from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
 from messaging.aws.fast.connection import Reply
 

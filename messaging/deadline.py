@@ -1,0 +1,35 @@
+"""Time limits that reach whatever is asked on the way: a publish, its look-ups and its uploads.
+
+The publisher sets `CURRENT` around each call of a codec or a transport. A codec, a store or a
+transport that can wait looks there for how long it still may; to one that does not look, nothing
+changes.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Final
+
+from messaging.clock import Clock
+
+__all__ = ["CURRENT", "Deadline"]
+
+
+class Deadline:
+    """The moment at which somebody stops waiting: `seconds` from now by `clock`."""
+
+    __slots__ = ("_clock", "_until", "seconds")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then; 0 when it has passed."""
+        left = self._until - self._clock.monotonic()
+        return left if left > 0.0 else 0.0
+
+
+CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("messaging_deadline", default=None)
+"""Of the call under way in this thread or task; None where nobody set a limit."""
