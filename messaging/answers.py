@@ -48,6 +48,7 @@ def ask(
     nobody: TransportError | None = None
     try:
         failures = request(entries)
+        readable = all(0 <= one.index < len(entries) for one in failures)
     except TransportError as error:
         whole = Failure(0, error.code or type(error).__name__, str(error), error.retryable)
         if error.retryable or isinstance(error, AccessDenied | NotFound):
@@ -56,10 +57,8 @@ def ask(
         log.error("%s raised %s: a defect", what, summary(error))
         whole = Failure(0, type(error).__qualname__, "a defect of the transport", True)
     else:
-        if not failures:
-            return _ALL_WELL
-        if all(0 <= one.index < len(entries) for one in failures):
-            return Answer(failures)
+        if readable:
+            return Answer(failures) if failures else _ALL_WELL
         log.error("%s was answered with entries that nobody asked for", what)
         whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
     if apart and nobody is None and len(entries) > 1:
