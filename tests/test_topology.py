@@ -56,7 +56,7 @@ def test_everything_is_derived_from_the_consumers() -> None:
                 "dead_letters": "students-mail-dlq",
                 "undelivered": "students-mail-undelivered",
                 "visibility_timeout": 90,
-                "max_receives": 16,
+                "max_receives": 53,
                 "retention": 4 * DAY,
                 "filter_policy": {
                     "type": ["student.enrolled", "student.left"],
@@ -68,7 +68,7 @@ def test_everything_is_derived_from_the_consumers() -> None:
                 "dead_letters": "students-books-dlq",
                 "undelivered": "students-books-undelivered",
                 "visibility_timeout": 60,
-                "max_receives": 10,
+                "max_receives": 50,
                 "retention": 4 * DAY,
                 "filter_policy": {"type": ["student.enrolled"], "audience": ["*", "books"]},
             },

@@ -35,7 +35,7 @@ class Clerk(Consumer):
     """Does what a name says: "retry-1-a" is asked for again once, and then fine."""
 
     # A message that was given back behind another has been received once more.
-    retry = RetryPolicy(max_attempts=3, wait=wait_fixed(1))
+    retry = RetryPolicy(max_attempts=3, wait=wait_fixed(1), outage=0)
     visibility_timeout = 30
     max_receives = 20
 
