@@ -10,7 +10,7 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Concatenate, TypeVar
+from typing import Any, ClassVar, Concatenate, TypeVar, cast
 
 from messaging.attempts import receives_within
 from messaging.envelope import Envelope
@@ -32,7 +32,7 @@ _Function = TypeVar(
 _MARK = "__messaging_handles__"
 _CONTEXT_MANAGERS = (
     contextlib.contextmanager(iter).__code__,
-    contextlib.asynccontextmanager(aiter).__code__,
+    cast(Any, contextlib.asynccontextmanager)(iter).__code__,
 )
 """The code of what `@contextmanager` makes of a function; calling it runs nothing."""
 _DECORATED = contextlib.ContextDecorator()(iter).__code__
