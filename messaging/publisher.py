@@ -343,7 +343,7 @@ class _Run:
     def _send(self, batch: list[Entry]) -> None:
         # In a FIFO topic's group a later request must not overtake an earlier one.
         limit = 1 if self._publisher._ordered else self._publisher._in_flight
-        while len(self._window) >= limit:
+        while len(self._window) >= limit or self._has_answer():
             self._settle_oldest()
         if self._deadline is not None and not self._deadline.left():
             self.tally.broken = self.tally.broken or TransportError(
@@ -356,6 +356,11 @@ class _Run:
             self.tally.unanswered(batch, self.tally.broken)
             return
         self._window.append((batch, self._publisher._submit(batch, self._deadline)))
+
+    def _has_answer(self) -> bool:
+        """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
+        oldest = self._window[0][1] if self._window else None
+        return isinstance(oldest, Future) and oldest.done()
 
     def _settle_oldest(self) -> None:
         batch, under_way = self._window.popleft()
