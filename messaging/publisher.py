@@ -16,7 +16,7 @@ from messaging.buffered import BufferedPublisher
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.copies import Encoder
-from messaging.deadline import CURRENT, Deadline
+from messaging.deadline import Deadline, within
 from messaging.errors import (
     ConfigurationError,
     MessagingError,
@@ -112,11 +112,12 @@ class Publisher:
         with the same id is safe.
         """
         deadline = self._deadline(timeout)
-        before = CURRENT.set(deadline)  # a codec may store what is big
-        try:
+        if self._encode.may_wait:
+            messages = within(
+                deadline, self._encode, event, id=id, time=time, traceparent=traceparent
+            )
+        else:
             messages = self._encode(event, id=id, time=time, traceparent=traceparent)
-        finally:
-            CURRENT.reset(before)
         if not messages:
             return Published(id or "", 0)
         tally, packer = Tally(), Packer(self._topic.max_bytes)
@@ -316,11 +317,8 @@ class _Run:
 
     def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
         """The messages of `event`, by a codec that may store what is big."""
-        before = CURRENT.set(self._publisher._sender.deadline())
-        try:
-            return self._publisher._encode(event, id=id)
-        finally:
-            CURRENT.reset(before)
+        deadline = self._publisher._sender.deadline()
+        return within(deadline, self._publisher._encode, event, id=id)
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""

@@ -75,6 +75,7 @@ class Clients:
     def __init__(self, settings: Settings, session: boto3.Session | None = None) -> None:
         self._settings = settings
         self._given = session
+        self._endpoint = _without_password(settings.endpoint_url)
         self._process = _Process(session)
 
     @property
@@ -154,8 +155,7 @@ class Clients:
     def where(self) -> str:
         """The region, and the endpoint if it is not AWS's own: for messages."""
         region = self._settings.region or self._region(self._mine()) or "no region"
-        endpoint = self._settings.endpoint_url
-        return f"{region} at {_without_password(endpoint)}" if endpoint else region
+        return f"{region} at {self._endpoint}" if self._endpoint else region
 
     def place(self) -> Place:
         """Partition, region and account. The first call asks STS; raises `TransportError`.
@@ -234,8 +234,8 @@ class Clients:
         return self._session(process).region_name
 
 
-def _without_password(endpoint: str) -> str:
-    where = urlsplit(endpoint)
+def _without_password(endpoint: str | None) -> str:
+    where = urlsplit(endpoint or "")
     return where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
 
 
