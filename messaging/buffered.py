@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from messaging.clock import Clock
 from messaging.copies import Encoder
-from messaging.deadline import CURRENT
+from messaging.deadline import within
 from messaging.errors import (
     BufferFull,
     ConfigurationError,
@@ -363,11 +363,7 @@ class BufferedPublisher:
     def _encoded(self, event: Event, id: str | None, traceparent: str | None) -> list[Outgoing]:
         if not self._encode.may_wait:
             return self._encode(event, id=id, traceparent=traceparent)
-        before = CURRENT.set(self._sender.deadline())
-        try:
-            return self._encode(event, id=id, traceparent=traceparent)
-        finally:
-            CURRENT.reset(before)
+        return within(self._sender.deadline(), self._encode, event, id=id, traceparent=traceparent)
 
 
 def _weakly(method: weakref.WeakMethod[Any]) -> Callable[[], None]:

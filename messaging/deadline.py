@@ -7,12 +7,16 @@ changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from messaging.clock import Clock
 
-__all__ = ["CURRENT", "Deadline"]
+__all__ = ["CURRENT", "Deadline", "within"]
+
+_Asked = ParamSpec("_Asked")
+_Said = TypeVar("_Said")
 
 
 class Deadline:
@@ -33,3 +37,17 @@ class Deadline:
 
 CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("messaging_deadline", default=None)
 """Of the call under way in this thread or task; None where nobody set a limit."""
+
+
+def within(
+    deadline: Deadline,
+    call: Callable[_Asked, _Said],
+    *arguments: _Asked.args,
+    **keywords: _Asked.kwargs,
+) -> _Said:
+    """What `call` returns, which is told of `deadline`."""
+    before = CURRENT.set(deadline)
+    try:
+        return call(*arguments, **keywords)
+    finally:
+        CURRENT.reset(before)

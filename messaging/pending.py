@@ -35,7 +35,7 @@ class Pending(Future[Published]):
         return asyncio.wrap_future(self).__await__()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Item:
     """One event in the buffer, and until when it may linger there."""
 

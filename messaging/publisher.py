@@ -16,7 +16,7 @@ from messaging.buffered import BufferedPublisher
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.copies import Encoder
-from messaging.deadline import CURRENT, Deadline
+from messaging.deadline import Deadline, within
 from messaging.errors import (
     ConfigurationError,
     MessagingError,
@@ -112,11 +112,12 @@ class Publisher:
         with the same id is safe.
         """
         deadline = self._deadline(timeout)
-        before = CURRENT.set(deadline)  # a codec may store what is big
-        try:
+        if self._encode.may_wait:
+            messages = within(
+                deadline, self._encode, event, id=id, time=time, traceparent=traceparent
+            )
+        else:
             messages = self._encode(event, id=id, time=time, traceparent=traceparent)
-        finally:
-            CURRENT.reset(before)
         if not messages:
             return Published(id or "", 0)
         tally, packer = Tally(), Packer(self._topic.max_bytes)
@@ -316,11 +317,8 @@ class _Run:
 
     def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
         """The messages of `event`, by a codec that may store what is big."""
-        before = CURRENT.set(self._publisher._sender.deadline())
-        try:
-            return self._publisher._encode(event, id=id)
-        finally:
-            CURRENT.reset(before)
+        deadline = self._publisher._sender.deadline()
+        return within(deadline, self._publisher._encode, event, id=id)
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
@@ -343,7 +341,7 @@ class _Run:
     def _send(self, batch: list[Entry]) -> None:
         # In a FIFO topic's group a later request must not overtake an earlier one.
         limit = 1 if self._publisher._ordered else self._publisher._in_flight
-        while len(self._window) >= limit:
+        while len(self._window) >= limit or self._has_answer():
             self._settle_oldest()
         if self._deadline is not None and not self._deadline.left():
             self.tally.broken = self.tally.broken or TransportError(
@@ -356,6 +354,11 @@ class _Run:
             self.tally.unanswered(batch, self.tally.broken)
             return
         self._window.append((batch, self._publisher._submit(batch, self._deadline)))
+
+    def _has_answer(self) -> bool:
+        """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
+        oldest = self._window[0][1] if self._window else None
+        return isinstance(oldest, Future) and oldest.done()
 
     def _settle_oldest(self) -> None:
         batch, under_way = self._window.popleft()

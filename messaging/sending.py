@@ -16,6 +16,8 @@ __all__ = ["Again", "Answer", "Begun", "Packer", "Sender"]
 
 LONGEST_WAIT = 5.0
 """Seconds between two attempts, at most."""
+LAST = 0.1
+"""Of the time that a batch has, the part that is kept for the last attempt."""
 
 _Said = TypeVar("_Said")
 _Steps = Generator[None, None, _Said]
@@ -273,12 +275,11 @@ class Again:
         jitter = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
 
         def wait(state: RetryCallState) -> float:
-            # Never up to the end: an attempt would find no time.
-            return min(jitter(state), self._deadline.left() / 2)
+            return min(jitter(state), self._room())
 
         retrying = Retrying(
             stop=lambda state: (
-                stop_after_attempt(self._sender._max_attempts)(state) or not self._deadline.left()
+                stop_after_attempt(self._sender._max_attempts)(state) or not self._room()
             ),
             wait=wait,
             retry=retry_if_result(lambda refused: any(one.retryable for one in refused))
@@ -291,17 +292,22 @@ class Again:
         try:
             refused: Sequence[Failure] = retrying(self._attempt)
         except TransportError as error:
-            over = error.retryable and not self._deadline.left()
+            over = error.retryable and not self._room()
             told = self._over(str(error), retrying) if over else error
             code, text = told.code or "NoAnswer", str(told)
             refused = [Failure(at, code, text, error.retryable) for at in self._left]
             return Answer(self._judged([*self._final, *refused]), told)
-        if refused and not self._deadline.left():
+        if refused and not self._room():
             why = f"{self._sender._topic!r} did not take all entries ({refused[0].code})"
             told = self._over(why, retrying)
             refused = [one._replace(code="Timeout", message=str(told)) for one in refused]
             return Answer(self._judged([*self._final, *refused]), told)
         return Answer(self._judged([*self._final, *refused]))
+
+    def _room(self) -> float:
+        """Seconds until the last attempt must begin: one without time would only raise doubts."""
+        left = self._deadline.left()
+        return left if left == math.inf else max(0.0, left - LAST * self._deadline.seconds)
 
     def _attempt(self) -> Sequence[Failure]:
         """What is refused now, by the index in the whole batch."""
@@ -329,9 +335,9 @@ class Again:
     def _over(self, why: str, retrying: Any) -> TransportError:
         attempts = retrying.statistics.get("attempt_number", 1)
         return TransportError(
-            f"{why}; given up after {self._deadline.seconds:g} s and {attempts} "
-            f"{'attempt' if attempts == 1 else 'attempts'}: if the topic is only slow, allow more "
-            "time (Publisher(timeout=...), MESSAGING_PUBLISH_TIMEOUT)",
+            f"{why}; given up after {attempts} {'attempt' if attempts == 1 else 'attempts'} in "
+            f"{self._deadline.seconds:g} s: if the topic is only slow, allow more time "
+            "(Publisher(timeout=...), MESSAGING_PUBLISH_TIMEOUT)",
             code="Timeout",
             unknown=bool(self._doubtful),
         )

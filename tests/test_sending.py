@@ -206,3 +206,36 @@ def test_the_batch_that_was_handed_in_is_not_changed() -> None:
     before = list(batch)
     Sender(ScriptedTopic(spoil, spoil), max_attempts=3, clock=FakeClock()).send(batch)
     assert batch == before
+
+
+def test_what_one_attempt_left_open_no_later_refusal_closes() -> None:
+    sent = Sent(TransportError("silent"), AccessDenied("no", code="AccessDenied"), many=2)
+    assert [(one.code, one.unknown) for one in sent.failures] == [("AccessDenied", True)] * 2
+
+
+def test_what_was_refused_plainly_is_not_in_doubt() -> None:
+    sent = Sent(AccessDenied("no", code="AccessDenied"), many=2)
+    assert [one.unknown for one in sent.failures] == [False] * 2
+
+
+@pytest.mark.parametrize("places", [(5,), (-1,), (0, 0)], ids=str)
+def test_a_transport_that_tells_of_foreign_entries_is_asked_again(places: tuple[int, ...]) -> None:
+    sent = Sent(busy(*places), many=2)
+    assert not sent.failures
+    assert sent.asked == ["ab", "ab"]
+
+
+def test_attempts_end_with_the_deadline_and_none_is_made_after_it() -> None:
+    clock = FakeClock()
+
+    def slow(_: object) -> list[Failure]:
+        clock.advance(4)
+        return busy(0, 1)
+
+    topic = ScriptedTopic(*[slow] * 50)
+    made = Sender(topic, max_attempts=50, clock=clock, timeout=10)
+    answer = made.send([entry("a"), entry("b")])
+    assert len(topic.requests) == 3
+    assert [one.code for one in answer.failures] == ["Timeout"] * 2
+    assert answer.broken is not None
+    assert "given up after 3 attempts in 10 s" in str(answer.broken)

@@ -7,7 +7,10 @@ itself, by botocore's own timeouts, and its result is thrown away.
 from __future__ import annotations
 
 import math
+import queue as queues
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -19,6 +22,8 @@ __all__ = ["Bounded"]
 MOST = 100
 """Calls left behind at once, of one connection. Whoever publishes faster than they end would fill
 the process with threads: beyond this a call fails at once."""
+IDLE = 10.0
+"""Seconds after which a thread without a call ends: to start one costs more than most calls."""
 
 _Said = TypeVar("_Said")
 
@@ -29,32 +34,36 @@ class Bounded:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._left_behind = 0
+        self._idle: deque[_Runner] = deque()
 
     def __call__(
-        self, call: Callable[[], _Said], *, forget: Callable[[_Said], object] | None = None
+        self,
+        call: Callable[[], _Said],
+        *,
+        longest: float = math.inf,
+        forget: Callable[[_Said], object] | None = None,
     ) -> _Said:
         """What `call` returns or raises. Without a limit it runs in the calling thread.
+
+        longest  seconds after which `call` ends by itself: with more than that left, it needs no
+                 thread either, which would cost a boto3 call a third more.
 
         Raises `TimeoutError` when the time is over; `forget` is then given what comes after all.
         """
         deadline = CURRENT.get()
         left = math.inf if deadline is None else deadline.left()
-        if left == math.inf:
+        if left == math.inf or left > longest:
             return call()
         if not left:
             raise TimeoutError("no time was left")
         if self._left_behind >= MOST:
             raise TimeoutError(f"{MOST} earlier calls still wait for their answers")
-        one = _Call(call)
-        threading.Thread(
-            target=copy_context().run, args=(self._run, one, forget),
-            name="messaging-bounded", daemon=True,
-        ).start()  # fmt: skip
-        if not one.done.wait(min(left, threading.TIMEOUT_MAX)):
+        one = _Call(call, forget)
+        self._run(one)
+        if not one.done.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
             with self._lock:
-                if not one.done.is_set():
-                    one.left_behind = True
-                    self._left_behind += 1
+                one.left_behind = not one.ended
+                self._left_behind += one.left_behind
         if one.left_behind:
             raise TimeoutError("the time was over")
         if one.error is not None:
@@ -62,25 +71,81 @@ class Bounded:
         said: _Said = one.said
         return said
 
-    def _run(self, one: _Call, forget: Callable[[Any], object] | None) -> None:
-        CURRENT.set(None)  # of this thread's own context: it is held to the limit as a whole
+    def _run(self, one: _Call) -> None:
+        # Appending and popping are atomic: a thread belongs to whoever popped it.
         try:
-            one.said = one.call()
-        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
-            one.error = error
+            self._idle.pop().calls.put(one)
+        except IndexError:
+            _Runner(self, one).start()
+
+    def ended(self, one: _Call) -> None:
+        """`one` has its outcome; whoever waits, if anybody still does, is woken."""
         with self._lock:
-            one.done.set()
+            one.ended = True
             self._left_behind -= one.left_behind
-        if one.left_behind and one.error is None and forget is not None:
-            forget(one.said)
+        one.done.release()
+        if one.left_behind and one.error is None and one.forget is not None:
+            one.forget(one.said)
+
+    def rest(self, runner: _Runner) -> None:
+        """`runner` has no call."""
+        self._idle.append(runner)
+
+    def leave(self, runner: _Runner) -> bool:
+        """Whether `runner` may end: nobody has a call for it at this moment."""
+        try:
+            self._idle.remove(runner)
+        except ValueError:
+            return False
+        return True
 
 
 class _Call:
-    __slots__ = ("call", "done", "error", "left_behind", "said")
+    __slots__ = ("call", "context", "done", "ended", "error", "forget", "left_behind", "said")
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], Any], forget: Callable[[Any], object] | None) -> None:
         self.call = call
-        self.done = threading.Event()
+        self.forget = forget
+        self.context = copy_context()
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.ended = False
         self.error: BaseException | None = None
         self.left_behind = False
         self.said: Any = None
+
+    def run(self) -> None:
+        CURRENT.set(None)  # of this call's own context: it is held to the limit as a whole
+        try:
+            self.said = self.call()
+        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+            self.error = error
+
+
+class _Runner(threading.Thread):
+    """A thread for one call after the other."""
+
+    def __init__(self, bounded: Bounded, first: _Call) -> None:
+        super().__init__(name="messaging-bounded", daemon=True)
+        self._bounded = weakref.ref(bounded)
+        self.calls: queues.SimpleQueue[_Call] = queues.SimpleQueue()
+        self.calls.put(first)
+
+    def run(self) -> None:
+        while True:
+            try:
+                one = self.calls.get(timeout=IDLE)
+            except queues.Empty:
+                bounded = self._bounded()
+                if bounded is None or bounded.leave(self):
+                    return
+                continue
+            one.context.run(one.run)
+            bounded = self._bounded()
+            if bounded is None:
+                one.done.release()
+                return
+            # Before it is told, so that whoever calls next finds this thread.
+            bounded.rest(self)
+            bounded.ended(one)
+            del one, bounded

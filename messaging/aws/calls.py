@@ -66,13 +66,16 @@ class BotoTopics:
     def __init__(self, client: SNSClient, bounded: Bounded) -> None:
         self._client = client
         self._bounded = bounded
+        config: Any = client.meta.config
+        self._longest = float(config.connect_timeout + config.read_timeout)
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         answer = self._bounded(
             lambda: self._client.publish_batch(
                 TopicArn=arn,
                 PublishBatchRequestEntries=[_entry(i, one) for i, one in enumerate(batch)],
-            )
+            ),
+            longest=self._longest,
         )
         return batch_failures(answer, range(len(batch)), "SNS", sent=True)
 

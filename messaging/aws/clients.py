@@ -86,6 +86,7 @@ class Clients:
         self._settings = settings
         self._read_timeout = read_timeout
         self._given = session
+        self._endpoint = without_password(settings.endpoint_url or "")
         self._process = _Process(session)
 
     @property
@@ -165,8 +166,7 @@ class Clients:
     def where(self) -> str:
         """The region, and the endpoint if it is not AWS's own: for messages."""
         region = self._settings.region or self._region(self._mine()) or "no region"
-        endpoint = self._settings.endpoint_url
-        return f"{region} at {without_password(endpoint)}" if endpoint else region
+        return f"{region} at {self._endpoint}" if self._endpoint else region
 
     def place(self) -> Place:
         """Partition, region and account. The first call asks STS; raises `TransportError`.

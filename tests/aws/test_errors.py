@@ -130,7 +130,7 @@ def test_a_kms_key_that_cannot_be_used_is_told_apart_with_its_remedy():
 def test_every_kms_error_that_botocore_knows_of_sns_and_sqs_has_a_remedy():
     import botocore.session
 
-    from messaging.aws.errors import _KMS_REMEDIES, KMS_THROTTLED, _kms
+    from messaging.aws.errors import _KMS_REMEDIES, KMS_THROTTLED, kms_said
 
     session, seen = botocore.session.get_session(), set()
     for service in ("sns", "sqs"):
@@ -139,7 +139,7 @@ def test_every_kms_error_that_botocore_knows_of_sns_and_sqs_has_a_remedy():
             shape = model.shape_for(name)
             if name.upper().startswith("KMS") and shape.metadata.get("exception"):
                 code = shape.metadata.get("error", {}).get("code", name)
-                assert _kms(code) in _KMS_REMEDIES.keys() | KMS_THROTTLED, code
+                assert kms_said(code) in _KMS_REMEDIES.keys() | KMS_THROTTLED, code
                 seen.add(code)
     assert len(seen) >= 13
 

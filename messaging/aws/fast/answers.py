@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["all_accepted", "json_answer", "messages", "understood"]
 
-_ID = re.compile(rb"<Id>([0-9]+)</Id>")
-_NAMED = re.compile(rb"<MessageId>[^<]")
+_ID = re.compile(rb"<Id>([0-9]+)</Id>(?!</Id>)")
 _PLACES = tuple(b"%d" % place for place in range(BATCH_ENTRIES))
 """In order, as they nearly always come."""
-_END = b"</PublishBatchResponse>"
+_START, _END = (b"<PublishBatchResponse", b"<?xml "), b"</PublishBatchResponse>"
 
 
 def all_accepted(reply: Reply, count: int) -> bool:
@@ -41,13 +40,17 @@ def all_accepted(reply: Reply, count: int) -> bool:
     # For one letter memory is searched faster than for "<!".
     if reply.status != 200 or b"!" in body or not body.rstrip().endswith(_END):
         return False
+    if not body.startswith(_START):
+        return False
     failed = body.find(b"<Failed")
     if failed >= 0 and not body.startswith((b"<Failed/>", b"<Failed></Failed>"), failed):
         return False
     ids = _ID.findall(body)
-    if tuple(ids) != _PLACES[:count] and sorted(map(int, ids)) != list(range(count)):
+    if tuple(ids) != _PLACES[:count] and sorted(ids) != sorted(_PLACES[:count]):
         return False
-    return body.count(b"<member>") == count and len(_NAMED.findall(body)) == count
+    if not body.count(b"<member>") == body.count(b"<MessageId>") == count:
+        return False
+    return b"<MessageId><" not in body
 
 
 def json_answer(client: SQSClient, operation: str, reply: Reply) -> dict[str, Any]:

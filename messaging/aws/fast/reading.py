@@ -52,15 +52,16 @@ class NoReply(ConnectionError):
     """The connection ended where an answer was to begin."""
 
 
-def read(sock: Source) -> Reply:
-    """The answer that comes on `sock`.
+def read(first: Source, rest: Source | None = None) -> Reply:
+    """The answer that comes on `first`; what does not come in one go is read from `rest`.
 
     Raises `NoReply` and other `OSError`s when the connection ends before it begins, and
     `HTTPException` for what is no HTTP or ends before it is whole.
     """
-    data = sock.recv(CHUNK)
+    data = first.recv(CHUNK)
     if not data:
         raise NoReply("closed without an answer")
+    sock = rest or first
     try:
         end = data.find(b"\r\n\r\n")
         if end < 0:
