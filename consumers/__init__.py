@@ -6,7 +6,7 @@ from consumers.bi import BI
 from consumers.financeiro import Financeiro
 from consumers.marketing import Marketing
 from consumers.plataforma import Plataforma
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.topology import Topology
 
 __all__ = ["BI", "SERVICES", "TOPOLOGY", "Financeiro", "Marketing", "Plataforma"]

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from consumers.banco import Banco
 from consumers.events import AlunoEsquecido, AlunoParaBI, AtualizadoParaBI, MatriculaCancelada
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.envelope import Envelope
 
 __all__ = ["BI", "ESQUEMA"]

@@ -9,7 +9,7 @@ from consumers.events import (
     AtualizadoParaFinanceiro,
     MatriculaCancelada,
 )
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.envelope import Envelope
 from messaging.outcome import Reject
 

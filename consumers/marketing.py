@@ -12,7 +12,7 @@ from consumers.events import (
     Contato,
     MatriculaCancelada,
 )
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.envelope import Envelope
 
 __all__ = ["ESQUEMA", "Marketing"]

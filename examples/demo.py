@@ -209,7 +209,7 @@ def _mistakes(
         if left.notes["handled"] != counts["handled"]:
             yield f"{name}: {left.notes['handled']} handled, but {counts['handled']} took effect"
         stats = left.stats
-        ends = ("acknowledged", "released", "dead_lettered", "expired", "in_hand")
+        ends = ("acknowledged", "released", "dead_lettered", "expired", "in_flight")
         if stats["received"] != sum(stats[end] for end in ends):
             yield f"{name}: of {stats['received']} receipts some are not accounted for"
         declared = sorted(consumer.handlers[AlunoCadastrado.event_type].view.model_fields)

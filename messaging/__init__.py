@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from messaging.aws import connect as connect
-    from messaging.consumer import Consumer as Consumer
-    from messaging.consumer import handles as handles
+    from messaging.consuming.consumer import Consumer as Consumer
+    from messaging.consuming.consumer import handles as handles
     from messaging.envelope import Envelope as Envelope
     from messaging.errors import MessagingError as MessagingError
     from messaging.errors import PublishError as PublishError
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from messaging.outcome import Retry as Retry
     from messaging.outcome import RetryPolicy as RetryPolicy
     from messaging.projection import Projection as Projection
-    from messaging.publisher import Publisher as Publisher
-    from messaging.results import Published as Published
-    from messaging.results import PublishResult as PublishResult
+    from messaging.publishing.publisher import Publisher as Publisher
+    from messaging.publishing.results import Published as Published
+    from messaging.publishing.results import PublishResult as PublishResult
     from messaging.runtime import Worker as Worker
     from messaging.settings import Settings as Settings
     from messaging.topology import Topology as Topology
@@ -36,8 +36,8 @@ _HOME: Mapping[str, str] = {
     "Projection": "messaging.projection",
     "upcast": "messaging.event",
     # a service
-    "Consumer": "messaging.consumer",
-    "handles": "messaging.consumer",
+    "Consumer": "messaging.consuming.consumer",
+    "handles": "messaging.consuming.consumer",
     "Envelope": "messaging.envelope",
     "Delivery": "messaging.transport",
     # what becomes of a message
@@ -47,9 +47,9 @@ _HOME: Mapping[str, str] = {
     "RetryPolicy": "messaging.outcome",
     "Circuit": "messaging.outcome",
     # publishing
-    "Publisher": "messaging.publisher",
-    "Published": "messaging.results",
-    "PublishResult": "messaging.results",
+    "Publisher": "messaging.publishing.publisher",
+    "Published": "messaging.publishing.results",
+    "PublishResult": "messaging.publishing.results",
     # running
     "Worker": "messaging.runtime",
     "Topology": "messaging.topology",

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from messaging.answers import ask
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.consumer import Consumer
-from messaging.dispatch import Dispatcher, Middleware
+from messaging.consuming.consumer import Consumer
+from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
 from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome
@@ -373,5 +373,7 @@ def _hide_part(
     queue: QueueTransport, deliveries: Sequence[Delivery], seconds: Sequence[int]
 ) -> list[str]:
     """One request; the codes of what was refused."""
-    answer = ask(lambda some: queue.hide(some, seconds), deliveries, f"hide of {queue.name}")
+    answer = ask(
+        lambda some: queue.change_visibility(some, seconds), deliveries, f"hide of {queue.name}"
+    )
     return [one.code for one in answer.failures]

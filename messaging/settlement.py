@@ -39,7 +39,7 @@ class Action(Enum):
     __hash__ = object.__hash__  # Enum's own is a function in Python
 
     DELETE = "delete"
-    HIDE = "hide"
+    HIDE = "change_visibility"
     DEAD_LETTER = "dead-letter"
     LEAVE = "leave"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.errors import TopologyError
 from messaging.projection import EVERYONE
 

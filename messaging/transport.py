@@ -339,7 +339,9 @@ class QueueTransport(Protocol):
         """Acknowledge: these messages are done."""
         ...
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         """Each delivery is hidden for its `seconds` (0 to 43,200) from now; 0 releases it."""
         ...
 

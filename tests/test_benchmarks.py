@@ -24,7 +24,7 @@ from benchmarks.picture import draw
 from benchmarks.report import markdown, ratios
 from benchmarks.roster import FAST, RAW, SUBJECTS, Environment, Subject
 from benchmarks.sitting import Failed, run
-from messaging.copies import Encoder
+from messaging.publishing.encoder import Encoder
 
 ROOT = Path(__file__).parents[1]
 MESSAGE = {"body": body(1), "attributes": ATTRIBUTES}

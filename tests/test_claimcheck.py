@@ -16,8 +16,8 @@ from cloudevents.core.v1.event import CloudEvent
 
 from messaging.claimcheck import ClaimCheck, DirectoryBlobStore, MemoryBlobStore
 from messaging.codec import Codec, JsonCodec
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Dispatcher
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
 from messaging.envelope import Envelope
 from messaging.errors import (
     CodecError,
@@ -31,7 +31,7 @@ from messaging.event import Event
 from messaging.memory import MemoryBroker
 from messaging.outcome import Ack, Outcome, Reject, Retry
 from messaging.projection import Projection
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.stores import BlobStore
 from messaging.testing import FakeClock
 from messaging.topology import Topic, Topology

@@ -180,7 +180,7 @@ def judged(**changes: Any) -> list[str]:
     counts["financeiro"] |= {"handled": 1, "rejected": 1, "dead_lettered": 1}
     counts["bi"] |= {key: value for key, value in changes.items() if key in counts["bi"]}
     stats = {"received": 2, "acknowledged": 2, "released": 0, "dead_lettered": 0, "expired": 0,
-             "in_hand": 0}  # fmt: skip
+             "in_flight": 0}  # fmt: skip
     ended = {
         name: Ended(stats=stats, notes={"handled": counts[name]["handled"]}) for name in counts
     }

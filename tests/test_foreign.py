@@ -12,7 +12,7 @@ import pytest
 
 from messaging.claimcheck import ClaimCheck, DirectoryBlobStore, MemoryBlobStore
 from messaging.codec import JsonCodec
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import CodecError
 from messaging.event import Event
 from messaging.memory import MemoryBroker
@@ -208,7 +208,7 @@ def test_every_foreign_body_ends_in_the_dead_letter_queue_with_its_reason() -> N
                 drain(broker, office, clock=clock)
             else:
                 with Worker(office, broker=broker, wait=0.05) as worker:
-                    while worker.stats.received <= len(REFUSED) or worker.stats.in_hand:
+                    while worker.stats.received <= len(REFUSED) or worker.stats.in_flight:
                         pass
             reasons = [
                 str(one.attributes["dead-letter-reason"].value)

@@ -24,21 +24,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, EmailStr, Field
 
-from messaging import deadletter
 from messaging.aws.messages import deliveries
 from messaging.clock import utc
 from messaging.codec import JsonCodec
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Dispatcher
-from messaging.dlq import Where, Workbench
-from messaging.dlq.letter import letter_of, without_note
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
+from messaging.dead_letters import Where, Workbench
+from messaging.dead_letters import reason as dead_letter_reason
+from messaging.dead_letters.letter import letter_of, without_note
 from messaging.event import Event
 from messaging.lambda_handler import delivery_of, lambda_handler
 from messaging.memory import MemoryBroker
 from messaging.outcome import Ack, Outcome, Reject
 from messaging.runtime import Worker
-from messaging.runtime.stepping import Steps
 from messaging.testing import FakeClock, drain
+from messaging.testing.stepping import Steps
 from messaging.topology import Topology
 from messaging.transport import (
     MOST_RECEIVES,
@@ -319,9 +319,9 @@ def check_letter(one: Delivery, outcome: Reject) -> None:
     letter = DeadLetter(
         delivery=one, reason=outcome.reason, error=outcome.error, attempts=1, time=0.0, queue="q"
     )
-    beside = deadletter.attributes(letter)
-    _, note = deadletter.read(beside)
-    assert len(beside) <= deadletter.MAX_ATTRIBUTES
+    beside = dead_letter_reason.attributes(letter)
+    _, note = dead_letter_reason.read(beside)
+    assert len(beside) <= dead_letter_reason.MAX_ATTRIBUTES
     assert note is not None
     assert note.reason == outcome.reason[:1024]
     assert all(one.value for one in beside.values())
@@ -400,7 +400,7 @@ def test_nothing_is_deleted_in_silence(messages: Given, heard: Heard) -> None:
         sent = Counter(texts)
         for letter in letters:
             assert sent[letter.body] > 0
-            _, note = deadletter.read(letter.attributes)
+            _, note = dead_letter_reason.read(letter.attributes)
             assert note is not None
             check_told(note.reason, "reason")
     heard.check()
@@ -412,7 +412,7 @@ def test_nothing_is_deleted_in_silence(messages: Given, heard: Heard) -> None:
 def through_worker(office: Office, broker: MemoryBroker, clock: FakeClock) -> None:
     with Worker(office, broker=broker, wait=0.01) as worker:
         queue = broker.queue("office")
-        while any(queue.depth()[:3]) or worker.stats.in_hand:
+        while any(queue.depth()[:3]) or worker.stats.in_flight:
             sleep(0.001)
     assert worker.stats.balanced
 
@@ -470,7 +470,7 @@ def test_a_letter_that_nobody_wrote_a_note_for_can_be_told(
     letter = letter_of(one, kind, JsonCodec())
     json.dumps(letter.to_dict(), default=str)
     assert Where(reason="x", since=0.0)(letter) in {True, False}
-    assert len(without_note(letter)) <= max(len(given), deadletter.MAX_ATTRIBUTES)
+    assert len(without_note(letter)) <= max(len(given), dead_letter_reason.MAX_ATTRIBUTES)
 
 
 @settings(SETTINGS, max_examples=DISPATCHED)

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Call
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Call
 from messaging.errors import ConfigurationError, TransportError
 from messaging.event import Event
 from messaging.lambda_handler import delivery_of, lambda_handler
 from messaging.memory import MemoryBroker
 from messaging.outcome import Discard, Reject, Retry, RetryPolicy
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.testing import FakeClock, deliver
 from messaging.topology import Topology
@@ -149,7 +149,7 @@ class ScriptedQueue(QueueTransport):
         self.letters += [one for index, one in enumerate(letters) if index not in places]
         return refused
 
-    def hide(self, deliveries: Any, seconds: Any) -> list[Failure]:
+    def change_visibility(self, deliveries: Any, seconds: Any) -> list[Failure]:
         self._ask(deliveries)
         names = [one.message_id.removeprefix("message-") for one in deliveries]
         self.hidden += list(zip(names, seconds, strict=True))
@@ -485,7 +485,7 @@ def _record_of(delivery: Delivery) -> dict[str, Any]:
 
 def through_worker(mail: Mail, broker: MemoryBroker) -> None:
     with Worker(mail, broker=broker, wait=0.05, concurrency=1) as worker:
-        while worker.stats.received < len(NAMES) or worker.stats.in_hand:
+        while worker.stats.received < len(NAMES) or worker.stats.in_flight:
             time.sleep(0.005)
 
 

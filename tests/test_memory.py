@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import NotFound, Throttled, TopologyError, TransportError
 from messaging.event import Event
 from messaging.memory import MemoryBroker, MemoryQueue, Operation
@@ -121,7 +121,7 @@ def test_hide_counts_from_now(broker: MemoryBroker, queue: MemoryQueue, clock: F
     delivery = one(queue)
     clock.advance(20)
 
-    assert not queue.hide([delivery], [30])
+    assert not queue.change_visibility([delivery], [30])
 
     clock.advance(29)
     assert queue.receive(1, 0) == []
@@ -132,7 +132,7 @@ def test_hide_counts_from_now(broker: MemoryBroker, queue: MemoryQueue, clock: F
 def test_hide_may_shorten(broker: MemoryBroker, queue: MemoryQueue, clock: FakeClock) -> None:
     publish(broker, "1")
 
-    queue.hide([one(queue)], [5])
+    queue.change_visibility([one(queue)], [5])
 
     clock.advance(5)
     assert one(queue).receive_count == 2
@@ -145,7 +145,7 @@ def test_hide_after_the_lease_is_refused(
     delivery = one(queue)
     clock.advance(30)
 
-    [failure] = queue.hide([delivery], [30])
+    [failure] = queue.change_visibility([delivery], [30])
 
     assert (failure.code, failure.retryable) == ("MessageNotInflight", False)
 
@@ -155,7 +155,7 @@ def test_hide_of_a_deleted_message_is_refused(broker: MemoryBroker, queue: Memor
     delivery = one(queue)
     queue.delete([delivery])
 
-    [failure] = queue.hide([delivery], [30])
+    [failure] = queue.change_visibility([delivery], [30])
 
     assert (failure.code, failure.retryable) == ("InvalidParameterValue", False)
 
@@ -165,22 +165,24 @@ def test_twelve_hours_count_from_the_receive(
 ) -> None:
     publish(broker, "1")
     delivery = one(queue)
-    assert not queue.hide([delivery], [43_200])
+    assert not queue.change_visibility([delivery], [43_200])
     clock.advance(200)
 
-    [failure] = queue.hide([delivery], [43_001])
+    [failure] = queue.change_visibility([delivery], [43_001])
 
     assert failure.code == "InvalidParameterValue"
-    assert not queue.hide([delivery], [43_000])
+    assert not queue.change_visibility([delivery], [43_000])
     clock.advance(43_000)
-    assert not queue.hide([one(queue)], [43_200])  # another receive, another twelve hours
+    assert not queue.change_visibility(
+        [one(queue)], [43_200]
+    )  # another receive, another twelve hours
 
 
 @pytest.mark.parametrize("seconds", [-1, 43_201])
 def test_hide_takes_0_to_12_hours(broker: MemoryBroker, queue: MemoryQueue, seconds: int) -> None:
     publish(broker, "1")
 
-    [failure] = queue.hide([one(queue)], [seconds])
+    [failure] = queue.change_visibility([one(queue)], [seconds])
 
     assert (failure.index, failure.code) == (0, "InvalidParameterValue")
 
@@ -189,7 +191,7 @@ def test_hide_wants_a_time_for_each_delivery(broker: MemoryBroker, queue: Memory
     publish(broker, "1")
 
     with pytest.raises(ValueError, match="1 deliveries, but 2 times"):
-        queue.hide([one(queue)], [1, 2])
+        queue.change_visibility([one(queue)], [1, 2])
 
 
 def test_late_delete_still_deletes_while_nobody_else_has_it(
@@ -213,7 +215,7 @@ def test_renewals_leave_nothing_behind(
     first, second = queue.receive(2, 0)
     for _ in range(500):
         clock.advance(1)
-        queue.hide([first, second], [30, 60])
+        queue.change_visibility([first, second], [30, 60])
 
     assert queue.depth()[:3] == (0, 2, 0)
     clock.advance(30)
@@ -308,7 +310,9 @@ def test_redrive_comes_with_the_receive_that_is_one_too_many(
     publish(broker, "poison", "good")
     for _ in range(3):
         for delivery in queue.receive(10, 0):
-            queue.hide([delivery], [0]) if delivery.body == "poison" else queue.delete([delivery])
+            queue.change_visibility([delivery], [0]) if delivery.body == "poison" else queue.delete(
+                [delivery]
+            )
     assert bodies(broker.dead_letters("depot")) == []
 
     assert queue.receive(10, 0) == []
@@ -323,7 +327,7 @@ def test_redriven_message_does_not_stand_in_the_way(
 ) -> None:
     publish(broker, "poison")
     for _ in range(3):
-        queue.hide([one(queue)], [0])
+        queue.change_visibility([one(queue)], [0])
     publish(broker, "next")
 
     assert one(queue).body == "next"
@@ -446,7 +450,7 @@ def test_fifo_messages_of_one_group_come_together_in_order(clock: FakeClock) -> 
     assert bodies(others) == ["b0", "b1", "b2"]
     queue.delete([second])
     assert queue.receive(10, 0) == []  # a0 is still in flight
-    queue.hide([first], [0])
+    queue.change_visibility([first], [0])
     assert bodies(queue.receive(10, 0)) == ["a0", "a2"]
 
 
@@ -614,7 +618,7 @@ def test_no_message_is_lost_or_given_twice_among_threads() -> None:
                     return
             deliveries = queue.receive(10, 0.05)
             if turn % 3 == 0 and all(each.receive_count == 1 for each in deliveries):
-                assert not queue.hide(deliveries, [0] * len(deliveries))
+                assert not queue.change_visibility(deliveries, [0] * len(deliveries))
                 continue
             assert not queue.delete(deliveries)
             with counted:

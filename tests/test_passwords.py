@@ -19,7 +19,7 @@ from messaging.errors import ConfigurationError, MessagingError, SettingsError
 from messaging.event import Event
 from messaging.idempotency import PostgresStore, RedisStore
 from messaging.outbox import Database, Relay, connector
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings, without_password
 from messaging.topology import Topology
 

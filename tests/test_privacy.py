@@ -18,11 +18,11 @@ import pytest
 from consumers import SERVICES, TOPOLOGY
 from consumers.events import AlunoAtualizado, AlunoCadastrado, AlunoEsquecido, MatriculaCancelada
 from messaging.aws import apply, connect
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.event import Event
 from messaging.local import LocalServer
 from messaging.memory import MemoryBroker
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.transport import Broker, Delivery
 
 BRASILIA = timezone(timedelta(hours=-3))

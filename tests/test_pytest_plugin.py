@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCHOOL = """
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.topology import Topology
 
@@ -31,7 +31,7 @@ TOPOLOGY = Topology.of(Mail, topic="students")
 """
 
 TESTS = """
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.testing import drain
 from school import TOPOLOGY, Enrolled, Mail
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import TopologyError
 from messaging.event import Event
 from messaging.outcome import RetryPolicy

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from messaging.dispatch import Call
+from messaging.consuming.dispatch import Call
 from messaging.envelope import Envelope
 from messaging.transport import Attribute, Delivery, Outgoing
 

@@ -21,10 +21,9 @@ from rich.pretty import pretty_repr
 import messaging as package
 from consumers.events import AlunoCadastrado, Contato
 from messaging.codec import JsonCodec
-from messaging.consumer import Consumer, handles
-from messaging.copies import Encoder
+from messaging.consuming.consumer import Consumer, handles
 from messaging.csvfile import events_from, read_rows
-from messaging.dlq import Workbench
+from messaging.dead_letters import Workbench
 from messaging.errors import CodecError, PublishError
 from messaging.event import Discreet, Event, upcast
 from messaging.lambda_handler import lambda_handler
@@ -33,7 +32,8 @@ from messaging.memory import MemoryBroker
 from messaging.outcome import Discard, Reject, Retry
 from messaging.printable import printable
 from messaging.projection import Projection
-from messaging.publisher import Publisher
+from messaging.publishing.encoder import Encoder
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.testing import deliver
 from messaging.topology import Topology
@@ -181,11 +181,11 @@ def test_rows_of_a_file_show_no_cell(tmp_path: Any) -> None:
 
 TELLING = frozenset("body cells data event group key message messages row subject view".split())
 NO_DATA = {  # a class, an id or somebody's code by that name
-    *("messaging.cli.project.Project", "messaging.consumer.Handler"),
+    *("messaging.cli.project.Project", "messaging.consuming.consumer.Handler"),
     *("messaging.idempotency.transaction.Transaction", "messaging.aws.fast.signing._Ready"),
     *("messaging.memory.store.Refusal", "messaging.transport.Failure"),
     # events, whose own repr shows none
-    *("messaging.buffered._Item", "messaging.results.Owner"),
+    *("messaging.publishing.buffered._Item", "messaging.publishing.results.Owner"),
 }
 
 
@@ -295,7 +295,7 @@ def test_foreign_text_forges_no_line_of_a_workers_log(
         broker.send("mover", body, attributes=ATTRIBUTES, group=HOSTILE)
     with Worker(Mover(does), broker=broker) as worker:
         for _ in range(500):
-            if worker.stats.received >= len(FOREIGN) and worker.stats.in_hand == 0:
+            if worker.stats.received >= len(FOREIGN) and worker.stats.in_flight == 0:
                 break
             time.sleep(0.02)
     assert worker.stats.received >= len(FOREIGN)

@@ -17,11 +17,11 @@ from consumers import TOPOLOGY
 from consumers.events import AlunoCadastrado, AlunoParaMarketing
 from messaging.claimcheck import ClaimCheck, MemoryBlobStore
 from messaging.codec import JsonCodec
-from messaging.deadletter import attributes as dead_letter_attributes
-from messaging.deadletter import read as read_dead_letter
+from messaging.dead_letters.reason import attributes as dead_letter_attributes
+from messaging.dead_letters.reason import read as read_dead_letter
 from messaging.envelope import Envelope
 from messaging.memory import MemoryBroker
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.transport import Attribute, DeadLetter, Delivery
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "wire-format.md"

@@ -15,7 +15,7 @@ from benchmarks.job import Handled, Job, latencies, main, measure
 from benchmarks.machine import Gauge
 from benchmarks.payload import CREDENTIALS, REGION, TOPIC, TOPIC_ARN, student
 from messaging import Consumer, Event, Publisher, Settings, Worker, connect, handles
-from messaging.copies import Encoder
+from messaging.publishing.encoder import Encoder
 from messaging.transport import Broker, Outgoing
 
 QUEUE = f"{TOPIC}-a"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from messaging.dispatch import Call
+from messaging.consuming.dispatch import Call
 
 __all__ = ["Contagem", "Recebidos", "contagem", "novos", "recebido"]
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from messaging.aws.age import oldest_message
 from messaging.aws.clients import Clients
-from messaging.aws.letters import SqsLetters
+from messaging.aws.dead_letters import SqsDeadLetters
 from messaging.aws.naming import named_topic
 from messaging.aws.sns import SnsTopic
 from messaging.aws.sqs import SqsQueue
-from messaging.dlq.letter import Kind
+from messaging.dead_letters.letter import Kind
 from messaging.settings import Settings
 from messaging.topology import queue_name
 
@@ -44,11 +44,11 @@ class AwsBroker:
             undelivered=queue_name(self._name, service, "-undelivered"),
         )
 
-    def letters(self, service: str, *, kind: Kind = "dead") -> SqsLetters:
+    def letters(self, service: str, *, kind: Kind = "dead") -> SqsDeadLetters:
         """The dead letters of `service`, or what SNS could not deliver to it, for a `Workbench`."""
         name = queue_name(self._name, service)
         undelivered = queue_name(self._name, service, "-undelivered")
-        return SqsLetters(
+        return SqsDeadLetters(
             self._clients, name, undelivered=undelivered if kind == "undelivered" else None
         )
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
     from mypy_boto3_sqs import SQSClient
 
-__all__ = ["BotoQueues", "BotoTopics", "Queues", "Topics", "queues_of", "topics_of"]
+__all__ = ["BotoQueueCalls", "BotoTopicCalls", "QueueCalls", "TopicCalls", "queues_of", "topics_of"]
 
 log = logger("messaging.aws")
 
 
-class Topics(Protocol):
+class TopicCalls(Protocol):
     """The hot call of SNS: one request, which raises what boto3 raises."""
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
@@ -40,7 +40,7 @@ class Topics(Protocol):
         ...
 
 
-class Queues(Protocol):
+class QueueCalls(Protocol):
     """The hot calls of SQS: one request each, which raise what boto3 raises."""
 
     def receive(self, url: str, *, limit: int, wait: int, lease: int) -> Sequence[Any]:
@@ -51,7 +51,9 @@ class Queues(Protocol):
         """Returns the receipts that were refused, by their places."""
         ...
 
-    def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, url: str, receipts: Sequence[str], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         """Returns the receipts that were refused, by their places."""
         ...
 
@@ -60,8 +62,8 @@ class Queues(Protocol):
         ...
 
 
-class BotoTopics:
-    """`Topics` by boto3, whose client has the sockets."""
+class BotoTopicCalls:
+    """`TopicCalls` by boto3, whose client has the sockets."""
 
     def __init__(self, client: SNSClient, bounded: Bounded) -> None:
         self._client = client
@@ -85,8 +87,8 @@ class BotoTopics:
     def close(self) -> None: ...
 
 
-class BotoQueues:
-    """`Queues` by boto3, whose client has the sockets."""
+class BotoQueueCalls:
+    """`QueueCalls` by boto3, whose client has the sockets."""
 
     def __init__(self, client: SQSClient) -> None:
         self._client = client
@@ -110,7 +112,9 @@ class BotoQueues:
         )
         return batch_failures(answer, range(len(receipts)), "SQS")
 
-    def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, url: str, receipts: Sequence[str], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         answer = self._client.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[
@@ -123,28 +127,30 @@ class BotoQueues:
     def close(self) -> None: ...
 
 
-def topics_of(client: SNSClient, session: boto3.Session, *, fast: bool, bounded: Bounded) -> Topics:
+def topics_of(
+    client: SNSClient, session: boto3.Session, *, fast: bool, bounded: Bounded
+) -> TopicCalls:
     """The fast calls, if they are wanted and can do what `client` is configured for."""
     if fast:
-        from messaging.aws.fast import FastTopics, Unsupported
+        from messaging.aws.fast import FastTopicCalls, Unsupported
 
         try:
-            return FastTopics(client, session, bounded)
+            return FastTopicCalls(client, session, bounded)
         except Unsupported as error:
             _say("SNS", error)
-    return BotoTopics(client, bounded)
+    return BotoTopicCalls(client, bounded)
 
 
-def queues_of(client: SQSClient, session: boto3.Session, *, fast: bool) -> Queues:
+def queues_of(client: SQSClient, session: boto3.Session, *, fast: bool) -> QueueCalls:
     """The fast calls, if they are wanted and can do what `client` is configured for."""
     if fast:
-        from messaging.aws.fast import FastQueues, Unsupported
+        from messaging.aws.fast import FastQueueCalls, Unsupported
 
         try:
-            return FastQueues(client, session)
+            return FastQueueCalls(client, session)
         except Unsupported as error:
             _say("SQS", error)
-    return BotoQueues(client)
+    return BotoQueueCalls(client)
 
 
 def _say(service: str, error: Exception) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from messaging.aws.answers import UnreadableAnswer
 from messaging.aws.bounded import Bounded
-from messaging.aws.calls import Queues, Topics, queues_of, topics_of
+from messaging.aws.calls import QueueCalls, TopicCalls, queues_of, topics_of
 from messaging.aws.errors import translated
 from messaging.errors import ConfigurationError, SettingsError
 from messaging.settings import Settings, without_password
@@ -60,8 +60,8 @@ class _Process:
         self.bounded = Bounded()
         self.session = session
         self.clients: dict[tuple[str, bool], Any] = {}
-        self.topics: Topics | None = None
-        self.queues: Queues | None = None
+        self.topics: TopicCalls | None = None
+        self.queues: QueueCalls | None = None
         self.place: Place | None = None
 
 
@@ -98,7 +98,7 @@ class Clients:
         return cast("SQSClient", self._client("sqs", patient=False))
 
     @property
-    def topics(self) -> Topics:
+    def topics(self) -> TopicCalls:
         """PublishBatch, over the transport that the settings name."""
         process = self._mine()
         if process.topics is None:
@@ -112,7 +112,7 @@ class Clients:
         return process.topics
 
     @property
-    def topics_at_hand(self) -> Topics | None:
+    def topics_at_hand(self) -> TopicCalls | None:
         """`topics`, if they have been made: to make them may ask for credentials."""
         return self._mine().topics
 
@@ -127,7 +127,7 @@ class Clients:
         return self._settings.publish_timeout
 
     @property
-    def queues(self) -> Queues:
+    def queues(self) -> QueueCalls:
         """Receive, delete and hide, over the transport that the settings name."""
         process = self._mine()
         if process.queues is None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from messaging import deadletter
 from messaging.aws.answers import UnreadableAnswer
+from messaging.dead_letters import reason as dead_letter_reason
 from messaging.logs import logger
 from messaging.transport import (
     Attribute,
@@ -216,7 +216,7 @@ def _group(message: Any) -> str | None:
 
 def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Any, int]:
     """The entry of one dead letter, and its size in bytes."""
-    delivery, attributes = letter.delivery, deadletter.attributes(letter, max_bytes=largest)
+    delivery, attributes = letter.delivery, dead_letter_reason.attributes(letter, max_bytes=largest)
     entry: dict[str, Any] = {
         "Id": str(index),
         "MessageBody": delivery.body,

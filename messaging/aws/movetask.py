@@ -8,7 +8,7 @@ from typing import Any
 from messaging.aws.clients import Clients
 from messaging.aws.errors import translated
 from messaging.clock import Clock
-from messaging.dlq.box import OnProgress
+from messaging.dead_letters.source import OnProgress
 from messaging.errors import TransportError
 from messaging.logs import logger
 

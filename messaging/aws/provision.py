@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from messaging.aws import wanted
+from messaging.aws import desired as wanted
 from messaging.aws.changes import Change, Plan
 from messaging.aws.clients import Clients
 from messaging.aws.errors import translated

@@ -7,10 +7,10 @@ from typing import Any
 
 from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
+from messaging.aws.desired import TAG, DesiredQueue
 from messaging.aws.errors import translated
 from messaging.aws.messages import counts
 from messaging.aws.policies import merge, same_json
-from messaging.aws.wanted import TAG, WantedQueue
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import NotFound
 
@@ -27,7 +27,7 @@ class Queues:
         self._owner = owner
         self._clock = clock
 
-    def settle(self, wanted: WantedQueue, *, write: bool) -> Iterator[Change]:
+    def settle(self, wanted: DesiredQueue, *, write: bool) -> Iterator[Change]:
         """What the queue lacks; with `write`, it has it afterwards."""
         url = self.url(wanted.name)
         if url is None:
@@ -96,7 +96,7 @@ class Queues:
         except NotFound:
             pass
 
-    def _create(self, wanted: WantedQueue) -> None:
+    def _create(self, wanted: DesiredQueue) -> None:
         # Bare first: CreateQueue refuses a queue that stands with other attributes, so whoever
         # applies at the same time would be refused. Set afterwards, both come to the same end.
         attributes: Any = {"FifoQueue": "true"} if wanted.fifo else {}
@@ -145,7 +145,7 @@ class Queues:
 
 
 def _compare(
-    wanted: WantedQueue, standing: Mapping[str, str]
+    wanted: DesiredQueue, standing: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """What to set, what that changes in words, and what others put there."""
     values: dict[str, str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-from messaging.aws.calls import Topics
+from messaging.aws.calls import TopicCalls
 from messaging.aws.clients import Clients
 from messaging.aws.errors import check_batch, translated
 from messaging.errors import TransportError
@@ -86,7 +86,7 @@ class SnsTopic:
         """Refuse further use; the sockets belong to the broker, which closes them."""
         self._closed = True
 
-    def _ready(self) -> tuple[str, Topics]:
+    def _ready(self) -> tuple[str, TopicCalls]:
         """The topic's ARN, and what publishes to it; the first time both may have to be asked for.
 
         Raises `TransportError` whose `unknown` is False: nothing was sent yet.

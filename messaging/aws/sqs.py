@@ -13,7 +13,7 @@ from messaging.aws.clients import Clients
 from messaging.aws.errors import TOPOLOGY_REMEDY, check_batch, translated
 from messaging.aws.messages import COUNTS, counts, deliveries, letter_entries
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.deadletter import LARGEST
+from messaging.dead_letters.reason import LARGEST
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
 
@@ -92,14 +92,18 @@ class SqsQueue:
         with self._translated("delete from"):
             return self._clients.queues.delete(url, [one.receipt for one in deliveries])
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         """One ChangeMessageVisibilityBatch request; none for no deliveries."""
         url = self._ready()
         check_batch(len(deliveries), f"queue {self._name}")
         if not deliveries:
             return ()
         with self._translated("change visibility in"):
-            return self._clients.queues.hide(url, [one.receipt for one in deliveries], seconds)
+            return self._clients.queues.change_visibility(
+                url, [one.receipt for one in deliveries], seconds
+            )
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """SendMessageBatch to the dead-letter queue: one request, or several for big letters.

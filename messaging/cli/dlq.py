@@ -22,8 +22,8 @@ from messaging.printable import printable
 
 if TYPE_CHECKING:
     from messaging.aws import AwsBroker
-    from messaging.dlq import Letter, LetterBox, Report, Where, Workbench
-    from messaging.dlq.box import OnProgress
+    from messaging.dead_letters import DeadLetterSource, Letter, Where, Workbench, WorkbenchReport
+    from messaging.dead_letters.source import OnProgress
     from messaging.topology import Topology
 
 __all__ = ["app"]
@@ -115,9 +115,9 @@ def show_command(
         bench = _bench(wanted, broker, service, undelivered)
         letter = next(bench.letters(_where([id]), limit=1), None)
     if letter is None:
-        box = "what could not be delivered to" if undelivered else "the dead letters of"
+        source = "what could not be delivered to" if undelivered else "the dead letters of"
         screen.error(
-            f"no letter {printable(id)} among {box} {service}; see: messaging dlq list {service}"
+            f"no letter {printable(id)} among {source} {service}; see: messaging dlq list {service}"
         )
         raise typer.Exit(1)
     told = letter.to_dict() | {
@@ -200,7 +200,7 @@ def _work(
     with _opened(topology) as (wanted, broker):
         bench = _bench(wanted, broker, service, undelivered)
         if not yes and not json:
-            _preview(action, bench.letters(where, limit=limit), bench.box)
+            _preview(action, bench.letters(where, limit=limit), bench.source)
             return
         with _Interruption() as interrupted:
             with _counting(action) as tell:
@@ -223,7 +223,7 @@ def _work(
         raise typer.Exit(1)
 
 
-def _preview(action: str, letters: Iterator[Letter], box: LetterBox) -> None:
+def _preview(action: str, letters: Iterator[Letter], source: DeadLetterSource) -> None:
     counts = Counter((one.type or "?", one.reason) for one in letters)
     if not counts:
         screen.note("no letters are meant: nothing to do")
@@ -231,11 +231,11 @@ def _preview(action: str, letters: Iterator[Letter], box: LetterBox) -> None:
     rows = [[str(n), screen.plain(kind), screen.plain(why)]
             for (kind, why), n in counts.most_common()]  # fmt: skip
     screen.table("Dry run", [">letters", "type", "reason"], rows)
-    goal = f"go back to {box.origin}" if action == "redrive" else "be deleted for good"
-    screen.note(f"{counts.total():,} letters of {box.name} would {goal}; --yes does it")
+    goal = f"go back to {source.origin}" if action == "redrive" else "be deleted for good"
+    screen.note(f"{counts.total():,} letters of {source.name} would {goal}; --yes does it")
 
 
-def _tell(report: Report) -> None:
+def _tell(report: WorkbenchReport) -> None:
     goal = f"went back to {report.origin}" if report.action == "redrive" else "were deleted"
     by = " (moved by AWS)" if report.by_aws else ""
     screen.note(f"{report.done:,} letters of {report.queue} {goal}{by}")
@@ -274,7 +274,7 @@ def _opened(said: str | None) -> Iterator[tuple[Topology, AwsBroker]]:
 
 
 def _bench(wanted: Topology, broker: AwsBroker, service: str, undelivered: bool) -> Workbench:
-    from messaging.dlq import Workbench
+    from messaging.dead_letters import Workbench
 
     wanted.queue(service)  # says which services there are, if this is none
     return Workbench(broker.letters(service, kind="undelivered" if undelivered else "dead"))
@@ -287,7 +287,7 @@ def _where(
     since: str | None = None,
     until: str | None = None,
 ) -> Where:
-    from messaging.dlq import Where
+    from messaging.dead_letters import Where
 
     return Where(
         ids=frozenset(ids or ()),

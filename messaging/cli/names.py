@@ -12,8 +12,8 @@ from messaging.errors import ConfigurationError, MessagingError
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
-    from messaging.consumer import Consumer
-    from messaging.dispatch import Middleware
+    from messaging.consuming.consumer import Consumer
+    from messaging.consuming.dispatch import Middleware
     from messaging.event import Event
     from messaging.topology import Topology
 
@@ -42,7 +42,7 @@ def event(name: str, said: str) -> type[Event]:
 
 def consumer(name: str, said: str) -> Consumer:
     """The consumer called `name`: a class is made, a factory is called, an instance is taken."""
-    from messaging.consumer import Consumer
+    from messaging.consuming.consumer import Consumer
 
     found = load(name, said, example="consumers.marketing:Marketing")
     if isinstance(found, Consumer):

@@ -228,8 +228,8 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _claims(given: str | None, table: str) -> Iterator[Claims]:
-    from messaging.databases import is_database_error
     from messaging.outbox import Claims, Database, connector
+    from messaging.sql.opening import is_database_error
 
     _, settings = deployment_if_any(None)
     database = Database(connector(_url(given, settings)))

@@ -21,7 +21,7 @@ from messaging.errors import ConfigurationError
 from messaging.printable import printable
 
 if TYPE_CHECKING:
-    from messaging.cli.sending import Sent
+    from messaging.cli.sending import SentRows
     from messaging.csvfile import Mapping as ColumnMapping
     from messaging.settings import Settings
     from messaging.transport import Broker
@@ -157,13 +157,13 @@ def _connect(settings: Settings) -> Broker:
     return connect(settings)
 
 
-def _code(sent: Sent, strict: bool) -> int:
+def _code(sent: SentRows, strict: bool) -> int:
     if sent.interrupted:
         return 130
     return int(bool(sent.broken or sent.refused or (strict and sent.rejected)))
 
 
-def _tell(sent: Sent, file: Path, json: bool) -> None:
+def _tell(sent: SentRows, file: Path, json: bool) -> None:
     if json:
         screen.data(sent.to_dict())
     else:
@@ -186,7 +186,7 @@ def _tell(sent: Sent, file: Path, json: bool) -> None:
         )
 
 
-def _tell_refused(sent: Sent) -> None:
+def _tell_refused(sent: SentRows) -> None:
     """Each reason once: where the topic did not answer, it is the same for every line."""
     lines: dict[str, list[int]] = {}
     for one in sent.refused:
@@ -198,7 +198,7 @@ def _tell_refused(sent: Sent) -> None:
         screen.note("every line that was not accepted is told with --json")
 
 
-def _counts(sent: Sent) -> Mapping[str, int]:
+def _counts(sent: SentRows) -> Mapping[str, int]:
     return {
         "published": sent.published,
         "declined by every service": sent.declined,

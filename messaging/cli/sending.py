@@ -16,11 +16,11 @@ from messaging.codec import Codec
 from messaging.csvfile import BadRow, BadRows, Mapping, Table, events_from
 from messaging.errors import ConfigurationError, PublishError
 from messaging.event import Event
-from messaging.publisher import Publisher
-from messaging.results import PublishProgress, PublishResult
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import PublishProgress, PublishResult
 from messaging.transport import Failure, Outgoing, TopicTransport
 
-__all__ = ["Refused", "Sent", "send"]
+__all__ = ["Refused", "SentRows", "send"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentRows:
     """What became of a file, in rows.
 
     published    accepted by the topic (or, in a dry run, fit to be).
@@ -86,7 +86,7 @@ def send(
     rejects: Path | None,
     resume_from: int,
     codec: Codec | None = None,
-) -> Sent:
+) -> SentRows:
     """Publish the rows of `file` from line `resume_from` on.
 
     A number instead of the topic only checks them, for a topic that takes so many bytes.
@@ -101,14 +101,14 @@ def send(
         table.close()
         raise ConfigurationError(f"--rejects {aside}: that is the file to be read; name another")
     with table, BadRows(aside, table.header, delimiter=table.delimiter) as bad:
-        run = _Run(table, bad, resume_from)
+        run = _PublishRun(table, bad, resume_from)
         target = _Nowhere(topic) if isinstance(topic, int) else topic
         with Publisher(target, source=source, codec=codec) as publisher, _progress(table) as show:
             result, broken = run.publish(publisher, show)
     return run.sent(result, broken, dry_run=isinstance(topic, int))
 
 
-class _Run:
+class _PublishRun:
     """One pass over the file; it remembers the line of each event that was given away."""
 
     def __init__(self, table: Table[Event], bad: BadRows, resume_from: int) -> None:
@@ -134,7 +134,7 @@ class _Run:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def sent(self, result: PublishResult, broken: str, *, dry_run: bool) -> Sent:
+    def sent(self, result: PublishResult, broken: str, *, dry_run: bool) -> SentRows:
         refused = tuple(
             Refused(line=self._lines[one.index], id=one.id, code=one.code, reason=one.reason)
             for one in result.failed
@@ -142,7 +142,7 @@ class _Run:
         resume_from = refused[0].line if refused else None
         if resume_from is None and (self._interrupted or broken):
             resume_from = self._lines[-1] + 1 if self._lines else self._resume_from
-        return Sent(
+        return SentRows(
             published=result.accepted,
             declined=result.declined,
             copies=result.copies,

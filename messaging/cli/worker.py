@@ -14,9 +14,9 @@ from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
-    from messaging.consumer import Consumer
-    from messaging.dispatch import Middleware
-    from messaging.runtime import Report, Worker
+    from messaging.consuming.consumer import Consumer
+    from messaging.consuming.dispatch import Middleware
+    from messaging.runtime import Worker, WorkerReport
     from messaging.settings import Settings
     from messaging.topology import Topology
     from messaging.transport import Broker
@@ -197,12 +197,12 @@ def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) ->
         while quiet < _LOOKS and worker.stage is Stage.RUNNING:
             SYSTEM_CLOCK.sleep(_LOOK_EVERY)
             stats = worker.stats
-            idle = stats.in_hand == 0 and stats.received == received
+            idle = stats.in_flight == 0 and stats.received == received
             idle = idle and not any(sum(queue.depth()[:3]) for queue in queues)
             quiet, received = (quiet + 1 if idle else 0), stats.received
 
 
-def _tell(report: Report, json: bool) -> None:
+def _tell(report: WorkerReport, json: bool) -> None:
     if json:
         screen.data(
             {

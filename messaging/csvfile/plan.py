@@ -15,7 +15,7 @@ from messaging.csvfile.rows import Row
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 
-__all__ = ["Filling", "Plan", "made_of", "plan"]
+__all__ = ["Filling", "ColumnPlan", "made_of", "plan"]
 
 Make = Callable[[Row], str]
 """A default for one row. Raises `CellError`."""
@@ -42,7 +42,7 @@ class Filling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ColumnPlan:
     """Everything decided about one file. `ignored`: columns that fill nothing."""
 
     fillings: tuple[Filling, ...]
@@ -56,7 +56,7 @@ def made_of(*texts: str) -> str:
 
 def plan(
     header: Sequence[str], event: type[Event], mapping: Mapping, *, name: str, now: datetime
-) -> Plan:
+) -> ColumnPlan:
     """Raises `ConfigurationError` that lists what to map, before any row is read."""
     known = {*event.model_fields, *mapping.columns}
     check_header(header, known, name, event.__name__)
@@ -90,7 +90,7 @@ def plan(
     # In the order of the file, so that the first mistake told is the first one seen.
     fillings.sort(key=lambda filling: len(header) if filling.index is None else filling.index)
     ignored = (column for index, column in enumerate(header) if index not in used and column)
-    return Plan(fillings=tuple(fillings), ignored=tuple(ignored))
+    return ColumnPlan(fillings=tuple(fillings), ignored=tuple(ignored))
 
 
 def _columns(

@@ -6,8 +6,8 @@
 stronger: the mark stands in the service's own database, in the transaction that holds the effect.
 """
 
-from messaging.idempotency.handling import Idempotency, event_key
 from messaging.idempotency.memory import MemoryStore
+from messaging.idempotency.middleware import Idempotency, event_key
 from messaging.idempotency.redis import RedisStore
 from messaging.idempotency.sql import PostgresStore, SqliteStore
 from messaging.idempotency.transactional import Transactional, TransactionalSession

@@ -8,16 +8,16 @@ from typing import Self, TypeVar
 from uuid import uuid4
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.databases import (
+from messaging.errors import ConfigurationError
+from messaging.idempotency.marks import TABLE, Connection, Marks
+from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,
     open_sqlite,
     postgres,
     unanswered,
 )
-from messaging.errors import ConfigurationError
-from messaging.idempotency.connections import Connections
-from messaging.idempotency.marks import TABLE, Connection, Marks
+from messaging.sql.pool import Connections
 from messaging.stores import Claim, Done, InProgress
 
 __all__ = ["PostgresStore", "SqliteStore", "open_sqlite"]

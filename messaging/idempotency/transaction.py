@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
-from messaging.idempotency.handling import Handling, later
 from messaging.idempotency.marks import GUARD, Connection, Marks, execute, pyformat
+from messaging.idempotency.middleware import HandlingState, later
 from messaging.outcome import Ack, Outcome
 
 __all__ = ["Transaction"]
@@ -33,7 +33,7 @@ class Transaction:
     has an error instead of a mark: the event is handled again, rather than never.
     """
 
-    call: Handling
+    call: HandlingState
     event: str
     marks_of: Callable[[Connection], Marks]
     guard: str = field(default_factory=lambda: uuid4().hex)

@@ -9,11 +9,11 @@ from typing import Any, Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
-from messaging.idempotency.connections import Connections
-from messaging.idempotency.handling import Handling, event_key
 from messaging.idempotency.marks import TABLE, Connection, Marks, dialect_of
+from messaging.idempotency.middleware import HandlingState, event_key
 from messaging.idempotency.transaction import Transaction
 from messaging.outcome import Ack
+from messaging.sql.pool import Connections
 
 __all__ = ["Transactional", "TransactionalSession"]
 
@@ -23,14 +23,14 @@ _T = TypeVar("_T")
 class _Sharing:
     """What both forms have: a table of marks, whose dialect the first connection tells."""
 
-    def __init__(self, table: str, key: Callable[[Handling], str], clock: Clock) -> None:
+    def __init__(self, table: str, key: Callable[[HandlingState], str], clock: Clock) -> None:
         self._table = table
         self._key = key
         self._clock = clock
         self._marks: Marks | None = None
         self._current: ContextVar[Any] = ContextVar(type(self).__qualname__)
 
-    def _transaction(self, call: Handling) -> Transaction:
+    def _transaction(self, call: HandlingState) -> Transaction:
         return Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
 
     def _marks_of(self, connection: Connection) -> Marks:
@@ -93,7 +93,7 @@ class Transactional(_Sharing):
         connect: Callable[[], Connection],
         *,
         table: str = TABLE,
-        key: Callable[[Handling], str] = event_key,
+        key: Callable[[HandlingState], str] = event_key,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(table, key, clock)
@@ -128,7 +128,7 @@ class Transactional(_Sharing):
         self._connections.close()
 
     @contextmanager
-    def __call__(self, call: Handling) -> Iterator[None]:
+    def __call__(self, call: HandlingState) -> Iterator[None]:
         transaction = self._transaction(call)
         connection, known = self._connections.take(transaction.begin)
         try:
@@ -184,7 +184,7 @@ class TransactionalSession(_Sharing):
         sessions: Callable[[], Any],
         *,
         table: str = TABLE,
-        key: Callable[[Handling], str] = event_key,
+        key: Callable[[HandlingState], str] = event_key,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(table, key, clock)
@@ -215,7 +215,7 @@ class TransactionalSession(_Sharing):
         return pruned
 
     @contextmanager
-    def __call__(self, call: Handling) -> Iterator[None]:
+    def __call__(self, call: HandlingState) -> Iterator[None]:
         transaction = self._transaction(call)
         with self._sessions() as session:
             known = transaction.begin(_raw(session))

@@ -6,8 +6,8 @@ it fail.
 
 from messaging.memory.broker import MemoryBroker
 from messaging.memory.faults import Faults, Operation
+from messaging.memory.ordering import StoredMessage
 from messaging.memory.queue import MemoryQueue
-from messaging.memory.shelves import StoredMessage
 from messaging.memory.topic import MemoryTopic
 
 __all__ = [

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.dlq.letter import Kind
+from messaging.dead_letters.letter import Kind
 from messaging.errors import NotFound, TransportError
+from messaging.memory.dead_letters import MemoryDeadLetters
 from messaging.memory.faults import Faults, FaultScript, OperationName, Planned
 from messaging.memory.filters import policy
-from messaging.memory.letters import MemoryLetters
+from messaging.memory.ordering import StoredMessage
 from messaging.memory.queue import MemoryQueue
-from messaging.memory.shelves import StoredMessage
 from messaging.memory.store import Store
-from messaging.memory.topic import Line, MemoryTopic, TopicState
+from messaging.memory.topic import MemoryTopic, SubscriptionState, TopicState
 from messaging.topology import DeadLetterQueue, Queue, Subscription, Topology
 from messaging.transport import Attribute, Failure
 
@@ -114,9 +114,9 @@ class MemoryBroker:
         """What the topic could not deliver to the queue of `service`."""
         return _stored(self._of(service).undelivered)
 
-    def letters(self, service: str, *, kind: Kind = "dead") -> MemoryLetters:
+    def letters(self, service: str, *, kind: Kind = "dead") -> MemoryDeadLetters:
         """The dead letters of `service`, or what could not be delivered, for a `Workbench`."""
-        return MemoryLetters(self._of(service), self._topic, kind)
+        return MemoryDeadLetters(self._of(service), self._topic, kind)
 
     def remove(self, name: str) -> None:
         """Delete a queue or the topic by name, as if somebody did so on AWS.
@@ -168,12 +168,12 @@ class MemoryBroker:
             )
         )
 
-    def _line(self, queue: Queue, subscription: Subscription) -> Line:
+    def _line(self, queue: Queue, subscription: Subscription) -> SubscriptionState:
         def letters(where: DeadLetterQueue) -> Store:
             return Store(where.name, clock=self._clock)
 
         dead_letters = letters(queue.dead_letters)
-        return Line(
+        return SubscriptionState(
             wanted=policy(subscription.filter_policy),
             queue=Store(
                 queue.name,
@@ -186,7 +186,7 @@ class MemoryBroker:
             undelivered=letters(subscription.undelivered),
         )
 
-    def _of(self, service: str) -> Line:
+    def _of(self, service: str) -> SubscriptionState:
         try:
             return self._lines[service]
         except KeyError:

@@ -20,7 +20,9 @@ __all__ = [
     "guarded",
 ]
 
-OperationName = Literal["publish", "deliver", "receive", "delete", "hide", "dead_letter", "depth"]
+OperationName = Literal[
+    "publish", "deliver", "receive", "delete", "change_visibility", "dead_letter", "depth"
+]
 """The methods of the transports; "deliver" is SNS handing one message to one queue."""
 
 _Entry = TypeVar("_Entry")

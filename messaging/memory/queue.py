@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from messaging import deadletter
-from messaging.deadletter import LARGEST
+from messaging.dead_letters import reason as dead_letter_reason
+from messaging.dead_letters.reason import LARGEST
 from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
 from messaging.memory.store import Refusal
-from messaging.memory.topic import Line, TopicState, size_of
+from messaging.memory.topic import SubscriptionState, TopicState, size_of
 from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueDepth
 
 __all__ = ["MemoryQueue"]
@@ -24,7 +24,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Receiv
 class MemoryQueue:
     """A `QueueTransport` in this process. Safe to use from several threads."""
 
-    def __init__(self, line: Line, topic: TopicState, faults: FaultScript) -> None:
+    def __init__(self, line: SubscriptionState, topic: TopicState, faults: FaultScript) -> None:
         self._line = line
         self._store = line.queue
         self._topic = topic
@@ -59,15 +59,17 @@ class MemoryQueue:
         self._check(len(deliveries))
         return guarded(self._faults, "delete", self.name, deliveries, self._delete)
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         """Hide each delivery for its `seconds` from now; 0 releases it."""
         if len(deliveries) != len(seconds):
             raise ValueError(
-                f"hide: {len(deliveries)} deliveries, but {len(seconds)} times; one for each"
+                f"change_visibility: {len(deliveries)} deliveries, but {len(seconds)} times; one for each"
             )
         self._check(len(deliveries))
         both = list(zip(deliveries, seconds, strict=True))
-        return guarded(self._faults, "hide", self.name, both, self._hide)
+        return guarded(self._faults, "change_visibility", self.name, both, self._change_visibility)
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """Copy to the dead-letter queue, as new messages; nothing is deleted here."""
@@ -87,14 +89,16 @@ class MemoryQueue:
     def _delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         return _failures([self._store.delete(one.receipt) for one in deliveries])
 
-    def _hide(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
-        return _failures([self._store.hide(one.receipt, seconds) for one, seconds in both])
+    def _change_visibility(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
+        return _failures(
+            [self._store.change_visibility(one.receipt, seconds) for one, seconds in both]
+        )
 
     def _dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         refused: list[Refusal | None] = []
         for letter in letters:
             delivery = letter.delivery
-            attributes = dict(deadletter.attributes(letter))
+            attributes = dict(dead_letter_reason.attributes(letter))
             if size_of(delivery.body, attributes) > LARGEST:
                 refused.append(
                     Refusal(

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
 from messaging.errors import NotFound
-from messaging.memory.shelves import FifoShelf, Message, Shelf, StandardShelf
-from messaging.memory.sleepers import Sleepers
+from messaging.memory.invisible import InvisibleMessages
+from messaging.memory.ordering import FifoOrder, Message, MessageOrder, StandardOrder
 from messaging.transport import Delivery
 
 __all__ = ["Counts", "Refusal", "Store"]
@@ -69,8 +69,8 @@ class Store:
         self._exact = isinstance(clock, SystemClock)
         self._changed = threading.Condition(threading.Lock())
         self._messages: dict[str, Message] = {}
-        self._shelf: Shelf = FifoShelf() if self._fifo else StandardShelf()
-        self._sleepers = Sleepers()
+        self._shelf: MessageOrder = FifoOrder() if self._fifo else StandardOrder()
+        self._sleepers = InvisibleMessages()
         self._in_flight = 0
         self._delayed = 0
         self._removed = False
@@ -88,7 +88,7 @@ class Store:
                 if delay > 0:
                     message.state = "delayed"
                     self._delayed += 1
-                    self._sleepers.hide(message, self._clock.monotonic() + delay)
+                    self._sleepers.change_visibility(message, self._clock.monotonic() + delay)
                 else:
                     message.state = "visible"
                     self._shelf.add(message)
@@ -135,7 +135,7 @@ class Store:
                 self._changed.notify_all()
             return None
 
-    def hide(self, receipt: str, seconds: int) -> Refusal | None:
+    def change_visibility(self, receipt: str, seconds: int) -> Refusal | None:
         """Hide the message of `receipt` for `seconds` from now; 0 makes it visible at once.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
@@ -161,7 +161,7 @@ class Store:
                     "InvalidParameterValue",
                     f"a receive hides a message for at most {LONGEST:,} seconds altogether",
                 )
-            self._sleepers.hide(message, now + seconds)
+            self._sleepers.change_visibility(message, now + seconds)
             self._wake_sleepers(now)
             self._changed.notify_all()
             return None
@@ -228,7 +228,7 @@ class Store:
         message.state = "in flight"
         self._in_flight += 1
         self._shelf.take(message)
-        self._sleepers.hide(message, now + self._visibility_timeout)
+        self._sleepers.change_visibility(message, now + self._visibility_timeout)
         return Delivery(
             queue=self.name,
             message_id=message.message_id,

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from itertools import count
 
 from messaging.clock import Clock
-from messaging.deadletter import MAX_ATTRIBUTES, OUTSIDE_XML
+from messaging.dead_letters.reason import MAX_ATTRIBUTES, OUTSIDE_XML
 from messaging.errors import NotFound, TransportError
 from messaging.memory.faults import FaultScript, Operation, guarded
 from messaging.memory.filters import Policy
-from messaging.memory.shelves import Message
+from messaging.memory.ordering import Message
 from messaging.memory.store import Store
 from messaging.transport import BATCH_ENTRIES, Attribute, Failure, Outgoing
 
-__all__ = ["Line", "MemoryTopic", "TopicState", "size_of"]
+__all__ = ["SubscriptionState", "MemoryTopic", "TopicState", "size_of"]
 
 DEDUPLICATION = 300
 """Seconds. https://docs.aws.amazon.com/sns/latest/dg/fifo-message-dedup.html"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class SubscriptionState:
     """One subscription: its filter policy, its queue, and where messages end."""
 
     wanted: Policy
@@ -41,7 +41,7 @@ class TopicState:
         name: str,
         *,
         max_bytes: int,
-        lines: Sequence[Line],
+        lines: Sequence[SubscriptionState],
         clock: Clock,
         faults: FaultScript,
     ) -> None:
@@ -110,7 +110,7 @@ class TopicState:
         self._seen_in_order.append((now + DEDUPLICATION, outgoing.deduplication))
         return False
 
-    def _deliver(self, line: Line, messages: list[Message]) -> None:
+    def _deliver(self, line: SubscriptionState, messages: list[Message]) -> None:
         if line.queue.removed:
             line.undelivered.put(messages)
             return

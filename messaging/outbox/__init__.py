@@ -12,10 +12,10 @@ sends what was committed: at least once, in order per key, and several of them s
 """
 
 from messaging.outbox.claims import Claims, OutboxStatus, Troubled
-from messaging.outbox.database import Database, connector
 from messaging.outbox.relay import Relay, RelayStats
 from messaging.outbox.table import TABLE, ddl
 from messaging.outbox.writing import SqlOutbox, create
+from messaging.sql.database import Database, connector
 
 __all__ = [
     "TABLE",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
-from messaging.outbox.database import Cursor, Database
-from messaging.outbox.rows import READ, Row, row_of
+from messaging.outbox.rows import READ, OutboxRow, row_of
 from messaging.outbox.table import PENDING, TABLE, table_name
+from messaging.sql.database import Cursor, Database
 
 __all__ = ["Claims", "OutboxStatus", "Troubled"]
 
@@ -49,7 +49,7 @@ class OutboxStatus:
     """How full an outbox is, in entries (one for each copy of an event).
 
     pending    to be sent.
-    in_hand    of these, in a relay's hands now.
+    in_flight    of these, in a relay's hands now.
     waiting    of these, failed and waiting for their next attempt; their keys wait with them.
     parked     refused for good.
     published  sent, and not pruned yet.
@@ -58,7 +58,7 @@ class OutboxStatus:
     """
 
     pending: int
-    in_hand: int
+    in_flight: int
     waiting: int
     parked: int
     published: int
@@ -88,7 +88,7 @@ class Claims:
                 "outbox ddl` prints, or with messaging.outbox.create(connection)"
             )
 
-    def claim(self, limit: int, *, lease: float) -> list[Row]:
+    def claim(self, limit: int, *, lease: float) -> list[OutboxRow]:
         """At most `limit` entries, by age, for `lease` seconds: of each key the first and those
         that follow it. Nobody else has them, nor any other of their keys."""
         self._token = uuid4().hex
@@ -126,7 +126,7 @@ class Claims:
         with self._database.transaction(writes=False) as cursor:
             return not cursor.read(f"SELECT 1 FROM {self._table} WHERE {PENDING} LIMIT 1")  # noqa: S608 - as above
 
-    def renew(self, rows: Sequence[Row], *, lease: float) -> bool:
+    def renew(self, rows: Sequence[OutboxRow], *, lease: float) -> bool:
         """Hold `rows` for `lease` seconds from now. False: some are no longer ours."""
         until = self._database.now() + lease
         with self._database.transaction() as cursor:
@@ -139,9 +139,9 @@ class Claims:
 
     def settle(
         self,
-        published: Sequence[Row],
-        refused: Sequence[tuple[Row, str, float]] = (),
-        parked: Sequence[tuple[Row, str]] = (),
+        published: Sequence[OutboxRow],
+        refused: Sequence[tuple[OutboxRow, str, float]] = (),
+        parked: Sequence[tuple[OutboxRow, str]] = (),
     ) -> None:
         """What became of entries: sent; refused with a code and to be tried in so many seconds;
         refused for good with a code."""
@@ -218,10 +218,10 @@ class Claims:
             return _status(cursor, self._table, now)
 
 
-def _without_gaps(found: Sequence[Sequence[object]]) -> list[Row]:
+def _without_gaps(found: Sequence[Sequence[object]]) -> list[OutboxRow]:
     """Of each key the entries up to the first that is missing."""
     last: dict[str, int] = {}
-    rows: list[Row] = []
+    rows: list[OutboxRow] = []
     for place, *values in found:
         row = row_of(values)
         if place == last.get(row.key, 0) + 1:
@@ -231,7 +231,7 @@ def _without_gaps(found: Sequence[Sequence[object]]) -> list[Row]:
 
 
 def _status(cursor: Cursor, table: str, now: float) -> OutboxStatus:
-    [[pending, oldest, in_hand, waiting]] = cursor.read(
+    [[pending, oldest, in_flight, waiting]] = cursor.read(
         f"""
         SELECT count(*), min(created),
             count(CASE WHEN holder IS NOT NULL AND free_at > :now THEN 1 END),
@@ -251,7 +251,7 @@ def _status(cursor: Cursor, table: str, now: float) -> OutboxStatus:
     )
     return OutboxStatus(
         pending=pending,
-        in_hand=in_hand,
+        in_flight=in_flight,
         waiting=waiting,
         parked=parked,
         published=published,

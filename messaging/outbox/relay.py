@@ -13,15 +13,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.databases import is_database_error
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.logs import logger
 from messaging.outbox.claims import Claims
-from messaging.outbox.database import Database
 from messaging.outbox.patience import Patience
-from messaging.outbox.rows import Row
+from messaging.outbox.rows import OutboxRow
 from messaging.outbox.table import TABLE
-from messaging.sending import Sender
+from messaging.publishing.sender import Sender
+from messaging.sql.database import Database
+from messaging.sql.opening import is_database_error
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
 
 __all__ = ["Relay", "RelayStats"]
@@ -35,7 +35,7 @@ _SHORTEST_IDLE = 0.05
 _SLICE = 0.2
 _RENEW_AFTER = 0.1  # of the lease
 
-Sending = tuple[Outgoing, Row]
+Sending = tuple[Outgoing, OutboxRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +56,11 @@ class RelayStats:
     pruned: int = 0
 
 
-def _delay(row: Row) -> float:
+def _delay(row: OutboxRow) -> float:
     return float(min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(row.attempts, 16)))
 
 
-def _at_once(row: Row) -> float:
+def _at_once(row: OutboxRow) -> float:
     return 0.0
 
 
@@ -118,9 +118,9 @@ class Relay:
         self._stopping = False
         self._renewed = 0.0
         self._pruned: float | None = None
-        self._in_hand: dict[int, Row] = {}
+        self._in_hand: dict[int, OutboxRow] = {}
         self._stuck: set[str] = set()
-        self._unnoted: list[Row] = []
+        self._unnoted: list[OutboxRow] = []
         self._stats = RelayStats()
 
     @property
@@ -229,7 +229,7 @@ class Relay:
         self._count(pruned=self._claims.prune(self._keep))
         self._pruned = now
 
-    def _publish(self, rows: Sequence[Row]) -> None:
+    def _publish(self, rows: Sequence[OutboxRow]) -> None:
         """In waves: the next event of each key, then the one after it of those that went out."""
         try:
             limit = self._topic.max_bytes
@@ -258,10 +258,10 @@ class Relay:
         log.warning("a lease of %.0f s was over before its entries were sent", self._lease)
         return False
 
-    def _send(self, request: Sequence[Row], limit: int) -> bool:
+    def _send(self, request: Sequence[OutboxRow], limit: int) -> bool:
         """Send one request and note what became of it; False if nothing more should be sent now."""
         entries: list[Sending] = []
-        unfit: list[tuple[Row, str]] = []
+        unfit: list[tuple[OutboxRow, str]] = []
         for row in request:
             if row.message is None or row.message.size > limit:
                 unfit.append((row, "TooLargeForTopic" if row.message else "Unreadable"))
@@ -293,13 +293,13 @@ class Relay:
         entries: Sequence[Sending],
         failures: Sequence[Failure],
         *,
-        delay: Callable[[Row], float] = _delay,
+        delay: Callable[[OutboxRow], float] = _delay,
     ) -> None:
         """All of `entries` were sent but for `failures`, which are tried again or parked."""
         failed = {failure.index: failure for failure in failures}
-        published: list[Row] = []
-        refused: list[tuple[Row, str, float]] = []
-        parked: list[tuple[Row, str]] = []
+        published: list[OutboxRow] = []
+        refused: list[tuple[OutboxRow, str, float]] = []
+        parked: list[tuple[OutboxRow, str]] = []
         for index, (_, row) in enumerate(entries):
             failure = failed.get(index)
             if failure is None:
@@ -312,9 +312,9 @@ class Relay:
 
     def _settle(
         self,
-        published: Sequence[Row],
-        refused: Sequence[tuple[Row, str, float]],
-        parked: Sequence[tuple[Row, str]],
+        published: Sequence[OutboxRow],
+        refused: Sequence[tuple[OutboxRow, str, float]],
+        parked: Sequence[tuple[OutboxRow, str]],
     ) -> None:
         if not (published or refused or parked):
             return
@@ -335,9 +335,9 @@ class Relay:
         self._stats = replace(self._stats, **now)
 
 
-def _lanes(rows: Sequence[Row]) -> dict[str, deque[list[Row]]]:
+def _lanes(rows: Sequence[OutboxRow]) -> dict[str, deque[list[OutboxRow]]]:
     """Of each key its events in order, each with its copies."""
-    lanes: dict[str, deque[list[Row]]] = {}
+    lanes: dict[str, deque[list[OutboxRow]]] = {}
     for row in rows:
         lane = lanes.setdefault(row.key, deque())
         if lane and lane[-1][0].id == row.id:
@@ -347,8 +347,8 @@ def _lanes(rows: Sequence[Row]) -> dict[str, deque[list[Row]]]:
     return lanes
 
 
-def _requests(rows: Sequence[Row], max_bytes: int) -> Iterator[list[Row]]:
-    request: list[Row] = []
+def _requests(rows: Sequence[OutboxRow], max_bytes: int) -> Iterator[list[OutboxRow]]:
+    request: list[OutboxRow] = []
     size = 0
     for row in rows:
         weight = row.message.size if row.message else 0
@@ -361,7 +361,7 @@ def _requests(rows: Sequence[Row], max_bytes: int) -> Iterator[list[Row]]:
         yield request
 
 
-def _by_seq(row: Row) -> int:
+def _by_seq(row: OutboxRow) -> int:
     return row.seq
 
 

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from messaging.transport import Attribute, Outgoing
 
-__all__ = ["INSERT", "READ", "Row", "row_of", "to_columns"]
+__all__ = ["INSERT", "READ", "OutboxRow", "row_of", "to_columns"]
 
 _COLUMNS = ("id", "key", "body", "attributes", "size", "message_group", "deduplication")
 
@@ -23,7 +23,7 @@ _LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class OutboxRow:
     """One entry in a relay's hands. `message` is None where the row cannot be read."""
 
     seq: int
@@ -56,7 +56,7 @@ def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:
     ]
 
 
-def row_of(values: Sequence[object]) -> Row:
+def row_of(values: Sequence[object]) -> OutboxRow:
     """The row that `READ` read."""
     seq, attempts, id, key, body, attributes, size, group, deduplication = values
     message: Outgoing | None
@@ -71,7 +71,7 @@ def row_of(values: Sequence[object]) -> Row:
         )
     except (ValueError, TypeError, AttributeError):
         message = None
-    return Row(
+    return OutboxRow(
         seq=int(str(seq)), id=str(id), key=str(key), attempts=int(str(attempts)), message=message
     )
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from messaging.errors import TransportError
-from messaging.outbox.connections import (
+from messaging.outbox.rows import INSERT, to_columns
+from messaging.outbox.table import TABLE, ddl, table_name
+from messaging.sql.driver import (
     Connection,
     dialect_of,
     execute,
     kind_of,
     must_be_in_transaction,
 )
-from messaging.outbox.rows import INSERT, to_columns
-from messaging.outbox.table import TABLE, ddl, table_name
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
 __all__ = ["SqlOutbox", "create"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from messaging.runtime.appetite import State
-from messaging.runtime.journal import Report, Stage
-from messaging.runtime.receipts import Stats
+from messaging.runtime.backpressure import State
+from messaging.runtime.in_flight import Stats
+from messaging.runtime.lifecycle import Stage, WorkerReport
 from messaging.runtime.worker import Worker
 
-__all__ = ["Report", "Stage", "State", "Stats", "Worker"]
+__all__ = ["WorkerReport", "Stage", "State", "Stats", "Worker"]

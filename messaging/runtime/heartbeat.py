@@ -24,8 +24,7 @@ from collections.abc import Callable, Sequence
 from messaging.answers import ask
 from messaging.clock import Clock
 from messaging.logs import logger
-from messaging.runtime.ledger import Ledger
-from messaging.runtime.receipts import HANDLER_TIMEOUT, LOST, MAX_LEASE, Held
+from messaging.runtime.in_flight import HANDLER_TIMEOUT, LOST, MAX_LEASE, InFlight, InFlightMessage
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Heartbeat", "longest_lease"]
@@ -39,9 +38,9 @@ LONGEST_TICK = 30.0
 SHORTEST_TICK = 0.005
 
 
-def longest_lease(held: Held, now: float) -> int:
+def longest_lease(message: InFlightMessage, now: float) -> int:
     """Whole seconds for which this receipt can still be hidden; a little is kept for the road."""
-    return max(0, int(held.received + MOST_HIDDEN - 5 - now))
+    return max(0, int(message.received + MOST_HIDDEN - 5 - now))
 
 
 class Heartbeat:
@@ -56,18 +55,18 @@ class Heartbeat:
     def __init__(
         self,
         queue: QueueTransport,
-        ledger: Ledger,
+        in_flight: InFlight,
         *,
         lease: int,
         max_lease: float = MOST_HIDDEN,
         handler_timeout: float | None = None,
-        tell: Callable[[Held, str], None],
+        tell: Callable[[InFlightMessage, str], None],
         look: Callable[[], None] = lambda: None,
         clock: Clock,
     ) -> None:
         self.lock = threading.Lock()
         self._queue = queue
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._lease = lease
         self._max_lease = max(float(lease), max_lease)
         self._timeout = handler_timeout
@@ -88,13 +87,13 @@ class Heartbeat:
         now = self._clock.monotonic()
         margin = max(self._lease / 2, self._tick)
         due = [
-            held
-            for held in self._ledger.every()
-            if held.lease_until < now + margin and not (held.lost or held.capped)
+            message
+            for message in self._in_flight.every()
+            if message.lease_until < now + margin and not (message.lost or message.capped)
         ]
         for start in range(0, len(due), BATCH_ENTRIES):
             self._renew(due[start : start + BATCH_ENTRIES])
-        running = [one for one in self._ledger.unfinished() if one.started is not None]
+        running = [one for one in self._in_flight.unfinished() if one.started is not None]
         soonest = max(SHORTEST_TICK, min([self._tick, *map(self._look_at, running)]))
         self._look()
         return soonest
@@ -103,88 +102,90 @@ class Heartbeat:
         """Renew no more."""
         self._stopped.set()
 
-    def _look_at(self, held: Held) -> float:
+    def _look_at(self, message: InFlightMessage) -> float:
         """See whether its handler is beyond a limit; returns the seconds until it may be."""
         now = self._clock.monotonic()
-        if held.lost:
-            if not held.told:
-                self._tell(held, LOST)
+        if message.lost:
+            if not message.told:
+                self._tell(message, LOST)
             return self._tick
-        if held.capped:
-            if held.lease_until <= now:
-                self._give_up(held)
-            return held.lease_until - now
-        if self._timeout is None or held.started is None:
+        if message.capped:
+            if message.lease_until <= now:
+                self._give_up(message)
+            return message.lease_until - now
+        if self._timeout is None or message.started is None:
             return self._tick
-        if (left := held.started + self._timeout - now) <= 0:
-            self._time_out(held)
+        if (left := message.started + self._timeout - now) <= 0:
+            self._time_out(message)
         return max(left, 0.0) or self._tick
 
-    def _time_out(self, held: Held) -> None:
-        held.ending, held.capped = HANDLER_TIMEOUT, True
-        self._tell(held, HANDLER_TIMEOUT)
-        if held.cancel is None:  # a thread cannot be stopped from outside
-            self._give_up(held)
+    def _time_out(self, message: InFlightMessage) -> None:
+        message.ending, message.capped = HANDLER_TIMEOUT, True
+        self._tell(message, HANDLER_TIMEOUT)
+        if message.cancel is None:  # a thread cannot be stopped from outside
+            self._give_up(message)
         else:
             log.warning(
                 "the handler of message %s of %s has run for %.1f s (handler_timeout): it is "
                 "cancelled",
-                held.delivery.message_id,
+                message.delivery.message_id,
                 self._queue.name,
                 self._timeout,
             )
 
-    def _give_up(self, held: Held) -> None:
-        if self._ledger.give_up(held):
+    def _give_up(self, message: InFlightMessage) -> None:
+        if self._in_flight.give_up(message):
             log.warning(
                 "message %s of %s is given up because of the %s of its handler, which still runs: "
                 "its result will be ignored, and the message comes again when its lease ends",
-                held.delivery.message_id,
+                message.delivery.message_id,
                 self._queue.name,
-                held.ending,
+                message.ending,
             )
 
-    def _renew(self, due: Sequence[Held]) -> None:
+    def _renew(self, due: Sequence[InFlightMessage]) -> None:
         capped = []
         with self.lock:
             now = self._clock.monotonic()
-            batch: list[tuple[Held, Delivery]] = []
+            batch: list[tuple[InFlightMessage, Delivery]] = []
             seconds: list[int] = []
             # Those that are being settled are left alone from here on, and they wait for the lock.
-            for held, delivery in self._ledger.leased(due):
-                rest = held.first + self._max_lease - now
-                lease = max(0, int(min(self._lease, rest, longest_lease(held, now))))
-                if now + lease > held.lease_until:
-                    batch.append((held, delivery))
+            for message, delivery in self._in_flight.leased(due):
+                rest = message.first + self._max_lease - now
+                lease = max(0, int(min(self._lease, rest, longest_lease(message, now))))
+                if now + lease > message.lease_until:
+                    batch.append((message, delivery))
                     seconds.append(lease)
                 elif lease < self._lease:
-                    capped.append(held)
+                    capped.append(message)
             if batch and not self._stopped.is_set():
-                self._hide(batch, seconds, now)
-        for held in capped:
-            self._cap(held)
+                self._change_visibility(batch, seconds, now)
+        for message in capped:
+            self._cap(message)
 
-    def _hide(self, batch: list[tuple[Held, Delivery]], seconds: list[int], now: float) -> None:
+    def _change_visibility(
+        self, batch: list[tuple[InFlightMessage, Delivery]], seconds: list[int], now: float
+    ) -> None:
         answer = ask(
-            lambda deliveries: self._queue.hide(deliveries, seconds),
+            lambda deliveries: self._queue.change_visibility(deliveries, seconds),
             [delivery for _, delivery in batch],
             f"hide of {self._queue.name}",
         )
         if answer.whole:
             if not self._failing:
                 self._failing = True
-                _, code, message, *_ = answer.failures[0]
+                _, code, text, *_ = answer.failures[0]
                 log.warning(
-                    "cannot renew leases of %s, trying on: %s: %s", self._queue.name, code, message
+                    "cannot renew leases of %s, trying on: %s: %s", self._queue.name, code, text
                 )
             return
         self._failing = False
         failed = {failure.index: failure for failure in answer.failures}
-        for index, (held, delivery) in enumerate(batch):
+        for index, (message, delivery) in enumerate(batch):
             failure = failed.get(index)
             if failure is None:
-                self._ledger.renew(held, delivery, now + seconds[index])
-            elif not failure.retryable and self._ledger.renew(held, delivery, None):
+                self._in_flight.renew(message, delivery, now + seconds[index])
+            elif not failure.retryable and self._in_flight.renew(message, delivery, None):
                 log.warning(
                     "the lease of message %s of %s is lost (%s): it will be handled again",
                     delivery.message_id,
@@ -193,15 +194,15 @@ class Heartbeat:
                 )
             # One that failed for now is still due at the next tick.
 
-    def _cap(self, held: Held) -> None:
-        held.ending, held.capped = MAX_LEASE, True
-        if held.outcome is None:
-            self._tell(held, MAX_LEASE)
+    def _cap(self, message: InFlightMessage) -> None:
+        message.ending, message.capped = MAX_LEASE, True
+        if message.outcome is None:
+            self._tell(message, MAX_LEASE)
         log.warning(
             "the lease of message %s of %s is renewed no more, %.0f s after its receive (max_lease,"
             " and 12 hours at most): it comes again when the lease ends, in %.0f s",
-            held.delivery.message_id,
+            message.delivery.message_id,
             self._queue.name,
-            self._clock.monotonic() - held.first,
-            held.lease_until - self._clock.monotonic(),
+            self._clock.monotonic() - message.first,
+            message.lease_until - self._clock.monotonic(),
         )

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.errors import ConsumerError
 from messaging.logs import logger
-from messaging.runtime.crew import Crew
-from messaging.runtime.loop import LoopRoom
+from messaging.runtime.event_loop import EventLoop
+from messaging.runtime.threads import Threads
 from messaging.tracebacks import package_of, summary
 
 __all__ = ["CLOSE_SECONDS", "close_all", "close_unstarted", "open_all"]
@@ -28,7 +28,7 @@ LOOK = 0.02
 
 
 def open_all(
-    consumers: Sequence[Consumer], crew: Crew, loop: LoopRoom, asked: Callable[[], bool]
+    consumers: Sequence[Consumer], threads: Threads, loop: EventLoop, asked: Callable[[], bool]
 ) -> list[Consumer]:
     """Call `open` of each in turn, and return those that are open and are to be closed.
 
@@ -44,7 +44,7 @@ def open_all(
             break
         ended: queues.SimpleQueue[BaseException | None] = queues.SimpleQueue()
         # In a thread of its own: one that hangs must not keep a signal from being heard.
-        crew.start(
+        threads.start(
             f"{consumer.service}-open", partial(_told, consumer.open, loop, None, asked, ended.put)
         )
         try:
@@ -58,7 +58,7 @@ def open_all(
             said = summary(error, package_of(type(consumer)))
             log.warning("%s.open() was left: %s", type(consumer).__qualname__, said)
         else:
-            close_all(opened, crew, loop)
+            close_all(opened, threads, loop)
             raise ConsumerError(
                 f"{consumer.service} cannot start: {type(consumer).__qualname__}.open() raised "
                 f"{summary(error, package_of(type(consumer)))}"
@@ -66,7 +66,7 @@ def open_all(
     return opened
 
 
-def close_all(consumers: Sequence[Consumer], crew: Crew, loop: LoopRoom) -> bool:
+def close_all(consumers: Sequence[Consumer], threads: Threads, loop: EventLoop) -> bool:
     """Call `close` of each, all at once; False: one has not ended after `CLOSE_SECONDS`.
 
     What they raise is logged: the others are to be closed, too.
@@ -79,7 +79,7 @@ def close_all(consumers: Sequence[Consumer], crew: Crew, loop: LoopRoom) -> bool
 
         # In threads of their own: one that hangs is left behind with its thread. One that is async
         # is cancelled a little earlier, so that it can end.
-        crew.start(
+        threads.start(
             f"{consumer.service}-close",
             partial(_told, consumer.close, loop, CLOSE_SECONDS * 0.9, None, tell),
         )
@@ -102,13 +102,13 @@ def close_all(consumers: Sequence[Consumer], crew: Crew, loop: LoopRoom) -> bool
 
 def close_unstarted(consumers: Sequence[Consumer]) -> None:
     """Close the consumers of a worker that could not start: those that did not wait for `open`."""
-    loop, crew = LoopRoom(), Crew(lambda error: None)
-    crew.start("loop", loop.run)
+    loop, threads = EventLoop(), Threads(lambda error: None)
+    threads.start("loop", loop.run)
     try:
-        close_all([one for one in consumers if not _opens(one)], crew, loop)
+        close_all([one for one in consumers if not _opens(one)], threads, loop)
     finally:
         loop.stop()
-        crew.join(CANCEL_SECONDS)
+        threads.join(CANCEL_SECONDS)
 
 
 def _opens(consumer: Consumer) -> bool:
@@ -117,7 +117,7 @@ def _opens(consumer: Consumer) -> bool:
 
 def _told(
     hook: Callable[[], object],
-    loop: LoopRoom,
+    loop: EventLoop,
     timeout: float | None,
     asked: Callable[[], bool] | None,
     tell: Callable[[BaseException | None], None],

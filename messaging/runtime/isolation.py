@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from messaging.logs import logger
 from messaging.outcome import Reject
-from messaging.runtime.receipts import Held
+from messaging.runtime.in_flight import InFlightMessage
 from messaging.transport import Delivery
 
 __all__ = ["Isolation"]
@@ -49,8 +49,8 @@ class Isolation:
         self._enough = math.ceil(last_receive * ENOUGH_RECEIVES)
         self._others = others
         self._lock = threading.Lock()
-        self._held: list[Held] = []
-        self._running: Held | None = None
+        self._held: list[InFlightMessage] = []
+        self._running: InFlightMessage | None = None
         self._survived = 0
         self._ended: OrderedDict[str, None] = OrderedDict()
         """Messages that ended here and come again: their handlers kill nobody."""
@@ -80,10 +80,10 @@ class Isolation:
         threshold = self._threshold
         return any(one.receive_count > threshold for one in deliveries)
 
-    def hold(self, held: Held) -> None:
+    def hold(self, message: InFlightMessage) -> None:
         """Keep a suspect until nothing else is in hand."""
         with self._lock:
-            self._held.append(held)
+            self._held.append(message)
             # The innocent neighbours of a killer were received as often as it was, or less often.
             # Of those received equally often, chance lets half go before it each time.
             self._held.sort(key=lambda one: (-one.delivery.receive_count, random.random()))
@@ -97,36 +97,36 @@ class Isolation:
             suspects = [*self._held, *([self._running] if self._running else [])]
             return any(one.delivery.group == group for one in suspects)
 
-    def next(self) -> Held | None:
+    def next(self) -> InFlightMessage | None:
         """A suspect that may be handled now, alone."""
         with self._lock:
             if not self._held or self._running is not None or self._others() > len(self._held):
                 return None
-            held = self._running = self._held.pop()
+            message = self._running = self._held.pop()
         log.warning(
             "message %s of %s has been received %d times without an end that was seen here: it is "
             "handled alone, as it may end its process",
-            held.delivery.message_id,
+            message.delivery.message_id,
             self._queue,
-            held.delivery.receive_count,
+            message.delivery.receive_count,
         )
-        return held
+        return message
 
-    def verdict(self, held: Held) -> Reject | None:
+    def verdict(self, message: InFlightMessage) -> Reject | None:
         """The outcome of a suspect that is not to be handled any more."""
-        count = held.delivery.receive_count
+        count = message.delivery.receive_count
         if count < self._enough:
             return None
         return Reject(f"received {count} times and never ended: it may end its process")
 
-    def left(self, held: Held) -> None:
+    def left(self, message: InFlightMessage) -> None:
         """It has been settled, or given up."""
         with self._lock:
-            if held is self._running:
+            if message is self._running:
                 self._running = None
                 self._survived += 1
-            elif held in self._held:
-                self._held.remove(held)
+            elif message in self._held:
+                self._held.remove(message)
 
     def comes_again(self, delivery: Delivery) -> None:
         """It was released here, and killed nobody."""
@@ -135,8 +135,8 @@ class Isolation:
         while len(self._ended) > MOST_REMEMBERED:
             self._ended.popitem(last=False)
 
-    def drain(self) -> Sequence[Held]:
+    def drain(self) -> Sequence[InFlightMessage]:
         """Take out those that are held."""
         with self._lock:
-            held, self._held = self._held, []
-        return held
+            message, self._held = self._held, []
+        return message

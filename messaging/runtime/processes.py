@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import ConfigurationError
 from messaging.logs import logger
-from messaging.runtime.signals import on_signals
+from messaging.runtime.threads import on_signals
 
 __all__ = ["run_processes"]
 
@@ -94,13 +94,13 @@ class _Parent:
         self._settled_after = settled_after
         self._grace = grace
         self._children = [_Child(number) for number in range(1, count + 1)]
-        self._mail: _Mail = queues.SimpleQueue()
+        self._stop_requests: _Mail = queues.SimpleQueue()
         self._kill_at: float | None = None
         self._killed = False
         self._code = 0
 
     def run(self) -> int:
-        with on_signals(lambda: self._mail.put(_Asked())):
+        with on_signals(lambda: self._stop_requests.put(_Asked())):
             try:
                 for child in self._children:
                     self._start(child)
@@ -116,7 +116,7 @@ class _Parent:
     def _turn(self) -> None:
         """Wait for what happens next, and deal with it."""
         try:
-            mail = self._mail.get(timeout=self._until_next())
+            stop_requests = self._stop_requests.get(timeout=self._until_next())
         except queues.Empty:
             now = SYSTEM_CLOCK.monotonic()
             for child in self._children:
@@ -127,10 +127,10 @@ class _Parent:
                 self._killed = True
                 self._kill()
             return
-        if isinstance(mail, _Asked):
+        if isinstance(stop_requests, _Asked):
             self._stop()
         else:
-            self._ended(*mail)
+            self._ended(*stop_requests)
 
     def _until_next(self) -> float | None:
         times = [one.again_at for one in self._children if one.again_at is not None]
@@ -150,7 +150,7 @@ class _Parent:
         )
         log.info("process %d started (pid %d)", child.number, process.pid)
         threading.Thread(
-            target=lambda: self._mail.put((child, process.wait())),
+            target=lambda: self._stop_requests.put((child, process.wait())),
             name=f"messaging-process-{child.number}",
             daemon=True,
         ).start()

@@ -10,11 +10,10 @@ from messaging.answers import Answer, ask
 from messaging.clock import Clock
 from messaging.logs import logger
 from messaging.outcome import Ack
+from messaging.runtime.handled import HandledCache
 from messaging.runtime.heartbeat import longest_lease
-from messaging.runtime.ledger import Ledger
-from messaging.runtime.memo import Memo
+from messaging.runtime.in_flight import Disposition, InFlight, InFlightMessage
 from messaging.runtime.postponed import Postponed
-from messaging.runtime.receipts import Account, Held
 from messaging.settlement import (
     Action,
     action_of,
@@ -34,9 +33,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 MOST_TRIES, MOST_TRIES_AT_STOP = 10, 3
 """About half a minute, and about half a second."""
 
-Again = list[tuple[Held, Failure]]
+Again = list[tuple[InFlightMessage, Failure]]
 """What was refused, and why."""
-Later = list[tuple[float, Held]]
+Later = list[tuple[float, InFlightMessage]]
 """What is to be tried again, after so many seconds."""
 
 
@@ -53,9 +52,9 @@ class Settlement:
     def __init__(
         self,
         queue: QueueTransport,
-        ledger: Ledger,
+        in_flight: InFlight,
         *,
-        memo: Memo,
+        handled_cache: HandledCache,
         postponed: Postponed,
         comes_again: Callable[[Delivery], None],
         lock: threading.Lock,
@@ -63,8 +62,8 @@ class Settlement:
         clock: Clock,
     ) -> None:
         self._queue = queue
-        self._ledger = ledger
-        self._memo = memo
+        self._in_flight = in_flight
+        self._handled_cache = handled_cache
         self._postponed = postponed
         self._comes_again = comes_again
         self._lock = lock
@@ -73,31 +72,33 @@ class Settlement:
         self.hurried = False
         """The worker stops: try few times."""
 
-    def settle(self, chunk: list[Held]) -> Later:
+    def settle(self, chunk: list[InFlightMessage]) -> Later:
         """Settle `chunk`; returns what is to be tried again after so many seconds."""
-        sealed, gone = self._ledger.seal(chunk)
-        deletes: list[Held] = []
-        hides: list[Held] = []
-        letters: list[Held] = []
-        for held in gone:
-            self._memo.remember(held)  # a handler that ended after its message was given up
-        for held in sealed:
-            if held.lost:
-                self._expire(held, "its lease was lost")
+        sealed, gone = self._in_flight.seal(chunk)
+        deletes: list[InFlightMessage] = []
+        hides: list[InFlightMessage] = []
+        letters: list[InFlightMessage] = []
+        for message in gone:
+            self._handled_cache.remember(
+                message
+            )  # a handler that ended after its message was given up
+        for message in sealed:
+            if message.lost:
+                self._expire(message, "its lease was lost")
                 continue
-            outcome = held.outcome
+            outcome = message.outcome
             if type(outcome) is Ack:  # as nearly always: without the call
-                deletes.append(held)
+                deletes.append(message)
                 continue
-            action = action_of(outcome, copied=held.copied)
+            action = action_of(outcome, copied=message.copied)
             if action is Action.DELETE:
-                deletes.append(held)
+                deletes.append(message)
             elif action is Action.HIDE:
-                hides.append(held)
+                hides.append(message)
             elif action is Action.DEAD_LETTER:
-                letters.append(held)
+                letters.append(message)
             else:
-                self._expire(held, "it has no outcome that says what becomes of it")
+                self._expire(message, "it has no outcome that says what becomes of it")
         later: Later = []
         for batch in _batches(letters):
             copied, never = self._copy(batch, later)
@@ -106,7 +107,7 @@ class Settlement:
         for batch in _batches(deletes):
             self._delete(batch, later)
         for batch in _batches(hides):
-            self._hide(batch, later)
+            self._change_visibility(batch, later)
         return later
 
     def call_back(self) -> int:
@@ -117,7 +118,7 @@ class Settlement:
         batch = self._postponed.next_batch()
         if batch:
             answer = ask(
-                lambda some: self._queue.hide(some, [0] * len(some)),
+                lambda some: self._queue.change_visibility(some, [0] * len(some)),
                 batch,
                 f"hide of {self._queue.name}",
             )
@@ -128,82 +129,92 @@ class Settlement:
                 )  # fmt: skip
         return len(batch)
 
-    def _delete(self, batch: list[Held], later: Later) -> None:
+    def _delete(self, batch: list[InFlightMessage], later: Later) -> None:
         done, again = self._try(batch, self._queue.delete, "delete")
-        rejected = [held for held in done if held.copied]
+        rejected = [message for message in done if message.copied]
         if rejected:
-            self._ledger.settle(rejected, Account.DEAD_LETTERED)
-            for held in rejected:
+            self._in_flight.settle(rejected, Disposition.DEAD_LETTERED)
+            for message in rejected:
                 log.info(
                     "message %s of %s is dead-lettered: %s",
-                    held.delivery.message_id, self._queue.name, reason_of(held.outcome),
+                    message.delivery.message_id, self._queue.name, reason_of(message.outcome),
                 )  # fmt: skip
-            done = [held for held in done if not held.copied]
-        self._ledger.settle(done, Account.ACKNOWLEDGED)
+            done = [message for message in done if not message.copied]
+        self._in_flight.settle(done, Disposition.ACKNOWLEDGED)
         self._postpone("delete", again, later)
 
-    def _hide(self, batch: list[Held], later: Later) -> None:
-        def hide(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+    def _change_visibility(self, batch: list[InFlightMessage], later: Later) -> None:
+        def change_visibility(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
             with self._lock:
                 now = self._clock.monotonic()
-                return self._queue.hide(
+                return self._queue.change_visibility(
                     deliveries,
-                    [min(seconds_of(held.outcome), longest_lease(held, now)) for held in batch],
+                    [
+                        min(seconds_of(message.outcome), longest_lease(message, now))
+                        for message in batch
+                    ],
                 )
 
-        done, again = self._try(batch, hide, "hide")
-        for held in done:
-            if held.outcome is not None and held.outcome.origin != "worker":
-                self._comes_again(held.delivery)
-                if held.outcome.origin == "error":
-                    self._postponed.add(held.delivery, seconds_of(held.outcome))
-        self._ledger.settle(done, Account.RELEASED)
+        done, again = self._try(batch, change_visibility, "change_visibility")
+        for message in done:
+            if message.outcome is not None and message.outcome.origin != "worker":
+                self._comes_again(message.delivery)
+                if message.outcome.origin == "error":
+                    self._postponed.add(message.delivery, seconds_of(message.outcome))
+        self._in_flight.settle(done, Disposition.RELEASED)
         self._postpone("release", again, later)
 
-    def _copy(self, batch: list[Held], later: Later) -> tuple[list[Held], list[Held]]:
+    def _copy(
+        self, batch: list[InFlightMessage], later: Later
+    ) -> tuple[list[InFlightMessage], list[InFlightMessage]]:
         """Those whose copy stands in the dead-letter queue, and those whose copy never will."""
 
         now, queue = self._clock.now(), self._queue
         letters = [
-            dead_letter(held.delivery, held.outcome, now=now, queue=queue.name) for held in batch
+            dead_letter(message.delivery, message.outcome, now=now, queue=queue.name)
+            for message in batch
         ]
         copied, again = _sorted(
             batch, ask(queue.dead_letter, letters, f"dead_letter of {queue.name}", apart=True)
         )
-        for held in copied:
-            held.copied = True
-        never = [self._never(held, failure) for held, failure in again if not failure.retryable]
+        for message in copied:
+            message.copied = True
+        never = [
+            self._never(message, failure) for message, failure in again if not failure.retryable
+        ]
         self._postpone("dead-letter", [one for one in again if one[1].retryable], later)
         return copied, never
 
-    def _never(self, held: Held, failure: Failure) -> Held:
+    def _never(self, message: InFlightMessage, failure: Failure) -> InFlightMessage:
         """Its copy was refused for good. When it comes again the copy is tried again, and its
         handler is not run: it has decided."""
         log.error(
             "message %s of %s cannot be dead-lettered (%s: %s); it is released, and SQS moves it "
             "when it has been received max_receives times; its reason: %s",
-            held.delivery.message_id,
+            message.delivery.message_id,
             self._queue.name,
             failure.code,
             failure.message,
-            reason_of(held.outcome),
+            reason_of(message.outcome),
         )
-        self._memo.remember(held, refused=True)
-        held.outcome = refused(self._backoff(held.delivery))
-        return held
+        self._handled_cache.remember(message, refused=True)
+        message.outcome = refused(self._backoff(message.delivery))
+        return message
 
     def _try(
         self,
-        batch: list[Held],
+        batch: list[InFlightMessage],
         request: Callable[[Sequence[Delivery]], Sequence[Failure]],
         name: str,
-    ) -> tuple[list[Held], Again]:
+    ) -> tuple[list[InFlightMessage], Again]:
         """One request for `batch`: what it settled, and what was refused."""
-        answer = ask(request, [held.delivery for held in batch], f"{name} of {self._queue.name}")
+        answer = ask(
+            request, [message.delivery for message in batch], f"{name} of {self._queue.name}"
+        )
         done, again = _sorted(batch, answer)
         if answer.whole:
             # Even if it was for good: credentials are renewed, and queues come back.
-            again = [(held, one._replace(retryable=True)) for held, one in again]
+            again = [(message, one._replace(retryable=True)) for message, one in again]
         return done, again
 
     def _postpone(self, action: str, again: Again, later: Later) -> None:
@@ -211,36 +222,36 @@ class Settlement:
             return
         now = self._clock.monotonic()
         most = MOST_TRIES_AT_STOP if self.hurried else MOST_TRIES
-        for held, failure in again:
-            held.tries += 1
-            why = f"cannot {action} it: {failure.code} after {held.tries} tries"
-            if not failure.retryable or held.tries >= most or held.lease_until <= now:
-                self._expire(held, why)
+        for message, failure in again:
+            message.tries += 1
+            why = f"cannot {action} it: {failure.code} after {message.tries} tries"
+            if not failure.retryable or message.tries >= most or message.lease_until <= now:
+                self._expire(message, why)
                 continue
-            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (held.tries - 1))
-            self._ledger.unseal([held])
-            later.append((random.uniform(longest / 2, longest), held))
+            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (message.tries - 1))
+            self._in_flight.unseal([message])
+            later.append((random.uniform(longest / 2, longest), message))
 
-    def _expire(self, held: Held, why: str) -> None:
-        self._memo.remember(held)
-        if self._ledger.settle([held], Account.EXPIRED):
+    def _expire(self, message: InFlightMessage, why: str) -> None:
+        self._handled_cache.remember(message)
+        if self._in_flight.settle([message], Disposition.EXPIRED):
             log.warning(
                 "message %s of %s is left to its lease and comes again%s: %s",
-                held.delivery.message_id,
+                message.delivery.message_id,
                 self._queue.name,
-                ", to be deleted then" if held.handled else "",
+                ", to be deleted then" if message.handled else "",
                 why,
             )
 
 
-def _batches(helds: list[Held]) -> list[list[Held]]:
-    return [helds[at : at + BATCH_ENTRIES] for at in range(0, len(helds), BATCH_ENTRIES)]
+def _batches(messages: list[InFlightMessage]) -> list[list[InFlightMessage]]:
+    return [messages[at : at + BATCH_ENTRIES] for at in range(0, len(messages), BATCH_ENTRIES)]
 
 
-def _sorted(batch: list[Held], answer: Answer) -> tuple[list[Held], Again]:
+def _sorted(batch: list[InFlightMessage], answer: Answer) -> tuple[list[InFlightMessage], Again]:
     """Those of `batch` that were settled, and those that were refused."""
     if not answer.failures:
         return batch, []
     failures = {one.index: one for one in answer.failures}
-    done = [held for index, held in enumerate(batch) if index not in failures]
+    done = [message for index, message in enumerate(batch) if index not in failures]
     return done, [(batch[index], failure) for index, failure in failures.items()]

@@ -10,8 +10,7 @@ from contextlib import suppress
 
 from messaging.clock import Clock
 from messaging.outcome import Outcome
-from messaging.runtime.ledger import Ledger
-from messaging.runtime.receipts import Held
+from messaging.runtime.in_flight import InFlight, InFlightMessage
 from messaging.runtime.settlement import Settlement
 from messaging.transport import BATCH_ENTRIES
 
@@ -32,14 +31,14 @@ class Settler:
     """
 
     def __init__(
-        self, settlement: Settlement, ledger: Ledger, *, clock: Clock, eager: bool = False
+        self, settlement: Settlement, in_flight: InFlight, *, clock: Clock, eager: bool = False
     ) -> None:
         self._settlement = settlement
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._clock = clock
         self._eager = eager
-        self._inbox: deque[Held] = deque()
-        self._later: list[tuple[float, Held]] = []
+        self._inbox: deque[InFlightMessage] = deque()
+        self._later: list[tuple[float, InFlightMessage]] = []
         self._wake: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._asleep = False
         self._lock = threading.Lock()
@@ -50,10 +49,10 @@ class Settler:
         self._calling_back = False
         self._ending = False
 
-    def put(self, held: Held, outcome: Outcome) -> None:
-        """`held` is done with; from any thread."""
-        held.outcome = outcome
-        self._inbox.append(held)
+    def put(self, message: InFlightMessage, outcome: Outcome) -> None:
+        """`message` is done with; from any thread."""
+        message.outcome = outcome
+        self._inbox.append(message)
         if self._tended:
             if self._awaited and self._awaited <= len(self._inbox):
                 self._awaited = 0
@@ -66,7 +65,7 @@ class Settler:
             self._asleep
             or self._eager
             or waiting >= BATCH_ENTRIES
-            or waiting >= self._ledger.in_hand
+            or waiting >= self._in_flight.count
         ):
             self.rouse()
 
@@ -141,7 +140,7 @@ class Settler:
             if again:
                 now = self._clock.monotonic()
                 with self._lock:
-                    self._later += [(now + pause, held) for pause, held in again]
+                    self._later += [(now + pause, message) for pause, message in again]
         back = 0
         if self._calling_back and not self._settlement.hurried:
             back = self._settlement.call_back()
@@ -154,7 +153,7 @@ class Settler:
             aged
             or self._eager
             or self._settlement.hurried
-            or waiting + len(self._later) >= self._ledger.in_hand
+            or waiting + len(self._later) >= self._in_flight.count
         ):
             return waiting
         return waiting - waiting % BATCH_ENTRIES
@@ -188,5 +187,5 @@ class Settler:
             now = self._clock.monotonic()
             if self._hurry_later:
                 self._hurry_later, now = False, math.inf
-            self._inbox.extend(held for due, held in self._later if due <= now)
-            self._later = [(due, held) for due, held in self._later if due > now]
+            self._inbox.extend(message for due, message in self._later if due <= now)
+            self._later = [(due, message) for due, message in self._later if due > now]

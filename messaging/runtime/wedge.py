@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 
 from messaging.clock import Clock
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.logs import logger
-from messaging.runtime.ledger import Ledger
+from messaging.runtime.in_flight import InFlight
 from messaging.tracebacks import package_of, stack_of
 
 __all__ = ["Wedge"]
@@ -34,7 +34,7 @@ class Wedge:
 
     def __init__(
         self,
-        ledger: Ledger,
+        in_flight: InFlight,
         consumer: Consumer,
         *,
         concurrency: int,
@@ -43,7 +43,7 @@ class Wedge:
         goes_on: Callable[[float], None],
         over: Callable[[], None],
     ) -> None:
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._consumer = consumer
         self._concurrency = concurrency
         self._clock = clock
@@ -63,9 +63,9 @@ class Wedge:
         """See whether the service is wedged, and say so."""
         now = self._clock.monotonic()
         began = [
-            held.started
-            for held in (*self._ledger.unfinished(), *self._ledger.given_up)
-            if held.started is not None and now - held.started > self.limit
+            message.started
+            for message in (*self._in_flight.unfinished(), *self._in_flight.given_up)
+            if message.started is not None and now - message.started > self.limit
         ]
         if len(began) < self._concurrency:
             if self._since is not None:

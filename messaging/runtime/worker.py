@@ -12,8 +12,8 @@ from typing import Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.consumer import Consumer
-from messaging.dispatch import Dispatcher, Middleware
+from messaging.consuming.consumer import Consumer
+from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import (
     ConfigurationError,
     ConsumerError,
@@ -21,16 +21,14 @@ from messaging.errors import (
     WorkerWedged,
 )
 from messaging.logs import logger
-from messaging.runtime.appetite import State
-from messaging.runtime.crew import Crew
+from messaging.runtime.backpressure import State
+from messaging.runtime.event_loop import EventLoop
 from messaging.runtime.hooks import close_all, open_all
-from messaging.runtime.journal import Journal, Report, Stage
-from messaging.runtime.lane import Lane
-from messaging.runtime.loop import LoopRoom
+from messaging.runtime.in_flight import Stats
+from messaging.runtime.lifecycle import Lifecycle, Stage, StopRequest, StopSequence, WorkerReport
 from messaging.runtime.patience import Patience
-from messaging.runtime.receipts import Stats
-from messaging.runtime.signals import on_signals
-from messaging.runtime.stopping import Mail, StopSequence
+from messaging.runtime.pipeline import Pipeline
+from messaging.runtime.threads import Threads, on_signals
 from messaging.transport import Broker
 
 __all__ = ["Worker"]
@@ -61,7 +59,7 @@ class Worker:
                  (`run` raises `WorkerWedged`, for a supervisor to start another); None: never.
     patience     seconds to wait at the start for a queue that does not answer; None is for ever,
                  0 not at all. A queue that does not exist or may not be used is an error at once.
-    middleware   context managers around every handler (`messaging.dispatch`), outermost first.
+    middleware   context managers around every handler (`messaging.consuming.dispatch`), outermost first.
 
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
     Every received message ends in exactly one of the four ways that `Stats` counts. A worker
@@ -98,13 +96,13 @@ class Worker:
         self._drain = drain
         self._patience = math.inf if patience is None else patience
         self._clock = clock
-        self._mail: queues.SimpleQueue[Mail] = queues.SimpleQueue()
-        self._crew = Crew(self._died)
-        self._lanes: dict[str, Lane] = {}
+        self._stop_requests: queues.SimpleQueue[StopRequest] = queues.SimpleQueue()
+        self._threads = Threads(self._died)
+        self._pipelines: dict[str, Pipeline] = {}
         self._opened: list[Consumer] = []
         self._paused: set[str] = set()
         self._start_lock = threading.Lock()
-        self._journal = Journal()
+        self._lifecycle = Lifecycle()
         self._unfinished: tuple[str, ...] = ()
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -112,22 +110,24 @@ class Worker:
     @property
     def stage(self) -> Stage:
         """Where the worker is in its life."""
-        return self._journal.stage
+        return self._lifecycle.stage
 
     @property
     def stats(self) -> Stats:
         """Of all consumers together, at this moment; always balanced."""
-        return Stats.total(lane.stats for lane in self._lanes.values())
+        return Stats.total(pipeline.stats for pipeline in self._pipelines.values())
 
     def stats_of(self, service: str) -> Stats:
         """Of one consumer, by the name of its service."""
         (name,) = self._named((service,))
-        return self._lanes[name].stats if name in self._lanes else Stats()
+        return self._pipelines[name].stats if name in self._pipelines else Stats()
 
     @property
     def state(self) -> Mapping[str, State]:
         """What each service does about receiving at this moment; empty before the start."""
-        return MappingProxyType({name: lane.state for name, lane in self._lanes.items()})
+        return MappingProxyType(
+            {name: pipeline.state for name, pipeline in self._pipelines.items()}
+        )
 
     def pause(self, *services: str) -> None:
         """Receive nothing for these services, or for all, until `resume`.
@@ -137,26 +137,26 @@ class Worker:
         """
         for name in self._named(services):
             self._paused.add(name)
-            if name in self._lanes:
-                self._lanes[name].pause()
+            if name in self._pipelines:
+                self._pipelines[name].pause()
                 log.warning("%s is paused: it receives nothing", name)
 
     def resume(self, *services: str) -> None:
         """Go on receiving for these services, or for all. It does not close an open circuit."""
         for name in self._named(services):
             self._paused.discard(name)
-            if name in self._lanes:
-                self._lanes[name].resume()
+            if name in self._pipelines:
+                self._pipelines[name].resume()
                 log.warning("%s is not paused any more", name)
 
-    def run(self) -> Report:
+    def run(self) -> WorkerReport:
         """Start, and block until SIGTERM, Ctrl-C or `stop`; the report says how it went.
 
         A second signal skips the waiting for handlers and polls. Raises what `start` raises, and
         after an orderly stop the error that a thread of the library died of. In another thread
         than the main one signals are not heard.
         """
-        with on_signals(lambda: self._mail.put(Mail.SIGNAL)):
+        with on_signals(lambda: self._stop_requests.put(StopRequest.SIGNAL)):
             self.start()
             # A signal that comes just before a wait begins does not end it, and Python looks at
             # signals in this thread only: so it looks up once in a while.
@@ -176,20 +176,24 @@ class Worker:
         with self._start_lock:
             if self.stage is not Stage.NEW:
                 raise ConfigurationError(f"this worker is {self.stage.value}; make another")
-            self._lanes = self._reach_lanes()
-            self._enter(Stage.RUNNING, f"{', '.join(self._lanes)}, concurrency {self._concurrency}")
-            loop = LoopRoom()
-            self._crew.start("loop", loop.run)
+            self._pipelines = self._reach_pipelines()
+            self._enter(
+                Stage.RUNNING, f"{', '.join(self._pipelines)}, concurrency {self._concurrency}"
+            )
+            loop = EventLoop()
+            self._threads.start("loop", loop.run)
             if self._open_consumers(loop):
-                for lane in self._lanes.values():
-                    lane.start(self._crew, loop)
-            self._crew.start("supervisor", lambda: self._supervise(loop))
+                for pipeline in self._pipelines.values():
+                    pipeline.start(self._threads, loop)
+            self._threads.start("supervisor", lambda: self._supervise(loop))
 
-    def _open_consumers(self, loop: LoopRoom) -> bool:
+    def _open_consumers(self, loop: EventLoop) -> bool:
         """False: it is asked to stop before anything was received."""
         consumers = [one.consumer for one in self._dispatchers]
         try:
-            self._opened = open_all(consumers, self._crew, loop, lambda: not self._mail.empty())
+            self._opened = open_all(
+                consumers, self._threads, loop, lambda: not self._stop_requests.empty()
+            )
         except ConsumerError:
             loop.stop()
             self._close_queues()
@@ -199,22 +203,22 @@ class Worker:
         if len(self._opened) == len(consumers):
             return True
         self._close_queues()
-        self._lanes = {}
+        self._pipelines = {}
         return False
 
-    def _close_consumers(self, loop: LoopRoom) -> bool:
+    def _close_consumers(self, loop: EventLoop) -> bool:
         """False: one has not ended. Does nothing when it is called again."""
         opened, self._opened = self._opened, []
-        return close_all(opened, self._crew, loop)
+        return close_all(opened, self._threads, loop)
 
-    def stop(self) -> Report:
+    def stop(self) -> WorkerReport:
         """Stop in order, and say how it went; may be called again and from any thread.
 
         Blocks for at most about `drain` seconds and ten more, and two if nothing is in hand.
         From a handler it only asks: the report it returns then is of this moment.
         """
-        self._mail.put(Mail.STOP)
-        if self.stage is not Stage.NEW and not self._crew.includes_me():
+        self._stop_requests.put(StopRequest.STOP)
+        if self.stage is not Stage.NEW and not self._threads.includes_me():
             self._done.wait()
         return self._report()
 
@@ -241,12 +245,12 @@ class Worker:
                 )
         return services or known
 
-    def _reach_lanes(self) -> dict[str, Lane]:
+    def _reach_pipelines(self) -> dict[str, Pipeline]:
         """The lanes, as soon as their queues answer; none if the worker is stopped meanwhile."""
         waiting = Patience(self._patience)
         while True:
             try:
-                lanes = self._open_lanes()
+                pipelines = self._open_pipelines()
             except TransportError as error:
                 pause = waiting.after(error)
                 if pause is None:
@@ -254,23 +258,23 @@ class Worker:
             else:
                 waiting.over()
                 for name in self._paused:
-                    lanes[name].pause()
-                return lanes
+                    pipelines[name].pause()
+                return pipelines
             try:
-                self._mail.put(self._mail.get(timeout=pause))
+                self._stop_requests.put(self._stop_requests.get(timeout=pause))
             except queues.Empty:
                 continue
             return {}
 
-    def _open_lanes(self) -> dict[str, Lane]:
-        lanes: dict[str, Lane] = {}
+    def _open_pipelines(self) -> dict[str, Pipeline]:
+        pipelines: dict[str, Pipeline] = {}
         with ExitStack() as opened:
             for dispatcher in self._dispatchers:
                 service = dispatcher.consumer.service
                 queue, inlet = self._broker.queue(service), self._broker.queue(service)
                 opened.callback(queue.close)
                 opened.callback(inlet.close)
-                lanes[service] = Lane(
+                pipelines[service] = Pipeline(
                     dispatcher,
                     queue,
                     inlet,
@@ -281,22 +285,22 @@ class Worker:
                     wedged=self._wedged,
                 )
             opened.pop_all()
-        return lanes
+        return pipelines
 
-    def _supervise(self, loop: LoopRoom) -> None:
+    def _supervise(self, loop: EventLoop) -> None:
         """The body of the supervisor: sleeps until the end is asked for, then brings it about."""
         sequence = StopSequence(
-            tuple(self._lanes.values()),
+            tuple(self._pipelines.values()),
             loop,
-            self._crew,
-            self._mail,
+            self._threads,
+            self._stop_requests,
             drain=self._drain,
             poll_grace=self._poll_grace,
             entered=self._enter,
             close=lambda: self._close_consumers(loop),
         )
         try:
-            sequence.run(self._mail.get())
+            sequence.run(self._stop_requests.get())
         except BaseException as error:
             self._error = self._error or error
             raise
@@ -310,33 +314,33 @@ class Worker:
     def _wedged(self, service: str, seconds: float) -> None:
         if self._wedged_limit is not None and seconds >= self._wedged_limit and not self._error:
             self._error = WorkerWedged(f"all handlers of {service} hang, {seconds:.0f} s by now")
-            self._mail.put(Mail.WEDGED)
+            self._stop_requests.put(StopRequest.WEDGED)
 
     def _close_queues(self) -> None:
-        for lane in self._lanes.values():
-            if lane.polls:  # what a late answer brings is given back through it
+        for pipeline in self._pipelines.values():
+            if pipeline.polls:  # what a late answer brings is given back through it
                 continue
             try:
-                lane.close_queues()
+                pipeline.close_queues()
             except Exception as error:  # noqa: BLE001 - the others are to be closed, too
-                log.error("closing %s raised %s", lane.queue.name, type(error).__qualname__)
+                log.error("closing %s raised %s", pipeline.queue.name, type(error).__qualname__)
 
     def _died(self, error: BaseException) -> None:
         name = threading.current_thread().name
         log.critical("thread %s died: the worker stops", name, exc_info=error)
         if self._error is None:
             self._error = error
-        self._mail.put(Mail.DIED)
+        self._stop_requests.put(StopRequest.DIED)
 
     def _enter(self, stage: Stage, note: str) -> None:
-        self._journal.enter(stage, note, self.stats)
+        self._lifecycle.enter(stage, note, self.stats)
 
-    def _report(self) -> Report:
-        services = {name: lane.stats for name, lane in self._lanes.items()}
-        return Report(
+    def _report(self) -> WorkerReport:
+        services = {name: pipeline.stats for name, pipeline in self._pipelines.items()}
+        return WorkerReport(
             stats=Stats.total(services.values()),
             services=MappingProxyType(services),
-            stages=MappingProxyType(self._journal.spent()),
+            stages=MappingProxyType(self._lifecycle.spent()),
             unfinished=self._unfinished,
             error=self._error,
         )

@@ -15,14 +15,14 @@ from pydantic import BaseModel
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.consumer import Consumer
-from messaging.copies import Encoder
-from messaging.dispatch import Call, Dispatcher, Middleware
+from messaging.consuming.consumer import Consumer
+from messaging.consuming.dispatch import Call, Dispatcher, Middleware
 from messaging.envelope import Envelope, new_id
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.projection import EVERYONE
+from messaging.publishing.encoder import Encoder
 from messaging.transport import Attribute, Delivery, Outgoing
 
 __all__ = ["Result", "deliver", "deliver_raw"]

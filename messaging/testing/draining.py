@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from messaging.clock import Clock
 from messaging.codec import Codec
-from messaging.consumer import Consumer
-from messaging.dispatch import Dispatcher, Middleware
+from messaging.consuming.consumer import Consumer
+from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError, TransportError
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.settlement import (
@@ -174,7 +174,7 @@ class _Lane:
         seconds = self.queue.visibility_timeout
         if action is Action.HIDE:
             seconds = seconds_of(outcome)
-            _must(self.queue.hide([delivery], [seconds]))
+            _must(self.queue.change_visibility([delivery], [seconds]))
         heapq.heappush(self.due, self._clock.monotonic() + seconds)
         return outcome
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.codec import Codec, JsonCodec
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.envelope import Envelope
 from messaging.event import Event
 from messaging.projection import EVERYONE

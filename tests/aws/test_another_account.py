@@ -9,11 +9,11 @@ import boto3
 import pytest
 
 from messaging.aws import apply, connect, plan
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound, SettingsError, TransportError
 from messaging.event import Event
 from messaging.local import LocalServer
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
 from messaging.topology import Topic, Topology
 from tests.aws.conftest import REGION, Wire

@@ -15,10 +15,10 @@ import pytest
 from messaging.aws import connect
 from messaging.aws.broker import AwsBroker
 from messaging.aws.sqs import SqsQueue
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import PublishError, TransportError
-from messaging.publisher import Publisher
-from messaging.results import PublishResult
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import PublishResult
 from messaging.runtime.worker import Worker
 from messaging.settings import Settings
 from messaging.testing import FakeClock
@@ -219,9 +219,9 @@ def test_delete_says_what_is_still_there(server: Answers, queue: SqsQueue, kind:
 @named(SETTLED)
 def test_hide_says_what_keeps_its_lease(server: Answers, queue: SqsQueue, kind: Kind) -> None:
     server.say["ChangeMessageVisibilityBatch"] = [kind.answer]
-    settled(lambda: queue.hide(deliveries(), [0, 1, 2]), kind)
+    settled(lambda: queue.change_visibility(deliveries(), [0, 1, 2]), kind)
     server.reset()
-    assert queue.hide(deliveries(), [0, 1, 2]) == ()
+    assert queue.change_visibility(deliveries(), [0, 1, 2]) == ()
 
 
 @named(DEAD)
@@ -274,7 +274,7 @@ def test_a_message_that_lacks_something_is_left_and_the_others_are_handled(
         taken, error = said(lambda: queue.receive(10, 0))
         if error:  # boto3's own parser gives up the whole answer
             assert "the answer cannot be read" in error
-            assert type(queue._clients.queues).__name__ == "BotoQueues"
+            assert type(queue._clients.queues).__name__ == "BotoQueueCalls"
             return
         for one in taken:  # whatever is read of them later
             assert one.receive_count >= 1
@@ -374,7 +374,7 @@ def test_a_worker_outlives_every_broken_answer(server: Answers, broker: AwsBroke
     with Worker(office, broker=broker, wait=0) as worker:
         assert office.done.wait(30), "the worker no longer receives"
         end = time.monotonic() + 20
-        while worker.stats.in_hand:
+        while worker.stats.in_flight:
             assert time.monotonic() < end, "the worker no longer settles"
             time.sleep(0.01)
         stats = worker.stats

@@ -23,8 +23,8 @@ from messaging.claimcheck import ClaimCheck
 from messaging.clock import SYSTEM_CLOCK
 from messaging.deadline import CURRENT, Deadline
 from messaging.errors import PublishError, TransportError
-from messaging.publisher import Publisher
-from messaging.results import NotPublished
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import NotPublished
 from messaging.settings import Settings
 from messaging.testing import FakeClock
 from tests.aws.broken import Answers, batch, http, refused, taken

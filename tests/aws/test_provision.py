@@ -10,10 +10,10 @@ import pytest
 
 from messaging.aws import Plan, apply, connect, plan
 from messaging.aws.clients import Clients
+from messaging.aws.desired import TAG, DesiredQueue
 from messaging.aws.policies import MAY_SEND, ONLY_TLS
 from messaging.aws.queues import Queues
-from messaging.aws.wanted import TAG, WantedQueue
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound
 from messaging.event import Event
 from messaging.settings import Settings
@@ -438,7 +438,7 @@ def test_a_new_queue_is_waited_for(wire, say, settings_of, session):
     wire.say("GetQueueAttributes", say.json(Attributes={}))
     wire.say("SetQueueAttributes", say.json())
     clients = Clients(settings_of(wire), session)
-    wanted = WantedQueue(name="alunos-um", attributes={"VisibilityTimeout": "1"}, statements=())
+    wanted = DesiredQueue(name="alunos-um", attributes={"VisibilityTimeout": "1"}, statements=())
 
     (change,) = Queues(clients, "alunos", NoWaiting()).settle(wanted, write=True)
     assert change.action == "create"

@@ -7,7 +7,7 @@ import pytest
 from messaging.aws import connect
 from messaging.errors import PublishError, TransportError
 from messaging.event import Event
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.transport import Attribute, Delivery, Outgoing
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from messaging.aws import apply, connect
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.event import Event
 from messaging.topology import Topology

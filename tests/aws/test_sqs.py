@@ -13,12 +13,12 @@ from itertools import pairwise
 
 import pytest
 
-from messaging import deadletter
 from messaging.aws import apply, connect
 from messaging.aws.messages import SAFE_BATCH, deliveries, letter_entries
 from messaging.aws.sqs import SqsQueue
-from messaging.consumer import Consumer, handles
-from messaging.deadletter import LARGEST
+from messaging.consuming.consumer import Consumer, handles
+from messaging.dead_letters import reason as dead_letter_reason
+from messaging.dead_letters.reason import LARGEST
 from messaging.errors import NotFound, TransportError
 from messaging.event import Event
 from messaging.topology import Topology
@@ -109,7 +109,7 @@ def test_a_way_through_the_queue(broker, topic, dead_letters_of):
     assert 0 < first.sent_at <= first.received_at
     assert queue.depth()[:3] == (0, 1, 0)
 
-    assert queue.hide([first], [0]) == ()
+    assert queue.change_visibility([first], [0]) == ()
     (second,) = queue.receive(10, 5)
     assert second.message_id == first.message_id
     assert second.receive_count == 2
@@ -126,7 +126,7 @@ def test_a_way_through_the_queue(broker, topic, dead_letters_of):
         name: Attribute(one["DataType"], one["StringValue"])
         for name, one in dead["MessageAttributes"].items()
     }
-    original, note = deadletter.read(attributes)
+    original, note = dead_letter_reason.read(attributes)
     assert dead["Body"] == "a"
     assert original == first.attributes
     assert note is not None
@@ -144,7 +144,7 @@ def test_a_refused_receipt_is_a_value_and_the_others_are_settled(broker, topic):
     (good,) = queue.receive(10, 5)
     wrong = made_up(1)
 
-    failures = queue.hide([wrong, good], [30, 30])
+    failures = queue.change_visibility([wrong, good], [30, 30])
     assert [(one.index, one.retryable) for one in failures] == [(0, False)]
     failures = queue.delete([wrong, good])
     assert [(one.index, one.code) for one in failures] == [(0, "ReceiptHandleIsInvalid")]
@@ -285,9 +285,11 @@ def test_the_queues_own_words_are_asked_for_once(scripted, wire, say):
     assert letters == {"QueueName": "letters", "QueueOwnerAWSAccountId": "999999999999"}
 
 
-@pytest.mark.parametrize("operation", ["delete", "hide"])
+@pytest.mark.parametrize("operation", ["delete", "change_visibility"])
 def test_each_answer_is_taken_by_what_it_says(scripted, wire, say, operation):
-    action = {"delete": "DeleteMessageBatch", "hide": "ChangeMessageVisibilityBatch"}[operation]
+    action = {"delete": "DeleteMessageBatch", "change_visibility": "ChangeMessageVisibilityBatch"}[
+        operation
+    ]
     good = say.json(Successful=[{"Id": "0"}, {"Id": "1"}])
     refused = {"Id": "1", "Code": "InternalError", "SenderFault": False}
     partly = say.json(Successful=[{"Id": "0"}], Failed=[refused])
@@ -296,7 +298,11 @@ def test_each_answer_is_taken_by_what_it_says(scripted, wire, say, operation):
 
     def refusals(count: int) -> list[int]:
         some = [made_up(index) for index in range(count)]
-        found = scripted.delete(some) if operation == "delete" else scripted.hide(some, [0] * count)
+        found = (
+            scripted.delete(some)
+            if operation == "delete"
+            else scripted.change_visibility(some, [0] * count)
+        )
         return [one.index for one in found]
 
     assert [refusals(2) for _ in range(4)] == [[], [], [1], [1]]
@@ -307,14 +313,14 @@ def test_each_answer_is_taken_by_what_it_says(scripted, wire, say, operation):
     assert refusals(2) == []
 
 
-@pytest.mark.parametrize("operation", ["delete", "hide", "dead_letter"])
+@pytest.mark.parametrize("operation", ["delete", "change_visibility", "dead_letter"])
 def test_nothing_is_no_request_and_eleven_are_an_error(scripted, wire, operation):
     def call(count: int):
         some = [made_up(index) for index in range(count)]
         if operation == "delete":
             return scripted.delete(some)
-        if operation == "hide":
-            return scripted.hide(some, [0] * count)
+        if operation == "change_visibility":
+            return scripted.change_visibility(some, [0] * count)
         return scripted.dead_letter([letter(one) for one in some])
 
     assert call(0) == ()

@@ -22,7 +22,7 @@ from examples.cadastro.resultados import Resultado, Resultados
 from messaging.codec import JsonCodec
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError, TransportError
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.transport import Delivery, Failure, Outgoing
 
 CHAVE = "enviados/2f1e7a38-8b3a-4a53-9f57-7f2f6ad5b0f1.csv"

@@ -22,11 +22,11 @@ from examples.cadastro.documentos import Alunos
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.lambda_local import uma_vez
 from examples.cadastro.processos import porta_livre
-from messaging import deadletter
 from messaging.aws import connect
+from messaging.dead_letters import reason as dead_letter_reason
 from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.testing import Result, deliver
 from messaging.topology import Topology
@@ -239,7 +239,7 @@ def test_in_lambda_each_student_of_a_batch_has_an_end_of_its_own(fila: Fila) -> 
         nome: Attribute(um["DataType"], um["StringValue"])
         for nome, um in morta["MessageAttributes"].items()
     }
-    _, nota = deadletter.read(atributos)
+    _, nota = dead_letter_reason.read(atributos)
     assert nota is not None
     assert (nota.reason, nota.attempts) == ("the API answered 422: cpf", 1)
 

@@ -18,7 +18,7 @@ from examples.cadastro.documentos import Alunos, Devido, SemDocumentos
 from messaging.codec import JsonCodec
 from messaging.envelope import Envelope
 from messaging.errors import TransportError
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.transport import Failure, Outgoing
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from messaging.errors import TransportError
-from messaging.runtime.stepping import Steps
+from messaging.testing.stepping import Steps
 from messaging.transport import DeadLetter, Delivery, Failure, Outgoing
 
 
@@ -37,8 +37,10 @@ class ForgetsDeletes(Other):
 
 
 class ForgetsReleases(Other):
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
-        self.inner.hide(deliveries, seconds)
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
+        self.inner.change_visibility(deliveries, seconds)
         return ()
 
 
@@ -56,7 +58,9 @@ class DeletesBeforeTheCopy(Other):
 
 
 class DeletesWhatIsToComeAgain(Other):
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         failures: Sequence[Failure] = self.inner.delete(deliveries)
         return failures
 
@@ -85,28 +89,28 @@ class NoFifo(Other):
 
 def knows_no_max_lease(steps: Steps) -> Steps:
     """A handler that hangs keeps its message for as long as SQS allows."""
-    heartbeat: Any = steps._lane.heartbeat
+    heartbeat: Any = steps._pipeline.heartbeat
     heartbeat._max_lease = 43_200.0
     return steps
 
 
 def drops_late_answers(steps: Steps) -> Steps:
     """What a long poll brings after SIGTERM is thrown away."""
-    poller: Any = steps._lane.poller
-    taken: Callable[..., None] = poller._taken
+    receiver: Any = steps._pipeline.receiver
+    taken: Callable[..., None] = receiver._taken
 
     def taken_unless_late(*what: Any) -> None:
-        if not poller._stopped.is_set():
+        if not receiver._stopped.is_set():
             taken(*what)
 
-    poller._taken = taken_unless_late
+    receiver._taken = taken_unless_late
     return steps
 
 
 def renews_for_ever(steps: Steps) -> Steps:
     """Whatever was received once is renewed at each look."""
-    lane: Any = steps._lane
-    receive, look, known = lane.ledger.receive, lane.heartbeat.step, []
+    pipeline: Any = steps._pipeline
+    receive, look, known = pipeline.in_flight.receive, pipeline.heartbeat.step, []
 
     def receiving(deliveries: Sequence[Delivery], *rest: Any, **named: Any) -> Any:
         known.extend(deliveries)
@@ -115,8 +119,8 @@ def renews_for_ever(steps: Steps) -> Steps:
     def looking() -> float:
         for one in known:
             with suppress(TransportError):
-                lane.queue.hide([one], [30])
+                pipeline.queue.change_visibility([one], [30])
         return float(look())
 
-    lane.ledger.receive, lane.heartbeat.step = receiving, looking
+    pipeline.in_flight.receive, pipeline.heartbeat.step = receiving, looking
     return steps

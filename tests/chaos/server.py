@@ -26,13 +26,13 @@ from typing import Any, TextIO
 
 import boto3
 
-from messaging import deadletter
 from messaging.aws import apply, connect
+from messaging.dead_letters import reason as dead_letter_reason
 from messaging.errors import PublishError
 from messaging.event import Event
 from messaging.idempotency.sql import open_sqlite
 from messaging.local import LocalServer
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
 from messaging.testing.chaos.proxy import FaultyProxy
 from messaging.testing.chaos.sample import Enrolled, Paid
@@ -325,7 +325,7 @@ def _dead_letters(
             while letters := box.receive(10, 0, 3600):
                 for one in letters:
                     found.add((service.service, json.loads(one.body)["id"]))
-                    _, note = deadletter.read(one.attributes)
+                    _, note = dead_letter_reason.read(one.attributes)
                     outcome.without_reason += note is None or not note.reason
     return found
 

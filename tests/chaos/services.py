@@ -16,8 +16,8 @@ from typing import Any
 
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Call
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Call
 from messaging.envelope import Envelope
 from messaging.idempotency import Transactional
 from messaging.idempotency.sql import open_sqlite

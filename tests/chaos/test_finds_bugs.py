@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from messaging.clock import Clock
-from messaging.dispatch import Call
+from messaging.consuming.dispatch import Call
 from messaging.outcome import Ack
-from messaging.testing.chaos.cast import Cast, Parts
-from messaging.testing.chaos.plan import Mode, Plan, draw
-from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_cast
-from messaging.testing.chaos.story import MakeCast, Story, play, shortest
+from messaging.testing.chaos.plan import Mode, ScenarioPlan, draw
+from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_setup
+from messaging.testing.chaos.scenario import MakeCast, Scenario, play, shortest
+from messaging.testing.chaos.setup import Parts, Setup
 from tests.chaos import conftest as bugs
 
 SOON = 200
@@ -58,37 +58,39 @@ BUGS: dict[str, tuple[Parts, str]] = {
 }
 
 
-def first_failure(make_cast: MakeCast, *modes: Mode, fifo: bool = False, soon: int = SOON) -> Story:
+def first_failure(
+    make_cast: MakeCast, *modes: Mode, fifo: bool = False, soon: int = SOON
+) -> Scenario:
     for seed in range(soon):
         plan = draw(seed, services=len(SERVICES), events=EVENTS, modes=modes, fifo=(fifo,))
-        story = play(plan, make_cast)
-        if story.breaches:
-            return story
+        scenario = play(plan, make_cast)
+        if scenario.breaches:
+            return scenario
     raise AssertionError(f"not found in {soon} seeds")
 
 
 def with_parts(parts: Parts) -> MakeCast:
-    return lambda plan, clock: sample_cast(plan, clock, parts)
+    return lambda plan, clock: sample_setup(plan, clock, parts)
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str) -> None:
     parts, promise = BUGS[bug]
-    story = first_failure(with_parts(parts), "at least once")
-    assert promise in {breach.promise for breach in story.breaches}
+    scenario = first_failure(with_parts(parts), "at least once")
+    assert promise in {breach.promise for breach in scenario.breaches}
 
 
 def test_a_queue_whose_groups_are_not_kept_in_order_is_found() -> None:
-    story = first_failure(with_parts(Parts(queue=bugs.NoFifo)), "at least once", fifo=True)
-    assert "a group keeps its order" in {breach.promise for breach in story.breaches}
+    scenario = first_failure(with_parts(Parts(queue=bugs.NoFifo)), "at least once", fifo=True)
+    assert "a group keeps its order" in {breach.promise for breach in scenario.breaches}
 
 
 def test_without_a_bug_nothing_is_found() -> None:
     with pytest.raises(AssertionError, match="not found"):
-        first_failure(sample_cast, "at least once", soon=40)
+        first_failure(sample_setup, "at least once", soon=40)
 
 
-def marks_first(cast: Cast) -> Cast:
+def marks_first(setup: Setup) -> Setup:
     """Idempotency whose mark is written before the effect stands."""
     handled: set[tuple[str, str]] = set()
 
@@ -100,10 +102,10 @@ def marks_first(cast: Cast) -> Cast:
         handled.add(key)
         yield
 
-    return replace(cast, hire=lambda clock, check_alive: (around,))
+    return replace(setup, hire=lambda clock, check_alive: (around,))
 
 
-def marks_in_memory(cast: Cast) -> Cast:
+def marks_in_memory(setup: Setup) -> Setup:
     """Idempotency whose marks are forgotten when the process dies."""
 
     def hire(clock: Clock, check_alive: Callable[[], None]) -> list[object]:
@@ -119,7 +121,7 @@ def marks_in_memory(cast: Cast) -> Cast:
 
         return [around]
 
-    return replace(cast, hire=hire, once=True)  # type: ignore[arg-type]
+    return replace(setup, hire=hire, once=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -129,20 +131,20 @@ def marks_in_memory(cast: Cast) -> Cast:
         (marks_in_memory, "effects exactly once"),
     ],
 )
-def test_a_bug_in_idempotency_is_found(plant: Callable[[Cast], Cast], promise: str) -> None:
-    def make_cast(plan: Plan, clock: Clock) -> Cast:
-        return plant(sample_cast(plan, clock))
+def test_a_bug_in_idempotency_is_found(plant: Callable[[Setup], Setup], promise: str) -> None:
+    def make_cast(plan: ScenarioPlan, clock: Clock) -> Setup:
+        return plant(sample_setup(plan, clock))
 
-    story = first_failure(make_cast, "at least once")
-    assert promise in {breach.promise for breach in story.breaches}
+    scenario = first_failure(make_cast, "at least once")
+    assert promise in {breach.promise for breach in scenario.breaches}
 
 
 def test_the_shortest_story_is_short_and_breaks_the_same_promise() -> None:
     make_cast = with_parts(Parts(queue=bugs.DeletesBeforeTheCopy))
-    story = first_failure(make_cast, "at least once")
-    found = shortest(story, make_cast)
-    assert found.breaches[0].promise == story.breaches[0].promise
-    assert len(found.text) < len(story.text) / 2
+    scenario = first_failure(make_cast, "at least once")
+    found = shortest(scenario, make_cast)
+    assert found.breaches[0].promise == scenario.breaches[0].promise
+    assert len(found.text) < len(scenario.text) / 2
     assert len(found.plan.events) <= 2
     assert len(found.plan.services) == 1
     assert found.plan.only is not None

@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.outcome import RetryPolicy
 from messaging.testing.chaos import EVERY_FAULT, PromiseBroken, check
 from messaging.testing.chaos.__main__ import main, plan_of
-from messaging.testing.chaos.cast import Cast
-from messaging.testing.chaos.dice import Dice
-from messaging.testing.chaos.ending import Count
-from messaging.testing.chaos.plan import Plan, Step
-from messaging.testing.chaos.sample import sample_cast
+from messaging.testing.chaos.observed import Count
+from messaging.testing.chaos.plan import ScenarioPlan, Step
+from messaging.testing.chaos.sample import sample_setup
+from messaging.testing.chaos.scenario import Summary, play
+from messaging.testing.chaos.seeded import Seeded
+from messaging.testing.chaos.setup import Setup
 from messaging.testing.chaos.shrink import shrink
-from messaging.testing.chaos.story import Summary, play
 
 SLICE = range(100)
 
@@ -43,9 +43,9 @@ ORDERS = [Ordered(number=number) for number in range(12)]
 def test_a_slice_of_seeds_keeps_every_promise_and_meets_every_fault() -> None:
     summary = Summary(count=Count(), injected=Counter())
     for seed in SLICE:
-        story = play(plan_of(seed), sample_cast)
-        assert not story.breaches, (story.plan.title(), story.breaches[:3])
-        summary += Summary(count=story.count, injected=story.injected)
+        scenario = play(plan_of(seed), sample_setup)
+        assert not scenario.breaches, (scenario.plan.title(), scenario.breaches[:3])
+        summary += Summary(count=scenario.count, injected=scenario.injected)
     count = summary.count
     assert set(summary.injected) == set(EVERY_FAULT)
     assert (count.lost, count.unaccounted, count.duplicates_once) == (0, 0, 0)
@@ -59,32 +59,32 @@ def test_a_slice_of_seeds_keeps_every_promise_and_meets_every_fault() -> None:
 def test_the_same_seed_is_the_same_story() -> None:
     for seed in range(12):
         plan = plan_of(seed)
-        first, second = play(plan, sample_cast), play(plan, sample_cast)
+        first, second = play(plan, sample_setup), play(plan, sample_setup)
         assert first.text == second.text
         assert first.digest == second.digest
-    assert play(plan_of(1), sample_cast).digest != play(plan_of(2), sample_cast).digest
+    assert play(plan_of(1), sample_setup).digest != play(plan_of(2), sample_setup).digest
 
 
 def test_a_story_without_its_faults_is_otherwise_the_same() -> None:
-    plan = next(plan for plan in map(plan_of, SLICE) if play(plan, sample_cast).faults)
-    calm = play(replace(plan, only=frozenset()), sample_cast)
+    plan = next(plan for plan in map(plan_of, SLICE) if play(plan, sample_setup).faults)
+    calm = play(replace(plan, only=frozenset()), sample_setup)
     assert not calm.faults
     assert not calm.breaches
 
 
 def test_every_throw_follows_from_its_name() -> None:
-    dice = Dice(7)
-    first = dice.unit("a"), dice.unit("b")
-    assert (Dice(7).unit("b"), Dice(7).unit("a")) == first[::-1]
-    assert Dice(8).unit("a") != first[0]
-    assert all(0 <= dice.unit(f"throw {number}") < 1 for number in range(1000))
+    seeded = Seeded(7)
+    first = seeded.unit("a"), seeded.unit("b")
+    assert (Seeded(7).unit("b"), Seeded(7).unit("a")) == first[::-1]
+    assert Seeded(8).unit("a") != first[0]
+    assert all(0 <= seeded.unit(f"throw {number}") < 1 for number in range(1000))
 
 
 def test_shrinking_leaves_what_the_failure_needs() -> None:
     plan = replace(plan_of(0), steps=tuple(Step("wait", 0, number) for number in range(64)))
     faults = [f"fault {number}" for number in range(30)]
 
-    def fails(candidate: Plan) -> bool:
+    def fails(candidate: ScenarioPlan) -> bool:
         needed = {Step("wait", 0, 7), Step("wait", 0, 40)} <= set(candidate.steps)
         return needed and "fault 11" in (candidate.only or ())
 
@@ -97,7 +97,7 @@ def test_shrinking_leaves_what_the_failure_needs() -> None:
 
 def test_check_plays_the_users_own_consumers() -> None:
     summary = check([Warehouse], ORDERS, seeds=range(25))
-    assert summary.count.stories == 25
+    assert summary.count.scenarios == 25
     assert summary.count.wanted > 100
     assert summary.count.lost == 0
     assert sum(summary.injected.values()) > 25
@@ -128,7 +128,7 @@ def test_check_says_when_a_handler_is_not_idempotent() -> None:
             once=True,
             begin=stock.clear,
         )
-    assert len(caught.value.story.plan.events) <= 3
+    assert len(caught.value.scenario.plan.events) <= 3
     assert "handled" in str(caught.value)
 
 
@@ -148,7 +148,7 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "6", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert "| lost | 0 |" in said
-    assert "| stories | 6 |" in said
+    assert "| scenarios | 6 |" in said
     assert main(["--seeds", "6", "--jobs", "1", "--json"]) == 0
     assert '"lost": 0' in capsys.readouterr().out
 
@@ -164,9 +164,9 @@ def test_the_command_tells_one_story(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_cast_closes_what_it_opened() -> None:
     closed: list[str] = []
 
-    def make_cast(plan: Plan, clock: object) -> Cast:
-        cast = sample_cast(plan, clock)  # type: ignore[arg-type]
-        return replace(cast, close=lambda: closed.append("closed"))
+    def make_cast(plan: ScenarioPlan, clock: object) -> Setup:
+        setup = sample_setup(plan, clock)  # type: ignore[arg-type]
+        return replace(setup, close=lambda: closed.append("closed"))
 
     play(replace(plan_of(0), mode="at least once"), make_cast)
     assert closed == ["closed"]

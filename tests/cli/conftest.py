@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from messaging.codec import JsonCodec
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Call
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Call
 from messaging.envelope import Envelope
 from messaging.event import Event
 from messaging.outcome import Reject

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from messaging.cli import names
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.errors import ConfigurationError, EventError
 from messaging.topology import Topology
 
@@ -97,7 +97,7 @@ def test_a_module_that_does_not_parse_or_misses_a_package_is_told(project: Path)
 
 def test_a_constructor_that_breaks_is_told_by_type_and_place(project: Path) -> None:
     (project / "broken_service.py").write_text(
-        "from messaging.consumer import Consumer\n"
+        "from messaging.consuming.consumer import Consumer\n"
         "class Broken(Consumer):\n"
         "    def __init__(self):\n"
         "        raise OSError('password is hunter2')\n"

@@ -16,7 +16,7 @@ import pytest
 
 from messaging.event import Event
 from messaging.outbox import SqlOutbox, create
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from tests.cli.conftest import Run, load_school
 
 Started = Callable[..., "subprocess.Popen[str]"]
@@ -62,7 +62,7 @@ def test_from_the_table_to_the_queues(messaging: Run, database: Path) -> None:
     assert "Outbox messaging_outbox" in table.stdout
     assert json.loads(messaging("outbox", "status", "--json").stdout) == {
         "pending": 0,
-        "in_hand": 0,
+        "in_flight": 0,
         "waiting": 0,
         "parked": 0,
         "published": 4,

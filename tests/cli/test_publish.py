@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from messaging.cli.sending import Sent, send
+from messaging.cli.sending import SentRows, send
 from messaging.csvfile import EventRow, Mapping, events_from
 from messaging.errors import TransportError
 from messaging.testing import RecordingTopic
@@ -234,7 +234,7 @@ def test_a_topic_that_stops_answering_leaves_a_line_to_go_on_from(tmp_path: Path
     rows = [f"A{number},a{number}@x.com\n" for number in range(100)]
     file.write_text("name,email\n" + "".join(rows[:50]) + ",x@x.com\n" + "".join(rows[50:]))
 
-    def publish(topic: RecordingTopic, line: int) -> Sent:
+    def publish(topic: RecordingTopic, line: int) -> SentRows:
         return send(
             file,
             school.Enrolled,

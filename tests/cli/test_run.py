@@ -13,7 +13,7 @@ import pytest
 from messaging.aws import apply, connect
 from messaging.aws.sessions import new_session
 from messaging.local import LocalServer
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from tests.cli.conftest import Run, load_school
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -56,7 +56,7 @@ def test_run_until_empty_handles_everything_and_ends(
         "released": 0,
         "dead_lettered": 0,
         "expired": 0,
-        "in_hand": 0,
+        "in_flight": 0,
         "discarded": 0,
         "deduplicated": 0,
     }

@@ -25,7 +25,7 @@ from consumers import (
 )
 from consumers.banco import Banco
 from consumers.events import AlunoAtualizado, AlunoCadastrado, AlunoEsquecido, MatriculaCancelada
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.event import Event
 from messaging.testing import Result, deliver
 

@@ -24,7 +24,7 @@ import pytest
 from messaging.aws import apply, connect
 from messaging.aws.clients import Clients
 from messaging.aws.sqs import SqsQueue
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.local import Engine, LocalServer
 from messaging.memory import MemoryBroker

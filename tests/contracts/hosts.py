@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.lambda_handler import lambda_handler
 from messaging.runtime import Worker
 from messaging.testing import drain
@@ -33,7 +33,7 @@ def left(broker: Broker, service: str) -> int:
 def worker(consumer: Consumer, broker: Broker) -> None:
     deadline = time.monotonic() + PATIENCE
     with Worker(consumer, broker=broker, wait=0.2, concurrency=5) as running:
-        while left(broker, consumer.service) or running.stats.in_hand:
+        while left(broker, consumer.service) or running.stats.in_flight:
             assert time.monotonic() < deadline, running.stats
             time.sleep(0.05)
     assert running.stats.balanced

@@ -30,7 +30,7 @@ def test_order_in_a_group_outlives_a_release(fifo: Site) -> None:
     queue = fifo.queue("depot")
     first = receive_one(queue)
 
-    queue.hide([first], [0])
+    queue.change_visibility([first], [0])
 
     order = []
     for _ in range(4):
@@ -77,7 +77,7 @@ def test_poison_message_lets_its_group_go_on(fifo: Site) -> None:
     fifo.broker.topic().publish([grouped("poison", "ana"), grouped("next", "ana")])
     queue = fifo.queue("depot")
     for _ in range(2):
-        queue.hide([receive_one(queue)], [0])
+        queue.change_visibility([receive_one(queue)], [0])
 
     assert receive_one(queue).body == "next"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from messaging import deadletter
-from messaging.dlq import Where, Workbench
+from messaging.dead_letters import Where, Workbench
+from messaging.dead_letters import reason as dead_letter_reason
 from messaging.local import Engine, LocalServer
 from messaging.memory import MemoryBroker
 from messaging.outcome import RetryPolicy
@@ -84,7 +84,7 @@ FORGED: dict[str, dict[str, Attribute]] = {
 @pytest.fixture(autouse=True)
 def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A local server has one machine, which a short poll asks."""
-    monkeypatch.setattr("messaging.dlq.workbench.WAIT", 0)
+    monkeypatch.setattr("messaging.dead_letters.workbench.WAIT", 0)
 
 
 @pytest.fixture(params=["memory", "ministack"])
@@ -163,7 +163,7 @@ def test_a_message_that_sqs_itself_moved_is_listed_and_sent_back_whatever_is_bes
             received = receive_all(queue, sent)
             for at in range(0, sent, 10):
                 some = received[at : at + 10]
-                assert not queue.hide(some, [0] * len(some))
+                assert not queue.change_visibility(some, [0] * len(some))
         assert not queue.receive(10, 0)
         bench = Workbench(site.broker.letters("clerk"))  # type: ignore[attr-defined] - not of Broker
         letters = list(bench.letters())
@@ -195,7 +195,7 @@ def test_a_message_at_the_size_limit_is_dead_lettered_and_handled_once(
     """`spare` bytes are left for the reason: all of it, a part, or nothing."""
     text = body("reject-1").replace('"data": {', '"data": {"filling": "FILL", ')
     memory = isinstance(site.broker, MemoryBroker)
-    limit = deadletter.LARGEST if memory else 262_144
+    limit = dead_letter_reason.LARGEST if memory else 262_144
     filling = limit - spare - message(text, "step.taken").size + len("FILL")
     sent = message(text.replace("FILL", "x" * filling), "step.taken")
     assert sent.size == limit - spare

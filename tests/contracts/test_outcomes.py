@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from tenacity import wait_fixed
 
-from messaging import deadletter
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
+from messaging.dead_letters import reason as dead_letter_reason
 from messaging.event import Event
 from messaging.local import Engine, LocalServer
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry, RetryPolicy
@@ -118,7 +118,7 @@ class Play:
         """Of each dead letter, by what it is called."""
         found = {}
         for text, attributes in self.site.letters("clerk"):
-            _, note = deadletter.read(attributes)
+            _, note = dead_letter_reason.read(attributes)
             assert note is not None, "SQS moved it, without a reason"
             name = text if text.startswith("unreadable") else json.loads(text)["data"]["name"]
             found[name] = note.reason

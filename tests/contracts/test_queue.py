@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from messaging.deadletter import read
+from messaging.dead_letters.reason import read
 from messaging.errors import NotFound, TransportError
 from messaging.transport import Attribute, DeadLetter, Delivery, QueueTransport
 from tests.contracts.conftest import Site, message, not_on, receive_all
@@ -101,7 +101,7 @@ def test_hide_0_releases_at_once(site: Site) -> None:
     queue = site.queue("depot")
     first = one(queue)
 
-    assert len(queue.hide([first], [0])) == 0
+    assert len(queue.change_visibility([first], [0])) == 0
 
     assert one(queue).receive_count == 2
 
@@ -112,7 +112,7 @@ def test_hide_extends_the_lease(site: Site) -> None:
     both = receive_all(queue, 2)
 
     times = [60 if delivery.body == "long" else 1 for delivery in both]
-    assert len(queue.hide(both, times)) == 0
+    assert len(queue.change_visibility(both, times)) == 0
 
     assert [again.body for again in queue.receive(10, 3)] == ["short"]
 
@@ -123,7 +123,7 @@ def test_receipt_of_nothing_is_a_failure_with_its_place(site: Site) -> None:
     first, second = receive_all(queue, 2)
     nonsense = Delivery(queue=queue.name, message_id="x", receipt="nonsense", body="")
 
-    failures = queue.hide([first, nonsense, second], [0, 0, 0])
+    failures = queue.change_visibility([first, nonsense, second], [0, 0, 0])
 
     assert [(failure.index, failure.retryable) for failure in failures] == [(1, False)]
     assert all(failure.code and failure.message for failure in failures)
@@ -135,13 +135,13 @@ def test_old_receipt_does_not_delete_what_was_received_again(site: Site) -> None
     site.send("1")
     queue = site.queue("depot")
     first = one(queue)
-    queue.hide([first], [0])
+    queue.change_visibility([first], [0])
     second = one(queue)
 
     queue.delete([first])  # accepted or refused, according to the server
 
     assert queue.depth().in_flight == 1
-    assert len(queue.hide([second], [30])) == 0
+    assert len(queue.change_visibility([second], [30])) == 0
     assert len(queue.delete([second])) == 0
     assert queue.depth().in_flight == 0
 
@@ -151,10 +151,10 @@ def test_old_receipt_does_not_release_what_was_received_again(site: Site) -> Non
     site.send("1")
     queue = site.queue("depot")
     first = one(queue)
-    queue.hide([first], [0])
+    queue.change_visibility([first], [0])
     one(queue)
 
-    [failure] = queue.hide([first], [0])
+    [failure] = queue.change_visibility([first], [0])
 
     assert not failure.retryable
     assert len(queue.receive(10, 0)) == 0
@@ -245,7 +245,7 @@ def test_message_received_too_often_is_dead_lettered_by_the_queue(site: Site) ->
     for count in (1, 2):
         delivery = one(queue)
         assert delivery.receive_count == count
-        queue.hide([delivery], [0])
+        queue.change_visibility([delivery], [0])
 
     assert len(queue.receive(10, 1)) == 0
 
@@ -272,7 +272,7 @@ def test_empty_batches_are_nothing(site: Site) -> None:
     queue = site.queue("depot")
 
     assert len(queue.delete([])) == 0
-    assert len(queue.hide([], [])) == 0
+    assert len(queue.change_visibility([], [])) == 0
     assert len(queue.dead_letter([])) == 0
 
 
@@ -283,7 +283,7 @@ def test_eleven_deliveries_are_refused_whole(site: Site) -> None:
 
     requests: list[Callable[[], object]] = [
         lambda: queue.delete([delivery] * 11),
-        lambda: queue.hide([delivery] * 11, [0] * 11),
+        lambda: queue.change_visibility([delivery] * 11, [0] * 11),
         lambda: queue.dead_letter([letter(delivery)] * 11),
     ]
     for request in requests:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.outcome import RetryPolicy
 

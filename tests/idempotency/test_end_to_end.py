@@ -14,11 +14,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from messaging.dispatch import Middleware
+from messaging.consuming.dispatch import Middleware
 from messaging.idempotency import Idempotency, MemoryStore, SqliteStore, Transactional
 from messaging.idempotency.sql import open_sqlite
 from messaging.memory import MemoryBroker
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.testing import FakeClock
 from messaging.topology import Topology

@@ -16,7 +16,7 @@ from messaging.event import Event
 from messaging.outbox import Claims, Database, OutboxStatus, SqlOutbox, connector, create
 from messaging.outbox.table import Dialect
 from messaging.projection import Projection
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.testing import FakeClock
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from messaging.outbox import SqlOutbox
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from tests.outbox.conftest import Noted, Place
 
 ROOT = Path(__file__).parents[2]
@@ -148,4 +148,4 @@ def test_a_stop_gives_everything_back_at_once(place: Place, log: Path, start: St
     status = place.status()
     assert one.returncode == 0
     assert 0 < status.published == int(output[-1]) == len(sent(log)) <= 30
-    assert (status.pending, status.in_hand) == (800 - status.published, 0)
+    assert (status.pending, status.in_flight) == (800 - status.published, 0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from messaging.outbox import Database
-from messaging.outbox.database import Cursor
+from messaging.sql.database import Cursor
 
 MODES: list[dict[str, Any]] = [{}, {"isolation_level": None}, {"isolation_level": "EXCLUSIVE"}]
 if sys.version_info >= (3, 12):

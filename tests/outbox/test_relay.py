@@ -13,7 +13,7 @@ import pytest
 
 from messaging.errors import AccessDenied, ConfigurationError, TransportError
 from messaging.outbox import Relay, SqlOutbox, connector
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.testing import FakeClock
 from messaging.transport import Attribute, Failure, Outgoing
 from tests.outbox.conftest import Enrolled, Noted, Place, noted
@@ -111,7 +111,7 @@ def test_a_failed_entry_blocks_its_key_only(place: Place) -> None:
     assert sent(topic) == [("b", 2), ("b", 3), ("b", 5)]
     assert (done.stats.published, done.stats.failed, done.stats.parked) == (3, 1, 0)
     status = place.status()
-    assert (status.pending, status.waiting, status.in_hand, status.published) == (3, 1, 0, 3)
+    assert (status.pending, status.waiting, status.in_flight, status.published) == (3, 1, 0, 3)
     [trouble] = status.troubled
     assert (trouble.type, trouble.attempts, trouble.error) == ("test.noted", 1, "InternalError")
     assert not trouble.parked
@@ -172,7 +172,7 @@ def test_retry_does_not_wait_and_leaves_what_is_in_hand(place: Place) -> None:
         assert [row.key for row in claims.claim(10, lease=60)] == ["c"]
         with place.claims() as others:
             assert others.retry() == 1
-    assert place.status().in_hand == 1
+    assert place.status().in_flight == 1
     topic = ScriptedTopic()
     drained(place, topic)
     assert sent(topic) == [("a", 0)]
@@ -242,7 +242,7 @@ def test_a_topic_whose_limit_cannot_be_read_is_waited_for(sqlite: Place) -> None
     sqlite.publish(*noted("a"))
     assert drained(sqlite, Away()).stats.failed == 0
     status = sqlite.status()
-    assert (status.pending, status.in_hand) == (1, 0)
+    assert (status.pending, status.in_flight) == (1, 0)
 
 
 def test_what_is_too_large_or_unreadable_is_parked(place: Place) -> None:
@@ -266,7 +266,7 @@ def test_a_stop_finishes_the_request_and_gives_back_the_rest(place: Place) -> No
     assert topic.sizes == [10, 10]
     assert stats.published == 20
     status = place.status()
-    assert (status.pending, status.in_hand, status.waiting) == (15, 0, 0)
+    assert (status.pending, status.in_flight, status.waiting) == (15, 0, 0)
 
 
 def test_an_interrupted_relay_gives_back_the_rest(place: Place) -> None:
@@ -277,7 +277,7 @@ def test_an_interrupted_relay_gives_back_the_rest(place: Place) -> None:
     ):
         one.run()
     status = place.status()
-    assert (status.published, status.pending, status.in_hand) == (10, 5, 0)
+    assert (status.published, status.pending, status.in_flight) == (10, 5, 0)
 
 
 def test_two_relays_share_the_work_and_no_key(place: Place) -> None:

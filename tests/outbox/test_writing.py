@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from messaging.errors import ConfigurationError, PublishError, TransportError
 from messaging.outbox import SqlOutbox, create, ddl
-from messaging.outbox.connections import kind_of
 from messaging.outbox.rows import READ, row_of, to_columns
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
+from messaging.sql.driver import kind_of
 from messaging.transport import Attribute, Outgoing
 from tests.outbox.conftest import Enrolled, Noted, Place, noted
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.errors import TransportError
 from messaging.runtime import Worker
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
@@ -96,9 +96,11 @@ class ScriptedQueue:
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         return self._ask(Request("delete", _ids(deliveries)))
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         assert len(deliveries) == len(seconds)
-        return self._ask(Request("hide", _ids(deliveries), tuple(seconds)))
+        return self._ask(Request("change_visibility", _ids(deliveries), tuple(seconds)))
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         ids = _ids([letter.delivery for letter in letters])
@@ -192,7 +194,7 @@ def work(broker: ScriptedBroker, release: threading.Event) -> Iterator[Callable[
     for worker in made:
         report = worker.stop()
         assert report.stats.balanced, report.stats
-        assert report.stats.in_hand == 0, report.stats
+        assert report.stats.in_flight == 0, report.stats
         assert all(stats.balanced for stats in report.services.values())
     end = time.monotonic() + 5
     while left := library_threads():

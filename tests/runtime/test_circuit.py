@@ -7,18 +7,18 @@ import logging
 import pytest
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
-from messaging.deadletter import read
-from messaging.dispatch import Dispatcher
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
+from messaging.dead_letters.reason import read
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.memory import MemoryBroker
 from messaging.outcome import Circuit, Discard, Reject, Retry, RetryPolicy
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import State, postponed
-from messaging.runtime.stepping import Steps
 from messaging.testing import FakeClock
 from messaging.testing.chaos.outages import Setting, play
+from messaging.testing.stepping import Steps
 from messaging.topology import Topology
 
 
@@ -210,7 +210,7 @@ def test_half_as_many_are_taken_in_hand_while_it_is_open(memory, clock, service)
     steps.settle()
     while steps.poll():
         pass
-    assert len(steps.in_hand) == 10
+    assert len(steps.in_flight) == 10
 
 
 def test_the_end_of_an_outage_calls_back_what_is_hidden(steps, memory, service, clock) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from messaging import Consumer, Event, MemoryBroker, Publisher, Topology, Worker, handles
-from messaging.dispatch import Call
+from messaging.consuming.dispatch import Call
 from messaging.lambda_handler import lambda_handler
 from messaging.testing import FakeClock, drain
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import TransportError
 from messaging.event import Event
 from messaging.memory import MemoryBroker, Operation
 from messaging.outcome import Reject, Retry
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.topology import Topology
 from messaging.transport import Failure
@@ -75,6 +75,6 @@ def test_every_event_ends_well_on_a_bad_day(seed, until, monkeypatch):
         # A lost answer may dead-letter a message twice, never not at all.
         letters = broker.dead_letters("service")
     assert report.stats.balanced
-    assert report.stats.in_hand == 0
+    assert report.stats.in_flight == 0
     assert service.seen == set(range(count))
     assert len({letter.body for letter in letters}) == count // 10

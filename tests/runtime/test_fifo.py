@@ -11,16 +11,16 @@ import pytest
 from tenacity import wait_fixed
 
 from messaging.aws import apply, connect
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Dispatcher
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
 from messaging.event import Event
 from messaging.local import LocalServer
 from messaging.memory import MemoryBroker
 from messaging.outcome import Discard, Reject, Retry, RetryPolicy
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Stats, Worker
-from messaging.runtime.stepping import Steps
 from messaging.testing import FakeClock
+from messaging.testing.stepping import Steps
 from messaging.topology import Topology
 
 
@@ -156,7 +156,7 @@ def test_a_stop_gives_back_what_waits_behind_too(memory, clock):
     steps.poll()
     steps.handle()
     assert steps.close_intake() == 7
-    while steps.in_hand:
+    while steps.in_flight:
         steps.settle()
     assert steps.stats == Stats(received=8, acknowledged=1, released=7)
 
@@ -181,7 +181,7 @@ def test_order_holds_through_failures_of_every_kind(memory, clock, seed):
     steps = Steps.of(Dispatcher(Service(act)), memory, clock=clock)
     for _ in range(400):
         if dice.random() < 0.1:
-            operation = dice.choice(["delete", "hide", "receive"])
+            operation = dice.choice(["delete", "change_visibility", "receive"])
             memory.fail_next(operation, lost=dice.random() < 0.5)
         if dice.random() < 0.1:
             memory.fail_next("delete", entries=[0], retryable=False)

@@ -6,16 +6,16 @@ import random
 
 import pytest
 
-from messaging.consumer import Consumer, handles
-from messaging.deadletter import read
-from messaging.dispatch import Dispatcher
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
+from messaging.dead_letters.reason import read
 from messaging.event import Event
 from messaging.memory import MemoryBroker
 from messaging.outcome import Retry, RetryPolicy
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime.isolation import ENOUGH
-from messaging.runtime.stepping import Steps
 from messaging.testing import FakeClock
+from messaging.testing.stepping import Steps
 from messaging.topology import Topology
 
 KILLER = 7
@@ -67,7 +67,7 @@ class Life:
 
     def handle(self, number: int) -> None:
         if number == KILLER:
-            self.in_hand_at_crash.append(len(self.steps.in_hand))
+            self.in_hand_at_crash.append(len(self.steps.in_flight))
             self.steps.crash()
             return
         self.handled.append(number)
@@ -134,7 +134,7 @@ def test_a_message_that_ended_here_is_no_suspect_however_often_it_comes() -> Non
     life = Life(kind=Waiting)
     life.publish(*range(100, 110))
     life.live(12)
-    assert not life.steps._lane.isolation.active
+    assert not life.steps._pipeline.isolation.active
     assert life.steps.stats.released > 80, "they waited for each other"
 
 

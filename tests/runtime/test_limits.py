@@ -8,16 +8,16 @@ import threading
 import pytest
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Dispatcher
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
 from messaging.errors import ConsumerError
 from messaging.event import Event
 from messaging.memory import MemoryBroker
 from messaging.outcome import Retry, RetryPolicy
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Stats
-from messaging.runtime.stepping import Steps
 from messaging.testing import FakeClock
+from messaging.testing.stepping import Steps
 from messaging.topology import Topology
 from messaging.transport import Delivery, Failure
 
@@ -111,7 +111,7 @@ def test_beyond_max_lease_the_message_is_given_up_and_comes_to_others(memory, cl
     steps.poll()
     steps.handle()
     steps.settle()
-    assert (steps.stats, steps.in_hand) == (Stats(received=1, expired=1), ())
+    assert (steps.stats, steps.in_flight) == (Stats(received=1, expired=1), ())
     assert memory.messages("service"), "a late result was acknowledged blindly"
 
 
@@ -198,7 +198,9 @@ def test_an_async_handler_is_cancelled_when_its_lease_is_lost(work, queue, until
 
     queue.visibility_timeout = 1
     queue.refuse = lambda request: (
-        [Failure(0, "ReceiptHandleIsInvalid", "", False)] if request.name == "hide" else ()
+        [Failure(0, "ReceiptHandleIsInvalid", "", False)]
+        if request.name == "change_visibility"
+        else ()
     )
     queue.put(1, kind="happened.async")
     worker = work(Slow())
@@ -272,7 +274,7 @@ def test_a_slow_answer_does_not_make_a_lease_longer_than_it_is(clock):
     memory = MemoryBroker(Topology.of(Service, topic="t"), clock=clock)
     publish(memory, Happened(n=1))
     steps = Steps.of(Dispatcher(Service()), memory, clock=clock)
-    asked = steps._lane.poller._queue
+    asked = steps._pipeline.receiver._queue
     receive = asked.receive
     asked.receive = lambda limit, wait: (receive(limit, wait), clock.advance(50))[0]
     steps.poll()

@@ -8,11 +8,11 @@ import threading
 
 import psutil
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.memory import MemoryBroker
 from messaging.outcome import Reject, Retry
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Stats, Worker
 from messaging.topology import Topology
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.event import Event
 from messaging.runtime import Stage, State, Stats
@@ -94,7 +94,7 @@ def test_what_was_handled_during_an_outage_is_deleted_after_it(work, queue, unti
     queue.put(1)
     worker = work(service)
     until(lambda: down and down[0].requests >= 3)
-    assert worker.stats.in_hand == 1
+    assert worker.stats.in_flight == 1
     assert down[0].requests <= 12, "it spins"
     down[0].over.set()
     until(lambda: worker.stats == Stats(received=1, acknowledged=1))
@@ -112,7 +112,7 @@ def test_renewals_go_on_after_an_outage(work, queue, until, release):
     worker = work(Service(act))
     until(lambda: down and down[0].requests >= 3)
     down[0].over.set()
-    until(lambda: queue.asked("hide"))
+    until(lambda: queue.asked("change_visibility"))
     release.set()
     until(lambda: worker.stats.acknowledged == 1)
 
@@ -178,7 +178,7 @@ def test_paused_it_gives_back_what_waits_and_receives_nothing(work, queue, until
     begun: list[int] = []
     queue.put(*range(4))
     worker = work(Service(lambda n: begun.append(n) or release.wait(5)), concurrency=1, prefetch=3)
-    until(lambda: worker.stats.in_hand == 4 and begun)
+    until(lambda: worker.stats.in_flight == 4 and begun)
     worker.pause()
     assert worker.state == {"service": State.PAUSED}
     until(lambda: worker.stats.released == 3)
@@ -238,7 +238,7 @@ def test_slow_handlers_are_not_given_more_than_they_can_start_within_a_lease(wor
         nonlocal most
         threading.Event().wait(0.2)
         if n >= 4:
-            most = max(most, worker.stats.in_hand)
+            most = max(most, worker.stats.in_flight)
 
     worker = work(Service(act), concurrency=2, prefetch=30)
     queue.put(*range(4))
@@ -305,4 +305,4 @@ def test_a_backoff_that_breaks_does_not_stop_the_settler(work, queue, until):
     queue.put(1)
     worker = work(Broken(act))
     until(lambda: worker.stats.released == 1)
-    assert queue.asked("hide")[0].seconds == (60,)
+    assert queue.asked("change_visibility")[0].seconds == (60,)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import TransportError
 from messaging.event import Event
 from messaging.runtime import Worker
-from messaging.runtime.appetite import Appetite
+from messaging.runtime.backpressure import BackPressure
 from messaging.runtime.breaker import Breaker
+from messaging.runtime.in_flight import InFlight
 from messaging.runtime.isolation import Isolation
-from messaging.runtime.ledger import Ledger
 from messaging.runtime.postponed import Postponed
 from messaging.transport import Delivery
 
@@ -48,7 +48,7 @@ class FarAway:
             self.out.append(limit)
             self.most = max(self.most, len(self.out))
             if self.worker is not None:
-                self.promised = max(self.promised, sum(self.out) + self.worker.stats.in_hand)
+                self.promised = max(self.promised, sum(self.out) + self.worker.stats.in_flight)
         time.sleep(self._way)
         brought = self._receive(limit, wait)
         with self._lock:
@@ -84,7 +84,7 @@ def test_helpers_that_left_are_forgotten(work, queue, until):
         queue.put(*range(100 * wave, 100 * wave + 100))
         until(lambda wave=wave: worker.stats.acknowledged == 100 * wave)
         until(lambda: not any("helper" in one.name for one in threading.enumerate()))
-    known = [one.name for one in worker._crew._threads]
+    known = [one.name for one in worker._threads._threads]
     assert sum("helper" in name for name in known) <= 3
 
 
@@ -147,10 +147,10 @@ def test_stopped_while_helpers_receive_nothing_is_lost(work, queue, until):
 
 
 @pytest.fixture
-def hungry() -> Appetite:
+def hungry() -> BackPressure:
     isolation = Isolation("q", last_receive=50, others=int)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
-    return Appetite(Ledger(), breaker, isolation, concurrency=10, prefetch=15, lease=30)
+    return BackPressure(InFlight(), breaker, isolation, concurrency=10, prefetch=15, lease=30)
 
 
 def test_what_is_out_counts_as_held(hungry):

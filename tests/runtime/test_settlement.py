@@ -7,7 +7,7 @@ import threading
 import pytest
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, TransportError
 from messaging.event import Event
 from messaging.outcome import Reject, Retry, RetryPolicy
@@ -85,11 +85,11 @@ def test_a_release_that_is_refused_is_asked_for_again(work, queue, until):
     def retry(n: int) -> None:
         raise Retry(9)
 
-    queue.refuse = Refusing("hide", [LATER])
+    queue.refuse = Refusing("change_visibility", [LATER])
     queue.put(1)
     worker = work(Service(retry))
     until(lambda: worker.stats == Stats(received=1, released=1))
-    assert [request.seconds for request in queue.asked("hide")] == [(9,), (9,)]
+    assert [request.seconds for request in queue.asked("change_visibility")] == [(9,), (9,)]
 
 
 def test_nothing_is_deleted_before_its_copy_stands(work, queue, until):
@@ -118,7 +118,7 @@ def test_a_dead_letter_refused_for_good_is_released_for_sqs_to_move(
     queue.put(1)
     worker = work(Service(reject))
     until(lambda: worker.stats == Stats(received=1, released=1))
-    assert [(one.name, one.seconds) for one in queue.requests[-1:]] == [("hide", (3,))]
+    assert [(one.name, one.seconds) for one in queue.requests[-1:]] == [("change_visibility", (3,))]
     assert not queue.asked("delete")
     assert "message m1 of t-service cannot be dead-lettered" in caplog.text
 
@@ -138,13 +138,13 @@ def test_a_refused_dead_letter_is_tried_again_and_its_handler_is_not_run_again(
     for received in range(1, 4):
         queue.put(1)
         until(lambda received=received: worker.stats.received == received)
-        until(lambda: worker.stats.in_hand == 0)
+        until(lambda: worker.stats.in_flight == 0)
     assert ran == [1]
     assert worker.stats == Stats(received=3, released=2, dead_lettered=1, deduplicated=1)
     assert "its reason: no" in caplog.text
 
 
-@pytest.mark.parametrize("request_name", ["delete", "hide", "dead_letter"])
+@pytest.mark.parametrize("request_name", ["delete", "change_visibility", "dead_letter"])
 def test_a_defect_of_a_transport_does_not_end_the_service(work, queue, until, caplog, request_name):
     """It is told with its type, without its text, and the message is settled by another try."""
 
@@ -237,7 +237,7 @@ def test_outcomes_of_all_kinds_in_one_batch(work, queue, until):
     until(lambda: worker.stats == Stats(received=9, acknowledged=3, released=3, dead_lettered=3))
     hidden = {
         message: seconds
-        for request in queue.asked("hide")
+        for request in queue.asked("change_visibility")
         for message, seconds in zip(request.messages, request.seconds, strict=True)
     }
     assert hidden == {"m1": 1, "m4": 4, "m7": 7}

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from messaging.runtime.signals import on_signals
+from messaging.runtime.threads import on_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
 import logging, signal, sys, time
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.memory import MemoryBroker
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.topology import Topology
 
@@ -80,7 +80,7 @@ def test_a_second_signal_waits_for_nobody():
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         # Two signals that are pending at once are one.
-        assert any("worker stopping polls" in line for line in process.stderr)
+        assert any("worker stopping polls" in ready_queue for ready_queue in process.stderr)
         assert process.poll() is None
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -15,10 +15,10 @@ import boto3
 import pytest
 
 from messaging.aws import apply, connect
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.local import LocalServer
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.topology import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ COUNT = 600
 PROGRAM = """
 import asyncio, json, random, sys, time
 from messaging.aws import connect
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.runtime import Worker
 
@@ -51,7 +51,7 @@ class Service(Consumer):
         sys.stdout.flush()
 
 report = Worker(Service(), broker=connect(), wait=20, prefetch=30).run()
-assert report.stats.balanced and report.stats.in_hand == 0
+assert report.stats.balanced and report.stats.in_flight == 0
 stages = {stage.value: seconds for stage, seconds in report.stages.items()}
 stats = report.stats
 print(json.dumps({
@@ -118,7 +118,7 @@ def test_sigterm_under_load(
         process.kill()
         process.stdout.close()
     *rest, last = lines
-    handled = [int(line) for line in rest]
+    handled = [int(ready_queue) for ready_queue in rest]
     report = json.loads(last)
     logging.getLogger("tests").info("stopped in %.2f s", report["stop"])
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import WorkerWedged
 from messaging.event import Event
 from messaging.runtime import State, wedge

@@ -8,7 +8,7 @@ import threading
 import pytest
 from tenacity import wait_fixed
 
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, ConfigurationError, NotFound
 from messaging.event import Event
 from messaging.outcome import Discard, Outcome, Reject, Retry, RetryPolicy
@@ -70,7 +70,7 @@ def test_retry_hides_for_its_delay_in_whole_seconds_rounded_up(work, queue, unti
     queue.put(1)
     worker = work(Service(raising(Retry(delay=41.2))))
     until(lambda: worker.stats.released == 1)
-    assert queue.asked("hide")[0].seconds == (42,)
+    assert queue.asked("change_visibility")[0].seconds == (42,)
     assert not queue.asked("delete")
 
 
@@ -108,7 +108,10 @@ def test_any_other_exception_follows_the_retry_policy(work, queue, broker, until
     queue.put(2, receive_count=2)
     worker = work(Careful(raising(LookupError("Maria"))))
     until(lambda: worker.stats.released == worker.stats.dead_lettered == 1)
-    assert (queue.messages("hide"), queue.asked("hide")[0].seconds) == (["m1"], (7,))
+    assert (queue.messages("change_visibility"), queue.asked("change_visibility")[0].seconds) == (
+        ["m1"],
+        (7,),
+    )
     (letter,) = queue.asked("dead_letter")[0].letters
     assert (letter.delivery.message_id, letter.error) == ("m2", "LookupError")
 
@@ -149,7 +152,7 @@ def test_a_retry_policy_that_breaks_retries(work, queue, until, caplog):
     queue.put(1)
     worker = work(Broken(raising(ValueError("Maria"))))
     until(lambda: worker.stats.released == 1)
-    assert queue.asked("hide")[0].seconds == (60,)
+    assert queue.asked("change_visibility")[0].seconds == (60,)
     assert "Maria" not in caplog.text
 
 
@@ -214,9 +217,9 @@ def test_async_handlers_run_at_once_on_one_loop_and_block_no_thread(work, queue,
 def test_no_more_is_held_than_concurrency_and_prefetch(work, queue, until, release, prefetch, most):
     queue.put(*range(50))
     worker = work(Service(lambda n: release.wait(5)), concurrency=2, prefetch=prefetch)
-    until(lambda: worker.stats.in_hand == most)
+    until(lambda: worker.stats.in_flight == most)
     threading.Event().wait(0.05)
-    assert worker.stats.in_hand == worker.stats.received == most
+    assert worker.stats.in_flight == worker.stats.received == most
     assert max(queue.receives) <= most
     release.set()
     until(lambda: worker.stats.acknowledged == 50)
@@ -268,7 +271,7 @@ def test_a_handler_may_stop_its_worker(work, queue, until):
     queue.put(1)
     report = worker.run()
     assert report.stats == Stats(received=1, acknowledged=1)
-    assert reports[0].stats.in_hand == 1
+    assert reports[0].stats.in_flight == 1
     assert consumer.closed == 1
 
 

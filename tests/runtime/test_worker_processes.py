@@ -17,10 +17,10 @@ import pytest
 
 from messaging.aws import apply, connect
 from messaging.cli import names
-from messaging.consumer import Consumer
+from messaging.consuming.consumer import Consumer
 from messaging.event import Event
 from messaging.local import LocalServer
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.topology import Topology
 
 PROGRAM = '''
@@ -157,7 +157,11 @@ def test_a_message_that_kills_its_process_takes_no_innocent_one_with_it(
     while handled != innocent:
         process = school.start("--until-empty", "--concurrency", "10", "--wait", "1")
         out, said = process.communicate(timeout=60)
-        handled |= {int(line.split()[1]) for line in out.splitlines() if line[:8] == "handled "}
+        handled |= {
+            int(ready_queue.split()[1])
+            for ready_queue in out.splitlines()
+            if ready_queue[:8] == "handled "
+        }
         assert process.returncode == 137, said
         crashes += 1
         assert crashes < 40, "it took the others with it"

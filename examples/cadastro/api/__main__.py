@@ -15,7 +15,7 @@ from examples.cadastro.api.rele import Rele
 from examples.cadastro.documentos import Alunos
 from examples.cadastro.processos import filho
 from messaging.aws import connect
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 
 MORRA = "morra-depois-de-inserir"
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from examples.cadastro.documentos import Alunos, Devido, SemDocumentos
 from messaging.errors import MessagingError, TransportError
 from messaging.logs import logger
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 
 __all__ = ["Rele"]
 

@@ -28,7 +28,7 @@ from messaging.csvfile import BadRow, BadRows, EventRow, Table, events_from
 from messaging.errors import ConfigurationError
 from messaging.lambda_handler import delivery_of
 from messaging.logs import logger
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.transport import QueueTransport
 
 __all__ = ["CadastroBatch", "Pausa", "novo_handler", "objetos", "upload_de"]

@@ -14,7 +14,7 @@ import httpx
 
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.eventos import MatriculaRecebida
-from messaging.consumer import Consumer, handles
+from messaging.consuming.consumer import Consumer, handles
 from messaging.lambda_handler import Handler, lambda_handler
 from messaging.logs import logger
 from messaging.outcome import MAX_DELAY, Reject, Retry

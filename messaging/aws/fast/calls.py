@@ -1,4 +1,4 @@
-"""The room of the four fast calls: publish, receive, delete and hide, each one request.
+"""The room of the four fast calls: publish, receive, delete and change_visibility, each one request.
 
 A receive, a delete and a change of visibility may be repeated: what a lost receive took is
 visible again after its lease, and the others come to the same twice. A publish is repeated by
@@ -15,10 +15,10 @@ from pydantic_core import to_json
 
 from messaging.aws.answers import batch_failures
 from messaging.aws.bounded import Bounded
-from messaging.aws.fast.answers import all_accepted, json_answer, messages, understood
-from messaging.aws.fast.connection import Reply
-from messaging.aws.fast.forms import Forms
-from messaging.aws.fast.road import Operation, Road
+from messaging.aws.fast.endpoint import Endpoint, EndpointOperation
+from messaging.aws.fast.pool import Reply
+from messaging.aws.fast.requests import RequestForms
+from messaging.aws.fast.responses import all_accepted, json_answer, messages, understood
 from messaging.aws.messages import SYSTEM_ATTRIBUTES
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-__all__ = ["FastQueues", "FastTopics"]
+__all__ = ["FastQueueCalls", "FastTopicCalls"]
 
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _JSON = "application/x-amz-json-1.0"
@@ -40,55 +40,55 @@ _DELETED = tuple(
 """The entries of a DeleteMessageBatch, by their number, without the receipts."""
 
 
-class FastTopics:
+class FastTopicCalls:
     """PublishBatch, over the road that `client` would take."""
 
     def __init__(self, client: SNSClient, session: boto3.Session, bounded: Bounded) -> None:
-        self._road = Road(client, session, sample=_SNS_SAMPLE, bounded=bounded)
-        self._form = Forms()
-        self._publish = Operation(
-            self._road, "PublishBatch", headers={"Content-Type": _FORM}, repeatable=False
+        self._endpoint = Endpoint(client, session, sample=_SNS_SAMPLE, bounded=bounded)
+        self._form = RequestForms()
+        self._publish = EndpointOperation(
+            self._endpoint, "PublishBatch", headers={"Content-Type": _FORM}, repeatable=False
         )
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """The refused entries."""
-        return self._refused(self._road.exchange(self._publish, self._form(arn, batch)), batch)
+        return self._refused(self._endpoint.exchange(self._publish, self._form(arn, batch)), batch)
 
     def begin(
         self, arn: str, batch: Sequence[Outgoing]
     ) -> Generator[None, None, Sequence[Failure]]:
         """`publish` in two steps: the request has been sent when it yields."""
-        sent = self._road.send(self._publish, self._form(arn, batch))
+        sent = self._endpoint.send(self._publish, self._form(arn, batch))
         try:
             yield
         except BaseException:  # closed, or forgotten: nobody will ask for the answer
-            self._road.drop(sent)
+            self._endpoint.drop(sent)
             raise
-        return self._refused(self._road.answer(sent), batch)
+        return self._refused(self._endpoint.answer(sent), batch)
 
     def _refused(self, reply: Reply, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         if all_accepted(reply, len(batch)):
             return ()
-        answer = understood(self._road.client, "PublishBatch", reply)
+        answer = understood(self._endpoint.client, "PublishBatch", reply)
         return batch_failures(answer, range(len(batch)), "SNS", sent=True)
 
     def close(self) -> None:
-        self._road.close()
+        self._endpoint.close()
 
 
-class FastQueues:
+class FastQueueCalls:
     """ReceiveMessage, DeleteMessageBatch and ChangeMessageVisibilityBatch, over one road."""
 
     def __init__(self, client: SQSClient, session: boto3.Session) -> None:
-        self._road = Road(client, session, sample=_SQS_SAMPLE)
+        self._endpoint = Endpoint(client, session, sample=_SQS_SAMPLE)
         # Few: a worker has some queues, and asks for one to ten.
         self._asked: dict[tuple[str, int, int, int], bytes] = {}
         # By the number of entries, what was answered when all were taken: their Ids are always the
         # same, so what was said once without any failure says the same again.
         self._good: dict[int, bytes] = {}
-        self._receive, self._delete, self._hide = (
-            Operation(
-                self._road,
+        self._receive, self._delete, self._change_visibility = (
+            EndpointOperation(
+                self._endpoint,
                 name,
                 headers={
                     "X-Amz-Target": f"AmazonSQS.{name}",
@@ -114,7 +114,7 @@ class FastQueues:
                     "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
                 }
             )
-        return messages(self._road.client, self._road.exchange(self._receive, asked))
+        return messages(self._endpoint.client, self._endpoint.exchange(self._receive, asked))
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
         """The entries not deleted."""
@@ -122,23 +122,27 @@ class FastQueues:
         entries = _DELETED[len(receipts)] % tuple([to_json(one) for one in receipts])
         return self._ask(self._delete, url, entries, len(receipts))
 
-    def hide(self, url: str, receipts: Sequence[str], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, url: str, receipts: Sequence[str], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         """The entries whose visibility was not changed."""
         entries = [
             {"Id": str(place), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
             for place, (one, time) in enumerate(zip(receipts, seconds, strict=True))
         ]
-        return self._ask(self._hide, url, to_json(entries), len(receipts))
+        return self._ask(self._change_visibility, url, to_json(entries), len(receipts))
 
     def close(self) -> None:
-        self._road.close()
+        self._endpoint.close()
 
-    def _ask(self, operation: Operation, url: str, entries: bytes, count: int) -> Sequence[Failure]:
+    def _ask(
+        self, operation: EndpointOperation, url: str, entries: bytes, count: int
+    ) -> Sequence[Failure]:
         body = b'{"QueueUrl":%b,"Entries":%b}' % (to_json(url), entries)
-        reply = self._road.exchange(operation, body)
+        reply = self._endpoint.exchange(operation, body)
         if reply.body == self._good.get(count) and reply.status == 200:
             return ()
-        answer = json_answer(self._road.client, operation.name, reply)
+        answer = json_answer(self._endpoint.client, operation.name, reply)
         failures = batch_failures(answer, range(count), "SQS")
         if not failures:
             self._good[count] = reply.body

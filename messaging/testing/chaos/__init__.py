@@ -7,18 +7,18 @@ its own: a seed is a story, the same each time. `python -m messaging.testing.cha
 kit's own services.
 """
 
-from messaging.testing.chaos.ending import Count
-from messaging.testing.chaos.plan import EVERY_FAULT, Plan, draw
-from messaging.testing.chaos.story import PromiseBroken, Story, Summary, check, play
-from messaging.testing.chaos.verdict import Breach
+from messaging.testing.chaos.invariants import Breach
+from messaging.testing.chaos.observed import Count
+from messaging.testing.chaos.plan import EVERY_FAULT, ScenarioPlan, draw
+from messaging.testing.chaos.scenario import PromiseBroken, Scenario, Summary, check, play
 
 __all__ = [
     "EVERY_FAULT",
     "Breach",
     "Count",
-    "Plan",
+    "ScenarioPlan",
     "PromiseBroken",
-    "Story",
+    "Scenario",
     "Summary",
     "check",
     "draw",

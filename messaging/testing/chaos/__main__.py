@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
-from messaging.testing.chaos.ending import Count
-from messaging.testing.chaos.plan import Plan, draw
-from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_cast
-from messaging.testing.chaos.story import Summary, play, shortest
+from messaging.testing.chaos.observed import Count
+from messaging.testing.chaos.plan import ScenarioPlan, draw
+from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_setup
+from messaging.testing.chaos.scenario import Summary, play, shortest
 from messaging.testing.chaos.table import table, to_dict
 
 __all__ = ["main", "plan_of"]
@@ -26,7 +26,7 @@ CHUNK = 25
 """Seeds that a process plays before it tells."""
 
 
-def plan_of(seed: int) -> Plan:
+def plan_of(seed: int) -> ScenarioPlan:
     """What the command plays for `seed`."""
     return draw(
         seed,
@@ -49,24 +49,24 @@ def main(arguments: list[str] | None = None) -> int:
         _say(json.dumps(to_dict(summary)))
     else:
         _say(table(summary))
-    for story in summary.failed[:3]:
-        _say(f"\npython -m messaging.testing.chaos --seed {story.plan.seed} --verbose")
-        _one(story.plan.seed, verbose=False)
+    for scenario in summary.failed[:3]:
+        _say(f"\npython -m messaging.testing.chaos --seed {scenario.plan.seed} --verbose")
+        _one(scenario.plan.seed, verbose=False)
     return 1 if summary.failed else 0
 
 
 def _one(seed: int, *, verbose: bool) -> int:
-    story = play(plan_of(seed), sample_cast)
+    scenario = play(plan_of(seed), sample_setup)
     if verbose:
-        _say(story.plan.title())
-        _say(story.text)
-    if not story.breaches:
-        _say(f"seed {seed}: every promise was kept; {story.digest}")
+        _say(scenario.plan.title())
+        _say(scenario.text)
+    if not scenario.breaches:
+        _say(f"seed {seed}: every promise was kept; {scenario.digest}")
         return 0
     _say(f"seed {seed} breaks a promise:")
-    for breach in story.breaches[:10]:
+    for breach in scenario.breaches[:10]:
         _say(f"  {breach}")
-    found = shortest(story, sample_cast)
+    found = shortest(scenario, sample_setup)
     _say(f"\nthe shortest story found ({len(found.faults)} faults):\n{found.plan.title()}")
     _say(found.text)
     return 1
@@ -78,7 +78,7 @@ def _many(seeds: range, jobs: int, tell: Callable[[int], None]) -> Summary:
     with ProcessPoolExecutor(jobs) as pool:
         for played in pool.map(_chunk, chunks):
             summary += played
-            tell(summary.count.stories)
+            tell(summary.count.scenarios)
     return summary
 
 
@@ -86,9 +86,9 @@ def _chunk(seeds: range) -> Summary:
     logging.disable(logging.CRITICAL)
     summary = Summary(count=Count(), injected=Counter())
     for seed in seeds:
-        story = play(plan_of(seed), sample_cast)
-        failed = (story,) if story.breaches else ()
-        summary += Summary(count=story.count, injected=story.injected, failed=failed)
+        scenario = play(plan_of(seed), sample_setup)
+        failed = (scenario,) if scenario.breaches else ()
+        summary += Summary(count=scenario.count, injected=scenario.injected, failed=failed)
     return summary
 
 

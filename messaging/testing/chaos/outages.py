@@ -15,15 +15,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Dispatcher
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Dispatcher
 from messaging.event import Event
 from messaging.memory.broker import MemoryBroker
 from messaging.outcome import Circuit
-from messaging.publisher import Publisher
-from messaging.runtime.appetite import State
-from messaging.runtime.stepping import Steps
+from messaging.publishing.publisher import Publisher
+from messaging.runtime.backpressure import State
 from messaging.testing.clock import FakeClock
+from messaging.testing.stepping import Steps
 from messaging.topology import Topology
 
 __all__ = ["Played", "Setting", "play", "table"]
@@ -97,7 +97,7 @@ class _Story:
         self.calls: list[tuple[float, int]] = []
         self.receives: dict[int, int] = {}
         self.dead: dict[int, float] = {}
-        story = self
+        scenario = self
 
         class Service(Consumer):
             service = "outage"
@@ -105,7 +105,7 @@ class _Story:
 
             @handles
             def happened(self, event: _Happened) -> None:
-                story.handle(event.n)
+                scenario.handle(event.n)
 
         topic = "outages.fifo" if setting.fifo else "outages"
         self.broker = MemoryBroker(Topology.of(Service, topic=topic), clock=self.clock)

@@ -8,14 +8,14 @@ from random import Random
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from messaging.testing.chaos.dice import Dice
+from messaging.testing.chaos.seeded import Seeded
 
 __all__ = [
     "EVERY_FAULT",
     "HANDLER_FAULTS",
     "REQUEST_FAULTS",
     "Mode",
-    "Plan",
+    "ScenarioPlan",
     "Step",
     "StepKind",
     "draw",
@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ScenarioPlan:
     """Everything that a story needs; running it twice gives the same story.
 
     services   which of the consumers take part, by number.
@@ -121,18 +121,18 @@ def draw(
     fifo: Sequence[bool] = (False,),
     kinds: Sequence[str] = EVERY_FAULT,
     all_services: bool = True,
-) -> Plan:
+) -> ScenarioPlan:
     """The plan of `seed` for so many services and events.
 
     modes, fifo   what the seed may choose from.
     all_services  False: it may leave some of them out.
     """
-    chance = Dice(seed).stream("plan")
+    chance = Seeded(seed).stream("plan")
     part = services if all_services else chance.randint(1, services)
     workers = chance.choice((1, 1, 2, 3))
     published = chance.randint(min(3, events), events)
     allowed = frozenset(kind for kind in kinds if chance.random() < 0.6)
-    return Plan(
+    return ScenarioPlan(
         seed=seed,
         services=tuple(sorted(chance.sample(range(services), part))),
         fifo=chance.choice(tuple(fifo)),

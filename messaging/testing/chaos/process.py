@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from messaging.dispatch import Dispatcher, Middleware
+from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
 from messaging.runtime import Stats
-from messaging.runtime.stepping import Steps
-from messaging.testing.chaos.cast import Cast
-from messaging.testing.chaos.mischief import Mischief
-from messaging.testing.chaos.trouble import Trouble, accounted
+from messaging.testing.chaos.faults import InjectedFaults
+from messaging.testing.chaos.handler_faults import HandlerFaults, accounted
+from messaging.testing.chaos.setup import Setup
 from messaging.testing.chaos.wire import Killed
 from messaging.testing.clock import FakeClock
+from messaging.testing.stepping import Steps
 from messaging.transport import QueueTransport, TopicTransport
 
-__all__ = ["End", "Process", "Stage"]
+__all__ = ["End", "Process", "ProcessStage"]
 
 PATIENCE = 60
 """Seconds after which a stopping process leaves what it could not settle."""
@@ -40,15 +40,15 @@ class End(NamedTuple):
     stats: Stats
 
 
-class Stage(Protocol):
+class ProcessStage(Protocol):
     """What a process asks of the world."""
 
     @property
-    def cast(self) -> Cast: ...
+    def setup(self) -> Setup: ...
     @property
     def clock(self) -> FakeClock: ...
     @property
-    def mischief(self) -> Mischief: ...
+    def injected(self) -> InjectedFaults: ...
     @property
     def services(self) -> Sequence[int]: ...
     @property
@@ -69,7 +69,7 @@ class Process:
     running  handlers that are under way, by service.
     """
 
-    def __init__(self, name: str, stage: Stage) -> None:
+    def __init__(self, name: str, stage: ProcessStage) -> None:
         self.name = name
         self.doing = "start"
         self.alive = True
@@ -78,12 +78,16 @@ class Process:
         self._stage = stage
         self._concurrency, prefetch = stage.limits
         stage.tell(name, "", "started")
-        cast = stage.cast
-        hired = cast.hire(stage.clock, self.check_alive)
-        self._lanes: dict[int, Steps] = {}
+        setup = stage.setup
+        hired = setup.hire(stage.clock, self.check_alive)
+        self._pipelines: dict[int, Steps] = {}
         for number in stage.services:
-            middleware: list[Middleware] = [accounted(self, stage), *hired, Trouble(self, stage)]
-            dispatcher = Dispatcher(cast.consumers[number](), middleware=middleware)
+            middleware: list[Middleware] = [
+                accounted(self, stage),
+                *hired,
+                HandlerFaults(self, stage),
+            ]
+            dispatcher = Dispatcher(setup.consumers[number](), middleware=middleware)
             steps = Steps.of(
                 dispatcher,
                 self,
@@ -91,7 +95,7 @@ class Process:
                 prefetch=prefetch,
                 clock=stage.clock,
             )
-            self._lanes[number] = cast.parts.steps(steps)
+            self._pipelines[number] = setup.parts.steps(steps)
 
     def topic(self) -> TopicTransport:
         raise ConfigurationError("a worker of the kit does not publish")
@@ -104,7 +108,7 @@ class Process:
 
     def step(self, doing: str, service: int) -> bool:
         """One step of one lane; False if there was nothing to do."""
-        steps, before = self._lanes[service], self.doing
+        steps, before = self._pipelines[service], self.doing
         self.doing = doing
         try:
             if doing == "poll":
@@ -132,10 +136,10 @@ class Process:
     @property
     def idle(self) -> bool:
         """Nothing is in hand."""
-        return not any(steps.in_hand for steps in self._lanes.values())
+        return not any(steps.in_flight for steps in self._pipelines.values())
 
     def stats(self, service: int) -> Stats:
-        return self._lanes[service].stats
+        return self._pipelines[service].stats
 
     def check_alive(self) -> None:
         """Raises in a process that has been killed: it gets no further."""
@@ -147,7 +151,7 @@ class Process:
         if self.alive:
             self.alive = False
             self._stage.tell(self.name, "", "killed")
-            for steps in self._lanes.values():
+            for steps in self._pipelines.values():
                 steps.crash()
 
     def die(self) -> None:
@@ -160,7 +164,7 @@ class Process:
         if self.alive and not self.stopping:
             self.stopping = True
             self._stage.tell(self.name, "", "is asked to stop")
-            for steps in self._lanes.values():
+            for steps in self._pipelines.values():
                 steps.close_intake()
 
     def try_to_end(self) -> bool:
@@ -173,16 +177,16 @@ class Process:
         for _ in range(PATIENCE):
             if self.idle:
                 break
-            for number in self._lanes:
+            for number in self._pipelines:
                 self.step("settle", number)
             self._stage.clock.advance(1)
         if self.alive:
             self._leave()
 
     def _leave(self) -> None:
-        for number, steps in self._lanes.items():
+        for number, steps in self._pipelines.items():
             steps.expire_rest()
-            service = self._stage.cast.services[number].service
+            service = self._stage.setup.services[number].service
             self._stage.ends.append(End(self.name, service, steps.stats))
         self.alive = False
         self._stage.tell(self.name, "", "stopped")

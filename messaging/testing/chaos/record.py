@@ -41,7 +41,7 @@ class Record:
         self._facts: list[Fact] = []
         self.injected: Counter[str] = Counter()
         self.names: dict[str, None] = {}
-        """Of the faults that were injected, in order: what `Plan.only` may choose from."""
+        """Of the faults that were injected, in order: what `ScenarioPlan.only` may choose from."""
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self._facts)

@@ -12,18 +12,18 @@ from uuid import uuid4
 from tenacity import wait_fixed
 
 from messaging.clock import Clock
-from messaging.consumer import Consumer, handles
-from messaging.dispatch import Call, Middleware
+from messaging.consuming.consumer import Consumer, handles
+from messaging.consuming.dispatch import Call, Middleware
 from messaging.envelope import Envelope
 from messaging.event import Event
 from messaging.idempotency import Idempotency, MemoryStore, Transactional
 from messaging.outcome import RetryPolicy
 from messaging.projection import Projection
 from messaging.stores import Claim, Done, InProgress
-from messaging.testing.chaos.cast import Cast, Parts
-from messaging.testing.chaos.plan import Mode, Plan
+from messaging.testing.chaos.plan import Mode, ScenarioPlan
+from messaging.testing.chaos.setup import Parts, Setup
 
-__all__ = ["SERVICES", "Enrolled", "Paid", "sample_cast"]
+__all__ = ["SERVICES", "Enrolled", "Paid", "sample_setup"]
 
 EVENTS = 40
 LEASE = 30
@@ -115,10 +115,10 @@ class Reports(_Service):
 SERVICES: tuple[type[_Service], ...] = (Platform, Billing, Mailing, Reports)
 
 
-def sample_cast(plan: Plan, clock: Clock, parts: Parts | None = None) -> Cast:
+def sample_setup(plan: ScenarioPlan, clock: Clock, parts: Parts | None = None) -> Setup:
     """The kit's own services, with idempotency as the plan's mode says."""
     stage = _STAGES[plan.mode](clock)
-    return Cast(
+    return Setup(
         consumers=[_maker(service, stage.effect) for service in SERVICES],
         services=SERVICES,
         events=[_event(number) for number in range(EVENTS)],
@@ -229,9 +229,9 @@ class _InTransactions:
     def __init__(self, clock: Clock) -> None:
         self._once: dict[str, Transactional] = {}
         self._kept: list[sqlite3.Connection] = []
-        story = uuid4().hex
+        scenario = uuid4().hex
         for service in SERVICES:
-            name = f"file:chaos-{story}-{service.service}?mode=memory&cache=shared"
+            name = f"file:chaos-{scenario}-{service.service}?mode=memory&cache=shared"
 
             def connect(name: str = name) -> sqlite3.Connection:
                 return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None)

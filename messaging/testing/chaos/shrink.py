@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from messaging.testing.chaos.plan import Plan
+from messaging.testing.chaos.plan import ScenarioPlan
 
 __all__ = ["shrink"]
 
 _T = TypeVar("_T")
 
 
-def shrink(plan: Plan, faults: Sequence[str], fails: Callable[[Plan], bool], *, most: int) -> Plan:
+def shrink(
+    plan: ScenarioPlan, faults: Sequence[str], fails: Callable[[ScenarioPlan], bool], *, most: int
+) -> ScenarioPlan:
     """A plan as small as can be found in `most` trials for which `fails` is still true.
 
     faults  the names of the faults that were injected when `plan` failed.
@@ -41,43 +43,43 @@ def shrink(plan: Plan, faults: Sequence[str], fails: Callable[[Plan], bool], *, 
 
 
 class _Trials:
-    def __init__(self, fails: Callable[[Plan], bool], most: int) -> None:
+    def __init__(self, fails: Callable[[ScenarioPlan], bool], most: int) -> None:
         self._fails = fails
         self.left = most
 
-    def __call__(self, plan: Plan) -> bool:
+    def __call__(self, plan: ScenarioPlan) -> bool:
         if self.left <= 0 or not plan.services:
             return False
         self.left -= 1
         return self._fails(plan)
 
 
-def _simpler(plan: Plan, trials: _Trials) -> Plan:
+def _simpler(plan: ScenarioPlan, trials: _Trials) -> ScenarioPlan:
     """In a simpler setting, where the failure needs no other."""
     simplest = replace(plan, workers=1, concurrency=1, prefetch=0, mode="at least once", fifo=False)
     for name in ("workers", "concurrency", "prefetch", "mode", "fifo"):
         value = getattr(simplest, name)
-        candidate: Plan = replace(plan, **{name: value})
+        candidate: ScenarioPlan = replace(plan, **{name: value})
         if candidate != plan and trials(candidate):
             plan = candidate
     return plan
 
 
-def _size(plan: Plan) -> tuple[int, ...]:
+def _size(plan: ScenarioPlan) -> tuple[int, ...]:
     return len(plan.only or ()), len(plan.steps), len(plan.events), len(plan.services)
 
 
-def _fewer_faults(plan: Plan, faults: Sequence[str], trials: _Trials) -> Plan:
+def _fewer_faults(plan: ScenarioPlan, faults: Sequence[str], trials: _Trials) -> ScenarioPlan:
     kept = tuple(name for name in faults if plan.only is None or name in plan.only)
     return _fewer(plan, kept, trials, lambda one, names: replace(one, only=frozenset(names)))
 
 
 def _fewer(
-    plan: Plan,
+    plan: ScenarioPlan,
     items: tuple[_T, ...],
     trials: _Trials,
-    with_items: Callable[[Plan, tuple[_T, ...]], Plan],
-) -> Plan:
+    with_items: Callable[[ScenarioPlan, tuple[_T, ...]], ScenarioPlan],
+) -> ScenarioPlan:
     """Without as many of `items` as can go."""
     chunk = len(items)
     while chunk:

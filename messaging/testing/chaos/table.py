@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from messaging.testing.chaos.plan import EVERY_FAULT, HANDLER_FAULTS, STEP_FAULTS
-from messaging.testing.chaos.story import Summary
+from messaging.testing.chaos.scenario import Summary
 
 __all__ = ["table", "to_dict"]
 
@@ -20,7 +20,7 @@ def to_dict(summary: Summary) -> dict[str, object]:
     return {
         "injected": {kind: summary.injected[kind] for kind in EVERY_FAULT},
         **{name: getattr(summary.count, name) for name in type(summary.count).__slots__},
-        "failed": [story.plan.seed for story in summary.failed],
+        "failed": [scenario.plan.seed for scenario in summary.failed],
     }
 
 
@@ -41,7 +41,7 @@ def _results(summary: Summary) -> Iterator[str]:
     yield "| result | |"
     yield "|---|--:|"
     for name, value in (
-        ("stories", f"{count.stories:,}"),
+        ("scenarios", f"{count.scenarios:,}"),
         ("events accepted", f"{count.events:,}"),
         ("pairs of event and service that wants it", f"{count.wanted:,}"),
         ("handled", f"{count.done:,}"),
@@ -56,7 +56,7 @@ def _results(summary: Summary) -> Iterator[str]:
         ("the same where idempotency is on", f"{count.duplicates_once:,}"),
         ("lost", f"{count.lost:,}"),
         ("receipts unaccounted for", f"{count.unaccounted:,}"),
-        ("stories that broke a promise", f"{len(summary.failed):,}"),
+        ("scenarios that broke a promise", f"{len(summary.failed):,}"),
     ):
         yield f"| {name} | {value} |"
 

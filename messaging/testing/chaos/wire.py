@@ -9,10 +9,10 @@ from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
 from messaging.memory.queue import MemoryQueue
 from messaging.memory.topic import MemoryTopic
-from messaging.testing.chaos.mischief import RequestFaults
+from messaging.testing.chaos.faults import RequestFaults
 from messaging.transport import DeadLetter, Delivery, Failure, Outgoing, QueueDepth
 
-__all__ = ["Ground", "Killed", "Owner", "QueueWire", "TopicWire"]
+__all__ = ["Ground", "Killed", "WireOwner", "QueueWire", "TopicWire"]
 
 
 class Killed(BaseException):
@@ -31,7 +31,7 @@ class Ground(Protocol):
     def current(self) -> dict[str, str]: ...
 
 
-class Owner(Protocol):
+class WireOwner(Protocol):
     """The process whose wire it is."""
 
     @property
@@ -86,7 +86,7 @@ class QueueWire:
         inner: MemoryQueue,
         service: str,
         ground: Ground,
-        owner: Owner,
+        owner: WireOwner,
         faults: RequestFaults,
         *,
         fifo: bool,
@@ -124,7 +124,7 @@ class QueueWire:
         elif kind == "shuffled" and not self._fifo:
             return self._ground.shuffled(found)
         elif kind == "duplicated" and not self._fifo:
-            self._inner.hide(found, [0] * len(found))
+            self._inner.change_visibility(found, [0] * len(found))
         return found
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
@@ -133,12 +133,14 @@ class QueueWire:
         self._tell_settled("acknowledged", deliveries, failures)
         return failures
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
         self._begin(deliveries)
         both = list(zip(deliveries, seconds, strict=True))
         for one, length in both:
             self._tell("hides", one, f" {length} s {self._owner.doing}")
-        failures = guarded(self._script, "hide", self.name, both, self._hide)
+        failures = guarded(self._script, "change_visibility", self.name, both, self._hide)
         word = "renewed" if self._owner.doing == "renew" else "released"
         self._tell_settled(word, deliveries, failures)
         return failures
@@ -177,7 +179,9 @@ class QueueWire:
         return failures
 
     def _hide(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
-        return self._inner.hide([one for one, _ in both], [seconds for _, seconds in both])
+        return self._inner.change_visibility(
+            [one for one, _ in both], [seconds for _, seconds in both]
+        )
 
     def _dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         failures = self._inner.dead_letter(letters)

@@ -17,9 +17,9 @@ from botocore.exceptions import ReadTimeoutError
 
 from messaging.aws import connect
 from messaging.aws.bounded import Bounded
-from messaging.aws.fast import FastQueues, FastTopics
+from messaging.aws.fast import FastQueueCalls, FastTopicCalls
 from messaging.errors import PublishError
-from messaging.publisher import Publisher
+from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
 from messaging.transport import Outgoing
 from tests.aws.fast.conftest import Scripted, answer
@@ -78,7 +78,7 @@ def test_a_publish_that_timed_out_does_not_answer_for_the_next(
     scripted: Callable[..., Scripted],
 ) -> None:
     server = scripted(*late(accepted(0, 1), accepted(0), accepted(1), accepted(0, 1)))
-    topics = FastTopics(*client("sns", server.url), Bounded())
+    topics = FastTopicCalls(*client("sns", server.url), Bounded())
     with pytest.raises(ReadTimeoutError):
         topics.publish(ARN, outgoing(2))
     refused = [[one.index for one in topics.publish(ARN, outgoing(2))] for _ in range(3)]
@@ -90,7 +90,7 @@ def test_a_publish_begun_that_timed_out_does_not_answer_for_the_next(
     scripted: Callable[..., Scripted],
 ) -> None:
     server = scripted(*late(accepted(0, 1), accepted(0), accepted(1)))
-    topics = FastTopics(*client("sns", server.url), Bounded())
+    topics = FastTopicCalls(*client("sns", server.url), Bounded())
     steps = topics.begin(ARN, outgoing(2))
     next(steps)
     with pytest.raises(ReadTimeoutError):
@@ -105,7 +105,7 @@ def test_a_publish_given_up_between_its_steps_does_not_answer_for_the_next(
     scripted: Callable[..., Scripted], how: str
 ) -> None:
     server = scripted(*late(accepted(0, 1), accepted(0), accepted(1)))
-    topics = FastTopics(*client("sns", server.url), Bounded())
+    topics = FastTopicCalls(*client("sns", server.url), Bounded())
     steps = topics.begin(ARN, outgoing(2))
     next(steps)
     if how == "close":
@@ -124,7 +124,7 @@ def test_a_receive_that_timed_out_does_not_answer_for_the_next(
     scripted: Callable[..., Scripted],
 ) -> None:
     server = scripted(*late(brought("first"), brought("second"), brought("third")))
-    queues = FastQueues(*client("sqs", server.url))
+    queues = FastQueueCalls(*client("sqs", server.url))
 
     def receive() -> list[str]:
         return [one["MessageId"] for one in queues.receive(URL, limit=1, wait=0, lease=30)]
@@ -135,15 +135,15 @@ def test_a_receive_that_timed_out_does_not_answer_for_the_next(
     queues.close()
 
 
-@pytest.mark.parametrize("action", ["delete", "hide"])
+@pytest.mark.parametrize("action", ["delete", "change_visibility"])
 def test_a_settlement_that_timed_out_does_not_answer_for_the_next(
     scripted: Callable[..., Scripted], action: str
 ) -> None:
     server = scripted(*late(deleted(0, 1), deleted(0), deleted(1)))
-    queues = FastQueues(*client("sqs", server.url))
+    queues = FastQueueCalls(*client("sqs", server.url))
 
     def settle() -> list[int]:
-        more = ([1, 1],) if action == "hide" else ()
+        more = ([1, 1],) if action == "change_visibility" else ()
         return [one.index for one in getattr(queues, action)(URL, ["r0", "r1"], *more)]
 
     with pytest.raises(ReadTimeoutError):
@@ -156,7 +156,7 @@ def test_a_receive_that_timed_out_does_not_answer_a_delete(
     scripted: Callable[..., Scripted],
 ) -> None:
     server = scripted(*late(brought("lost"), deleted(0), deleted(1)))
-    queues = FastQueues(*client("sqs", server.url))
+    queues = FastQueueCalls(*client("sqs", server.url))
     with pytest.raises(ReadTimeoutError):
         queues.receive(URL, limit=1, wait=0, lease=30)
     refused = [[one.index for one in queues.delete(URL, ["r0", "r1"])] for _ in range(2)]

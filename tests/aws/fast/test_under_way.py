@@ -13,8 +13,8 @@ import pytest
 
 from messaging.aws import connect
 from messaging.errors import PublishError
-from messaging.publisher import Publisher
-from messaging.results import PublishProgress, PublishResult
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import PublishProgress, PublishResult
 from messaging.settings import Settings
 from messaging.testing import FakeClock
 from tests.aws.fast.conftest import Scripted, answer
@@ -58,7 +58,7 @@ def notes(many: int) -> Iterator[Noted]:
 def idle(made: Publisher) -> int:
     """Connections kept for the next request."""
     topic: Any = made._topic
-    return len(topic._clients.topics._road._line._idle)
+    return len(topic._clients.topics._endpoint._pool._idle)
 
 
 def test_requests_are_out_together_without_a_thread(scripted: Callable[..., Scripted]) -> None:

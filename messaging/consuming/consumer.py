@@ -1,0 +1,388 @@
+"""The room of services: a consumer is a class, and its handlers say what its queue receives."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Concatenate, TypeVar, cast
+
+from messaging.consuming.attempts import receives_within
+from messaging.envelope import Envelope
+from messaging.errors import ConsumerError
+from messaging.event import Event
+from messaging.outcome import Circuit, Outcome, RetryPolicy
+from messaging.projection import SERVICE_NAME, Projection
+from messaging.subtyping import spell
+from messaging.transport import Delivery
+
+__all__ = ["Consumer", "Handler", "handles"]
+
+_Function = TypeVar(
+    "_Function",
+    # A method that takes a message, so that a type checker refuses a handler that takes nothing,
+    # and one that returns what is no outcome (a generator never runs).
+    bound=Callable[Concatenate[Any, Any, ...], Outcome | Awaitable[Outcome | None] | None],
+)
+_MARK = "__messaging_handles__"
+_CONTEXT_MANAGERS = (
+    contextlib.contextmanager(iter).__code__,
+    cast(Any, contextlib.asynccontextmanager)(iter).__code__,
+)
+"""The code of what `@contextmanager` makes of a function; calling it runs nothing."""
+_DECORATED = contextlib.ContextDecorator()(iter).__code__
+"""The code of what a context manager makes of a function below it, as in `@atomic`."""
+
+
+def handles(function: _Function) -> _Function:
+    """Mark a method as a handler. What it takes says what it handles.
+
+        @handles
+        def open_account(self, aluno: AlunoParaFinanceiro) -> None: ...
+
+        @handles
+        async def cancelled(self, matricula: MatriculaCancelada, envelope: Envelope) -> None: ...
+
+    The first parameter is an `Event`, or the `Projection` of it that is for this service. Further
+    parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
+    raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
+    """
+    setattr(function, _MARK, True)
+    return function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """One handler of a consumer: its method's name, what it takes, and what else it asks for."""
+
+    name: str
+    event: type[Event]
+    view: type[Event | Projection]
+    is_async: bool
+    envelope: str | None
+    delivery: str | None
+
+
+class Consumer:
+    """One service. Subclass it, and give it a method for each event it wants to hear of.
+
+        class Marketing(Consumer):
+            def __init__(self, mailing: Mailing | None = None) -> None:
+                self.mailing = mailing or Mailing.from_environment()
+
+            @handles
+            def welcome(self, aluno: AlunoParaMarketing) -> None:
+                self.mailing.add(aluno.email, aluno.nome)
+
+    What belongs to the service is a class attribute:
+
+    service             its name: in the filter policy, the queue's name, the audience of its
+                        views. The default is the class name in lower case with "-" between words;
+                        a subclass inherits a name that was set, not one that was derived.
+    retry               what an unexpected exception means.
+    visibility_timeout  seconds (1 to 43,200) for which SQS hides a received message; the worker
+                        renews it while the handler runs.
+    max_receives        receives after which SQS itself moves a message to the dead-letter queue:
+                        the net below `retry`, for a message that kills the process.
+    max_lease           seconds (1 to 43,200) for which the worker keeps renewing, counted from the
+                        receive; then the message goes to whoever receives it next.
+    handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
+                        one is told by `Delivery.cancelled`, and its message is given up.
+    circuit             when to slow down because everything fails, or None for never.
+    log_tracebacks      True: the log of an unexpected exception holds its text and the lines of its
+                        code. They may quote personal data, so by default only types and places do.
+
+    `open` and `close` are for what the service holds: a pool, a client, a model.
+    """
+
+    service: ClassVar[str] = ""
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+    visibility_timeout: ClassVar[int] = 60
+    max_receives: ClassVar[int] = 0
+    max_lease: ClassVar[float] = 3600
+    handler_timeout: ClassVar[float | None] = None
+    circuit: ClassVar[Circuit | None] = Circuit()
+    log_tracebacks: ClassVar[bool] = False
+    handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
+    """By event type; read from the methods marked with `@handles`."""
+    __derived__: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__derived__ = frozenset(
+            name for name in ("service", "max_receives") if not _is_said(cls, name)
+        )
+        if "service" in cls.__derived__:
+            cls.service = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).strip("_").lower()
+        _check_settings(cls)
+        _check_hooks(cls)
+        cls.handlers = MappingProxyType(_read_handlers(cls))
+
+    def open(self) -> Awaitable[None] | None:
+        """Get hold of what the service needs. Called once, before the first message is received.
+
+        May be `async def`: it then runs on the event loop on which the async handlers run. What it
+        raises ends the start of the worker.
+        """
+        return None
+
+    def close(self) -> Awaitable[None] | None:
+        """Let go of what the service holds. Called once, when the last handler has ended.
+
+        May be `async def`, like `open`. A worker waits for it for a few seconds, not for ever.
+        """
+        return None
+
+
+def _is_said(cls: type[Consumer], name: str) -> bool:
+    """Whether `cls` or a base of it sets `name` itself, rather than having it derived here."""
+    for owner in cls.__mro__:
+        if owner is Consumer:
+            break
+        if name in vars(owner) and name not in vars(owner).get("__derived__", ()):
+            return True
+    return False
+
+
+def _check_settings(cls: type[Consumer]) -> None:
+    service: object = cls.service
+    if not isinstance(service, str) or not SERVICE_NAME.fullmatch(service):
+        raise ConsumerError(
+            f"{cls.__qualname__}: service={cls.service!r} is not a service name; use 1 to 50 of "
+            'a to z, 0 to 9, "-" and "_"'
+        )
+    if not isinstance(cls.retry, RetryPolicy):
+        raise ConsumerError(f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}")
+    if not 1 <= cls.visibility_timeout <= 43_200:
+        raise ConsumerError(
+            f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
+        )
+    if "max_receives" in cls.__derived__:
+        # Above max_attempts, so that the library dead-letters with a reason before SQS does
+        # without one; a message that a stopping worker gave back was received, too.
+        attempts = cls.retry.max_attempts
+        cls.max_receives = max(10, 2 * attempts)
+        if attempts > 1 and cls.retry.outage:  # those that an outage excuses come on top
+            excused = attempts + receives_within(cls.retry.outage) + 5
+            cls.max_receives = min(1000, max(cls.max_receives, excused))
+    if not cls.retry.max_attempts < cls.max_receives <= 1000:
+        raise ConsumerError(
+            f"{cls.__qualname__}.max_receives={cls.max_receives}: more than retry.max_attempts "
+            f"({cls.retry.max_attempts}) and at most 1,000, or SQS moves messages to the "
+            "dead-letter queue before the library can say why"
+        )
+
+    _check_limits(cls)
+
+
+def _check_limits(cls: type[Consumer]) -> None:
+    if not 1 <= cls.max_lease <= 43_200:
+        raise ConsumerError(
+            f"{cls.__qualname__}.max_lease={cls.max_lease!r}: 1 to 43,200 seconds; SQS hides a "
+            "message for no longer"
+        )
+    if cls.handler_timeout is not None and not 0 < cls.handler_timeout <= cls.max_lease:
+        raise ConsumerError(
+            f"{cls.__qualname__}.handler_timeout={cls.handler_timeout!r}: None, or seconds above 0 "
+            f"and at most max_lease ({cls.max_lease})"
+        )
+    if cls.circuit is not None and not isinstance(cls.circuit, Circuit):
+        raise ConsumerError(
+            f"{cls.__qualname__}.circuit must be a Circuit or None, not {cls.circuit!r}"
+        )
+
+
+def _read_handlers(cls: type[Consumer]) -> dict[str, Handler]:
+    found: dict[str, Handler] = {}
+    for name in _marked(cls):
+        handler = _read_handler(cls, name, inspect.getattr_static(cls, name))
+        twin = found.get(handler.event.event_type)
+        if twin is not None:
+            raise ConsumerError(
+                f"{cls.__qualname__}.{twin.name} and {cls.__qualname__}.{name} both handle "
+                f"{handler.event.event_type}: one event, one handler; call the other from it"
+            )
+        found[handler.event.event_type] = handler
+    return found
+
+
+def _marked(cls: type[Consumer]) -> list[str]:
+    names: dict[str, None] = {}
+    for owner in reversed(cls.__mro__):
+        for name, member in vars(owner).items():
+            # A staticmethod or classmethod hides the mark; it is refused later, not overlooked.
+            if getattr(getattr(member, "__func__", member), _MARK, getattr(member, _MARK, False)):
+                names[name] = None
+            elif name in names:
+                # Overridden without the mark: a handler that nobody calls is a lost event.
+                raise ConsumerError(
+                    f"{cls.__qualname__}.{name} overrides a handler: mark it with @handles too"
+                )
+    return list(names)
+
+
+def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
+    where = f"{cls.__qualname__}.{name}"
+    if isinstance(function, staticmethod | classmethod) or not callable(function):
+        raise ConsumerError(f"{where}: a handler is a plain method, with self")
+    _check_runs(where, function)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if not parameters:
+        raise ConsumerError(
+            f"{where} takes nothing: its first parameter says what it handles, annotated with an "
+            "Event or a Projection"
+        )
+    hints = _hints(where, function)
+    view = _view(cls, where, parameters[0], hints)
+    extra: dict[type, str] = {}
+    if parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ConsumerError(
+            f"{where}: its first parameter {parameters[0].name!r} is keyword-only; take it by place"
+        )
+    for parameter in parameters[1:]:
+        wanted = hints.get(parameter.name)
+        if wanted in (Envelope, Delivery):
+            _check_extra(where, parameter, typing.cast(type, wanted), extra)
+            extra[typing.cast(type, wanted)] = parameter.name
+        elif parameter.default is parameter.empty:
+            raise ConsumerError(
+                f"{where}: parameter {parameter.name!r} is {spell(wanted)}; beside its view a "
+                "handler may take an Envelope and a Delivery. What else it needs, give to __init__"
+            )
+    return Handler(
+        name=name,
+        event=view.event if issubclass(view, Projection) else view,
+        view=view,
+        is_async=inspect.iscoroutinefunction(function),
+        envelope=extra.get(Envelope),
+        delivery=extra.get(Delivery),
+    )
+
+
+def _check_runs(where: str, function: Any) -> None:
+    """Refuses what would return at once without having run: the message would be gone."""
+    if not hasattr(type(function), "__get__"):
+        kind = type(function).__qualname__
+        raise ConsumerError(
+            f"{where} is a {kind}, which is not bound to the consumer; write a method that calls it"
+        )
+    decorated = False
+    while getattr(function, "__code__", None) is _DECORATED:
+        # A context manager as a decorator: it returns what the function below it returns.
+        decorated, function = True, function.__wrapped__
+    if decorated and inspect.iscoroutinefunction(function):
+        raise ConsumerError(
+            f"{where} is async below a context manager that is not: it would end before the "
+            "handler begins; use it in a with statement in the handler"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConsumerError(
+            f"{where} is a generator, so calling it runs nothing; take the yield out of it"
+        )
+    if getattr(function, "__code__", None) in _CONTEXT_MANAGERS:
+        raise ConsumerError(
+            f"{where} is a context manager, so calling it runs nothing; write a method that "
+            "enters it, or for a handler give it to the worker as middleware"
+        )
+
+
+def _check_hooks(cls: type[Consumer]) -> None:
+    """`open` and `close` are called without an argument, and what they return is awaited."""
+    for name in ("open", "close"):
+        where, hook = f"{cls.__qualname__}.{name}", inspect.getattr_static(cls, name)
+        if getattr(hook, _MARK, False):
+            raise ConsumerError(
+                f"{where} is a handler, but {name}() is what the worker calls to {name} the "
+                "consumer itself: give the handler another name"
+            )
+        bare = isinstance(hook, staticmethod | classmethod)
+        if not (bare or callable(hook)):
+            raise ConsumerError(
+                f"{where} is a {type(hook).__qualname__}, but {name}() is what the worker calls to "
+                f"{name} the consumer: make it a method, or give it another name"
+            )
+        _check_runs(where, hook.__func__ if bare else hook)
+        try:
+            inspect.signature(getattr(cls, name)).bind(*([] if bare else [None]))
+        except TypeError:
+            raise ConsumerError(
+                f"{where} wants arguments, but the worker has none for it: what it needs, give to "
+                "__init__"
+            ) from None
+
+
+def _check_extra(
+    where: str, parameter: inspect.Parameter, wanted: type, extra: Mapping[type, str]
+) -> None:
+    if wanted in extra:
+        raise ConsumerError(
+            f"{where}: {extra[wanted]!r} and {parameter.name!r} are both {wanted.__name__}; "
+            "take it once"
+        )
+    if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD and (
+        parameter.kind is not parameter.KEYWORD_ONLY
+    ):
+        raise ConsumerError(
+            f"{where}: parameter {parameter.name!r} is given by its name; take it before any "
+            '"/", and without "*"'
+        )
+
+
+def _hints(where: str, function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as first:
+        # Classes declared inside a function (a test) are seen only from there.
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            try:
+                return typing.get_type_hints(function, localns=dict(frame.f_locals))
+            except NameError:
+                frame = frame.f_back
+        raise ConsumerError(
+            f"{where}: {first}; import what the annotation names outside `if TYPE_CHECKING:`, "
+            "for it is read when the class is made"
+        ) from None
+
+
+def _view(
+    cls: type[Consumer],
+    where: str,
+    parameter: inspect.Parameter,
+    hints: Mapping[str, Any],
+) -> type[Event | Projection]:
+    view = hints.get(parameter.name)
+    if not isinstance(view, type) or not issubclass(view, Event | Projection):
+        said = "has no annotation" if view is None else f"is {spell(view)}"
+        raise ConsumerError(
+            f"{where}: its first parameter {parameter.name!r} {said}; annotate it with an Event "
+            "or with the Projection for this service"
+        )
+    if issubclass(view, Projection):
+        if not view.audience:
+            raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no of=")
+        if cls.service not in view.audience:
+            raise ConsumerError(
+                f"{where} takes {view.__qualname__}, which is for {', '.join(view.audience)}, not "
+                f"for {cls.service}; ask for a view with audience={cls.service!r}"
+            )
+        return view
+    if not view.event_type:
+        raise ConsumerError(f"{where}: {view.__qualname__} is abstract: it has no type=")
+    if view.__projections__:
+        mine = [v for v in view.__projections__ if cls.service in getattr(v, "audience", ())]
+        remedy = (
+            f"take {mine[0].__qualname__}"
+            if mine
+            else (f"declare a Projection of it with audience={cls.service!r}")
+        )
+        raise ConsumerError(
+            f"{where} takes the whole {view.__qualname__}, which is sent only as its projections; "
+            f"{remedy}"
+        )
+    return view

@@ -1,0 +1,295 @@
+"""The room where one delivery goes in and one outcome comes out: no thread, no queue, no AWS."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec, JsonCodec
+from messaging.consuming.attempts import Attempts
+from messaging.consuming.consumer import Consumer, Handler
+from messaging.consuming.decoder import Decoder, Read, envelope
+from messaging.envelope import Envelope
+from messaging.errors import CodecError, InvalidReturn
+from messaging.logs import logger
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.tracebacks import causes_of, frames_of, package_of
+from messaging.transport import Delivery
+
+__all__ = ["Call", "Dispatcher", "Middleware"]
+
+log = logger("messaging.consuming.dispatch")
+
+_ACK = Ack()
+_SWALLOWED = (
+    "failed, and a middleware kept the exception to itself: let it raise, or to acknowledge the "
+    "message all the same raise Ack"
+)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class Call:
+    """One handler about to run on one delivery: what a middleware sees.
+
+    `view` is the validated event or projection. Left out of `repr`: it is personal data.
+    """
+
+    consumer: Consumer
+    handler: Handler
+    envelope: Envelope
+    delivery: Delivery
+    view: BaseModel
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        handler: Handler,
+        envelope: Envelope,
+        delivery: Delivery,
+        view: BaseModel,
+    ) -> None:
+        # By hand for the same reason as `transport.Outgoing`.
+        self.__dict__.update(
+            consumer=consumer, handler=handler, envelope=envelope, delivery=delivery, view=view
+        )
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.consumer.service
+
+    def __repr__(self) -> str:
+        return f"Call({self.service}.{self.handler.name}, {self.envelope.id})"
+
+
+Middleware = Callable[[Call], AbstractContextManager[Any]]
+"""A context manager around a handler. It sees what the handler raises; raising an `Outcome` on
+the way in means that the handler does not run. What it keeps to itself is `InvalidReturn`, and no
+acknowledgement: for that it raises `Ack`."""
+
+
+class Dispatcher:
+    """Gives deliveries to one consumer's handlers.
+
+    Calling it never raises for what a message holds or a handler does: a body that cannot be
+    read, an unknown type, a newer version or a view that does not validate is a `Reject` whose
+    reason names the field; whatever the handler raises becomes an outcome, too.
+
+    outages  False: every failed attempt counts, as in a test that wants to see the policy end.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        codec: Codec | None = None,
+        middleware: Sequence[Middleware] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        outages: bool = True,
+    ) -> None:
+        self.consumer = consumer
+        policy = consumer.retry if outages else replace(consumer.retry, outage=0)
+        self.attempts = Attempts(policy, last_receive=consumer.max_receives, clock=clock)
+        self._failing = self.attempts.failing
+        self._middleware = tuple(middleware)
+        self._read = Decoder(consumer, codec or JsonCodec(), watched=bool(self._middleware))
+        self._package = package_of(type(consumer))
+        self._told: set[str] = set()
+        """Handlers of which it was said that they return what is no outcome."""
+
+    def __call__(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """The outcome, or for an async handler the coroutine that will give it.
+
+        This is the one place in the library that asks whether a handler is async.
+        """
+        try:
+            read = self._read(delivery)
+        except CodecError as error:
+            service, message = self.consumer.service, delivery.message_id
+            log.warning("%s refused message %s: %s", service, message, error.reason)
+            refused = Reject(error.reason, error=type(error).__name__)
+            refused.origin = "message"
+            return refused
+        except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
+            # Not the message's fault but the code's (a validator that breaks, a codec whose store
+            # is away): by the retry policy, like a handler's exception.
+            log.warning(
+                "%s could not read message %s: %s at %s",
+                self.consumer.service,
+                delivery.message_id,
+                " from ".join(causes_of(error)),
+                self._place(error),
+            )
+            return self.attempts.decide(error, delivery)
+        handler, view, _ = read
+        if self._middleware or handler.envelope or handler.delivery:
+            call = self._call(delivery, read)
+            # A sync handler shares its thread with others: what it sets in a context variable ends
+            # with it. An async one is a task, which has a context of its own.
+            return (
+                self._run_async(call) if handler.is_async else copy_context().run(self._run, call)
+            )
+        # As nearly always: a method that takes its view and nothing else.
+        if handler.is_async:
+            return self._run_plain_async(delivery, read)
+        try:
+            returned = copy_context().run(getattr(self.consumer, handler.name), view)
+            if returned is not None:
+                _check(returned)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, self._call(delivery, read))
+        if self._failing:
+            self.attempts.succeeded(delivery.message_id)
+        return returned if isinstance(returned, Ack) else _ACK
+
+    def _call(self, delivery: Delivery, read: Read) -> Call:
+        handler, view, _ = read
+        return Call(
+            consumer=self.consumer,
+            handler=handler,
+            envelope=envelope(read),
+            delivery=delivery,
+            view=view,
+        )
+
+    def _run(self, call: Call) -> Outcome:
+        try:
+            returned = self._within(call, 0)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, call)
+        if self._failing:
+            self.attempts.succeeded(call.delivery.message_id)
+        return returned if isinstance(returned, Ack) else _ACK
+
+    async def _run_async(self, call: Call) -> Outcome:
+        try:
+            returned = await self._within_async(call, 0)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, call)
+        if self._failing:
+            self.attempts.succeeded(call.delivery.message_id)
+        return returned if isinstance(returned, Ack) else _ACK
+
+    def _within(self, call: Call, depth: int) -> Any:
+        """Run the handler within the middleware from number `depth` on."""
+        if depth == len(self._middleware):
+            returned = self._invoke(call)
+            if returned is not None:
+                _check(returned)
+            return returned
+        returned = _SWALLOWED
+        with self._middleware[depth](call):
+            returned = self._within(call, depth + 1)
+        if returned is _SWALLOWED:
+            # Here, so that those around it see that the event is not handled.
+            raise InvalidReturn(_SWALLOWED)
+        return returned
+
+    async def _within_async(self, call: Call, depth: int) -> Any:
+        if depth == len(self._middleware):
+            returned = await self._invoke(call)
+            if returned is not None:
+                _check(returned)
+            return returned
+        returned = _SWALLOWED
+        with self._middleware[depth](call):
+            returned = await self._within_async(call, depth + 1)
+        if returned is _SWALLOWED:
+            raise InvalidReturn(_SWALLOWED)
+        return returned
+
+    async def _run_plain_async(self, delivery: Delivery, read: Read) -> Outcome:
+        handler, view, _ = read
+        try:
+            returned = await getattr(self.consumer, handler.name)(view)
+            if returned is not None:
+                _check(returned)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, self._call(delivery, read))
+        if self._failing:
+            self.attempts.succeeded(delivery.message_id)
+        return returned if isinstance(returned, Ack) else _ACK
+
+    def _invoke(self, call: Call) -> Any:
+        handler = call.handler
+        method = getattr(self.consumer, handler.name)
+        if handler.envelope is None and handler.delivery is None:
+            return method(call.view)
+        keywords: dict[str, Any] = {}
+        if handler.envelope:
+            keywords[handler.envelope] = call.envelope
+        if handler.delivery:
+            keywords[handler.delivery] = call.delivery
+        return method(call.view, **keywords)
+
+    def _decide(self, error: BaseException, call: Call) -> Outcome:
+        delivery, consumer = call.delivery, self.consumer
+        if self._failing and isinstance(error, Outcome):
+            self.attempts.succeeded(delivery.message_id)
+        if isinstance(error, Retry):
+            if delivery.receive_count >= consumer.max_receives:
+                # SQS would move it without a reason at the next receive.
+                return Reject(
+                    f"still asked to be retried after {delivery.receive_count} receives"
+                    + (f": {error.reason}" if error.reason else "")
+                )
+            if error.delay is None:
+                # A new one: the handler may raise the same object for every message.
+                return Retry(consumer.retry.delay(delivery.receive_count), error.reason)
+            return error
+        if isinstance(error, Ack | Reject | Discard):
+            return error
+        outcome = self.attempts.decide(error, delivery)
+        if isinstance(error, InvalidReturn) and call.handler.name not in self._told:
+            self._told.add(call.handler.name)
+            log.error("%s.%s %s", consumer.service, call.handler.name, error)
+        # The text of an exception may quote personal data: its type and place are told instead.
+        log.warning(
+            "%s.%s raised %s on event %s, receive %d: %s; %s",
+            consumer.service,
+            call.handler.name,
+            " from ".join(causes_of(error)),
+            call.envelope.id,
+            delivery.receive_count,
+            self._place(error),
+            "the last one" if isinstance(outcome, Reject) else f"again in {outcome.delay:.1f} s",
+            exc_info=error if consumer.log_tracebacks else None,
+        )
+        return outcome
+
+    def _place(self, error: BaseException) -> str:
+        """The service's own frames: "financeiro/servico.py:42 in cobrar < financeiro/..."."""
+        frames = " < ".join(map(str, reversed(frames_of(error, self._package))))
+        return frames or "no frame of the service"
+
+
+def _check(returned: object) -> None:
+    """Raises an outcome that was returned, and `InvalidReturn` for what is neither one nor None."""
+    # Inside the middleware: one that marks events as handled must see that this one was not.
+    if isinstance(returned, Ack):
+        return
+    if isinstance(returned, Retry | Reject | Discard):
+        raise returned
+    if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+        returned.close()  # or Python complains, later and elsewhere, that it was never awaited
+    if inspect.isawaitable(returned):
+        why = "its work was never done; declare the handler, or its decorator's wrapper, async def"
+    elif inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        why = "its body never ran; take the yield out"
+    elif isinstance(returned, BaseException) or (
+        isinstance(returned, type) and issubclass(returned, BaseException)
+    ):
+        why = "write raise, or return an instance of Retry, Reject or Discard"
+    else:
+        why = "return nothing to acknowledge, or raise Retry, Reject or Discard"
+    name = returned.__qualname__ if isinstance(returned, type) else type(returned).__qualname__
+    what = "the class " if isinstance(returned, type) else "a value of type "
+    raise InvalidReturn(f"returned {what}{name}, which is not an outcome: {why}")

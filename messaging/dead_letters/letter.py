@@ -1,0 +1,176 @@
+"""The room of one dead letter: what can be told of it without telling what is in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from messaging.clock import utc
+from messaging.codec import Codec
+from messaging.dead_letters import reason as dead_letter_reason
+from messaging.envelope import Envelope
+from messaging.errors import CodecError, ConfigurationError
+from messaging.logs import logger
+from messaging.transport import Attribute, Delivery
+
+__all__ = ["Kind", "Letter", "Where", "letter_of", "without_note"]
+
+log = logger("messaging.dead_letters")
+
+Kind = Literal["dead", "undelivered"]
+"""dead         the service, or SQS after too many receives, gave it up
+undelivered  SNS could not hand it to the service's queue"""
+
+MOVED_BY_SQS = "received too often without an outcome: SQS moved it"
+NOT_DELIVERED = "SNS could not deliver it to the queue"
+
+_SNS_NOTE = frozenset(("RequestID", "ErrorCode", "ErrorMessage"))
+"""What SNS puts beside a message that it could not deliver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One letter. Its body is personal data: it is in `delivery` and in nothing that is printed.
+
+    id        of the message in this queue.
+    event_id  the event's id, type its type; None where the body cannot be read.
+    reason    why it is here; error the name of the last exception's type, if there was one.
+    attempts  receives before it was given up; None where nobody wrote it down.
+    time      seconds since the epoch: when it was given up, or if that is not known, when it was
+              sent.
+    origin    the queue it comes from; None where nobody wrote it down.
+    """
+
+    id: str
+    kind: Kind
+    event_id: str | None
+    type: str | None
+    reason: str
+    error: str | None
+    attempts: int | None
+    time: float
+    origin: str | None
+    delivery: Delivery = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json`: without the body."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "type": self.type,
+            "event_id": self.event_id,
+            "reason": self.reason,
+            "error": self.error,
+            "attempts": self.attempts,
+            "time": utc(self.time).isoformat(timespec="seconds"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which letters are meant: those of which everything that is said here is true.
+
+    ids     ids of letters, or of their events.
+    types   types of events.
+    reason  a regular expression, searched for in the reason and in the error's name, in any case.
+    since   seconds since the epoch: given up at that time or later; `until`, before it.
+    """
+
+    ids: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    reason: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def __post_init__(self) -> None:
+        # A set or a list will do, so that a caller need not write frozenset(...).
+        object.__setattr__(self, "ids", _names("ids", self.ids))
+        object.__setattr__(self, "types", _names("types", self.types))
+        try:
+            re.compile(self.reason or "")
+        except re.error as error:
+            raise ConfigurationError(
+                f"reason {self.reason!r} is no regular expression: {error}"
+            ) from None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is said, so every letter is meant."""
+        return self == Where()
+
+    def __call__(self, letter: Letter) -> bool:
+        """Whether `letter` is meant."""
+        told = (letter.reason, letter.error or "")
+        return (
+            (not self.ids or letter.id in self.ids or letter.event_id in self.ids)
+            and (not self.types or letter.type in self.types)
+            and (
+                self.reason is None
+                or any(re.search(self.reason, text, re.IGNORECASE) for text in told)
+            )
+            and (self.since is None or letter.time >= self.since)
+            and (self.until is None or letter.time < self.until)
+        )
+
+
+def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
+    """What can be told of `delivery`, whose body `codec` may be able to read."""
+    original, note = dead_letter_reason.read(delivery.attributes)
+    envelope = _envelope(delivery, codec)
+    said = original.get("type")
+    return Letter(
+        id=delivery.message_id,
+        kind=kind,
+        event_id=envelope.id if envelope else None,
+        type=_text(said) or (envelope.type if envelope else None),
+        reason=note.reason if note else _reason(kind, original),
+        error=note.error if note else None,
+        attempts=note.attempts if note else None,
+        time=note.time if note and note.time else delivery.sent_at,
+        origin=note.queue or None if note else None,
+        delivery=delivery,
+    )
+
+
+def without_note(letter: Letter) -> Mapping[str, Attribute]:
+    """The attributes that the message had before it became a letter."""
+    original, _ = dead_letter_reason.read(letter.delivery.attributes)
+    if letter.kind == "dead":
+        return original
+    return {name: one for name, one in original.items() if name not in _SNS_NOTE}
+
+
+def _envelope(delivery: Delivery, codec: Codec) -> Envelope | None:
+    try:
+        return codec.decode(delivery.body)
+    except CodecError:
+        return None  # that may be why it is here
+    except Exception as error:  # noqa: BLE001 - one letter must not hide the others
+        log.warning(
+            "the body of letter %s cannot be read now: %s",
+            delivery.message_id,
+            type(error).__qualname__,
+        )
+        return None
+
+
+def _reason(kind: Kind, attributes: Mapping[str, Attribute]) -> str:
+    if kind == "dead":
+        return MOVED_BY_SQS
+    said = filter(None, (_text(attributes.get(name)) for name in ("ErrorCode", "ErrorMessage")))
+    told = ", ".join(said)
+    return f"{NOT_DELIVERED}: {told}" if told else NOT_DELIVERED
+
+
+def _text(attribute: Attribute | None) -> str | None:
+    if attribute is None or not isinstance(attribute.value, str):
+        return None  # bytes are nobody's type
+    return attribute.value[: dead_letter_reason.MAX_REASON] or None
+
+
+def _names(field: str, given: Iterable[str]) -> frozenset[str]:
+    if isinstance(given, str):
+        raise ConfigurationError(f"Where({field}={given!r}): a set of them, even if it is one")
+    return frozenset(given)

@@ -1,0 +1,276 @@
+"""The room of dead letters: how a reason travels beside a message, and is read again.
+
+A dead letter keeps its body and its attributes. The reason stands beside them, in attributes:
+
+    dead-letter-reason    String  why, at most 1,024 characters
+    dead-letter-error     String  the type of the last exception; left out if there was none
+    dead-letter-attempts  Number  receives so far
+    dead-letter-time      String  RFC 3339, UTC
+    dead-letter-queue     String  the queue it comes from
+
+SQS takes 10 attributes with a message. Where these do not fit, one attribute `dead-letter` holds
+the same as JSON, and original attributes that have no room left are in it, too. Of a message at
+the size limit only the reason is kept, as much of it as fits.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import from_json
+
+from messaging.clock import utc
+from messaging.logs import logger
+from messaging.transport import MOST_RECEIVES, Attribute, DeadLetter
+
+__all__ = ["LARGEST", "MAX_ATTRIBUTES", "OUTSIDE_XML", "Note", "attributes", "read"]
+
+log = logger("messaging.dead_letters.reason")
+
+LARGEST = 1_048_576
+"""Bytes of one SQS message with its attributes, unless its queue has a lower MaximumMessageSize.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+"""
+
+MAX_ATTRIBUTES = 10
+"""Attributes that SQS takes with one message, and that SNS hands on by raw delivery."""
+
+MAX_REASON = 1024
+"""Characters: a reason is a line for whoever is on call, and counts towards the size limit."""
+
+OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that SNS and SQS refuse. https://www.w3.org/TR/REC-xml/#charsets"""
+
+TOGETHER = "dead-letter"
+REASON, ERROR, ATTEMPTS, TIME, QUEUE = (
+    f"{TOGETHER}-{name}" for name in ("reason", "error", "attempts", "time", "queue")
+)
+_APART = frozenset((REASON, ERROR, ATTEMPTS, TIME, QUEUE))
+_KEPT_LONGEST = frozenset(("type", "audience"))
+_NAME = re.compile(r"(?!(?i:aws\.|amazon\.)|\.)[A-Za-z0-9_.-]{1,256}")
+_TYPE = re.compile(r"(String|Number|Binary)(\.[A-Za-z0-9_.-]{1,200})?")
+"""What SQS takes as an attribute's name and type. It would refuse the letter for any other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Why a message is a dead letter.
+
+    `error` is the name of an exception's type, or None. `attempts` is 0 and `time` (seconds since
+    the epoch) 0.0 where they cannot be read.
+    """
+
+    reason: str
+    error: str | None
+    attempts: int
+    time: float
+    queue: str
+
+
+def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, Attribute]:
+    """What goes beside the body of `letter`: its original attributes and the reason.
+
+    At most `MAX_ATTRIBUTES`. The reason of an earlier time, on a message that was moved back from
+    its dead-letter queue, is replaced. Where body and attributes leave too little of `max_bytes`
+    for the whole note, it is shortened to the reason, then the reason is cut, and where nothing
+    fits any more the message goes as it came: the log has the reason then.
+    """
+    found, _ = read(letter.delivery.attributes)
+    # SQS gives no empty value, and would refuse the whole letter for one.
+    original = {name: one for name, one in found.items() if one.value}
+    body = letter.delivery.body
+    room = max_bytes - (len(body) if body.isascii() else len(body.encode(errors="surrogatepass")))
+    for note in _notes(letter):
+        beside = _beside(original, note)
+        over = _size(beside) - room
+        if over > 0 and len(note) == 1:  # as much of the reason as there is room for
+            beside = _beside(original, _cut(note, over))
+            over = _size(beside) - room
+        if over <= 0:
+            if len(note) == 1:
+                _tell(letter, "only a part of its reason")
+            return beside
+    _tell(letter, "nothing of its reason")
+    return original
+
+
+def read(
+    attributes: Mapping[str, Attribute],
+) -> tuple[Mapping[str, Attribute], Note | None]:
+    """The original attributes, and the reason if there is one beside them. Never raises: anybody
+    can send attributes of these names, and what this library did not write is no note.
+
+    None means that SQS moved the message itself (it was received too often), or that it is no dead
+    letter at all.
+    """
+    if (whole := _parse(attributes)) is not None:
+        found, moved = whole
+        rest = {name: value for name, value in attributes.items() if name != TOGETHER}
+        return {**rest, **moved}, _note(found)
+    reason = attributes.get(REASON)
+    if reason is None or not isinstance(reason.value, str) or not reason.value:
+        return dict(attributes), None
+    apart = {
+        name.removeprefix(f"{TOGETHER}-"): value.value
+        for name, value in attributes.items()
+        if name in _APART
+    }
+    return {name: value for name, value in attributes.items() if name not in _APART}, _note(apart)
+
+
+def _notes(letter: DeadLetter) -> Iterator[dict[str, Attribute]]:
+    """The note, and what it is where there is no room for it."""
+    reason = {REASON: Attribute.string(_clean(letter.reason))}
+    note = {
+        **reason,
+        ATTEMPTS: Attribute("Number", str(letter.attempts)),
+        TIME: Attribute.string(_rfc3339(letter.time)),
+        QUEUE: Attribute.string(_clean(letter.queue)),
+    }
+    if letter.error:
+        note[ERROR] = Attribute.string(_clean(letter.error))
+    yield note
+    yield reason
+
+
+def _cut(note: dict[str, Attribute], bytes: int) -> dict[str, Attribute]:
+    """The note with a reason that has so many bytes less; of at least one character."""
+    text = _reason_in(note).encode()
+    left = text[: max(0, len(text) - bytes)].decode(errors="ignore")
+    return {REASON: Attribute.string(left or text.decode()[0])}
+
+
+def _reason_in(note: Mapping[str, Attribute]) -> str:
+    return str(note[REASON].value)
+
+
+def _size(attributes: Mapping[str, Attribute]) -> int:
+    return sum(one.size(name) for name, one in attributes.items())
+
+
+def _tell(letter: DeadLetter, what: str) -> None:
+    log.warning(
+        "message %s of %s is so big that its dead letter holds %s: %s",
+        letter.delivery.message_id, letter.queue, what, _clean(letter.reason),
+    )  # fmt: skip
+
+
+def _beside(
+    original: Mapping[str, Attribute], note: Mapping[str, Attribute]
+) -> dict[str, Attribute]:
+    if len(original) + len(note) <= MAX_ATTRIBUTES and TOGETHER not in original:
+        return {**original, **note}
+    content: dict[str, Any] = {
+        name.removeprefix(f"{TOGETHER}-"): value.value for name, value in note.items()
+    }
+    # Type and audience stay in sight: they are what one looks for in a list of dead letters.
+    order = sorted(original, key=lambda name: (name == TOGETHER, name not in _KEPT_LONGEST, name))
+    # One that somebody else called as ours is called would be in the way of ours.
+    room = MAX_ATTRIBUTES - 1
+    kept = [name for name in order[:room] if name != TOGETHER]
+    moved = [name for name in order if name not in kept]
+    if moved:
+        content["attributes"] = {name: _portable(original[name]) for name in moved}
+    return {
+        **{name: original[name] for name in kept},
+        TOGETHER: Attribute.string(json.dumps(content, ensure_ascii=False)),
+    }
+
+
+def _portable(attribute: Attribute) -> dict[str, str]:
+    if isinstance(attribute.value, bytes):
+        return {"type": attribute.type, "base64": base64.b64encode(attribute.value).decode()}
+    # A queue gives no such characters; a broker in memory may.
+    return {"type": attribute.type, "value": OUTSIDE_XML.sub("\ufffd", attribute.value)}
+
+
+def _parse(
+    attributes: Mapping[str, Attribute],
+) -> tuple[Mapping[str, Any], Mapping[str, Attribute]] | None:
+    """What stands in the one attribute, and the original attributes that were moved into it.
+
+    None if there is none, or if somebody else wrote something of that name.
+    """
+    attribute = attributes.get(TOGETHER)
+    if attribute is None or not isinstance(attribute.value, str):
+        return None
+    try:
+        # pydantic-core's: it knows a limit of nesting, and takes no half characters.
+        found = from_json(attribute.value, allow_inf_nan=False)
+    except (ValueError, TypeError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("reason"), str):
+        return None
+    there = found.get("attributes", {})
+    if not isinstance(there, dict) or len(attributes) - 1 + len(there) > MAX_ATTRIBUTES:
+        return None
+    moved: dict[str, Attribute] = {}
+    for name, one in there.items():
+        restored = _restored(one) if _NAME.fullmatch(name) else None
+        if restored is None:
+            return None
+        moved[name] = restored
+    return found, moved
+
+
+def _restored(one: object) -> Attribute | None:
+    """The attribute that `_portable` wrote so; None for anything that SQS would not take."""
+    if not isinstance(one, dict):
+        return None
+    kind, text = one.get("type"), one.get("base64", one.get("value"))
+    if not (isinstance(kind, str) and _TYPE.fullmatch(kind) and isinstance(text, str) and text):
+        return None
+    if "base64" not in one:
+        return None if OUTSIDE_XML.search(text) else Attribute(kind, text)
+    try:
+        return Attribute(kind, base64.b64decode(text, validate=True))
+    except ValueError:
+        return None
+
+
+def _note(found: Mapping[str, Any]) -> Note:
+    error, queue = found.get("error"), found.get("queue")
+    return Note(
+        reason=found["reason"][:MAX_REASON],
+        error=error[:MAX_REASON] if isinstance(error, str) else None,
+        attempts=_number(found.get("attempts")),
+        time=_seconds(found.get("time")),
+        queue=queue[:MAX_REASON] if isinstance(queue, str) else "",
+    )
+
+
+def _clean(text: str) -> str:
+    # SQS takes no empty value either.
+    return OUTSIDE_XML.sub("\ufffd", text[:MAX_REASON]) or "none given"
+
+
+def _rfc3339(seconds: float) -> str:
+    return utc(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(text: object) -> float:
+    if not isinstance(text, str):
+        return 0.0
+    try:
+        moment = datetime.fromisoformat(text)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        utc(seconds)  # the last hours of the year 9999 may lie beyond it
+    except (ValueError, OverflowError):
+        return 0.0
+    return max(0.0, seconds)
+
+
+def _number(text: object) -> int:
+    try:
+        number = int(text) if isinstance(text, str | int) else 0
+    except ValueError:
+        return 0
+    return number if 0 <= number <= MOST_RECEIVES else 0

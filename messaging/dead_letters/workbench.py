@@ -1,0 +1,316 @@
+"""The room where letters are listed, sent back and dropped: nothing is deleted before it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from messaging.answers import ask
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec, JsonCodec
+from messaging.dead_letters.letter import Letter, Where, letter_of, without_note
+from messaging.dead_letters.source import DeadLetterSource, OnProgress
+from messaging.errors import TransportError
+from messaging.logs import logger
+from messaging.transport import BATCH_ENTRIES, Delivery, Failure
+
+__all__ = ["WorkbenchReport", "Stuck", "Workbench"]
+
+log = logger("messaging.dead_letters")
+
+HOLD = 300
+"""Seconds for which a letter that was seen is hidden, so that the walk gets to the others. All are
+released when the walk ends; of a process that was killed, they come back by themselves."""
+WAIT = 1.0
+"""Seconds of a poll: a short one (0) asks only some of SQS's machines, and may miss letters."""
+TURNS = 3
+"""Polls in a row that bring only letters seen before, after which the walk has seen them all."""
+TRIES = 3
+"""Attempts to delete a letter whose copy stands in the queue."""
+
+EVERYTHING = Where()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """A letter that was meant and is still here, and why."""
+
+    id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkbenchReport:
+    """What `redrive` or `drop` did; with `dry_run`, what it would have done.
+
+    matched  letters that were meant. done: those that are gone from here.
+    arrived  letters that came while this ran, and were left: some may have been sent back and
+             failed again.
+    failed   those that are still here, each with its reason.
+    by_aws   AWS moved them, by StartMessageMoveTask: only `done` is counted then.
+    stopped  it was stopped before the end; call again to go on. What AWS moves, it goes on moving.
+    """
+
+    action: Literal["redrive", "drop"]
+    queue: str
+    origin: str
+    dry_run: bool
+    matched: int = 0
+    done: int = 0
+    arrived: int = 0
+    failed: tuple[Stuck, ...] = ()
+    by_aws: bool = False
+    stopped: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json`."""
+        failed = [{"id": one.id, "code": one.code, "reason": one.reason} for one in self.failed]
+        return {name: getattr(self, name) for name in self.__slots__} | {"failed": failed}
+
+
+class Workbench:
+    """The letters of one box: `Workbench(broker.letters("marketing"))`.
+
+    Every method walks through the queue by receiving, since SQS has no other way to look. A letter
+    that was seen is hidden from others until the walk ends, and then released. Of a FIFO queue
+    only the first ten letters of a group can be seen, unless they are taken away.
+
+    codec  reads the id and type of the event; by default `JsonCodec`.
+    """
+
+    def __init__(
+        self, source: DeadLetterSource, *, codec: Codec | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.source = source
+        self._codec = codec or JsonCodec()
+        self._clock = clock
+
+    def letters(self, where: Where = EVERYTHING, *, limit: int | None = None) -> Iterator[Letter]:
+        """The letters that are meant, at most `limit`; they stay where they are."""
+        with _Inspection(self.source, self._codec) as walk:
+            left = limit
+            for batch in walk:
+                for letter in filter(where, batch):
+                    if left == 0:
+                        return
+                    left = None if left is None else left - 1
+                    yield letter
+                if left == 0:
+                    return
+
+    def redrive(
+        self,
+        where: Where = EVERYTHING,
+        *,
+        limit: int | None = None,
+        dry_run: bool = True,
+        on_progress: OnProgress | None = None,
+        stop: Callable[[], bool] = bool,
+    ) -> WorkbenchReport:
+        """Send letters back to the service's own queue: never to the topic, where all would see
+        them again. Their receive count starts anew, and the reason beside them is taken off.
+
+        A letter is deleted here when its copy stands there; whoever is interrupted between the two
+        leaves both, so a handler may see that message twice. To go on, call again.
+
+        dry_run      count only. This is the default.
+        on_progress  called with (done, of how many or None) after each batch.
+        stop         asked between batches: True ends it in order.
+
+        Where every letter is meant, AWS is asked to move them (StartMessageMoveTask); then the
+        reason stays beside them until the next one. Letters of another queue are left, and told.
+        Raises `TransportError` when nobody answers; what was moved until then has been moved.
+        """
+        tell = on_progress or (lambda done, total: None)
+        if where.everything and limit is None and not dry_run and self.source.kind == "dead":
+            moved = self.source.move_all(tell, stop)
+            if moved is not None:
+                return replace(
+                    self._report("redrive", dry_run),
+                    matched=moved, done=moved, by_aws=True, stopped=stop(),
+                )  # fmt: skip
+        work = _Work(self.source, self._clock, dry_run, self._send_back)
+        return self._through("redrive", work, where, limit, tell, stop)
+
+    def drop(
+        self,
+        where: Where = EVERYTHING,
+        *,
+        limit: int | None = None,
+        dry_run: bool = True,
+        on_progress: OnProgress | None = None,
+        stop: Callable[[], bool] = bool,
+    ) -> WorkbenchReport:
+        """Delete letters for good. The arguments are those of `redrive`."""
+        tell = on_progress or (lambda done, total: None)
+        work = _Work(self.source, self._clock, dry_run, lambda letters: (letters, []))
+        return self._through("drop", work, where, limit, tell, stop)
+
+    def _through(
+        self,
+        action: Literal["redrive", "drop"],
+        work: _Work,
+        where: Where,
+        limit: int | None,
+        tell: OnProgress,
+        stop: Callable[[], bool],
+    ) -> WorkbenchReport:
+        stopped = False
+        with _Inspection(self.source, self._codec) as walk:
+            for batch in walk:
+                left = None if limit is None else limit - work.matched
+                walk.gone(work.do([one for one in batch if where(one)][:left]))
+                tell(work.done, None)
+                if limit is not None and work.matched >= limit:
+                    break
+                if stop():
+                    stopped = True
+                    break
+        return replace(
+            self._report(action, work.dry_run),
+            matched=work.matched,
+            done=work.done,
+            arrived=work.arrived,
+            failed=tuple(work.failed),
+            stopped=stopped,
+        )
+
+    def _report(self, action: Literal["redrive", "drop"], dry_run: bool) -> WorkbenchReport:
+        return WorkbenchReport(
+            action=action, queue=self.source.name, origin=self.source.origin, dry_run=dry_run
+        )
+
+    def _send_back(self, letters: list[Letter]) -> tuple[list[Letter], list[Stuck]]:
+        ours, stuck = [], []
+        for letter in letters:
+            if letter.origin in (None, self.source.origin):
+                ours.append(letter)
+                continue
+            why = f"it comes from {letter.origin}, and goes back to no other queue"
+            stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
+        if not ours:
+            return [], stuck
+        refused = self._sent_back(
+            [replace(one.delivery, attributes=without_note(one)) for one in ours]
+        )
+        stuck += [_stuck(ours[one.index], one) for one in refused]
+        places = {one.index for one in refused}
+        return [one for place, one in enumerate(ours) if place not in places], stuck
+
+    def _sent_back(self, deliveries: list[Delivery]) -> Sequence[Failure]:
+        """Those that were refused. One that nobody takes does not keep the others here."""
+        answer = ask(
+            self.source.send_back, deliveries, f"send_back to {self.source.origin}", apart=True
+        )
+        if answer.error is not None:
+            raise answer.error
+        return answer.failures
+
+
+@dataclass
+class _Work:
+    """What is done with the letters that are meant, batch by batch, and the count of it."""
+
+    source: DeadLetterSource
+    clock: Clock
+    dry_run: bool
+    first: Callable[[list[Letter]], tuple[list[Letter], list[Stuck]]]
+    """Before a letter may be deleted: those that may, and those that must stay."""
+    matched: int = 0
+    done: int = 0
+    arrived: int = 0
+    failed: list[Stuck] = field(default_factory=list)
+    began: float | None = None
+    """When the first of them was received, by the clock of whoever gave it."""
+
+    def do(self, letters: list[Letter]) -> list[Letter]:
+        """Returns those that are gone."""
+        if letters and self.began is None:
+            self.began = letters[0].delivery.received_at
+        # What was sent back may fail at once and be here again: without this, for ever.
+        due = [one for one in letters if one.delivery.sent_at <= (self.began or 0)]
+        self.arrived += len(letters) - len(due)
+        self.matched += len(due)
+        if self.dry_run or not due:
+            return []
+        may_go, stuck = self.first(due)
+        self.failed += stuck
+        gone = self._delete(may_go)
+        self.done += len(gone)
+        return gone
+
+    def _delete(self, letters: list[Letter]) -> list[Letter]:
+        left, refused = letters, [Failure(0, "", "", True)]
+        for attempt in range(TRIES):
+            if not left:
+                break
+            if attempt:
+                self.clock.sleep(0.2 * 2**attempt)
+            try:
+                refused = list(self.source.delete([one.delivery for one in left]))
+            except TransportError as error:
+                code = error.code or type(error).__name__
+                refused = [Failure(n, code, str(error), True) for n in range(len(left))]
+            left = [left[one.index] for one in refused]
+        for letter, failure in zip(left, refused, strict=False):
+            why = f"it could not be deleted, and may have been sent back: {failure.message}"
+            self.failed.append(Stuck(id=letter.id, code=failure.code, reason=why))
+        stay = {one.id for one in left}
+        return [one for one in letters if one.id not in stay]
+
+
+class _Inspection:
+    """Once through a box. What it has seen is hidden until it ends, however that is."""
+
+    def __init__(self, source: DeadLetterSource, codec: Codec) -> None:
+        self._box = source
+        self._codec = codec
+        self._seen: set[str] = set()
+        self._held: dict[str, Delivery] = {}
+
+    def __enter__(self) -> _Inspection:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._release()
+
+    def __iter__(self) -> Iterator[list[Letter]]:
+        turns = 0
+        while turns < TURNS:
+            some = self._box.receive(BATCH_ENTRIES, WAIT, HOLD)
+            if not some:
+                return
+            # For a release the receipt is enough: the bodies of a full queue would fill the memory.
+            self._held |= {one.message_id: replace(one, body="", attributes={}) for one in some}
+            fresh = [one for one in some if one.message_id not in self._seen]
+            self._seen |= {one.message_id for one in fresh}
+            turns = 0 if fresh else turns + 1
+            if fresh:
+                yield [letter_of(one, self._box.kind, self._codec) for one in fresh]
+
+    def gone(self, letters: Sequence[Letter]) -> None:
+        """These are deleted: not to be released."""
+        for letter in letters:
+            self._held.pop(letter.id, None)
+
+    def _release(self) -> None:
+        held = list(self._held.values())
+        for at in range(0, len(held), BATCH_ENTRIES):
+            try:
+                # One that is refused was received again, or is gone: either way not ours.
+                self._box.release(held[at : at + BATCH_ENTRIES])
+            except TransportError as error:
+                log.warning(
+                    "%d letters of %s stay hidden for up to %d s: they could not be released (%s)",
+                    len(held) - at,
+                    self._box.name,
+                    HOLD,
+                    error.code or type(error).__name__,
+                )
+                return
+
+
+def _stuck(letter: Letter, failure: Failure) -> Stuck:
+    return Stuck(id=letter.id, code=failure.code, reason=failure.message)

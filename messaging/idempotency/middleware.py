@@ -1,0 +1,157 @@
+"""The room of claims: before a handler runs, somebody must know that nobody else runs it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from messaging.envelope import Envelope
+from messaging.errors import ConfigurationError
+from messaging.idempotency.renewal import Renewal
+from messaging.logs import logger
+from messaging.outcome import MAX_DELAY, Ack, Retry
+from messaging.stores import Claim, Done, IdempotencyStore
+from messaging.transport import Delivery
+
+__all__ = ["HandlingState", "Idempotency", "event_key", "later"]
+
+log = logger("messaging.idempotency")
+
+LEASE = 60.0
+FIRST_WAIT = 5.0
+LONGEST_WAIT = 3600.0
+LONGEST_KEY = 512
+"""Bytes. PostgreSQL indexes at most 2,704 of a row, DynamoDB 2,048 of a key."""
+
+
+class _Handler(Protocol):
+    @property
+    def is_async(self) -> bool: ...
+
+
+class HandlingState(Protocol):
+    """What is asked of a `messaging.consuming.dispatch.Call`."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def handler(self) -> _Handler: ...
+    @property
+    def envelope(self) -> Envelope: ...
+    @property
+    def delivery(self) -> Delivery: ...
+
+
+def event_key(call: HandlingState) -> str:
+    """Which event this is: its source and its id, which CloudEvents promises to be unique together.
+
+    What is long or not printable is replaced by its SHA-256, because databases bound their keys.
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#id
+    """
+    key = f"{call.envelope.source} {call.envelope.id}"
+    if key.isprintable() and len(key.encode()) <= LONGEST_KEY:
+        return key
+    return "sha256:" + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+def later(call: HandlingState, seconds_left: float) -> Retry:
+    """For a duplicate of what is in progress: back when the first should have ended.
+
+    Soon at the first receive, because most handlers are quick; then not before the claim of a
+    process that may have died expires; then later and later, so that a long handler does not use
+    up the receives of its duplicates.
+    """
+    count = call.delivery.receive_count
+    wait = FIRST_WAIT
+    if count > 1:
+        wait = max(seconds_left, min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 20)))
+    return Retry(min(float(MAX_DELAY), wait), "in progress elsewhere")
+
+
+class Idempotency:
+    """Middleware: each event is handled once per service, as far as `store` can know.
+
+        once = Idempotency(SqliteStore("dados/handled.db"))
+        Worker(Marketing(), broker=broker, middleware=[once])
+
+    An event that is done is acknowledged without its handler. One that is in progress elsewhere
+    comes again later: it is never acknowledged while the first may fail. A handler that returns
+    (or raises `Ack`) marks it done. Whatever else it raises, `Retry`, `Reject` and `Discard` among
+    them, gives the claim back: what comes again from a dead-letter queue is to be handled.
+
+    lease  seconds for which a claim holds. A thread renews those of handlers that still run, so a
+           claim lasts as long as its handler, and outlives a killed process by `lease` at most.
+    renew  False: no thread. Then `lease` must be longer than any handler takes, or a duplicate runs
+           beside it.
+    key    which event a call is about; `event_key` takes source and id.
+
+    The limit of it: effect and mark are two steps. A process that dies between them has the
+    handler run again; where that must not be, see `Transactional`. A store that is away raises
+    before the handler runs, and the message is retried. One instance serves any number of workers.
+    """
+
+    def __init__(
+        self,
+        store: IdempotencyStore,
+        *,
+        lease: float = LEASE,
+        renew: bool = True,
+        key: Callable[[HandlingState], str] = event_key,
+    ) -> None:
+        if not 0 < lease <= MAX_DELAY:
+            raise ConfigurationError(
+                f"Idempotency(lease={lease!r}): more than 0 and at most {MAX_DELAY} seconds"
+            )
+        self._store = store
+        self._lease = lease
+        self._key = key
+        self._renewal = Renewal(store, lease) if renew else None
+
+    @contextmanager
+    def __call__(self, call: HandlingState) -> Iterator[None]:
+        claim = self._begin(call)
+        if self._renewal:
+            self._renewal.add(claim)
+        try:
+            yield
+        except Ack:
+            self._complete(claim, call)
+            raise
+        except BaseException:
+            self._release(claim, call)
+            raise
+        else:
+            self._complete(claim, call)
+        finally:
+            if self._renewal:
+                self._renewal.remove(claim)
+
+    def _begin(self, call: HandlingState) -> Claim:
+        found = self._store.begin(call.service, self._key(call), lease_seconds=self._lease)
+        if isinstance(found, Claim):
+            return found
+        if isinstance(found, Done):
+            raise Ack("already handled")
+        raise later(call, found.seconds)
+
+    def _complete(self, claim: Claim, call: HandlingState) -> None:
+        if not self._store.complete(claim):
+            # The effect stands, so this message is done; but somebody else has run it, too.
+            log.warning(
+                "%s handled event %s, but its claim had expired: it may have been handled twice",
+                call.service,
+                call.envelope.id,
+            )
+
+    def _release(self, claim: Claim, call: HandlingState) -> None:
+        try:
+            self._store.release(claim)
+        except Exception as error:  # noqa: BLE001 - what the handler raised is what matters
+            log.warning(
+                "%s could not give back its claim of event %s (%s): it is free when that expires",
+                call.service,
+                call.envelope.id,
+                type(error).__qualname__,
+            )

@@ -1,0 +1,75 @@
+"""The room of dead letters in this process: looked at, and sent back where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from messaging.dead_letters.letter import Kind
+from messaging.dead_letters.source import OnProgress
+from messaging.errors import NotFound
+from messaging.memory.store import Refusal, Store
+from messaging.memory.topic import SubscriptionState, TopicState
+from messaging.transport import Delivery, Failure
+
+__all__ = ["MemoryDeadLetters"]
+
+
+class MemoryDeadLetters:
+    """A `DeadLetterSource` in this process. Safe to use from several threads."""
+
+    def __init__(self, line: SubscriptionState, topic: TopicState, kind: Kind) -> None:
+        self._queue = line.queue
+        self._letters: Store = line.dead_letters if kind == "dead" else line.undelivered
+        self._topic = topic
+        self._kind: Kind = kind
+
+    @property
+    def kind(self) -> Kind:
+        return self._kind
+
+    @property
+    def name(self) -> str:
+        return self._letters.name
+
+    @property
+    def origin(self) -> str:
+        return self._queue.name
+
+    def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
+        """At once: in one process there is nothing to wait for."""
+        found = self._letters.receive(limit, 0, lambda: False)
+        for one in found:
+            self._letters.change_visibility(one.receipt, hold)
+        return found
+
+    def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """Visible again."""
+        return _failures([self._letters.change_visibility(one.receipt, 0) for one in deliveries])
+
+    def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """As new messages of the service's queue."""
+        if self._queue.removed:
+            raise NotFound(
+                f"queue {self.origin!r} does not exist in the in-process broker: it was removed",
+                code="AWS.SimpleQueueService.NonExistentQueue",
+            )
+        self._queue.put(
+            [self._topic.message(one.body, dict(one.attributes), one.group) for one in deliveries]
+        )
+        return ()
+
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """Gone."""
+        return _failures([self._letters.delete(one.receipt) for one in deliveries])
+
+    def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
+        """None: letter by letter is quick enough here."""
+        return None
+
+
+def _failures(refused: Sequence[Refusal | None]) -> list[Failure]:
+    return [
+        Failure(index, one.code, one.message, False)
+        for index, one in enumerate(refused)
+        if one is not None
+    ]

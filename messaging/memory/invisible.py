@@ -1,0 +1,48 @@
+"""The room of hidden messages: who becomes visible again, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from messaging.memory.ordering import Message
+
+__all__ = ["InvisibleMessages"]
+
+_Entry = tuple[float, int, Message]
+
+
+class InvisibleMessages:
+    """Messages in flight or delayed, each until its moment. The store's lock guards it."""
+
+    def __init__(self) -> None:
+        self._heap: list[_Entry] = []
+        self._ticket = count()  # two messages of one moment are not compared
+        self._room = 64
+
+    def change_visibility(self, message: Message, until: float) -> None:
+        """`message` sleeps until `until`, whatever was said before."""
+        message.until = until
+        heappush(self._heap, (until, next(self._ticket), message))
+        if len(self._heap) > self._room:
+            # Renewed and deleted messages leave their entries behind.
+            self._heap = [entry for entry in self._heap if _holds(entry)]
+            heapify(self._heap)
+            self._room = 64 + 2 * len(self._heap)
+
+    def woken(self, now: float) -> Iterator[Message]:
+        """Those whose time has come. The caller changes the state of each before the next."""
+        while self._heap and self._heap[0][0] <= now:
+            entry = heappop(self._heap)
+            if _holds(entry):
+                yield entry[2]
+
+    def soonest(self, otherwise: float) -> float:
+        """When somebody may wake, at the earliest, and at most `otherwise`."""
+        return min(self._heap[0][0], otherwise) if self._heap else otherwise
+
+
+def _holds(entry: _Entry) -> bool:
+    until, _, message = entry
+    return message.until == until and message.state in ("in flight", "delayed")

@@ -1,0 +1,162 @@
+"""The room of order: which visible message of a queue comes next, standard or FIFO."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal, Protocol
+
+from messaging.transport import Attribute
+
+__all__ = ["FifoOrder", "Message", "MessageOrder", "StandardOrder", "State", "StoredMessage"]
+
+State = Literal["visible", "in flight", "delayed", "gone"]
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """One message in one queue, as it changes. Times are of the monotonic clock.
+
+    `until` is the moment at which it becomes visible again; `received` that of the last receive.
+    """
+
+    message_id: str
+    body: str
+    attributes: Mapping[str, Attribute]
+    group: str | None
+    sent_at: float
+    sent: float
+    receive_count: int = 0
+    state: State = "visible"
+    until: float = 0.0
+    received: float = 0.0
+
+    def __repr__(self) -> str:  # a body is personal data
+        return f"Message({self.message_id}, {self.state}, received {self.receive_count})"
+
+    @property
+    def receipt(self) -> str:
+        """The receipt of the last receive; another receive gives another."""
+        return f"{self.message_id}/{self.receive_count}"
+
+    def stored(self) -> StoredMessage:
+        return StoredMessage(
+            message_id=self.message_id,
+            body=self.body,
+            attributes=dict(self.attributes),
+            group=self.group,
+            sent_at=self.sent_at,
+            receive_count=self.receive_count,
+            state=self.state,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """What lies in a queue, for a test to look at. `sent_at` is in seconds since the epoch."""
+
+    message_id: str
+    body: str
+    attributes: Mapping[str, Attribute]
+    group: str | None
+    sent_at: float
+    receive_count: int
+    state: State
+
+    def __repr__(self) -> str:  # a body is personal data
+        return f"StoredMessage({self.message_id}, {self.state}, received {self.receive_count})"
+
+
+class MessageOrder(Protocol):
+    """Order only; the store owns the messages' states and calls in its own lock."""
+
+    def add(self, message: Message) -> None:
+        """A message becomes visible for the first time."""
+        ...
+
+    def pick(self, limit: int) -> list[Message]:
+        """The next visible messages; the caller takes or removes each of them."""
+        ...
+
+    def take(self, message: Message) -> None:
+        """A picked message is in flight."""
+        ...
+
+    def back(self, message: Message) -> None:
+        """A message that was in flight is visible again."""
+        ...
+
+    def remove(self, message: Message) -> None:
+        """A message is gone; its state still says what it was."""
+        ...
+
+
+class StandardOrder:
+    """First come, first served; a message that comes back stands last."""
+
+    def __init__(self) -> None:
+        self._visible: deque[Message] = deque()
+
+    def add(self, message: Message) -> None:
+        self._visible.append(message)
+
+    def pick(self, limit: int) -> list[Message]:
+        picked: list[Message] = []
+        while self._visible and len(picked) < limit:
+            message = self._visible.popleft()
+            if message.state == "visible":
+                picked.append(message)
+        return picked
+
+    def take(self, message: Message) -> None:
+        pass
+
+    def back(self, message: Message) -> None:
+        self._visible.append(message)
+
+    def remove(self, message: Message) -> None:
+        pass  # pick() passes over it
+
+
+class FifoOrder:
+    """In order within a group; a group with a message in flight waits.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, deque[Message]] = {}
+        self._in_flight: dict[str, int] = {}
+
+    def add(self, message: Message) -> None:
+        self._lines.setdefault(message.group or "", deque()).append(message)
+
+    def pick(self, limit: int) -> list[Message]:
+        picked: list[Message] = []
+        for group, line in self._lines.items():
+            if group not in self._in_flight:
+                picked.extend(islice(line, limit - len(picked)))
+                if len(picked) == limit:
+                    break
+        return picked
+
+    def take(self, message: Message) -> None:
+        group = message.group or ""
+        self._in_flight[group] = self._in_flight.get(group, 0) + 1
+
+    def back(self, message: Message) -> None:
+        group = message.group or ""
+        self._in_flight[group] -= 1
+        if not self._in_flight[group]:
+            del self._in_flight[group]
+
+    def remove(self, message: Message) -> None:
+        group = message.group or ""
+        if message.state == "in flight":
+            self.back(message)
+        line = self._lines[group]
+        line.remove(message)
+        if not line:
+            del self._lines[group]

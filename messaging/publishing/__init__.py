@@ -1,0 +1,1 @@
+"""Publishing: an event becomes copies, and copies become requests."""

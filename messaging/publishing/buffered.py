@@ -1,0 +1,379 @@
+"""The room of lingering: single events gathered for a moment, so that a request carries ten."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from messaging.clock import Clock
+from messaging.deadline import within
+from messaging.errors import (
+    BufferFull,
+    ConfigurationError,
+    MessagingError,
+    PublishError,
+    TransportError,
+)
+from messaging.event import Event
+from messaging.logs import logger
+from messaging.publishing.encoder import Encoder
+from messaging.publishing.pending import (
+    Item,
+    Pending,
+    failed_item,
+    in_event_loop,
+    log_failure,
+    not_published,
+)
+from messaging.publishing.results import Entry, NotPublished, Published, Tally
+from messaging.publishing.sender import Packer, Sender
+from messaging.transport import BATCH_ENTRIES, Outgoing
+
+__all__ = ["BufferedPublisher", "Pending"]
+
+log = logger("messaging.publishing.publisher")
+
+
+class BufferedPublisher:
+    """Publishes events that come one at a time, many to a request: for web handlers.
+
+        pending = buffered.publish(event)       # a concurrent.futures.Future, and an awaitable
+        pending.result(timeout=5)               # or, in asyncio: await pending
+
+    An event waits at most `linger` seconds for others. The future is done when the topic has the
+    event; a handler that does not wait for it has no promise yet, and learns of a failure only
+    through `on_failure` (by default an ERROR line with the event's type and id).
+
+    linger       seconds (0 to 10) that an event waits for more to share its request.
+    max_pending  events that may be waiting or under way; beyond them `publish` blocks, so that a
+                 topic that is down is felt and not hidden in memory. In an event loop, where
+                 nothing may block, it raises `BufferFull` instead, and `await room()` waits.
+    senders      requests under way at once; on a FIFO topic (`ordered`) one.
+
+    `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
+    topic that no longer answers they turn away after the request under way. A child process of
+    `multiprocessing` ends without the interpreter's exit: close it there. In an event loop, use
+    `async with`; `flush` and `close` would block the loop, and refuse to.
+
+    Forks: a child process starts with an empty buffer and threads of its own; what was waiting at
+    the fork is sent by the parent, once. So it may be made before a pre-forking server forks.
+    A process that is killed loses what was waiting: wait for the future, or use an outbox, where
+    that must not be.
+    """
+
+    def __init__(
+        self,
+        encode: Encoder,
+        sender: Sender,
+        *,
+        max_bytes: int,
+        clock: Clock,
+        linger: float = 0.02,
+        max_pending: int = 10_000,
+        senders: int = 2,
+        ordered: bool = False,
+        on_failure: Callable[[NotPublished], None] | None = None,
+    ) -> None:
+        if not 0 <= linger <= 10 or max_pending < 1 or senders < 1:
+            raise ConfigurationError(
+                f"buffered(linger={linger}, max_pending={max_pending}, senders={senders}): linger "
+                "is 0 to 10 seconds, the others start at 1"
+            )
+        self._encode = encode
+        self._sender = sender
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._linger = linger
+        self._max_pending = max_pending
+        # In a FIFO topic's group a later request must not overtake an earlier one.
+        self._senders = 1 if ordered else senders
+        self._ordered = ordered
+        self._on_failure = on_failure or log_failure
+        self._closed = False
+        self._begin()
+        # Weak, so that neither keeps a publisher alive that nobody holds any more.
+        self._at_exit = _weakly(weakref.WeakMethod(self.close))
+        atexit.register(self._at_exit)
+        os.register_at_fork(after_in_child=_weakly(weakref.WeakMethod(self._begin)))
+
+    def _begin(self) -> None:
+        # An empty buffer without threads: at the start, and again in a forked child, whose locks
+        # may have been held by threads that it does not have.
+        self._changed = threading.Condition()
+        self._waiting: deque[Item] = deque()
+        self._pending = 0
+        self._flushing = 0
+        self._broken: TransportError | None = None
+        self._threads: list[threading.Thread] = []
+        self._awaiting: list[Any] = []  # asyncio's futures, of those in `room`
+
+    def publish(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        traceparent: str | None = None,
+        timeout: float | None = None,
+    ) -> Pending:
+        """Put `event` into the buffer. An event that cannot be sent raises here, at once.
+
+        Waits while the buffer is full, for `timeout` seconds at most (None: as long as it takes),
+        then raises `PublishError`; nothing was sent then. In an event loop, and in a callback of
+        this buffer, it does not wait: it raises `BufferFull`.
+
+        A codec that may store what is big (`ClaimCheck`) would block the loop as well: there the
+        event is encoded by the thread that sends it, and one that cannot be sent fails its future.
+        """
+        encode = functools.partial(self._encoded, event, id, traceparent)
+        messages = None if self._encode.may_wait and in_event_loop() else encode()
+        future = Pending()
+        future.set_running_or_notify_cancel()  # who stops waiting does not call the event back
+        if messages is not None and not messages:
+            future.set_result(Published(id or "", 0))
+            return future
+        with self._changed:
+            if not self._has_room() and (why := self._may_not_wait()):
+                raise BufferFull(
+                    f"{self._pending} events are waiting, and publish() would block {why}; nothing "
+                    "was sent: `await buffered.room()` before, turn your caller away, or raise "
+                    "max_pending"
+                )
+            if not self._changed.wait_for(self._has_room, timeout):
+                raise PublishError(
+                    f"{self._pending} events are waiting and the topic takes none; nothing was "
+                    "sent: let your caller try again"
+                )
+            if self._closed:
+                raise PublishError("this publisher is closed; nothing was sent")
+            self._pending += 1
+            due = self._clock.monotonic() + self._linger
+            self._waiting.append(Item(event, id, encode, messages, future, due))
+            if not self._threads:
+                self._start()
+            if len(self._waiting) == 1 or len(self._waiting) >= BATCH_ENTRIES:
+                self._changed.notify_all()
+        return future
+
+    async def room(self) -> None:
+        """Return when the buffer has room for an event; for asyncio, whose loop is not blocked.
+
+            await buffered.room()
+            pending = buffered.publish(event)       # at once: another task would take the room
+
+        Raises `PublishError` when the buffer is closed.
+        """
+        import asyncio
+
+        while True:
+            with self._changed:
+                if self._closed:
+                    raise PublishError("this publisher is closed; nothing was sent")
+                if self._has_room():
+                    return
+                waiter = asyncio.get_running_loop().create_future()
+                self._awaiting.append(waiter)
+            try:
+                await waiter
+            finally:
+                with self._changed:
+                    if waiter in self._awaiting:
+                        self._awaiting.remove(waiter)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Send what is waiting now; False if it took longer than `timeout` seconds.
+
+        In an event loop: `await asyncio.to_thread(buffered.flush)`.
+        """
+        self._check_may_wait("flush")
+        with self._changed:
+            self._flushing += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: self._pending == 0, timeout)
+            finally:
+                self._flushing -= 1
+
+    def close(self) -> None:
+        """Send what is waiting, then let go of the threads. May be called twice.
+
+        In an event loop: `async with`, or `await asyncio.to_thread(buffered.close)`.
+        """
+        self._check_may_wait("close")
+        atexit.unregister(self._at_exit)
+        with self._changed:
+            self._closed, self._broken = True, None
+            self._wake()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+
+    def __enter__(self) -> Self:
+        if in_event_loop():
+            raise ConfigurationError(
+                "`with` would block the event loop at its end: `async with publisher.buffered()`"
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def _may_not_wait(self) -> str:
+        """Whom it would block if the calling thread waited; empty: nobody but itself."""
+        if in_event_loop():
+            return "the event loop"
+        mine = threading.current_thread() in self._threads
+        return "the thread that sends (this is a callback of its)" if mine else ""
+
+    def _check_may_wait(self, what: str) -> None:
+        if why := self._may_not_wait():
+            raise ConfigurationError(
+                f"{what}() would block {why}: in asyncio, `async with`, or `await "
+                f"asyncio.to_thread(buffered.{what})`; what is waiting is still sent"
+            )
+
+    def _wake(self) -> None:
+        self._changed.notify_all()
+        awaiting, self._awaiting = self._awaiting, []
+        for waiter in awaiting:
+            with suppress(RuntimeError):  # its loop is closed
+                waiter.get_loop().call_soon_threadsafe(_settle, waiter)
+
+    def _has_room(self) -> bool:
+        return self._closed or self._pending < self._max_pending
+
+    def _start(self) -> None:
+        # Daemons: atexit joins them after sending, where a thread that is none would be joined
+        # before atexit runs and would wait for a close() that never comes.
+        for number in range(self._senders):
+            thread = threading.Thread(
+                target=self._run, name=f"messaging-linger-{number}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self) -> None:
+        while items := self._next():
+            for item, one in zip(items, self._outcomes(items), strict=True):
+                self._tell(item.future, one)
+            # After the futures, so that whoever flushed finds them done.
+            with self._changed:
+                self._pending -= len(items)
+                self._wake()
+
+    def _tell(self, future: Pending, outcome: Published | Exception) -> None:
+        try:
+            if isinstance(outcome, Published):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a callback, by way of example
+            log.error(
+                "a callback of a future raised %s: the event's outcome is told, callbacks after "
+                "that one are not called, and the buffer goes on",
+                type(error).__qualname__,
+            )
+
+    def _next(self) -> list[Item]:
+        """The next request's worth of events, when it is full or due; none when closed."""
+        with self._changed:
+            while True:
+                if self._waiting:
+                    hurry = self._closed or self._flushing
+                    left = self._waiting[0].due - self._clock.monotonic()
+                    if hurry or left <= 0 or len(self._waiting) >= BATCH_ENTRIES:
+                        many = min(BATCH_ENTRIES, len(self._waiting))
+                        return [self._waiting.popleft() for _ in range(many)]
+                    self._changed.wait(left)
+                elif self._closed:
+                    return []
+                else:
+                    self._changed.wait()
+
+    def _outcomes(self, items: list[Item]) -> Sequence[Published | Exception]:
+        """What became of each of `items`. Never raises."""
+        try:
+            return self._send(items)
+        except BaseException as error:  # noqa: BLE001 - a thread that ended would lose what waits
+            name = type(error).__qualname__
+            log.error("sending raised %s; the buffer goes on", name)
+            lost = [
+                failed_item(item, name, "raised while it was sent", unknown=True) for item in items
+            ]
+            return [self._report(one, None) for one in lost]
+
+    def _send(self, items: list[Item]) -> list[Published | Exception]:
+        outcome: list[Published | Exception] = []
+        tally, packer = Tally(), Packer(self._max_bytes, ordered=self._ordered)
+        entries: list[Entry] = []
+        owners: list[int] = []
+        for place, item in enumerate(items):
+            try:
+                messages = item.encode() if item.messages is None else item.messages
+            except Exception as error:  # noqa: BLE001 - what `publish` would have raised at once
+                known = str(error) if isinstance(error, MessagingError) else "cannot be encoded"
+                self._report(failed_item(item, type(error).__qualname__, known), None)
+                outcome.append(error)
+                continue
+            outcome.append(Published(messages[0].id if messages else item.id or "", len(messages)))
+            if messages:
+                owner = tally.take(item.event, messages[0].id, len(messages))
+                owners.append(place)
+                entries += [(message, owner) for message in messages]
+        # Whoever closes waits for a topic that is down once, not once for each request.
+        tally.broken = self._broken if self._closed else None
+        self._sender.settle(packer.all(entries), tally)
+        self._broken = tally.broken
+        for failed in tally.failed:
+            outcome[owners[failed.index]] = self._report(failed, tally.broken)
+        return outcome
+
+    def _report(self, failed: NotPublished, broken: TransportError | None) -> PublishError:
+        try:
+            self._on_failure(failed)
+        except BaseException as error:  # noqa: BLE001 - the user's; it must not end the thread
+            log.error("on_failure raised %s", type(error).__qualname__)
+        return not_published(failed, broken)
+
+    def _encoded(self, event: Event, id: str | None, traceparent: str | None) -> list[Outgoing]:
+        if not self._encode.may_wait:
+            return self._encode(event, id=id, traceparent=traceparent)
+        return within(self._sender.deadline(), self._encode, event, id=id, traceparent=traceparent)
+
+
+def _weakly(method: weakref.WeakMethod[Any]) -> Callable[[], None]:
+    def call() -> None:
+        if (bound := method()) is not None:
+            bound()
+
+    return call
+
+
+def _settle(waiter: Any) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,233 @@
+"""The room that turns one event into its copies: one encoded message for each distinct view."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
+
+from messaging.clock import SYSTEM_CLOCK, Clock, utc
+from messaging.codec import Codec, Frame, JsonCodec
+from messaging.dead_letters.reason import OUTSIDE_XML
+from messaging.envelope import Envelope, new_id
+from messaging.errors import EventError
+from messaging.event import Event, as_text
+from messaging.projection import Copy, views, wanted_by_all
+from messaging.publishing.limits import check_texts, too_large, unwritable
+from messaging.publishing.roundtrip import RoundTrip
+from messaging.transport import Attribute, Outgoing
+
+__all__ = ["Encoder"]
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, of both of its FIFO ids
+_FIFO_ID = re.compile("[!-~]{1,128}")
+_CONTROL = re.compile(r"\\[bfu]")
+"""What JSON writes a control character as; after an escaped backslash it is only a letter."""
+_KNOWN = 1000
+
+
+class Encoder:
+    """Encodes events for one topic; whatever cannot be sent is an error here, before any call.
+
+    source     the CloudEvents source, a URI reference: "/cadastro".
+    max_bytes  what the topic takes for one message: UTF-8 bytes of body and attributes.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        max_bytes: int,
+        codec: Codec | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if not source or OUTSIDE_XML.search(source):
+            raise EventError(f"source={source!r}: a URI reference, like '/cadastro'")
+        self._source = source
+        self._max_bytes = max_bytes
+        self._codec = codec or JsonCodec()
+        self._clock = clock
+        self._plans: dict[type, _Layout] = {}
+        self.may_wait = type(self._codec) is not JsonCodec
+        """True: the codec may store what is big elsewhere, and wait for that."""
+
+    def __call__(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> list[Outgoing]:
+        """The messages of `event`: one per distinct view, none if every view declined it.
+
+        Raises `EventTooLarge`, `InvalidCharacters` and `RoundTripError`, which name the field.
+        """
+        plan = self._plans.get(type(event))
+        # A module that was loaded since, or again, may have declared other views.
+        if plan is None or plan.views != plan.kind.__projections__:
+            plan = self._plan(type(event))
+        fresh = id is None and time is None
+        if not fresh or traceparent is not None:
+            _check_context(id, time, traceparent)
+        parts = plan.always if plan.always is not None else plan.parts(event)
+        if not parts:
+            return []
+        id, frame, now = id or new_id(), plan.frame, self._clock.now()
+        if frame is None:
+            time = time or utc(now)
+            return [self._by_codec(event, plan, part, id, time, traceparent) for part in parts]
+        head = frame.fresh(id, now) if fresh else frame.head(id, time or utc(now))
+        messages: list[Outgoing] = []
+        for part in parts:
+            subject = part.subject and as_text(getattr(event, part.subject))
+            body = frame.around(head, _data(event, part), subject, traceparent)
+            # JSON writes control characters as escapes, which SNS would take; a consumer that
+            # sends the text on, or stores it, would be refused there. U+FFFE and U+FFFF, and
+            # nothing else outside XML 1.0, JSON leaves as they are.
+            if ("\\" in body and _CONTROL.search(body)) or "\ufffe" in body or "\uffff" in body:
+                check_texts(event, part.fields)
+            messages.append(self._sealed(event, part, id, body))
+        return messages
+
+    def _by_codec(
+        self,
+        event: Event,
+        plan: _Layout,
+        part: _Part,
+        id: str,
+        time: datetime,
+        traceparent: str | None,
+    ) -> Outgoing:
+        """The copy as another codec writes it, which may keep the data elsewhere."""
+        data = _data(event, part)
+        envelope = Envelope(
+            id=id,
+            source=self._source,
+            type=plan.kind.event_type,
+            version=plan.kind.event_version,
+            time=time,
+            subject=part.subject and as_text(getattr(event, part.subject)),
+            traceparent=traceparent,
+            audience=part.audience,
+        )
+        body = self._codec.encode(envelope, data)
+        # Where the data is kept, it is read as well.
+        for text in (body, data.decode()) if len(body) < len(data) else (body,):
+            if "\\" in text or not (text.isascii() or not OUTSIDE_XML.search(text)):
+                check_texts(event, part.fields)
+        return self._sealed(event, part, id, body)
+
+    def _sealed(self, event: Event, part: _Part, id: str, body: str) -> Outgoing:
+        size = part.size + (len(body) if body.isascii() else len(body.encode()))
+        if size > self._max_bytes:
+            raise too_large(event, part.audience, part.fields, size, self._max_bytes)
+        if not part.grouped:
+            return Outgoing(id, body, part.attributes, size)
+        group = str(type(event).group_of(event))
+        # Every service reads the MessageGroupId, so one that may not see the field gets a digest.
+        group = _fifo_id(group) if part.shows_group else _digest(group)
+        # The copies of one event must not be taken for repetitions of each other.
+        only = _fifo_id(f"{id}:{part.audience[0]}")
+        return Outgoing(id, body, part.attributes, size, group, only)
+
+    def _plan(self, kind: type[Any]) -> _Layout:
+        if not issubclass(kind, Event) or not kind.event_type:
+            raise EventError(
+                f"{kind.__qualname__} cannot be published: declare it with "
+                "`class Name(Event, type=..., version=...)`"
+            )
+        if len(self._plans) >= _KNOWN:  # somebody makes classes without end
+            self._plans.clear()
+        # A subclass of JsonCodec may write something else.
+        framed = type(self._codec) is JsonCodec
+        frame = Frame(self._source, kind.event_type, kind.event_version) if framed else None
+        plan = self._plans[kind] = _Layout(kind, frame)
+        return plan
+
+
+class _Layout:
+    """What is the same for every event of a class: found out once."""
+
+    __slots__ = ("_known", "always", "frame", "kind", "views")
+
+    def __init__(self, kind: type[Event], frame: Frame | None) -> None:
+        self.kind = kind
+        self.frame = frame
+        self.views = list(kind.__projections__)
+        self._known: dict[tuple[str, ...], _Part] = {}
+        copies = wanted_by_all(kind)
+        self.always = None if copies is None else [_Part(kind, copy) for copy in copies]
+
+    def parts(self, event: Event) -> Sequence[_Part]:
+        """Of the copies that `event` is sent in, which are not `always` the same."""
+        return [self._part(copy) for copy in views(event)]
+
+    def _part(self, copy: Copy) -> _Part:
+        # A service has one view of an event, so the audience says which fields it is about.
+        part = self._known.get(copy.audience)
+        if part is None:
+            part = self._known[copy.audience] = _Part(self.kind, copy)
+        return part
+
+
+class _Part:
+    """What is the same for every copy of a class's events for one audience."""
+
+    __slots__ = (
+        *("attributes", "audience", "fields", "grouped", "include", "round_trip", "shows_group"),
+        *("size", "subject"),
+    )
+
+    def __init__(self, kind: type[Event], copy: Copy) -> None:
+        self.audience, self.fields = copy.audience, copy.fields
+        self.include = None if copy.fields is None else set(copy.fields)
+        self.attributes = {
+            "type": Attribute.string(kind.event_type),
+            "audience": Attribute.array(copy.audience),
+        }
+        self.size = sum(value.size(name) for name, value in self.attributes.items())
+        # A field that a view does not declare does not reach its service by another door.
+        name = kind.event_subject
+        self.subject = name if copy.fields is None or name in copy.fields else None
+        self.grouped = kind.event_group is not None
+        self.shows_group = copy.fields is None or kind.event_group in copy.fields
+        self.round_trip = RoundTrip(kind, copy)
+
+
+def _data(event: Event, part: _Part) -> bytes:
+    try:
+        # A value that is not of its field's type (model_copy and model_construct let it in) would
+        # be a warning that quotes it, and a dead letter in every queue.
+        data = event.__pydantic_serializer__.to_json(
+            event, include=part.include, by_alias=False, warnings="error"
+        )
+    except PydanticSerializationError as error:
+        raise unwritable(event, error) from None
+    round_trip = part.round_trip
+    round_trip.due -= 1
+    if round_trip.due < 0 or (round_trip.nan and b"null" in data):
+        round_trip(event, data)
+    return data
+
+
+def _check_context(id: str | None, time: datetime | None, traceparent: str | None) -> None:
+    if id is not None and (not id or len(id) > 100 or not id.isprintable()):
+        raise EventError("id: 1 to 100 printable characters, the same whenever the event is sent")
+    if time is not None and time.tzinfo is None:
+        raise EventError("time: an aware datetime is needed; use datetime.now(UTC)")
+    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
+        raise EventError("traceparent: not of the form of W3C Trace Context (00-<32>-<16>-01)")
+
+
+def _fifo_id(text: str) -> str:
+    return text if _FIFO_ID.fullmatch(text) else _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

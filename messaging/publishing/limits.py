@@ -1,0 +1,96 @@
+"""The room of what cannot be sent: which field of an event it is, and what is wrong with it.
+
+Looked for only when something is wrong, so it may take its time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
+from messaging.dead_letters.reason import OUTSIDE_XML
+from messaging.errors import EventTooLarge, InvalidCharacters, PublishError
+from messaging.event import Event
+
+__all__ = ["check_texts", "too_large", "unwritable"]
+
+
+def unwritable(event: Event, error: PydanticSerializationError) -> PublishError:
+    """Why `event` is not to be had as JSON. `error`'s own text is left out: it quotes the value."""
+    for name in type(event).model_fields:
+        place = f"{type(event).__qualname__}.{name}"
+        for _, text in _texts(getattr(event, name), place):
+            if found := OUTSIDE_XML.search(text):
+                return InvalidCharacters(_invalid(getattr(event, name), place, found))
+    return PublishError(
+        f"{_unwritable(event)} cannot be written as JSON, or holds what is not of its type: "
+        f"{type(error).__name__}"
+    )
+
+
+def check_texts(event: Event, fields: Collection[str] | None) -> None:
+    """Raise `InvalidCharacters` if a text among `fields` (None: all) has what SNS refuses."""
+    sent = event.model_dump(mode="json", by_alias=False)
+    for name in sent if fields is None else sorted(fields):
+        place = f"{type(event).__qualname__}.{name}"
+        for _, written in _texts(sent.get(name), place):
+            if found := OUTSIDE_XML.search(written):
+                raise InvalidCharacters(_invalid(getattr(event, name), place, found))
+
+
+def too_large(
+    event: Event, audience: tuple[str, ...], fields: Collection[str] | None, size: int, limit: int
+) -> EventTooLarge:
+    """A copy of `size` bytes, where `limit` is what the topic takes."""
+    written = event.model_dump(mode="json", by_alias=False)
+    lengths = {
+        name: sum(len(t.encode()) for _, t in _texts(written.get(name), name))
+        for name in (written if fields is None else fields)
+    }
+    largest = max(lengths, key=lambda name: lengths[name], default="")
+    return EventTooLarge(
+        f"{type(event).__qualname__} for {', '.join(audience)} needs {size:,} bytes as one "
+        f"message, and the topic takes {limit:,}; its largest field is {largest!r} with "
+        f"{lengths.get(largest, 0):,} bytes: publish where it is kept instead of what it holds, "
+        "give the publisher codec=ClaimCheck(store), or raise the topic's MaximumMessageSize (at "
+        "most 1,048,576) and MESSAGING_MAX_BYTES"
+    )
+
+
+def _unwritable(event: Event) -> str:
+    kind = type(event)
+    for name in kind.model_fields:
+        try:
+            event.__pydantic_serializer__.to_json(event, include={name}, warnings="error")
+        except PydanticSerializationError:
+            return f"{kind.__qualname__}.{name}"
+    return kind.__qualname__
+
+
+def _invalid(value: object, place: str, found: re.Match[str]) -> str:
+    # Deeper where the field itself shows it; what it is written as may not say what is a name.
+    paths = (path for path, text in _texts(value, place) if OUTSIDE_XML.search(text))
+    return (
+        f"{next(paths, place)} holds U+{ord(found.group()):04X} at position {found.start()}: "
+        "outside XML 1.0, which is all that SNS and SQS take; remove it before publishing"
+    )
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Each text in `value`, with its place."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _texts(getattr(value, name, None), f"{path}.{name}")
+    elif isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _texts(key, f"{path}[key]")  # a key is data, and not told
+            yield from _texts(member, f"{path}[key]")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, member in enumerate(value):
+            yield from _texts(member, f"{path}[{index}]")

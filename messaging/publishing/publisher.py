@@ -1,0 +1,378 @@
+"""The room of the producer: events in, batches out; only what was refused is sent again."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec
+from messaging.deadline import Deadline, within
+from messaging.errors import (
+    ConfigurationError,
+    MessagingError,
+    PublishError,
+    TransportError,
+)
+from messaging.event import Event
+from messaging.publishing.buffered import BufferedPublisher
+from messaging.publishing.encoder import Encoder
+from messaging.publishing.results import (
+    Entry,
+    NotPublished,
+    Published,
+    PublishProgress,
+    PublishResult,
+    Tally,
+)
+from messaging.publishing.sender import Again, Answer, Begun, Packer, Sender
+from messaging.transport import Outgoing, TopicTransport
+
+__all__ = ["Publisher"]
+
+TIMEOUT = 60.0
+"""Seconds that a publish may take where nobody says how many."""
+
+_UnderWay = Begun | Future[Answer] | Future[Answer | Again]
+
+
+class Publisher:
+    """Publishes events to one topic. Safe to share between threads; makes no connection itself.
+
+    topic         where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
+    source        who publishes, the CloudEvents source: "/cadastro".
+    codec         how an envelope becomes text; `JsonCodec()` by default.
+    in_flight     requests that `publish_many` keeps under way at once: each on a connection of its
+                  own, or in a thread of its own where the topic cannot send and wait apart. On a
+                  FIFO topic it is 1, and no request holds two events of one group, for the
+                  order's sake.
+    max_attempts  times that an entry is sent before it is given up (full jitter between them,
+                  at most 5 s). These are the only retries: the AWS transport turns botocore's
+                  own off, so that the two do not multiply.
+    timeout       seconds that one `publish`, or one request of `publish_many` or of a buffer, may
+                  take: all attempts, the waits between them, and what has to be looked up before.
+                  By default what the topic's settings say (MESSAGING_PUBLISH_TIMEOUT), or 60;
+                  `math.inf` waits as long as `max_attempts` takes. An outbox writes in your
+                  transaction, whose own time limits hold.
+    """
+
+    def __init__(
+        self,
+        topic: TopicTransport,
+        *,
+        source: str,
+        codec: Codec | None = None,
+        in_flight: int = 4,
+        max_attempts: int = 5,
+        timeout: float | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if in_flight < 1 or max_attempts < 1:
+            raise ConfigurationError("Publisher: in_flight and max_attempts start at 1")
+        if timeout is None:
+            timeout = float(getattr(topic, "publish_timeout", TIMEOUT))
+        _check_timeout(timeout)
+        self._topic = topic
+        self._encode = Encoder(source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock)
+        self._sender = Sender(topic, max_attempts=max_attempts, clock=clock, timeout=timeout)
+        self._clock = clock
+        # An outbox writes in its caller's transaction, which no other thread may touch.
+        self._in_callers_thread = bool(getattr(topic, "in_callers_thread", False))
+        self._ordered = bool(getattr(topic, "fifo", False))
+        self._in_flight = in_flight
+        self._lock = threading.Lock()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def publish(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+        timeout: float | None = None,
+    ) -> Published:
+        """Return when the topic has accepted every copy of `event`.
+
+        id           the event's id; by default a fresh one. Give your own where the same fact may
+                     be published twice, so that consumers can tell.
+        time         when it happened, aware; by default now.
+        traceparent  W3C trace context to pass through.
+        timeout      seconds; by default the publisher's.
+
+        Raises `EventTooLarge` and `InvalidCharacters` before any network call, and `PublishError`
+        when the topic did not accept every copy: then some may have been, and publishing again
+        with the same id is safe.
+        """
+        deadline = self._deadline(timeout)
+        if self._encode.may_wait:
+            messages = within(
+                deadline, self._encode, event, id=id, time=time, traceparent=traceparent
+            )
+        else:
+            messages = self._encode(event, id=id, time=time, traceparent=traceparent)
+        if not messages:
+            return Published(id or "", 0)
+        tally, packer = Tally(), Packer(self._topic.max_bytes)
+        owner = tally.take(event, messages[0].id, len(messages))
+        entries = [(message, owner) for message in messages]
+        self._sender.settle(packer.all(entries), tally, deadline)
+        tally.close()
+        return Published(owner.id, len(messages))
+
+    def publish_many(
+        self,
+        events: Iterable[Event],
+        *,
+        id: Callable[[Event], str | None] | None = None,
+        on_progress: Callable[[PublishProgress], None] | None = None,
+        timeout: float | None = None,
+    ) -> PublishResult:
+        """Publish all of `events`, taken one by one as requests go out.
+
+        events       any iterable; only what is under way is held in memory. An answer is looked
+                     at when a further request is to go out, or at the end.
+        id           gives the event's id; by default a fresh one each.
+        on_progress  called in this thread as answers come in; if it raises, the run ends.
+        timeout      seconds for the whole run, the time that `events` takes included: then it
+                     ends as if the topic no longer answered. By default a run may take as long as
+                     it needs, and each of its requests the publisher's `timeout`.
+
+        Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
+        whose `.result` names each event that was not, and why. An event that cannot be sent (too
+        large, refused for good) does not keep the others back; a topic that no longer answers, and
+        an exception out of `events` itself, end the run. To go on where it ended:
+
+            try:
+                publisher.publish_many(events)
+            except PublishError as error:
+                publisher.publish_again(error.result)                       # those refused
+                publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
+        """
+        run = _Run(self, on_progress, None if timeout is None else self._deadline(timeout))
+        try:
+            run.take(events, id)
+            run.finish()
+        except Exception as error:
+            run.finish(quietly=True)
+            raise PublishError(
+                f"stopped after {run.tally.consumed} events: "
+                f"{error if isinstance(error, MessagingError) else type(error).__name__}",
+                result=run.tally.result(),
+            ) from error
+        finally:
+            run.abandon()
+        return run.tally.close()
+
+    def publish_again(self, result: PublishResult) -> PublishResult:
+        """Publish what `result` lists as not accepted once more, under the same ids."""
+        ids = iter([failed.id for failed in result.failed])
+        return self.publish_many(
+            [failed.event for failed in result.failed],
+            id=lambda _event: next(ids) or None,
+        )
+
+    async def publish_async(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+        timeout: float | None = None,
+    ) -> Published:
+        """`publish` for asyncio: waits without blocking the loop (the request runs in a thread).
+
+        A task that is cancelled stops waiting; the event may still be published.
+        """
+        import asyncio  # loaded only by those who use it
+
+        call = functools.partial(
+            self.publish, event, id=id, time=time, traceparent=traceparent, timeout=timeout
+        )
+        if self._in_callers_thread:
+            return call()
+        return await asyncio.to_thread(call)
+
+    def buffered(
+        self,
+        *,
+        linger: float = 0.02,
+        max_pending: int = 10_000,
+        on_failure: Callable[[NotPublished], None] | None = None,
+    ) -> BufferedPublisher:
+        """A publisher for code that publishes one event at a time: see `BufferedPublisher`."""
+        if self._in_callers_thread:
+            raise ConfigurationError(
+                "an outbox is written in your transaction, and a buffered publisher writes later: "
+                "call publish(), which costs no request there"
+            )
+        return BufferedPublisher(
+            self._encode,
+            self._sender,
+            max_bytes=self._topic.max_bytes,
+            clock=self._clock,
+            linger=linger,
+            max_pending=max_pending,
+            senders=min(2, self._in_flight),
+            ordered=self._ordered,
+            on_failure=on_failure,
+        )
+
+    def close(self) -> None:
+        """Let go of threads; what was under way is finished. The topic is closed by its owner."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        if timeout is not None:
+            _check_timeout(timeout)
+        return self._sender.deadline(timeout)
+
+    def _submit(self, batch: list[Entry], run: Deadline | None) -> _UnderWay:
+        deadline = self._sender.deadline()
+        if run is not None and run.left() < deadline.left():
+            deadline = run
+        if self._in_callers_thread:
+            answer: Future[Answer | Again] = Future()
+            answer.set_result(self._sender.send(batch, deadline))
+            return answer
+        # A thread for each request costs more than the request; most topics need none.
+        return self._sender.begin(batch, deadline) or self._threads().submit(
+            self._sender.send, batch, deadline
+        )
+
+    def _threads(self) -> ThreadPoolExecutor:
+        # Threads do not survive a fork: a child that publishes starts its own.
+        with self._lock:
+            if self._pool is None or self._pool[0] != os.getpid():
+                pool = ThreadPoolExecutor(self._in_flight, thread_name_prefix="messaging-publish")
+                self._pool = (os.getpid(), pool)
+            return self._pool[1]
+
+
+def _check_timeout(timeout: float) -> None:
+    if not timeout > 0:  # not a number, too
+        raise ConfigurationError(f"timeout={timeout}: more than 0 seconds; math.inf for no limit")
+
+
+class _Run:
+    """One `publish_many`: a window of requests under way, and the tally of what became of them."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        on_progress: Callable[[PublishProgress], None] | None,
+        deadline: Deadline | None,
+    ) -> None:
+        self.tally = Tally()
+        self._deadline = deadline
+        self._publisher = publisher
+        self._packer = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
+        self._on_progress = on_progress
+        self._news = False
+        self._window: deque[tuple[list[Entry], _UnderWay]] = deque()
+
+    def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
+        """Send `events` in full requests, until they or the topic's answers end."""
+        tally, add = self.tally, self._packer.add
+        encode: Callable[..., list[Outgoing]] = self._publisher._encode
+        if self._publisher._encode.may_wait:
+            encode = self._limited
+        for event in events:
+            chosen = None if id is None else id(event)
+            try:
+                messages = encode(event, id=chosen)
+            except PublishError as error:
+                tally.refuse(event, chosen or "", error)
+                continue
+            owner = tally.take(event, messages[0].id if messages else "", len(messages))
+            for message in messages:
+                if batch := add((message, owner)):
+                    self._send(batch)
+            if self._news:
+                self._tell()
+            if tally.broken is not None:
+                return
+
+    def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
+        """The messages of `event`, by a codec that may store what is big."""
+        deadline = self._publisher._sender.deadline()
+        return within(deadline, self._publisher._encode, event, id=id)
+
+    def finish(self, *, quietly: bool = False) -> None:
+        """Send what is packed, unless nobody answers, and wait for all that is under way."""
+        if quietly:
+            self._on_progress = None  # it may be what raised
+        if batch := self._packer.rest():
+            self._send(batch)
+        self._tell()
+        while self._window:
+            self._settle_oldest()
+            self._tell()
+
+    def abandon(self) -> None:
+        """After an interrupt: nobody will wait for what is still under way."""
+        while self._window:
+            _, under_way = self._window.pop()
+            if isinstance(under_way, Begun):
+                under_way.close()
+
+    def _send(self, batch: list[Entry]) -> None:
+        # In a FIFO topic's group a later request must not overtake an earlier one.
+        limit = 1 if self._publisher._ordered else self._publisher._in_flight
+        while len(self._window) >= limit or self._has_answer():
+            self._settle_oldest()
+        if self._deadline is not None and not self._deadline.left():
+            self.tally.broken = self.tally.broken or TransportError(
+                f"the run was not done in its {self._deadline.seconds:g} s: go on with the rest, "
+                "or allow more time (publish_many(timeout=...))",
+                code="Timeout",
+                unknown=False,
+            )
+        if self.tally.broken is not None:
+            self.tally.unanswered(batch, self.tally.broken)
+            return
+        self._window.append((batch, self._publisher._submit(batch, self._deadline)))
+
+    def _has_answer(self) -> bool:
+        """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
+        oldest = self._window[0][1] if self._window else None
+        return isinstance(oldest, Future) and oldest.done()
+
+    def _settle_oldest(self) -> None:
+        batch, under_way = self._window.popleft()
+        answer = under_way.result()
+        if isinstance(answer, Again):
+            # Still under way, in a thread: while it waits for its next attempt the others go on.
+            again = self._publisher._threads().submit(answer.run)
+            self._window.append((batch, again))
+            return
+        self.tally.settle(*answer, batch=batch)
+        self._news = True
+
+    def _tell(self) -> None:
+        # Between batches, for it is the caller's and may raise.
+        if self._news and self._on_progress is not None:
+            self._news = False
+            self._on_progress(self.tally.progress())

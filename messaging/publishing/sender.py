@@ -1,0 +1,347 @@
+"""The room of requests: messages packed into batches, and batches sent until they are taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from messaging.clock import Clock
+from messaging.deadline import CURRENT, Deadline
+from messaging.errors import TransportError
+from messaging.publishing.results import Entry, Tally
+from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
+
+__all__ = ["Again", "Answer", "Begun", "Packer", "Sender"]
+
+LONGEST_WAIT = 5.0
+"""Seconds between two attempts, at most."""
+LAST = 0.1
+"""Of the time that a batch has, the part that is kept for the last attempt."""
+
+_Said = TypeVar("_Said")
+_Steps = Generator[None, None, _Said]
+"""A request that has been sent when it yields, and returns what was said to it."""
+
+
+class Packer:
+    """Fills requests: at most `BATCH_ENTRIES` messages and `max_bytes` together.
+
+    SNS bills each 64 KiB of a request, begun ones too, so the fullest requests are the cheapest.
+    https://aws.amazon.com/sns/pricing/
+
+    ordered  for a FIFO topic: two events of one group never share a request, because the first
+             may be refused for now and the second accepted.
+    """
+
+    __slots__ = ("_bytes", "_entries", "_groups", "_max_bytes", "_ordered")
+
+    def __init__(self, max_bytes: int, *, ordered: bool = False) -> None:
+        self._max_bytes = max_bytes
+        self._ordered = ordered
+        self._groups: dict[str | None, str] = {}
+        self._entries: list[Entry] = []
+        self._bytes = 0
+
+    def add(self, entry: Entry) -> list[Entry] | None:
+        """Take `entry`; gives the request that is full now, if one is."""
+        message = entry[0]
+        full: list[Entry] | None = None
+        size = self._bytes + message.size
+        if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
+            full, size = self.rest(), message.size
+        if self._ordered:
+            self._groups[message.group] = message.id
+        entries = self._entries
+        entries.append(entry)
+        self._bytes = size
+        return self.rest() if len(entries) == BATCH_ENTRIES else full
+
+    def rest(self) -> list[Entry]:
+        """What has been taken since the last full request: the last one, which may be empty."""
+        self._groups = {}
+        entries, self._entries, self._bytes = self._entries, [], 0
+        return entries
+
+    def all(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        """The requests that `entries` make."""
+        for entry in entries:
+            if full := self.add(entry):
+                yield full
+        if rest := self.rest():
+            yield rest
+
+    def _follows(self, message: Outgoing) -> bool:
+        # The copies of one event go to different queues: they have no order among themselves.
+        return self._groups.get(message.group, message.id) != message.id
+
+
+class Answer(NamedTuple):
+    """What became of one batch: the entries not accepted in the end, by their index in it.
+
+    `broken` says that nobody answered the last attempt, and why; the entries it was about are
+    among `failures`.
+    """
+
+    failures: Sequence[Failure]
+    broken: TransportError | None = None
+
+
+class Sender:
+    """Sends one batch, and what was refused of it again, until it is taken or given up.
+
+    timeout  seconds for all attempts of one batch and the waits between them.
+
+    Safe to share between threads.
+    """
+
+    __slots__ = ("_begin", "_clock", "_max_attempts", "_timeout", "_topic")
+
+    def __init__(
+        self, topic: TopicTransport, *, max_attempts: int, clock: Clock, timeout: float = math.inf
+    ) -> None:
+        self._topic = topic
+        self._begin: Callable[[Sequence[Outgoing]], _Steps[Sequence[Failure]] | None] | None
+        self._begin = getattr(topic, "begin", None)
+        self._max_attempts = max_attempts
+        self._clock = clock
+        self._timeout = timeout
+
+    def deadline(self, timeout: float | None = None) -> Deadline:
+        """The moment at which a batch that is taken up now is given up."""
+        return Deadline(self._timeout if timeout is None else timeout, self._clock)
+
+    def send(
+        self, batch: Sequence[tuple[Outgoing, object]], deadline: Deadline | None = None
+    ) -> Answer:
+        """What became of `batch`, after as many attempts as it takes. Never raises."""
+        messages = [message for message, _ in batch]
+        until = deadline or self.deadline()
+        try:
+            answer = self._judged(messages, self.attempt(messages, until), until)
+        except TransportError as error:
+            return Again(self, messages, until, error=error).run()
+        return answer.run() if isinstance(answer, Again) else answer
+
+    def begin(
+        self, batch: Sequence[tuple[Outgoing, object]], deadline: Deadline | None = None
+    ) -> Begun | None:
+        """The first attempt: sent when this returns. None where the topic cannot send and wait
+        apart; then `send` is the way."""
+        if self._begin is None:
+            return None
+        messages = [message for message, _ in batch]
+        until = deadline or self.deadline()
+        before = CURRENT.set(until)
+        try:
+            steps = self._begin(messages)
+            return None if steps is None else Begun(self._steps(messages, steps, until))
+        finally:
+            CURRENT.reset(before)
+
+    def settle(
+        self,
+        batches: Iterable[Sequence[Entry]],
+        tally: Tally,
+        deadline: Deadline | None = None,
+    ) -> None:
+        """Send `batches` one by one and tell `tally`; none after one that is unanswered."""
+        for batch in batches:
+            if tally.broken is None:
+                tally.settle(*self.send(batch, deadline), batch=batch)
+            else:
+                tally.unanswered(batch, tally.broken)
+
+    def attempt(self, messages: Sequence[Outgoing], deadline: Deadline) -> Sequence[Failure]:
+        """One request. Raises `TransportError`, whatever the transport raises."""
+        if not deadline.left():
+            raise TransportError(
+                f"{self._topic!r} was not asked: the time was over before", code="Timeout",
+                unknown=False,
+            )  # fmt: skip
+        before = CURRENT.set(deadline)
+        try:
+            failures = self._topic.publish(messages)
+        except TransportError:
+            raise
+        except Exception as error:
+            raise _broken_word(error) from error
+        finally:
+            CURRENT.reset(before)
+        return _checked(failures, len(messages)) if failures else ()
+
+    def _steps(
+        self, messages: Sequence[Outgoing], steps: _Steps[Sequence[Failure]], deadline: Deadline
+    ) -> _Steps[Answer | Again]:
+        try:
+            failures = yield from steps
+            if failures:
+                failures = _checked(failures, len(messages))
+            return self._judged(messages, failures, deadline)
+        except TransportError as error:
+            return Again(self, messages, deadline, error=error)
+        except Exception as error:  # noqa: BLE001 - a transport that breaks its word
+            broken = _broken_word(error)
+            broken.__cause__ = error
+            return Again(self, messages, deadline, error=broken)
+
+    def _judged(
+        self, messages: Sequence[Outgoing], failures: Sequence[Failure], deadline: Deadline
+    ) -> Answer | Again:
+        if not failures or not any(failure.retryable for failure in failures):
+            return Answer(failures)
+        return Again(self, messages, deadline, failures=failures)
+
+
+def _checked(failures: Sequence[Failure], count: int) -> Sequence[Failure]:
+    """`failures`, of which each has a place of its own in a batch of so many."""
+    places = {failure.index for failure in failures}
+    if len(places) < len(failures) or not all(0 <= place < count for place in places):
+        raise TransportError(
+            "the topic's transport told of entries that were not in the batch, or of one twice",
+            code="NoAnswer",
+        )
+    return failures
+
+
+def _broken_word(error: Exception) -> TransportError:
+    name = type(error).__qualname__  # its text may quote data
+    return TransportError(f"the topic's transport raised {name}", code=name, retryable=False)
+
+
+class Begun:
+    """A first attempt under way."""
+
+    __slots__ = ("_answer", "_steps")
+
+    def __init__(self, steps: _Steps[Answer | Again]) -> None:
+        self._steps = steps
+        self._answer: Answer | Again | None = None
+        self._go_on()
+
+    def result(self) -> Answer | Again:
+        """Wait for the answer. What is to be sent again is sent by `Again.run`, not here."""
+        while self._answer is None:
+            self._go_on()
+        return self._answer
+
+    def close(self) -> None:
+        """Nobody will wait for the answer: let go of the connection."""
+        self._steps.close()
+
+    def _go_on(self) -> None:
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._answer = end.value
+
+
+class Again:
+    """The attempts after the first. Rare, so it may cost what tenacity costs."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        messages: Sequence[Outgoing],
+        deadline: Deadline,
+        *,
+        failures: Sequence[Failure] = (),
+        error: TransportError | None = None,
+    ) -> None:
+        self._sender = sender
+        self._messages = messages
+        self._deadline = deadline
+        self._left = list(range(len(messages)))
+        self._final: list[Failure] = []
+        self._doubtful: set[int] = set()
+        """Places of which an attempt left unknown what became of them."""
+        self._first: tuple[Sequence[Failure], TransportError | None] | None = (
+            failures,
+            error,
+        )
+
+    def run(self) -> Answer:
+        """What became of the batch in the end. Never raises."""
+        # tenacity is loaded when something fails, not when the library is imported.
+        from tenacity import (
+            RetryCallState,
+            Retrying,
+            retry_if_exception,
+            retry_if_result,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
+
+        jitter = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
+
+        def wait(state: RetryCallState) -> float:
+            return min(jitter(state), self._room())
+
+        retrying = Retrying(
+            stop=lambda state: (
+                stop_after_attempt(self._sender._max_attempts)(state) or not self._room()
+            ),
+            wait=wait,
+            retry=retry_if_result(lambda refused: any(one.retryable for one in refused))
+            | retry_if_exception(
+                lambda error: isinstance(error, TransportError) and error.retryable
+            ),
+            sleep=self._sender._clock.sleep,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else (),
+        )
+        try:
+            refused: Sequence[Failure] = retrying(self._attempt)
+        except TransportError as error:
+            over = error.retryable and not self._room()
+            told = self._over(str(error), retrying) if over else error
+            code, text = told.code or "NoAnswer", str(told)
+            refused = [Failure(at, code, text, error.retryable) for at in self._left]
+            return Answer(self._judged([*self._final, *refused]), told)
+        if refused and not self._room():
+            why = f"{self._sender._topic!r} did not take all entries ({refused[0].code})"
+            told = self._over(why, retrying)
+            refused = [one._replace(code="Timeout", message=str(told)) for one in refused]
+            return Answer(self._judged([*self._final, *refused]), told)
+        return Answer(self._judged([*self._final, *refused]))
+
+    def _room(self) -> float:
+        """Seconds until the last attempt must begin: one without time would only raise doubts."""
+        left = self._deadline.left()
+        return left if left == math.inf else max(0.0, left - LAST * self._deadline.seconds)
+
+    def _attempt(self) -> Sequence[Failure]:
+        """What is refused now, by the index in the whole batch."""
+        try:
+            failures = self._asked()
+        except TransportError as error:
+            if error.unknown:
+                self._doubtful.update(self._left)
+            raise
+        refused = [failure._replace(index=self._left[failure.index]) for failure in failures]
+        self._doubtful.update(failure.index for failure in refused if failure.unknown)
+        self._final += [failure for failure in refused if not failure.retryable]
+        again = [failure for failure in refused if failure.retryable]
+        self._left = [failure.index for failure in again]
+        return again
+
+    def _asked(self) -> Sequence[Failure]:
+        if self._first is None:
+            return self._sender.attempt([self._messages[at] for at in self._left], self._deadline)
+        (failures, error), self._first = self._first, None
+        if error is not None:
+            raise error
+        return failures
+
+    def _over(self, why: str, retrying: Any) -> TransportError:
+        attempts = retrying.statistics.get("attempt_number", 1)
+        return TransportError(
+            f"{why}; given up after {attempts} {'attempt' if attempts == 1 else 'attempts'} in "
+            f"{self._deadline.seconds:g} s: if the topic is only slow, allow more time "
+            "(Publisher(timeout=...), MESSAGING_PUBLISH_TIMEOUT)",
+            code="Timeout",
+            unknown=bool(self._doubtful),
+        )
+
+    def _judged(self, failures: Sequence[Failure]) -> Sequence[Failure]:
+        # What one attempt left open no later refusal closes.
+        return [one._replace(unknown=one.index in self._doubtful) for one in failures]

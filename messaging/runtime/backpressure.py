@@ -1,0 +1,183 @@
+"""The room of appetite: how many messages may be received now, and the wait until some may."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+
+from messaging.clock import SYSTEM_CLOCK
+from messaging.runtime.breaker import Breaker
+from messaging.runtime.in_flight import InFlight
+from messaging.runtime.isolation import Isolation
+from messaging.transport import BATCH_ENTRIES
+
+__all__ = ["BackPressure", "State"]
+
+SLOWLY = 0.2
+"""How much of the measured handler time is that of the last handler."""
+LONGEST_NAP = 1.0
+"""Seconds between two looks at a clock that may not be the machine's own."""
+
+
+class State(Enum):
+    """What a service does about receiving."""
+
+    RECEIVING = "receiving"
+    PAUSED = "paused"
+    WEDGED = "wedged"
+    OPEN = "circuit open"
+
+
+class BackPressure:
+    """Bounds what one service holds.
+
+    concurrency  handlers that run at once; those that hang beyond their limit are taken off.
+    prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
+                 wait can all be started within half a lease, at the mean handler time of late.
+    lease        the visibility timeout, in seconds.
+    wedged       whether all handlers hang.
+
+    What requests that are out have been promised counts as held.
+    """
+
+    def __init__(
+        self,
+        in_flight: InFlight,
+        breaker: Breaker,
+        isolation: Isolation,
+        *,
+        concurrency: int,
+        prefetch: int,
+        lease: float,
+        wedged: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._wedged = wedged
+        self._isolation = isolation
+        self._in_flight = in_flight
+        self._breaker = breaker
+        self._concurrency = concurrency
+        self._prefetch = prefetch
+        self._lease = lease
+        self.mean: float | None = None
+        """Seconds that a handler takes, of late and on average; None: nobody knows."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiters = 0
+        self._asked = 0
+        self._closed = False
+        self._paused = False
+
+    @property
+    def state(self) -> State:
+        if self._paused:
+            return State.PAUSED
+        if self._wedged():
+            return State.WEDGED
+        return State.OPEN if self._breaker.open else State.RECEIVING
+
+    @property
+    def asked(self) -> int:
+        """How many messages the requests that are out may bring."""
+        return self._asked
+
+    def took(self, seconds: float) -> None:
+        """A handler has ended after so long."""
+        mean = self.mean
+        self.mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
+
+    def wants(self) -> bool:
+        """False: what comes now is to be given back."""
+        return not (self._paused or self._isolation.alone)
+
+    def free(self) -> int:
+        """How many may be received now; 0 for none."""
+        return self._free(1)
+
+    def has_room_beside(self) -> bool:
+        """True if a full request may be made, whatever is out."""
+        return self._free(BATCH_ENTRIES) > 0
+
+    def room(self, patience: float | None = None) -> int:
+        """Waits until it is worth asking; returns how many to ask for, or 0 after `close`, or when
+        `patience` (seconds) is over. `answered` must be told of each request.
+
+        Room for one message is not worth it while there may be more: a request for one costs as
+        much as a request for ten. Beside a request that is out only a full one is worth it.
+        """
+        until = None if patience is None else SYSTEM_CLOCK.monotonic() + patience
+        with self._lock:  # the condition's own; straight, it costs a third
+            # Said before looking: whoever changes something afterwards sees it and wakes us.
+            self._waiters += 1
+            try:
+                while not self._closed:
+                    free = min(BATCH_ENTRIES, self._free())
+                    if free:
+                        self._asked += free
+                        if self._waiters > 1 and self._free():
+                            self._changed.notify()
+                        return free
+                    nap = self._nap(until)
+                    if nap is not None and nap <= 0:
+                        return 0
+                    self._changed.wait(nap)
+                return 0
+            finally:
+                self._waiters -= 1
+
+    def answered(self, asked: int) -> None:
+        """A request for so many has ended, and what it brought is in hand."""
+        with self._lock:
+            self._asked -= asked
+        self.look_again()
+
+    def look_again(self) -> None:
+        """There may be room now."""
+        if self._waiters:
+            with self._changed:
+                self._changed.notify()
+
+    def pause(self) -> None:
+        """Receive nothing until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self.look_again()
+
+    def close(self) -> None:
+        """Receive nothing any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _free(self, least: int | None = None) -> int:
+        """How many may be received, if those are as many as it is worth asking for."""
+        if self._closed or self._paused or self._isolation.active or self._wedged():
+            return 0
+        able = self._concurrency - self._in_flight.stuck
+        waiting = self._waiting()
+        if self._breaker.open:
+            if self._breaker.crowded:
+                return 0
+            able, waiting = min(able, max(1, self._concurrency // 2)), 0
+        if able <= 0:
+            return 0
+        if least is None:
+            half = max(1, min(BATCH_ENTRIES, waiting // 2))
+            least = BATCH_ENTRIES if self._asked else half
+        free = able + waiting - self._in_flight.count - self._asked
+        return free if free >= least else 0
+
+    def _nap(self, until: float | None) -> float | None:
+        """Seconds until another look is due without being woken; None for never."""
+        naps = [LONGEST_NAP] if self._breaker.open else []
+        if until is not None:
+            naps.append(until - SYSTEM_CLOCK.monotonic())
+        return min(naps, default=None)
+
+    def _waiting(self) -> int:
+        mean = self.mean
+        if not mean:
+            return self._prefetch
+        return min(self._prefetch, int(self._concurrency * (self._lease / 2) / mean))

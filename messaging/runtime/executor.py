@@ -1,0 +1,246 @@
+"""The room of handling: threads that take what waits, run its handler, and hand on the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+
+from messaging.clock import Clock
+from messaging.consuming.dispatch import Dispatcher
+from messaging.errors import HandlerTimeout
+from messaging.logs import logger
+from messaging.outcome import Ack, Discard, Outcome, Retry
+from messaging.runtime.backpressure import SLOWLY, BackPressure
+from messaging.runtime.breaker import Breaker
+from messaging.runtime.event_loop import Runs
+from messaging.runtime.handled import HandledCache
+from messaging.runtime.in_flight import InFlightMessage, give_back
+from messaging.runtime.ready_queue import ReadyQueue
+from messaging.runtime.settler import Settler
+from messaging.runtime.threads import Threads
+from messaging.tracebacks import package_of, summary
+
+__all__ = ["Executor"]
+
+log = logger("messaging.runtime")
+
+MOST_THREADS_FOR_ASYNC = 32
+"""Threads that only decode and hand on: for a service whose handlers are all async."""
+QUICK, SLOW = 0.000_25, 0.01
+"""Seconds that a receipt keeps its thread, on average: for decoding, and for a sync handler."""
+BRIEF = 0.001
+"""Seconds from a handler's begin to its end, on average."""
+BROKEN_POLICY_DELAY = 60.0
+"""Seconds before a message comes again whose retry policy raised instead of deciding."""
+
+
+class Executor:
+    """Runs the handlers of one consumer, `concurrency` at once, sync and async together.
+
+    Threads are started as work comes: each that takes a message sees to it that another one
+    waits for the next. Where all handlers are async there are few.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        ready_queue: ReadyQueue,
+        settler: Settler,
+        *,
+        handled_cache: HandledCache,
+        breaker: Breaker,
+        backpressure: BackPressure,
+        concurrency: int,
+        clock: Clock,
+    ) -> None:
+        self._dispatch = dispatcher
+        self._consumer = dispatcher.consumer
+        self._ready_queue = ready_queue
+        self._settler = settler
+        self._handled_cache = handled_cache
+        self._breaker = breaker
+        self._backpressure = backpressure
+        self._concurrency = concurrency
+        all_async = all(one.is_async for one in dispatcher.consumer.handlers.values())
+        self._most = min(concurrency, MOST_THREADS_FOR_ASYNC) if all_async else concurrency
+        self._now = clock.monotonic
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+        self._enough = False
+        self._pace = SLOW
+        self.quick = False
+        """Of late a receipt has kept its thread for less than `QUICK` seconds on average."""
+
+    def start(self, threads: Threads, loop: Runs) -> None:
+        """Start the first thread."""
+        self._follow(threads, loop)
+
+    def end(self) -> None:
+        """Let threads end that wait; those in a handler end after it."""
+        self._enough = True
+        self._ready_queue.wake(self._concurrency)
+
+    @property
+    def brief(self) -> bool:
+        """True: of late handlers, async ones too, have ended within `BRIEF` on average."""
+        return (self._backpressure.mean or SLOW) < BRIEF
+
+    def slow_down(self) -> None:
+        """A receipt keeps its thread for long, and has not ended."""
+        self._pace, self.quick = max(self._pace, SLOW), False
+
+    def step(self, message: InFlightMessage, loop: Runs) -> bool:
+        """Run the handler of one receipt. True: it is async, and goes on in `loop`."""
+        if message.lost or message.told:
+            self._ended(message, give_back())
+            return False
+        if not self._handled_cache.empty:
+            known = self._handled_cache.recall(message)
+            if known is not None:
+                self._ended(message, known)
+                return False
+        message.started = began = self._now()
+        try:
+            outcome = self._dispatch(message.delivery)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
+            outcome = self._unexpected(message, error)
+        goes_on = False
+        if type(outcome) is Ack and self._breaker.calm:  # as nearly always
+            spent = self._now() - began
+            # As `took`, without the call: this is the way of nearly every message.
+            mean = self._backpressure.mean
+            self._backpressure.mean = spent if mean is None else mean + SLOWLY * (spent - mean)
+            self._settler.put(message, outcome)
+        else:
+            if isinstance(outcome, Outcome):
+                self._ended(message, outcome)
+            else:
+                goes_on = True
+                message.cancel = partial(loop.cancel_one, outcome)
+                loop.submit(outcome, partial(self._coroutine_ended, message))
+            spent = self._now() - began
+        self._pace = pace = self._pace + SLOWLY * (spent - self._pace)
+        self.quick = pace < QUICK
+        return goes_on
+
+    def tell(self, message: InFlightMessage, reason: str) -> None:
+        """Tell its handler that nobody waits for it any more; an async one is cancelled.
+
+        In a FIFO queue what waits behind it is given back.
+        """
+        message.tell(reason)
+        cancel = message.cancel
+        if cancel is not None:
+            cancel()
+        for one in self._ready_queue.failed(message):
+            self.put_back(one)
+
+    def put_back(self, message: InFlightMessage) -> None:
+        """It will not be handled now."""
+        self._settler.put(message, give_back())
+
+    def gave_up(self, message: InFlightMessage) -> None:
+        """Its handler went beyond a limit, and was given up: that is a failure, too."""
+        self._judge(message, self._policy(message, _timeout(message)))
+
+    def _run(self, threads: Threads, loop: Runs) -> None:
+        """The body of a thread: a receipt, those behind it, and on it goes."""
+        ready_queue = self._ready_queue
+        while (message := ready_queue.get()) is not None:
+            with self._lock:
+                self._idle -= 1
+                alone = not self._idle and self._threads < self._most
+            if alone:
+                self._follow(threads, loop)
+            while message is not None:
+                # The slot of a coroutine goes along: it is free again when that has ended.
+                message = None if self.step(message, loop) else ready_queue.next()
+            with self._lock:
+                self._idle += 1
+
+    def _follow(self, threads: Threads, loop: Runs) -> None:
+        with self._lock:
+            if self._idle or self._enough or self._threads >= self._most:
+                return
+            self._idle += 1
+            self._threads += 1
+            name = f"{self._consumer.service}-handler-{self._threads}"
+        try:
+            threads.start(name, partial(self._run, threads, loop))
+        except RuntimeError:  # the system has no more threads: those there are go on
+            if self._threads == 1:
+                raise
+            self._enough = True
+            with self._lock:
+                self._idle -= 1
+                self._threads -= 1
+            log.error("%s: no more than %d threads can be started", name, self._threads)
+
+    def _coroutine_ended(self, message: InFlightMessage, result: Outcome | BaseException) -> None:
+        if isinstance(result, Outcome):
+            self._ended(message, result)
+        elif isinstance(result, asyncio.CancelledError) and message.told:
+            if message.ending:
+                self._ended(message, self._policy(message, _timeout(message)))
+            else:
+                self._ended(message, give_back())
+        else:
+            self._ended(message, self._unexpected(message, result))
+        self._ready_queue.free()
+
+    def _ended(self, message: InFlightMessage, outcome: Outcome) -> None:
+        if message.started is not None:
+            self._backpressure.took(self._now() - message.started)
+        if type(outcome) is Ack and self._breaker.calm:  # as nearly always
+            self._settler.put(message, outcome)
+            return
+        if not (message.remembered or message.lost):
+            outcome = self._judge(message, outcome)
+        if isinstance(outcome, Discard) and not message.remembered:
+            log.info(
+                "%s discarded message %s: %s",
+                self._consumer.service,
+                message.delivery.message_id,
+                outcome.reason,
+            )
+        behind = self._ready_queue.failed(message) if isinstance(outcome, Retry) else ()
+        self._settler.put(message, outcome)
+        for one in behind:
+            self.put_back(one)
+
+    def _judge(self, message: InFlightMessage, outcome: Outcome) -> Outcome:
+        if self._breaker.judge(message.delivery, outcome):
+            self._settler.call_back()
+        return outcome
+
+    def _unexpected(self, message: InFlightMessage, error: BaseException) -> Outcome:
+        """For what the dispatcher lets through: KeyboardInterrupt, CancelledError, a defect."""
+        log.warning(
+            "%s raised %s on message %s, receive %d",
+            self._consumer.service,
+            summary(error, package_of(type(self._consumer))),
+            message.delivery.message_id,
+            message.delivery.receive_count,
+        )
+        return self._policy(message, error)
+
+    def _policy(self, message: InFlightMessage, error: BaseException) -> Outcome:
+        try:
+            return self._dispatch.attempts.decide(error, message.delivery)
+        except Exception as broken:  # noqa: BLE001 - a wait strategy is the user's code
+            log.error(
+                "the retry policy of %s raised %s: message %s comes again in %.0f s",
+                self._consumer.service,
+                type(broken).__qualname__,
+                message.delivery.message_id,
+                BROKEN_POLICY_DELAY,
+            )
+            outcome = Retry(BROKEN_POLICY_DELAY)
+            outcome.origin = "error"
+            return outcome
+
+
+def _timeout(message: InFlightMessage) -> HandlerTimeout:
+    return HandlerTimeout(f"ended by its {message.ending}")

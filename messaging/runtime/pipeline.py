@@ -1,0 +1,358 @@
+"""The room of one queue: its poller, its handlers, its settler and its leases, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from messaging.clock import Clock
+from messaging.consuming.dispatch import Dispatcher
+from messaging.errors import TransportError
+from messaging.logs import logger
+from messaging.runtime.backpressure import BackPressure, State
+from messaging.runtime.breaker import Breaker
+from messaging.runtime.event_loop import EventLoop
+from messaging.runtime.executor import BROKEN_POLICY_DELAY, Executor
+from messaging.runtime.handled import HandledCache
+from messaging.runtime.heartbeat import Heartbeat
+from messaging.runtime.in_flight import (
+    STOPPING,
+    Disposition,
+    InFlight,
+    InFlightMessage,
+    Stats,
+    give_back,
+)
+from messaging.runtime.isolation import Isolation
+from messaging.runtime.postponed import Postponed
+from messaging.runtime.ready_queue import FifoReadyQueue, ready_queue_for
+from messaging.runtime.receiver import Receiver
+from messaging.runtime.run_to_completion import RunToCompletion
+from messaging.runtime.settlement import Settlement
+from messaging.runtime.settler import Settler
+from messaging.runtime.threads import Threads
+from messaging.runtime.wedge import Wedge
+from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+
+__all__ = ["Pipeline"]
+
+log = logger("messaging.runtime")
+
+
+class Pipeline:
+    """Everything for one consumer and its queue.
+
+    Making it asks the queue for its visibility timeout: a queue that does not exist is found
+    here, before a thread starts.
+
+    inlet        a transport of its own to receive by: closing it wakes a receive that waits, where
+                 that can be done, while `queue` can still settle.
+    concurrency  handlers that run at once, sync and async together.
+    prefetch     receipts that may wait beside those in a handler.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        queue: QueueTransport,
+        inlet: QueueTransport,
+        *,
+        concurrency: int,
+        prefetch: int,
+        wait: float,
+        clock: Clock,
+        wedged: Callable[[str, float], None] = lambda service, seconds: None,
+    ) -> None:
+        self.consumer = consumer = dispatcher.consumer
+        self.queue = queue
+        self._inlet = inlet
+        self._clock = clock
+        self._lease = max(1, queue.visibility_timeout)
+        self._closing = self._abandoned = False
+        self._run_to_completion: RunToCompletion | None = None
+
+        self.in_flight = InFlight(self._left)
+        self.ready_queue = ready_queue_for(queue.name, concurrency)
+        self.handled_cache = HandledCache(clock=clock)
+        self.postponed = Postponed(clock)
+        service = consumer.service
+        self.breaker = Breaker(consumer.circuit, self.postponed, service=service, clock=clock)
+        self.isolation = self._make_isolation()
+        self.wedge = self._make_wedge(concurrency, wedged)
+        self.backpressure = BackPressure(
+            self.in_flight,
+            self.breaker,
+            self.isolation,
+            concurrency=concurrency,
+            prefetch=prefetch,
+            lease=self._lease,
+            wedged=lambda: self.wedge.wedged,
+        )
+        self.heartbeat = self._make_heartbeat()
+        self._ordered = isinstance(self.ready_queue, FifoReadyQueue)
+        self.settler = self._make_settler()
+        self.executor = Executor(
+            dispatcher,
+            self.ready_queue,
+            self.settler,
+            handled_cache=self.handled_cache,
+            breaker=self.breaker,
+            backpressure=self.backpressure,
+            concurrency=concurrency,
+            clock=clock,
+        )
+        self.receiver = self._make_receiver(
+            wait, most=(concurrency + prefetch) // BATCH_ENTRIES - 1
+        )
+
+    def _make_isolation(self) -> Isolation:
+        return Isolation(
+            self.queue.name,
+            last_receive=self.consumer.max_receives,
+            others=lambda: self.in_flight.count,
+        )
+
+    def _make_wedge(self, concurrency: int, wedged: Callable[[str, float], None]) -> Wedge:
+        return Wedge(
+            self.in_flight,
+            self.consumer,
+            concurrency=concurrency,
+            clock=self._clock,
+            happened=self._give_back_waiting,
+            goes_on=lambda seconds: wedged(self.consumer.service, seconds),
+            over=lambda: self.backpressure.look_again(),
+        )
+
+    def _make_heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self.queue,
+            self.in_flight,
+            lease=self._lease,
+            max_lease=self.consumer.max_lease,
+            handler_timeout=self.consumer.handler_timeout,
+            tell=lambda message, reason: self.executor.tell(message, reason),
+            look=self.wedge.look,
+            clock=self._clock,
+        )
+
+    def _make_receiver(self, wait: float, most: int) -> Receiver:
+        return Receiver(
+            self._inlet,
+            self.backpressure,
+            wait=wait,
+            clock=self._clock,
+            taken=self._taken,
+            onward=lambda near: (
+                self._run_to_completion is None or self._run_to_completion.work(near)
+            ),
+            # Of two receives of a FIFO queue the second might be entered first.
+            most=0 if self._ordered else most,
+        )
+
+    def _make_settler(self) -> Settler:
+        settlement = Settlement(
+            self.queue,
+            self.in_flight,
+            handled_cache=self.handled_cache,
+            postponed=self.postponed,
+            comes_again=self.isolation.comes_again,
+            lock=self.heartbeat.lock,
+            backoff=self._backoff,
+            clock=self._clock,
+        )
+        return Settler(settlement, self.in_flight, clock=self._clock, eager=self._ordered)
+
+    def start(self, threads: Threads, loop: EventLoop) -> None:
+        name = self.consumer.service
+        self.executor.start(threads, loop)
+        self._settling = threads.start(f"{name}-settler", self.settler.run)
+        self._leasing = threads.start(f"{name}-leases", self.heartbeat.run)
+        if not self._ordered:
+            self._run_to_completion = RunToCompletion(
+                self.executor, self.ready_queue, self.settler, loop, replace=self.receiver.replace
+            )
+            threads.start(f"{name}-watch", self._run_to_completion.watch)
+        hire = partial(threads.start, f"{name}-poller-helper")
+        threads.start(f"{name}-poller", partial(self.receiver.run, hire))
+
+    @property
+    def stats(self) -> Stats:
+        return self.in_flight.stats()
+
+    @property
+    def state(self) -> State:
+        return self.backpressure.state
+
+    @property
+    def polls(self) -> bool:
+        """True while a receive waits, or what it brought is being entered."""
+        return self.backpressure.asked > 0
+
+    def pause(self) -> None:
+        """Receive nothing until `resume`, and give back what waits for a handler."""
+        self.backpressure.pause()
+        self._give_back_waiting()
+
+    def resume(self) -> None:
+        self.backpressure.resume()
+
+    def close_intake(self) -> int:
+        """Ask for no more, and give back what waits for a handler; returns how many those were."""
+        self._closing = True
+        self.in_flight.close()
+        self.backpressure.close()
+        self.receiver.stop()
+        if self._inlet is not self.queue:
+            self._inlet.close()
+        self.settler.hurry()
+        if self._run_to_completion is not None:
+            self._run_to_completion.close()
+        waiting = self._drain()
+        for message in waiting:
+            self.executor.put_back(message)
+        self.executor.end()
+        return len(waiting)
+
+    def close_queues(self) -> None:
+        """Close the transports. `close_intake` has closed the inlet, if the lane was started."""
+        if self._inlet is not self.queue and not self._closing:
+            self._inlet.close()
+        self.queue.close()
+
+    def running(self) -> int:
+        """Handlers that have not ended."""
+        return len(self.in_flight.unfinished())
+
+    def watching(self) -> int:
+        """Of those, the ones that have asked whether they are to end."""
+        return sum(message.watched for message in self.in_flight.unfinished())
+
+    def to_settle(self) -> int:
+        """Receipts that the settler still has to settle."""
+        return len(self.in_flight.finished()) if self._settling.is_alive() else 0
+
+    def cancelling(self) -> None:
+        """The time of handlers is over: async ones are cancelled, and what they had given back."""
+        for message in self.in_flight.unfinished():
+            self.executor.tell(message, STOPPING)
+
+    def abandon_unfinished(self) -> list[InFlightMessage]:
+        """Count receipts whose handler goes on as expired: nobody renews their leases any more."""
+        abandoned = self.in_flight.unfinished()
+        self.in_flight.settle(abandoned, Disposition.EXPIRED)
+        return abandoned
+
+    def end_settling(self) -> None:
+        """Let settler and leases end when everything is settled.
+
+        A receive that is still out is not waited for: what it brings while the process lives is
+        given back.
+        """
+        self._abandoned = True
+        self.heartbeat.stop()
+        self.settler.end()
+
+    def settle_rest(self) -> int:
+        """After the threads' end: what a settler that died left. Returns how many have expired."""
+        while not self._settling.is_alive():
+            before = self.in_flight.count
+            try:
+                self.settler.run()
+                break
+            except Exception:  # noqa: BLE001 - it died of this before, and that was told
+                log.debug("the settler of %s died again", self.queue.name)
+            if self.in_flight.count == before:
+                break
+        return self.in_flight.settle(self.in_flight.finished(), Disposition.EXPIRED)
+
+    def _taken(self, deliveries: Sequence[Delivery], since: float) -> None:
+        if self._abandoned and deliveries:
+            self._return(deliveries)
+            return
+        self.postponed.received(deliveries)
+        put = (self._run_to_completion and self._run_to_completion.open()) or self.ready_queue.put
+        plain = not (self._ordered or self.isolation.among(deliveries))
+        back = self.in_flight.receive(
+            deliveries,
+            since,
+            self._lease,
+            put if plain else partial(self._enter, put),
+            wanted=self.backpressure.wants,
+        )
+        for message in back:
+            self.settler.put(message, message.outcome or give_back())
+        if not plain:
+            self._isolate()
+
+    def _enter(self, put: Callable[[InFlightMessage], None], message: InFlightMessage) -> None:
+        suspect = self.isolation.suspects(message.delivery)
+        if self.ready_queue.held_up(message):
+            self.executor.put_back(message)
+        elif self.isolation.blocks(message.delivery) or (
+            suspect and self.ready_queue.busy(message)
+        ):
+            # One of its group comes first, and may fail: then this one must come after it again.
+            self.ready_queue.sent_back([message])
+            self.executor.put_back(message)
+            self.isolation.comes_again(message.delivery)
+        elif suspect:
+            self.isolation.hold(message)
+        else:
+            put(message)
+
+    def _isolate(self) -> None:
+        """Let a suspect go, if nothing else is in hand."""
+        message = self.isolation.next()
+        if message is not None:
+            verdict = self.isolation.verdict(message)
+            if verdict is None:
+                self.ready_queue.put(message)
+            else:
+                self.settler.put(message, verdict)
+                self.settler.rouse()
+
+    def _return(self, deliveries: Sequence[Delivery]) -> None:
+        """After the end, with nobody left to settle."""
+        try:
+            self.queue.change_visibility(deliveries, [0] * len(deliveries))
+        except TransportError as error:
+            log.warning(
+                "%d messages of %s came after the end and are left to their leases: %s",
+                len(deliveries),
+                self.queue.name,
+                error.code or type(error).__name__,
+            )
+
+    def _left(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
+        """Called by the ledger with those that have just left it."""
+        if self._ordered or account is Disposition.EXPIRED:
+            for message in messages:
+                if message.gone and message.ending:
+                    self.executor.gave_up(message)
+                for one in self.ready_queue.left(message, account):
+                    self.executor.put_back(one)
+        if self.isolation.active:
+            for message in messages:
+                self.isolation.left(message)
+            self._isolate()
+        self.backpressure.look_again()
+
+    def _give_back_waiting(self) -> None:
+        """Nothing is wanted any more: what waits for a handler is given back."""
+        self.in_flight.stats()  # takes its lock: what was wanted before this has been entered by now
+        for message in () if self._closing else self._drain():
+            self.executor.put_back(message)
+        self.settler.rouse()
+
+    def _drain(self) -> list[InFlightMessage]:
+        """Take out all that wait for a handler."""
+        received = self._run_to_completion.drain() if self._run_to_completion is not None else []
+        suspects = self.isolation.drain()
+        self.ready_queue.sent_back(suspects)
+        return [*self.ready_queue.drain(), *received, *suspects]
+
+    def _backoff(self, delivery: Delivery) -> float:
+        try:
+            return self.consumer.retry.delay(delivery.receive_count)
+        except Exception:  # noqa: BLE001 - a wait strategy is the user's code
+            return BROKEN_POLICY_DELAY

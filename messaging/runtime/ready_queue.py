@@ -1,0 +1,232 @@
+"""The room of waiting: what is to be handled next, and in a FIFO queue, what must wait for it."""
+
+from __future__ import annotations
+
+import queue as queues
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from messaging.runtime.in_flight import Disposition, InFlightMessage
+from messaging.settlement import group_of, is_ordered
+
+__all__ = ["FifoReadyQueue", "ReadyQueue", "ready_queue_for"]
+
+
+class ReadyQueue:
+    """Receipts that wait for a handler; first come, first served. Safe to use from any thread.
+
+    slots  handlers that may run at once. A receipt that `get` or `next` gives has one, until
+           `next` or `free` gives it on.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._gate = threading.Lock()
+        self._slots = slots
+        # While there is a free slot nothing waits for one.
+        self._waiting: deque[InFlightMessage] = deque()
+        # Those that have a slot, and None for a thread that shall end. In C: a queue of
+        # `threading` would cost as much as the rest of a message's way.
+        self._ready: queues.SimpleQueue[InFlightMessage | None] = queues.SimpleQueue()
+        self.get = self._ready.get
+
+    def __len__(self) -> int:
+        return self._ready.qsize() + len(self._waiting)
+
+    def put(self, message: InFlightMessage) -> None:
+        """It is to be handled when those before it are, and a slot is free."""
+        self._offer(message)
+
+    def next(self) -> InFlightMessage | None:
+        """A handler has ended: what its thread has to do next. None: nothing waits."""
+        with self._gate:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._slots += 1
+            return None
+
+    def free(self) -> None:
+        """A handler has ended whose thread does not go on."""
+        with self._gate:
+            if self._waiting:
+                self._ready.put(self._waiting.popleft())
+            else:
+                self._slots += 1
+
+    def take_slot(self) -> bool:
+        """A slot for a receipt that was never put here. False: none is free."""
+        with self._gate:
+            if not self._slots:
+                return False
+            self._slots -= 1
+            return True
+
+    def get_nowait(self) -> InFlightMessage | None:
+        """The next one that has a slot; None if nothing is ready."""
+        try:
+            return self._ready.get_nowait()
+        except queues.Empty:
+            return None
+
+    def wake(self, threads: int) -> None:
+        """Let so many threads that wait in `get` have None, and end."""
+        for _ in range(threads):
+            self._ready.put(None)
+
+    def drain(self) -> list[InFlightMessage]:
+        """Take out all that wait, in order."""
+        taken = []
+        with self._gate:
+            while (message := self.get_nowait()) is not None:
+                self._slots += 1
+                taken.append(message)
+            taken += self._waiting
+            self._waiting.clear()
+        return taken
+
+    def held_up(self, message: InFlightMessage) -> bool:
+        """True: it may not be handled now, because one before it is on its way back."""
+        return False
+
+    def busy(self, message: InFlightMessage) -> bool:
+        """True: another one must end before this one may be handled."""
+        return False
+
+    def sent_back(self, messages: Sequence[InFlightMessage]) -> None:
+        """These were not put here and go back to the queue: none may overtake them."""
+
+    def failed(self, message: InFlightMessage) -> Sequence[InFlightMessage]:
+        """Its handler did not do it: take out those that may not be handled before it."""
+        return ()
+
+    def left(self, message: InFlightMessage, account: Disposition) -> Sequence[InFlightMessage]:
+        """It is settled. Take out those that may not be handled before it, if it comes again."""
+        return ()
+
+    def _offer(self, message: InFlightMessage) -> None:
+        with self._gate:
+            if self._slots:
+                self._slots -= 1
+                self._ready.put(message)
+            else:
+                self._waiting.append(message)
+
+
+class _Group:
+    __slots__ = ("head", "waiting")
+
+    def __init__(self, head: InFlightMessage) -> None:
+        self.head = head
+        """The one that is ready, in a handler, or being settled."""
+        self.waiting: deque[InFlightMessage] = deque()
+
+
+class FifoReadyQueue(ReadyQueue):
+    """The same for a FIFO queue: of each group only the first is ready.
+
+    The next one is ready when the first is deleted, or stands in the dead-letter queue and is
+    deleted. When the first is to come again, those behind it in hand are to be given back: SQS
+    then delivers the group in order from the first on.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
+    """
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self._groups: dict[str, _Group] = {}
+        self._back: dict[str, set[InFlightMessage]] = {}
+        """By group, those on their way back to the queue: none that comes now may overtake them."""
+        self._lock = threading.Lock()
+
+    def put(self, message: InFlightMessage) -> None:
+        with self._lock:
+            name = _name(message)
+            group = self._groups.get(name)
+            if group is None:
+                self._groups[name] = _Group(message)
+                self._offer(message)
+            else:
+                group.waiting.append(message)
+
+    def drain(self) -> list[InFlightMessage]:
+        taken = []
+        with self._lock:
+            ready = super().drain()
+            for message in ready:
+                group = self._groups.get(_name(message))
+                taken.append(message)
+                if group is not None:
+                    taken += _emptied(group)
+            for group in self._groups.values():
+                taken += _emptied(group)
+            self._go_back(taken)
+        return taken
+
+    def held_up(self, message: InFlightMessage) -> bool:
+        with self._lock:
+            if _name(message) not in self._back:
+                return False
+            self._go_back([message])
+            return True
+
+    def busy(self, message: InFlightMessage) -> bool:
+        with self._lock:
+            return _name(message) in self._groups
+
+    def sent_back(self, messages: Sequence[InFlightMessage]) -> None:
+        with self._lock:
+            self._go_back(messages)
+
+    def failed(self, message: InFlightMessage) -> Sequence[InFlightMessage]:
+        with self._lock:
+            group = self._groups.get(_name(message))
+            if group is None or group.head is not message:
+                return ()
+            taken = _emptied(group)
+            self._go_back([message, *taken])
+            return taken
+
+    def left(self, message: InFlightMessage, account: Disposition) -> Sequence[InFlightMessage]:
+        with self._lock:
+            name = _name(message)
+            self._is_back(name, message)
+            group = self._groups.get(name)
+            if group is None:
+                return ()
+            if group.head is not message:
+                if message in group.waiting:
+                    group.waiting.remove(message)
+                return ()
+            if account in (Disposition.ACKNOWLEDGED, Disposition.DEAD_LETTERED) and group.waiting:
+                group.head = group.waiting.popleft()
+                self._offer(group.head)
+                return ()
+            del self._groups[name]
+            taken = _emptied(group)
+            self._go_back(taken)
+            return taken
+
+    def _go_back(self, messages: Sequence[InFlightMessage]) -> None:
+        for message in messages:
+            self._back.setdefault(_name(message), set()).add(message)
+
+    def _is_back(self, name: str, message: InFlightMessage) -> None:
+        back = self._back.get(name)
+        if back is not None:
+            back.discard(message)
+            if not back:
+                del self._back[name]
+
+
+def ready_queue_for(queue: str, slots: int) -> ReadyQueue:
+    """The line for the queue of this name; that of a FIFO queue ends in ".fifo"."""
+    return (FifoReadyQueue if is_ordered(queue) else ReadyQueue)(slots)
+
+
+def _name(message: InFlightMessage) -> str:
+    return group_of(message.delivery)
+
+
+def _emptied(group: _Group) -> list[InFlightMessage]:
+    taken = list(group.waiting)
+    group.waiting.clear()
+    return taken

@@ -1,0 +1,209 @@
+"""The room of receiving: a thread that long-polls one queue, and helpers while it is full.
+
+A receive takes as long as the way to AWS and back, and brings ten messages at most: with handlers
+that are quicker, one after the other is not enough. So after each full receive that was long on
+its way a helper is hired, if there is room in hand for another ten; it leaves as soon as it
+brings less, or when there is no room for a while. An idle queue is asked by one thread, once in
+20 seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import TransportError
+from messaging.logs import logger
+from messaging.runtime.backpressure import BackPressure
+from messaging.runtime.patience import pause_after
+from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+
+__all__ = ["Receiver"]
+
+log = logger("messaging.runtime")
+
+MOST_HELPERS = 3
+"""Beside the first: as many connections more."""
+LONG_WAY = 0.002
+"""Seconds of a full receive from which on two at once are quicker than one after the other. Less,
+and it is the processor that is the limit: threads more would only take turns."""
+RECEIVES = 8
+"""Full receives of late of which the quickest tells how long the way is: a slower one may only have
+waited for the processor."""
+HELPERS_WAIT = 1.0
+"""Seconds for which a helper waits for a message, or for room, before it leaves."""
+FIRST_IDLE, LONGEST_IDLE = 0.05, 1.0
+"""Seconds to wait after an empty receive that did not wait by itself: doubled each time."""
+
+Hire = Callable[[Callable[[], None]], object]
+
+
+def _go_on(near: bool) -> bool:
+    return True
+
+
+def _nobody(work: Callable[[], None]) -> None:
+    raise RuntimeError("nobody can be hired")
+
+
+class Receiver:
+    """Receives for one queue. `run` is the body of its thread, and ends after `stop`.
+
+    taken   called with what each receive brought, which may be after `stop`, and the moment from
+            which its leases count.
+    onward  called after that, when the next receive may be made, with whether the way is short
+            (`LONG_WAY`). False: another thread receives in place of the calling one.
+    most    helpers at once, but never more than `MOST_HELPERS`.
+    """
+
+    def __init__(
+        self,
+        queue: QueueTransport,
+        backpressure: BackPressure,
+        *,
+        wait: float,
+        clock: Clock,
+        taken: Callable[[Sequence[Delivery], float], None],
+        onward: Callable[[bool], bool] = _go_on,
+        most: int = 0,
+    ) -> None:
+        self._queue = queue
+        self._backpressure = backpressure
+        self._wait = wait
+        self._clock = clock
+        self._taken = taken
+        self._onward = onward
+        self._stopped = threading.Event()
+        self._failures = 0
+        self._failing_since = 0.0
+        self._idle = FIRST_IDLE
+        self._most = min(MOST_HELPERS, most)
+        self._full: deque[float] = deque(maxlen=RECEIVES)
+        self._hire: Hire = _nobody
+        self._first = 0
+        self._lock = threading.Lock()
+        self._helpers = 0
+
+    def run(self, hire: Hire = _nobody) -> None:
+        """The body of the first thread. `hire` starts another one for what it is given."""
+        self._hire, self._first = hire, threading.get_ident()
+        while free := self._backpressure.room():
+            asked = SYSTEM_CLOCK.monotonic()
+            try:
+                brought = self.step(free, self._wait)
+            finally:
+                self._backpressure.answered(free)
+            took = SYSTEM_CLOCK.monotonic() - asked
+            if brought == BATCH_ENTRIES:
+                self._full.append(took)
+            far = self._far()
+            if far and brought == BATCH_ENTRIES:
+                self._grow()
+            if brought is None:
+                self._pause()
+            elif brought:
+                self._idle = FIRST_IDLE
+            elif took < min(self._wait, FIRST_IDLE):
+                self._rest()  # a long poll came back at once and empty-handed
+            elif self._wait < FIRST_IDLE:
+                self._rest()  # a short poll: without a pause it would spin
+            if not self._onward(not far):
+                return
+
+    def step(self, free: int, wait: float) -> int | None:
+        """One receive of at most `free` messages: how many it brought, None if it failed."""
+        try:
+            brought = self._receive(free, wait)
+        except TransportError as error:
+            if not self._stopped.is_set():  # else it was closed while it waited
+                self._failed(error)
+            return None
+        if self._failures:
+            self._recovered()
+        return brought
+
+    def replace(self, thread: int) -> None:
+        """The thread of this ident is held up: if it is the first, another one takes its place.
+
+        Raises `RuntimeError` if the system has no more threads.
+        """
+        if thread == self._first:
+            self._hire(partial(self.run, self._hire))
+
+    def stop(self) -> None:
+        """Ask no more. A receive that waits still ends as it will."""
+        self._stopped.set()
+
+    def _receive(self, free: int, wait: float) -> int:
+        asked = self._clock.monotonic()
+        deliveries = self._queue.receive(min(BATCH_ENTRIES, free), wait)
+        if deliveries:
+            # Beyond its wait it was the answer that was slow, and the leases began before that.
+            answered = self._clock.monotonic()
+            self._taken(deliveries, answered - max(0.0, answered - asked - wait))
+        return len(deliveries)
+
+    def _far(self) -> bool:
+        return min(self._full, default=0.0) >= LONG_WAY
+
+    def _grow(self) -> None:
+        """The queue is not empty yet: hire a helper, if there is room for what it may bring."""
+        if self._helpers >= self._most or not self._backpressure.has_room_beside():
+            return
+        with self._lock:
+            if self._helpers >= self._most or self._stopped.is_set():
+                return
+            self._helpers += 1
+        try:
+            self._hire(self._help)
+        except RuntimeError:  # the system has no more threads
+            self._leave()
+
+    def _help(self) -> None:
+        """The body of a helper's thread."""
+        try:
+            while free := self._backpressure.room(HELPERS_WAIT):
+                try:
+                    brought = self._receive(free, min(self._wait, HELPERS_WAIT))
+                except TransportError:  # the first will meet it, too, and tell it
+                    return
+                finally:
+                    self._backpressure.answered(free)
+                if not self._onward(False) or brought < free or not self._far():
+                    return
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._helpers -= 1
+
+    def _rest(self) -> None:
+        self._stopped.wait(self._idle)
+        self._idle = min(LONGEST_IDLE, 2 * self._idle)
+
+    def _pause(self) -> None:
+        self._stopped.wait(pause_after(self._failures))
+
+    def _failed(self, error: TransportError) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            self._failing_since = SYSTEM_CLOCK.monotonic()
+            log.warning(
+                "cannot receive from %s, trying on: %s: %s",
+                self._queue.name,
+                error.code or type(error).__name__,
+                error,
+            )
+
+    def _recovered(self) -> None:
+        log.warning(
+            "receiving from %s again, after %d failures in %.0f s",
+            self._queue.name,
+            self._failures,
+            SYSTEM_CLOCK.monotonic() - self._failing_since,
+        )
+        self._failures = 0

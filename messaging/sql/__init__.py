@@ -1,0 +1,1 @@
+"""SQL databases: drivers, dialects, opening and pooling, shared by `outbox` and `idempotency`."""

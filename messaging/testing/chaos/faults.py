@@ -1,0 +1,157 @@
+"""The room of mischief: which fault befalls which request and which handler."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from messaging.errors import AccessDenied, Throttled, TransportError
+from messaging.memory.faults import Operation
+from messaging.testing.chaos.plan import HANDLER_FAULTS, ScenarioPlan
+from messaging.testing.chaos.record import Record
+from messaging.testing.chaos.seeded import Seeded
+from messaging.transport import Failure
+
+__all__ = ["InjectedFaults", "RequestFaults", "failures_of"]
+
+_ANY = ("unavailable", "throttled", "reset", "lost", "slow", "denied")
+_BATCH = ("refused", "lied")
+_FAULTS_OF: Mapping[str, tuple[str, ...]] = {
+    "publish": (*_ANY, *_BATCH),
+    "receive": ("unavailable", "throttled", "reset", "slow", "denied", "killed"),
+    "answer": ("lost", "duplicated", "shuffled", "stopped"),
+    "delete": (*_ANY, *_BATCH, "killed"),
+    "change_visibility": (*_ANY, *_BATCH, "killed"),
+    "dead_letter": (*_ANY, *_BATCH, "killed"),
+}
+_OFTENER: Mapping[str, int] = {"publish": 2, "dead_letter": 4}
+"""There are few of these requests in a story, and much depends on them."""
+SLOWEST = 45
+"""Seconds: longer than the leases of the kit's own consumers."""
+
+
+class InjectedFaults:
+    """Decides by the dice and the plan, and keeps account of what it did."""
+
+    def __init__(self, plan: ScenarioPlan, record: Record) -> None:
+        self.seeded = Seeded(plan.seed)
+        self.calm = False
+        """No more faults: the story is to come to its end."""
+        self._plan = plan
+        self._record = record
+        self._times: Counter[str] = Counter()
+
+    def request(self, name: str, operation: str) -> str:
+        """What befalls this request, or ""."""
+        rate = self._plan.requests * _OFTENER.get(operation, 1)
+        return self._pick(name, _FAULTS_OF.get(operation, ()), rate)
+
+    def next_of(self, what: str) -> str:
+        """A name for this time: throws of one kind are numbered, over all starts of a worker."""
+        self._times[what] += 1
+        return f"{what} #{self._times[what]}"
+
+    def handler(self, service: str, event: str) -> tuple[str, str]:
+        """The name of this run of a handler, and what befalls it, or ""."""
+        run = f"{service} {event}"
+        name = self.next_of(run)
+        if self._pick(f"{run} always", ("poisoned",), self._plan.handlers / 3, calms=False):
+            return name, "poisoned"
+        possible = [kind for kind in HANDLER_FAULTS if kind != "poisoned"]
+        return name, self._pick(name, possible, self._plan.handlers)
+
+    def deliver(self, operation: Operation) -> Sequence[Failure] | None:
+        """For `MemoryBroker(faults=...)`: SNS cannot reach a queue."""
+        if operation.name == "deliver" and operation.stage == "before":
+            name = self.next_of(f"topic {operation.target}")
+            if self._pick(name, ("undelivered",), self._plan.requests / 4):
+                return (Failure(0, "Undeliverable", "a fault of the schedule", False),)
+        return None
+
+    def _pick(self, name: str, possible: Sequence[str], rate: float, *, calms: bool = True) -> str:
+        if (self.calm and calms) or self.seeded.unit(name) >= rate:
+            return ""
+        kinds = [kind for kind in possible if kind in self._plan.kinds]
+        if not kinds:
+            return ""
+        kind = kinds[self.seeded.number(f"{name} kind") % len(kinds)]
+        full = f"{name}: {kind}"
+        if self._plan.only is not None and full not in self._plan.only:
+            return ""
+        if full not in self._record.names:
+            self._record.names[full] = None
+            self._record.injected[kind] += 1
+        return kind
+
+
+class RequestFaults:
+    """The faults of one process towards one queue, or of the publisher: asked as a `Faults`.
+
+    about  the event that the next request is about: its faults follow it, whatever else happens
+           in the story or is left out of it.
+    """
+
+    def __init__(
+        self,
+        injected: InjectedFaults,
+        who: str,
+        *,
+        pass_time: Callable[[float], None],
+        die: Callable[[], None],
+    ) -> None:
+        self._now = ""
+        self.about = ""
+        self._injected = injected
+        self._who = who
+        self._pass_time = pass_time
+        self._die = die
+        self._name = ""
+        self._late = False
+
+    def __call__(self, operation: Operation) -> Sequence[Failure] | None:
+        if operation.stage == "before":
+            what = f"{self._who} {operation.name} {self.about}".rstrip()
+            self._name = self._injected.next_of(what)
+            self._now = self._injected.request(self._name, operation.name)
+            self._late = self._injected.seeded.number(f"{self._name} late") % 2 == 1
+        if not self._now:
+            return None
+        late = operation.stage == "after"
+        if late is self._late:
+            if self._now == "slow":
+                self._pass_time(1 + self._injected.seeded.number(f"{self._name} s") % SLOWEST)
+            elif self._now == "killed":
+                self._die()
+        return self._after(operation.entries) if late else self._before(operation.entries)
+
+    def answer(self, event: str) -> str:
+        """What befalls the answer of a receive, named for the first event that it brings."""
+        return self._injected.request(
+            self._injected.next_of(f"{self._who} answer {event}"), "answer"
+        )
+
+    def _before(self, entries: int) -> Sequence[Failure] | None:
+        if self._now == "unavailable":
+            raise TransportError("chaos: 503", code="ServiceUnavailable")
+        if self._now == "throttled":
+            raise Throttled("chaos: throttled", code="ThrottlingException")
+        if self._now == "reset":
+            raise TransportError("chaos: connection reset", code="ConnectionClosedError")
+        if self._now == "denied":
+            raise AccessDenied("chaos: the token has expired", code="ExpiredToken")
+        return self._some(entries) if self._now == "refused" else None
+
+    def _after(self, entries: int) -> Sequence[Failure] | None:
+        if self._now == "lost":
+            raise TransportError("chaos: no answer in time", code="ReadTimeoutError")
+        return self._some(entries) if self._now == "lied" else None
+
+    def _some(self, entries: int) -> Sequence[Failure]:
+        return failures_of(self._injected.seeded, self._name, entries)
+
+
+def failures_of(seeded: Seeded, name: str, entries: int) -> Sequence[Failure]:
+    """At least one of so many entries is refused for now."""
+    chance = seeded.stream(f"{name} entries")
+    places = chance.sample(range(entries), chance.randint(1, entries))
+    return [Failure(at, "InternalError", "chaos: refused", True) for at in sorted(places)]

@@ -1,0 +1,116 @@
+"""The room around handlers: what they do wrong by the schedule, and what became of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from messaging.consuming.dispatch import Call
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.testing.chaos.faults import InjectedFaults
+
+__all__ = ["Sabotage", "HandlerFaults", "accounted"]
+
+LONGEST_STALL = 90
+"""Seconds: three leases of the kit's own consumers."""
+
+
+class Sabotage(Exception):
+    """What a handler raises because the schedule says so."""
+
+
+class _Actor(Protocol):
+    @property
+    def name(self) -> str: ...
+    def check_alive(self) -> None: ...
+    def die(self) -> None: ...
+
+
+class _Stage(Protocol):
+    @property
+    def injected(self) -> InjectedFaults: ...
+    def tell(
+        self, who: str, service: str, what: str, event: str = "", detail: str = "", /
+    ) -> None: ...
+    def meanwhile(self, name: str, seconds: float, /) -> None: ...
+
+
+def accounted(actor: _Actor, stage: _Stage) -> Callable[[Call], AbstractContextManager[None]]:
+    """The outermost middleware: tells how each run ended, when all others have had their say."""
+
+    @contextmanager
+    def around(call: Call) -> Iterator[None]:
+        about = call.envelope.id
+
+        def tell(what: str, detail: str = "") -> None:
+            stage.tell(actor.name, call.service, what, about, detail)
+
+        try:
+            yield
+        except Ack as outcome:
+            tell("done", outcome.reason)
+            raise
+        except Discard:
+            tell("discarded")
+            raise
+        except Outcome as outcome:
+            tell("asked again" if isinstance(outcome, Retry) else "rejected", outcome.reason)
+            raise
+        except Exception as error:
+            tell("failed", type(error).__qualname__)
+            raise
+        else:
+            tell("done")
+
+    return around
+
+
+class HandlerFaults:
+    """The innermost middleware: what the schedule does to a handler, before it or after it."""
+
+    def __init__(self, actor: _Actor, stage: _Stage) -> None:
+        self._actor = actor
+        self._stage = stage
+
+    @contextmanager
+    def __call__(self, call: Call) -> Iterator[None]:
+        service, event = call.service, call.envelope.id
+        name, kind = self._stage.injected.handler(service, event)
+        number = self._stage.injected.seeded.number(f"{name} how")
+        self._stage.tell(self._actor.name, service, "began", event, kind)
+        late = number % 2 == 1
+        if kind == "died" and not late:
+            self._actor.die()
+        if kind == "stalled" and not late:
+            self._stall(name, number)
+        self._refuse(kind, number)
+        acknowledged: Ack | None = None
+        try:
+            yield
+        except Ack as outcome:  # raised by the handler: it is as good as returning
+            acknowledged = outcome
+        self._actor.check_alive()
+        self._stage.tell(self._actor.name, service, "handled", event, call.delivery.message_id)
+        if kind == "stalled" and late:
+            self._stall(name, number)
+        if kind == "raised late":
+            raise Sabotage
+        if kind == "died" and late:
+            self._actor.die()
+        if acknowledged is not None:
+            raise acknowledged
+
+    def _stall(self, name: str, number: int) -> None:
+        self._stage.meanwhile(name, 1 + number % LONGEST_STALL)
+        self._actor.check_alive()
+
+    def _refuse(self, kind: str, number: int) -> None:
+        if kind in ("raised", "poisoned"):
+            raise Sabotage
+        if kind == "asked again":
+            raise Retry(number % 40)
+        if kind == "rejected":
+            raise Reject("the schedule says so")
+        if kind == "discarded":
+            raise Discard("the schedule says so")

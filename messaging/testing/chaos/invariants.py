@@ -1,0 +1,185 @@
+"""The room of the verdict: what must hold at the end of every story, whatever went wrong in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from messaging.dead_letters import reason as dead_letter_reason
+from messaging.projection import EVERYONE
+from messaging.testing.chaos.observed import Observed, unaccounted, wants
+from messaging.testing.chaos.simulation import Simulation, event_id
+
+__all__ = ["Breach", "breaches"]
+
+NO_REASON = "none given"
+"""What a dead letter says whose reason was empty: SQS takes no empty attribute."""
+
+
+class Breach(NamedTuple):
+    """One promise that was not kept: which, and how it shows."""
+
+    promise: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.how}"
+
+
+def breaches(simulation: Simulation) -> list[Breach]:
+    """Every promise that this story broke."""
+    observed = Observed(simulation)
+    return [breach for promise in _PROMISES for breach in promise(observed)]
+
+
+def _comes_to_rest(observed: Observed) -> Iterator[Breach]:
+    if not observed.simulation.at_rest:
+        left = {one: len(observed.simulation.broker.messages(one)) for one in observed.letters}
+        yield Breach("everything comes to rest", f"left in the queues: {left}")
+
+
+def _nothing_lost(observed: Observed) -> Iterator[Breach]:
+    for service, event in observed.lost:
+        yield Breach("no accepted event is lost", f"{event} never reached {service}")
+
+
+def _nobody_elses(observed: Observed) -> Iterator[Breach]:
+    simulation = observed.simulation
+    known = {event_id(number): number for number in simulation.plan.events}
+    numbers = {simulation.setup.services[at].service: at for at in simulation.plan.services}
+    for service, event in sorted(observed.effects):
+        number = known.get(event)
+        if number is None or not wants(simulation, numbers[service], number):
+            yield Breach("nobody hears of what is not theirs", f"{service} handled {event}")
+
+
+def _deleted_with_cause(observed: Observed) -> Iterator[Breach]:
+    caused: set[tuple[str, str]] = set()
+    for fact in observed.record.of("done", "discarded", "copied", "gone"):
+        pair = (fact.service, fact.event)
+        if fact.what != "gone":
+            caused.add(pair)
+        elif pair not in caused:
+            yield Breach(
+                "nothing is deleted that was not handled or dead-lettered",
+                f"{fact.event} of {fact.service} at {fact.at:.2f}",
+            )
+
+
+def _receipts_balance(observed: Observed) -> Iterator[Breach]:
+    promise = "receipts balance"
+    given = Counter((one.who, one.service) for one in observed.record.of("received"))
+    taken: dict[tuple[str, str], set[str]] = {}
+    for fact in observed.record.of("acknowledged"):
+        taken.setdefault((fact.who, fact.service), set()).add(fact.detail)
+    for end in observed.simulation.ends:
+        stats, key = end.stats, (end.who, end.service)
+        if off := unaccounted(end):
+            yield Breach(promise, f"{end.who} {end.service}: {off} too many or too few: {stats}")
+        if stats.received != given[key]:
+            yield Breach(
+                promise, f"{end.who} {end.service} was given {given[key]}, counts {stats.received}"
+            )
+        deleted = len(taken.get(key, ()))
+        if stats.acknowledged + stats.dead_lettered != deleted:
+            yield Breach(
+                promise,
+                f"{end.who} {end.service} counts {stats.acknowledged} acknowledged and "
+                f"{stats.dead_lettered} dead-lettered; the queue took {deleted} deletes",
+            )
+
+
+def _once(observed: Observed) -> Iterator[Breach]:
+    if observed.simulation.setup.once:
+        for (service, event), times in sorted(observed.effects.items()):
+            if times > 1:
+                yield Breach("effects exactly once", f"{event} in {service}: {times} times")
+
+
+def _reasons(observed: Observed) -> Iterator[Breach]:
+    limits = {one.service: one.max_receives for one in observed.simulation.topology.queues}
+    for service, letters in observed.letters.items():
+        for letter in letters:
+            _, note = dead_letter_reason.read(letter.attributes)
+            # What SQS itself moved after too many receives has no reason but their number.
+            bare = note is None or note.reason in ("", NO_REASON)
+            if bare and letter.receive_count < limits[service]:
+                event = observed.simulation.event_of(letter.message_id, letter.body)
+                yield Breach("every dead letter has a reason", f"{event} of {service} has none")
+
+
+def _junk_kept(observed: Observed) -> Iterator[Breach]:
+    for fact in observed.record.of("junk"):
+        if (fact.service, fact.event) not in observed.dead:
+            yield Breach("nothing is deleted silently", f"{fact.event} of {fact.service} is gone")
+
+
+def _in_order(observed: Observed) -> Iterator[Breach]:
+    if not observed.simulation.plan.fifo:
+        return
+    excused = observed.dead | observed.undelivered | observed.discarded
+    numbers = {
+        observed.simulation.setup.services[at].service for at in observed.simulation.plan.services
+    }
+    lines: dict[tuple[str, str], list[str]] = {}
+    for fact in observed.record.of("took"):
+        audience, _, group = fact.detail.partition(" ")
+        for service in numbers if audience == EVERYONE else set(audience.split(",")) & numbers:
+            line = lines.setdefault((service, group), [])
+            if fact.event not in line:
+                line.append(fact.event)
+    first: dict[tuple[str, str], int] = {}
+    for place, fact in enumerate(observed.record.of("handled")):
+        first.setdefault((fact.service, fact.event), place)
+    for (service, _), line in sorted(lines.items()):
+        latest, before = -1, ""
+        for event in line:
+            if (service, event) in excused or (service, event) not in first:
+                continue
+            place = first[service, event]
+            if place < latest:
+                yield Breach(
+                    "a group keeps its order", f"{service} handled {event} before {before}"
+                )
+            else:
+                latest, before = place, event
+
+
+def _leases_end(observed: Observed) -> Iterator[Breach]:
+    """A receipt that was settled is not hidden again: its message would come late or never.
+
+    And none is renewed beyond `max_lease`: a handler that hangs would keep it for ever.
+    """
+    promise = "no lease is renewed after its end"
+    longest = {one.service: one.max_lease for one in observed.simulation.setup.services}
+    settled: set[tuple[str, str]] = set()
+    since: dict[tuple[str, str], float] = {}
+    for fact in observed.record.of("received", "released", "acknowledged", "hides"):
+        receipt, _, more = fact.detail.partition(" ")
+        key = (fact.who, receipt)
+        if fact.what == "received":
+            since[key] = fact.at
+        elif fact.what != "hides":
+            settled.add(key)
+        elif more.endswith("renew"):
+            seconds = int(more.partition(" ")[0])
+            limit = since[key] + longest[fact.service] + 1
+            if key in settled:
+                yield Breach(promise, f"{fact.event} of {fact.service} was settled")
+            elif seconds and fact.at + seconds > limit:
+                yield Breach(promise, f"{fact.event} of {fact.service} has reached its max_lease")
+
+
+_PROMISES = (
+    _comes_to_rest,
+    _nothing_lost,
+    _nobody_elses,
+    _deleted_with_cause,
+    _receipts_balance,
+    _once,
+    _reasons,
+    _junk_kept,
+    _in_order,
+    _leases_end,
+)

@@ -1,0 +1,157 @@
+"""The room of endings: what became of every event, read from the record and from the broker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from messaging.dead_letters import reason as dead_letter_reason
+from messaging.memory.ordering import StoredMessage
+from messaging.projection import Projection
+from messaging.testing.chaos.process import End
+from messaging.testing.chaos.simulation import Simulation, event_id
+
+__all__ = ["Count", "Observed", "count", "unaccounted", "wants"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """What one story, or many together, came to. All are counts.
+
+    wanted        pairs of an accepted event and a service that wants it.
+    done          of these, handled.
+    dead_lettered, undelivered, discarded   of these, what else became of them.
+    moved_by_sqs  dead letters without a reason: received `max_receives` times.
+    duplicates    effects beyond the first, of one event in one service, without idempotency;
+                  `duplicates_once` with it.
+    receipts, redeliveries   what workers received, and those that came again.
+    """
+
+    scenarios: int = 0
+    events: int = 0
+    wanted: int = 0
+    done: int = 0
+    dead_lettered: int = 0
+    undelivered: int = 0
+    moved_by_sqs: int = 0
+    discarded: int = 0
+    lost: int = 0
+    unaccounted: int = 0
+    duplicates: int = 0
+    duplicates_once: int = 0
+    receipts: int = 0
+    redeliveries: int = 0
+    facts: int = 0
+    kills: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        mine, theirs = _numbers(self), _numbers(other)
+        return Count(**{name: value + theirs[name] for name, value in mine.items()})
+
+
+def _numbers(one: Count) -> dict[str, int]:
+    return {name: getattr(one, name) for name in Count.__dataclass_fields__}
+
+
+class Observed:
+    """What became of everything, read from the record and from what lies in the broker."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.record = simulation.record
+        services = simulation.topology.services
+        self.letters = {one: simulation.broker.dead_letters(one) for one in services}
+        self.dead = self._where(self.letters)
+        self.undelivered = self._where(
+            {one: simulation.broker.undelivered(one) for one in services}
+        )
+        self.discarded = {(fact.service, fact.event) for fact in self.record.of("discarded")}
+
+    def _where(self, of: dict[str, tuple[StoredMessage, ...]]) -> set[tuple[str, str]]:
+        return {
+            (service, self.simulation.event_of(one.message_id, one.body))
+            for service, letters in of.items()
+            for one in letters
+        }
+
+    @cached_property
+    def effects(self) -> Counter[tuple[str, str]]:
+        if self.simulation.setup.effects is not None:
+            return Counter(self.simulation.setup.effects())
+        ran: set[tuple[str, str, str]] = set()
+        ended_well: Counter[tuple[str, str]] = Counter()
+        for fact in self.record.of("began", "handled", "done"):
+            run = (fact.who, fact.service, fact.event)
+            if fact.what == "handled":
+                ran.add(run)
+            elif run in ran:
+                ran.remove(run)
+                ended_well[fact.service, fact.event] += fact.what == "done"
+        return +ended_well
+
+    @cached_property
+    def wanted(self) -> list[tuple[str, str]]:
+        """Who is to hear of what: read from the consumers, not from what the library sends."""
+        simulation = self.simulation
+        return [
+            (service, event_id(number))
+            for number in simulation.plan.events
+            for at in simulation.plan.services
+            for service in [simulation.setup.services[at].service]
+            if simulation.published.get(event_id(number)) and wants(simulation, at, number)
+        ]
+
+    @cached_property
+    def lost(self) -> list[tuple[str, str]]:
+        ended_well = {(fact.service, fact.event) for fact in self.record.of("done")}
+        done = self.effects.keys() & ended_well
+        accounted = done | self.dead | self.undelivered | self.discarded
+        return [pair for pair in self.wanted if pair not in accounted]
+
+
+def wants(simulation: Simulation, at: int, number: int) -> bool:
+    """Whether service number `at` is to hear of event `number`: as its consumer declares."""
+    event = simulation.setup.events[number]
+    handler = simulation.setup.services[at].handlers.get(type(event).event_type)
+    if handler is None:
+        return False
+    view = handler.view
+    return not issubclass(view, Projection) or view.wanted(event)
+
+
+def count(simulation: Simulation) -> Count:
+    """What this story came to."""
+    observed = Observed(simulation)
+    wanted = set(observed.wanted)
+    receipts = list(simulation.record.of("received"))
+    duplicates = sum(observed.effects.values()) - len(observed.effects)
+    return Count(
+        scenarios=1,
+        events=sum(simulation.published.values()),
+        wanted=len(wanted),
+        done=len(wanted & observed.effects.keys()),
+        dead_lettered=len(wanted & observed.dead),
+        undelivered=len(wanted & observed.undelivered),
+        moved_by_sqs=sum(
+            dead_letter_reason.read(letter.attributes)[1] is None
+            for letters in observed.letters.values()
+            for letter in letters
+        ),
+        discarded=len(wanted & observed.discarded),
+        lost=len(observed.lost),
+        unaccounted=sum(abs(unaccounted(end)) for end in simulation.ends),
+        duplicates=0 if simulation.setup.once else duplicates,
+        duplicates_once=duplicates if simulation.setup.once else 0,
+        receipts=len(receipts),
+        redeliveries=sum(not fact.detail.endswith("/1") for fact in receipts),
+        facts=len(simulation.record),
+        kills=sum(1 for _ in simulation.record.of("killed")),
+    )
+
+
+def unaccounted(end: End) -> int:
+    """Receipts that a stopped process neither settled nor counted as expired."""
+    stats = end.stats
+    settled = stats.acknowledged + stats.released + stats.dead_lettered + stats.expired
+    return stats.received - settled

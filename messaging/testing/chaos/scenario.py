@@ -1,0 +1,180 @@
+"""The room of stories: plays seeds, judges them, tells the shortest one that breaks a promise."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from messaging.clock import Clock
+from messaging.consuming.consumer import Consumer
+from messaging.consuming.dispatch import Middleware
+from messaging.errors import ConfigurationError
+from messaging.event import Event
+from messaging.testing.chaos.invariants import Breach, breaches
+from messaging.testing.chaos.observed import Count, count
+from messaging.testing.chaos.plan import EVERY_FAULT, ScenarioPlan, draw
+from messaging.testing.chaos.setup import Effects, Setup
+from messaging.testing.chaos.shrink import shrink
+from messaging.testing.chaos.simulation import ChaosClock, Simulation
+
+__all__ = ["MakeCast", "PromiseBroken", "Scenario", "Summary", "check", "play", "shortest"]
+
+MakeCast = Callable[[ScenarioPlan, Clock], Setup]
+"""Who plays in the story of this plan: a cast of its own, with nothing left from another story."""
+
+MOST_TRIALS = 600
+"""Stories played to find a shorter one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One plan as it was played.
+
+    text      what happened, a line for each fact; the same for the same plan.
+    injected  how often each kind of fault was injected.
+    faults    their names, for `ScenarioPlan.only`.
+    """
+
+    plan: ScenarioPlan
+    breaches: tuple[Breach, ...]
+    count: Count
+    injected: Counter[str]
+    faults: tuple[str, ...]
+    text: str = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text: two runs of one seed have the same."""
+        return sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What many stories came to; `failed` are those that broke a promise, as first played."""
+
+    count: Count
+    injected: Counter[str]
+    failed: tuple[Scenario, ...] = ()
+
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(
+            count=self.count + other.count,
+            injected=self.injected + other.injected,
+            failed=self.failed + other.failed,
+        )
+
+
+class PromiseBroken(AssertionError):
+    """A story broke a promise of delivery. `scenario` is the shortest that was found."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        listed = "\n".join(f"  {breach}" for breach in scenario.breaches[:10])
+        super().__init__(f"{scenario.plan.title()}\n{listed}\n\n{scenario.text}")
+
+
+def play(plan: ScenarioPlan, make_cast: MakeCast) -> Scenario:
+    """Play one plan, and judge it."""
+    clock = ChaosClock()
+    setup = make_cast(plan, clock)
+    try:
+        with _quiet():
+            simulation = Simulation(plan, setup, clock)
+            simulation.play()
+            return Scenario(
+                plan=plan,
+                breaches=tuple(breaches(simulation)),
+                count=count(simulation),
+                injected=simulation.record.injected,
+                faults=tuple(simulation.record.names),
+                text=simulation.record.text(),
+            )
+    finally:
+        setup.close()
+
+
+def shortest(scenario: Scenario, make_cast: MakeCast) -> Scenario:
+    """The shortest story that could be found which breaks the same promise."""
+    promise = scenario.breaches[0].promise
+
+    def fails(plan: ScenarioPlan) -> bool:
+        return any(one.promise == promise for one in play(plan, make_cast).breaches)
+
+    return play(shrink(scenario.plan, scenario.faults, fails, most=MOST_TRIALS), make_cast)
+
+
+def check(
+    consumers: Sequence[type[Consumer] | Callable[[], Consumer]],
+    events: Sequence[Event],
+    *,
+    seeds: Iterable[int] = range(100),
+    faults: Sequence[str] = EVERY_FAULT,
+    fifo: bool = False,
+    middleware: Callable[[Clock], Sequence[Middleware]] = lambda clock: (),
+    effects: Effects | None = None,
+    once: bool = False,
+    begin: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Play a story for each of `seeds` with your own consumers, and raise on the first bad one.
+
+        def test_nothing_is_lost():
+            check([Financeiro, lambda: Marketing(mailing)], [AlunoCadastrado(...), ...])
+
+    consumers   classes, or functions that make a consumer: called at each start of a worker.
+    events      what is published, in this order.
+    faults      which kinds may happen (`EVERY_FAULT` has them all).
+    fifo        whether the topic is a FIFO topic.
+    middleware  makes your middleware at each start of a worker, by the story's clock.
+    effects     how often each event took effect, by service and event id ("event-0" is the first
+                of `events`); without it, the runs of handlers that ended well are counted.
+    once        True: an event may take effect only once in each service.
+    begin       called before each story: empty your database here.
+
+    Handlers run in this thread and meet exceptions, stalls (the clock moves, nothing sleeps) and
+    kills, which are played by a `BaseException`. Raises `PromiseBroken`, an `AssertionError` whose
+    text is the shortest story that was found.
+    """
+    made = [one() for one in consumers]
+    if not made or not events:
+        raise ConfigurationError("check(consumers, events): at least one of each is needed")
+    for one in made:
+        one.close()
+    unknown = set(faults) - set(EVERY_FAULT)
+    if unknown:
+        raise ConfigurationError(f"no such fault: {', '.join(sorted(unknown))}")
+
+    def make_cast(plan: ScenarioPlan, clock: Clock) -> Setup:
+        begin()
+        return Setup(
+            consumers=consumers,
+            services=[type(one) for one in made],
+            events=events,
+            hire=lambda clock, check_alive: middleware(clock),
+            effects=effects,
+            once=once,
+        )
+
+    summary = Summary(count=Count(), injected=Counter())
+    for seed in seeds:
+        plan = draw(seed, services=len(made), events=len(events), kinds=faults, fifo=(fifo,))
+        scenario = play(plan, make_cast)
+        if scenario.breaches:
+            raise PromiseBroken(shortest(scenario, make_cast))
+        summary += Summary(count=scenario.count, injected=scenario.injected)
+    return summary
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library warns of every fault; in a story that is the point, and nobody reads it."""
+    log = logging.getLogger("messaging")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -1,0 +1,69 @@
+"""The room of the cast: whose handlers, which events, and parts that may be played otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from messaging.clock import Clock
+from messaging.consuming.consumer import Consumer
+from messaging.consuming.dispatch import Middleware
+from messaging.event import Event
+from messaging.testing.stepping import Steps
+from messaging.transport import QueueTransport, TopicTransport
+
+__all__ = ["Setup", "Effects", "Hire", "Parts"]
+
+_T = TypeVar("_T")
+
+Effects = Callable[[], Counter[tuple[str, str]]]
+"""How often each event took effect, by service and event id."""
+
+Hire = Callable[[Clock, Callable[[], None]], Sequence[Middleware]]
+"""The middleware of one process, given the story's clock and a check that raises once the process
+has been killed: what it shares with others must not be changed after that."""
+
+
+def _same(part: _T) -> _T:
+    return part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Seams: each is handed a part of the library as it is, and gives what is used instead.
+
+    To prove that the kit finds a bug, plant one here.
+    """
+
+    topic: Callable[[TopicTransport], TopicTransport] = _same
+    queue: Callable[[QueueTransport], QueueTransport] = _same
+    steps: Callable[[Steps], Steps] = _same
+
+
+_AS_THEY_ARE = Parts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """Who plays in one story.
+
+    consumers  makes a service's consumer, each time that a process starts; in order of `services`.
+    services   their classes.
+    events     what is published; event number 3 has the id "event-3".
+    hire       the middleware of one process.
+    effects    what took effect, where the consumers' own database knows; else the runs of handlers
+               that ended well are counted.
+    once       whether an event may take effect only once in each service.
+    close      called when the story has ended.
+    """
+
+    consumers: Sequence[Callable[[], Consumer]]
+    services: Sequence[type[Consumer]]
+    events: Sequence[Event]
+    hire: Hire = lambda clock, check_alive: ()
+    effects: Effects | None = None
+    once: bool = False
+    parts: Parts = _AS_THEY_ARE
+    close: Callable[[], None] = lambda: None

@@ -1,0 +1,254 @@
+"""The room of the world: one thread, one clock, one broker, and everybody's steps in turn."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from messaging.errors import PublishError
+from messaging.memory.broker import MemoryBroker
+from messaging.publishing.publisher import Publisher
+from messaging.testing.chaos.faults import InjectedFaults, RequestFaults
+from messaging.testing.chaos.plan import ScenarioPlan, Step, StepKind
+from messaging.testing.chaos.process import End, Process
+from messaging.testing.chaos.record import Fact, Record
+from messaging.testing.chaos.setup import Setup
+from messaging.testing.chaos.wire import QueueWire, TopicWire
+from messaging.testing.clock import FakeClock
+from messaging.topology import Topology
+from messaging.transport import Delivery, QueueTransport
+
+__all__ = ["ChaosClock", "Simulation", "event_id"]
+
+DEEPEST = 2
+"""Handlers that stall inside what happens while another one stalls."""
+MOST_ROUNDS = 2000
+"""Rounds in which everything must have come to rest when there are no faults any more.
+
+Many, because of queues that hold nothing but poison: their circuit opens, and what waits behind an
+open circuit is tried one at a time, until SQS itself moves it."""
+
+_MEANWHILE: tuple[StepKind, ...] = ("poll", "poll", "handle", "handle", "settle", "renew", "renew")
+_HANDLES: tuple[StepKind, ...] = ("handle",) * 10
+_ROUND: tuple[StepKind, ...] = ("poll", *_HANDLES, "settle", "renew")
+
+
+class ChaosClock(FakeClock):
+    """A clock whose time of day can be set, while seconds pass as ever."""
+
+    def __init__(self) -> None:
+        super().__init__(datetime(2026, 1, 5, 12, tzinfo=UTC))
+        self._set = 0.0
+
+    def now(self) -> float:
+        return super().now() + self._set
+
+    def jump(self, seconds: float) -> None:
+        """Set the time of day forward or back."""
+        self._set += seconds
+
+
+def event_id(number: int) -> str:
+    """The id under which event number so and so is published."""
+    return f"event-{number}"
+
+
+class Simulation:
+    """Plays one plan with one cast. The record and what lies in the broker are left to judge."""
+
+    def __init__(self, plan: ScenarioPlan, setup: Setup, clock: ChaosClock) -> None:
+        self.plan = plan
+        self.setup = setup
+        self.clock = clock
+        self.record = Record()
+        self.injected = InjectedFaults(plan, self.record)
+        self.ends: list[End] = []
+        self.current: dict[str, str] = {}
+        """Receipts that are the last ones of their messages."""
+        self.published: dict[str, bool] = {}
+        """Whether the publisher was told that an event was accepted."""
+        self.at_rest = False
+        self.services = plan.services
+        self.limits = (plan.concurrency, plan.prefetch)
+        topic = "chaos.fifo" if plan.fifo else "chaos"
+        self.topology = Topology.of(*(setup.services[at] for at in plan.services), topic=topic)
+        self.broker = MemoryBroker(self.topology, clock=clock, faults=self.injected.deliver)
+        self._events: dict[str, str] = {}
+        self._slots: list[Process | None] = [None] * plan.workers
+        self._starts: Counter[int] = Counter()
+        self._depth = 0
+        self._publisher = self._make_publisher()
+
+    def play(self) -> None:
+        """The plan's steps, then as many as it takes until everything rests."""
+        state = random.getstate()
+        random.seed(self.plan.seed)
+        try:
+            for step in self.plan.steps:
+                self._step(step)
+            self._come_to_rest()
+        finally:
+            random.setstate(state)
+            self.broker.close()
+
+    # What processes and wires ask for.
+
+    def tell(self, who: str, service: str, what: str, event: str = "", detail: str = "", /) -> None:
+        self.record.add(Fact(self.clock.monotonic(), who, service, what, event, detail))
+
+    def queue_for(self, process: Process, service: str, /) -> QueueTransport:
+        # Without the number of the start: what is left out of a story must not rename the rest.
+        who = f"{process.name.partition('.')[0]} {service}"
+        faults = RequestFaults(self.injected, who, pass_time=self.clock.advance, die=process.die)
+        wire = QueueWire(
+            self.broker.queue(service), service, self, process, faults, fifo=self.plan.fifo
+        )
+        return self.setup.parts.queue(wire)
+
+    def event_of(self, message_id: str, body: str, /) -> str:
+        known = self._events.get(message_id)
+        if known is None:
+            known = self._events[message_id] = _event_of(body)
+        return known
+
+    def shuffled(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
+        chance = self.injected.seeded.stream(f"shuffle {len(self.record)}")
+        return chance.sample(list(deliveries), len(deliveries))
+
+    def meanwhile(self, name: str, seconds: float, /) -> None:
+        """Let `seconds` pass inside a handler; others, and its own process, go on."""
+        chance = self.injected.seeded.stream(f"{name} meanwhile")
+        self._depth += 1
+        parts = chance.randint(1, 6)
+        for _ in range(parts):
+            self.clock.advance(seconds / parts)
+            if self._depth <= DEEPEST:
+                who = chance.randrange(len(self._slots))
+                what = chance.randrange(len(self.services))
+                self._step(Step(chance.choice(_MEANWHILE), who, what))
+        self._depth -= 1
+
+    # Steps.
+
+    def _step(self, step: Step) -> bool:
+        kind, who, what = step
+        if kind == "publish":
+            self._publish(range(what, what + who))
+        elif kind == "wait":
+            self.clock.advance(what)
+        elif kind == "jump":
+            self._fault("jump", f"{what:+d} s")
+            self.clock.jump(what)
+        elif kind == "junk":
+            self._junk(what)
+        elif kind == "start":
+            self._start(who)
+        else:
+            return self._of_a_process(step)
+        return True
+
+    def _of_a_process(self, step: Step) -> bool:
+        kind, who, what = step
+        process = self._slots[who % len(self._slots)]
+        if process is None:
+            return False
+        if kind == "kill":
+            self._fault("kill")
+            process.kill()
+            acted = True
+        elif kind == "stop":
+            self._fault("stop")
+            process.hear_signal()
+            acted = True
+        else:
+            acted = process.step(kind, self.services[what % len(self.services)])
+        if process.try_to_end() and self._slots[who % len(self._slots)] is process:
+            self._slots[who % len(self._slots)] = None
+        return acted
+
+    def _start(self, who: int) -> None:
+        who %= len(self._slots)
+        if self._slots[who] is None:
+            self._starts[who] += 1
+            self._slots[who] = Process(f"worker-{who + 1}.{self._starts[who]}", self)
+
+    def _publish(self, numbers: range) -> None:
+        failed = [name for name, accepted in self.published.items() if not accepted]
+        fresh = [number for number in numbers if number in self.plan.events]
+        again = [int(name.partition("-")[2]) for name in failed[:3]]
+        ids = iter([event_id(number) for number in (*again, *fresh)])
+        events = [self.setup.events[number] for number in (*again, *fresh)]
+        if not events:
+            return
+        refused: dict[str, str] = {}
+        consumed = len(events)
+        try:
+            self._publisher.publish_many(events, id=lambda _event: next(ids))
+        except PublishError as error:
+            result: Any = error.result
+            refused = {one.id: one.code for one in result.failed}
+            consumed = result.consumed
+        for number in (*again, *fresh)[:consumed]:
+            name = event_id(number)
+            accepted = name not in refused
+            self.published[name] = accepted
+            word = "accepted" if accepted else "not accepted"
+            self.tell("publisher", "", word, name, refused.get(name, ""))
+
+    def _junk(self, what: int) -> None:
+        number = self.services[what % len(self.services)]
+        service = self.setup.services[number].service
+        self.record.injected["junk"] += 1
+        name = f"junk-{self.record.injected['junk']}"
+        self.broker.send(service, f"{name} {{", group="junk" if self.plan.fifo else None)
+        self.tell("world", service, "junk", name)
+
+    def _fault(self, kind: str, detail: str = "") -> None:
+        self.record.injected[kind] += 1
+        self.tell("world", "", kind, "", detail)
+
+    def _make_publisher(self) -> Publisher:
+        faults = RequestFaults(
+            self.injected, "publisher", pass_time=self.clock.advance, die=lambda: None
+        )
+        wire = TopicWire(self.broker.topic(), self, faults)
+        topic = self.setup.parts.topic(wire)
+        return Publisher(topic, source="/chaos", clock=self.clock)
+
+    def _come_to_rest(self) -> None:
+        """No more faults; everybody works until nothing is left, then stops in order."""
+        self.injected.calm = True
+        self.tell("world", "", "calm")
+        for round_ in range(MOST_ROUNDS):
+            for who in range(len(self._slots)):
+                self._start(who)
+            if self._empty():
+                self.at_rest = True
+                break
+            worked = False
+            for who in range(len(self._slots)):
+                for what in range(len(self.services)):
+                    for kind in _ROUND:
+                        worked |= self._step(Step(kind, who, what)) and kind != "renew"
+            # In hand, or about to come again; now and then a long time, for claims of the dead.
+            self.clock.advance(1 if worked else 3600 if round_ % 20 == 19 else 30)
+        for who, process in enumerate(self._slots):
+            if process is not None:
+                process.hear_signal()
+                process.try_to_end()
+                self._slots[who] = None
+
+    def _empty(self) -> bool:
+        idle = all(process is None or process.idle for process in self._slots)
+        return idle and not any(self.broker.messages(one) for one in self.topology.services)
+
+
+def _event_of(body: str) -> str:
+    try:
+        return str(json.loads(body)["id"])
+    except (ValueError, KeyError, TypeError):
+        return body.partition(" ")[0]  # junk says its name first

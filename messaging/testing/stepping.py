@@ -1,0 +1,171 @@
+"""The room of single steps: one lane driven by hand, in one thread, by the clock of whoever drives.
+
+For a simulation that chooses what happens next. The steps are those of the threads (`Receiver`,
+`Executor.step`, `Settler`, `Heartbeat`); only what a thread does between two steps is left out:
+waiting for room, for work, for a pause to be over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Self
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.consuming.dispatch import Dispatcher
+from messaging.outcome import Outcome
+from messaging.runtime.backpressure import State
+from messaging.runtime.event_loop import Done, caught
+from messaging.runtime.in_flight import Disposition, Stats
+from messaging.runtime.pipeline import Pipeline
+from messaging.transport import Broker
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """One consumer's worker, step by step. No thread is started and nothing sleeps.
+
+        steps = Steps.of(Dispatcher(consumer), broker, clock=clock)
+        steps.poll()            # one receive, which does not wait
+        steps.handle()          # one message through its handler, an async one to its end
+        steps.settle()          # one look of the settler: everything that is due
+        steps.renew()           # one look at the leases
+
+    What happens while a handler runs is called from within the handler: every step may be taken
+    there (an async handler may not take `handle`). After `crash` every step does nothing, so a
+    handler that calls it dies there as by `kill -9`: what it returns is told to nobody.
+
+    All times are of `clock`. Pauses are drawn from the module `random`: seed that to have the same
+    story again. A pause after a failed receive is left to whoever drives.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._loop = _InlineLoop()
+        self._crashed = False
+
+    @classmethod
+    def of(
+        cls,
+        dispatcher: Dispatcher,
+        broker: Broker,
+        *,
+        concurrency: int = 10,
+        prefetch: int = 10,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> Self:
+        """Steps of a lane of its own. Raises `TransportError` if the queue does not answer."""
+        service = dispatcher.consumer.service
+        return cls(
+            Pipeline(
+                dispatcher,
+                broker.queue(service),
+                broker.queue(service),
+                concurrency=concurrency,
+                prefetch=prefetch,
+                wait=0.0,
+                clock=clock,
+            )
+        )
+
+    @property
+    def stats(self) -> Stats:
+        return self._pipeline.stats
+
+    @property
+    def in_flight(self) -> tuple[str, ...]:
+        """Message ids of what is held: waiting, in a handler, or to be settled."""
+        return tuple(
+            message.delivery.message_id
+            for message in (
+                *self._pipeline.in_flight.unfinished(),
+                *self._pipeline.in_flight.finished(),
+            )
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a handler."""
+        return len(self._pipeline.ready_queue)
+
+    @property
+    def state(self) -> State:
+        return self._pipeline.state
+
+    @property
+    def crashed(self) -> bool:
+        return self._crashed
+
+    def poll(self, wait: float = 0.0) -> int | None:
+        """One receive, if there is room: how many it brought; None: it failed, or there was none.
+
+        A transport that raises from `receive` makes the step None, as it makes the thread pause.
+        """
+        free = 0 if self._crashed else self._pipeline.backpressure.free()
+        return self._pipeline.receiver.step(free, wait) if free else None
+
+    def handle(self) -> bool:
+        """Take what has waited longest for a handler and run it; False if nothing waits."""
+        message = None if self._crashed else self._pipeline.ready_queue.get_nowait()
+        if message is None:
+            return False
+        # The slot of an async one is free when it has ended.
+        if not self._pipeline.executor.step(message, self._loop):
+            self._pipeline.ready_queue.free()
+        return True
+
+    def settle(self) -> int:
+        """Settle what handlers are done with, and refused settlements whose pause is over."""
+        return 0 if self._crashed else self._pipeline.settler.step(aged=True)
+
+    def renew(self) -> None:
+        """One look at the leases."""
+        if not self._crashed:
+            self._pipeline.heartbeat.step()
+
+    def close_intake(self) -> int:
+        """As at SIGTERM: ask no more, give back what waits; returns how many those were.
+
+        Then `settle` until `in_flight` is empty, and `expire_rest` when that takes too long.
+        """
+        return 0 if self._crashed else self._pipeline.close_intake()
+
+    def expire_rest(self) -> int:
+        """The end of a stop: whatever is still in hand is left to its lease, and counted so."""
+        if self._crashed:
+            return 0
+        in_flight = self._pipeline.in_flight
+        return in_flight.settle(
+            [*in_flight.unfinished(), *in_flight.finished()], Disposition.EXPIRED
+        )
+
+    def crash(self) -> None:
+        """As by `kill -9`: everything in hand is forgotten, and the queue is told nothing."""
+        self._crashed = True
+
+
+class _InlineLoop:
+    """Runs a coroutine to its end at once, in the thread that submits it."""
+
+    def __init__(self) -> None:
+        self._running: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Any]] = {}
+
+    def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
+        async def run() -> Outcome | BaseException:
+            task = asyncio.current_task()
+            if task is not None:
+                self._running[coroutine] = task
+            return await caught(coroutine)
+
+        try:
+            with asyncio.Runner() as runner:
+                result = runner.run(run())
+        finally:
+            self._running.pop(coroutine, None)
+        done(result)
+        return True
+
+    def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
+        if task := self._running.get(coroutine):
+            task.cancel()

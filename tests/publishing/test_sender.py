@@ -1,0 +1,241 @@
+"""Messages packed into requests, and requests sent until they are taken or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messaging.errors import AccessDenied, Throttled, TransportError
+from messaging.event import Event
+from messaging.publishing.results import Owner, Tally
+from messaging.publishing.sender import LONGEST_WAIT, Packer, Sender
+from messaging.testing import FakeClock
+from messaging.transport import Failure, Outgoing
+from tests.scripted import ScriptedTopic, busy, wrong
+
+
+class Noted(Event, type="noted", version=1):
+    pass
+
+
+def entry(name: Any, size: int = 1) -> tuple[Outgoing, Owner]:
+    message = Outgoing(id=str(name), body=f'{{"data": "{name}"}}', attributes={}, size=size)
+    return message, Owner(0, str(name), Noted(), 1)
+
+
+def pack(sizes: list[int], max_bytes: int) -> list[list[int]]:
+    packer = Packer(max_bytes)
+    batches = packer.all([entry(at, size) for at, size in enumerate(sizes)])
+    return [[message.size for message, _ in batch] for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [
+        ([], []),
+        ([1] * 10, [[1] * 10]),
+        ([1] * 11, [[1] * 10, [1]]),
+        ([60, 40], [[60, 40]]),
+        ([60, 41], [[60], [41]]),
+        ([100, 100, 1], [[100], [100], [1]]),
+        ([50, 50, 50, 50], [[50, 50], [50, 50]]),
+    ],
+)
+def test_a_request_is_filled_by_count_and_by_bytes(
+    sizes: list[int], batches: list[list[int]]
+) -> None:
+    assert pack(sizes, 100) == batches
+
+
+@given(st.lists(st.integers(1, 100), max_size=60))
+def test_nothing_is_lost_or_reordered_and_no_request_is_too_big(sizes: list[int]) -> None:
+    batches = pack(sizes, 100)
+    assert [size for batch in batches for size in batch] == sizes
+    assert all(batch and len(batch) <= 10 and sum(batch) <= 100 for batch in batches)
+    for one, following in pairwise(batches):
+        assert len(one) == 10 or sum(one) + following[0] > 100, "a request that is not full"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=40))
+def test_in_order_two_events_of_a_group_never_share_a_request(
+    given: list[tuple[str, int]],
+) -> None:
+    entries = [
+        (replace(entry(f"{group}{number}")[0], group=group), entry(number)[1])
+        for group, number in given
+    ]
+    packer = Packer(100, ordered=True)
+    batches = list(packer.all(entries))
+    assert [one for batch in batches for one in batch] == entries
+    for batch in batches:
+        for group in "abc":  # the copies of one event may
+            assert len({message.id for message, _ in batch if message.group == group}) <= 1
+
+
+def test_a_full_request_is_given_at_once() -> None:
+    packer = Packer(100)
+    entries = [entry(number) for number in range(10)]
+    assert not any(packer.add(one) for one in entries[:9])
+    assert packer.add(entries[9]) == entries
+    assert packer.rest() == []
+
+
+class Sent:
+    def __init__(self, *script: Any, many: int = 4, max_attempts: int = 5) -> None:
+        self.clock = FakeClock()
+        self.topic = ScriptedTopic(*script)
+        sender = Sender(self.topic, max_attempts=max_attempts, clock=self.clock)
+        self.failures, self.broken = sender.send([entry(at) for at in "abcd"[:many]])
+
+    @property
+    def asked(self) -> list[str]:
+        return ["".join(one.id for one in batch) for batch in self.topic.requests]
+
+    @property
+    def failed(self) -> list[tuple[int, str]]:
+        return sorted((one.index, one.code) for one in self.failures)
+
+
+def test_what_is_accepted_is_sent_once() -> None:
+    sent = Sent()
+    assert (sent.asked, sent.failed, sent.broken) == (["abcd"], [], None)
+    assert sent.clock.monotonic() == 0
+
+
+def test_only_what_was_refused_is_sent_again() -> None:
+    sent = Sent(busy(1, 3), busy(0), busy())
+    assert sent.asked == ["abcd", "bd", "b"]
+    assert sent.failed == []
+    assert sent.topic.data == ["a", "c", "d", "b"]
+
+
+def test_what_is_refused_for_good_is_not_sent_again() -> None:
+    sent = Sent([*wrong(0), *busy(2)], wrong(0))
+    assert sent.asked == ["abcd", "c"]
+    assert sent.failed == [(0, "InvalidParameter"), (2, "InvalidParameter")]
+    assert Sent(wrong(1)).asked == ["abcd"]
+
+
+@pytest.mark.parametrize("max_attempts", [1, 2, 5])
+def test_an_entry_is_sent_so_many_times_and_no_more(max_attempts: int) -> None:
+    sent = Sent(*[busy(0)] * 9, max_attempts=max_attempts)
+    assert len(sent.asked) == max_attempts
+    assert sent.failed == [(0, "InternalError")]
+    assert sent.broken is None
+
+
+@pytest.mark.parametrize("max_attempts", [1, 2, 5])
+def test_a_topic_that_does_not_answer_is_asked_so_many_times_and_no_more(max_attempts: int) -> None:
+    error = Throttled("slow down", code="Throttling")
+    sent = Sent(*[error] * 9, max_attempts=max_attempts)
+    assert sent.asked == ["abcd"] * max_attempts
+    assert sent.broken is error
+    assert sent.failed == [(at, "Throttling") for at in range(4)]
+
+
+def test_an_answer_that_comes_late_is_an_answer() -> None:
+    sent = Sent(TransportError("?"), busy(0), TransportError("?"))
+    assert sent.asked == ["abcd", "abcd", "a", "a"]
+    assert (sent.failed, sent.broken) == ([], None)
+
+
+def test_what_was_accepted_before_the_silence_stays_accepted() -> None:
+    sent = Sent([*busy(1), *wrong(3)], *[TransportError("no answer")] * 9)
+    assert sent.failed == [(1, "NoAnswer"), (3, "InvalidParameter")]
+    assert sent.broken is not None
+
+
+def test_an_error_that_no_retry_will_mend_ends_it_at_once() -> None:
+    sent = Sent(AccessDenied("no", code="AccessDenied"))
+    assert sent.asked == ["abcd"]
+    assert sent.failed == [(at, "AccessDenied") for at in range(4)]
+    sent = Sent(busy(0), AccessDenied("no", code="AccessDenied"))
+    assert sent.asked == ["abcd", "a"]
+    assert sent.failed == [(0, "AccessDenied")]
+
+
+def test_a_transport_that_breaks_its_word_is_an_answer_that_quotes_nothing() -> None:
+    for script in ([ValueError("Ana")], [busy(0), ValueError("Ana")]):
+        sent = Sent(*script)
+        assert sent.broken is not None
+        assert "ValueError" in str(sent.broken)
+        assert not any("Ana" in one.message for one in sent.failures)
+        assert sent.failures[0].code == "ValueError"
+
+
+def test_the_waits_are_full_jitter_and_pass_through_the_clock_that_was_handed_in() -> None:
+    waits: list[float] = []
+
+    class Watched(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
+
+    topic = ScriptedTopic(*[busy(0)] * 40)
+    Sender(topic, max_attempts=40, clock=Watched()).send([entry("a")])
+    assert len(waits) == 39, "between two attempts, not after the last"
+    bounds = [min(LONGEST_WAIT, 0.1 * 2**attempt) for attempt in range(39)]
+    assert all(0 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True))
+    assert len(set(waits)) > 30, "not the same for everybody"
+
+
+def test_after_silence_the_rest_is_not_sent() -> None:
+    topic = ScriptedTopic((), AccessDenied("no", code="AccessDenied"))
+    tally = Tally()
+    batches = []
+    for name in "abc":
+        message, _ = entry(name)
+        batches.append([(message, tally.take(Noted(), name, 1))])
+    Sender(topic, max_attempts=2, clock=FakeClock()).settle(batches, tally)
+    assert topic.sizes == [1, 1]
+    assert [one.id for one in tally.result().failed] == ["b", "c"]
+    assert tally.accepted == 1
+
+
+def test_the_batch_that_was_handed_in_is_not_changed() -> None:
+    batch = [entry(at) for at in "abc"]
+
+    def spoil(asked: Sequence[Outgoing]) -> list[Failure]:
+        return busy(*range(len(asked)))
+
+    before = list(batch)
+    Sender(ScriptedTopic(spoil, spoil), max_attempts=3, clock=FakeClock()).send(batch)
+    assert batch == before
+
+
+def test_what_one_attempt_left_open_no_later_refusal_closes() -> None:
+    sent = Sent(TransportError("silent"), AccessDenied("no", code="AccessDenied"), many=2)
+    assert [(one.code, one.unknown) for one in sent.failures] == [("AccessDenied", True)] * 2
+
+
+def test_what_was_refused_plainly_is_not_in_doubt() -> None:
+    sent = Sent(AccessDenied("no", code="AccessDenied"), many=2)
+    assert [one.unknown for one in sent.failures] == [False] * 2
+
+
+@pytest.mark.parametrize("places", [(5,), (-1,), (0, 0)], ids=str)
+def test_a_transport_that_tells_of_foreign_entries_is_asked_again(places: tuple[int, ...]) -> None:
+    sent = Sent(busy(*places), many=2)
+    assert not sent.failures
+    assert sent.asked == ["ab", "ab"]
+
+
+def test_attempts_end_with_the_deadline_and_none_is_made_after_it() -> None:
+    clock = FakeClock()
+
+    def slow(_: object) -> list[Failure]:
+        clock.advance(4)
+        return busy(0, 1)
+
+    topic = ScriptedTopic(*[slow] * 50)
+    made = Sender(topic, max_attempts=50, clock=clock, timeout=10)
+    answer = made.send([entry("a"), entry("b")])
+    assert len(topic.requests) == 3
+    assert [one.code for one in answer.failures] == ["Timeout"] * 2
+    assert answer.broken is not None
+    assert "given up after 3 attempts in 10 s" in str(answer.broken)
