@@ -6,26 +6,24 @@ one to the other. Statements are written once, with `:name` for a parameter.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from messaging.clock import Clock
 from messaging.errors import ConfigurationError
+from messaging.sql.dialect import Dialect, pyformat, table_name
 
 __all__ = [
     "GUARD",
     "TABLE",
     "Connection",
-    "Dialect",
     "Marks",
     "ddl",
     "dialect_of",
     "execute",
-    "pyformat",
 ]
 
 TABLE = "messaging_handled"
@@ -33,13 +31,11 @@ TABLE = "messaging_handled"
 Connection: TypeAlias = Any
 """A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
 
-Dialect = Literal["sqlite", "postgresql"]
 Row: TypeAlias = Sequence[Any]
 
 GUARD = "messaging.handling"
 """A setting of PostgreSQL's that lasts as long as one transaction: it tells whether it still is."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?")
 _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     service    text NOT NULL,
     event_id   text NOT NULL,
@@ -96,7 +92,7 @@ _STATEMENTS: Mapping[str, str] = {
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:
     """The statement that makes the table, for your own migrations."""
-    return _COLUMNS.format(table=_checked(table), **_WORDS[dialect])
+    return _COLUMNS.format(table=table_name(table), **_WORDS[dialect])
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ class Marks:
     clock: Clock
 
     def __post_init__(self) -> None:
-        _checked(self.table)
+        table_name(self.table)
 
     @cached_property
     def _sql(self) -> Mapping[str, str]:
@@ -175,17 +171,3 @@ def dialect_of(connection: Connection) -> Dialect:
         f"a connection of type {known[0].__module__}.{known[0].__qualname__} is not known: give "
         "one of sqlite3 or psycopg 3, and not an asynchronous one"
     )
-
-
-def pyformat(sql: str) -> str:
-    """`:name` as psycopg writes it."""
-    return re.sub(r":(\w+)", r"%(\1)s", sql)
-
-
-def _checked(table: str) -> str:
-    if not _NAME.fullmatch(table):
-        raise ConfigurationError(
-            f'table={table!r}: letters, digits and "_", with a schema before it if need be '
-            '("school.handled")'
-        )
-    return table

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
-from messaging.idempotency.marks import GUARD, Connection, Marks, execute, pyformat
+from messaging.idempotency.marks import GUARD, Connection, Marks, execute
 from messaging.idempotency.middleware import HandlingState, later
 from messaging.outcome import Ack, Outcome
+from messaging.sql.dialect import pyformat
 
 __all__ = ["Transaction"]
 

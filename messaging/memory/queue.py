@@ -65,7 +65,7 @@ class MemoryQueue:
         """Hide each delivery for its `seconds` from now; 0 releases it."""
         if len(deliveries) != len(seconds):
             raise ValueError(
-                f"change_visibility: {len(deliveries)} deliveries, but {len(seconds)} times; one for each"
+                f"change_visibility: {len(deliveries)} deliveries, {len(seconds)} times"
             )
         self._check(len(deliveries))
         both = list(zip(deliveries, seconds, strict=True))

@@ -14,8 +14,9 @@ from uuid import uuid4
 
 from messaging.errors import ConfigurationError
 from messaging.outbox.rows import READ, OutboxRow, row_of
-from messaging.outbox.table import PENDING, TABLE, table_name
+from messaging.outbox.table import PENDING, TABLE
 from messaging.sql.database import Cursor, Database
+from messaging.sql.dialect import table_name
 
 __all__ = ["Claims", "OutboxStatus", "Troubled"]
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Literal
 
 from messaging.errors import ConfigurationError
+from messaging.sql.dialect import Dialect, table_name
 
-__all__ = ["PENDING", "TABLE", "Dialect", "ddl", "table_name"]
+__all__ = ["PENDING", "TABLE", "ddl"]
 
 TABLE = "messaging_outbox"
 
-Dialect = Literal["postgresql", "sqlite"]
-
 PENDING = "published_at IS NULL AND parked_at IS NULL"
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?")
 
 _SEQ: Mapping[str, str] = {
     # Without AUTOINCREMENT, SQLite gives the number of a pruned row away again.
@@ -27,16 +22,6 @@ _NOW: Mapping[str, str] = {
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
 }
-
-
-def table_name(table: str) -> str:
-    """`table`, if it can stand in a statement as it is. Raises `ConfigurationError`."""
-    if not _NAME.fullmatch(table):
-        raise ConfigurationError(
-            f"table={table!r}: letters, digits and _ (at most 41 of them), like {TABLE!r} or "
-            f"'shop.outbox'"
-        )
-    return table
 
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from messaging.errors import TransportError
 from messaging.outbox.rows import INSERT, to_columns
-from messaging.outbox.table import TABLE, ddl, table_name
+from messaging.outbox.table import TABLE, ddl
+from messaging.sql.dialect import table_name
 from messaging.sql.driver import (
     Connection,
     dialect_of,

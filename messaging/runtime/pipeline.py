@@ -79,15 +79,7 @@ class Pipeline:
         self.breaker = Breaker(consumer.circuit, self.postponed, service=service, clock=clock)
         self.isolation = self._make_isolation()
         self.wedge = self._make_wedge(concurrency, wedged)
-        self.backpressure = BackPressure(
-            self.in_flight,
-            self.breaker,
-            self.isolation,
-            concurrency=concurrency,
-            prefetch=prefetch,
-            lease=self._lease,
-            wedged=lambda: self.wedge.wedged,
-        )
+        self.backpressure = self._make_backpressure(concurrency, prefetch)
         self.heartbeat = self._make_heartbeat()
         self._ordered = isinstance(self.ready_queue, FifoReadyQueue)
         self.settler = self._make_settler()
@@ -121,6 +113,17 @@ class Pipeline:
             happened=self._give_back_waiting,
             goes_on=lambda seconds: wedged(self.consumer.service, seconds),
             over=lambda: self.backpressure.look_again(),
+        )
+
+    def _make_backpressure(self, concurrency: int, prefetch: int) -> BackPressure:
+        return BackPressure(
+            self.in_flight,
+            self.breaker,
+            self.isolation,
+            concurrency=concurrency,
+            prefetch=prefetch,
+            lease=self._lease,
+            wedged=lambda: self.wedge.wedged,
         )
 
     def _make_heartbeat(self) -> Heartbeat:
@@ -339,7 +342,7 @@ class Pipeline:
 
     def _give_back_waiting(self) -> None:
         """Nothing is wanted any more: what waits for a handler is given back."""
-        self.in_flight.stats()  # takes its lock: what was wanted before this has been entered by now
+        self.in_flight.stats()  # takes its lock: what was wanted before has been entered by now
         for message in () if self._closing else self._drain():
             self.executor.put_back(message)
         self.settler.rouse()

@@ -59,7 +59,7 @@ class Worker:
                  (`run` raises `WorkerWedged`, for a supervisor to start another); None: never.
     patience     seconds to wait at the start for a queue that does not answer; None is for ever,
                  0 not at all. A queue that does not exist or may not be used is an error at once.
-    middleware   context managers around every handler (`messaging.consuming.dispatch`), outermost first.
+    middleware   context managers around every handler, outermost first.
 
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
     Every received message ends in exactly one of the four ways that `Stats` counts. A worker

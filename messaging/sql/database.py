@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
-from messaging.outbox.table import Dialect
-from messaging.sql.driver import Kind, kind_of, pyformat
+from messaging.sql.dialect import Dialect, pyformat
+from messaging.sql.driver import Kind, kind_of
 from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,

@@ -6,12 +6,11 @@ does, and for psycopg they are written over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from messaging.errors import ConfigurationError, TransportError
-from messaging.outbox.table import Dialect
+from messaging.sql.dialect import Dialect, pyformat
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,7 +37,6 @@ __all__ = [
     "execute",
     "kind_of",
     "must_be_in_transaction",
-    "pyformat",
 ]
 
 Kind = Literal["sqlite3", "psycopg", "sqlalchemy"]
@@ -123,11 +121,6 @@ def must_be_in_transaction(connection: Any) -> None:
             code="NoTransaction",
             retryable=False,
         )
-
-
-def pyformat(statement: str) -> str:
-    """`statement` with psycopg's parameters."""
-    return re.sub(r":(\w+)", r"%(\1)s", statement)
 
 
 def _of_session(connection: Any) -> Any:

@@ -6,13 +6,14 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
-
-from messaging.idempotency.marks import Connection
+from typing import Any, TypeAlias, TypeVar
 
 __all__ = ["Connections"]
 
 _T = TypeVar("_T")
+
+Connection: TypeAlias = Any
+"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
 
 
 class Connections:

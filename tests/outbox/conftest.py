@@ -14,9 +14,9 @@ import pytest
 
 from messaging.event import Event
 from messaging.outbox import Claims, Database, OutboxStatus, SqlOutbox, connector, create
-from messaging.outbox.table import Dialect
 from messaging.projection import Projection
 from messaging.publishing.publisher import Publisher
+from messaging.sql.dialect import Dialect
 from messaging.testing import FakeClock
 
 

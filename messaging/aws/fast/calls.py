@@ -1,4 +1,4 @@
-"""The room of the four fast calls: publish, receive, delete and change_visibility, each one request.
+"""The four fast calls: publish, receive, delete and change_visibility, each one request.
 
 A receive, a delete and a change of visibility may be repeated: what a lost receive took is
 visible again after its lease, and the others come to the same twice. A publish is repeated by

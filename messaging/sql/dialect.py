@@ -1,0 +1,29 @@
+"""What SQL differs in from one database to another, and what a table may be called."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from messaging.errors import ConfigurationError
+
+__all__ = ["Dialect", "pyformat", "table_name"]
+
+Dialect = Literal["postgresql", "sqlite"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?")
+
+
+def table_name(table: str) -> str:
+    """`table`, if it can stand in a statement as it is. Raises `ConfigurationError`."""
+    if not _NAME.fullmatch(table):
+        raise ConfigurationError(
+            f'table={table!r}: letters, digits and "_" (at most 41 of them), with a schema before '
+            'it if need be, like "school.outbox"'
+        )
+    return table
+
+
+def pyformat(statement: str) -> str:
+    """`statement`, whose parameters are written `:name`, with psycopg's `%(name)s`."""
+    return re.sub(r":(\w+)", r"%(\1)s", statement)
