@@ -40,9 +40,9 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "mypy_boto3_dynamodb mypy_boto3_s3 mypy_boto3_sns mypy_boto3_sqs": {"aws"},
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the machine room
-        "publisher",  # several requests in flight
-        "pending",  # a future that threads wait for
-        "buffered",  # somebody must send when the linger is over
+        "publishing.publisher",  # several requests in flight
+        "publishing.pending",  # a future that threads wait for
+        "publishing.buffered",  # somebody must send when the linger is over
         "memory",  # a queue is shared by threads
         "local",  # watches the server's process
         "testing",  # the fake clock and the recording topic are shared by threads
@@ -52,7 +52,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},
-    "psycopg sqlalchemy": {"databases", "idempotency", "outbox"},
+    "psycopg sqlalchemy": {"sql", "idempotency", "outbox"},
     "redis": {"idempotency.redis"},
     "opentelemetry": {"tracing", "metrics"},
     "rich typer click": {"cli"},
