@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from messaging.aws.errors import batch_failures, translated
+from messaging.aws.answers import batch_failures
+from messaging.aws.errors import translated
 from messaging.aws.messages import wire_value
 from messaging.transport import Failure, Outgoing
 
