@@ -1,4 +1,4 @@
-"""The room of the school: its four services, and the map that follows from what they handle."""
+"""The school: its four services, and the map that follows from what they handle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of effects: an SQLite file in which each fact takes effect once, and in order.
+"""Effects: an SQLite file in which each fact takes effect once, and in order.
 
 SQS delivers a message at least once and in no order, so every service needs the same two answers:
 was this done before, and is it older than what is known already? Both are decided here, in the

@@ -1,4 +1,4 @@
-"""The room of BI: counts enrolments by day, course and origin, and cannot name anyone."""
+"""BI: counts enrolments by day, course and origin, and cannot name anyone."""
 
 from __future__ import annotations
 

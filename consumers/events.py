@@ -1,4 +1,4 @@
-"""The room of the contract: the school's events, and what each service may see of them.
+"""The contract: the school's events, and what each service may see of them.
 
 This is the page for a privacy officer. What a service receives stands in its views below, and a
 field that no view names never leaves the producer: `aceita_marketing` and `data_nascimento` are

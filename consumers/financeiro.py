@@ -1,4 +1,4 @@
-"""The room of financeiro: opens an account with its monthly fee, and refuses a negative one."""
+"""Financeiro: opens an account with its monthly fee, and refuses a negative one."""
 
 from __future__ import annotations
 

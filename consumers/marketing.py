@@ -1,4 +1,4 @@
-"""The room of marketing: a mailing list of those who agreed to be on it, each once."""
+"""Marketing: a mailing list of those who agreed to be on it, each once."""
 
 from __future__ import annotations
 

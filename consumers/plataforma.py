@@ -1,4 +1,4 @@
-"""The room of plataforma: opens a student's access to the lessons, and closes it."""
+"""Plataforma: opens a student's access to the lessons, and closes it."""
 
 from __future__ import annotations
 

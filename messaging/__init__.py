@@ -1,4 +1,4 @@
-"""The room where you come in: the names a service needs, each loaded when it is first used."""
+"""The front door: the names that a service needs, each loaded when it is first used."""
 
 from __future__ import annotations
 

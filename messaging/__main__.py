@@ -1,4 +1,4 @@
-"""The room of the door: `messaging ...` and `python -m messaging ...` start here."""
+"""The door: `messaging ...` and `python -m messaging ...` start here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the claim check: a codec around a codec, for data too big for one message.
+"""The claim check: a codec around a codec, for data too big for one message.
 
 Such data goes to a store, and the message carries a claim to it, in extensions of CloudEvents:
 

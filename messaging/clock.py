@@ -1,4 +1,4 @@
-"""The room of time: now, monotonic and sleep, handed in so that tests own them."""
+"""Time: now, monotonic and sleep, handed in so that tests own them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the wire: an envelope to text and back; a codec may wrap another codec."""
+"""The wire: an envelope to text and back; a codec may wrap another codec."""
 
 from __future__ import annotations
 

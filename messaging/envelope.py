@@ -1,4 +1,4 @@
-"""The room of the envelope: the CloudEvents 1.0 document around one view of an event."""
+"""The envelope: the CloudEvents 1.0 document around one view of an event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of everything that can go wrong: one tree, so that one `except` catches what you mean.
+"""Everything that can go wrong: one tree, so that one `except` catches what you mean.
 
     MessagingError
     ├── ConfigurationError        the code or the environment is wrong: found at import or at start

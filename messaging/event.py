@@ -1,4 +1,4 @@
-"""The room of facts: an event, its type name, its version, and the road up from older versions."""
+"""Facts: an event, its type name, its version, and the road up from older versions."""
 
 from __future__ import annotations
 

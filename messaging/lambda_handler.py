@@ -1,4 +1,4 @@
-"""The room of AWS Lambda: one invocation's records in, a partial batch response out.
+"""AWS Lambda: one invocation's records in, a partial batch response out.
 
     handler = lambda_handler(Marketing())                                 # in the function's module
 

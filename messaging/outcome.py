@@ -1,4 +1,4 @@
-"""The room of outcomes: what becomes of a delivery, and how long to wait before it comes again.
+"""Outcomes: what becomes of a delivery, and how long to wait before it comes again.
 
 An outcome is a value that may also be raised. A handler that returns has acknowledged; to say
 anything else it raises (or returns) `Retry`, `Reject` or `Discard`. Any other exception is

@@ -1,4 +1,4 @@
-"""The room of views: what one service may see of an event, and nothing beside it."""
+"""Views: what one service may see of an event, and nothing beside it."""
 
 from __future__ import annotations
 

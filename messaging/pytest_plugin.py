@@ -1,4 +1,4 @@
-"""The room of fixtures: what `messaging.testing` offers, handed to your pytest tests.
+"""Fixtures: what `messaging.testing` offers, handed to your pytest tests.
 
 Loaded by pytest itself where the library is installed. Nothing heavy is imported before a test
 asks for it.

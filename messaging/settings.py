@@ -1,4 +1,4 @@
-"""The room of the deployment: what the environment says, read once, all mistakes together.
+"""The deployment: what the environment says, read once, all mistakes together.
 
 The only module of the library that looks at `os.environ`. Credentials, profiles and the like
 are not read here: boto3 finds those itself, as it does in any other program.

@@ -1,4 +1,4 @@
-"""The room of what is asked of a store: who handles an event now, and where big bodies lie.
+"""What is asked of a store: who handles an event now, and where big bodies lie.
 
 Protocols only. The stores themselves stand where their databases are known: `messaging.idempotency`
 (memory, SQLite, PostgreSQL, Redis), `messaging.claimcheck` and `messaging.aws` (DynamoDB, S3).

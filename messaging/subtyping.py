@@ -1,4 +1,4 @@
-"""The room that compares annotations: would every value of one type be accepted by another?"""
+"""Compares annotations: would every value of one type be accepted by another?"""
 
 from __future__ import annotations
 

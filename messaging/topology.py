@@ -1,4 +1,4 @@
-"""The room of the map: topic, queues, dead letters and subscriptions, derived from consumers.
+"""The map: topic, queues, dead letters and subscriptions, derived from consumers.
 
 A topology is a value and does nothing. `messaging.aws.provision` writes it out; `MemoryBroker`
 plays it in this process.

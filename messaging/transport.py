@@ -1,4 +1,4 @@
-"""The room of the two sockets: what a topic and a queue must do, and what passes through them.
+"""The two sockets: what a topic and a queue must do, and what passes through them.
 
 Everything that carries messages (`aws`, `memory`, an outbox) is one of these protocols, and
 every one of them passes the same suite (`tests/contracts/`). A batch half fails as a matter of

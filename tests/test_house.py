@@ -170,9 +170,9 @@ def logs(module: Module) -> Iterator[str]:
 def docstrings(module: Module) -> Iterator[str]:
     doc = ast.get_docstring(module.tree)
     if not doc:
-        yield "1: has no docstring: say in one sentence what room it is"
+        yield "1: has no docstring: say in one sentence what the module is"
     elif not doc.splitlines()[0].endswith((".", ":", "?")):
-        yield "1: its docstring's first line is no sentence: say in one what room it is"
+        yield "1: its docstring's first line is no sentence: say in one what the module is"
     for node in module.tree.body:
         if not isinstance(node, DEFINITION) or node.name not in _exported(module):
             continue
@@ -249,7 +249,7 @@ RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     environment: Module("codec", "import os\nkey = os.getenv('KEY')\n"),
     silence: Module("codec", "def show(x):\n    print(x)\n"),
     logs: Module("codec", "import logging\nlog = logging.getLogger('messaging')\n"),
-    docstrings: Module("codec", '"""The room."""\n__all__ = ["f"]\ndef f(): ...\n'),
+    docstrings: Module("codec", '"""A module."""\n__all__ = ["f"]\ndef f(): ...\n'),
     sizes: Module("codec", "def long():\n" + "    x = 1\n" * (FUNCTION_LINES + 1)),
     names: Module("aws.utils", ""),
     state: Module("codec", "_CACHE: dict[str, int] = {}\n"),
@@ -288,7 +288,7 @@ MORE_BAD: dict[Rule, list[Module]] = {
 }
 GOOD = Module(
     "codec",
-    '"""The room of a good example."""\n'
+    '"""A good example."""\n'
     "from collections.abc import Mapping\n"
     "from messaging.envelope import Envelope\n"
     '__all__ = ["f"]\n'

@@ -1,4 +1,4 @@
-"""The room of age: how long the oldest message of a queue has waited, as CloudWatch tells it."""
+"""Age: how long the oldest message of a queue has waited, as CloudWatch tells it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where a program meets AWS: one connection, its topic and its queues by name."""
+"""A program's connection to AWS: its topic and its queues by name."""
 
 from __future__ import annotations
 

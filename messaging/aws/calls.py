@@ -1,4 +1,4 @@
-"""The room of the four calls that carry messages: by boto3, or by the fast road in its place."""
+"""The four calls that carry messages: by boto3, or by the fast road in its place."""
 
 from __future__ import annotations
 

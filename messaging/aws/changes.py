@@ -1,4 +1,4 @@
-"""The room of plans: what stands, what should, and what lies between, as a value."""
+"""Plans: what stands, what should, and what lies between, as a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of boto3's clients: one session, made when needed, nothing shared across a fork."""
+"""Boto3's clients: one session, made when needed, nothing shared across a fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of dead letters on AWS: looked at, and sent back where they come from."""
+"""Dead letters on AWS: looked at, and sent back where they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of attributes: what SNS and SQS should say of each thing of a topology. Asks nobody."""
+"""Attributes: what SNS and SQS should say of each thing of a topology. Asks nobody."""
 
 from __future__ import annotations
 

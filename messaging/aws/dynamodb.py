@@ -1,4 +1,4 @@
-"""The room of marks in DynamoDB: an item for each event, changed under a condition."""
+"""Marks in DynamoDB: an item for each event, changed under a condition."""
 
 from __future__ import annotations
 

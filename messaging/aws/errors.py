@@ -1,4 +1,4 @@
-"""The room of refusals: what botocore raises becomes one of the library's own errors, here only.
+"""Refusals: what botocore raises becomes one of the library's own errors, here only.
 
 What the service says about who, where and how often is quoted. What it says about a message is
 not: it may quote the message.

@@ -1,4 +1,4 @@
-"""The room of SQS messages: a message of a queue to a delivery, a dead letter to a request."""
+"""SQS messages: a message of a queue to a delivery, a dead letter to a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of SQS's own mover: asked to move all letters of a queue, and followed to its end."""
+"""SQS's own mover: asked to move all letters of a queue, and followed to its end."""
 
 from __future__ import annotations
 

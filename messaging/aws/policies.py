@@ -1,4 +1,4 @@
-"""The room of queue policies: our statements beside those of others, which are never touched."""
+"""Queue policies: our statements beside those of others, which are never touched."""
 
 from __future__ import annotations
 

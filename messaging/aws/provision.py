@@ -1,4 +1,4 @@
-"""The room that writes a topology out to AWS: `plan` looks, `apply` makes it so."""
+"""Writes a topology out to AWS: `plan` looks, `apply` makes it so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where a queue is compared with what it should be, and made so."""
+"""Compares a queue with what it should be, and makes it so."""
 
 from __future__ import annotations
 

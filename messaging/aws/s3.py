@@ -1,4 +1,4 @@
-"""The room of a bucket: data too big for a message, kept in S3 until its lifecycle rule ends it."""
+"""A bucket: data too big for a message, kept in S3 until its lifecycle rule ends it."""
 
 from __future__ import annotations
 

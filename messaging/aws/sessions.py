@@ -1,4 +1,4 @@
-"""The room of credentials given by hand: a boto3 session that does not look at the environment."""
+"""Credentials given by hand: a boto3 session that does not look at the environment."""
 
 from __future__ import annotations
 

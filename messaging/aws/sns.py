@@ -1,4 +1,4 @@
-"""The room of the topic on AWS: batches into SNS, refusals out as values."""
+"""The topic on AWS: batches into SNS, refusals out as values."""
 
 from __future__ import annotations
 

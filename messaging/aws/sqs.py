@@ -1,4 +1,4 @@
-"""The room of a queue on AWS: receive, settle and dead-letter, each in batches."""
+"""A queue on AWS: receive, settle and dead-letter, each in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where a topic's subscriptions are compared with what they should be, and made so."""
+"""Compares a topic's subscriptions with what they should be, and makes them so."""
 
 from __future__ import annotations
 

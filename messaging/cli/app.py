@@ -1,4 +1,4 @@
-"""The room where the commands come together, and where their failures become exit codes."""
+"""The command line: its commands, and the exit codes of their failures."""
 
 from __future__ import annotations
 

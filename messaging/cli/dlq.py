@@ -1,4 +1,4 @@
-"""The room of `messaging dlq`: dead letters are listed, shown, sent back, or dropped."""
+"""`messaging dlq`: dead letters are listed, shown, sent back, or dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the help pages: drawn here, because typer's own drawing loads most of rich.
+"""The help pages: drawn here, because typer's own drawing loads most of rich.
 
 typer can draw Markdown and tracebacks, and imports what that takes before the first line of a
 help page; that was half of the time of `messaging --help`.

@@ -1,4 +1,4 @@
-"""The room of `messaging local`: SNS and SQS on this machine, for as long as the command runs."""
+"""`messaging local`: SNS and SQS on this machine, for as long as the command runs."""
 
 from __future__ import annotations
 

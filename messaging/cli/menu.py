@@ -1,4 +1,4 @@
-"""The room of the menu: what each command is called and is for, without loading any of them."""
+"""The menu: what each command is called and is for, without loading any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of names: `module:NAME` on the command line to the object in your code."""
+"""Names: `module:NAME` on the command line to the object in your code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of `messaging outbox`: run the relay, look at the table, and tidy it up."""
+"""`messaging outbox`: run the relay, look at the table, and tidy it up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the project's own defaults: `[tool.messaging]` in pyproject.toml, or messaging.toml.
+"""The project's own defaults: `[tool.messaging]` in pyproject.toml, or messaging.toml.
 
     [tool.messaging]
     topology = "consumers:TOPOLOGY"

@@ -1,4 +1,4 @@
-"""The room of `messaging publish`: a CSV file to events, with what could not be read set aside."""
+"""`messaging publish`: a CSV file to events, with what could not be read set aside."""
 
 from __future__ import annotations
 

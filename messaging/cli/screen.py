@@ -1,4 +1,4 @@
-"""The room of the screen: data to stdout, everything said to people to stderr."""
+"""The screen: data to stdout, everything said to people to stderr."""
 
 from __future__ import annotations
 

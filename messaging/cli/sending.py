@@ -1,4 +1,4 @@
-"""The room between a CSV file and a topic: rows in, accounts out, by the line of the file."""
+"""Publishes the rows of a CSV file and accounts for each by its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of `messaging status`: how full each queue is, and what lies among the dead letters."""
+"""`messaging status`: how full each queue is, and what lies among the dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of `messaging topology`: what stands on AWS, what should, and the step between."""
+"""`messaging topology`: what stands on AWS, what should, and the step between."""
 
 from __future__ import annotations
 

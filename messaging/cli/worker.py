@@ -1,4 +1,4 @@
-"""The room of `messaging run`: one or more services at work, until a signal or an empty queue."""
+"""`messaging run`: one or more services at work, until a signal or an empty queue."""
 
 from __future__ import annotations
 

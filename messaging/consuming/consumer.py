@@ -1,4 +1,4 @@
-"""The room of services: a consumer is a class, and its handlers say what its queue receives."""
+"""Services: a consumer is a class, and its handlers say what its queue receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where a body becomes what a handler takes: its envelope, its handler, its view."""
+"""Makes of a body what a handler takes: its envelope, its handler, its view."""
 
 from __future__ import annotations
 

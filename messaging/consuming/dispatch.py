@@ -1,4 +1,4 @@
-"""The room where one delivery goes in and one outcome comes out: no thread, no queue, no AWS."""
+"""Gives one delivery to its handler and returns the outcome: no thread, no queue, no AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of tables: rows of a CSV file, as Brazilian schools export them, to events.
+"""Tables: rows of a CSV file, as Brazilian schools export them, to events.
 
     mapping = Mapping.load("mapeamento.toml").merged(defaults={"origem": "csv"})
     with events_from("alunos.csv", AlunoCadastrado, mapping) as table:

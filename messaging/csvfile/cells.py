@@ -1,4 +1,4 @@
-"""The room of cells: what a person wrote, to the text that the event's field understands."""
+"""Cells: what a person wrote, to the text that the event's field understands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the map from somebody else's columns to an event's fields; a value, checked early."""
+"""The map from somebody else's columns to an event's fields; a value, checked early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where a header meets an event: which cell fills which field, decided before any row."""
+"""Decides, before any row is read, which column of a header fills which field of an event."""
 
 from __future__ import annotations
 

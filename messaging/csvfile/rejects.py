@@ -1,4 +1,4 @@
-"""The room of the side file: rows that were not published, for a person to correct."""
+"""The side file: rows that were not published, for a person to correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of rows: bytes to text line by line, and lines to cells, in bounded memory."""
+"""Rows: bytes to text line by line, and lines to cells, in bounded memory."""
 
 from __future__ import annotations
 

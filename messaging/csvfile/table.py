@@ -1,4 +1,4 @@
-"""The room where rows become events, one at a time, and bad ones say where and why."""
+"""Makes rows into events, one at a time; bad rows say where and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of one dead letter: what can be told of it without telling what is in it."""
+"""One dead letter: what can be told of it without telling what is in it."""
 
 from __future__ import annotations
 

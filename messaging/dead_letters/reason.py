@@ -1,4 +1,4 @@
-"""The room of dead letters: how a reason travels beside a message, and is read again.
+"""Dead letters: how a reason travels beside a message, and is read again.
 
 A dead letter keeps its body and its attributes. The reason stands beside them, in attributes:
 

@@ -1,4 +1,4 @@
-"""The room of the third socket: what a queue that holds letters must do."""
+"""The third socket: what a queue that holds letters must do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where letters are listed, sent back and dropped: nothing is deleted before it stands."""
+"""Lists dead letters, sends them back and drops them; nothing is deleted before it stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of doing a thing once: middleware that knows what was handled, and where it remembers.
+"""Doing a thing once: middleware that knows what was handled, and where it remembers.
 
     Worker(Marketing(), broker=connect(), middleware=[Idempotency(RedisStore("redis://..."))])
 

@@ -1,4 +1,4 @@
-"""The room of the table of marks: its columns, its statements, and what each database calls them.
+"""The table of marks: its columns, its statements, and what each database calls them.
 
 One table serves `SqliteStore`, `PostgresStore` and `Transactional`, so that a service may go from
 one to the other. Statements are written once, with `:name` for a parameter.

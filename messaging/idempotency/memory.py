@@ -1,4 +1,4 @@
-"""The room of marks in this process: for tests, and for a service that runs as one process."""
+"""Marks in this process: for tests, and for a service that runs as one process."""
 
 from __future__ import annotations
 

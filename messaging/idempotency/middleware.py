@@ -1,4 +1,4 @@
-"""The room of claims: before a handler runs, somebody must know that nobody else runs it."""
+"""Claims: before a handler runs, somebody must know that nobody else runs it."""
 
 from __future__ import annotations
 

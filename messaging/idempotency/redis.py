@@ -1,4 +1,4 @@
-"""The room of marks in Redis: a key for each event, changed by scripts that Redis runs whole."""
+"""Marks in Redis: a key for each event, changed by scripts that Redis runs whole."""
 
 from __future__ import annotations
 

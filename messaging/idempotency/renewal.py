@@ -1,4 +1,4 @@
-"""The room of claims that last: a thread that renews those whose handlers still run."""
+"""Claims that last: a thread that renews those whose handlers still run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of marks in a database: claims as rows, each change a statement of its own."""
+"""Marks in a database: claims as rows, each change a statement of its own."""
 
 from __future__ import annotations
 

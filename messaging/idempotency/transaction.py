@@ -1,4 +1,4 @@
-"""The room of one transaction that holds an effect and its mark: how it begins and how it ends."""
+"""One transaction that holds an effect and its mark: how it begins and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of once and no more: effect and mark in one transaction of the service's database."""
+"""Once and no more: effect and mark in one transaction of the service's database."""
 
 from __future__ import annotations
 

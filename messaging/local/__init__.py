@@ -1,4 +1,4 @@
-"""The room of the laptop: SNS and SQS answered by a server on this machine, and its whole life.
+"""The laptop: SNS and SQS answered by a server on this machine, and its whole life.
 
     with LocalServer() as server:
         broker = connect(server.settings(), session=boto3.Session(**server.credentials))

@@ -1,4 +1,4 @@
-"""The room of the local server's own process: it serves one socket, and ends when its parent does.
+"""The local server's own process: it serves one socket, and ends when its parent does.
 
 Run by path (`python -P child.py ...`), never imported by the library: so moto and ministack live
 in this process only, and the process does not load the library.

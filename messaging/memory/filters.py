@@ -1,4 +1,4 @@
-"""The room of filter policies: which subscription wants a message, decided as SNS decides it.
+"""Filter policies: which subscription wants a message, decided as SNS decides it.
 
 https://docs.aws.amazon.com/sns/latest/dg/attribute-key-matching.html
 """

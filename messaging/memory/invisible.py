@@ -1,4 +1,4 @@
-"""The room of hidden messages: who becomes visible again, in order of time."""
+"""Hidden messages: who becomes visible again, in order of time."""
 
 from __future__ import annotations
 

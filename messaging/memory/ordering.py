@@ -1,4 +1,4 @@
-"""The room of order: which visible message of a queue comes next, standard or FIFO."""
+"""Order: which visible message of a queue comes next, standard or FIFO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of one worker's hold on a queue in this process: the queue socket over a store."""
+"""One worker's hold on a queue in this process: the queue socket over a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of one SQS queue in this process: what is visible, what is hidden, and until when."""
+"""One SQS queue in this process: what is visible, what is hidden, and until when."""
 
 from __future__ import annotations
 

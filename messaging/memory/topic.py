@@ -1,4 +1,4 @@
-"""The room of one SNS topic in this process: checks a request as SNS does, and fans it out."""
+"""One SNS topic in this process: checks a request as SNS does, and fans it out."""
 
 from __future__ import annotations
 

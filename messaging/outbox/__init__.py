@@ -1,4 +1,4 @@
-"""The room of the outbox: a topic that is a table of your own database, and the relay behind it.
+"""The outbox: a topic that is a table of your own database, and the relay behind it.
 
     with psycopg.connect(url) as connection:        # or sqlite3, or a session of SQLAlchemy
         connection.execute("INSERT INTO alunos ...")

@@ -1,4 +1,4 @@
-"""The room of claims: which entries a relay has in hand, for how long, and what became of them.
+"""Claims: which entries a relay has in hand, for how long, and what became of them.
 
 A claim is a lease in the table itself. `free_at` is the time before which nobody takes the entry,
 nor a later one of its key: a claimed entry has its lease there, one that failed the time of its

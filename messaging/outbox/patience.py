@@ -1,4 +1,4 @@
-"""The room of patience: how long to wait for whoever does not answer, and saying so once."""
+"""Patience: how long to wait for whoever does not answer, and saying so once."""
 
 from __future__ import annotations
 

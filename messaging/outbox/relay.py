@@ -1,4 +1,4 @@
-"""The room of the relay: entries out of the outbox and into a topic, in order per key.
+"""The relay: entries out of the outbox and into a topic, in order per key.
 
 At least once: a relay that dies between the topic's answer and its own note of it sends the same
 entries again, with the same ids, when its lease is over.

@@ -1,4 +1,4 @@
-"""The room of the outbox's rows: a message to columns and back."""
+"""The outbox's rows: a message to columns and back."""
 
 from __future__ import annotations
 

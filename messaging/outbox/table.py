@@ -1,4 +1,4 @@
-"""The room of the outbox's table: its name, its columns, and the statements that make it."""
+"""The outbox's table: its name, its columns, and the statements that make it."""
 
 from __future__ import annotations
 

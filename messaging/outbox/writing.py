@@ -1,4 +1,4 @@
-"""The room of the producer's side: messages into your database, in your transaction."""
+"""The producer's side: messages into your database, in your transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of lingering: single events gathered for a moment, so that a request carries ten."""
+"""Lingering: single events gathered for a moment, so that a request carries ten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room that turns one event into its copies: one encoded message for each distinct view."""
+"""Turns one event into its copies: one encoded message for each distinct view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of what cannot be sent: which field of an event it is, and what is wrong with it.
+"""What cannot be sent: which field of an event it is, and what is wrong with it.
 
 Looked for only when something is wrong, so it may take its time.
 """

@@ -1,4 +1,4 @@
-"""The room of the producer: events in, batches out; only what was refused is sent again."""
+"""The producer: events in, batches out; only what was refused is sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of publishing's accounts: which events were accepted, which were not, and why."""
+"""Publishing's accounts: which events were accepted, which were not, and why."""
 
 from __future__ import annotations
 

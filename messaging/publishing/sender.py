@@ -1,4 +1,4 @@
-"""The room of requests: messages packed into batches, and batches sent until they are taken."""
+"""Requests: messages packed into batches, and batches sent until they are taken."""
 
 from __future__ import annotations
 

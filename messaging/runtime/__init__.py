@@ -1,4 +1,4 @@
-"""The machine room: threads between a queue and a consumer, one file for each of them."""
+"""The worker: threads between a queue and a consumer, one module for each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of appetite: how many messages may be received now, and the wait until some may."""
+"""Appetite: how many messages may be received now, and the wait until some may."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the event loop: one thread in which every async handler of a worker runs."""
+"""The event loop: one thread in which every async handler of a worker runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of handling: threads that take what waits, run its handler, and hand on the outcome."""
+"""Handling: threads that take what waits, run its handler, and hand on the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of memory: which messages were handled although their delete failed."""
+"""Memory: which messages were handled although their delete failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of leases: a thread that keeps what is in hand hidden from others, up to a limit.
+"""Leases: a thread that keeps what is in hand hidden from others, up to a limit.
 
     it looks      every  tick = min(30, lease / 6, handler_timeout / 4), and when a limit is reached
     it renews     what has less than max(lease / 2, tick) left, in batches of ten

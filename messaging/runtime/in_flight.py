@@ -1,4 +1,4 @@
-"""The room of accounts: every receipt comes in once and leaves in exactly one of four ways."""
+"""Messages in flight: each receipt comes in once and leaves in exactly one of four ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the end: the stages through which a worker stops, one after the other."""
+"""The end: the stages through which a worker stops, one after the other."""
 
 from __future__ import annotations
 

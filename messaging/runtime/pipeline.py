@@ -1,4 +1,4 @@
-"""The room of one queue: its poller, its handlers, its settler and its leases, put together."""
+"""One queue: its poller, its handlers, its settler and its leases, put together."""
 
 from __future__ import annotations
 

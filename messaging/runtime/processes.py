@@ -1,4 +1,4 @@
-"""The room of processes: a parent that keeps several Python processes running side by side.
+"""Processes: a parent that keeps several Python processes running side by side.
 
 For one consumer whose handlers need more than one core: each child is a program of its own with a
 worker in it, and SQS shares the messages out between them.

@@ -1,4 +1,4 @@
-"""The room of waiting: what is to be handled next, and in a FIFO queue, what must wait for it."""
+"""Waiting: what is to be handled next, and in a FIFO queue, what must wait for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of receiving: a thread that long-polls one queue, and helpers while it is full.
+"""Receiving: a thread that long-polls one queue, and helpers while it is full.
 
 A receive takes as long as the way to AWS and back, and brings ten messages at most: with handlers
 that are quicker, one after the other is not enough. So after each full receive that was long on

@@ -1,4 +1,4 @@
-"""The room of run-to-completion: while handlers are quick, the thread that received runs them.
+"""Run-to-completion: while handlers are quick, the thread that received runs them.
 
 To hand ten messages to another thread, and what became of them to a third, costs more than ten
 quick handlers do. So while a message keeps its thread for less than `executor.QUICK` on average,

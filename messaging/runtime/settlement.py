@@ -1,4 +1,4 @@
-"""The room of settlement: what is asked of a queue when handlers are done, and what of refusals."""
+"""Settlement: what is asked of a queue when handlers are done, and what of refusals."""
 
 from __future__ import annotations
 

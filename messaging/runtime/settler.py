@@ -1,4 +1,4 @@
-"""The room of the settler: a thread that settles what handlers are done with, in batches."""
+"""The settler: a thread that settles what handlers are done with, in batches."""
 
 from __future__ import annotations
 

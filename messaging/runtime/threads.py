@@ -1,4 +1,4 @@
-"""The room of the crew: starts a worker's threads, and hears it when one of them dies."""
+"""The crew: starts a worker's threads, and hears it when one of them dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the worker: gives consumers what their queues bring, until it is asked to stop."""
+"""The worker: gives consumers what their queues bring, until it is asked to stop."""
 
 from __future__ import annotations
 

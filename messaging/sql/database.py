@@ -1,4 +1,4 @@
-"""The room of the relay's own connection: short transactions, and a new one when it broke."""
+"""The relay's own connection: short transactions, and a new one when it broke."""
 
 from __future__ import annotations
 

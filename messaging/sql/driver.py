@@ -1,4 +1,4 @@
-"""The room of connections: whose they are, and how a statement is run on each.
+"""Connections: whose they are, and how a statement is run on each.
 
 Statements are written once, with `:name` for a parameter. `sqlite3` takes them so, SQLAlchemy
 does, and for psycopg they are written over.

@@ -1,4 +1,4 @@
-"""The room of connections: kept for the next who needs one, and each used by one at a time."""
+"""Connections: kept for the next who needs one, and each used by one at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of pretended time: a clock that stands still until a test moves it."""
+"""Pretended time: a clock that stands still until a test moves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room where a test hands one event to one consumer, and looks at what became of it."""
+"""Hands one event to one consumer, as its queue would, and tells what became of it."""
 
 from __future__ import annotations
 

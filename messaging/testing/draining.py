@@ -1,4 +1,4 @@
-"""The room where a whole topology runs in one thread: until every queue is empty."""
+"""Runs a whole topology in one thread until every queue is empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the spy: a topic that sends nothing and remembers what it was given."""
+"""The spy: a topic that sends nothing and remembers what it was given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of single steps: one lane driven by hand, in one thread, by the clock of whoever drives.
+"""Single steps: one lane driven by hand, in one thread, by the clock of whoever drives.
 
 For a simulation that chooses what happens next. The steps are those of the threads (`Receiver`,
 `Executor.step`, `Settler`, `Heartbeat`); only what a thread does between two steps is left out:

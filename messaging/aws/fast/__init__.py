@@ -1,4 +1,4 @@
-"""The room of the fast road: the four hot calls without what boto3 spends on each request.
+"""The fast road: the four hot calls without what boto3 spends on each request.
 
 boto3 spends 1 to 2.5 ms of CPU on a request; here it is a twentieth, for four operations only:
 PublishBatch, ReceiveMessage, DeleteMessageBatch, ChangeMessageVisibilityBatch. All else is

@@ -1,4 +1,4 @@
-"""The room that asks boto3 where to go: endpoint, region, certificates, credentials and hooks.
+"""Where boto3 would send a request: endpoint, region, certificates, credentials and hooks.
 
 Nothing of that is found out here a second time. Whatever boto3 was told that this transport
 cannot do (a proxy, a client certificate, another signature) makes it `Unsupported`: boto3 then

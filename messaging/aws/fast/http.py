@@ -1,4 +1,4 @@
-"""The room of HTTP answers: the plain one is read here, any other by Python's own http.client."""
+"""HTTP answers: the plain one is read here, any other by Python's own http.client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of connections: HTTP/1.1 over sockets that stay open, one request at a time on each.
+"""Connections: HTTP/1.1 over sockets that stay open, one request at a time on each.
 
 What a server may do with a connection that it kept open is the one difficult thing here. It may
 close it at any moment, and a request that meets that moment gets no answer. Such a request is

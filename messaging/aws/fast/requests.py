@@ -1,4 +1,4 @@
-"""The room of forms: a PublishBatch in SNS's query protocol, the very bytes botocore would send.
+"""Forms: a PublishBatch in SNS's query protocol, the very bytes botocore would send.
 
 A form escapes some twenty characters in a hundred of a JSON body, and urllib looks at each of
 them in Python. Here the bodies of a batch are escaped together, by one search-and-replace for

@@ -1,4 +1,4 @@
-"""The room of answers: the usual one is read here; for all others botocore's parsers are asked.
+"""Answers: the usual one is read here; for all others botocore's parsers are asked.
 
 So that what a service refuses is the same exception on both roads: `ClientError`.
 """

@@ -1,4 +1,4 @@
-"""The room of signatures: AWS Signature Version 4 for requests of one shape.
+"""Signatures: AWS Signature Version 4 for requests of one shape.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """

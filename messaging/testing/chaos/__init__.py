@@ -1,4 +1,4 @@
-"""The room that tries to break the promises of delivery: faults from a seed, and a verdict.
+"""Tries to break the promises of delivery: faults from a seed, and a verdict.
 
     check([Financeiro, Marketing], events, seeds=range(100))
 

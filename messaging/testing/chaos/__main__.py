@@ -1,4 +1,4 @@
-"""The room of the kit's command: plays seeds with its own services, and prints what came of it.
+"""The kit's command: plays seeds with its own services, and prints what came of it.
 
 python -m messaging.testing.chaos --seeds 1000
 python -m messaging.testing.chaos --seed 17 --verbose

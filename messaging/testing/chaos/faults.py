@@ -1,4 +1,4 @@
-"""The room of mischief: which fault befalls which request and which handler."""
+"""Mischief: which fault befalls which request and which handler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room around handlers: what they do wrong by the schedule, and what became of each run."""
+"""What handlers do wrong by the schedule, and what became of each run."""
 
 from __future__ import annotations
 

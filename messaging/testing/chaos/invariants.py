@@ -1,4 +1,4 @@
-"""The room of the verdict: what must hold at the end of every story, whatever went wrong in it."""
+"""The verdict: what must hold at the end of every story, whatever went wrong in it."""
 
 from __future__ import annotations
 

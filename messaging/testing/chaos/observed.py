@@ -1,4 +1,4 @@
-"""The room of endings: what became of every event, read from the record and from the broker."""
+"""Endings: what became of every event, read from the record and from the broker."""
 
 from __future__ import annotations
 

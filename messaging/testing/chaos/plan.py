@@ -1,4 +1,4 @@
-"""The room of the plan: what a seed says is to happen, written out so that parts can be left."""
+"""The plan: what a seed says is to happen, written out so that parts can be left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of one worker process: real rooms of the runtime, which can be killed at any step."""
+"""One worker process: real rooms of the runtime, which can be killed at any step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room on the road to a local server: an HTTP proxy that hurts what passes.
+"""An HTTP proxy before a local server that hurts what passes.
 
     with LocalServer() as server, FaultyProxy(server.url, seed=7) as proxy:
         settings = Settings(topic="alunos", endpoint_url=proxy.url, region=REGION)

@@ -1,4 +1,4 @@
-"""The room of the record: what happened, in order, and nothing that is not sure."""
+"""The record: what happened, in order, and nothing that is not sure."""
 
 from __future__ import annotations
 

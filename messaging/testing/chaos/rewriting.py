@@ -1,4 +1,4 @@
-"""The room of half-failed batches on the wire: entries taken out of a request or a response.
+"""Half-failed batches on the wire: entries taken out of a request or a response.
 
 SQS speaks JSON, SNS a form and XML.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html

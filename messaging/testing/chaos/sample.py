@@ -1,4 +1,4 @@
-"""The room of the kit's own cast: four services, two events, and three ways to do a thing once."""
+"""The kit's own cast: four services, two events, and three ways to do a thing once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of stories: plays seeds, judges them, tells the shortest one that breaks a promise."""
+"""Stories: plays seeds, judges them, tells the shortest one that breaks a promise."""
 
 from __future__ import annotations
 

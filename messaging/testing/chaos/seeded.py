@@ -1,4 +1,4 @@
-"""The room of chance: every throw has a name, so that one left out does not change the others."""
+"""Chance: every throw has a name, so that one left out does not change the others."""
 
 from __future__ import annotations
 

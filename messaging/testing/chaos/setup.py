@@ -1,4 +1,4 @@
-"""The room of the cast: whose handlers, which events, and parts that may be played otherwise."""
+"""The cast: whose handlers, which events, and parts that may be played otherwise."""
 
 from __future__ import annotations
 

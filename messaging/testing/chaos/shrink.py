@@ -1,4 +1,4 @@
-"""The room of the shortest story: leaves out what a failure does not need."""
+"""The shortest story: leaves out what a failure does not need."""
 
 from __future__ import annotations
 

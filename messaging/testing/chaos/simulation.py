@@ -1,4 +1,4 @@
-"""The room of the world: one thread, one clock, one broker, and everybody's steps in turn."""
+"""The world: one thread, one clock, one broker, and everybody's steps in turn."""
 
 from __future__ import annotations
 

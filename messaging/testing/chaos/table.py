@@ -1,4 +1,4 @@
-"""The room of the table: what many stories came to, as Markdown."""
+"""The table: what many stories came to, as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room between the library and the in-process broker: hurts what passes, and writes it down."""
+"""Stands between the library and the in-process broker: hurts what passes, and writes it down."""
 
 from __future__ import annotations
 
