@@ -39,7 +39,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "boto3 botocore s3transfer": {"aws"},
     "mypy_boto3_dynamodb mypy_boto3_s3 mypy_boto3_sns mypy_boto3_sqs": {"aws"},
     "threading _thread concurrent multiprocessing": {
-        "runtime",  # the machine room
+        "runtime",  # the worker's threads
         "publishing.publisher",  # several requests in flight
         "publishing.pending",  # a future that threads wait for
         "publishing.buffered",  # somebody must send when the linger is over
