@@ -65,7 +65,8 @@ class MemoryQueue:
         """Hide each delivery for its `seconds` from now; 0 releases it."""
         if len(deliveries) != len(seconds):
             raise ValueError(
-                f"change_visibility: {len(deliveries)} deliveries, {len(seconds)} times"
+                f"change_visibility: {len(deliveries)} deliveries, but {len(seconds)} times; "
+                "one for each"
             )
         self._check(len(deliveries))
         both = list(zip(deliveries, seconds, strict=True))
