@@ -105,7 +105,7 @@ def test_a_sync_handler_beyond_the_deadline_is_left_to_its_lease(work, queue, un
     assert report.unfinished == ("m1",)
     assert report.stats == Stats(received=2, acknowledged=1, expired=1)
     release.set()
-    threads = [one for one in threading.enumerate() if one.name.startswith("messaging-")]
+    threads = [one for one in threading.enumerate() if one.name.startswith("messaging-service")]
     for thread in threads:
         thread.join(5)
     assert queue.messages("delete") == ["m2"], "a late result was acknowledged"

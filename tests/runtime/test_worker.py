@@ -251,7 +251,11 @@ def test_a_queue_that_cannot_be_reached_is_told_at_start(work, queue, error):
             attempt()
     assert worker.stage is Stage.NEW
     assert queue.closed
-    assert not [one for one in threading.enumerate() if one.name.startswith("messaging-")]
+    assert not [
+        one
+        for one in threading.enumerate()
+        if one.name.startswith(("messaging-service", "messaging-loop"))
+    ]
 
 
 def test_the_second_queue_missing_closes_the_first(work, broker, queue):
