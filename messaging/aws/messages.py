@@ -99,7 +99,7 @@ class _Received(Delivery):
 
     # What is not as SQS writes it counts as not said.
     attributes: Any = _Later(lambda said: _attributes(said))
-    receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
+    receive_count: Any = _Later(lambda said: _receive_count(said))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
     group: Any = _Later(lambda said: _group(said))
     cancel_token: Any = _Later(lambda said: CancelToken())
@@ -207,6 +207,12 @@ def _is_attribute(one: Any) -> bool:
 
 def _system(message: Any) -> Mapping[str, str]:
     return _map(message.get("Attributes"))
+
+
+def _receive_count(message: Any) -> int:
+    # Asked of every message, and nearly always the first time.
+    said = _system(message).get("ApproximateReceiveCount")
+    return 1 if said == "1" else receives(said)
 
 
 def _group(message: Any) -> str | None:
