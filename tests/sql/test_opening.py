@@ -17,13 +17,13 @@ import boto3
 import psycopg
 import pytest
 
-from messaging import databases
 from messaging.aws.dynamodb import DynamoDBStore
 from messaging.aws.s3 import S3BlobStore
 from messaging.errors import ConfigurationError, TransportError
 from messaging.idempotency import PostgresStore, RedisStore, SqliteStore
 from messaging.outbox import Claims, Database, connector, create
 from messaging.settings import Settings
+from messaging.sql import opening as databases
 from messaging.sql.opening import open_sqlite
 from messaging.stores import Claim
 
