@@ -13,32 +13,57 @@ SCHEDULES ?= 50
 export VENV
 BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
+# The servers that stand in for AWS live in environments of their own.
+LOCAL := @$(BIN)/messaging local --install >/dev/null
+MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test test-pythons coverage chaos outages chaos-server lint format docs docs-serve bench bench-smoke lock release clean
+.PHONY: help demo cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-server lint format docs docs-serve bench bench-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 demo:  ## a CSV of students to four services, on this machine; ARGS=--json prints one object
 	$(INSTALL) test
+	$(LOCAL)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 cadastro:  ## the school's whole system on this machine, page and all; prints one URL, Ctrl-C ends it
 	$(INSTALL) cadastro
+	$(LOCAL)
 	@$(BIN)/python -m examples.cadastro.local $(ARGS)
 
 cadastro-test:  ## its tests, which need more packages than the library's
 	$(INSTALL) cadastro
+	$(LOCAL)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/cadastro $(ARGS)
 
 test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
+	$(LOCAL)
+	$(MOTO)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/cadastro --ignore=tests/typed $(ARGS)
 
 test-pythons:  ## make test on every Python of this machine from 3.11 on, or on PYTHONS="python3.12 ..."
 	@set -e; for python in $(PYTHONS); do \
 	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$python); done
+
+# The bounds are tried on other Pythons than `make test`, where this machine has some.
+OTHERS ?= $(shell $(PYTHON) tools/pythons.py --others)
+LOWEST_PYTHON ?= $(firstword $(OTHERS) $(PYTHON))
+NEWEST_PYTHON ?= $(lastword $(PYTHON) $(OTHERS))
+BOUNDS_TESTS := tests/contracts tests/aws tests/consuming tests/publishing tests/test_event.py tests/test_projection.py tests/test_codec.py tests/test_wire_format.py
+
+test-bounds:  ## the tests of what meets boto3 and pydantic, with the lowest and the newest of them
+	$(MAKE) one-bound BOUND=lowest PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest
+	$(MAKE) one-bound BOUND=newest PYTHON=$(NEWEST_PYTHON) VENV=.venv-newest
+
+one-bound:
+	$(INSTALL) test
+	@$(BIN)/python tools/bounds.py $(BOUND)
+	$(LOCAL)
+	$(MOTO)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) $(ARGS)
 
 chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
 	$(INSTALL) test
@@ -50,6 +75,7 @@ outages:  ## plays outages and poison on a clock of its own, and prints what bec
 
 chaos-server:  ## the same with worker processes, kill -9 and a local server: SCHEDULES=50
 	$(INSTALL) test
+	$(LOCAL)
 	@$(BIN)/python -m tests.chaos.server --schedules $(SCHEDULES) $(ARGS)
 
 lint:  ## ruff, mypy and pyright
@@ -75,11 +101,13 @@ docs-serve:  ## read the site while you write it
 
 bench:  ## measure beside other libraries (benchmarks/README.md); ARGS=--quick for a first look
 	$(INSTALL) test
+	$(LOCAL)
 	@$(BIN)/python -m benchmarks.environment
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-smoke:  ## only whether the benchmark runs
 	$(INSTALL) test
+	$(LOCAL)
 	@$(BIN)/python -m benchmarks --smoke $(ARGS)
 
 lock:  ## make uv.lock and requirements/ anew; ARGS=--upgrade for newer packages
@@ -91,5 +119,5 @@ release:  ## check everything that a release needs, build it, and try the wheel;
 	@$(BIN)/python tools/release.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(VENV).lock .venv-python* site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
+	rm -rf $(VENV) $(VENV).lock .venv-python* .venv-lowest* .venv-newest* site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

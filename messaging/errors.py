@@ -181,4 +181,4 @@ class WorkerWedged(MessagingError):
 
 
 class MissingExtra(ConfigurationError, ImportError):
-    """A feature needs packages that the base install leaves out."""
+    """A feature needs packages that are not installed; it says how to get them."""

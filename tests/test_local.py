@@ -19,8 +19,9 @@ import boto3
 import psutil
 import pytest
 
-from messaging.errors import ConfigurationError, MissingExtra, TransportError
+from messaging.errors import ConfigurationError, TransportError
 from messaging.local import Engine, LocalServer
+from messaging.local.installation import environment_of
 from messaging.settings import Settings
 
 ENGINES: list[Engine] = ["ministack", "moto"]
@@ -285,23 +286,6 @@ def test_one_that_nobody_holds_any_more_is_stopped(scratch: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("engine", "package", "remedy"),
-    [
-        ("ministack", "ministack", 'pip install "messaging-sns-sqs[local]"'),
-        ("moto", "flask", 'pip install "moto[server]"'),
-    ],
-)
-def test_a_missing_package_is_named_with_its_extra(
-    engine: Engine, package: str, remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra) as caught:
-        LocalServer(engine=engine).start()
-    assert f"package {package}," in str(caught.value)
-    assert remedy in str(caught.value)
-
-
 def test_the_library_side_loads_no_server_and_no_boto3() -> None:
     code = (
         "import sys; from messaging.local import LocalServer\n"
@@ -314,10 +298,12 @@ def test_the_library_side_loads_no_server_and_no_boto3() -> None:
 def test_one_that_dies_at_its_start_tells_what_its_log_ends_with(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = tmp_path / "ministack"
-    broken.mkdir()
-    (broken / "__init__.py").write_text("raise RuntimeError('a broken installation')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    broken = environment_of("ministack")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", broken], check=True)
+    (site,) = broken.glob("lib/python*/site-packages")
+    (site / "hypercorn.py").write_text("raise RuntimeError('a broken installation')")
+    (broken / ".complete").touch()
     with pytest.raises(TransportError, match=r"exit code 1.*\n(.*\n)*.*a broken installation"):
         LocalServer().start()
     assert list(scratch.iterdir()) == []

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -56,6 +62,49 @@ def test_a_service_works_from_the_wheel_in_an_empty_folder(wheel: Path, tmp_path
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (tmp_path / "servico.py").write_text(SERVICE)
     subprocess.run([tmp_path / "env" / "bin" / "python", "servico.py"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("way", ["index", "folder"])
+def test_a_service_installs_it_from_a_private_index_or_a_folder(
+    wheel: Path, tmp_path: Path, way: str
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    index = tmp_path / "index" / "messaging-sns-sqs"
+    index.mkdir(parents=True)
+    shutil.copy(wheel, index)
+    pip = [tmp_path / "env" / "bin" / "python", "-I", "-m", "pip", "install"]
+    pip += ["--no-deps", "--quiet", "--disable-pip-version-check"]
+    with serving(tmp_path / "index") as url:
+        pip += {"index": ["--index-url", url], "folder": ["--no-index", "-f", index]}[way]
+        subprocess.run([*pip, "messaging-sns-sqs[cli]"], check=True)
+    # The dependencies are on another index in real life; here they are those of this environment.
+    (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    said = subprocess.run(
+        [tmp_path / "env" / "bin" / "messaging", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split()[-1] in wheel.name
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The folder as a simple package index: a listing for each project."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def test_the_changelog_has_a_dated_section_for_the_version() -> None:

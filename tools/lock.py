@@ -20,9 +20,16 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "uv.lock"
 REQUIREMENTS = ROOT / "requirements"
 GROUPS = ("test", "lint", "docs", "cadastro")
+# What runs in an environment of its own, which `messaging local` makes.
+ENGINES = {"ministack": "ministack>=1.5.33", "moto": "moto[server]>=5.2"}
 
 HEADER = """\
 # The dependency group `{group}` of pyproject.toml, as locked in uv.lock, with hashes.
+# Written by `make lock`; do not edit.
+"""
+
+ENGINE_HEADER = """\
+# What the local server {engine} runs on, with hashes; installed by `messaging local`.
 # Written by `make lock`; do not edit.
 """
 
@@ -55,10 +62,23 @@ def export(group: str) -> None:
     (REQUIREMENTS / f"{group}.txt").write_text(HEADER.format(group=group) + pinned)
 
 
+def compile_engine(engine: str, arguments: list[str]) -> None:
+    """Write messaging/local/<engine>.txt, keeping what it pins already."""
+    command = [find_uv(), "pip", "compile", "-", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet", *arguments]
+    lock = ROOT / "messaging" / "local" / f"{engine}.txt"
+    command += ["--output-file", str(lock)]
+    subprocess.run(command, check=True, input=ENGINES[engine], stdout=subprocess.DEVNULL, text=True)
+    pinned = "".join(line for line in lock.open() if not line.startswith("#"))
+    lock.write_text(ENGINE_HEADER.format(engine=engine) + pinned)
+
+
 def main(arguments: list[str]) -> None:
     if arguments != ["--export"]:
         uv("lock", *arguments)
         LOCK.write_text(without_hosts(LOCK.read_text()))
+        for engine in ENGINES:
+            compile_engine(engine, arguments)
     for group in GROUPS:
         export(group)
 

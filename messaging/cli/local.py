@@ -30,21 +30,30 @@ def local(
         int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
     ] = 4566,
     engine: Annotated[
-        EngineName, typer.Option(help="moto needs: pip install 'moto\\[server]'.")
+        EngineName, typer.Option(help="Who answers; made ready at its first start.")
     ] = EngineName.ministack,
     topology: TopologyName = None,
+    only_install: Annotated[
+        bool,
+        typer.Option("--install", help="Only make the engine ready: for CI and images."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Start SNS and SQS on this machine, with the topology, until Ctrl-C.
 
     Prints the environment that leads there: set it in the shells where you run and publish.
-    What the server holds is in memory, and gone when it ends.
+    What the server holds is in memory, and gone when it ends. The first start installs the server
+    into an environment of its own, apart from yours, below ~/.cache/messaging.
 
     [bold]Example:[/bold] messaging local --topology consumers:TOPOLOGY
     """
-    from messaging.local import LocalServer
+    from messaging.local import LocalServer, install
 
     wanted, settings = deployment_if_any(topology)
+    folder = install(engine.value, _say)
+    if only_install:
+        screen.line(str(folder))
+        return
     with screen.EndedBySignals(), LocalServer(engine=engine.value, port=port) as server:
         topic = None
         if wanted is not None:
@@ -64,6 +73,10 @@ def local(
         screen.error(f"the local server ({engine.value}) ended by itself")
         raise typer.Exit(1)
     screen.note("stopped; nothing is left behind")
+
+
+def _say(text: str, *words: object) -> None:
+    screen.note(text % words)
 
 
 def _tell(

@@ -9,7 +9,6 @@ The server is a child process. It ends with this one, however this one ends, and
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,41 +22,39 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.errors import ConfigurationError, MissingExtra, TransportError
+from messaging.errors import ConfigurationError, TransportError
+from messaging.local.installation import install, interpreter
 from messaging.local.process import HOST, REGION, answers, bind, end, last_lines, spawn
 from messaging.settings import Settings
 
-__all__ = ["HOST", "REGION", "Engine", "LocalServer"]
+__all__ = ["HOST", "REGION", "Engine", "LocalServer", "install"]
 
 Engine = Literal["ministack", "moto"]
 
 _START_SECONDS = 60.0  # ministack needs half of one, moto one; a laptop that swaps, many more
-_NEEDS: Mapping[Engine, tuple[tuple[str, ...], str]] = {
-    "ministack": (("ministack", "hypercorn"), "messaging-sns-sqs[local]"),
-    "moto": (("moto", "werkzeug", "flask"), "moto[server]"),
-}
 _HEALTH: Mapping[Engine, str] = {"ministack": "/_ministack/health", "moto": "/moto-api/"}
 
 
 class LocalServer:
     """A server on 127.0.0.1 that speaks SNS and SQS. Start it with `start()` or `with`.
 
-    engine  "ministack" (fast; the extra `local`) or "moto" (`pip install "moto[server]"`).
+    engine  "ministack" (fast) or "moto" (known to many). Neither needs to be installed: `start`
+            makes an environment for it once, apart from yours (`messaging.local.installation`).
     port    0 takes a free one.
     log     a file to which the server's log is appended, requests and all; None keeps warnings
             only, in a folder that is removed at the end.
 
     What it holds is in memory and gone at `stop()`. `start` raises `MissingExtra` when the engine
-    is not installed, and `ConfigurationError` when the port cannot be had. A server that stopped
-    can be started again, empty, on the same port. It may be used from any thread; a forked child
-    process may talk to it, and does not stop it.
+    could not be installed, and `ConfigurationError` when the port cannot be had. A server that
+    stopped can be started again, empty, on the same port. It may be used from any thread; a forked
+    child process may talk to it, and does not stop it.
     """
 
     def __init__(
         self, *, engine: Engine = "ministack", port: int = 0, log: str | Path | None = None
     ) -> None:
-        if engine not in _NEEDS:
-            raise ConfigurationError(f"engine={engine!r}: use one of {', '.join(_NEEDS)}")
+        if engine not in _HEALTH:
+            raise ConfigurationError(f"engine={engine!r}: use one of {', '.join(_HEALTH)}")
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port={port}: use 1 to 65535, or 0 for a free one")
         self.engine: Engine = engine
@@ -114,14 +111,14 @@ class LocalServer:
             if self.pid is not None:
                 return self
             self.stop()  # what is left of one that died
-            _check_installed(self.engine)
+            python = interpreter(self.engine)
             listener = bind(self._port)
             self._port = listener.getsockname()[1]
             scratch = Path(tempfile.mkdtemp(prefix="messaging-local-"))
             try:
                 level = "WARNING" if self._log is None else "INFO"
                 with closing(listener), self._open_log(scratch) as log:
-                    process = spawn(self.engine, listener, scratch, log, level)
+                    process = spawn(python, self.engine, listener, scratch, log, level)
             except BaseException:
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise
@@ -196,13 +193,3 @@ class LocalServer:
             code="LocalServer",
             retryable=False,
         )
-
-
-def _check_installed(engine: Engine) -> None:
-    packages, extra = _NEEDS[engine]
-    for name in packages:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtra(
-                f"the local server needs the package {name}, which is not installed; "
-                f'run: pip install "{extra}"'
-            )

@@ -65,12 +65,12 @@ def _watch(parent: int, end: Callable[[], None]) -> None:
     end()
 
 
-def _ministack(descriptor: int) -> None:
-    from hypercorn.asyncio import serve
-    from hypercorn.config import Config
+# What follows is imported by name: the engines are not in the environment that is type-checked.
 
-    app = importlib.import_module("ministack.app").app  # it ships no types
-    config = Config()
+
+def _ministack(descriptor: int) -> None:
+    serve = importlib.import_module("hypercorn.asyncio").serve
+    config = importlib.import_module("hypercorn.config").Config()
     config.bind = [f"fd://{descriptor}"]
     config.keep_alive_timeout = 75
     config.loglevel = os.environ["LOG_LEVEL"]
@@ -79,26 +79,19 @@ def _ministack(descriptor: int) -> None:
         await asyncio.Event().wait()
 
     # With a trigger of our own, hypercorn leaves the signals alone.
+    app = importlib.import_module("ministack.app").app
     asyncio.run(serve(app, config, shutdown_trigger=forever))
 
 
 def _moto(descriptor: int) -> None:
-    from moto.moto_server.werkzeug_app import (
-        DomainDispatcherApplication,
-        MotoRequestHandler,
-        create_backend_app,
-    )
-    from werkzeug.serving import make_server
-
-    level = os.environ["LOG_LEVEL"]
-    logging.getLogger("werkzeug").setLevel(level)
-    application = DomainDispatcherApplication(create_backend_app)
-    server = make_server(
+    moto = importlib.import_module("moto.moto_server.werkzeug_app")
+    logging.getLogger("werkzeug").setLevel(os.environ["LOG_LEVEL"])
+    server = importlib.import_module("werkzeug.serving").make_server(
         "127.0.0.1",
         int(os.environ["MOTO_PORT"]),
-        application,
+        moto.DomainDispatcherApplication(moto.create_backend_app),
         threaded=True,
-        request_handler=MotoRequestHandler,
+        request_handler=moto.MotoRequestHandler,
         fd=descriptor,
     )
     server.serve_forever()

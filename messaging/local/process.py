@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -23,20 +22,24 @@ _ACCOUNT = "000000000000"
 _STOP_SECONDS = 5.0
 _CHILD = Path(__file__).with_name("child.py")
 _PASSED_ON = frozenset(
-    "PATH HOME LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH VIRTUAL_ENV "
-    "PYTHONPATH PYTHONHOME PYTHONUSERBASE PYTHONPYCACHEPREFIX PYTHONDONTWRITEBYTECODE".split()
+    "PATH HOME LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH".split()
 )
 
 
 def spawn(
-    engine: str, listener: socket.socket, scratch: Path, log: IO[bytes], log_level: str
+    python: Path,
+    engine: str,
+    listener: socket.socket,
+    scratch: Path,
+    log: IO[bytes],
+    log_level: str,
 ) -> subprocess.Popen[bytes]:
-    """The server's process, which serves `listener` and writes below `scratch` only."""
+    """The server's process, run by `python`; it serves `listener`, and writes in `scratch` only."""
     descriptor = listener.fileno()
-    # -P: the folder of child.py is not a place to import from
-    command = [sys.executable, "-P", str(_CHILD)]
+    # -I: nothing of the caller's environment or folder is imported
+    command = [str(python), "-I", str(_CHILD)]
     command += [engine, str(descriptor), str(os.getpid()), str(scratch)]
-    return subprocess.Popen(  # noqa: S603 - this interpreter, this file, our own words
+    return subprocess.Popen(  # noqa: S603 - our own interpreter, file and words
         command,
         stdin=subprocess.PIPE,
         stdout=log,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from messaging.local.installation import environment_of
 from tests.cli.conftest import Run
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -224,3 +225,8 @@ def test_a_topic_that_is_not_the_topologys_is_refused_by_every_command_alike(
     assert done.returncode == (1 if "--detailed-exitcode" in command else 2), done.stderr
     said = " ".join(done.stderr.split())
     assert "MESSAGING_TOPIC names topic 'others', the topology is that of 'students'" in said
+
+
+def test_local_install_makes_the_server_ready_and_starts_none(messaging: Run) -> None:
+    done = messaging("local", "--install", "--engine", "moto")
+    assert (done.returncode, done.stdout.strip()) == (0, str(environment_of("moto")))
