@@ -52,7 +52,7 @@ test-pythons:  ## make test on every Python of this machine from 3.11 on, or on 
 OTHERS ?= $(shell $(PYTHON) tools/pythons.py --others)
 LOWEST_PYTHON ?= $(firstword $(OTHERS) $(PYTHON))
 NEWEST_PYTHON ?= $(lastword $(PYTHON) $(OTHERS))
-BOUNDS_TESTS := tests/contracts tests/aws tests/consuming tests/publishing tests/test_event.py tests/test_projection.py tests/test_codec.py tests/test_wire_format.py
+BOUNDS_TESTS := tests/contracts tests/aws/fast tests/consuming tests/publishing tests/test_event.py tests/test_projection.py tests/test_codec.py tests/test_wire_format.py
 
 test-bounds:  ## the tests of what meets boto3 and pydantic, with the lowest and the newest of them
 	$(MAKE) one-bound BOUND=lowest PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest

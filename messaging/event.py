@@ -251,7 +251,8 @@ def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
         if vars(owner).get("event_type") and owner is not cls:
             found.clear()  # another event's road, not ours
             continue
-        for name, member in vars(owner).items():
+        # A list: where pydantic put a stand-in for what it builds later, a look at it builds it.
+        for name, member in list(vars(owner).items()):
             step = getattr(member, _MARK, None)
             if step is None:
                 _check_order(cls, name, member)

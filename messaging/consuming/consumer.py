@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import re
 import sys
@@ -214,7 +215,7 @@ def _read_handlers(cls: type[Consumer]) -> dict[str, Handler]:
 def _marked(cls: type[Consumer]) -> list[str]:
     names: dict[str, None] = {}
     for owner in reversed(cls.__mro__):
-        for name, member in vars(owner).items():
+        for name, member in list(vars(owner).items()):
             # A staticmethod or classmethod hides the mark; it is refused later, not overlooked.
             if getattr(getattr(member, "__func__", member), _MARK, getattr(member, _MARK, False)):
                 names[name] = None
@@ -266,7 +267,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
 
 def _check_runs(where: str, function: Any) -> None:
     """Refuses what would return at once without having run: the message would be gone."""
-    if not hasattr(type(function), "__get__"):
+    # A partial binds from Python 3.14 on only: what a service does must not hang on that.
+    if isinstance(function, functools.partial) or not hasattr(type(function), "__get__"):
         kind = type(function).__qualname__
         raise ConsumerError(
             f"{where} is a {kind}, which is not bound to the consumer; write a method that calls it"
