@@ -54,6 +54,16 @@ LOWEST_PYTHON ?= $(firstword $(OTHERS) $(PYTHON))
 NEWEST_PYTHON ?= $(lastword $(PYTHON) $(OTHERS))
 BOUNDS_TESTS := tests/contracts tests/aws/fast tests/consuming tests/publishing tests/test_event.py tests/test_projection.py tests/test_codec.py tests/test_wire_format.py
 
+coverage:  ## how much of messaging/ the tests run, by line and branch; htmlcov/ shows the rest
+	$(INSTALL) test
+	$(LOCAL)
+	$(MOTO)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile --ignore=tests/cadastro --ignore=tests/typed $(ARGS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage html -q
+	@$(BIN)/coverage report --fail-under=95
+
 test-bounds:  ## the tests of what meets boto3 and pydantic, with the lowest and the newest of them
 	$(MAKE) one-bound BOUND=lowest PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest
 	$(MAKE) one-bound BOUND=newest PYTHON=$(NEWEST_PYTHON) VENV=.venv-newest
