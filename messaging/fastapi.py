@@ -1,0 +1,132 @@
+"""Publishing from FastAPI and Starlette: a lifespan, dependencies, and answers for errors.
+
+messaging = Messaging(source="/cadastro")
+app = FastAPI(lifespan=messaging.lifespan)
+messaging.handle_errors(app)
+
+@app.post("/alunos", status_code=201)
+async def cadastrar(
+    aluno: NovoAluno, publisher: Annotated[Publisher, Depends(messaging.publisher)]
+) -> None:
+    await publisher.publish_async(AlunoCadastrado(aluno_id=aluno.id, nome=aluno.nome))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from messaging.errors import ConfigurationError, MissingExtra
+from messaging.problems import MEDIA_TYPE, PUBLISHING_ERRORS, problem_of
+from messaging.publishing.buffered import BufferedPublisher
+from messaging.publishing.publisher import Publisher
+
+try:
+    from starlette.responses import Response
+except ModuleNotFoundError as error:
+    raise MissingExtra(
+        "messaging.fastapi needs Starlette, which is not installed; "
+        'run: pip install "messaging-sns-sqs[fastapi]"'
+    ) from error
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
+    from messaging.transport import Broker
+
+__all__ = ["Messaging"]
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+
+
+class Messaging:
+    """One application's publisher, made when the application starts and closed when it ends.
+
+    broker    where to: a function that gives it, called at the start; by default `connect`, which
+              reads the environment. A test may give `lambda: MemoryBroker(...)`. The broker is
+              closed at the end.
+    source    who publishes, the CloudEvents source: "/cadastro".
+    lifespan  the application's own lifespan, which runs inside this one: it may publish.
+    options   what else a `Publisher` takes.
+
+    Each process of a server has its own. `publisher` and `buffered` are dependencies, and give
+    the same object to every request.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        broker: Callable[[], Broker] | None = None,
+        lifespan: Lifespan | None = None,
+        **options: Any,
+    ) -> None:
+        self._source = source
+        self._make_broker = broker
+        self._inner = lifespan
+        self._options = options
+        self._publisher: Publisher | None = None
+        self._buffered: BufferedPublisher | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, app: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """For `FastAPI(lifespan=...)`. What the buffer holds is sent before this ends.
+
+        Raises at the start what `connect` raises: a wrong environment.
+        """
+        async with AsyncExitStack() as stack:
+            # In a thread: it may read files and look for credentials on the network.
+            broker = await asyncio.to_thread(self._broker)
+            stack.push_async_callback(asyncio.to_thread, broker.close)
+            publisher = Publisher(broker.topic(), source=self._source, **self._options)
+            stack.push_async_callback(asyncio.to_thread, publisher.close)
+            self._publisher = publisher
+            self._buffered = await stack.enter_async_context(publisher.buffered())
+            try:
+                inner = self._inner(app) if self._inner is not None else nullcontext()
+                state: Mapping[str, Any] | None = await stack.enter_async_context(inner)
+                yield state or {}
+            finally:
+                self._publisher = self._buffered = None
+
+    async def publisher(self) -> Publisher:
+        """A dependency: `Annotated[Publisher, Depends(messaging.publisher)]`.
+
+        In an `async def`, call its `publish_async`; in a `def`, which runs in a thread, `publish`.
+        """
+        if self._publisher is None:
+            raise _not_started()
+        return self._publisher
+
+    async def buffered(self) -> BufferedPublisher:
+        """A dependency for busy routes: `await buffered.publish(event)` shares its request."""
+        if self._buffered is None:
+            raise _not_started()
+        return self._buffered
+
+    def handle_errors(self, app: Starlette) -> None:
+        """Answer 422 for an event that cannot be sent, and 503 where it was not accepted."""
+        for kind in PUBLISHING_ERRORS:
+            app.add_exception_handler(kind, _answer)
+
+    def _broker(self) -> Broker:
+        if self._make_broker is not None:
+            return self._make_broker()
+        from messaging.aws import connect
+
+        return connect()
+
+
+async def _answer(request: Request, error: Any) -> Response:
+    problem = problem_of(error)
+    return Response(problem.body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+def _not_started() -> ConfigurationError:
+    return ConfigurationError(
+        "the publisher is made when the application starts: pass FastAPI(lifespan="
+        "messaging.lifespan), and in a test use `with TestClient(app) as client`"
+    )

@@ -1,0 +1,117 @@
+"""Publishing from Flask: an extension with `init_app`, under every kind of server.
+
+messaging = Messaging(source="/cadastro")
+
+def create_app():
+    app = Flask(__name__)
+    messaging.init_app(app)
+    return app
+
+@app.post("/alunos")
+def cadastrar():
+    messaging.publisher.publish(AlunoCadastrado(...))
+    return "", 201
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from messaging.errors import ConfigurationError, MissingExtra
+from messaging.problems import MEDIA_TYPE, PUBLISHING_ERRORS, problem_of
+from messaging.publishing.buffered import BufferedPublisher
+from messaging.publishing.publisher import Publisher
+
+try:
+    from flask import Flask, Response, current_app
+except ModuleNotFoundError as error:
+    raise MissingExtra(
+        "messaging.flask needs Flask, which is not installed; "
+        'run: pip install "messaging-sns-sqs[flask]"'
+    ) from error
+
+if TYPE_CHECKING:
+    from messaging.transport import Broker
+
+__all__ = ["Messaging"]
+
+_NAME = "messaging"
+
+
+class Messaging:
+    """The extension. One may serve several applications, each with a publisher of its own.
+
+    source   who publishes, the CloudEvents source: "/cadastro".
+    broker   where to: a function that gives it; by default `connect`, which reads the environment.
+             A test may give `lambda: MemoryBroker(...)`.
+    app      the application, where there is one already; else call `init_app`.
+    options  what else a `Publisher` takes.
+
+    It may be made before a server forks (gunicorn with `--preload`): connections are made by the
+    process that publishes, and the buffer of a child starts empty.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        source: str,
+        broker: Callable[[], Broker] | None = None,
+        **options: Any,
+    ) -> None:
+        self._source = source
+        self._make_broker = broker
+        self._options = options
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give `app` its publisher, and answers for the errors of publishing.
+
+        Raises what `connect` raises: a wrong environment is told when the application is made.
+        422 is answered for an event that cannot be sent, 503 where it was not accepted.
+        """
+        if self._make_broker is not None:
+            broker = self._make_broker()
+        else:
+            from messaging.aws import connect
+
+            broker = connect()
+        publisher = Publisher(broker.topic(), source=self._source, **self._options)
+        app.extensions[_NAME] = _Parts(publisher)
+        for kind in PUBLISHING_ERRORS:
+            app.register_error_handler(kind, _answer)
+
+    @property
+    def publisher(self) -> Publisher:
+        """The publisher of the application that answers the request."""
+        return self._parts().publisher
+
+    @property
+    def buffered(self) -> BufferedPublisher:
+        """A publisher for busy routes: `buffered.publish(event).result()` shares its request.
+
+        What it holds is sent at the interpreter's end.
+        """
+        return self._parts().buffered
+
+    def _parts(self) -> _Parts:
+        parts: _Parts | None = current_app.extensions.get(_NAME)
+        if parts is None:
+            raise ConfigurationError(
+                f"{current_app.name} has no publisher: call messaging.init_app(app)"
+            )
+        return parts
+
+
+class _Parts:
+    def __init__(self, publisher: Publisher) -> None:
+        self.publisher = publisher
+        # Its threads start with the first event: making it costs nothing.
+        self.buffered = publisher.buffered()
+
+
+def _answer(error: Any) -> Response:
+    problem = problem_of(error)
+    return Response(problem.body, problem.status, problem.headers, mimetype=MEDIA_TYPE)

@@ -1,0 +1,36 @@
+"""A Flask application that publishes, for a real gunicorn: see test_flask.py."""
+
+from __future__ import annotations
+
+from flask import Flask, request
+
+from messaging import Event
+from messaging.flask import Messaging
+
+
+class AlunoCadastrado(Event, type="aluno.cadastrado", version=1, subject="aluno_id"):
+    aluno_id: str
+    nome: str
+
+
+messaging = Messaging(source="/cadastro", timeout=3)
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    messaging.init_app(app)
+
+    @app.post("/one")
+    def one() -> tuple[str, int]:
+        messaging.publisher.publish(AlunoCadastrado(**request.get_json()))
+        return "", 201
+
+    @app.post("/buffered")
+    def buffered() -> tuple[str, int]:
+        messaging.buffered.publish(AlunoCadastrado(**request.get_json())).result()
+        return "", 201
+
+    return app
+
+
+app = create_app()
