@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from messaging.errors import MessagingError as MessagingError
     from messaging.errors import PublishError as PublishError
     from messaging.event import Event as Event
+    from messaging.event import EventData as EventData
+    from messaging.event import downcast as downcast
     from messaging.event import upcast as upcast
     from messaging.memory import MemoryBroker as MemoryBroker
     from messaging.outcome import Circuit as Circuit
@@ -34,7 +36,9 @@ _HOME: Mapping[str, str] = {
     # what happened, and who may see what of it
     "Event": "messaging.event",
     "Projection": "messaging.projection",
+    "EventData": "messaging.event",
     "upcast": "messaging.event",
+    "downcast": "messaging.event",
     # a service
     "Consumer": "messaging.consuming.consumer",
     "handles": "messaging.consuming.consumer",
@@ -68,6 +72,7 @@ __all__ = [
     "Discard",
     "Envelope",
     "Event",
+    "EventData",
     "MemoryBroker",
     "MessagingError",
     "Projection",
@@ -83,6 +88,7 @@ __all__ = [
     "Worker",
     "connect",
     "handles",
+    "downcast",
     "upcast",
 ]
 

@@ -5,51 +5,87 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from messaging.declaration import check_fields
 from messaging.errors import CodecError, EventError
 
-__all__ = ["Discreet", "Event", "Upcast", "as_text", "upcast"]
+__all__ = ["Discreet", "Event", "EventData", "Upcast", "as_text", "downcast", "upcast"]
 
-Data = dict[str, Any]
-Upcast = Callable[[Data], Data]
+
+class EventData(dict[str, Any]):
+    """The data of one copy of an event, as JSON has it, on its way to another version.
+
+    A copy holds only the fields of its view. `rename` and `replace` do nothing where the field is
+    not there, so a change written with them is right for every view.
+    """
+
+    def rename(self, old: str, new: str) -> Self:
+        """The field `old`, if it is there, is called `new` from now on."""
+        if old in self:
+            self[new] = self.pop(old)
+        return self
+
+    def replace(self, name: str, by: Callable[[Any], Mapping[str, Any]]) -> Self:
+        """Take out the field `name`, if it is there, and put in what `by(value)` returns."""
+        if name in self:
+            self.update(by(self.pop(name)))
+        return self
+
+
+Upcast = Callable[[EventData], dict[str, Any]]
 """The data of one version in, the data of the next version out; both as JSON has them."""
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
-_MARK = "__messaging_upcast__"
+_UP, _DOWN = "__messaging_upcast__", "__messaging_downcast__"
 
 
-def upcast(version: int) -> Callable[[Callable[..., Data]], Any]:
+def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
     """Mark the function that turns data of `version` into data of `version + 1`.
 
         class AlunoCadastrado(Event, type="aluno.cadastrado", version=2):
             curso: str
 
             @upcast(1)
-            def _course_was_called_class(data: dict) -> dict:
-                data["curso"] = data.pop("turma")
-                return data
+            def _course_was_called_class(data: EventData) -> EventData:
+                return data.rename("turma", "curso")
 
     The function takes and returns a dict as JSON has it, and is chained: data of version 1 on
     its way to version 3 passes `@upcast(1)`, then `@upcast(2)`. One copy of an event carries only
-    the fields of its view, so a field may be missing from `data`.
+    the fields of its view, so a field may be missing from `data`: see `EventData`.
     """
     if type(version) is not int or version < 1:
         raise EventError(f"@upcast({version!r}): the version it starts from, a number from 1")
+    return _marking(_UP, version, f"@upcast({version})")
 
-    def mark(function: Callable[..., Data]) -> Any:
+
+def downcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
+    """Mark the function that turns data of `version` into data of `version - 1`.
+
+        @downcast(2)
+        def _class_was_called_course(data: EventData) -> EventData:
+            return data.rename("curso", "turma")
+
+    It is needed while a view is pinned to an older version: `Projection(..., pinned=1)`.
+    """
+    if type(version) is not int or version < 2:
+        raise EventError(f"@downcast({version!r}): the version it starts from, a number from 2")
+    return _marking(_DOWN, version, f"@downcast({version})")
+
+
+def _marking(mark: str, version: int, name: str) -> Callable[[Callable[..., Any]], Any]:
+    def marking(function: Callable[..., Any]) -> Any:
         # under @staticmethod or @classmethod
         plain: Any = getattr(function, "__func__", function)
         if not callable(plain):
-            raise EventError(f"@upcast({version}) marks a function, not {plain!r}")
+            raise EventError(f"{name} marks a function, not {plain!r}")
         bound = function if isinstance(function, classmethod) else staticmethod(plain)
-        setattr(bound, _MARK, version)
+        setattr(bound, mark, version)
         return bound
 
-    return mark
+    return marking
 
 
 class Discreet:
@@ -103,6 +139,7 @@ class Event(Discreet, BaseModel):
     event_subject: ClassVar[str | None] = None
     event_group: ClassVar[str | None] = None
     __upcasts__: ClassVar[Mapping[int, Upcast]] = {}
+    __downcasts__: ClassVar[Mapping[int, Upcast]] = {}
     __projections__: ClassVar[list[type[BaseModel]]] = []
 
     def __init_subclass__(
@@ -144,6 +181,7 @@ class Event(Discreet, BaseModel):
         cls.event_subject = _checked_field(cls, "subject", subject)
         cls.event_group = _checked_field(cls, "group", group)
         cls.__upcasts__ = _upcasts(cls)
+        cls.__downcasts__ = _downcasts(cls)
 
     @classmethod
     def group_of(cls, event: Event) -> str | None:
@@ -156,18 +194,21 @@ class Event(Discreet, BaseModel):
         return as_text(getattr(event, cls.event_group)) or "None"
 
     @classmethod
-    def bring_up(cls, data: Any, version: int) -> Any:
+    def bring_up(cls, data: Any, version: int, *, since: int | None = None) -> Any:
         """`data` of `version`, brought up to this class's version by its upcasts.
+
+        since  the version since which the data is read in its present shape: a view that did not
+               change has nothing to bring up. By default the class's own version.
 
         Raises `CodecError` for a version that is newer than the code, or older than its upcasts.
         """
-        if version == cls.event_version:
-            return data
         if version > cls.event_version:
             raise CodecError(
                 f"dataversion: {cls.event_type} version {version} is newer than version "
                 f"{cls.event_version} that this service knows; deploy the newer events first"
             )
+        if version >= (since or cls.event_version):
+            return data
         if not isinstance(data, dict):
             raise CodecError(f"data: an object was expected, not {_json_name(data)}")
         for step in range(version, cls.event_version):
@@ -177,7 +218,18 @@ class Event(Discreet, BaseModel):
                     f"dataversion: nothing brings {cls.event_type} from version {step} to "
                     f"{step + 1}; add @upcast({step})"
                 )
-            data = _step(cls, function, step, data)
+            data = _step(f"@upcast({step}) of {cls.event_type}", function, data)
+        return data
+
+    @classmethod
+    def bring_down(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
+        """`data` of this class's version, brought down to `version` by its downcasts.
+
+        Raises `CodecError` where a downcast fails.
+        """
+        for step in range(cls.event_version, version, -1):
+            function = cls.__downcasts__[step]
+            data = _step(f"@downcast({step}) of {cls.event_type}", function, data)
         return data
 
 
@@ -186,21 +238,23 @@ def as_text(value: object) -> str | None:
     return None if value is None else str(value.value if isinstance(value, Enum) else value)
 
 
-def _step(cls: type[Event], function: Upcast, step: int, data: Data) -> Data:
+def _step(name: str, function: Upcast, data: dict[str, Any]) -> dict[str, Any]:
     try:
-        raised = function(dict(data))
+        changed = function(EventData(data))
     except Exception as error:  # noqa: BLE001 - the user's function
         # The text of the error may quote the data, here and in a traceback, so only its type and
         # a missing key are told.
-        missing = f" (no field {error.args[0]!r})" if _is_missing_field(error, function) else ""
-        raise CodecError(
-            f"data: {type(error).__name__}{missing} in @upcast({step}) of {cls.event_type}"
-        ) from None
-    if not isinstance(raised, dict):
-        raise CodecError(
-            f"data: @upcast({step}) of {cls.event_type} returned {_json_name(raised)}, not a dict"
-        )
-    return raised
+        missing = hint = ""
+        if _is_missing_field(error, function):
+            missing = f" (no field {error.args[0]!r})"
+            hint = (
+                "; a copy holds only the fields of its view, which data.rename() and "
+                "data.replace() mind"
+            )
+        raise CodecError(f"data: {type(error).__name__}{missing} in {name}{hint}") from None
+    if not isinstance(changed, dict):
+        raise CodecError(f"data: {name} returned {_json_name(changed)}, not a dict")
+    return changed
 
 
 def _is_missing_field(error: Exception, function: Upcast) -> bool:
@@ -245,26 +299,13 @@ def _checked_field(cls: type[Event], keyword: str, field: str | None) -> str | N
 
 
 def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
-    found: dict[int, Upcast] = {}
-    owners: dict[int, type] = {}
-    for owner in reversed(cls.__mro__):
-        if vars(owner).get("event_type") and owner is not cls:
-            found.clear()  # another event's road, not ours
-            continue
-        # A list: where pydantic put a stand-in for what it builds later, a look at it builds it.
-        for name, member in list(vars(owner).items()):
-            step = getattr(member, _MARK, None)
-            if step is None:
-                _check_order(cls, name, member)
-                continue
-            if step >= cls.event_version:
-                raise EventError(
-                    f"{cls.__qualname__}.{name}: @upcast({step}) leads to version {step + 1}, but "
-                    f"the event is at version {cls.event_version}"
-                )
-            if owners.get(step) is owner:
-                raise EventError(f"{cls.__qualname__}: two functions are marked @upcast({step})")
-            found[step], owners[step] = cast(Upcast, getattr(cls, name)), owner
+    found = _marked(cls, _UP, "@upcast")
+    for step in found:
+        if step >= cls.event_version:
+            raise EventError(
+                f"{cls.__qualname__}: @upcast({step}) leads to version {step + 1}, but the event "
+                f"is at version {cls.event_version}"
+            )
     expected = range(min(found, default=cls.event_version), cls.event_version)
     if missing := [step for step in expected if step not in found]:
         raise EventError(
@@ -274,9 +315,40 @@ def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
     return found
 
 
-def _check_order(cls: type[Event], name: str, member: object) -> None:
-    if getattr(getattr(member, "__func__", None), _MARK, None) is not None:
+def _downcasts(cls: type[Event]) -> Mapping[int, Upcast]:
+    found = _marked(cls, _DOWN, "@downcast")
+    for step in found:
+        if step > cls.event_version:
+            raise EventError(
+                f"{cls.__qualname__}: @downcast({step}) starts from version {step}, but the event "
+                f"is at version {cls.event_version}"
+            )
+    return found
+
+
+def _marked(cls: type[Event], mark: str, name: str) -> dict[int, Upcast]:
+    """The functions of `cls` with this mark, by the version that they start from."""
+    found: dict[int, Upcast] = {}
+    owners: dict[int, type] = {}
+    for owner in reversed(cls.__mro__):
+        if vars(owner).get("event_type") and owner is not cls:
+            found.clear()  # another event's road, not ours
+            continue
+        # A list: where pydantic put a stand-in for what it builds later, a look at it builds it.
+        for attribute, member in list(vars(owner).items()):
+            step = getattr(member, mark, None)
+            if step is None:
+                _check_order(cls, attribute, member, mark, name)
+                continue
+            if owners.get(step) is owner:
+                raise EventError(f"{cls.__qualname__}: two functions are marked {name}({step})")
+            found[step], owners[step] = cast(Upcast, getattr(cls, attribute)), owner
+    return found
+
+
+def _check_order(cls: type[Event], attribute: str, member: object, mark: str, name: str) -> None:
+    if getattr(getattr(member, "__func__", None), mark, None) is not None:
         kind = type(member).__name__
         raise EventError(
-            f"{cls.__qualname__}.{name}: @{kind} hides its mark; write @upcast above @{kind}"
+            f"{cls.__qualname__}.{attribute}: @{kind} hides its mark; write {name} above @{kind}"
         )

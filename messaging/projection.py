@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json, to_json
 
 from messaging.errors import EventError
 from messaging.event import Discreet, Event
@@ -36,9 +37,15 @@ class Projection(Discreet, BaseModel):
     of        the event. The projection stands in the event's module, so that whoever can publish
               the event knows all its views.
     audience  the name of a service, or a tuple of names.
+    since     the event's version since which this view has its present shape and meaning; it is
+              the version that its copies bear. A service whose view did not change then reads
+              events of newer versions as before. By default the event's version.
+    pinned    an older version of the event in which this audience goes on receiving it for a
+              while. The fields are those of that version, made by the event's `@downcast`s.
 
     Each field must be a field of the event, of a type that the event's field satisfies; both are
-    checked when the class is made. Override `wanted` to decline a copy.
+    checked when the class is made (for a pinned view, before a copy is sent). Override `wanted`
+    to decline a copy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,12 +53,18 @@ class Projection(Discreet, BaseModel):
     event: ClassVar[type[Event]]
     audience: ClassVar[tuple[str, ...]] = ()
     field_names: ClassVar[frozenset[str]] = frozenset()
+    version: ClassVar[int] = 0
+    """The version that its copies bear (`dataversion`)."""
+    pinned: ClassVar[bool] = False
+    """Whether the event is brought down to `version` for it."""
 
     def __init_subclass__(
         cls,
         *,
         of: type[Event] | None = None,
         audience: str | tuple[str, ...] | None = None,
+        since: int | None = None,
+        pinned: int | None = None,
         **config: Any,
     ) -> None:
         super().__init_subclass__(**config)
@@ -62,6 +75,8 @@ class Projection(Discreet, BaseModel):
         *,
         of: type[Event] | None = None,
         audience: str | tuple[str, ...] | None = None,
+        since: int | None = None,
+        pinned: int | None = None,
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
@@ -71,7 +86,10 @@ class Projection(Discreet, BaseModel):
         cls.field_names = frozenset(cls.model_fields)
         cls.event = _checked_event(cls, of)
         cls.audience = _checked_audience(cls, audience)
-        _check_fields(cls)
+        cls.pinned = pinned is not None
+        cls.version = _checked_version(cls, since, pinned)
+        if not cls.pinned:
+            _check_fields(cls)
         of_same = cls.event.__projections__
         # A module that is loaded again (a notebook cell, a reloader) declares its views anew. Two
         # classes made by one function have one name, too, and are two.
@@ -93,6 +111,13 @@ class Projection(Discreet, BaseModel):
                 f"{cls.__qualname__} is a view of {cls.event.__qualname__}, "
                 f"not of {type(event).__qualname__}"
             )
+        if cls.pinned:
+            whole = from_json(
+                event.__pydantic_serializer__.to_json(event, by_alias=False, warnings="error")
+            )
+            # As it will be read: the view ignores fields that are not its own.
+            old = to_json(cls.event.bring_down(whole, cls.version))
+            return cls.model_validate_json(old, **READING)
         data = event.__pydantic_serializer__.to_json(
             event, include=set(cls.model_fields), by_alias=False
         )
@@ -101,10 +126,16 @@ class Projection(Discreet, BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy of one event: who gets it, and which fields it holds (None: all of them)."""
+    """One copy of one event: who gets it, and which fields it holds (None: all of them).
+
+    version  the `dataversion` that it bears.
+    pinned   the view that the event is brought down for; None as nearly always.
+    """
 
     audience: tuple[str, ...]
     fields: frozenset[str] | None
+    version: int = 1
+    pinned: type[Projection] | None = None
 
 
 def views(event: Event) -> Sequence[Copy]:
@@ -125,16 +156,19 @@ def wanted_by_all(kind: type[Event]) -> Sequence[Copy] | None:
     return _copies(kind, lambda view: True)
 
 
+_Shape = tuple[frozenset[str], int, type[Projection] | None]
+
+
 def _copies(kind: type[Event], wanted: Callable[[type[Projection]], bool]) -> Sequence[Copy]:
     projections = cast("list[type[Projection]]", kind.__projections__)
     if not projections:
-        return (Copy((EVERYONE,), None),)
-    by_fields: dict[frozenset[str], tuple[str, ...]] = {}
+        return (Copy((EVERYONE,), None, kind.event_version),)
+    by_shape: dict[_Shape, tuple[str, ...]] = {}
     for view in projections:
         if wanted(view):
-            fields = view.field_names
-            by_fields[fields] = by_fields.get(fields, ()) + view.audience
-    return [Copy(audience, fields) for fields, audience in by_fields.items()]
+            shape = (view.field_names, view.version, view if view.pinned else None)
+            by_shape[shape] = by_shape.get(shape, ()) + view.audience
+    return [Copy(audience, *shape) for shape, audience in by_shape.items()]
 
 
 def _checked_event(cls: type[Projection], of: object) -> type[Event]:
@@ -168,6 +202,30 @@ def _checked_audience(cls: type[Projection], audience: object) -> tuple[str, ...
     if len(set(names)) != len(names):
         raise EventError(f"{cls.__qualname__}: audience={audience!r} names a service twice")
     return names
+
+
+def _checked_version(cls: type[Projection], since: int | None, pinned: int | None) -> int:
+    event = cls.event
+    if since is not None and pinned is not None:
+        raise EventError(
+            f"{cls.__qualname__}: since= says that the view did not change, pinned= that the event "
+            "is brought down for it; give one of them"
+        )
+    for keyword, version in (("since", since), ("pinned", pinned)):
+        newest = event.event_version - (keyword == "pinned")
+        if version is not None and (type(version) is not int or not 1 <= version <= newest):
+            raise EventError(
+                f"{cls.__qualname__}: {keyword}={version!r} must be a version of "
+                f"{event.__qualname__}, from 1 to {newest}"
+            )
+    for step in range(event.event_version, pinned or event.event_version, -1):
+        if step not in event.__downcasts__:
+            raise EventError(
+                f"{cls.__qualname__}: pinned={pinned} needs @downcast({step}) in "
+                f"{event.__qualname__}, which turns data of version {step} into data of version "
+                f"{step - 1}"
+            )
+    return since or pinned or event.event_version
 
 
 def _check_fields(cls: type[Projection]) -> None:

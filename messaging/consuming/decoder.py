@@ -16,7 +16,7 @@ from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import KnownHead, envelope_of, usual
 from messaging.envelope import Envelope
 from messaging.errors import CodecError
-from messaging.projection import READING
+from messaging.projection import READING, Projection
 from messaging.transport import Delivery
 
 __all__ = ["Read", "Decoder", "envelope"]
@@ -113,7 +113,7 @@ class Decoder:
             return None
         known = self._known[type] = _Known(
             handler,
-            str(handler.event.event_version),
+            str(_shape(handler)),
             # Straight to the validator: `model_validate_json` looks at its options each time.
             partial(handler.view.__pydantic_validator__.validate_json, **READING),
             self._watched or handler.envelope is not None,
@@ -133,8 +133,24 @@ class Decoder:
                 f"dataref: the data stands in a store that {service} was not given; "
                 "give its worker codec=ClaimCheck(store)"
             )
-        data = handler.event.bring_up(envelope.data, envelope.version)
+        if issubclass(handler.view, Projection) and handler.view.pinned:
+            _check_pinned(handler.view, envelope.version)
+        data = handler.event.bring_up(envelope.data, envelope.version, since=_shape(handler))
         return handler, _validated(handler.view, data), envelope
+
+
+def _shape(handler: Handler) -> int:
+    """The version since which the handler's view has its present shape."""
+    view = handler.view
+    return view.version if issubclass(view, Projection) else handler.event.event_version
+
+
+def _check_pinned(view: type[Projection], version: int) -> None:
+    if version > view.version:
+        raise CodecError(
+            f"dataversion: {view.event.event_type} version {version} is newer than version "
+            f"{view.version}, to which {view.__qualname__} is pinned"
+        )
 
 
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:

@@ -18,7 +18,7 @@ from messaging.errors import EventError
 from messaging.event import Event, as_text
 from messaging.projection import Copy, views, wanted_by_all
 from messaging.publishing.limits import check_texts, too_large, unwritable
-from messaging.publishing.roundtrip import RoundTrip
+from messaging.publishing.roundtrip import RoundTrip, pinned_data
 from messaging.transport import Attribute, Outgoing
 
 __all__ = ["Encoder"]
@@ -78,15 +78,19 @@ class Encoder:
         parts = plan.always if plan.always is not None else plan.parts(event)
         if not parts:
             return []
-        id, frame, now = id or new_id(), plan.frame, self._clock.now()
-        if frame is None:
+        id, now = id or new_id(), self._clock.now()
+        if not plan.framed:
             time = time or utc(now)
             return [self._by_codec(event, plan, part, id, time, traceparent) for part in parts]
-        head = frame.fresh(id, now) if fresh else frame.head(id, time or utc(now))
+        frame: Frame | None = None
+        head = ""
         messages: list[Outgoing] = []
         for part in parts:
+            if part.frame is not frame:  # the first, or a view of another version
+                frame = part.frame
+                head = frame.fresh(id, now) if fresh else frame.head(id, time or utc(now))
             subject = part.subject and as_text(getattr(event, part.subject))
-            body = frame.around(head, _data(event, part), subject, traceparent)
+            body = part.frame.around(head, _data(event, part), subject, traceparent)
             # JSON writes control characters as escapes, which SNS would take; a consumer that
             # sends the text on, or stores it, would be refused there. U+FFFE and U+FFFF, and
             # nothing else outside XML 1.0, JSON leaves as they are.
@@ -110,7 +114,7 @@ class Encoder:
             id=id,
             source=self._source,
             type=plan.kind.event_type,
-            version=plan.kind.event_version,
+            version=part.version,
             time=time,
             subject=part.subject and as_text(getattr(event, part.subject)),
             traceparent=traceparent,
@@ -146,23 +150,33 @@ class Encoder:
             self._plans.clear()
         # A subclass of JsonCodec may write something else.
         framed = type(self._codec) is JsonCodec
-        frame = Frame(self._source, kind.event_type, kind.event_version) if framed else None
-        plan = self._plans[kind] = _Layout(kind, frame)
+        plan = self._plans[kind] = _Layout(kind, self._source if framed else None)
         return plan
 
 
 class _Layout:
     """What is the same for every event of a class: found out once."""
 
-    __slots__ = ("_known", "always", "frame", "kind", "views")
+    __slots__ = ("_frames", "_known", "_source", "always", "framed", "kind", "views")
 
-    def __init__(self, kind: type[Event], frame: Frame | None) -> None:
+    def __init__(self, kind: type[Event], source: str | None) -> None:
         self.kind = kind
-        self.frame = frame
         self.views = list(kind.__projections__)
+        self._source = source
         self._known: dict[tuple[str, ...], _Part] = {}
+        self._frames: dict[int, Frame] = {}
+        self.framed = source is not None
+        """False: another codec writes what stands around the data."""
         copies = wanted_by_all(kind)
-        self.always = None if copies is None else [_Part(kind, copy) for copy in copies]
+        self.always = None if copies is None else [self._made(copy) for copy in copies]
+
+    def _frame(self, version: int) -> Frame:
+        if version not in self._frames:
+            self._frames[version] = Frame(self._source or "", self.kind.event_type, version)
+        return self._frames[version]
+
+    def _made(self, copy: Copy) -> _Part:
+        return _Part(self.kind, copy, self._frame(copy.version))
 
     def parts(self, event: Event) -> Sequence[_Part]:
         """Of the copies that `event` is sent in, which are not `always` the same."""
@@ -172,7 +186,7 @@ class _Layout:
         # A service has one view of an event, so the audience says which fields it is about.
         part = self._known.get(copy.audience)
         if part is None:
-            part = self._known[copy.audience] = _Part(self.kind, copy)
+            part = self._known[copy.audience] = self._made(copy)
         return part
 
 
@@ -180,13 +194,17 @@ class _Part:
     """What is the same for every copy of a class's events for one audience."""
 
     __slots__ = (
-        *("attributes", "audience", "fields", "grouped", "include", "round_trip", "shows_group"),
-        *("size", "subject"),
+        *("attributes", "audience", "fields", "frame", "grouped", "include", "pinned"),
+        *("round_trip", "shows_group", "size", "subject", "version"),
     )
 
-    def __init__(self, kind: type[Event], copy: Copy) -> None:
-        self.audience, self.fields = copy.audience, copy.fields
-        self.include = None if copy.fields is None else set(copy.fields)
+    def __init__(self, kind: type[Event], copy: Copy, frame: Frame) -> None:
+        self.audience, self.version = copy.audience, copy.version
+        self.frame = frame
+        self.pinned = copy.pinned
+        # A pinned view's fields are not the event's, all of which may be in them.
+        self.fields = copy.fields if copy.pinned is None else None
+        self.include = None if self.fields is None else set(self.fields)
         self.attributes = {
             "type": Attribute.string(kind.event_type),
             "audience": Attribute.array(copy.audience),
@@ -201,6 +219,8 @@ class _Part:
 
 
 def _data(event: Event, part: _Part) -> bytes:
+    if part.pinned is not None:
+        return pinned_data(event, part.pinned)
     try:
         # A value that is not of its field's type (model_copy and model_construct let it in) would
         # be a warning that quotes it, and a dead letter in every queue.

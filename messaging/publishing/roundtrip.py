@@ -11,14 +11,16 @@ from enum import Enum
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from messaging.codec import first_mistake
 from messaging.declaration import Doubts, check_fields, doubts
-from messaging.errors import RoundTripError
+from messaging.errors import CodecError, RoundTripError
 from messaging.event import Event
-from messaging.projection import READING, Copy
+from messaging.projection import READING, Copy, Projection
+from messaging.publishing.limits import unwritable
 
-__all__ = ["RoundTrip"]
+__all__ = ["RoundTrip", "pinned_data"]
 
 _FIRST = 8
 """Copies of a class and view that are all looked at, before it is one now and then."""
@@ -85,6 +87,27 @@ _REMEDY = (
 )
 
 
+def pinned_data(event: Event, view: type[Projection]) -> bytes:
+    """The data of a copy in an older version. Raises `RoundTripError` where it has not its shape.
+
+    Read back each time: its fields are not the event's, so no class was checked beforehand.
+    """
+    name = view.__qualname__
+    try:
+        old = view.from_event(event)
+        return old.__pydantic_serializer__.to_json(old, by_alias=False, warnings="error")
+    except PydanticSerializationError as error:
+        raise unwritable(event, error) from None
+    except CodecError as error:
+        raise RoundTripError(f"{name}: {error.reason}; nothing was sent") from None
+    except ValidationError as error:
+        mistake = first_mistake(error, name, model=view)
+        raise RoundTripError(
+            f"{mistake}: @downcast of {view.event.__qualname__} does not give version "
+            f"{view.version} of it; nothing was sent"
+        ) from None
+
+
 def _readers(kind: type[Event], copy: Copy) -> Sequence[type[BaseModel]]:
     if copy.fields is None:
         return (kind,)
@@ -92,7 +115,9 @@ def _readers(kind: type[Event], copy: Copy) -> Sequence[type[BaseModel]]:
     return [
         view
         for view in views
-        if view.field_names == copy.fields and set(view.audience) <= set(copy.audience)
+        if view.field_names == copy.fields
+        and set(view.audience) <= set(copy.audience)
+        and copy.pinned is None
     ]
 
 
