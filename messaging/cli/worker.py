@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,14 @@ Wedged = Annotated[
         help="End with exit code 3 when all handlers of a service have hung for so many seconds.",
     ),
 ]
+HealthAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--health",
+        metavar="HOST:PORT",
+        help="Answer /live and /ready there, for Kubernetes and ECS; port 0 takes a free one.",
+    ),
+]
 Wait = Annotated[
     float | None,
     typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
@@ -87,6 +96,7 @@ def run(
     wait: Wait = None,
     patience: Patience = None,
     wedged: Wedged = None,
+    health: HealthAddress = None,
     until_empty: UntilEmpty = False,
     middleware: MiddlewareNames = None,
     codec: CodecName = None,
@@ -109,6 +119,7 @@ def run(
     require_topic(settings)
     screen.log_to_stderr(settings.log_level)
     if processes > 1:
+        _refuse_one_address(health)
         from messaging.runtime.processes import run_processes
 
         for name in consumers:  # a wrong name is told here, not by each process again and again
@@ -128,9 +139,19 @@ def run(
         middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
         patience=patience,
         wedged=wedged,
+        health=health,
         until_empty=until_empty,
         json=json,
     )
+
+
+def _refuse_one_address(health: str | None) -> None:
+    if health is not None:
+        raise typer.BadParameter(
+            "several processes cannot answer at one address: run one process in each container, or "
+            "leave --processes out",
+            param_hint="--health",
+        )
 
 
 def _check_services(consumers: Sequence[Consumer], topology: Topology | None) -> None:
@@ -146,6 +167,7 @@ def _work(
     middleware: Sequence[Middleware],
     patience: float | None,
     wedged: float | None,
+    health: str | None,
     until_empty: bool,
     json: bool,
 ) -> None:
@@ -168,10 +190,11 @@ def _work(
             wedged_limit=wedged,
         )
         try:
-            if until_empty:
-                _run_until_empty(worker, broker, [one.service for one in consumers])
-            else:
-                worker.run()
+            with _answering(worker, health):
+                if until_empty:
+                    _run_until_empty(worker, broker, [one.service for one in consumers])
+                else:
+                    worker.run()
         except WorkerWedged as error:
             screen.error(f"{error}; the process ends, so that its supervisor starts another")
             raise typer.Exit(WEDGED) from None
@@ -182,6 +205,19 @@ def _work(
                 _tell(worker.stop(), json)
     finally:
         broker.close()
+
+
+@contextmanager
+def _answering(worker: Worker, address: str | None) -> Iterator[None]:
+    """Health, as long as the worker lives; the address that was taken is told."""
+    if address is None:
+        yield
+        return
+    from messaging.runtime.health import serve_health
+
+    with serve_health(worker, address) as (host, port):
+        screen.note(f"health at http://{host}:{port}/live and /ready")
+        yield
 
 
 def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) -> None:

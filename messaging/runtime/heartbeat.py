@@ -76,6 +76,7 @@ class Heartbeat:
         self._tick = min(LONGEST_TICK, lease / 6, (handler_timeout or LONGEST_TICK * 4) / 4)
         self._stopped = threading.Event()
         self._failing = False
+        self._looked_at: float | None = None
 
     def run(self) -> None:
         wait = self._tick
@@ -84,7 +85,7 @@ class Heartbeat:
 
     def step(self) -> float:
         """One look at what is in hand; returns the seconds until the next one."""
-        now = self._clock.monotonic()
+        now = self._looked_at = self._clock.monotonic()
         margin = max(self._lease / 2, self._tick)
         due = [
             message
@@ -97,6 +98,10 @@ class Heartbeat:
         soonest = max(SHORTEST_TICK, min([self._tick, *map(self._look_at, running)]))
         self._look()
         return soonest
+
+    def still_for(self, now: float) -> float:
+        """Seconds since the last look; 0 before the first."""
+        return 0.0 if self._looked_at is None else now - self._looked_at
 
     def stop(self) -> None:
         """Renew no more."""

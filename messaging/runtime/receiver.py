@@ -79,6 +79,7 @@ class Receiver:
         self._stopped = threading.Event()
         self._failures = 0
         self._failing_since = 0.0
+        self._asked_at: float | None = None
         self._idle = FIRST_IDLE
         self._most = min(MOST_HELPERS, most)
         self._full: deque[float] = deque(maxlen=RECEIVES)
@@ -91,10 +92,11 @@ class Receiver:
         """The body of the first thread. `hire` starts another one for what it is given."""
         self._hire, self._first = hire, threading.get_ident()
         while free := self._backpressure.room():
-            asked = SYSTEM_CLOCK.monotonic()
+            asked, self._asked_at = SYSTEM_CLOCK.monotonic(), self._clock.monotonic()
             try:
                 brought = self.step(free, self._wait)
             finally:
+                self._asked_at = None
                 self._backpressure.answered(free)
             took = SYSTEM_CLOCK.monotonic() - asked
             if brought == BATCH_ENTRIES:
@@ -132,6 +134,16 @@ class Receiver:
         """
         if thread == self._first:
             self._hire(partial(self.run, self._hire))
+
+    @property
+    def failing(self) -> bool:
+        """True: the last receive failed."""
+        return self._failures > 0
+
+    def asked_for(self, now: float) -> float:
+        """Seconds for which the first thread's receive has been out; 0 if none is."""
+        asked = self._asked_at
+        return 0.0 if asked is None else now - asked
 
     def stop(self) -> None:
         """Ask no more. A receive that waits still ends as it will."""

@@ -59,6 +59,11 @@ class Wedge:
         """True: no handler can be started, for all that may run have hung for too long."""
         return self._since is not None
 
+    def wedged_for(self, now: float) -> float | None:
+        """Seconds for which it has been wedged; None if it is not."""
+        since = self._since
+        return None if since is None else now - since
+
     def look(self) -> None:
         """See whether the service is wedged, and say so."""
         now = self._clock.monotonic()

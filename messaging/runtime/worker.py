@@ -129,6 +129,11 @@ class Worker:
             {name: pipeline.state for name, pipeline in self._pipelines.items()}
         )
 
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """By service; empty before the start. For those who look after the worker."""
+        return self._pipelines
+
     def pause(self, *services: str) -> None:
         """Receive nothing for these services, or for all, until `resume`.
 
