@@ -15,6 +15,10 @@ __all__ = ["COMMANDS", "Menu"]
 # Name: the function or the group of commands, and the first paragraph of its help. A test holds
 # the second against what the command itself says.
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "new": (
+        "messaging.cli.new:app",
+        "Write the first files of a service in a repository of its own.",
+    ),
     "local": (
         "messaging.cli.local:local",
         "Start SNS and SQS on this machine, with the topology, until Ctrl-C.",

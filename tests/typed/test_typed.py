@@ -94,3 +94,19 @@ def test_wrong_uses_are_errors_where_they_stand(checker, project: Path) -> None:
 def test_the_wheel_says_that_it_is_typed(project: Path) -> None:
     (marker,) = (project / "env").glob("lib/python*/site-packages/messaging/py.typed")
     assert marker.read_text() == ""
+
+
+def test_what_messaging_new_writes_is_clean_in_strict_mode(project: Path, tmp_path: Path) -> None:
+    python = project / "env" / "bin" / "python"
+    folder = tmp_path / "new"
+    subprocess.run(
+        [python, "-m", "messaging", "new", "service", "biblioteca", "--into", folder], check=True
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--python-executable", python],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
