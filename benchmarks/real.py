@@ -33,7 +33,9 @@ def end_to_end(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
                 with LocalServer() as server:
                     session: Any = boto3.Session
                     settings = server.settings(region=REGION)
-                    apply(topology, settings, session=session(**server.credentials))
+                    apply(
+                        topology, settings, session=session(**server.credentials), create_topic=True
+                    )
                     job = Job(
                         work="end-to-end",
                         url=server.url,

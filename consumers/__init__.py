@@ -12,4 +12,4 @@ from messaging.topology import Topology
 __all__ = ["BI", "SERVICES", "TOPOLOGY", "Financeiro", "Marketing", "Plataforma"]
 
 SERVICES: tuple[type[Consumer], ...] = (Plataforma, Financeiro, Marketing, BI)
-TOPOLOGY = Topology.of(*SERVICES, topic="alunos")
+TOPOLOGY = Topology.of(*SERVICES, topic="alunos", owns_topic=True)

@@ -14,8 +14,10 @@
     │   └── RoundTripError        its handlers would get another value; nothing was sent
     ├── TransportError            nobody answered, or everything was refused
     │   ├── NotFound              the topic or the queue does not exist
+    │   │   └── TopicNotFound     the topic that queues are to be subscribed to does not exist yet
     │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
     │   └── Throttled             asked too often; later will do
+    ├── OwnershipError            a topic or a queue is another owner's; nothing was changed
     ├── WorkerWedged              all handlers of a service hang, and the worker was to stop then
     ├── InvalidReturn             a handler returned what is neither None nor an outcome
     ├── HandlerTimeout            a handler took longer than its consumer allows
@@ -41,10 +43,12 @@ __all__ = [
     "MessagingError",
     "MissingExtra",
     "NotFound",
+    "OwnershipError",
     "PublishError",
     "RoundTripError",
     "SettingsError",
     "Throttled",
+    "TopicNotFound",
     "TopologyError",
     "TransportError",
     "WorkerWedged",
@@ -145,6 +149,13 @@ class NotFound(TransportError):
         super().__init__(message, code=code, retryable=retryable)
 
 
+class TopicNotFound(NotFound):
+    """The topic that queues are to be subscribed to does not exist: its owner creates it first.
+
+    Raised before anything was created. Later the same `apply` will do.
+    """
+
+
 class AccessDenied(TransportError):
     """Credentials are missing, expired, or do not allow the call."""
 
@@ -158,6 +169,10 @@ class Throttled(TransportError):
     """The service asks for patience."""
 
     unknown = False
+
+
+class OwnershipError(MessagingError):
+    """A topic or a queue belongs to another owner, by its tags. Nothing was changed."""
 
 
 class HandlerTimeout(MessagingError):

@@ -1,11 +1,13 @@
 """The map: topic, queues, dead letters and subscriptions, derived from consumers.
 
 A topology is a value and does nothing. `messaging.aws.provision` writes it out; `MemoryBroker`
-plays it in this process.
+plays it in this process. A service's repository has a part of the map, its own; the topic is part
+of the producer's (docs/decisions/0016-ownership.md).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -38,7 +40,11 @@ DEFAULT_MAX_BYTES, LARGEST_MAX_BYTES = 262_144, 1_048_576
 https://docs.aws.amazon.com/sns/latest/api/API_SetTopicAttributes.html
 """
 
+MAX_TAG_VALUE = 256
+"""Characters. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_OWNER = re.compile(rf"(?!aws:)[\w .:/=+@-]{{1,{MAX_TAG_VALUE}}}", re.IGNORECASE)
 
 
 def queue_name(topic: str, service: str, suffix: str = "") -> str:
@@ -85,7 +91,11 @@ class DeadLetterQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """The queue of one service. Times are in seconds."""
+    """The queue of one service. Times are in seconds.
+
+    `contract` names the events that the service reads, with the versions that it knows:
+    "aluno.cadastrado/3 matricula.cancelada/1".
+    """
 
     name: str
     service: str
@@ -93,6 +103,7 @@ class Queue:
     max_receives: int
     dead_letters: DeadLetterQueue
     retention: int = 4 * DAY
+    contract: str = ""
 
     def __post_init__(self) -> None:
         _check_queue_name(self.name)
@@ -137,13 +148,27 @@ class Subscription:
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """One topic, and for each service a queue, its dead letters and its subscription."""
+    """One topic, and for each service a queue, its dead letters and its subscription.
+
+    owner       the team that these belong to, as a tag of each. None: the topic's name, if the
+                topic is part of it, else each service's own name.
+    owns_topic  whether the topic is part of it. Otherwise another topology creates and changes it.
+    """
 
     topic: Topic
     queues: tuple[Queue, ...]
     subscriptions: tuple[Subscription, ...]
+    owner: str | None = None
+    owns_topic: bool = False
 
     def __post_init__(self) -> None:
+        if self.owner is not None and (
+            not _OWNER.fullmatch(self.owner) or self.owner != self.owner.strip()
+        ):
+            raise TopologyError(
+                f"owner {self.owner!r}: 1 to {MAX_TAG_VALUE} letters, digits, spaces inside and "
+                '"_.:/=+-@", and not "aws:" at its beginning, as the value of a tag on AWS'
+            )
         owners: dict[str, str] = {}
         for queue, subscription in zip(self.queues, self.subscriptions, strict=True):
             for name in (queue.name, queue.dead_letters.name, subscription.undelivered.name):
@@ -159,16 +184,43 @@ class Topology:
         cls,
         *consumers: type[Consumer],
         topic: str | Topic,
+        owner: str | None = None,
+        owns_topic: bool = False,
         retention: int = 4 * DAY,
     ) -> Topology:
-        """Derived from the consumers' handlers. `retention` (seconds) is that of the queues."""
+        """Derived from the consumers' handlers. `retention` (seconds) is that of the queues.
+
+            Topology.of(Biblioteca, topic="alunos")                      # a service's own part
+            Topology.of(*SERVICES, topic="alunos", owns_topic=True)      # a whole map in one place
+
+        `owner` is the team's name; without it, what belongs to a service is owned by the service's
+        own name. With `owns_topic` the topic is created and changed, too (by one topology of all,
+        which may be a `Topology.producer`), and everything is owned by `owner` or the topic's name.
+        """
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
         _check_services(consumers)
         return cls(
             topic=chosen,
             queues=tuple(_queue(chosen, consumer, retention) for consumer in consumers),
             subscriptions=tuple(_subscription(chosen, consumer) for consumer in consumers),
+            owner=owner,
+            owns_topic=owns_topic,
         )
+
+    @classmethod
+    def producer(cls, topic: str | Topic, *, owner: str | None = None) -> Topology:
+        """The topic alone, which it owns: for the repository that publishes and has no service."""
+        chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
+        return cls(topic=chosen, queues=(), subscriptions=(), owner=owner, owns_topic=True)
+
+    def owner_of(self, service: str) -> str:
+        """Who owns what belongs to `service`: a name that is compared, and a tag on AWS."""
+        return self.owner or (self.topic.name if self.owns_topic else service)
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """Whose things this topology may change and remove."""
+        return frozenset(map(self.owner_of, self.services or (self.topic.name,)))
 
     def queue(self, service: str) -> Queue:
         """The queue of `service`."""
@@ -199,7 +251,8 @@ class Topology:
         def named(letters: DeadLetterQueue) -> DeadLetterQueue:
             return replace(letters, name=prefix + letters.name)
 
-        return Topology(
+        return replace(
+            self,
             topic=replace(self.topic, name=prefix + self.topic.name),
             queues=tuple(
                 replace(
@@ -225,11 +278,14 @@ class Topology:
         return {queue.service: (queue, subscription) for queue, subscription in both}
 
     def _unknown(self, service: str) -> str:
-        return f"no service {service!r} in this topology; it has {', '.join(self.services)}"
+        has = ", ".join(self.services) or "no service, only the topic"
+        return f"no service {service!r} in this topology; it has {has}"
 
 
 def _plain(topology: Topology) -> dict[str, Any]:
     return {
+        "owner": topology.owner,
+        "owns_topic": topology.owns_topic,
         "topic": {
             "name": topology.topic.name,
             "fifo": topology.topic.fifo,
@@ -237,12 +293,14 @@ def _plain(topology: Topology) -> dict[str, Any]:
         },
         "services": {
             queue.service: {
+                "owner": topology.owner_of(queue.service),
                 "queue": queue.name,
                 "dead_letters": queue.dead_letters.name,
                 "undelivered": subscription.undelivered.name,
                 "visibility_timeout": queue.visibility_timeout,
                 "max_receives": queue.max_receives,
                 "retention": queue.retention,
+                "contract": queue.contract,
                 "filter_policy": dict(subscription.filter_policy),
             }
             for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True)
@@ -268,7 +326,10 @@ def _check_services(consumers: Iterable[type[Consumer]]) -> None:
                 f"{consumer.service!r}: they would take each other's messages from one queue"
             )
     if not seen:
-        raise TopologyError("a topology needs at least one consumer")
+        raise TopologyError(
+            "a topology needs at least one consumer; one of a topic alone is "
+            'Topology.producer("alunos")'
+        )
     if len(seen) > MAX_FILTER_POLICIES:
         raise TopologyError(
             f"{len(seen)} services: SNS takes {MAX_FILTER_POLICIES} filter policies per topic"
@@ -283,7 +344,19 @@ def _queue(topic: Topic, consumer: type[Consumer], retention: int) -> Queue:
         max_receives=consumer.max_receives,
         dead_letters=DeadLetterQueue(name=queue_name(topic.name, consumer.service, "-dlq")),
         retention=retention,
+        contract=_contract(consumer),
     )
+
+
+def _contract(consumer: type[Consumer]) -> str:
+    said = " ".join(
+        f"{name}/{handler.event.event_version}"
+        for name, handler in sorted(consumer.handlers.items())
+    )
+    if len(said) <= MAX_TAG_VALUE:
+        return said
+    # A tag has no room for them all: still another text whenever one of them changes.
+    return f"{len(consumer.handlers)} events/{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def _subscription(topic: Topic, consumer: type[Consumer]) -> Subscription:

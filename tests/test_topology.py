@@ -49,27 +49,33 @@ class Books(Consumer):
 
 def test_everything_is_derived_from_the_consumers() -> None:
     assert Topology.of(Mail, Books, topic="students").to_dict() == {
+        "owner": None,
+        "owns_topic": False,
         "topic": {"name": "students", "fifo": False, "max_bytes": 262_144},
         "services": {
             "mail": {
+                "owner": "mail",
                 "queue": "students-mail",
                 "dead_letters": "students-mail-dlq",
                 "undelivered": "students-mail-undelivered",
                 "visibility_timeout": 90,
                 "max_receives": 53,
                 "retention": 4 * DAY,
+                "contract": "student.enrolled/1 student.left/1",
                 "filter_policy": {
                     "type": ["student.enrolled", "student.left"],
                     "audience": ["*", "mail"],
                 },
             },
             "books": {
+                "owner": "books",
                 "queue": "students-books",
                 "dead_letters": "students-books-dlq",
                 "undelivered": "students-books-undelivered",
                 "visibility_timeout": 60,
                 "max_receives": 50,
                 "retention": 4 * DAY,
+                "contract": "student.enrolled/1",
                 "filter_policy": {"type": ["student.enrolled"], "audience": ["*", "books"]},
             },
         },
@@ -233,3 +239,52 @@ def test_a_topic_has_at_most_200_filter_policies() -> None:
 )
 def test_the_name_of_a_queue(topic: str, service: str, suffix: str, name: str) -> None:
     assert queue_name(topic, service, suffix) == name
+
+
+def test_who_owns_what_is_said_or_follows() -> None:
+    """A name to be held against another's: the team's, else the service's, else the topic's."""
+    part = Topology.of(Mail, Books, topic="students")
+    assert (part.owner_of("mail"), part.owners) == ("mail", {"mail", "books"})
+    assert not part.owns_topic
+    whole = Topology.of(Mail, Books, topic="students", owns_topic=True)
+    assert (whole.owner_of("mail"), whole.owners) == ("students", {"students"})
+    team = Topology.of(Mail, Books, topic="students", owner="reception").prefixed("dev-")
+    assert (team.owner_of("mail"), team.owners) == ("reception", {"reception"})
+    topic = Topology.producer("students", owner="office")
+    assert (topic.services, topic.owners, topic.owns_topic) == ((), {"office"}, True)
+    with pytest.raises(TopologyError, match="it has no service, only the topic"):
+        topic.queue("mail")
+
+
+@pytest.mark.parametrize("owner", ["", " x", "x ", "a,b", "tab\t", "x" * 257, "aws*", "AWS:x"])
+def test_an_owner_that_no_tag_holds_is_refused(owner: str) -> None:
+    with pytest.raises(TopologyError, match=r"owner .* value of a tag"):
+        Topology.of(Mail, topic="students", owner=owner)
+
+
+def test_an_owner_is_any_text_that_a_tag_holds() -> None:
+    for owner in ("Equipe Acervo", "são-paulo:acervo@escola.br", "a", "x" * 256):
+        assert Topology.of(Mail, topic="students", owner=owner).owner == owner
+
+
+def test_a_contract_that_no_tag_holds_is_told_apart_all_the_same() -> None:
+    def service(*versions: int) -> Consumer:
+        members: dict[str, Any] = {}
+        for number, version in enumerate(versions):
+            happened = type(Event)(
+                f"Happened{number}", (Event,), {}, type=f"happened.n{number:03}", version=version
+            )
+
+            def handle(self: Any, event: Any) -> None: ...
+
+            handle.__annotations__ = {"event": happened, "return": None}
+            members[f"handle{number}"] = handles(handle)
+        return type(Consumer)("Many", (Consumer,), members)
+
+    one, same, other = (
+        Topology.of(service(*versions), topic="t").queue("many").contract
+        for versions in ([1] * 40, [1] * 40, [1] * 39 + [2])
+    )
+    assert one.startswith("40 events/")
+    assert len(one) <= 256
+    assert one == same != other

@@ -3,10 +3,12 @@
 broker = connect()              # the topic and the queues, from the environment
 print(plan(TOPOLOGY))           # what apply would do
 apply(TOPOLOGY)
+remove(TOPOLOGY, "biblioteca", dry_run=True)
 """
 
 from messaging.aws.broker import AwsBroker, connect
 from messaging.aws.changes import Change, Plan
 from messaging.aws.provision import apply, plan
+from messaging.aws.removal import remove
 
-__all__ = ["AwsBroker", "Change", "Plan", "apply", "connect", "plan"]
+__all__ = ["AwsBroker", "Change", "Plan", "apply", "connect", "plan", "remove"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 __all__ = ["Action", "Change", "Plan"]
 
-Action = Literal["create", "change", "leave", "drift", "delete"]
+Action = Literal["create", "change", "leave", "other", "drift", "delete", "keep"]
 Kind = Literal["topic", "queue", "subscription"]
 
 
@@ -16,10 +16,10 @@ class Change:
     """One thing of a plan.
 
     action   "create": it is missing. "change": it is ours and differs; apply sets it. "leave": it
-             is as it should be. "delete": it is ours, no service needs it, and deletion was asked
-             for. "drift": something that the topology does not say and that apply does not touch:
-             a foreign subscription, a statement that others put into a queue's policy, a customer
-             key, the queue of a service that is gone.
+             is as it should be. "other": it is not managed here: another owner's topic, what
+             others subscribed. "drift": something in what is ours that others put there and apply
+             does not touch: a statement in a queue's policy, a customer key. "delete": what
+             `remove` deletes. "keep": what it refuses to delete, because of messages.
     kind     "topic", "queue" (dead-letter queues, too) or "subscription".
     name     of the topic or queue; of a subscription, its endpoint's.
     details  one sentence for each difference: "VisibilityTimeout: 30 -> 60".
@@ -33,7 +33,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What `plan` found, or what `apply` did: one `Change` for each thing, in order."""
+    """What `plan` found, or what `apply` or `remove` did: one `Change` for each, in order."""
 
     topic: str
     where: str
@@ -41,8 +41,13 @@ class Plan:
 
     @property
     def pending(self) -> bool:
-        """Whether `apply` has (or had) anything to do: a create, a change or a delete."""
+        """Whether there is (or was) anything to do: a create, a change or a delete."""
         return any(one.action in ("create", "change", "delete") for one in self.changes)
+
+    @property
+    def kept(self) -> tuple[Change, ...]:
+        """What `remove` refuses to delete, because a queue holds messages."""
+        return tuple(one for one in self.changes if one.action == "keep")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for `--json`."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from messaging.aws.clients import Place
+from messaging.aws.ownership import Claim
 from messaging.aws.policies import statements
 from messaging.topology import DeadLetterQueue, Queue, Subscription, Topology
 
-__all__ = ["TAG", "DesiredQueue", "queues", "subscription_attributes"]
+__all__ = ["DesiredQueue", "queues", "subscription_attributes"]
 
-TAG = "messaging:topology"
-"""The tag of everything that apply creates; its value is the topic's name."""
 LARGEST_MESSAGE = 1_048_576
 """Bytes; SQS's own default for new queues. A dead letter is bigger than the message was, so a
 dead-letter queue must take more than the topic."""
@@ -23,11 +22,13 @@ LONG_POLL = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredQueue:
-    """One queue as it should be: its attributes but for Policy, and our statements of that."""
+    """One queue as it should be: its attributes but for Policy, our statements of that, and
+    whose it is."""
 
     name: str
     attributes: Mapping[str, str]
     statements: tuple[Mapping[str, Any], ...]
+    claim: Claim
 
     @property
     def fifo(self) -> bool:
@@ -40,9 +41,14 @@ def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[Desired
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
     """
     for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True):
-        yield _dead_letters(queue, place)
-        yield _undelivered(subscription.undelivered, place, topic_arn)
-        yield _service(queue, place, topic_arn)
+        claim = Claim(
+            topic=topology.topic.name,
+            owner=topology.owner_of(queue.service),
+            service=queue.service,
+        )
+        yield _dead_letters(queue, place, claim)
+        yield _undelivered(subscription.undelivered, place, topic_arn, claim)
+        yield _service(queue, place, topic_arn, replace(claim, contract=queue.contract))
 
 
 def subscription_attributes(subscription: Subscription, place: Place) -> dict[str, str]:
@@ -57,7 +63,7 @@ def subscription_attributes(subscription: Subscription, place: Place) -> dict[st
     }
 
 
-def _service(queue: Queue, place: Place, topic_arn: str) -> DesiredQueue:
+def _service(queue: Queue, place: Place, topic_arn: str, claim: Claim) -> DesiredQueue:
     arn = place.queue_arn(queue.name)
     redrive = {
         "deadLetterTargetArn": place.queue_arn(queue.dead_letters.name),
@@ -72,24 +78,29 @@ def _service(queue: Queue, place: Place, topic_arn: str) -> DesiredQueue:
             "RedrivePolicy": json.dumps(redrive),
         },
         statements=tuple(statements(arn, topic_arn)),
+        claim=claim,
     )
 
 
-def _dead_letters(queue: Queue, place: Place) -> DesiredQueue:
+def _dead_letters(queue: Queue, place: Place, claim: Claim) -> DesiredQueue:
     letters = queue.dead_letters
     allowed = {"redrivePermission": "byQueue", "sourceQueueArns": [place.queue_arn(queue.name)]}
     return DesiredQueue(
         name=letters.name,
         attributes={**_always(letters.retention), "RedriveAllowPolicy": json.dumps(allowed)},
         statements=tuple(statements(place.queue_arn(letters.name), None)),
+        claim=claim,
     )
 
 
-def _undelivered(letters: DeadLetterQueue, place: Place, topic_arn: str) -> DesiredQueue:
+def _undelivered(
+    letters: DeadLetterQueue, place: Place, topic_arn: str, claim: Claim
+) -> DesiredQueue:
     return DesiredQueue(
         name=letters.name,
         attributes=_always(letters.retention),
         statements=tuple(statements(place.queue_arn(letters.name), topic_arn)),
+        claim=claim,
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from messaging.errors import SettingsError
 from messaging.settings import Settings
 from messaging.topology import Topology
+
+if TYPE_CHECKING:
+    from messaging.aws.clients import Place
 
 __all__ = ["NamedTopic", "named_topic", "topic_of"]
 
@@ -30,6 +33,15 @@ class NamedTopic(NamedTuple):
     partition: str = ""
     region: str = ""
     account: str = ""
+
+    def arn_at(self, place: Place) -> str:
+        """Its ARN for whoever has credentials of `place`. Raises `SettingsError` if none has."""
+        if self.arn is not None and self.partition != place.partition:
+            raise SettingsError(
+                f"topic {self.arn!r} is in partition {self.partition!r}, the credentials in "
+                f"{place.partition!r}: no account of one reaches the other"
+            )
+        return self.arn or place.topic_arn(self.name)
 
 
 def named_topic(settings: Settings) -> NamedTopic:

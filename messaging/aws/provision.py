@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from messaging.aws import desired as wanted
 from messaging.aws.changes import Change, Plan
 from messaging.aws.clients import Clients
-from messaging.aws.errors import translated
 from messaging.aws.naming import NamedTopic, topic_of
+from messaging.aws.ownership import OWNER, Claim
 from messaging.aws.queues import Queues
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT, Subscriptions
-from messaging.errors import AccessDenied, NotFound, SettingsError
+from messaging.aws.topics import OthersTopic, OwnTopic
+from messaging.clock import SYSTEM_CLOCK
+from messaging.errors import AccessDenied, TopicNotFound
 from messaging.settings import Settings
-from messaging.topology import DEFAULT_MAX_BYTES, Topology
+from messaging.topology import Topology
 
 if TYPE_CHECKING:
     import boto3
 
 __all__ = ["apply", "plan"]
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks for a topic that is waited for."""
 
 
 def plan(
@@ -27,16 +32,16 @@ def plan(
     settings: Settings | None = None,
     *,
     session: boto3.Session | None = None,
-    delete: bool = False,
-    force: bool = False,
+    take_over: bool = False,
 ) -> Plan:
     """What `apply` with the same arguments would do. Changes nothing.
 
     `settings` (by default the environment) gives prefix, region and endpoint, and the topic, if
     it says one: the topology's own, by its name or its ARN. Raises `SettingsError` where it is
-    another one, and `TransportError` when AWS does not answer or does not allow the look.
+    another one, `TopicNotFound` and `OwnershipError` as `apply` does, and `TransportError` when
+    AWS does not answer or does not allow the look.
     """
-    return _run(topology, settings, session, write=False, delete=delete, force=force)
+    return _run(topology, settings, session, write=False, take_over=take_over)
 
 
 def apply(
@@ -44,23 +49,42 @@ def apply(
     settings: Settings | None = None,
     *,
     session: boto3.Session | None = None,
-    delete: bool = False,
-    force: bool = False,
+    take_over: bool = False,
+    wait: float = 0,
+    create_topic: bool = False,
 ) -> Plan:
     """Make what stands on AWS what the topology says, and tell what was done.
 
-    Safe to repeat, after a failure half-way too, and for several at once with the same topology.
-    A topic in another account is subscribed to and not touched (docs: another-account).
-    Creates and changes; deletes only with `delete`, and then only subscriptions and queues of
-    services that are not in the topology any more and whose queues carry this topology's tag. A
-    queue that holds messages is kept all the same, unless `force`. Whoever deletes must give the
-    whole topology: a service that is left out counts as gone.
+    Safe to repeat, after a failure half-way too, and for several at once. It creates and changes
+    what belongs to the topology's services, and the topic if the topology owns it. It deletes
+    nothing (`remove` does), and touches nothing of other services. A topic in another account is
+    subscribed to and not touched (docs: another-account).
+
+    A topic that the topology does not own must be there: else `TopicNotFound`, after `wait`
+    seconds; with `create_topic`, for a local server, it is created, with no owner until its owner
+    applies. What is another owner's by its tags raises `OwnershipError`; `take_over` makes it this
+    topology's. Both are found before anything is changed.
 
     AWS takes up to a minute to heed a queue's attributes and up to 15 minutes for a filter policy:
     apply before the producer that needs it is deployed.
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering.html
     """
-    return _run(topology, settings, session, write=True, delete=delete, force=force)
+    until = SYSTEM_CLOCK.monotonic() + wait
+    while True:
+        try:
+            return _run(
+                topology,
+                settings,
+                session,
+                write=True,
+                take_over=take_over,
+                create_topic=create_topic,
+            )
+        except TopicNotFound:
+            left = until - SYSTEM_CLOCK.monotonic()
+            if left <= 0:
+                raise
+            SYSTEM_CLOCK.sleep(min(left, LOOK_AGAIN))
 
 
 def _run(
@@ -69,16 +93,16 @@ def _run(
     session: boto3.Session | None,
     *,
     write: bool,
-    delete: bool,
-    force: bool,
+    take_over: bool,
+    create_topic: bool = False,
 ) -> Plan:
     chosen = settings if settings is not None else Settings.from_environment()
     named = topic_of(topology, chosen)
     clients = Clients(named.settings, session)
     try:
-        walk = _Walk(clients, topology.prefixed(chosen.prefix), named, write=write)
-        changes = (*walk.build(), *walk.clear(delete=delete, force=force))
-        return Plan(topic=walk.name, where=clients.where, changes=changes)
+        walk = _Walk(clients, topology.prefixed(chosen.prefix), named, write, take_over)
+        changes = tuple(walk.changes(create_topic=create_topic))
+        return Plan(topic=named.name, where=clients.where, changes=changes)
     except AccessDenied as error:
         if named.arn is None or named.account == clients.place().account:
             raise
@@ -96,182 +120,85 @@ class _Walk:
     """One walk over everything. `plan` and `apply` are the same walk, so they cannot disagree."""
 
     def __init__(
-        self, clients: Clients, topology: Topology, named: NamedTopic, *, write: bool
+        self,
+        clients: Clients,
+        topology: Topology,
+        named: NamedTopic,
+        write: bool,
+        take_over: bool,
     ) -> None:
-        self.name = named.name
         self._clients = clients
         self._topology = topology
         self._write = write
-        self._place = clients.place()
-        if named.arn is not None and named.partition != self._place.partition:
-            raise SettingsError(
-                f"topic {named.arn!r} is in partition {named.partition!r}, the credentials in "
-                f"{self._place.partition!r}: no account of one reaches the other"
-            )
-        self._arn = named.arn or self._place.topic_arn(self.name)
-        self._foreign = named.arn is not None and named.account != self._place.account
-        self._queues = Queues(clients, self.name)
+        self._take_over = take_over
+        self._place = place = clients.place()
+        self._arn = named.arn_at(place)
+        self._foreign = self._arn.split(":")[4] != place.account
+        self._queues = Queues(clients)
         self._subscriptions = Subscriptions(clients, self._arn, foreign=self._foreign)
 
-    def build(self) -> Iterator[Change]:
-        """The topic, then the queues with their policies, then what feeds them."""
-        yield self._foreign_topic() if self._foreign else self._topic()
-        for queue in wanted.queues(self._topology, self._place, self._arn):
-            yield from self._queues.settle(queue, write=self._write)
-        standing = self._subscriptions.standing()
+    def changes(self, *, create_topic: bool) -> Iterator[Change]:
+        """The topic, then the queues with their policies, what feeds them, and what others did."""
+        # Looked at before anything is written: whoever is refused has changed nothing.
+        own_topic, others_topic = self._looked_at_topic(create_topic)
+        desired = list(wanted.queues(self._topology, self._place, self._arn))
+        standing = [self._queues.look(one, take_over=self._take_over) for one in desired]
+        if own_topic is not None:
+            yield own_topic.settle(write=self._write, take_over=self._take_over)
+        if others_topic is not None:
+            yield others_topic
+        for queue, found in zip(desired, standing, strict=True):
+            yield from self._queues.settle(
+                queue, found, write=self._write, take_over=self._take_over
+            )
+        yield from self._feeds()
+
+    def _looked_at_topic(self, create: bool) -> tuple[OwnTopic | None, Change | None]:
+        topic = self._topology.topic
+        if self._foreign or not self._topology.owns_topic:
+            others = OthersTopic(self._clients, topic, self._arn, foreign=self._foreign)
+            return None, others.look(create=create)
+        claim = Claim(topic=topic.name, owner=self._topology.owner or topic.name)
+        own = OwnTopic(self._clients, topic, self._arn, claim)
+        own.look(take_over=self._take_over)
+        return own, None
+
+    def _feeds(self) -> Iterator[Change]:
+        standing = dict(self._subscriptions.standing())
         for one in self._topology.subscriptions:
             arn = self._place.queue_arn(one.queue)
             yield from self._subscriptions.settle(
                 arn,
                 wanted.subscription_attributes(one, self._place),
-                standing.get(("sqs", arn)),
+                standing.pop(("sqs", arn), None),
                 write=self._write,
             )
+        if self._foreign:
+            return  # of a topic that is not ours, other subscriptions are others' business
+        for protocol, endpoint in sorted(standing):
+            yield self._others_subscription(protocol, endpoint)
 
-    def clear(self, *, delete: bool, force: bool) -> Iterator[Change]:
-        """What is there beyond the topology: ours without a service, and what others subscribed."""
-        needed = {queue.name for queue in wanted.queues(self._topology, self._place, self._arn)}
+    def _others_subscription(self, protocol: str, endpoint: str) -> Change:
+        name = endpoint.rpartition(":")[2]
+        near = protocol == "sqs" and endpoint == self._place.queue_arn(name)
+        # An endpoint may be an address or hold a token: only an ARN is told.
+        shown = endpoint if endpoint.startswith("arn:") else f"of protocol {protocol}"
+        said = "not managed here"
+        if near and self._topology.owns_topic:
+            said = f"{said}; {self._whose(name)}"
+        return Change(
+            action="other",
+            kind="subscription",
+            name=name if near else shown,
+            details=(said,),
+        )
+
+    def _whose(self, queue: str) -> str:
+        """For the topic's owner, who may have to ask them."""
         try:
-            ours = self._queues.ours(_plain(self.name) + "-")
+            found = self._queues.standing(queue)
         except AccessDenied:
-            if delete:
-                raise
-            ours = {}
-            said = "queues of services that are gone: not looked for, sqs:ListQueues is not allowed"
-            yield Change(action="drift", kind="topic", name=self.name, details=(said,))
-        left = {name: url for name, url in ours.items() if name not in needed}
-        yield from self._clear_subscriptions(needed, left, delete)
-        yield from self._clear_queues(left, delete, force)
-
-    def _clear_subscriptions(
-        self, needed: set[str], left: Mapping[str, str], delete: bool
-    ) -> Iterator[Change]:
-        known = {self._place.queue_arn(name): name for name in (*needed, *left)}
-        for (protocol, endpoint), arn in sorted(self._subscriptions.standing().items()):
-            name = known.get(endpoint) if protocol == "sqs" else None
-            if name in needed:
-                continue
-            if name is None and self._foreign:
-                continue  # of a topic that is not ours, other subscriptions are others' business
-            if name is None:
-                # An endpoint may be an address or hold a token: only an ARN is told.
-                shown = endpoint if endpoint.startswith("arn:") else f"of protocol {protocol}"
-                yield Change(
-                    action="drift",
-                    kind="subscription",
-                    name=shown,
-                    details=("not ours: it stays",),
-                )
-            elif not delete:
-                yield _gone("subscription", name)
-            else:
-                if self._write:
-                    self._subscriptions.delete(arn)
-                yield Change(action="delete", kind="subscription", name=name)
-
-    def _clear_queues(self, left: Mapping[str, str], delete: bool, force: bool) -> Iterator[Change]:
-        kept: set[str] = set()
-        # A queue before its "-dlq".
-        for name, url in sorted(left.items(), key=lambda one: _plain(one[0])):
-            if not delete:
-                yield _gone("queue", name)
-                continue
-            holding = self._queues.holding(url, name)
-            if holding and not force:
-                kept.add(_plain(name))
-                said = f"holds {holding} messages and stays; empty it, or force"
-            elif _plain(name).removesuffix("-dlq") in kept:
-                said = "the dead-letter queue of a queue that stays"
-            else:
-                if self._write:
-                    self._queues.delete(url, name)
-                said = f"with {holding} messages" if holding else ""
-                details = (said,) if said else ()
-                yield Change(action="delete", kind="queue", name=name, details=details)
-                continue
-            yield Change(action="drift", kind="queue", name=name, details=(said,))
-
-    def _topic(self) -> Change:
-        size = str(self._topology.topic.max_bytes)
-        standing = self._topic_attributes()
-        if standing is None:
-            if self._write:
-                self._create_topic()
-                self._set_topic(size if size != str(DEFAULT_MAX_BYTES) else None, tag=True)
-            details = (f"MaximumMessageSize: {size}",)
-            return Change(action="create", kind="topic", name=self.name, details=details)
-        changed: list[str] = []
-        now = standing.get("MaximumMessageSize", str(DEFAULT_MAX_BYTES))
-        if now != size:
-            changed.append(f"MaximumMessageSize: {now} -> {size}")
-        tagged = self._topic_tagged()
-        if not tagged:
-            changed.append(f"tag {wanted.TAG}: {self.name}")
-        if self._write:
-            self._set_topic(size if now != size else None, tag=not tagged)
-        action: Any = "change" if changed else "leave"
-        return Change(action=action, kind="topic", name=self.name, details=tuple(changed))
-
-    def _foreign_topic(self) -> Change:
-        """A topic of another account, which is that account's to make and to change."""
-        whose = f"in account {self._arn.split(':')[4]}, which is not ours: it stays as it is"
-        try:
-            standing = self._topic_attributes()
-        except AccessDenied:
-            details = (whose, "its attributes are not ours to read")
-            return Change(action="leave", kind="topic", name=self.name, details=details)
-        if standing is None:
-            raise NotFound(
-                f"topic {self._arn} is not there: its own account creates it first; a topic in "
-                f"another account is not created from here. {ANOTHER_ACCOUNT}",
-                code="NotFound",
-            )
-        size = str(self._topology.topic.max_bytes)
-        now = standing.get("MaximumMessageSize", str(DEFAULT_MAX_BYTES))
-        if now == size:
-            return Change(action="leave", kind="topic", name=self.name, details=(whose,))
-        differs = f"MaximumMessageSize: {now}, and {size} in the topology"
-        return Change(action="drift", kind="topic", name=self.name, details=(whose, differs))
-
-    def _topic_attributes(self) -> Mapping[str, str] | None:
-        try:
-            with self._translated("read the attributes of"):
-                return self._clients.patient_sns.get_topic_attributes(TopicArn=self._arn)[
-                    "Attributes"
-                ]
-        except NotFound:
-            return None
-
-    def _topic_tagged(self) -> bool:
-        with self._translated("read the tags of"):
-            tags = self._clients.patient_sns.list_tags_for_resource(ResourceArn=self._arn)["Tags"]
-        return {"Key": wanted.TAG, "Value": self.name} in tags
-
-    def _create_topic(self) -> None:
-        # Without tags: CreateTopic refuses a topic that stands with other ones.
-        attributes = {"FifoTopic": "true"} if self._topology.topic.fifo else {}
-        with self._translated("create"):
-            self._clients.patient_sns.create_topic(Name=self.name, Attributes=attributes)
-
-    def _set_topic(self, size: str | None, *, tag: bool) -> None:
-        with self._translated("set the attributes of"):
-            if size is not None:
-                self._clients.patient_sns.set_topic_attributes(
-                    TopicArn=self._arn, AttributeName="MaximumMessageSize", AttributeValue=size
-                )
-            if tag:
-                self._clients.patient_sns.tag_resource(
-                    ResourceArn=self._arn, Tags=[{"Key": wanted.TAG, "Value": self.name}]
-                )
-
-    def _translated(self, action: str) -> Any:
-        return translated(action, f"topic {self.name}", self._clients.where, quote=True)
-
-
-def _plain(name: str) -> str:
-    return name.removesuffix(".fifo")
-
-
-def _gone(kind: Any, name: str) -> Change:
-    said = "ours, but no service of the topology needs it; --delete removes it"
-    return Change(action="drift", kind=kind, name=name, details=(said,))
+            return "the tags of its queue are not ours to read"
+        if found.url is None:
+            return "its queue does not exist: what is sent there is lost"
+        return f"owner: {found.tags.get(OWNER) or 'no tag says'}"

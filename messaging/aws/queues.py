@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
-from messaging.aws.desired import TAG, DesiredQueue
+from messaging.aws.desired import DesiredQueue
 from messaging.aws.errors import translated
 from messaging.aws.messages import counts
+from messaging.aws.ownership import TagChanges
 from messaging.aws.policies import merge, same_json
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import NotFound
 
-__all__ = ["Queues"]
+__all__ = ["Queues", "Standing"]
+
+_T = TypeVar("_T")
 
 JSON_ATTRIBUTES = ("RedrivePolicy", "RedriveAllowPolicy")
 
 
-class Queues:
-    """The queues of one topic, `owner`, whose name is the value of their tag."""
+class Standing(NamedTuple):
+    """A queue as it stands; `url` is None where there is none."""
 
-    def __init__(self, clients: Clients, owner: str, clock: Clock = SYSTEM_CLOCK) -> None:
+    url: str | None
+    tags: Mapping[str, str]
+
+
+class Queues:
+    """The queues of one account and region, one at a time by their names."""
+
+    def __init__(self, clients: Clients, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clients = clients
-        self._owner = owner
         self._clock = clock
 
-    def settle(self, wanted: DesiredQueue, *, write: bool) -> Iterator[Change]:
-        """What the queue lacks; with `write`, it has it afterwards."""
-        url = self.url(wanted.name)
+    def look(self, wanted: DesiredQueue, *, take_over: bool) -> Standing:
+        """Raises `OwnershipError` if the queue is somebody else's."""
+        found = self.standing(wanted.name)
+        wanted.claim.check(f"queue {wanted.name}", found.tags, take_over=take_over)
+        return found
+
+    def standing(self, name: str) -> Standing:
+        """The queue's URL and tags."""
+        url = self.url(name)
+        if url is None:
+            return Standing(None, {})
+        try:
+            return Standing(url, self._tags(url, name))
+        except NotFound:  # gone a moment ago
+            return Standing(None, {})
+
+    def settle(
+        self, wanted: DesiredQueue, found: Standing, *, write: bool, take_over: bool = False
+    ) -> Iterator[Change]:
+        """What the queue lacks, if `found` is how it stands; with `write`, it has it afterwards."""
+        url = found.url
         if url is None:
             if write:
-                self._create(wanted)
+                self._create(wanted, take_over=take_over)
+            attributes = (f"{name}: {one}" for name, one in wanted.attributes.items())
             yield Change(
                 action="create",
                 kind="queue",
                 name=wanted.name,
-                details=tuple(f"{name}: {one}" for name, one in wanted.attributes.items()),
+                details=(f"owner: {wanted.claim.owner}", *attributes),
             )
             return
-        standing, tagged = self._attributes(url, wanted.name), self.is_ours(url, wanted.name)
-        values, details, drift = _compare(wanted, standing)
-        if not tagged:
-            details.append(f"tag {TAG}: {self._owner}")
+        tags = wanted.claim.changes(found.tags)
+        values, details, drift = _compare(wanted, self._attributes(url, wanted.name))
+        details += tags.details
         if write and values:
             self._set(url, wanted.name, values)
-        if write and not tagged:
-            self._tag(url, wanted.name)
+        if write:
+            self._tag(url, wanted.name, tags)
         action: Any = "change" if details else "leave"
         yield Change(action=action, kind="queue", name=wanted.name, details=tuple(details))
         if drift:
@@ -61,32 +88,9 @@ class Queues:
         except NotFound:
             return None
 
-    def ours(self, prefix: str) -> Mapping[str, str]:
-        """Name -> URL of the queues that carry our tag. Asks for every queue under `prefix`."""
-        pages = self._clients.patient_sqs.get_paginator("list_queues")
-        with self._translated("list", f"{prefix}*"):
-            urls = [
-                url
-                for page in pages.paginate(
-                    QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1000}
-                )
-                for url in page.get("QueueUrls", ())
-            ]
-        named = {url.rpartition("/")[2]: url for url in urls}
-        return {name: url for name, url in sorted(named.items()) if self.is_ours(url, name)}
-
-    def is_ours(self, url: str, name: str) -> bool:
-        """Whether the queue carries this topology's tag. One that is just gone does not."""
-        try:
-            with self._translated("read the tags of", name):
-                tags = self._clients.patient_sqs.list_queue_tags(QueueUrl=url).get("Tags", {})
-        except NotFound:
-            return False
-        return tags.get(TAG) == self._owner
-
-    def holding(self, url: str, name: str) -> int:
-        """How many messages the queue holds: visible, in flight and delayed (approximately)."""
-        return sum(counts(self._attributes(url, name)))
+    def holding(self, url: str, name: str) -> tuple[int, int, int]:
+        """Messages that are visible, in flight and delayed, as SQS counts them: approximately."""
+        return counts(self._attributes(url, name))
 
     def delete(self, url: str, name: str) -> None:
         """Delete the queue with all that it holds. One that is gone already is fine."""
@@ -96,7 +100,7 @@ class Queues:
         except NotFound:
             pass
 
-    def _create(self, wanted: DesiredQueue) -> None:
+    def _create(self, wanted: DesiredQueue, *, take_over: bool) -> None:
         # Bare first: CreateQueue refuses a queue that stands with other attributes, so whoever
         # applies at the same time would be refused. Set afterwards, both come to the same end.
         attributes: Any = {"FifoQueue": "true"} if wanted.fifo else {}
@@ -104,18 +108,21 @@ class Queues:
             url = self._clients.patient_sqs.create_queue(
                 QueueName=wanted.name, Attributes=attributes
             )["QueueUrl"]
-        # Another who applies may have got further: what stands in the policy is kept here, too.
-        self._once_there(lambda: self._tag(url, wanted.name))
+        # Another who applies may have got further, and another owner may have been quicker.
+        tags = self._once_there(lambda: self._tags(url, wanted.name))
+        wanted.claim.check(f"queue {wanted.name}", tags, take_over=take_over)
+        self._once_there(lambda: self._tag(url, wanted.name, wanted.claim.changes(tags)))
+        # What stands in the policy is kept here, too.
         values, _, _ = _compare(wanted, self._attributes(url, wanted.name))
         if values:
             self._once_there(lambda: self._set(url, wanted.name, values))
 
-    def _once_there(self, step: Any) -> None:
+    def _once_there(self, step: Callable[[], _T]) -> _T:
         # "You must wait at least one second after the queue is created to be able to use it."
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-        Retrying(
+        return Retrying(
             retry=retry_if_exception_type(NotFound),
             stop=stop_after_attempt(5),
             wait=wait_fixed(1),
@@ -128,9 +135,16 @@ class Queues:
         with self._translated("set the attributes of", name):
             self._clients.patient_sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
-    def _tag(self, url: str, name: str) -> None:
+    def _tags(self, url: str, name: str) -> Mapping[str, str]:
+        with self._translated("read the tags of", name):
+            return self._clients.patient_sqs.list_queue_tags(QueueUrl=url).get("Tags", {})
+
+    def _tag(self, url: str, name: str, tags: TagChanges) -> None:
         with self._translated("tag", name):
-            self._clients.patient_sqs.tag_queue(QueueUrl=url, Tags={TAG: self._owner})
+            if tags.values:
+                self._clients.patient_sqs.tag_queue(QueueUrl=url, Tags=dict(tags.values))
+            if tags.removed:
+                self._clients.patient_sqs.untag_queue(QueueUrl=url, TagKeys=list(tags.removed))
 
     def _attributes(self, url: str, name: str) -> Mapping[str, str]:
         with self._translated("read the attributes of", name):

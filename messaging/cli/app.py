@@ -10,7 +10,7 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.menu import Menu
-from messaging.errors import ConfigurationError, MessagingError
+from messaging.errors import ConfigurationError, MessagingError, TopicNotFound
 from messaging.printable import printable
 
 __all__ = ["app", "run"]
@@ -23,8 +23,13 @@ app = typer.Typer(
     # A traceback with local variables would show personal data.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 Ctrl-C.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 4 the topic does not "
+    "exist yet, 130 Ctrl-C.",
 )
+
+
+TOPIC_MISSING = 4
+"""Exit code of a command that needs a topic which its owner has not created yet: try later."""
 
 
 def _version(wanted: bool) -> None:
@@ -56,6 +61,9 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         screen.error(str(error))
         return 2
+    except TopicNotFound as error:
+        screen.error(printable(str(error)))
+        return TOPIC_MISSING
     except MessagingError as error:
         screen.error(printable(str(error)))  # an answer of AWS may stand in it
         return 1

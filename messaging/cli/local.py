@@ -61,7 +61,9 @@ def local(
             from messaging.aws.sessions import new_session
 
             here = settings.model_copy(update=server.settings().model_dump(exclude_unset=True))
-            topic = apply(wanted, here, session=new_session(**server.credentials)).topic
+            # Whoever owns the topic elsewhere, this server's is made here.
+            session = new_session(**server.credentials)
+            topic = apply(wanted, here, session=session, create_topic=True).topic
         environment = dict(server.environment)
         if topic is not None:
             # Without the prefix, which whoever has one in the environment puts before it again.

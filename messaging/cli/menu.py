@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "topology": (
         "messaging.cli.topology:app",
-        "Compare and create the topic, the queues and the subscriptions.",
+        "Compare, create and remove the topic, the queues and the subscriptions.",
     ),
     "dlq": (
         "messaging.cli.dlq:app",

@@ -11,6 +11,8 @@ from messaging.cli import screen
 from messaging.cli.help import add, group
 from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment
+from messaging.errors import MessagingError, TopicNotFound
+from messaging.printable import printable
 
 if TYPE_CHECKING:
     from messaging.aws import Change, Plan
@@ -18,31 +20,33 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = group("Compare and create the topic, the queues and the subscriptions.")
+app = group("Compare, create and remove the topic, the queues and the subscriptions.")
 
 _LOOK: Mapping[str, str] = {
     "create": "[green]+ create[/]",
     "change": "[yellow]~ change[/]",
     "delete": "[red]- delete[/]",
+    "keep": "[magenta]! keep[/]",
     "drift": "[magenta]! drift[/]",
     "leave": "[dim]= leave[/]",
+    "other": "[dim]. other[/]",
 }
 
-Delete = Annotated[
+TakeOver = Annotated[
     bool,
-    typer.Option("--delete", metavar="", help="Delete what we made and no service needs any more."),
+    typer.Option("--take-over", metavar="", help="Take what is another owner's by its tags."),
 ]
 
 
 def plan_command(
     topology: TopologyName = None,
-    delete: Delete = False,
+    take_over: TakeOver = False,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(
             "--detailed-exitcode",
             metavar="",
-            help="Exit 0: nothing to do, 1: error, 2: apply would change.",
+            help="Exit 0: nothing to do, 1: error, 2: apply would change, 4: no topic yet.",
         ),
     ] = False,
     details: Annotated[
@@ -54,18 +58,18 @@ def plan_command(
     """Show what apply would do. Changes nothing.
 
     "create": it is missing. "change": it is ours and differs. "leave": it is as it should be.
-    "drift": others did it, or nobody needs it any more; apply leaves it alone.
+    "other": another topology's, not managed here. "drift": others did it to ours; apply leaves it
+    alone.
 
     [bold]Example:[/bold] messaging topology plan --topology consumers:TOPOLOGY
     """
     from messaging.aws import plan
-    from messaging.errors import MessagingError
 
     try:
         wanted, settings = deployment(topology)
-        found = plan(wanted, settings, delete=delete)
+        found = plan(wanted, settings, take_over=take_over)
     except MessagingError as error:
-        if not detailed_exitcode:
+        if not detailed_exitcode or isinstance(error, TopicNotFound):
             raise
         screen.error(str(error))  # 2 would say that there is something to apply
         raise typer.Exit(1) from None
@@ -76,27 +80,80 @@ def plan_command(
 
 def apply_command(
     topology: TopologyName = None,
-    delete: Delete = False,
-    yes: Annotated[bool, typer.Option("--yes", metavar="", help="With --delete: do it.")] = False,
+    take_over: TakeOver = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds to wait for a topic that its owner has not created yet."),
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Create what is missing and set what differs. Safe to repeat, and to run twice at once.
 
-    Nothing is deleted without --delete --yes.
+    Touches what belongs to the topology's services, and the topic if the topology owns it. Deletes
+    nothing. Exits with 4 when the topic does not exist yet; nothing was changed then.
 
     [bold]Example:[/bold] messaging topology apply --topology consumers:TOPOLOGY
     """
-    from messaging.aws import apply, plan
+    from messaging.aws import apply
 
     wanted, settings = deployment(topology)
-    if delete and not yes:
-        found = plan(wanted, settings, delete=True)
-        if any(change.action == "delete" for change in found.changes):
-            _show(found, json, applied=False)
-            screen.error("nothing was done: deleting needs --yes beside --delete")
-            raise typer.Exit(2)
-    # Without --yes not even what has become deletable since that look.
-    _show(apply(wanted, settings, delete=delete and yes), json, applied=True)
+    try:
+        done = apply(wanted, settings, take_over=take_over)
+    except TopicNotFound as error:
+        if not wait:
+            raise
+        screen.note(f"{printable(str(error))}. Waiting for up to {wait:g} s")
+        done = apply(wanted, settings, take_over=take_over, wait=wait)
+    _show(done, json, applied=True)
+
+
+def remove_command(
+    service: Annotated[str, typer.Argument(help="The service, as its consumer calls it.")],
+    topology: TopologyName = None,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do it.")] = False,
+    lose_messages: Annotated[
+        bool,
+        typer.Option("--lose-messages", metavar="", help="Even if its queues hold messages."),
+    ] = False,
+    take_over: TakeOver = False,
+    json: Json = False,
+) -> None:
+    """Delete a service's subscription, queue and dead letters. Without --yes, only show them.
+
+    Stop its workers before. Refuses, with exit code 1, what another owner has, and a queue that
+    holds messages. The service need not be in the topology any more.
+
+    [bold]Example:[/bold] messaging topology remove biblioteca --yes
+    """
+    from messaging.aws import remove
+
+    wanted, settings = deployment(topology)
+    found = remove(
+        wanted,
+        service,
+        settings,
+        dry_run=not yes,
+        lose_messages=lose_messages,
+        take_over=take_over,
+    )
+    if json:
+        screen.data(found.to_dict())
+    elif found.changes:
+        _draw(found, details=True)
+    if found.kept:
+        holding = ", ".join(one.name for one in found.kept if "holds" in one.details[0])
+        screen.error(
+            f"{'not everything' if found.pending else 'nothing'} was removed: {holding} would lose "
+            f"messages. Let {service} handle them (dead letters: messaging dlq list {service}), or "
+            "say --lose-messages"
+        )
+        raise typer.Exit(1)
+    if not found.changes:
+        screen.note(f"nothing of a service {service} stands at topic {found.topic}")
+    elif not yes:
+        screen.note("nothing was removed; --yes does it")
+    else:
+        screen.note(f"{service} is removed")
 
 
 def show_command(topology: TopologyName = None, json: Json = False) -> None:
@@ -109,11 +166,17 @@ def show_command(topology: TopologyName = None, json: Json = False) -> None:
     if json:
         screen.data(named.to_dict())
         return
+    whose = f"owned by {named.owner_of('')}" if named.owns_topic else "of another topology"
     screen.table(
-        f"Topic {named.topic.name}",
-        ["service", "queue", "receives"],
+        f"Topic {named.topic.name} ({whose})",
+        ["service", "owner", "queue", "receives"],
         [
-            [queue.service, queue.name, ", ".join(named.subscription(queue.service).types)]
+            [
+                queue.service,
+                screen.plain(named.owner_of(queue.service)),
+                queue.name,
+                ", ".join(named.subscription(queue.service).types),
+            ]
             for queue in named.queues
         ],
     )
@@ -123,12 +186,16 @@ def _show(plan: Plan, json: bool, *, applied: bool, details: bool = False) -> No
     if json:
         screen.data(plan.to_dict())
         return
+    _draw(plan, details=details)
+    _summarise(plan, applied=applied)
+
+
+def _draw(plan: Plan, *, details: bool) -> None:
     screen.table(
         f"Topic {plan.topic} ({plan.where})",
         ["action", "what", "name"],
         [[_LOOK[one.action], one.kind, _named(one, details)] for one in plan.changes],
     )
-    _summarise(plan, applied=applied)
 
 
 def _named(change: Change, details: bool) -> str:
@@ -143,7 +210,7 @@ def _summarise(plan: Plan, *, applied: bool) -> None:
     def count(action: Action) -> int:
         return sum(one.action == action for one in plan.changes)
 
-    steps: tuple[Action, ...] = ("create", "change", "delete")
+    steps: tuple[Action, ...] = ("create", "change")
     counted = ", ".join(f"{count(action)} to {action}" for action in steps if count(action))
     drift = f"; {count('drift')} drifted, left alone" if count("drift") else ""
     if not plan.pending:
@@ -158,3 +225,4 @@ def _summarise(plan: Plan, *, applied: bool) -> None:
 add(app, "plan", plan_command)
 add(app, "apply", apply_command)
 add(app, "show", show_command)
+add(app, "remove", remove_command)

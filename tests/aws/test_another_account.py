@@ -10,7 +10,7 @@ import pytest
 
 from messaging.aws import apply, connect, plan
 from messaging.consuming.consumer import Consumer, handles
-from messaging.errors import AccessDenied, NotFound, SettingsError, TransportError
+from messaging.errors import AccessDenied, SettingsError, TopicNotFound, TransportError
 from messaging.event import Event
 from messaging.local import LocalServer
 from messaging.publishing.publisher import Publisher
@@ -31,6 +31,7 @@ class Biblioteca(Consumer):
 
 
 TOPOLOGY = Topology.of(Biblioteca, topic="alunos")
+WHOLE = Topology.of(Biblioteca, topic="alunos", owns_topic=True)
 
 
 def session_of(account: str) -> boto3.Session:
@@ -67,7 +68,7 @@ def test_an_arn_of_another_account_makes_no_second_topic_and_events_arrive(
     applied = apply(TOPOLOGY, settings, session=session_of(OURS))
     assert planned == applied
     (topic,) = (one for one in applied.changes if one.kind == "topic")
-    assert topic.action == "leave"
+    assert topic.action == "other"
     assert f"in account {THEIRS}" in topic.details[0]
     assert topics(ministack, OURS) == before
     assert not plan(TOPOLOGY, settings, session=session_of(OURS)).pending
@@ -89,8 +90,8 @@ def test_what_others_subscribed_to_their_topic_is_not_reported_nor_touched(
     their_sns.subscribe(TopicArn=there, Protocol="sqs", Endpoint=endpoint)
     settings = ministack.settings(topic=there, prefix=prefix)
     apply(TOPOLOGY, settings, session=session_of(OURS))
-    again = apply(TOPOLOGY, settings, session=session_of(OURS), delete=True)
-    assert {one.action for one in again.changes} == {"leave"}
+    again = apply(TOPOLOGY, settings, session=session_of(OURS))
+    assert [one.action for one in again.changes] == ["other"] + ["leave"] * 4
     left = their_sns.list_subscriptions_by_topic(TopicArn=there)["Subscriptions"]
     assert endpoint in {one["Endpoint"] for one in left}
 
@@ -99,7 +100,7 @@ def test_a_topic_that_the_other_account_has_not_made_is_told(
     ministack: LocalServer, prefix: str
 ) -> None:
     settings = ministack.settings(topic=arn(f"{prefix}alunos"), prefix=prefix)
-    with pytest.raises(NotFound, match=r"its own account creates it first.*another-account"):
+    with pytest.raises(TopicNotFound, match=r"its own account creates it first.*another-account"):
         apply(TOPOLOGY, settings, session=session_of(OURS))
     assert arn(f"{prefix}alunos", OURS) not in topics(ministack, OURS)
 
@@ -121,7 +122,7 @@ def test_an_arn_of_ones_own_account_is_as_good_as_the_name(
     ministack: LocalServer, prefix: str
 ) -> None:
     settings = ministack.settings(topic=arn(f"{prefix}alunos", OURS), prefix=prefix)
-    applied = apply(TOPOLOGY, settings, session=session_of(OURS))
+    applied = apply(WHOLE, settings, session=session_of(OURS))
     assert applied.changes[0].action == "create"
     assert arn(f"{prefix}alunos", OURS) in topics(ministack, OURS)
 
@@ -178,7 +179,7 @@ def test_attributes_that_are_not_ours_to_read_keep_nobody_from_subscribing(
 ) -> None:
     proxy.say("GetTopicAttributes", say.sns_error("AuthorizationError", status=403))
     applied = apply(TOPOLOGY, across, session=session_of(OURS))
-    assert applied.changes[0].action == "leave"
+    assert applied.changes[0].action == "other"
     assert applied.changes[-1].kind == "subscription"
     assert proxy.asked("CreateTopic") == []
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from messaging.aws import Plan, apply, connect, plan
+from messaging.aws import Plan, connect
 from messaging.aws.clients import Clients
-from messaging.aws.desired import TAG, DesiredQueue
+from messaging.aws.desired import DesiredQueue
+from messaging.aws.ownership import CONTRACT, OWNER, SERVICE, TOPIC, Claim
 from messaging.aws.policies import MAY_SEND, ONLY_TLS
-from messaging.aws.queues import Queues
+from messaging.aws.queues import Queues, Standing
 from messaging.consuming.consumer import Consumer, handles
-from messaging.errors import AccessDenied, NotFound
+from messaging.errors import NotFound
 from messaging.event import Event
-from messaging.settings import Settings
 from messaging.topology import Topic, Topology
 from messaging.transport import Attribute, Outgoing
+from tests.aws.account import Account as AnyAccount
+from tests.aws.account import details, told
 
 
 class Aconteceu(Event, type="teste.aconteceu", version=1):
@@ -52,56 +54,18 @@ class DoisMaior(Consumer):
     def mudar(self, evento: Mudou) -> None: ...
 
 
-BOTH = Topology.of(Um, Dois, topic="alunos")
+BOTH = Topology.of(Um, Dois, topic="alunos", owns_topic=True)
 SERVICE_SIX = ("um-dlq", "um-undelivered", "um", "dois-dlq", "dois-undelivered", "dois")
 
 
-class Account:
-    """What stands, read raw."""
-
-    def __init__(self, server: Any, session: Any, prefix: str) -> None:
-        self.settings = server.settings(topic="alunos", prefix=prefix)
-        self.session = session
-        self.prefix = prefix
-        self.sns = session.client("sns", endpoint_url=server.url)
-        self.sqs = session.client("sqs", endpoint_url=server.url)
-        self.id = session.client("sts", endpoint_url=server.url).get_caller_identity()["Account"]
-        self.topic = f"arn:aws:sns:sa-east-1:{self.id}:{prefix}alunos"
+class Account(AnyAccount):
+    """Which is asked about both services, unless told otherwise."""
 
     def plan(self, topology: Topology = BOTH, **more: Any) -> Plan:
-        return plan(topology, self._settings(topology), session=self.session, **more)
+        return super().plan(topology, **more)
 
     def apply(self, topology: Topology = BOTH, **more: Any) -> Plan:
-        return apply(topology, self._settings(topology), session=self.session, **more)
-
-    def _settings(self, topology: Topology) -> Settings:
-        return self.settings.model_copy(update={"topic": topology.topic.name})
-
-    def names(self) -> set[str]:
-        urls = self.sqs.list_queues(QueueNamePrefix=self.prefix).get("QueueUrls", [])
-        return {url.rpartition("/")[2].removeprefix(self.prefix) for url in urls}
-
-    def url(self, name: str) -> str:
-        return self.sqs.get_queue_url(QueueName=self.prefix + name)["QueueUrl"]
-
-    def arn(self, name: str) -> str:
-        return f"arn:aws:sqs:sa-east-1:{self.id}:{self.prefix}{name}"
-
-    def attributes(self, name: str) -> dict[str, str]:
-        return self.sqs.get_queue_attributes(QueueUrl=self.url(name), AttributeNames=["All"])[
-            "Attributes"
-        ]
-
-    def set(self, name: str, **attributes: str) -> None:
-        self.sqs.set_queue_attributes(QueueUrl=self.url(name), Attributes=attributes)
-
-    def subscriptions(self) -> dict[str, str]:
-        found = self.sns.list_subscriptions_by_topic(TopicArn=self.topic)["Subscriptions"]
-        return {one["Endpoint"].rpartition(":")[2]: one["SubscriptionArn"] for one in found}
-
-    def subscription(self, name: str) -> dict[str, str]:
-        arn = self.subscriptions()[self.prefix + name]
-        return self.sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+        return super().apply(topology, **more)
 
 
 @pytest.fixture
@@ -113,15 +77,6 @@ def account(server, session, prefix) -> Account:
 def exact(ministack, session, prefix) -> Account:
     """On ministack only: moto forgets RedriveAllowPolicy, and a queue's policy with it."""
     return Account(ministack, session, prefix)
-
-
-def told(changes: Plan, *actions: str) -> list[tuple[str, str, str]]:
-    return [(one.action, one.kind, one.name) for one in changes.changes if one.action in actions]
-
-
-def details(changes: Plan, action: str, name: str) -> str:
-    found = [one for one in changes.changes if one.action == action and one.name.endswith(name)]
-    return "\n".join(line for one in found for line in one.details)
 
 
 def test_a_plan_of_nothing_creates_everything_and_changes_nothing(account):
@@ -162,7 +117,11 @@ def test_every_queue_is_as_the_topology_says(exact):
         assert exact.attributes(name)["SqsManagedSseEnabled"] == "true"
         assert exact.attributes(name)["MaximumMessageSize"] == "1048576"
         tags = exact.sqs.list_queue_tags(QueueUrl=exact.url(name))["Tags"]
-        assert tags == {TAG: f"{exact.prefix}alunos"}
+        assert tags == {
+            TOPIC: f"{exact.prefix}alunos",
+            OWNER: f"{exact.prefix}alunos",
+            SERVICE: name.split("-")[1],
+        } | ({CONTRACT: "teste.aconteceu/1"} if name in ("alunos-um", "alunos-dois") else {})
 
 
 def test_the_topic_may_send_where_it_must_and_only_there(account):
@@ -212,7 +171,7 @@ def test_eight_at_once_end_as_one_would(exact):
 
 
 def test_two_versions_at_once_end_as_one_of_them(exact):
-    newer = Topology.of(Um, DoisMaior, topic="alunos")
+    newer = Topology.of(Um, DoisMaior, topic="alunos", owns_topic=True)
     with ThreadPoolExecutor(2) as pool:
         done = [pool.submit(exact.apply, one) for one in (BOTH, newer) * 2]
     for one in done:
@@ -225,10 +184,14 @@ def test_two_versions_at_once_end_as_one_of_them(exact):
 def test_a_filter_policy_is_changed_in_place(exact):
     exact.apply()
     before = exact.subscriptions()
-    newer = Topology.of(Um, DoisMaior, topic="alunos")
+    newer = Topology.of(Um, DoisMaior, topic="alunos", owns_topic=True)
     assert told(exact.plan(newer), "change", "create") == [
-        ("change", "subscription", f"{exact.prefix}alunos-dois")
+        ("change", "queue", f"{exact.prefix}alunos-dois"),
+        ("change", "subscription", f"{exact.prefix}alunos-dois"),
     ]
+    assert f"tag {CONTRACT}: teste.aconteceu/1 -> teste.aconteceu/1 teste.mudou/1" in details(
+        exact.plan(newer), "change", "alunos-dois"
+    )
     assert "teste.mudou" in details(exact.plan(newer), "change", "alunos-dois")
     exact.apply(newer)
     types = json.loads(exact.subscription("alunos-dois")["FilterPolicy"])["type"]
@@ -261,7 +224,7 @@ def test_what_an_apply_left_half_done_is_finished(exact):
     exact.sqs.create_queue(QueueName=f"{exact.prefix}alunos-um")
     seen = exact.plan()
     assert ("change", "topic", f"{exact.prefix}alunos") in told(seen, "change")
-    assert f"tag {TAG}: {exact.prefix}alunos" in details(seen, "change", "alunos-um")
+    assert f"tag {SERVICE}: not set -> um" in details(seen, "change", "alunos-um")
     exact.apply()
     assert not exact.plan().pending
 
@@ -300,79 +263,21 @@ def test_a_key_of_yours_stays(exact):
 def test_subscriptions_of_others_stay_and_their_addresses_are_not_told(exact):
     exact.apply()
     other = exact.sqs.create_queue(QueueName=f"{exact.prefix}auditoria")["QueueUrl"]
-    arn = exact.arn("auditoria")
-    exact.sns.subscribe(TopicArn=exact.topic, Protocol="sqs", Endpoint=arn)
+    exact.sns.subscribe(TopicArn=exact.topic, Protocol="sqs", Endpoint=exact.arn("auditoria"))
     exact.sns.subscribe(TopicArn=exact.topic, Protocol="email", Endpoint="maria@escola.br")
-    seen = exact.apply(delete=True, force=True)
-    assert told(seen, "drift", "delete") == [
-        ("drift", "subscription", "of protocol email"),
-        ("drift", "subscription", arn),
+    seen = exact.apply()
+    assert told(seen, "drift", "delete", "other") == [
+        ("other", "subscription", "of protocol email"),
+        ("other", "subscription", f"{exact.prefix}auditoria"),
     ]
+    assert details(seen, "other", "auditoria") == "not managed here; owner: no tag says"
     assert "maria" not in json.dumps(seen.to_dict())
     assert len(exact.subscriptions()) == 4
     assert other
 
 
-def test_a_service_that_is_gone_stays_until_deletion_is_asked_for(exact):
-    exact.apply()
-    fewer = Topology.of(Um, topic="alunos")
-    seen = exact.apply(fewer)
-    assert not seen.pending
-    assert told(seen, "drift") == [
-        ("drift", "subscription", f"{exact.prefix}alunos-dois"),
-        ("drift", "queue", f"{exact.prefix}alunos-dois"),
-        ("drift", "queue", f"{exact.prefix}alunos-dois-dlq"),
-        ("drift", "queue", f"{exact.prefix}alunos-dois-undelivered"),
-    ]
-    assert len(exact.names()) == 6
-
-    expected = exact.plan(fewer, delete=True)
-    assert expected.pending
-    assert exact.apply(fewer, delete=True) == expected
-    assert exact.names() == {"alunos-um", "alunos-um-dlq", "alunos-um-undelivered"}
-    assert set(exact.subscriptions()) == {f"{exact.prefix}alunos-um"}
-
-
-def test_deleting_keeps_a_queue_that_holds_messages_and_its_dead_letters(account):
-    account.apply()
-    fewer = Topology.of(Um, topic="alunos")
-    account.sqs.send_message(QueueUrl=account.url("alunos-dois"), MessageBody="x")
-    seen = account.apply(fewer, delete=True)
-    assert "holds 1 messages" in details(seen, "drift", "alunos-dois")
-    assert account.names() >= {"alunos-dois", "alunos-dois-dlq"}
-    assert "alunos-dois-undelivered" not in account.names()
-    account.apply(fewer, delete=True, force=True)
-    assert account.names() == {"alunos-um", "alunos-um-dlq", "alunos-um-undelivered"}
-
-
-def test_deleting_of_a_fifo_topology_keeps_the_dead_letters_of_a_full_queue(exact):
-    settings = exact.settings.model_copy(update={"topic": "alunos.fifo"})
-    both, fewer = (Topology.of(*some, topic="alunos.fifo") for some in ((Um, Dois), (Um,)))
-    apply(both, settings, session=exact.session)
-    exact.sqs.send_message(
-        QueueUrl=exact.url("alunos-dois.fifo"),
-        MessageBody="x",
-        MessageGroupId="g",
-        MessageDeduplicationId="d",
-    )
-    seen = apply(fewer, settings, session=exact.session, delete=True)
-    assert "holds 1 messages" in details(seen, "drift", "alunos-dois.fifo")
-    assert exact.names() >= {"alunos-dois.fifo", "alunos-dois-dlq.fifo"}
-    assert not plan(both, settings, session=exact.session).changes[0].details
-
-
-def test_deleting_touches_nothing_without_our_tag(exact):
-    exact.apply()
-    exact.sqs.create_queue(QueueName=f"{exact.prefix}alunos-planilhas")  # of somebody else
-    neighbour = Topology.of(Dois, topic="alunos-2")  # its queues begin with "alunos-", too
-    exact.apply(neighbour)
-    seen = exact.apply(delete=True, force=True)
-    assert told(seen, "delete", "drift") == []
-    assert {"alunos-planilhas", "alunos-2-dois"} <= exact.names()
-
-
 def test_a_raised_size_limit_is_set_and_lowered_again(exact):
-    large = Topology.of(Um, Dois, topic=Topic(name="alunos", max_bytes=1_048_576))
+    large = Topology.of(Um, Dois, topic=Topic(name="alunos", max_bytes=1_048_576), owns_topic=True)
     exact.apply(large)
     assert not exact.plan(large).pending
     assert "MaximumMessageSize: 1048576 -> 262144" in details(exact.plan(), "change", "alunos")
@@ -432,15 +337,21 @@ def test_a_new_queue_is_waited_for(wire, say, settings_of, session):
             self.slept.append(seconds)
 
     missing = say.sqs_error("QueueDoesNotExist")
-    wire.say("GetQueueUrl", missing)
     wire.say("CreateQueue", say.json(QueueUrl="http://sqs/0/alunos-um"))
+    wire.say("ListQueueTags", missing, say.json(Tags={}))
     wire.say("TagQueue", missing, missing, say.json())
     wire.say("GetQueueAttributes", say.json(Attributes={}))
     wire.say("SetQueueAttributes", say.json())
     clients = Clients(settings_of(wire), session)
-    wanted = DesiredQueue(name="alunos-um", attributes={"VisibilityTimeout": "1"}, statements=())
+    wanted = DesiredQueue(
+        name="alunos-um",
+        attributes={"VisibilityTimeout": "1"},
+        statements=(),
+        claim=Claim(topic="alunos", owner="um", service="um"),
+    )
 
-    (change,) = Queues(clients, "alunos", NoWaiting()).settle(wanted, write=True)
+    missing_yet = Standing(None, {})
+    (change,) = Queues(clients, NoWaiting()).settle(wanted, missing_yet, write=True)
     assert change.action == "create"
     # Bare: SQS refuses to create a queue that another has created with other attributes.
     assert [one["Attributes"] for one in wire.asked("CreateQueue")] == [{}]
@@ -449,7 +360,7 @@ def test_a_new_queue_is_waited_for(wire, say, settings_of, session):
 
     wire.say("TagQueue", missing)
     with pytest.raises(NotFound, match="alunos-um"):
-        list(Queues(clients, "alunos", NoWaiting()).settle(wanted, write=True))
+        list(Queues(clients, NoWaiting()).settle(wanted, missing_yet, write=True))
     clients.close()
 
 
@@ -485,21 +396,11 @@ def test_a_subscription_that_somebody_made_meanwhile_is_set_in_place(behind, pro
     assert behind.subscription("alunos-um")["RawMessageDelivery"] == "true"
 
 
-def test_who_may_not_list_queues_can_plan_but_not_delete(behind, proxy, say):
-    behind.apply()
-    proxy.say("ListQueues", say.sqs_error("AccessDenied", "no", 403))
-    seen = behind.plan()
-    assert not seen.pending
-    assert "sqs:ListQueues is not allowed" in details(seen, "drift", "alunos")
-    with pytest.raises(AccessDenied, match="list queue"):
-        behind.apply(delete=True)
-
-
 def test_a_plan_makes_no_request_that_writes(behind, proxy):
-    behind.apply(Topology.of(Um, topic="alunos"))
+    behind.apply(Topology.of(Um, topic="alunos", owns_topic=True))
     proxy.requests.clear()
     assert behind.plan().pending
-    behind.plan(Topology.of(Dois, topic="alunos"), delete=True, force=True)
+    behind.plan(Topology.of(Dois, topic="alunos"))
     asked = {action for action, _ in proxy.requests}
     assert all(action.startswith(("Get", "List")) for action in asked), asked
-    assert "ListTopics" not in asked
+    assert not asked & {"ListTopics", "ListQueues"}

@@ -31,7 +31,7 @@ def message(body: str = "{}", **more) -> Outgoing:
 
 def test_a_message_arrives_as_it_was_published(server, session, prefix):
     settings = server.settings(topic="alunos", prefix=prefix)
-    apply(Topology.of(Um, topic="alunos"), settings, session=session)
+    apply(Topology.of(Um, topic="alunos"), settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     # Binary values: neither server keeps them through SNS; see test_clients and test_sqs.
     extra = {"n": Attribute("Number", "3"), "s": Attribute.string("três")}

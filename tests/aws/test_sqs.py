@@ -69,7 +69,7 @@ def topic(request) -> str:
 @pytest.fixture
 def broker(server, session, prefix, topic):
     settings = server.settings(topic=topic, prefix=prefix)
-    apply(Topology.of(Um, topic=topic), settings, session=session)
+    apply(Topology.of(Um, topic=topic), settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     yield broker
     broker.close()
@@ -153,7 +153,7 @@ def test_a_refused_receipt_is_a_value_and_the_others_are_settled(broker, topic):
 
 def test_undelivered_messages_are_counted(server, session, prefix):
     settings = server.settings(topic="alunos", prefix=prefix)
-    apply(Topology.of(Um, topic="alunos"), settings, session=session)
+    apply(Topology.of(Um, topic="alunos"), settings, session=session, create_topic=True)
     client = session.client("sqs", endpoint_url=server.url)
     url = client.get_queue_url(QueueName=f"{prefix}alunos-um-undelivered")["QueueUrl"]
     broker = connect(settings, session=session)
@@ -177,7 +177,7 @@ def test_a_missing_queue_says_which_where_and_what_to_do(server, session, prefix
 
 def test_a_queue_deleted_under_way_is_missing(ministack, session, prefix):
     settings = ministack.settings(topic="alunos", prefix=prefix)
-    apply(Topology.of(Um, topic="alunos"), settings, session=session)
+    apply(Topology.of(Um, topic="alunos"), settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     queue = broker.queue("um")
     queue.receive(1, 0)
@@ -204,7 +204,7 @@ def test_without_a_dead_letter_queue_the_error_says_so(ministack, session, prefi
 
 def test_another_dead_letter_queue_is_found_after_the_first_is_gone(ministack, session, prefix):
     settings = ministack.settings(topic="alunos", prefix=prefix)
-    apply(Topology.of(Um, topic="alunos"), settings, session=session)
+    apply(Topology.of(Um, topic="alunos"), settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     queue = broker.queue("um")
     client = session.client("sqs", endpoint_url=ministack.url)

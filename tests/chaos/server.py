@@ -222,7 +222,7 @@ def run(server: LocalServer, schedule: Schedule, folder: Path) -> Outcome:
         connection.execute(EFFECTS)
     session = boto3.Session(**server.credentials)
     direct = server.settings(topic="chaos", prefix=f"s{schedule.seed}-")
-    apply(TOPOLOGY, direct, session=session)
+    apply(TOPOLOGY, direct, session=session, create_topic=True)
     outcome = Outcome(schedules=1, kills=schedule.kills, stops=schedule.stops)
     with FaultyProxy(server.url, seed=schedule.seed) as proxy:
         environment = {

@@ -130,8 +130,10 @@ class Reversed(JsonCodec):
         return super().decode(body[::-1])
 
 
-TOPOLOGY = Topology.of(Mail, Books, topic="students")
-SMALLER = Topology.of(Mail, topic="students")
+TOPOLOGY = Topology.of(Mail, Books, topic="students", owns_topic=True)
+OFFICE = Topology.producer("students", owner="office")
+LETTERS = Topology.of(Mail, topic="students", owner="letters")
+LEDGER = Topology.of(Books, topic="students", owner="ledger")
 '''
 
 

@@ -91,7 +91,7 @@ def test_show_prints_the_map_and_asks_nobody(messaging: Run) -> None:
     assert max(map(len, drawn.stdout.splitlines())) <= 80
 
 
-def test_plan_apply_status_and_delete(messaging: Run) -> None:
+def test_plan_apply_and_status(messaging: Run) -> None:
     before = messaging("topology", "plan", "--detailed-exitcode", "--json")
     assert before.returncode == 2
     assert json.loads(before.stdout)["pending"] is True
@@ -114,18 +114,6 @@ def test_plan_apply_status_and_delete(messaging: Run) -> None:
     assert [line.split()[1:] for line in status.stdout.splitlines() if "books" in line] == [
         ["0", "0", "0", "-", "0", "0"]
     ]
-
-    kept = messaging("topology", "apply", "--topology", "school:SMALLER", "--delete")
-    assert kept.returncode == 2
-    assert "nothing was done: deleting needs --yes" in kept.stderr
-    gone = messaging("topology", "apply", "--topology", "school:SMALLER", "--delete", "--yes")
-    assert gone.returncode == 0
-    assert "delete" in gone.stdout
-    left = messaging("status", "--json")
-    assert [one["missing"] for one in json.loads(left.stdout)["queues"]] == [False, True]
-    nothing = messaging("topology", "apply", "--topology", "school:SMALLER", "--delete", "--json")
-    assert nothing.returncode == 0
-    assert json.loads(nothing.stdout)["pending"] is False  # one object, told once
 
 
 def test_a_plan_that_fails_is_not_taken_for_one_with_changes(messaging: Run) -> None:

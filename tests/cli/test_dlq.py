@@ -39,7 +39,7 @@ def settings(server: LocalServer, environment: dict[str, str]) -> Settings:
 
 @pytest.fixture
 def broker(settings: Settings, session: boto3.Session) -> Any:
-    apply(load_school().TOPOLOGY, settings, session=session)
+    apply(load_school().TOPOLOGY, settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     yield broker
     broker.close()

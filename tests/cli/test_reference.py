@@ -21,6 +21,7 @@ def test_the_page_is_current() -> None:
 
 def test_every_command_has_an_example() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
-    for command in ("local", "run", "publish", "status", "topology plan", "topology apply"):
+    topology = ("topology plan", "topology apply", "topology remove")
+    for command in ("local", "run", "publish", "status", *topology):
         section = page.split(f"`messaging {command}`\n", 1)[1].split("\n## ")[0]
         assert f"$ messaging {command.split()[0]}" in section.split("**Usage**")[0]

@@ -25,7 +25,7 @@ def publish(server: LocalServer, environment: dict[str, str]) -> Callable[..., N
     school = load_school()
     settings = server.settings(topic="students", prefix=environment["MESSAGING_PREFIX"])
     session = new_session(**server.credentials)
-    apply(school.TOPOLOGY, settings, session=session)
+    apply(school.TOPOLOGY, settings, session=session, create_topic=True)
 
     def publish(**fees: int) -> None:
         broker = connect(settings, session=session)

@@ -185,7 +185,7 @@ def _server(topology: Topology, server: LocalServer, transport: str) -> Iterator
     session = boto3.Session(**credentials)
     prefix = f"t{os.getpid()}-{next(_prefixes)}-"
     settings = server.settings(topic=topology.topic.name, prefix=prefix, transport=transport)
-    apply(topology, settings, session=session)
+    apply(topology, settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     bare = connect(settings.model_copy(update={"topic": "nowhere"}), session=session)
 

@@ -241,7 +241,7 @@ def test_on_a_server_order_holds_through_failures(until):
 
     with LocalServer() as server:
         settings = server.settings(topic="t.fifo")
-        apply(topology, settings, session=session)
+        apply(topology, settings, session=session, create_topic=True)
         broker = connect(settings, session=session)
         publish(broker, "abc", 6)
         with Worker(Short(act), broker=broker, wait=1) as worker:

@@ -93,7 +93,7 @@ def test_sigterm_under_load(
     session = boto3.Session(
         aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1"
     )
-    apply(Topology.of(Service, topic=settings.topic), settings, session=session)
+    apply(Topology.of(Service, topic=settings.topic), settings, session=session, create_topic=True)
     broker = connect(settings, session=session)
     with Publisher(broker.topic(), source="/t") as publisher:
         publisher.publish_many((HappenedAsync if n % 2 else Happened)(n=n) for n in range(COUNT))

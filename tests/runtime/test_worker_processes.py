@@ -89,7 +89,7 @@ class School:
         session = boto3.Session(
             aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1"
         )
-        apply(Topology.of(self.service, topic=topic), settings, session=session)
+        apply(Topology.of(self.service, topic=topic), settings, session=session, create_topic=True)
         self.broker = connect(settings, session=session)
         made.callback(self.broker.close)
         self.environment = {**os.environ, **server.environment, "MESSAGING_TOPIC": topic}
