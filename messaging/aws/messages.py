@@ -150,10 +150,12 @@ def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
             "received_at": now,
             "_message": message,
         }
-        system = message.get("Attributes")
         # Asked of every message, and nearly always the first time: so it does not wait.
-        if type(system) is dict and system.get("ApproximateReceiveCount") == "1":
-            said["receive_count"] = 1
+        try:
+            if message["Attributes"]["ApproximateReceiveCount"] == "1":
+                said["receive_count"] = 1
+        except (LookupError, TypeError):
+            pass
         _fill(delivery, said)
         taken.append(delivery)
     return tuple(taken)
