@@ -48,6 +48,8 @@ def ask(
     nobody: TransportError | None = None
     try:
         failures = request(entries)
+        if len(failures) == 0:  # None says nothing, and raises
+            return _ALL_WELL
         readable = all(0 <= one.index < len(entries) for one in failures)
     except TransportError as error:
         whole = Failure(0, error.code or type(error).__name__, str(error), error.retryable)
@@ -58,7 +60,7 @@ def ask(
         whole = Failure(0, type(error).__qualname__, "a defect of the transport", True)
     else:
         if readable:
-            return Answer(failures) if failures else _ALL_WELL
+            return Answer(failures)
         log.error("%s was answered with entries that nobody asked for", what)
         whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
     if apart and nobody is None and len(entries) > 1:

@@ -99,7 +99,7 @@ class _Received(Delivery):
 
     # What is not as SQS writes it counts as not said.
     attributes: Any = _Later(lambda said: _attributes(said))
-    receive_count: Any = _Later(lambda said: _receive_count(said))
+    receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
     group: Any = _Later(lambda said: _group(said))
     cancel_token: Any = _Later(lambda said: CancelToken())
@@ -142,17 +142,21 @@ def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
             _leave(queue, message)
             continue
         delivery = _new(_Received)
-        _fill(
-            delivery,
-            {
-                "queue": queue,
-                "message_id": id,
-                "receipt": receipt,
-                "body": body,
-                "received_at": now,
-                "_message": message,
-            },
-        )
+        said = {
+            "queue": queue,
+            "message_id": id,
+            "receipt": receipt,
+            "body": body,
+            "received_at": now,
+            "_message": message,
+        }
+        # Asked of every message, and nearly always the first time: so it does not wait.
+        try:
+            if message["Attributes"]["ApproximateReceiveCount"] == "1":
+                said["receive_count"] = 1
+        except (LookupError, TypeError):
+            pass
+        _fill(delivery, said)
         taken.append(delivery)
     return tuple(taken)
 
@@ -207,12 +211,6 @@ def _is_attribute(one: Any) -> bool:
 
 def _system(message: Any) -> Mapping[str, str]:
     return _map(message.get("Attributes"))
-
-
-def _receive_count(message: Any) -> int:
-    # Asked of every message, and nearly always the first time.
-    said = _system(message).get("ApproximateReceiveCount")
-    return 1 if said == "1" else receives(said)
 
 
 def _group(message: Any) -> str | None:

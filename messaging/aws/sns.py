@@ -29,6 +29,8 @@ class SnsTopic:
         self._arn = topic if topic.startswith("arn:") else None
         self._max_bytes = max_bytes
         self._closed = False
+        self._publishing: translated | None = None
+        """Around each request, once it is known where it goes to."""
 
     def __repr__(self) -> str:
         return f"SnsTopic({self._topic!r})"
@@ -60,12 +62,16 @@ class SnsTopic:
 
         https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
         """
-        self._check_open()
-        check_batch(len(batch), f"topic {self._topic}")
+        if self._closed:
+            raise self._was_closed()
+        if len(batch) > BATCH_ENTRIES:
+            check_batch(len(batch), f"topic {self._topic}")
         if not batch:
             return ()
-        arn, topics = self._ready()
-        with self._translated():
+        arn, topics = self._arn, self._clients.topics_at_hand
+        if arn is None or topics is None:
+            arn, topics = self._ready()
+        with self._publishing or self._translated():
             return topics.publish(arn, self._allowed(batch))
 
     def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
@@ -76,7 +82,9 @@ class SnsTopic:
         if self._closed or not 0 < len(batch) <= BATCH_ENTRIES:
             return None
         try:
-            arn, topics = self._ready()
+            arn, topics = self._arn, self._clients.topics_at_hand
+            if arn is None or topics is None:
+                arn, topics = self._ready()
             steps = topics.begin(arn, self._allowed(batch))
         except Exception:  # noqa: BLE001 - no credentials, no region: `publish` meets it as well
             return None
@@ -107,7 +115,7 @@ class SnsTopic:
     def _steps(
         self, steps: Generator[None, None, Sequence[Failure]]
     ) -> Generator[None, None, Sequence[Failure]]:
-        with self._translated():
+        with self._publishing or self._translated():
             return (yield from steps)
 
     def _allowed(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
@@ -116,14 +124,15 @@ class SnsTopic:
             return batch
         return [replace(one, deduplication=None) for one in batch]
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise TransportError(
-                f"topic {self._topic} was closed; ask the broker for another",
-                code="Closed",
-                retryable=False,
-                unknown=False,
-            )
+    def _was_closed(self) -> TransportError:
+        return TransportError(
+            f"topic {self._topic} was closed; ask the broker for another",
+            code="Closed",
+            retryable=False,
+            unknown=False,
+        )
 
     def _translated(self) -> translated:
-        return translated("publish to", f"topic {self._topic}", self._clients.where)
+        target = f"topic {self._topic}"
+        self._publishing = translated("publish to", target, self._clients.where)
+        return self._publishing

@@ -130,18 +130,32 @@ class Dispatcher:
             )
             return self.attempts.decide(error, delivery)
         handler, view, _ = read
+        run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
+        seen: Any = view
         if self._middleware or handler.envelope or handler.delivery:
-            call = self._call(delivery, read)
+            # Not as nearly always, when a method takes its view and nothing else.
+            run = self._within_async if handler.is_async else self._within
+            seen = self._call(delivery, read)
+        if handler.is_async:
+            return self._run_async(run, seen, delivery, read)
+        try:
             # A sync handler shares its thread with others: what it sets in a context variable ends
             # with it. An async one is a task, which has a context of its own.
-            return (
-                self._run_async(call) if handler.is_async else copy_context().run(self._run, call)
-            )
-        # As nearly always: a method that takes its view and nothing else.
-        if handler.is_async:
-            return self._run_plain_async(delivery, read)
+            returned = copy_context().run(run, seen)
+            if returned is not None:
+                _check(returned)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            return self._decide(error, self._call(delivery, read))
+        if self._failing:
+            self.attempts.succeeded(delivery.message_id)
+        return returned if isinstance(returned, Ack) else _ACK
+
+    async def _run_async(
+        self, run: Callable[[Any], Any], seen: Any, delivery: Delivery, read: Read
+    ) -> Outcome:
+        """The same for an async handler: what differs is that it waits, in a task of its own."""
         try:
-            returned = copy_context().run(getattr(self.consumer, handler.name), view)
+            returned = await run(seen)
             if returned is not None:
                 _check(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
@@ -160,25 +174,7 @@ class Dispatcher:
             view=view,
         )
 
-    def _run(self, call: Call) -> Outcome:
-        try:
-            returned = self._within(call, 0)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
-            return self._decide(error, call)
-        if self._failing:
-            self.attempts.succeeded(call.delivery.message_id)
-        return returned if isinstance(returned, Ack) else _ACK
-
-    async def _run_async(self, call: Call) -> Outcome:
-        try:
-            returned = await self._within_async(call, 0)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
-            return self._decide(error, call)
-        if self._failing:
-            self.attempts.succeeded(call.delivery.message_id)
-        return returned if isinstance(returned, Ack) else _ACK
-
-    def _within(self, call: Call, depth: int) -> Any:
+    def _within(self, call: Call, depth: int = 0) -> Any:
         """Run the handler within the middleware from number `depth` on."""
         if depth == len(self._middleware):
             returned = self._invoke(call)
@@ -193,7 +189,7 @@ class Dispatcher:
             raise InvalidReturn(_SWALLOWED)
         return returned
 
-    async def _within_async(self, call: Call, depth: int) -> Any:
+    async def _within_async(self, call: Call, depth: int = 0) -> Any:
         if depth == len(self._middleware):
             returned = await self._invoke(call)
             if returned is not None:
@@ -205,18 +201,6 @@ class Dispatcher:
         if returned is _SWALLOWED:
             raise InvalidReturn(_SWALLOWED)
         return returned
-
-    async def _run_plain_async(self, delivery: Delivery, read: Read) -> Outcome:
-        handler, view, _ = read
-        try:
-            returned = await getattr(self.consumer, handler.name)(view)
-            if returned is not None:
-                _check(returned)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
-            return self._decide(error, self._call(delivery, read))
-        if self._failing:
-            self.attempts.succeeded(delivery.message_id)
-        return returned if isinstance(returned, Ack) else _ACK
 
     def _invoke(self, call: Call) -> Any:
         handler = call.handler

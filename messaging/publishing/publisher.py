@@ -111,7 +111,9 @@ class Publisher:
         when the topic did not accept every copy: then some may have been, and publishing again
         with the same id is safe.
         """
-        deadline = self._deadline(timeout)
+        if timeout is not None:
+            _check_timeout(timeout)
+        deadline = self._sender.deadline(timeout)
         if self._encode.may_wait:
             messages = within(
                 deadline, self._encode, event, id=id, time=time, traceparent=traceparent
@@ -156,7 +158,11 @@ class Publisher:
                 publisher.publish_again(error.result)                       # those refused
                 publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
         """
-        run = _Run(self, on_progress, None if timeout is None else self._deadline(timeout))
+        deadline = None
+        if timeout is not None:
+            _check_timeout(timeout)
+            deadline = self._sender.deadline(timeout)
+        run = _Run(self, on_progress, deadline)
         try:
             run.take(events, id)
             run.finish()
@@ -243,11 +249,6 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        if timeout is not None:
-            _check_timeout(timeout)
-        return self._sender.deadline(timeout)
 
     def _submit(self, batch: list[Entry], run: Deadline | None) -> _UnderWay:
         deadline = self._sender.deadline()

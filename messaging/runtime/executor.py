@@ -109,9 +109,7 @@ class Executor:
         goes_on = False
         if type(outcome) is Ack and self._breaker.calm:  # as nearly always
             spent = self._now() - began
-            # As `took`, without the call: this is the way of nearly every message.
-            mean = self._backpressure.mean
-            self._backpressure.mean = spent if mean is None else mean + SLOWLY * (spent - mean)
+            self._backpressure.took(spent)
             self._settler.put(message, outcome)
         else:
             if isinstance(outcome, Outcome):
@@ -121,6 +119,8 @@ class Executor:
                 message.cancel = partial(loop.cancel_one, outcome)
                 loop.submit(outcome, partial(self._coroutine_ended, message))
             spent = self._now() - began
+        # Not how long a handler takes, which `took` is told, but for how long it keeps its thread:
+        # an async one hands it back at once.
         self._pace = pace = self._pace + SLOWLY * (spent - self._pace)
         self.quick = pace < QUICK
         return goes_on

@@ -42,6 +42,19 @@ log = logger("messaging.runtime")
 class Pipeline:
     """Everything for one consumer and its queue.
 
+    The way of a message, in the order of the calls:
+
+        receiver     long-polls, and hands what came to `_received`
+        in_flight    enters each receipt, once, and hands it on
+        run_to_completion, or ready_queue and a thread of the executor
+        executor     runs its handler through the dispatcher
+        settler      gathers what handlers are done with, until it makes a batch
+        settlement   deletes, releases or dead-letters the batch, and tells `in_flight`
+        `_settled`   is told of those that left, and lets go on what waited for them
+
+    Beside it the heartbeat renews the leases of what is in flight, and back-pressure says when
+    the receiver may ask for more.
+
     Making it asks the queue for its visibility timeout: a queue that does not exist is found
     here, before a thread starts.
 
@@ -71,7 +84,7 @@ class Pipeline:
         self._closing = self._abandoned = False
         self._run_to_completion: RunToCompletion | None = None
 
-        self.in_flight = InFlight(self._left)
+        self.in_flight = InFlight(self._settled)
         self.ready_queue = ready_queue_for(queue.name, concurrency)
         self.handled_cache = HandledCache(clock=clock)
         self.postponed = Postponed(clock)
@@ -144,7 +157,7 @@ class Pipeline:
             self.backpressure,
             wait=wait,
             clock=self._clock,
-            taken=self._taken,
+            taken=self._received,
             onward=lambda near: (
                 self._run_to_completion is None or self._run_to_completion.work(near)
             ),
@@ -177,6 +190,70 @@ class Pipeline:
             threads.start(f"{name}-watch", self._run_to_completion.watch)
         hire = partial(threads.start, f"{name}-poller-helper")
         threads.start(f"{name}-poller", partial(self.receiver.run, hire))
+
+    def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
+        """A receive brought these; their leases count from `since`."""
+        if self._abandoned and deliveries:
+            self._return(deliveries)
+            return
+        self.postponed.received(deliveries)
+        put = (self._run_to_completion and self._run_to_completion.open()) or self.ready_queue.put
+        plain = not (self._ordered or self.isolation.among(deliveries))
+        back = self.in_flight.receive(
+            deliveries,
+            since,
+            self._lease,
+            put if plain else partial(self._enter, put),
+            wanted=self.backpressure.wants,
+        )
+        for message in back:
+            self.settler.put(message, message.outcome or give_back())
+        if not plain:
+            self._isolate()
+
+    def _enter(self, put: Callable[[InFlightMessage], None], message: InFlightMessage) -> None:
+        suspect = self.isolation.suspects(message.delivery)
+        if self.ready_queue.held_up(message):
+            self.executor.put_back(message)
+        elif self.isolation.blocks(message.delivery) or (
+            suspect and self.ready_queue.busy(message)
+        ):
+            # One of its group comes first, and may fail: then this one must come after it again.
+            self.ready_queue.sent_back([message])
+            self.executor.put_back(message)
+            self.isolation.comes_again(message.delivery)
+        elif suspect:
+            self.isolation.hold(message)
+        else:
+            put(message)
+
+    def _isolate(self) -> None:
+        """Let a suspect go, if nothing else is in hand."""
+        message = self.isolation.next()
+        if message is not None:
+            verdict = self.isolation.verdict(message)
+            if verdict is None:
+                self.ready_queue.put(message)
+            else:
+                self.settler.put(message, verdict)
+                self.settler.rouse()
+
+    def _settled(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
+        """These have ended so, and are in flight no more: what they kept waiting may go on.
+
+        Without any, a handler has ended whose message had been given up before.
+        """
+        if self._ordered or account is Disposition.EXPIRED:
+            for message in messages:
+                if message.gone and message.ending:
+                    self.executor.gave_up(message)
+                for one in self.ready_queue.left(message, account):
+                    self.executor.put_back(one)
+        if self.isolation.active:
+            for message in messages:
+                self.isolation.left(message)
+            self._isolate()
+        self.backpressure.look_again()
 
     @property
     def stats(self) -> Stats:
@@ -268,52 +345,6 @@ class Pipeline:
                 break
         return self.in_flight.settle(self.in_flight.finished(), Disposition.EXPIRED)
 
-    def _taken(self, deliveries: Sequence[Delivery], since: float) -> None:
-        if self._abandoned and deliveries:
-            self._return(deliveries)
-            return
-        self.postponed.received(deliveries)
-        put = (self._run_to_completion and self._run_to_completion.open()) or self.ready_queue.put
-        plain = not (self._ordered or self.isolation.among(deliveries))
-        back = self.in_flight.receive(
-            deliveries,
-            since,
-            self._lease,
-            put if plain else partial(self._enter, put),
-            wanted=self.backpressure.wants,
-        )
-        for message in back:
-            self.settler.put(message, message.outcome or give_back())
-        if not plain:
-            self._isolate()
-
-    def _enter(self, put: Callable[[InFlightMessage], None], message: InFlightMessage) -> None:
-        suspect = self.isolation.suspects(message.delivery)
-        if self.ready_queue.held_up(message):
-            self.executor.put_back(message)
-        elif self.isolation.blocks(message.delivery) or (
-            suspect and self.ready_queue.busy(message)
-        ):
-            # One of its group comes first, and may fail: then this one must come after it again.
-            self.ready_queue.sent_back([message])
-            self.executor.put_back(message)
-            self.isolation.comes_again(message.delivery)
-        elif suspect:
-            self.isolation.hold(message)
-        else:
-            put(message)
-
-    def _isolate(self) -> None:
-        """Let a suspect go, if nothing else is in hand."""
-        message = self.isolation.next()
-        if message is not None:
-            verdict = self.isolation.verdict(message)
-            if verdict is None:
-                self.ready_queue.put(message)
-            else:
-                self.settler.put(message, verdict)
-                self.settler.rouse()
-
     def _return(self, deliveries: Sequence[Delivery]) -> None:
         """After the end, with nobody left to settle."""
         try:
@@ -325,20 +356,6 @@ class Pipeline:
                 self.queue.name,
                 error.code or type(error).__name__,
             )
-
-    def _left(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
-        """Called by the ledger with those that have just left it."""
-        if self._ordered or account is Disposition.EXPIRED:
-            for message in messages:
-                if message.gone and message.ending:
-                    self.executor.gave_up(message)
-                for one in self.ready_queue.left(message, account):
-                    self.executor.put_back(one)
-        if self.isolation.active:
-            for message in messages:
-                self.isolation.left(message)
-            self._isolate()
-        self.backpressure.look_again()
 
     def _give_back_waiting(self) -> None:
         """Nothing is wanted any more: what waits for a handler is given back."""

@@ -20,6 +20,45 @@ LINGER = 0.1
 """Seconds that a settlement waits for others to fill its batch, while others are in hand."""
 
 
+class _Sleeper:
+    """One who waits until so many messages are in the settler's inbox.
+
+    wanted  how many those are; 0 while nobody waits.
+    """
+
+    # Who waits first says for how many, then looks at the inbox, and only then sleeps. Who puts
+    # first appends, and then reads what is wanted. So one of the two sees the other, whichever way
+    # the threads are interleaved, and no lock is taken and nobody woken for a message that need
+    # not be settled yet: a wake for each would cost more than the message. A wake for somebody who
+    # is awake is kept, and ends the next sleep at once: it may tell of more than the inbox.
+    __slots__ = ("_wakes", "wanted")
+
+    def __init__(self) -> None:
+        self._wakes: queues.SimpleQueue[None] = queues.SimpleQueue()
+        self.wanted = 0
+
+    def sleep(self, seconds: float | None) -> bool:
+        """Until `wake`, or for so many seconds; False if those are over. Then nothing is wanted."""
+        try:
+            self._wakes.get(timeout=seconds)
+            self.forget()
+        except queues.Empty:
+            return False
+        finally:
+            self.wanted = 0
+        return True
+
+    def wake(self) -> None:
+        self.wanted = 0
+        self._wakes.put(None)
+
+    def forget(self) -> None:
+        """What came too late for the last sleep is not meant for the next one."""
+        with suppress(queues.Empty):
+            while True:
+                self._wakes.get_nowait()
+
+
 class Settler:
     """Settles what handlers are done with. `run` is the body of its thread.
 
@@ -39,12 +78,12 @@ class Settler:
         self._eager = eager
         self._inbox: deque[InFlightMessage] = deque()
         self._later: list[tuple[float, InFlightMessage]] = []
-        self._wake: queues.SimpleQueue[None] = queues.SimpleQueue()
-        self._asleep = False
+        self._own = _Sleeper()
+        """Its thread."""
+        self._gathering = _Sleeper()
+        """A thread that tends, and waits for what it has begun."""
         self._lock = threading.Lock()
         self._tended = 0
-        self._awaited = 0
-        self._gathered: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._hurry_later = False
         self._calling_back = False
         self._ending = False
@@ -53,21 +92,12 @@ class Settler:
         """`message` is done with; from any thread."""
         message.outcome = outcome
         self._inbox.append(message)
-        if self._tended:
-            if self._awaited and self._awaited <= len(self._inbox):
-                self._awaited = 0
-                self._gathered.put(None)
-            return
-        waiting = len(self._inbox)
-        # Asleep is read after the append and written before the settler looks a last time: one of
-        # the two sees the other. A wake for each message would cost more than the message.
-        if (
-            self._asleep
-            or self._eager
-            or waiting >= BATCH_ENTRIES
-            or waiting >= self._in_flight.count
+        # Whoever tends will see to this one, so the settler's own thread sleeps on.
+        sleeper = self._gathering if self._tended else self._own
+        if sleeper.wanted and (
+            len(self._inbox) >= sleeper.wanted or (sleeper is self._own and self._ready(aged=False))
         ):
-            self.rouse()
+            sleeper.wake()
 
     def tend(self) -> None:
         """The calling thread is about to `put` some, and will see to them: nobody is woken."""
@@ -76,19 +106,16 @@ class Settler:
 
     def gather(self, count: int, seconds: float) -> None:
         """While tending: return when so many wait to be settled, after `seconds` at the latest."""
-        while not self._gathered.empty():  # of one who did not wait for so long
-            self._gathered.get_nowait()
-        # Said before looking: whoever puts afterwards sees it.
-        self._awaited = count
+        self._gathering.forget()
+        self._gathering.wanted = count
         if len(self._inbox) < count:
-            with suppress(queues.Empty):
-                self._gathered.get(timeout=seconds)
-        self._awaited = 0
+            self._gathering.sleep(seconds)
+        self._gathering.wanted = 0
 
     @property
     def busy(self) -> bool:
         """True: its thread is at one batch, and another one waits."""
-        return not self._asleep and len(self._inbox) >= BATCH_ENTRIES
+        return not self._own.wanted and len(self._inbox) >= BATCH_ENTRIES
 
     def leave(self, *, settle: bool) -> None:
         """It has. What makes a batch is settled in this thread, or by the settler's own."""
@@ -96,7 +123,8 @@ class Settler:
             self._tended -= 1
         if settle:
             self.step(aged=False)
-        if self._asleep and (self._inbox or self._later):
+        wanted = self._own.wanted
+        if wanted and (self._later or len(self._inbox) >= wanted):
             self.rouse()
 
     def call_back(self) -> None:
@@ -106,14 +134,13 @@ class Settler:
 
     def rouse(self) -> None:
         """Let its thread look, although somebody tends."""
-        self._asleep = False
-        self._wake.put(None)
+        self._own.wake()
 
     def hurry(self) -> None:
         """Wait for no batch any more, and try few times: the worker stops."""
         self._hurry_later = self._hurry_later or not self._settlement.hurried
         self._settlement.hurried = True
-        self._wake.put(None)
+        self.rouse()
 
     def end(self) -> None:
         """Settle what is there, then end the thread."""
@@ -160,26 +187,18 @@ class Settler:
 
     def _sleep(self) -> bool:
         """Until there may be something to do; True if the inbox has waited long enough."""
-        if self._inbox:
-            timeout: float | None = LINGER
-        else:
-            self._asleep = True
-            if self._inbox:
-                self._asleep = False
-                return False
-            timeout = None
+        lingers = bool(self._inbox)
+        self._own.wanted = BATCH_ENTRIES if lingers else 1
+        if len(self._inbox) >= self._own.wanted or self._ready(aged=False):
+            self._own.wanted = 0
+            return False
+        timeout = LINGER if lingers else None
         with self._lock:
             later = min((due for due, _ in self._later), default=None)
         if later is not None:
             due = max(0.001, later - self._clock.monotonic())
             timeout = due if timeout is None else min(timeout, due)
-        try:
-            self._wake.get(timeout=timeout)
-            while not self._wake.empty():
-                self._wake.get_nowait()
-        except queues.Empty:
-            return True
-        return False
+        return not self._own.sleep(timeout)
 
     def _take_back(self) -> None:
         if self._later:

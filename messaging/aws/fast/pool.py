@@ -238,9 +238,11 @@ class _Connection:
         self._deadline = deadline
         left = self._longest
         if deadline is not None:
-            left = min(left, deadline.left())
-            if not left:
+            rest = deadline.left()
+            if not rest:
                 raise TimeoutError("the time was over")
+            if rest < left:
+                left = rest
             # To tell the socket is a system call. Requests with the same limit follow each other,
             # each with a little less left by now: for a fiftieth more it is not told.
             if left * 0.9 < self.timeout < left * 1.02:
