@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from messaging.clock import utc
 
@@ -24,6 +24,7 @@ __all__ = [
     "Broker",
     "CancelToken",
     "DeadLetter",
+    "DeadLetterReason",
     "Delivery",
     "Failure",
     "Outgoing",
@@ -254,18 +255,32 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """Why a delivery goes to the dead-letter queue. `time` is seconds since the epoch.
+class DeadLetterReason:
+    """Why a message was given up: what is written beside a dead letter, and read from it again.
 
-    `error` is the type of the last exception, by name: its text may hold personal data.
+    reason    one line, without personal data.
+    error     the type of the last exception, by name; None if there was none.
+    attempts  receives before it was given up; None if nobody recorded it.
+    time      when it was given up, in seconds since the epoch; 0.0 if nobody recorded it.
+    queue     the queue it comes from; None if nobody recorded it.
     """
 
-    delivery: Delivery
     reason: str
-    error: str | None
-    attempts: int
-    time: float
-    queue: str
+    error: str | None = None
+    attempts: int | None = None
+    time: float = 0.0
+    queue: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The fields above, by name, also those of a class derived from this one."""
+        return {one.name: getattr(self, one.name) for one in fields(DeadLetterReason)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter(DeadLetterReason):
+    """A delivery on its way to the dead-letter queue, and why it goes there."""
+
+    delivery: Delivery
 
 
 class QueueDepth(NamedTuple):

@@ -121,7 +121,7 @@ def show_command(
         )
         raise typer.Exit(1)
     told = letter.to_dict() | {
-        "origin": letter.origin,
+        "origin": letter.queue,
         "sent": utc(letter.delivery.sent_at).isoformat(timespec="seconds"),
         "group": letter.delivery.group,
         "bytes": len(letter.delivery.body.encode(errors="surrogatepass")),

@@ -185,10 +185,10 @@ class Workbench:
     def _send_back(self, letters: list[Letter]) -> tuple[list[Letter], list[Stuck]]:
         ours, stuck = [], []
         for letter in letters:
-            if letter.origin in (None, self.source.origin):
+            if letter.queue in (None, self.source.origin):
                 ours.append(letter)
                 continue
-            why = f"it comes from {letter.origin}, and goes back to no other queue"
+            why = f"it comes from {letter.queue}, and goes back to no other queue"
             stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
         if not ours:
             return [], stuck
