@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
-from messaging.idempotency.marks import TABLE, Connection, Marks
+from messaging.idempotency.marks import TABLE, Marks
+from messaging.sql.driver import DriverConnection
 from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,
@@ -20,7 +21,7 @@ from messaging.sql.opening import (
 from messaging.sql.pool import Connections
 from messaging.stores import Claim, Done, InProgress
 
-__all__ = ["PostgresStore", "SqliteStore", "open_sqlite"]
+__all__ = ["PostgresStore", "SqliteStore"]
 
 _T = TypeVar("_T")
 _TRIES = 5
@@ -29,7 +30,7 @@ _TRIES = 5
 class _SqlStore:
     """What both databases do alike. `IdempotencyStore`."""
 
-    def __init__(self, connect: Callable[[], Connection], marks: Marks) -> None:
+    def __init__(self, connect: Callable[[], DriverConnection], marks: Marks) -> None:
         self._connections = Connections(connect)
         self._marks = marks
 
@@ -46,7 +47,7 @@ class _SqlStore:
     ) -> Claim | InProgress | Done:
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
 
-        def claimed(connection: Connection) -> Claim | InProgress | Done:
+        def claimed(connection: DriverConnection) -> Claim | InProgress | Done:
             for _ in range(_TRIES):
                 if self._change("claim", claim, lease=lease_seconds)(connection):
                     return claim
@@ -78,7 +79,7 @@ class _SqlStore:
     def close(self) -> None:
         self._connections.close()
 
-    def _run(self, work: Callable[[Connection], _T]) -> _T:
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
         try:
             return self._connections.run(work)
         except Exception as error:
@@ -91,7 +92,9 @@ class _SqlStore:
                 ) from None
             raise unanswered(doing, error) from None
 
-    def _change(self, name: str, claim: Claim, **values: float) -> Callable[[Connection], bool]:
+    def _change(
+        self, name: str, claim: Claim, **values: float
+    ) -> Callable[[DriverConnection], bool]:
         keys = {"service": claim.service, "event_id": claim.event_id, "token": claim.token}
         return lambda connection: self._marks.change(connection, name, **keys, **values) == 1
 
@@ -131,14 +134,14 @@ class PostgresStore(_SqlStore):
 
     def __init__(
         self,
-        connect: str | Callable[[], Connection],
+        connect: str | Callable[[], DriverConnection],
         *,
         table: str = TABLE,
         timeout: float = SILENCE_SECONDS,
     ) -> None:
         make = connect if callable(connect) else postgres(connect, timeout=timeout)
 
-        def autocommitting() -> Connection:
+        def autocommitting() -> DriverConnection:
             connection = make()
             connection.autocommit = True
             return connection
@@ -146,7 +149,7 @@ class PostgresStore(_SqlStore):
         super().__init__(autocommitting, Marks("postgresql", table, SYSTEM_CLOCK))
 
     def create(self) -> Self:
-        def made(connection: Connection) -> None:
+        def made(connection: DriverConnection) -> None:
             with connection.transaction():
                 self._marks.create(connection)
 

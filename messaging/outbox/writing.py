@@ -12,6 +12,7 @@ from messaging.sql.driver import (
     Connection,
     dialect_of,
     execute,
+    execute_many,
     kind_of,
     must_be_in_transaction,
 )
@@ -69,7 +70,7 @@ class SqlOutbox:
             return ()
         try:
             must_be_in_transaction(self._connection)
-            execute(self._connection, self._insert, to_columns(batch))
+            execute_many(self._connection, self._insert, to_columns(batch))
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides

@@ -20,6 +20,7 @@ __all__ = [
     "BUSY_SECONDS",
     "SILENCE_SECONDS",
     "is_database_error",
+    "memory_sqlite",
     "open_sqlite",
     "postgres",
     "unanswered",
@@ -60,6 +61,15 @@ def open_sqlite(
         connection.close()
         raise
     return connection
+
+
+def memory_sqlite(name: str) -> sqlite3.Connection:
+    """A connection to a database in memory that all connections of this `name` share. It lives
+    until the last of them is closed, and nobody waits: a locked table is an error at once."""
+    import sqlite3
+
+    where = f"file:{quote(name)}?mode=memory&cache=shared"
+    return sqlite3.connect(where, uri=True, timeout=0, isolation_level=None)
 
 
 def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:

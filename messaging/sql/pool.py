@@ -6,14 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
+
+from messaging.sql.driver import DriverConnection
 
 __all__ = ["Connections"]
 
 _T = TypeVar("_T")
-
-Connection: TypeAlias = Any
-"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
 
 
 class Connections:
@@ -22,13 +21,13 @@ class Connections:
     A forked child makes its own.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], DriverConnection]) -> None:
         self._connect = connect
-        self._idle: deque[Connection] = deque()  # its ends may be used from any thread
-        self._inherited: list[Connection] = []
+        self._idle: deque[DriverConnection] = deque()  # its ends may be used from any thread
+        self._inherited: list[DriverConnection] = []
         self._pid = os.getpid()
 
-    def take(self, begin: Callable[[Connection], _T]) -> tuple[Connection, _T]:
+    def take(self, begin: Callable[[DriverConnection], _T]) -> tuple[DriverConnection, _T]:
         """A connection on which `begin` succeeded, and what it returned.
 
         One that lay idle may have died meanwhile: then it is tried again on a new one. Give it
@@ -54,16 +53,16 @@ class Connections:
             self.drop(connection)
             raise
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: DriverConnection) -> None:
         """Keep it for the next."""
         self._idle.append(connection)
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, connection: DriverConnection) -> None:
         """Close it: nobody knows what state it is in."""
         with suppress(Exception):
             connection.close()
 
-    def run(self, work: Callable[[Connection], _T]) -> _T:
+    def run(self, work: Callable[[DriverConnection], _T]) -> _T:
         """What `work` returns. It may run twice, the second time on a new connection."""
         connection, result = self.take(work)
         self.give(connection)
