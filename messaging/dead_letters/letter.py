@@ -1,4 +1,4 @@
-"""One dead letter: what can be told of it without telling what is in it."""
+"""One dead letter, described without showing its content."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Letter(DeadLetterReason):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Which letters are meant: those of which everything that is said here is true.
+    """Selects letters: those that meet every condition given here.
 
     ids     ids of letters, or of their events.
     types   types of events.
@@ -91,11 +91,11 @@ class Where:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is said, so every letter is meant."""
+        """Whether there is no condition, so that every letter is selected."""
         return self == Where()
 
     def __call__(self, letter: Letter) -> bool:
-        """Whether `letter` is meant."""
+        """Whether `letter` is selected."""
         told = (letter.reason, letter.error or "")
         return (
             (not self.ids or letter.id in self.ids or letter.event_id in self.ids)
@@ -110,7 +110,7 @@ class Where:
 
 
 def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
-    """What can be told of `delivery`, whose body `codec` may be able to read."""
+    """Describe `delivery`, whose body `codec` may or may not be able to read."""
     original, note = dead_letter_reason.read(delivery.attributes)
     why = note or DeadLetterReason(reason=_reason(kind, original))
     envelope = _envelope(delivery, codec)
@@ -157,7 +157,7 @@ def _reason(kind: Kind, attributes: Mapping[str, Attribute]) -> str:
 
 def _text(attribute: Attribute | None) -> str | None:
     if attribute is None or not isinstance(attribute.value, str):
-        return None  # bytes are nobody's type
+        return None  # a type is never bytes
     return attribute.value[: dead_letter_reason.MAX_REASON] or None
 
 

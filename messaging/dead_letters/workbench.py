@@ -1,4 +1,4 @@
-"""Lists dead letters, sends them back and drops them; nothing is deleted before it stands."""
+"""Lists dead letters, sends them back and drops them; none is deleted before its copy is there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from messaging.answers import ask
+from messaging.backoff import Backoff
+from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.dead_letters.letter import Letter, Where, letter_of, without_note
@@ -26,6 +28,7 @@ WAIT = 1.0
 """Seconds of a poll: a short one (0) asks only some of SQS's machines, and may miss letters."""
 TURNS = 3
 """Polls in a row that bring only letters seen before, after which the walk has seen them all."""
+BACKOFF = Backoff(first=0.4, longest=5)
 TRIES = 3
 """Attempts to delete a letter whose copy stands in the queue."""
 
@@ -247,7 +250,7 @@ class _Work:
             if not left:
                 break
             if attempt:
-                self.clock.sleep(0.2 * 2**attempt)
+                self.clock.sleep(BACKOFF.after(attempt))
             try:
                 refused = list(self.source.delete([one.delivery for one in left]))
             except TransportError as error:
@@ -296,15 +299,16 @@ class _Inspection:
             self._held.pop(letter.id, None)
 
     def _release(self) -> None:
-        held = list(self._held.values())
-        for at in range(0, len(held), BATCH_ENTRIES):
+        left = len(self._held)
+        for part in batches(list(self._held.values())):
             try:
                 # One that is refused was received again, or is gone: either way not ours.
-                self._box.release(held[at : at + BATCH_ENTRIES])
+                self._box.release(part)
+                left -= len(part)
             except TransportError as error:
                 log.warning(
                     "%d letters of %s stay hidden for up to %d s: they could not be released (%s)",
-                    len(held) - at,
+                    left,
                     self._box.name,
                     HOLD,
                     error.code or type(error).__name__,

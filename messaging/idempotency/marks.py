@@ -22,7 +22,8 @@ TABLE = "messaging_handled"
 Row: TypeAlias = Sequence[Any]
 
 GUARD = "messaging.handling"
-"""A setting of PostgreSQL's that lasts as long as one transaction: it tells whether it still is."""
+"""A setting of PostgreSQL that lasts as long as one transaction: it shows whether that is still
+open."""
 
 _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     service    text NOT NULL,
@@ -32,7 +33,7 @@ _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     until      {time},          -- when it expires
     PRIMARY KEY (service, event_id)
 ){options}"""
-# SQLite has the time of this machine handed in; PostgreSQL's own clock is the same for all.
+# SQLite is given the time of this machine; PostgreSQL has one clock for all clients.
 _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     "sqlite": {
         "now": ":now",
@@ -54,7 +55,7 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     },
 }
 _PRUNED_AT_ONCE = 20_000
-"""Rows of one statement: nobody waits for it for long, and it is answered before a time limit."""
+"""Rows deleted by one statement, so that it locks nothing for long and stays within time limits."""
 _SHARED: Mapping[str, str] = {
     "at_once": str(_PRUNED_AT_ONCE),
     "this": "service = :service AND event_id = :event_id",
@@ -102,7 +103,7 @@ class Marks:
         }
 
     def create(self, connection: DriverConnection) -> None:
-        """Make the table where it is not there. On PostgreSQL one process at a time."""
+        """Create the table if it is missing. On PostgreSQL one process at a time does it."""
         if self.dialect == "postgresql":
             # Two `CREATE TABLE IF NOT EXISTS` at once: one of them fails on the system's tables.
             lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
@@ -116,13 +117,13 @@ class Marks:
         return row
 
     def change(self, connection: DriverConnection, name: str, **values: object) -> int:
-        """How many rows the statement `name` changed."""
+        """Run the statement `name`; returns how many rows it changed."""
         given = {"now": self.clock.now(), **values}
         changed: int = execute(connection, self._sql[name], given).rowcount
         return changed
 
     def prune(self, connection: DriverConnection, older_than: float) -> int:
-        """Delete marks that are so many seconds old, in several statements; how many."""
+        """Delete marks older than `older_than` seconds, in several statements; returns how many."""
         pruned = 0
         while True:
             last = self.change(connection, "prune", older=older_than)

@@ -28,7 +28,7 @@ _TRIES = 5
 
 
 class _SqlStore:
-    """What both databases do alike. `IdempotencyStore`."""
+    """The `IdempotencyStore` that both databases share."""
 
     def __init__(self, connect: Callable[[], DriverConnection], marks: Marks) -> None:
         self._connections = Connections(connect)
@@ -38,7 +38,7 @@ class _SqlStore:
         return f"{type(self).__name__}(table={self._marks.table!r})"
 
     def create(self) -> Self:
-        """Make the table where it is not there; see `messaging.idempotency.marks.ddl`."""
+        """Create the table if it is missing; see `messaging.idempotency.marks.ddl`."""
         self._run(self._marks.create)
         return self
 
@@ -104,7 +104,7 @@ class SqliteStore(_SqlStore):
 
         store = SqliteStore("dados/handled.db")
 
-    The file and the table are made where they are not there. `prune` it now and then.
+    The file and the table are created if they are missing. Call `prune` now and then.
     """
 
     def __init__(
@@ -126,7 +126,8 @@ class PostgresStore(_SqlStore):
     connect  a conninfo, or a function that gives a connection of psycopg. The store sets it to
              autocommit. It keeps as many as are used at once.
     timeout  seconds for which a statement may stay unanswered, on connections that are made from
-             a conninfo; to let us in the server has 10, or the conninfo's connect_timeout.
+             a conninfo; to accept a connection the server has 10, or the conninfo's
+             connect_timeout.
 
     Raises `TransportError` where the database does not answer. Time is the database's, so that no
     machine's clock matters. `prune` it now and then.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
+from messaging.handling import HandlingState
 from messaging.idempotency.marks import GUARD, Marks
-from messaging.idempotency.middleware import HandlingState, later
+from messaging.idempotency.middleware import later
 from messaging.outcome import Ack, Outcome
 from messaging.sql.driver import DriverConnection, execute
 
@@ -40,7 +41,7 @@ class Transaction:
     guard: str = field(default_factory=lambda: uuid4().hex)
 
     def begin(self, connection: DriverConnection) -> Outcome | None:
-        """None: the handler may run. Else what becomes of the message."""
+        """Begin; None if the handler may run, else the outcome of the message."""
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
             self._begin_sqlite(connection, marks)
@@ -54,7 +55,8 @@ class Transaction:
         return self._known(connection, marks)
 
     def mark(self, connection: DriverConnection) -> None:
-        """It is handled, if this transaction commits. Raises an `Outcome` if it was already."""
+        """Mark the event as handled once this transaction commits. Raises an `Outcome` if it
+        already was."""
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
             try:

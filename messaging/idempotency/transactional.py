@@ -1,4 +1,4 @@
-"""Once and no more: effect and mark in one transaction of the service's database."""
+"""Middleware that commits an effect and its mark in one transaction of the service's database."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
+from messaging.handling import HandlingState
 from messaging.idempotency.marks import TABLE, Marks
-from messaging.idempotency.middleware import HandlingState, event_key
+from messaging.idempotency.middleware import event_key
 from messaging.idempotency.transaction import Transaction
 from messaging.outcome import Ack
 from messaging.sql.driver import DriverConnection, dialect_of, driver_of
@@ -22,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class _Sharing:
-    """What both forms have: a table of marks, whose dialect the first connection tells."""
+    """What both kinds share: a table of marks, whose dialect follows from the first connection."""
 
     def __init__(self, table: str, key: Callable[[HandlingState], str], clock: Clock) -> None:
         self._table = table
@@ -51,7 +52,7 @@ class _Sharing:
 
     @contextmanager
     def _handling(self, handed: Any, mark: Callable[[], None]) -> Iterator[None]:
-        """Around the handler: `handed` is what it finds, and `mark` follows if it succeeds."""
+        """Wrap the handler: make `handed` available to it, and call `mark` if it succeeds."""
         token = self._current.set(handed)
         try:
             yield
@@ -147,7 +148,7 @@ class Transactional(_Sharing):
         connection.commit()
 
     def _give_back(self, connection: DriverConnection) -> None:
-        """With no transaction open: after a commit there is none, and nothing to roll back."""
+        """Return it with no transaction open; after a commit there is nothing to roll back."""
         try:
             connection.rollback()
         except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
@@ -228,7 +229,8 @@ class TransactionalSession(_Sharing):
             self._finish(transaction, session)
 
     def _finish(self, transaction: Transaction, session: Any) -> None:
-        # Asked for again: a handler that committed has another connection now, and is found out.
+        # Looked up again: after a commit by the handler the session has another connection, which
+        # shows.
         transaction.mark(_raw(session))
         session.commit()
 

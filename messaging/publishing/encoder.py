@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
-from messaging.codec import Codec, Frame, JsonCodec
+from messaging.codec import Codec, EnvelopeFrame, JsonCodec
 from messaging.dead_letters.reason import OUTSIDE_XML
 from messaging.envelope import Envelope, new_id
 from messaging.errors import EventError
@@ -146,7 +146,7 @@ class Encoder:
             self._plans.clear()
         # A subclass of JsonCodec may write something else.
         framed = type(self._codec) is JsonCodec
-        frame = Frame(self._source, kind.event_type, kind.event_version) if framed else None
+        frame = EnvelopeFrame(self._source, kind.event_type, kind.event_version) if framed else None
         plan = self._plans[kind] = _Layout(kind, frame)
         return plan
 
@@ -156,7 +156,7 @@ class _Layout:
 
     __slots__ = ("_known", "always", "frame", "kind", "views")
 
-    def __init__(self, kind: type[Event], frame: Frame | None) -> None:
+    def __init__(self, kind: type[Event], frame: EnvelopeFrame | None) -> None:
         self.kind = kind
         self.frame = frame
         self.views = list(kind.__projections__)
