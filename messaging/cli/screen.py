@@ -1,4 +1,4 @@
-"""The screen: data to stdout, everything said to people to stderr."""
+"""Output: data goes to stdout, everything meant for people to stderr."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """Something said to people, on stderr."""
+    """Print a note for people, on stderr."""
     _say(_lines(text))
 
 

@@ -1,4 +1,4 @@
-"""Services: a consumer is a class, and its handlers say what its queue receives."""
+"""Consumers: one class per service, whose handlers decide what its queue receives."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Consumer:
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
     def open(self) -> Awaitable[None] | None:
-        """Get hold of what the service needs. Called once, before the first message is received.
+        """Open what the service needs. Called once, before the first message is received.
 
         May be `async def`: it then runs on the event loop on which the async handlers run. What it
         raises ends the start of the worker.
@@ -132,7 +132,7 @@ class Consumer:
         return None
 
     def close(self) -> Awaitable[None] | None:
-        """Let go of what the service holds. Called once, when the last handler has ended.
+        """Close what the service holds. Called once, when the last handler has ended.
 
         May be `async def`, like `open`. A worker waits for it for a few seconds, not for ever.
         """

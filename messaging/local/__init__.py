@@ -1,4 +1,4 @@
-"""The laptop: SNS and SQS answered by a server on this machine, and its whole life.
+"""A local server that answers SNS and SQS on this machine, and its life cycle.
 
     with LocalServer() as server:
         broker = connect(server.settings(), session=boto3.Session(**server.credentials))

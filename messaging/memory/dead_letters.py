@@ -1,4 +1,4 @@
-"""Dead letters in this process: looked at, and sent back where they come from."""
+"""Dead letters of the in-process broker: list them, and send them back."""
 
 from __future__ import annotations
 

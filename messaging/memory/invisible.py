@@ -1,4 +1,4 @@
-"""Hidden messages: who becomes visible again, in order of time."""
+"""Hidden messages, in the order in which they become visible again."""
 
 from __future__ import annotations
 

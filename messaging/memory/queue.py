@@ -1,4 +1,4 @@
-"""One worker's hold on a queue in this process: the queue socket over a store."""
+"""The `QueueTransport` of the in-process broker."""
 
 from __future__ import annotations
 

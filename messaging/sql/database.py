@@ -1,4 +1,4 @@
-"""The relay's own connection: short transactions, and a new one when it broke."""
+"""The relay's own connection: runs short transactions, and reconnects when it broke."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Cursor", "Database", "connector"]
 
 
 class Cursor(Protocol):
-    """What is done within one transaction. Parameters are written `:name`."""
+    """Runs statements within one transaction. Parameters are written `:name`."""
 
     def read(self, statement: str, **values: object) -> Sequence[Sequence[Any]]:
         """The rows of a query."""
@@ -121,12 +121,12 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
 
     "sqlite:///alunos.db" ("sqlite:////var/..." is absolute), "postgresql://user@host/name", or what
     libpq takes ("host=... dbname=..."). PostgreSQL has `timeout` seconds to answer a statement,
-    and 10 (or the URL's connect_timeout) to let us in; SQLite is opened as `open_sqlite` does.
-    Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
+    and 10 (or the URL's connect_timeout) to accept a connection; SQLite is opened as `open_sqlite`
+    does. Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
     `MissingExtra` where psycopg is not installed.
     """
     if url.startswith("sqlite:///"):
-        # A name that is written wrongly is an error, not one more empty database.
+        # A misspelled name is an error, and does not create an empty database.
         return partial(open_sqlite, url.removeprefix("sqlite:///"), create=False)
     libpq = url.replace("postgresql+psycopg://", "postgresql://", 1)
     if not libpq.startswith(("postgresql://", "postgres://")) and "=" not in libpq.split("://")[0]:
@@ -141,7 +141,8 @@ def _take_over(connection: DriverConnection) -> None:
         from psycopg import IsolationLevel
 
         connection.autocommit = True  # transactions are opened by `transaction()` only
-        # SKIP LOCKED looks at rows anew once it has them only where statements have own snapshots.
+        # SKIP LOCKED rechecks the rows it has locked only if each statement has a snapshot of its
+        # own.
         connection.isolation_level = IsolationLevel.READ_COMMITTED
     elif hasattr(connection, "autocommit"):  # Python 3.12
         connection.autocommit = True

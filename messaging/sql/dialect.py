@@ -1,4 +1,4 @@
-"""What SQL differs in from one database to another, and what a table may be called."""
+"""Differences between the SQL of the supported databases, and valid names of tables."""
 
 from __future__ import annotations
 

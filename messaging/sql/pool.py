@@ -1,4 +1,4 @@
-"""Connections: kept for the next who needs one, and each used by one at a time."""
+"""A pool of connections, each used by one caller at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Connections:
         back with `give` or `drop`.
         """
         if self._pid != os.getpid():
-            # The parent uses them. Not even closed: that would say goodbye for the parent.
+            # They belong to the parent. Closing them here would end the parent's sessions.
             self._inherited, self._idle = list(self._idle), deque()
             self._pid = os.getpid()
         with suppress(IndexError):
@@ -54,11 +54,11 @@ class Connections:
             raise
 
     def give(self, connection: DriverConnection) -> None:
-        """Keep it for the next."""
+        """Put it back for the next caller."""
         self._idle.append(connection)
 
     def drop(self, connection: DriverConnection) -> None:
-        """Close it: nobody knows what state it is in."""
+        """Close it, because its state is unknown."""
         with suppress(Exception):
             connection.close()
 
