@@ -1,4 +1,4 @@
-"""Dead letters on AWS: looked at, and sent back where they come from."""
+"""The `DeadLetterSource` on SQS."""
 
 from __future__ import annotations
 

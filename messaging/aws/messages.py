@@ -1,4 +1,4 @@
-"""SQS messages: a message of a queue to a delivery, a dead letter to a request."""
+"""Converts SQS messages to deliveries, and dead letters to requests."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class _Later:
 class _Received(Delivery):
     """A delivery as SQS gave it."""
 
-    # What is not as SQS writes it counts as not said.
+    # A field that SQS would not write like this counts as missing.
     attributes: Any = _Later(lambda said: _attributes(said))
     receive_count: Any = _Later(lambda said: _receive_count(said))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
@@ -190,7 +190,7 @@ def _map(said: Any) -> Mapping[str, Any]:
 def _attributes(message: Any) -> ReceivedAttributes:
     raw = _map(message.get("MessageAttributes"))
     broken = [name for name, one in raw.items() if not _is_attribute(one)]
-    if broken:  # no sender can make one: the answer is at fault
+    if broken:  # no sender can cause this: the answer is at fault
         log.warning(
             "message %s came with %d attributes that cannot be read; they are left out",
             message["MessageId"],

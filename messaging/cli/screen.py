@@ -43,7 +43,7 @@ def line(text: str) -> None:
 def data(value: Any) -> None:
     """One line of JSON to stdout."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    # The same value to whoever parses it, and one line to whoever looks at it.
+    # The same value for a program, and one line for a person.
     line(_UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 

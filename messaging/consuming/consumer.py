@@ -90,7 +90,7 @@ class Consumer:
     max_receives        receives after which SQS itself moves a message to the dead-letter queue:
                         the net below `retry`, for a message that kills the process.
     max_lease           seconds (1 to 43,200) for which the worker keeps renewing, counted from the
-                        receive; then the message goes to whoever receives it next.
+                        receive; then the message is visible to any worker again.
     handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
                         one is told by `Delivery.cancelled`, and its message is given up.
     circuit             when to slow down because everything fails, or None for never.

@@ -1,4 +1,4 @@
-"""Dead letters: how a reason travels beside a message, and is read again.
+"""Writes the reason of a dead letter into its message attributes, and reads it again.
 
 A dead letter keeps its body and its attributes. The reason stands beside them, in attributes:
 
@@ -90,7 +90,7 @@ def read(
     attributes: Mapping[str, Attribute],
 ) -> tuple[Mapping[str, Attribute], DeadLetterReason | None]:
     """The original attributes, and the reason if there is one beside them. Never raises: anybody
-    can send attributes of these names, and what this library did not write is no note.
+    can send attributes of these names, and those that this library did not write are ignored.
 
     None means that SQS moved the message itself (it was received too often), or that it is no dead
     letter at all.

@@ -37,7 +37,7 @@ EVERYTHING = Where()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stuck:
-    """A letter that was meant and is still here, and why."""
+    """A selected letter that is still here, and why."""
 
     id: str
     code: str
@@ -48,7 +48,7 @@ class Stuck:
 class WorkbenchReport:
     """What `redrive` or `drop` did; with `dry_run`, what it would have done.
 
-    matched  letters that were meant. done: those that are gone from here.
+    matched  letters that were selected. done: those that are gone from here.
     arrived  letters that came while this ran, and were left: some may have been sent back and
              failed again.
     failed   those that are still here, each with its reason.
@@ -226,7 +226,7 @@ class _Work:
     arrived: int = 0
     failed: list[Stuck] = field(default_factory=list)
     began: float | None = None
-    """When the first of them was received, by the clock of whoever gave it."""
+    """When the first of them was received, by the clock of its source."""
 
     def do(self, letters: list[Letter]) -> list[Letter]:
         """Returns those that are gone."""
@@ -265,7 +265,7 @@ class _Work:
 
 
 class _Inspection:
-    """Once through a box. What it has seen is hidden until it ends, however that is."""
+    """One walk through a queue. What it has seen is hidden until the walk ends, in whatever way."""
 
     def __init__(self, source: DeadLetterSource, codec: Codec) -> None:
         self._box = source

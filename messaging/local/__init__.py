@@ -126,7 +126,7 @@ class LocalServer:
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise
             self._process = process
-            # Runs at `stop`, when this object is collected, and at the interpreter's end.
+            # Runs at `stop`, when this object is garbage collected, and when the interpreter exits.
             self._end = weakref.finalize(self, end, process, scratch, os.getpid())
             try:
                 self._wait_until_it_answers(process, scratch)

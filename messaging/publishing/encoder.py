@@ -152,7 +152,7 @@ class Encoder:
 
 
 class _Layout:
-    """What is the same for every event of a class: found out once."""
+    """What is the same for every event of a class, computed once."""
 
     __slots__ = ("_known", "always", "frame", "kind", "views")
 
