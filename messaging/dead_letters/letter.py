@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from messaging.clock import utc
@@ -121,7 +121,7 @@ def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
         event_id=envelope.id if envelope else None,
         type=_text(said) or (envelope.type if envelope else None),
         delivery=delivery,
-        **why.facts() | {"time": why.time or delivery.sent_at},
+        **replace(why, time=why.time or delivery.sent_at).facts(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
@@ -22,16 +22,20 @@ from messaging.sql.opening import (
 __all__ = ["Cursor", "Database", "connector"]
 
 
-class Cursor(Protocol):
+class Cursor:
     """Runs statements within one transaction. Parameters are written `:name`."""
+
+    def __init__(self, connection: DriverConnection) -> None:
+        self._connection = connection
 
     def read(self, statement: str, **values: object) -> Sequence[Sequence[Any]]:
         """The rows of a query."""
-        ...
+        rows: Sequence[Sequence[Any]] = execute(self._connection, statement, values).fetchall()
+        return rows
 
     def change(self, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
         """Run it once for each of `rows`; how many rows of the table it changed."""
-        ...
+        return execute_many(self._connection, statement, rows)
 
 
 class Database:
@@ -69,13 +73,13 @@ class Database:
         connection = self._opened()
         if dialect_of(connection) == "postgresql":
             with connection.transaction():
-                yield _Cursor(connection)
+                yield Cursor(connection)
             return
         execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
         # By statements: commit() and rollback() do nothing on a connection of Python 3.12 that is
         # in autocommit, as `_take_over` sets it.
         try:
-            yield _Cursor(connection)
+            yield Cursor(connection)
             execute(connection, "COMMIT")
         except BaseException:
             if connection.in_transaction:  # SQLite itself rolls back when its disk is full
@@ -102,18 +106,6 @@ class Database:
             if not is_database_error(error):
                 raise
             raise unanswered("cannot connect to the database", error) from None
-
-
-class _Cursor:
-    def __init__(self, connection: DriverConnection) -> None:
-        self._connection = connection
-
-    def read(self, statement: str, **values: object) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = execute(self._connection, statement, values).fetchall()
-        return rows
-
-    def change(self, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
-        return execute_many(self._connection, statement, rows)
 
 
 def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
