@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from messaging.envelope import Envelope
+from messaging.sql import open_sqlite
 
 __all__ = ["Banco"]
 
@@ -42,15 +43,11 @@ class Banco:
     def __init__(self, caminho: str | Path, esquema: str) -> None:
         if str(caminho) != ":memory:":
             Path(caminho).parent.mkdir(parents=True, exist_ok=True)
-            Path(caminho).touch(mode=0o600)  # names and addresses: for this user only
         self._lock = threading.Lock()
-        self._conexao = sqlite3.connect(
-            caminho, timeout=30, isolation_level=None, check_same_thread=False
-        )
+        self._conexao = open_sqlite(caminho)  # for this user only: it holds names and addresses
         self._conexao.row_factory = sqlite3.Row
         self._conexao.executescript(
-            # Erased data is overwritten; a commit survives the process, and WAL keeps it whole.
-            "pragma journal_mode = wal; pragma synchronous = normal; pragma secure_delete = on;"
+            "pragma secure_delete = on;"  # erased data is overwritten
             + _ESQUEMA
             + esquema
         )

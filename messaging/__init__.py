@@ -1,4 +1,4 @@
-"""The front door: the names that a service needs, each loaded when it is first used."""
+"""The public names of the library, each loaded when it is first used."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use, so that a producer pays for no worker and nobody for boto3 unasked.
+    # Loaded on first use, so that a producer does not load the worker, and nobody loads boto3
+    # unless it is used.
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'messaging' has no attribute {name!r}")

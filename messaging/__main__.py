@@ -1,4 +1,4 @@
-"""The door: `messaging ...` and `python -m messaging ...` start here."""
+"""The entry point of `messaging ...` and `python -m messaging ...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch request to a queue was answered, as values: whatever it raised, and why."""
+"""Makes batch requests to a queue, and returns what was refused as values."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from messaging.logs import logger
 from messaging.tracebacks import summary
 from messaging.transport import Failure
 
-__all__ = ["Answer", "ask"]
+__all__ = ["Refusals", "ask"]
 
 log = logger("messaging.transport")
 
 _T = TypeVar("_T")
 
 
-class Answer(NamedTuple):
-    """The entries that were refused. `whole`: it was the request that was, and so each of them.
+class Refusals(NamedTuple):
+    """The entries of a batch that were refused.
 
-    `error` says that nobody answered, or that the caller may not ask: no entry is the reason.
+    whole  the request itself was refused, and so every entry.
+    error  set if nobody answered or access was denied: then no single entry is to blame.
     """
 
     failures: Sequence[Failure] = ()
@@ -28,7 +29,7 @@ class Answer(NamedTuple):
     error: TransportError | None = None
 
 
-_ALL_WELL = Answer()
+_ALL_WELL = Refusals()
 
 
 def ask(
@@ -37,13 +38,13 @@ def ask(
     what: str,
     *,
     apart: bool = False,
-) -> Answer:
-    """Make one request for `entries`. Never raises an `Exception`: of a transport's defect, too,
-    the caller is told by a failure, which is retryable, and the log by its type and place.
+) -> Refusals:
+    """Make one request for `entries`. Never raises an `Exception`: a defect of the transport is
+    returned as a retryable failure, too, and logged by its type and place.
 
     what   the request and its target, for the log: "dead_letter of alunos-bi".
-    apart  if the request is refused for good, ask for each entry alone: one that the service
-           does not take must not keep the others back.
+    apart  if the request is refused for good, send each entry alone, so that one bad entry does not
+           hold up the others.
     """
     nobody: TransportError | None = None
     try:
@@ -60,13 +61,13 @@ def ask(
         whole = Failure(0, type(error).__qualname__, "a defect of the transport", True)
     else:
         if readable:
-            return Answer(failures)
+            return Refusals(failures)
         log.error("%s was answered with entries that nobody asked for", what)
         whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
     if apart and nobody is None and len(entries) > 1:
         found: list[Failure] = []
         for index, entry in enumerate(entries):
             found += [one._replace(index=index) for one in ask(request, [entry], what).failures]
-        return Answer(found)
+        return Refusals(found)
     every = [whole._replace(index=index) for index in range(len(entries))]
-    return Answer(every, whole=True, error=nobody)
+    return Refusals(every, whole=True, error=nobody)

@@ -1,4 +1,4 @@
-"""The claim check: a codec around a codec, for data too big for one message.
+"""The claim check: a codec around another one, for data too big for one message.
 
 Such data goes to a store, and the message carries a claim to it, in extensions of CloudEvents:
 
@@ -38,8 +38,8 @@ __all__ = ["ClaimCheck", "DirectoryBlobStore", "MemoryBlobStore"]
 DATAREF, DATASHA256, DATASIZE = "dataref", "datasha256", "datasize"
 
 FRESH = 3600.0
-"""Seconds for which data that was stored is not stored again. Then it is: a lifecycle rule counts
-from the last time, and a message may be young while the object it points at is old."""
+"""Seconds before the same data is stored again. A lifecycle rule counts from the last upload, and a
+new message must not point at an object that is about to expire."""
 REMEMBERED = 10_000
 """Keys that one codec remembers as fresh."""
 LONGEST_FOLDER = 200
@@ -161,7 +161,8 @@ class ClaimCheck:
             return
         self._store.put(key, data)
         if len(self._fresh) >= REMEMBERED:
-            # To forget costs one more upload. A new dict, for other threads read the old one.
+            # Forgetting a key costs one more upload. A new dict, because other threads read the old
+            # one.
             self._fresh = {}
         self._fresh[key] = now
 
@@ -174,7 +175,7 @@ class MemoryBlobStore:
 
     @property
     def blobs(self) -> Mapping[str, bytes]:
-        """What is there, to look at."""
+        """The stored objects, by key."""
         return MappingProxyType(self._blobs)
 
     def put(self, key: str, data: bytes) -> None:
@@ -189,7 +190,7 @@ class MemoryBlobStore:
             raise NotFound(f"no blob {key!r} in this store", code="NoSuchKey") from None
 
     def remove(self, key: str) -> None:
-        """Let it be gone, as a lifecycle rule would."""
+        """Delete it, as a lifecycle rule would."""
         self._blobs.pop(key, None)
 
 

@@ -1,4 +1,4 @@
-"""Time: now, monotonic and sleep, handed in so that tests own them."""
+"""Clocks: now, monotonic and sleep, passed in so that tests can control time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "utc"]
 
 
 class Clock(Protocol):
-    """What the library asks of time. All values are seconds."""
+    """The clock that the library uses. All values are in seconds."""
 
     def now(self) -> float:
         """Seconds since the epoch, UTC (wall clock; may jump)."""
@@ -26,11 +26,11 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own clock."""
 
     __slots__ = ()
 
-    # As they are: they are asked some times for every message.
+    # Bound directly, because they are called several times for every message.
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 

@@ -1,4 +1,4 @@
-"""The wire: an envelope to text and back; a codec may wrap another codec."""
+"""Codecs: an envelope to a message body and back. A codec may wrap another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.foreign import broken, document_kind, other_kind
 
-__all__ = ["Codec", "Frame", "JsonCodec", "first_mistake"]
+__all__ = ["Codec", "EnvelopeFrame", "JsonCodec", "first_mistake"]
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 _CONTEXT = frozenset(
@@ -92,7 +92,7 @@ class JsonCodec:
         return _envelope(document, name)
 
 
-class Frame:
+class EnvelopeFrame:
     """What `JsonCodec` writes around the data of one type's events: the very same text, sooner.
 
     In such heads only id, time, subject and trace context differ. The rest is written once, by

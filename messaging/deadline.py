@@ -1,8 +1,8 @@
-"""Time limits that reach whatever is asked on the way: a publish, its look-ups and its uploads.
+"""Time limits that hold for a whole publish, its look-ups and uploads included.
 
 The publisher sets `CURRENT` around each call of a codec or a transport. A codec, a store or a
-transport that can wait looks there for how long it still may; to one that does not look, nothing
-changes.
+transport that can wait looks there for the time that is left. One that does not look is not limited
+by it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model's fields say about the way through JSON: what cannot make it, and what may not."""
+"""Finds the fields of a model whose values cannot survive JSON, and those whose values may not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """What only an event's values can settle.
+    """What depends on the values of each event.
 
     each     some value may arrive as another: look at every event.
     nan      a number may be NaN, which JSON writes as null.

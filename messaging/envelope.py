@@ -12,7 +12,8 @@ __all__ = ["Envelope", "new_id"]
 
 
 _VARIANTS: Mapping[str, str] = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""The digit that tells a UUID's variant is one of four; which, two bits of chance decide."""
+"""The hexadecimal digit of a UUID that holds its variant has four possible values: two bits are
+random."""
 
 
 def new_id() -> str:
@@ -27,7 +28,7 @@ def new_id() -> str:
 class Envelope:
     """What stands around the data: CloudEvents 1.0 context attributes, by their meaning.
 
-    id           the event's id, the same in every copy; what to remember to do a thing once.
+    id           the event's id, the same in every copy; remember it to handle an event once.
     source       who published, a URI reference: "/cadastro".
     type         the event's type: "aluno.cadastrado".
     version      `dataversion` on the wire: the version of the data's shape.

@@ -1,4 +1,4 @@
-"""Everything that can go wrong: one tree, so that one `except` catches what you mean.
+"""The exceptions of this library, in one tree, so that one `except` catches a whole kind.
 
     MessagingError
     ├── ConfigurationError        the code or the environment is wrong: found at import or at start
@@ -56,7 +56,7 @@ __all__ = [
 
 
 class MessagingError(Exception):
-    """Whatever this library raises on purpose."""
+    """The base of all exceptions that this library raises on purpose."""
 
 
 class ConfigurationError(MessagingError):
@@ -166,7 +166,7 @@ class AccessDenied(TransportError):
 
 
 class Throttled(TransportError):
-    """The service asks for patience."""
+    """Too many requests: the service asks to slow down."""
 
     unknown = False
 

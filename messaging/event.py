@@ -1,4 +1,4 @@
-"""Facts: an event, its type name, its version, and the road up from older versions."""
+"""Events: their type name, their version, and upcasts from older versions."""
 
 from __future__ import annotations
 
@@ -309,8 +309,8 @@ def _upcasts(cls: type[Event]) -> Mapping[int, Upcast]:
     expected = range(min(found, default=cls.event_version), cls.event_version)
     if missing := [step for step in expected if step not in found]:
         raise EventError(
-            f"{cls.__qualname__}: the road from version {min(found)} to {cls.event_version} has a "
-            f"gap: add @upcast({missing[0]})"
+            f"{cls.__qualname__}: the upcasts from version {min(found)} to {cls.event_version} "
+            f"have a gap: add @upcast({missing[0]})"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What a body is that this library did not write: a name for it, for whoever is on call.
+"""Recognizes message bodies that this library did not write, and names them for whoever is on call.
 
 A queue also gets what others send it: AWS's own notifications, other libraries' messages, texts in
 another encoding. Each name is a text of this module: nothing of the body is ever quoted.

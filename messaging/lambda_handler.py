@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from messaging.answers import ask
+from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consuming.consumer import Consumer
@@ -38,7 +39,6 @@ from messaging.settlement import (
     seconds_of,
 )
 from messaging.transport import (
-    BATCH_ENTRIES,
     Attribute,
     DeadLetter,
     Delivery,
@@ -135,7 +135,7 @@ def _attribute(said: Mapping[str, Any]) -> Attribute:
 
 
 class _Function:
-    """The handler itself: it lives as long as Lambda keeps the execution environment."""
+    """The handler itself. It lives as long as the execution environment of Lambda."""
 
     def __init__(
         self, dispatch: Dispatcher, queue: QueueTransport | None, reserve: float, clock: Clock
@@ -194,7 +194,8 @@ class _Function:
     def _in_order(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
     ) -> list[Outcome | None]:
-        """One after another; what follows one that comes again in its group goes back with it."""
+        """Handle them one after another. When one comes again, the rest of its group goes back with
+        it."""
         outcomes: list[Outcome | None] = []
         groups = Groups()
         for delivery in deliveries:
@@ -216,8 +217,8 @@ class _Function:
         return _told(delivery, ended)
 
     def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
-        """A defect beside the handler (a retry policy that raises) costs this message its attempt,
-        and not the others theirs."""
+        """A defect outside the handler (a retry policy that raises) costs this message an attempt,
+        and no other message."""
         try:
             return self._dispatch(delivery)
         except Exception as error:  # noqa: BLE001 - the batch must not fail for one message
@@ -341,8 +342,7 @@ async def _gathered(
 def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
     """Copy `letters` to the dead-letter queue; for each, whether it stands there now."""
     stands: list[bool] = []
-    for start in range(0, len(letters), BATCH_ENTRIES):
-        batch = letters[start : start + BATCH_ENTRIES]
+    for batch in batches(letters):
         answer = ask(queue.dead_letter, batch, f"dead_letter of {queue.name}", apart=True)
         codes = {one.index: one.code for one in answer.failures}
         for index, letter in enumerate(batch):
@@ -362,8 +362,7 @@ def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
 
 def _hide(queue: QueueTransport, hides: Sequence[tuple[Delivery, int]]) -> None:
     """Best effort: what is not hidden comes again when the queue's visibility timeout ends."""
-    for start in range(0, len(hides), BATCH_ENTRIES):
-        part = hides[start : start + BATCH_ENTRIES]
+    for part in batches(hides):
         codes = _hide_part(queue, [one for one, _ in part], [seconds for _, seconds in part])
         if codes:
             log.warning("messages of %s keep their visibility timeout: %s", queue.name, codes[0])

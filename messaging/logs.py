@@ -11,7 +11,7 @@ __all__ = ["logger"]
 
 
 def logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
-    """The log `name`, in which whatever stands for a "%s" is made printable.
+    """The logger `name`. Arguments of "%s" are made printable before they are logged.
 
     Every module of the library logs through it, since an id, a type, a group or a reason may be
     anybody's text.

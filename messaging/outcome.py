@@ -8,12 +8,10 @@ decided by the consumer's `RetryPolicy`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import Literal, Self
 
+from messaging.backoff import Backoff, WaitStrategy, seconds_after
 from messaging.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 __all__ = [
     "Ack",
@@ -26,6 +24,7 @@ __all__ = [
     "WaitStrategy",
 ]
 
+_BACKOFF = Backoff(first=2, longest=300, jitter=1)
 MAX_DELAY = 43_200
 """Seconds: SQS's longest visibility timeout, counted from the receive.
 
@@ -41,7 +40,7 @@ class Outcome(Exception):
     """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`."""
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
-        # It says nothing, and a message of which nothing is said would be lost.
+        # A bare Outcome says nothing, and the message would be lost.
         if cls is Outcome:
             raise TypeError("Outcome says nothing: raise Retry, Reject or Discard")
         return super().__new__(cls, *args)
@@ -102,12 +101,6 @@ class Discard(Outcome):
         self.reason = reason
 
 
-class WaitStrategy(Protocol):
-    """Any wait strategy of tenacity: `tenacity.wait_exponential(...)`, `wait_fixed(5) + ...`."""
-
-    def __call__(self, retry_state: RetryCallState) -> float: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """What an unexpected exception means: wait and try again, or dead-letter after enough.
@@ -154,12 +147,16 @@ class RetryPolicy:
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number `attempt` (from 1), at most 43,200."""
-        return min(float(MAX_DELAY), max(0.0, float(_wait_after(self.wait, attempt))))
+        return min(
+            float(MAX_DELAY),
+            max(0.0, float(seconds_after(self.wait or _BACKOFF.strategy, attempt))),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
-    """When a service fails on everything: be gentle with what it depends on, and miss no message.
+    """When every message of a service fails: slow down, to spare what it depends on, and lose no
+    message.
 
     failures  so many different messages in succession, each ended by an unexpected exception, open
               the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is no failure,
@@ -175,13 +172,3 @@ class Circuit:
     def __post_init__(self) -> None:
         if self.failures < 1:
             raise ConfigurationError(f"Circuit(failures={self.failures}): at least 1")
-
-
-def _wait_after(strategy: WaitStrategy | None, attempt: int) -> float:
-    # tenacity is loaded when something fails, not when the library is imported.
-    from tenacity import RetryCallState, Retrying, wait_random_exponential
-
-    state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = attempt
-    chosen = strategy or wait_random_exponential(multiplier=2, max=300)
-    return chosen(state)

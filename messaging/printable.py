@@ -1,4 +1,4 @@
-"""Foreign text as it may be printed and logged: on one line, and without control characters."""
+"""Makes foreign text safe to print and log: on one line, without control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views: what one service may see of an event, and nothing beside it."""
+"""Projections: what one service may see of an event, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: what `messaging.testing` offers, handed to your pytest tests.
+"""Pytest fixtures for what `messaging.testing` offers.
 
 Loaded by pytest itself where the library is installed. Nothing heavy is imported before a test
 asks for it.
@@ -82,7 +82,7 @@ def messaging_broker(
 
 @pytest.fixture
 def deliver(messaging_clock: FakeClock) -> Iterator[Callable[..., Result]]:
-    """Hands one event to one consumer and says what became of it."""
+    """Delivers one event to one consumer, and returns what became of it."""
     from messaging.testing import deliver as plain
 
     with asyncio.Runner() as runner:

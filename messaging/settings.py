@@ -1,4 +1,4 @@
-"""The deployment: what the environment says, read once, all mistakes together.
+"""The settings of a deployment, read from the environment once. All mistakes are reported together.
 
 The only module of the library that looks at `os.environ`. Credentials, profiles and the like
 are not read here: boto3 finds those itself, as it does in any other program.
@@ -92,8 +92,8 @@ class Settings(BaseModel):
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read `environment` (default: this process's).
 
-        Raises `SettingsError`, which lists every mistake at once: a value that cannot be, and a
-        `MESSAGING_` name that nobody reads.
+        Raises `SettingsError`, which lists every mistake at once: values that are not allowed, and
+        `MESSAGING_` names that do not exist.
         """
         given = os.environ if environment is None else environment
         values: dict[str, str] = {}
@@ -115,7 +115,7 @@ class Settings(BaseModel):
             else:
                 fields = [PREFIX + known.upper() for known in cls.model_fields]
                 known = ", ".join([*fields, _DATABASE_FILE])
-                mistakes.append(f"{name}: nobody reads this; known are {known}")
+                mistakes.append(f"{name}: unknown setting; known are {known}")
         standard = dict(_STANDARD)
         if any(given.get(name) for name in _PER_SERVICE):
             # boto3 knows to which service each belongs; one address for all would hide them.

@@ -1,4 +1,4 @@
-"""What a queue is asked for when a delivery has its outcome: a worker, Lambda and `drain` ask here.
+"""Decides which request to the queue an outcome leads to, for the worker, Lambda and `drain` alike.
 
     Ack, Discard        DELETE
     Retry               HIDE for its delay, in whole seconds from 0 to 43,200
@@ -48,19 +48,19 @@ _DELETE, _HIDE, _DEAD_LETTER, _LEAVE = Action
 
 
 def action_of(outcome: Outcome | None, *, copied: bool = False) -> Action:
-    """What to ask for next. `copied` says that the copy of a `Reject` stands already."""
+    """The next request. `copied` says that the copy of a `Reject` stands already."""
     if type(outcome) is Ack or copied:  # as nearly always
         return _DELETE
     if isinstance(outcome, Retry):
         return _HIDE
     if isinstance(outcome, Reject):
         return _DEAD_LETTER
-    # An outcome that nobody knows is no reason to delete anything.
+    # An unknown outcome is no reason to delete anything.
     return _DELETE if isinstance(outcome, Ack | Discard) else _LEAVE
 
 
 def seconds_of(outcome: Outcome | None) -> int:
-    """For how long a HIDE hides, as SQS takes it: whole seconds from 0 to 43,200.
+    """For how long a HIDE hides the message: whole seconds from 0 to 43,200, as SQS takes them.
 
     A delay that is no number, which a subclass or a later assignment can make, counts as 0.
     """

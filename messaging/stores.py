@@ -1,7 +1,7 @@
-"""What is asked of a store: who handles an event now, and where big bodies lie.
+"""Protocols of stores: one remembers who handles which event, the other keeps big bodies.
 
-Protocols only. The stores themselves stand where their databases are known: `messaging.idempotency`
-(memory, SQLite, PostgreSQL, Redis), `messaging.claimcheck` and `messaging.aws` (DynamoDB, S3).
+The stores themselves stand where their databases are known: `messaging.idempotency` (memory,
+SQLite, PostgreSQL, Redis), `messaging.claimcheck` and `messaging.aws` (DynamoDB, S3).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["BlobStore", "Claim", "Done", "IdempotencyStore", "InProgress"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Ours: whoever holds it, and nobody else, may handle `event_id` for `service` now.
+    """A claim: only its holder may handle `event_id` for `service` now.
 
     `token` tells this claim from one that somebody makes after it has expired.
     """

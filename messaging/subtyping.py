@@ -99,7 +99,7 @@ def _flat(metadata: Collection[Any]) -> list[Any]:
     flat: list[Any] = []
     for item in metadata:
         flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
-    return [item for item in flat if not isinstance(item, str)]  # a text constrains nothing
+    return [item for item in flat if not isinstance(item, str)]  # a plain string is no constraint
 
 
 def _same(one: object, other: object) -> bool:

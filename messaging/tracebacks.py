@@ -1,4 +1,4 @@
-"""Where a service's code failed, told without telling what it was working on.
+"""Reports where a service's code failed, without the data it was working on.
 
 An exception's text, and the values in its frames, may quote a student's data. Its type, the types
 of its causes, and the file, line and function of each frame of the service's own code do not.
@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from messaging.handling import HandlingState
 from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Reject, Retry
 
@@ -105,38 +106,6 @@ def summary(error: BaseException, package: str = "") -> str:
     return " from ".join(causes_of(error)) + (f" at {frames[-1]}" if frames else "")
 
 
-class _Handler(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-class _Envelope(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-
-
-class _Delivery(Protocol):
-    @property
-    def receive_count(self) -> int: ...
-
-
-class _Call(Protocol):
-    """What is asked of a `Call`."""
-
-    @property
-    def service(self) -> str: ...
-    @property
-    def consumer(self) -> object: ...
-    @property
-    def handler(self) -> _Handler: ...
-    @property
-    def envelope(self) -> _Envelope: ...
-    @property
-    def delivery(self) -> _Delivery: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class ErrorReport:
     """One unexpected exception of a handler, without personal data.
@@ -178,7 +147,7 @@ class ReportErrors:
         self._failing = False
 
     @contextmanager
-    def __call__(self, call: _Call) -> Iterator[None]:
+    def __call__(self, call: HandlingState) -> Iterator[None]:
         try:
             yield
         except (Ack, Retry, Reject, Discard):
@@ -187,7 +156,7 @@ class ReportErrors:
             self._tell(call, error)
             raise
 
-    def _tell(self, call: _Call, error: BaseException) -> None:
+    def _tell(self, call: HandlingState, error: BaseException) -> None:
         try:
             self._report(
                 ErrorReport(

@@ -1,9 +1,9 @@
-"""The two sockets: what a topic and a queue must do, and what passes through them.
+"""The two transport protocols, a topic and a queue, and the values that pass through them.
 
-Everything that carries messages (`aws`, `memory`, an outbox) is one of these protocols, and
-every one of them passes the same suite (`tests/contracts/`). A batch half fails as a matter of
-course: methods return the failures of single entries as values, and raise `TransportError` only
-when nobody answered or the whole request was refused.
+Every transport (`aws`, `memory`, an outbox) implements one of these protocols and passes the same
+suite (`tests/contracts/`). A batch half fails as a matter of course: methods return the failures of
+single entries as values, and raise `TransportError` only when nobody answered or the whole request
+was refused.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from messaging.clock import utc
 
@@ -24,6 +24,7 @@ __all__ = [
     "Broker",
     "CancelToken",
     "DeadLetter",
+    "DeadLetterReason",
     "Delivery",
     "Failure",
     "Outgoing",
@@ -42,7 +43,7 @@ https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 
 
 MOST_RECEIVES = 1_000_000
-"""A count above it is none that SQS made, and a retry policy may compute 2 to its power."""
+"""SQS never counts so far, and a retry policy may compute 2 to the power of the count."""
 LAST_SECOND = 253_402_300_799
 """The last one of the year 9999: `datetime` knows no later ones."""
 
@@ -145,7 +146,7 @@ class Outgoing:
 
 
 class CancelToken:
-    """Says to a handler that nobody waits for its result any more, and why.
+    """Tells a handler that nobody waits for its result any more, and why.
 
     `reason` is "" until then, and after it one of
 
@@ -162,7 +163,7 @@ class CancelToken:
     watched = False
 
     def is_set(self) -> bool:
-        """True: what the handler still does is of no use."""
+        """Whether nobody needs what the handler still does."""
         self.watched = True
         return self._reason != ""
 
@@ -171,7 +172,7 @@ class CancelToken:
         return self._reason
 
     def set(self, reason: str) -> None:
-        """For whoever runs handlers. The first reason stays."""
+        """For the code that runs handlers. The first reason is kept."""
         self._reason = self._reason or reason
 
 
@@ -254,18 +255,32 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """Why a delivery goes to the dead-letter queue. `time` is seconds since the epoch.
+class DeadLetterReason:
+    """Why a message was given up: what is written beside a dead letter, and read from it again.
 
-    `error` is the type of the last exception, by name: its text may hold personal data.
+    reason    one line, without personal data.
+    error     the type of the last exception, by name; None if there was none.
+    attempts  receives before it was given up; None if nobody recorded it.
+    time      when it was given up, in seconds since the epoch; 0.0 if nobody recorded it.
+    queue     the queue it comes from; None if nobody recorded it.
     """
 
-    delivery: Delivery
     reason: str
-    error: str | None
-    attempts: int
-    time: float
-    queue: str
+    error: str | None = None
+    attempts: int | None = None
+    time: float = 0.0
+    queue: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The fields above, by name, also those of a class derived from this one."""
+        return {one.name: getattr(self, one.name) for one in fields(DeadLetterReason)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter(DeadLetterReason):
+    """A delivery on its way to the dead-letter queue, and why it goes there."""
+
+    delivery: Delivery
 
 
 class QueueDepth(NamedTuple):
@@ -280,9 +295,9 @@ class QueueDepth(NamedTuple):
 
 
 class TopicTransport(Protocol):
-    """Where a publisher sends: an SNS topic, or whatever stands in for it.
+    """What a publisher sends to: an SNS topic, or something in its place.
 
-    Four things a transport may have beside; without them they are False:
+    A transport may also have these four; one that is missing counts as False:
 
     fifo               messages of one group must stay in order: one request at a time, and no two
                        events of a group in it.
@@ -311,12 +326,12 @@ class TopicTransport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of sockets. A closed transport may not be used again."""
+        """Close the sockets. A closed transport must not be used again."""
         ...
 
 
 class QueueTransport(Protocol):
-    """Where a worker receives: one SQS queue with its dead-letter queue.
+    """What a worker receives from: one SQS queue with its dead-letter queue.
 
     Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
     """
@@ -357,7 +372,7 @@ class QueueTransport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of sockets, and wake a `receive` that waits, where that can be done."""
+        """Close the sockets, and wake a waiting `receive` where that is possible."""
         ...
 
 
@@ -397,5 +412,5 @@ def _whole(said: object, otherwise: int) -> int:
 
 
 def _utf8(text: str) -> bytes:
-    # Half a character counts as it would if SQS took it, which it does not.
+    # A lone surrogate is counted too, although SQS would refuse it.
     return text.encode(errors="surrogatepass")

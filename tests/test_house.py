@@ -22,13 +22,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline stores",
-    "event envelope outcome transport settings subtyping declaration printable logs foreign sql",
-    "projection codec tracebacks idempotency tracing metrics settlement answers",
+    "errors clock deadline stores backoff printable logs",
+    "event envelope outcome transport handling settings subtyping declaration foreign sql",
+    "projection codec tracebacks idempotency settlement answers batching",
     "dead_letters",
     "publishing consuming claimcheck",
     "topology outbox",
-    "runtime aws memory lambda_handler csvfile export problems",
+    "runtime aws memory lambda_handler csvfile problems",
     "fastapi flask",
     "__init__ local testing",
     "cli pytest_plugin",
@@ -53,11 +53,12 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "aws.clients",  # only the lock under which clients are made
     },
     "moto ministack": {"local"},
-    "psycopg sqlalchemy": {"sql", "idempotency", "outbox"},
+    "psycopg sqlalchemy": {"sql"},
+    "sqlite3": {"sql", "idempotency.transaction"},  # the latter knows the error of a lost savepoint
     "redis": {"idempotency.redis"},
     "fastapi starlette": {"fastapi"},
     "flask": {"flask"},
-    "opentelemetry": {"tracing", "metrics"},
+    "opentelemetry": set(),
     "rich typer click": {"cli"},
     "pytest _pytest": {"pytest_plugin"},
     "unittest": set(),
@@ -118,7 +119,7 @@ Rule = Callable[[Module], Iterator[str]]
 
 def floors(module: Module) -> Iterator[str]:
     if module.room not in FLOOR:
-        yield "1: stands on no floor: write its name into FLOORS, and into the plan of the house"
+        yield "1: stands on no floor: write its name into FLOORS"
         return
     for line, name in module.imports():
         if name.startswith("."):
@@ -246,9 +247,71 @@ def reasons(module: Module) -> Iterator[str]:
             yield f"{token.start[0]}: {found[1]} silences everything: name the one rule"
 
 
+ONE_PAUSE = {"backoff", "publishing.roundtrip"}  # the latter doubles how many events it skips
+
+
+def pauses(module: Module) -> Iterator[str]:
+    """Powers of two, doubling, tenacity's exponential waits, and jitter of one's own."""
+    for node in module.nodes if not module.lives_in(ONE_PAUSE) else ():
+        found = (
+            (isinstance(node, ast.BinOp) and _doubles_by_power(node))
+            or (isinstance(node, ast.AugAssign | ast.Assign) and _doubles_itself(node))
+            or (isinstance(node, ast.Call) and _caps_a_doubled_value(node))
+            or (isinstance(node, ast.Call) and ast.unparse(node.func) == "random.uniform")
+            or (isinstance(node, ast.alias) and re.match(r"wait_.*exponential", node.name))
+            or (isinstance(node, ast.Attribute) and re.match(r"wait_.*exponential", node.attr))
+        )
+        if found:
+            line = getattr(node, "lineno", 1)
+            yield f"{line}: an exponential or random pause of its own: use messaging.backoff"
+
+
+def _is_two(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 2
+
+
+def _doubles_by_power(node: ast.BinOp) -> bool:
+    constant = isinstance(node.right, ast.Constant)
+    return isinstance(node.op, ast.Pow) and _is_two(node.left) and not constant
+
+
+def _doubled(node: ast.expr) -> str | None:
+    """What is multiplied by two there."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        for two, other in ((node.left, node.right), (node.right, node.left)):
+            if _is_two(two):
+                return ast.unparse(other)
+    return None
+
+
+def _doubles_itself(node: ast.AugAssign | ast.Assign) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, ast.Mult) and _is_two(node.value)
+    targets = [ast.unparse(target) for target in node.targets]
+    return any(
+        isinstance(inside, ast.expr) and _doubled(inside) in targets
+        for inside in ast.walk(node.value)
+    )
+
+
+def _caps_a_doubled_value(node: ast.Call) -> bool:
+    return ast.unparse(node.func) == "min" and any(_doubled(one) for one in node.args)
+
+
+OPENERS = re.compile(
+    r"\b(sqlite3|psycopg|aiosqlite|asyncpg)(\.\w+)*\.connect$|\bcreate_(async_)?engine$"
+)
+
+
+def sql(module: Module) -> Iterator[str]:
+    for node in module.nodes if not module.lives_in({"sql"}) else ():
+        if isinstance(node, ast.Call) and OPENERS.search(ast.unparse(node.func)):
+            yield f"{node.lineno}: opens a database: messaging.sql.opening sets the time limits"
+
+
 RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     floors: Module("event", "if TYPE_CHECKING:\n    from messaging.topology import Topology\n"),
-    doors: Module("dispatch", "def late():\n    import boto3.session\n"),
+    doors: Module("consuming.dispatch", "def late():\n    import boto3.session\n"),
     environment: Module("codec", "import os\nkey = os.getenv('KEY')\n"),
     silence: Module("codec", "def show(x):\n    print(x)\n"),
     logs: Module("codec", "import logging\nlog = logging.getLogger('messaging')\n"),
@@ -257,19 +320,21 @@ RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     names: Module("aws.utils", ""),
     state: Module("codec", "_CACHE: dict[str, int] = {}\n"),
     reasons: Module("codec", "x = y  # type: ignore[name-defined]\n"),
+    pauses: Module("aws.sqs", "def f(n):\n    return min(30.0, 0.5 * 2.0 ** (n - 1))\n"),
+    sql: Module("outbox", "import psycopg\nconnection = psycopg.connect('dbname=school')\n"),
 }
 MORE_BAD: dict[Rule, list[Module]] = {
     floors: [
         Module("nowhere", ""),
         Module("event", "from messaging import Worker\n"),
         Module("event", "from . import codec\n"),
-        Module("dispatch", "import messaging.runtime.worker\n"),
+        Module("consuming.dispatch", "import messaging.runtime.worker\n"),
     ],
     doors: [
         Module("codec", "from threading import Lock\n"),
         Module("aws.sqs", "import threading\n"),
         Module("cli", "import moto.server\n"),
-        Module("publisher", "from rich.progress import Progress\n"),
+        Module("publishing.publisher", "from rich.progress import Progress\n"),
     ],
     environment: [Module("codec", "from os import environ\n")],
     docstrings: [Module("codec", ""), Module("codec", '"""no sentence"""\n')],
@@ -282,6 +347,20 @@ MORE_BAD: dict[Rule, list[Module]] = {
         Module("codec", "names = [n for n in 'abc']\n"),
         Module("codec", "lock = threading.Lock()\n"),
         Module("codec", "def f():\n    global x\n    x = 1\n"),
+    ],
+    pauses: [
+        Module("aws.sqs", "pause *= 2\n"),
+        Module("aws.sqs", "pause = min(30, 2 * pause)\n"),
+        Module("aws.sqs", "pause = pause * 2\n"),
+        Module("aws.sqs", "sleep(min(longest, first * 2))\n"),
+        Module("aws.sqs", "sleep(random.uniform(pause / 2, pause))\n"),
+        Module("aws.sqs", "from tenacity import wait_random_exponential\n"),
+        Module("aws.sqs", "wait = tenacity.wait_exponential_jitter()\n"),
+    ],
+    sql: [
+        Module("outbox", "import sqlite3\nsqlite3.connect('x')\n"),
+        Module("outbox", "engine = sqlalchemy.create_engine('sqlite://')\n"),
+        Module("outbox", "psycopg.Connection.connect(url)\n"),
     ],
     reasons: [
         Module("codec", "x = 1  # noqa: E731\n"),
@@ -362,6 +441,28 @@ def test_rule_bites(rule: Rule) -> None:
     for bad in [RULES[rule], *MORE_BAD.get(rule, [])]:
         assert list(rule(bad)), f"{rule.__name__} lets this pass:\n{bad.text}"
     assert not list(rule(GOOD))
+
+
+def _names_twice(modules: list[Module]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        for node in module.nodes:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(f"{module.name}:{node.lineno}")
+    return [f"{name}: {', '.join(there)}" for name, there in found.items() if len(there) > 1]
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    bad = [Module("a", "class Line: ..."), Module("b", "def f():\n    class Line: ...\n")]
+    assert _names_twice(bad) == ["Line: a:1, b:2"]
+    complaints = _names_twice(MODULES)
+    assert not complaints, "one name, one thing:\n" + "\n".join(complaints)
+
+
+def test_the_rules_name_only_rooms_that_exist() -> None:
+    there = {module.name for module in MODULES} | {module.room for module in MODULES}
+    named = {*FLOOR, *ENVIRONMENT, *PRINTERS, *LOGGERS, *ONE_PAUSE}.union(*DOORS.values())
+    assert not named - there, "rooms that are gone: take them out of this file"
 
 
 def test_the_whole_library_is_read() -> None:

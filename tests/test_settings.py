@@ -81,7 +81,7 @@ def test_all_mistakes_are_told_at_once_with_the_name_and_the_value() -> None:
     assert len(lines) == 4
     assert any(re.search(r"MESSAGING_WAIT='21': .*less than or equal to 20", x) for x in lines)
     assert any(re.search(r"MESSAGING_CONCURRENCY='many': .*valid integer", x) for x in lines)
-    assert any("MESSAGING_TOPIK: nobody reads this; known are MESSAGING_TOPIC," in x for x in lines)
+    assert any("MESSAGING_TOPIK: unknown setting; known are MESSAGING_TOPIC," in x for x in lines)
 
 
 def test_a_mistake_in_a_name_of_aws_is_told_under_that_name() -> None:
@@ -156,5 +156,5 @@ def test_a_kubernetes_service_called_messaging_keeps_no_pod_from_starting(
     ],
 )
 def test_a_mistyped_setting_is_refused_beside_service_links(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}: nobody reads this"):
+    with pytest.raises(SettingsError, match=f"{name}: unknown: this"):
         Settings.from_environment({**LINKS, name: value})

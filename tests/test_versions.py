@@ -317,7 +317,7 @@ class Financeiro(Consumer):
     def aluno(self, aluno: ParaFinanceiro) -> None:
         note("financeiro", aluno.aluno_id, getattr(aluno, "curso", None) or aluno.turma)
 
-TOPOLOGY = Topology.of(Biblioteca, Financeiro, topic="alunos")
+TOPOLOGY = Topology.of(Biblioteca, Financeiro, topic="alunos", owns_topic=True)
 """
 PRODUCER = """
 import sys

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from messaging.consuming.dispatch import Call
+from messaging.sql import open_sqlite
 
 __all__ = ["Contagem", "Recebidos", "contagem", "novos", "recebido"]
 
 _ESQUEMA = """
-pragma journal_mode = wal; pragma synchronous = normal;
 create table if not exists recebidos (
     numero integer primary key autoincrement, evento_id text not null unique,
     aluno_id text not null, recebido_em text not null, campos text not null,
@@ -38,11 +38,8 @@ class Recebidos:
     def __init__(self, pasta: Path, servico: str) -> None:
         caminho = _caminho(pasta, servico)
         caminho.parent.mkdir(parents=True, exist_ok=True)
-        caminho.touch(mode=0o600)
         self._trava = threading.Lock()
-        self._conexao = sqlite3.connect(
-            caminho, timeout=30, isolation_level=None, check_same_thread=False
-        )
+        self._conexao = open_sqlite(caminho)
         self._conexao.executescript(_ESQUEMA)
 
     @contextmanager
@@ -122,6 +119,7 @@ def _caminho(pasta: Path, servico: str) -> Path:
 
 def _ler(pasta: Path, servico: str, sql: str, *valores: Any) -> list[tuple[Any, ...]]:
     caminho = _caminho(pasta, servico).absolute()
+    # Not by `open_sqlite`: whoever only looks must not be able to write into a service's file.
     try:
         with closing(sqlite3.connect(f"file:{caminho}?mode=ro", uri=True)) as conexao:
             return conexao.execute(sql, valores).fetchall()

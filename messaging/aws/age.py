@@ -1,4 +1,4 @@
-"""Age: how long the oldest message of a queue has waited, as CloudWatch tells it."""
+"""Asks CloudWatch how long the oldest message of a queue has waited."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-a
 def oldest_message(clients: Clients, queue: str) -> float | None:
     """Seconds, or None where CloudWatch has no figure (a local server, a queue long unused).
 
-    A message that was received three times or more no longer counts: a poison message is to be
-    looked for among the dead letters. Needs cloudwatch:GetMetricStatistics; raises
-    `TransportError` (`AccessDenied` without it).
+    A message that was received three times or more no longer counts: look for a poison message
+    among the dead letters. Needs cloudwatch:GetMetricStatistics; raises `TransportError`
+    (`AccessDenied` without it).
     """
     now = datetime.now(UTC)
     with translated("ask CloudWatch for the age of", f"queue {queue}", clients.where):

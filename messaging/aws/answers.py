@@ -1,4 +1,4 @@
-"""Reads what SNS and SQS answered: what an answer does not say plainly, it does not say."""
+"""Reads the answers of SNS and SQS strictly: what an answer does not say plainly does not count."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _entries(answer: Any, name: str) -> Sequence[Any] | None:
 
 
 def _id(entry: Any) -> int | None:
-    """The place that an entry is about; None for what this library never sends as an Id."""
+    """The place that an entry is about; None for an Id that this library never sends."""
     said = entry.get("Id") if isinstance(entry, Mapping) else None
     if not isinstance(said, str) or not (len(said) <= 3 and said.isascii() and said.isdigit()):
         return None

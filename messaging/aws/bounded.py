@@ -1,4 +1,4 @@
-"""Holds calls to a time limit that cannot be told one: boto3's, credential look-ups, DNS.
+"""Enforces a time limit on calls that take none: boto3's, credential look-ups, DNS.
 
 Such a call runs in a thread of its own, which is left behind when the time is over. It ends by
 itself, by botocore's own timeouts, and its result is thrown away.
@@ -20,10 +20,10 @@ from messaging.deadline import CURRENT
 __all__ = ["Bounded"]
 
 MOST = 100
-"""Calls left behind at once, of one connection. Whoever publishes faster than they end would fill
-the process with threads: beyond this a call fails at once."""
+"""The most calls of one connection that may be left behind. A program that publishes faster than
+they end would fill the process with threads, so beyond this number a call fails at once."""
 IDLE = 10.0
-"""Seconds after which a thread without a call ends: to start one costs more than most calls."""
+"""Seconds after which an idle thread ends. Starting one costs more than most calls."""
 
 _Said = TypeVar("_Said")
 
@@ -72,14 +72,14 @@ class Bounded:
         return said
 
     def _run(self, one: _Call) -> None:
-        # Appending and popping are atomic: a thread belongs to whoever popped it.
+        # Appending and popping are atomic: a thread belongs to the caller that popped it.
         try:
             self._idle.pop().calls.put(one)
         except IndexError:
             _Runner(self, one).start()
 
     def ended(self, one: _Call) -> None:
-        """`one` has its outcome; whoever waits, if anybody still does, is woken."""
+        """`one` has its outcome: wake the caller, if it still waits."""
         with self._lock:
             one.ended = True
             self._left_behind -= one.left_behind
@@ -88,7 +88,7 @@ class Bounded:
             one.forget(one.said)
 
     def rest(self, runner: _Runner) -> None:
-        """`runner` has no call."""
+        """`runner` is idle."""
         self._idle.append(runner)
 
     def leave(self, runner: _Runner) -> bool:
@@ -123,7 +123,7 @@ class _Call:
 
 
 class _Runner(threading.Thread):
-    """A thread for one call after the other."""
+    """A thread that runs one call after the other."""
 
     def __init__(self, bounded: Bounded, first: _Call) -> None:
         super().__init__(name="messaging-bounded", daemon=True)
@@ -145,7 +145,7 @@ class _Runner(threading.Thread):
             if bounded is None:
                 one.done.release()
                 return
-            # Before it is told, so that whoever calls next finds this thread.
+            # Before the caller is woken, so that its next call finds this thread idle.
             bounded.rest(self)
             bounded.ended(one)
             del one, bounded

@@ -1,4 +1,4 @@
-"""The four calls that carry messages: by boto3, or by the fast road in its place."""
+"""The four calls that carry messages, by boto3 or by the fast transport."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class BotoTopicCalls:
         return batch_failures(answer, range(len(batch)), "SNS", sent=True)
 
     def begin(self, arn: str, batch: Sequence[Outgoing]) -> None:
-        """boto3 asks and waits in one call."""
+        """Not possible: boto3 sends and waits in one call."""
 
     def close(self) -> None: ...
 

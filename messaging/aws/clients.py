@@ -1,4 +1,4 @@
-"""Boto3's clients: one session, made when needed, nothing shared across a fork."""
+"""The boto3 clients of one connection, made when needed and never shared across a fork."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 
 class _Process:
-    """What one process holds: after a fork, the child begins with an empty one."""
+    """What one process holds. After a fork the child begins with an empty one."""
 
     def __init__(self, session: boto3.Session | None) -> None:
         self.pid = os.getpid()
@@ -118,7 +118,7 @@ class Clients:
 
     @property
     def bounded(self) -> Bounded:
-        """Holds a call of these clients to the time limit of whoever asks."""
+        """Applies the caller's time limit to a call of these clients."""
         return self._mine().bounded
 
     @property

@@ -1,4 +1,4 @@
-"""Dead letters on AWS: looked at, and sent back where they come from."""
+"""The `DeadLetterSource` on SQS."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from messaging.aws.answers import batch_failures, queue_attributes, queue_url
 from messaging.aws.clients import Clients
 from messaging.aws.errors import TOPOLOGY_REMEDY, translated
-from messaging.aws.messages import SAFE_BATCH, deliveries, wire_value
+from messaging.aws.messages import SAFE_BATCH, deliveries, message_weight, wire_value
 from messaging.aws.movetask import move_all
+from messaging.batching import Packer, Weight
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.dead_letters.letter import Kind
 from messaging.dead_letters.source import OnProgress
@@ -176,27 +177,22 @@ class SqsDeadLetters:
 
 def _entries(deliveries: Sequence[Delivery], *, fifo: bool) -> Iterator[list[Any]]:
     """Entries of SendMessageBatch, in requests of at most `SAFE_BATCH` bytes."""
-    part: list[Any] = []
-    total = 0
-    for index, one in enumerate(deliveries):
-        size = len(one.body.encode(errors="surrogatepass")) + sum(
-            a.size(name) for name, a in one.attributes.items()
-        )
-        if part and total + size > SAFE_BATCH:
-            yield part
-            part, total = [], 0
-        entry: dict[str, Any] = {
-            "Id": str(index),
-            "MessageBody": one.body,
-            "MessageAttributes": {name: wire_value(a) for name, a in one.attributes.items()},
-        }
-        if fifo:
-            # Not the event's: SQS would take the letter for a repetition of the message it was. A
-            # letter that is sent twice, because of an answer that was lost, stays one message.
-            entry["MessageDeduplicationId"] = one.message_id
-        if fifo or one.group:
-            entry["MessageGroupId"] = one.group or one.message_id
-        part.append(entry)
-        total += size
-    if part:
-        yield part
+    packer: Packer[tuple[Weight, Any]] = Packer(SAFE_BATCH)
+    sized = (_entry(index, one, fifo) for index, one in enumerate(deliveries))
+    for part in packer.all(sized):
+        yield [entry for _, entry in part]
+
+
+def _entry(index: int, one: Delivery, fifo: bool) -> tuple[Weight, Any]:
+    entry: dict[str, Any] = {
+        "Id": str(index),
+        "MessageBody": one.body,
+        "MessageAttributes": {name: wire_value(a) for name, a in one.attributes.items()},
+    }
+    if fifo:
+        # Not the event's: SQS would take the letter for a repetition of the message it was. A
+        # letter that is sent twice, because of an answer that was lost, stays one message.
+        entry["MessageDeduplicationId"] = one.message_id
+    if fifo or one.group:
+        entry["MessageGroupId"] = one.group or one.message_id
+    return message_weight(one.body, one.attributes), entry

@@ -1,4 +1,4 @@
-"""Marks in DynamoDB: an item for each event, changed under a condition."""
+"""Marks in DynamoDB: one item per event, changed by conditional writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DynamoDBStore:
               it so.
     settings  region and endpoint; by default the environment's.
     session   credentials of its own; else boto3 finds them.
-    timeout   seconds for which DynamoDB may say nothing, in each of three attempts.
+    timeout   seconds for which DynamoDB may stay silent, in each of three attempts.
     keep      seconds for which a done event is remembered; DynamoDB deletes it within days after.
 
     An event costs two writes of one unit each, and a long handler one more at each renewal. Whether
@@ -100,7 +100,7 @@ class DynamoDBStore:
         """
         client = self._clients.patient_dynamodb
         with self._translated("create"):
-            # Refused where it stands, or another makes it: perhaps one who did not come to its end.
+            # The table exists, or somebody else is creating it and may have been interrupted.
             with suppress(client.exceptions.ResourceInUseException):
                 client.create_table(
                     TableName=self._table,
@@ -130,7 +130,7 @@ class DynamoDBStore:
                     TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},
                 )
         except TransportError as error:
-            # Another who creates was quicker, and DynamoDB refuses to enable it again.
+            # Somebody else was quicker, and DynamoDB refuses to enable it again.
             if error.code != "ValidationException" or not self._expires():
                 raise
 

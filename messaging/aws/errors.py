@@ -1,4 +1,4 @@
-"""Refusals: what botocore raises becomes one of the library's own errors, here only.
+"""Translates what botocore raises into the library's own errors.
 
 What the service says about who, where and how often is quoted. What it says about a message is
 not: it may quote the message.
@@ -98,7 +98,7 @@ KMS_THROTTLED_REMEDY = (
 
 
 class translated:  # noqa: N801 - read as a verb: `with translated("publish to", ...)`
-    """Around one request: whatever boto3 raises in it becomes a `TransportError`.
+    """A context manager around one request: whatever boto3 raises becomes a `TransportError`.
 
     The message reads "cannot {action} {target} in {where}: why; remedy". `quote` says that the
     service's own text may always be told, because the request holds no message. One may be used

@@ -1,4 +1,4 @@
-"""SQS messages: a message of a queue to a delivery, a dead letter to a request."""
+"""Converts SQS messages to deliveries, and dead letters to requests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from messaging.aws.answers import UnreadableAnswer
+from messaging.batching import Packer, Weight
 from messaging.dead_letters import reason as dead_letter_reason
 from messaging.logs import logger
 from messaging.transport import (
@@ -19,7 +20,15 @@ from messaging.transport import (
     receives,
 )
 
-__all__ = ["COUNTS", "SYSTEM_ATTRIBUTES", "counts", "deliveries", "letter_entries", "wire_value"]
+__all__ = [
+    "COUNTS",
+    "SYSTEM_ATTRIBUTES",
+    "counts",
+    "deliveries",
+    "letter_entries",
+    "message_weight",
+    "wire_value",
+]
 
 log = logger("messaging.aws")
 
@@ -97,7 +106,7 @@ class _Later:
 class _Received(Delivery):
     """A delivery as SQS gave it."""
 
-    # What is not as SQS writes it counts as not said.
+    # A field that SQS would not write like this counts as missing.
     attributes: Any = _Later(lambda said: _attributes(said))
     receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
@@ -185,7 +194,7 @@ def _map(said: Any) -> Mapping[str, Any]:
 def _attributes(message: Any) -> ReceivedAttributes:
     raw = _map(message.get("MessageAttributes"))
     broken = [name for name, one in raw.items() if not _is_attribute(one)]
-    if broken:  # no sender can make one: the answer is at fault
+    if broken:  # no sender can cause this: the answer is at fault
         log.warning(
             "message %s came with %d attributes that cannot be read; they are left out",
             message["MessageId"],
@@ -218,8 +227,8 @@ def _group(message: Any) -> str | None:
     return group if isinstance(group, str) else None
 
 
-def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Any, int]:
-    """The entry of one dead letter, and its size in bytes."""
+def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Weight, Any]:
+    """The entry of one dead letter, behind its size."""
     delivery, attributes = letter.delivery, dead_letter_reason.attributes(letter, max_bytes=largest)
     entry: dict[str, Any] = {
         "Id": str(index),
@@ -230,8 +239,13 @@ def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[An
         entry["MessageGroupId"] = delivery.group or delivery.message_id
         # A letter that is sent twice because the first answer was lost stays one letter.
         entry["MessageDeduplicationId"] = delivery.message_id
-    size = len(delivery.body.encode(errors="surrogatepass"))
-    return entry, size + sum(one.size(name) for name, one in attributes.items())
+    return message_weight(delivery.body, attributes), entry
+
+
+def message_weight(body: str, attributes: Mapping[str, Attribute]) -> Weight:
+    """What SQS counts of a message: its body and its attributes."""
+    size = len(body.encode(errors="surrogatepass"))
+    return Weight(size + sum(one.size(name) for name, one in attributes.items()))
 
 
 def letter_entries(
@@ -240,14 +254,7 @@ def letter_entries(
     """Entries of SendMessageBatch, in requests of at most `SAFE_BATCH` bytes; a bigger one goes
     alone. Their Ids are the places of the letters, and each has at most `largest` bytes if the
     message itself has."""
-    part: list[Any] = []
-    total = 0
-    for index, letter in enumerate(letters):
-        entry, size = _entry(index, letter, fifo, largest)
-        if part and total + size > SAFE_BATCH:
-            yield part
-            part, total = [], 0
-        part.append(entry)
-        total += size
-    if part:
-        yield part
+    packer: Packer[tuple[Weight, Any]] = Packer(SAFE_BATCH)
+    sized = (_entry(index, letter, fifo, largest) for index, letter in enumerate(letters))
+    for part in packer.all(sized):
+        yield [entry for _, entry in part]

@@ -1,4 +1,5 @@
-"""SQS's own mover: asked to move all letters of a queue, and followed to its end."""
+"""Starts a message move task of SQS, which moves all letters of a queue, and follows it to its
+end."""
 
 from __future__ import annotations
 
@@ -46,8 +47,8 @@ def move_all(
                 clients.patient_sqs.start_message_move_task(SourceArn=source, DestinationArn=target)
             task = _last(clients, source, name)
     except TransportError as error:
-        # Not known there, not for this queue, not allowed: the way that is left needs none of it,
-        # and says it if nobody answers at all.
+        # Unknown there, not possible for this queue, or not allowed. Moving letters one by one
+        # needs none of it, and fails with an error if nobody answers at all.
         log.info("the messages of %s are moved one by one: no move task (%s)", name, error.code)
         return None
     while True:

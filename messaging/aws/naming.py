@@ -1,4 +1,4 @@
-"""Which topic settings and topology mean: its name, its ARN, and whether the two agree."""
+"""Finds the topic that settings and topology name, and checks that they agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket: data too big for a message, kept in S3 until its lifecycle rule ends it."""
+"""Keeps data too big for a message in an S3 bucket, until its lifecycle rule deletes it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class S3BlobStore:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`; an object that is there is written again, and young again.
+        """Keep `data`; an existing object is written again, which restarts its lifetime.
 
         Raises `TransportError` after botocore's own retries, or when the publisher's `timeout` is
         over.
@@ -96,7 +96,7 @@ class S3BlobStore:
             ) from None
 
     def close(self) -> None:
-        """Let go of sockets. The next use opens new ones."""
+        """Close the sockets. The next use opens new ones."""
         self._clients.close()
 
     def _translated(self, action: str, key: str) -> AbstractContextManager[None]:

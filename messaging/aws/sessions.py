@@ -1,4 +1,4 @@
-"""Credentials given by hand: a boto3 session that does not look at the environment."""
+"""Makes a boto3 session with given credentials, which does not read the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The topic on AWS: batches into SNS, refusals out as values."""
+"""The `TopicTransport` on SNS."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SnsTopic:
 
     A `TopicTransport`. It never lists topics and never creates one; sns:Publish is all it needs.
 
-    max_bytes  the topic's MaximumMessageSize. Told, not asked for: an event that is too large is
-               an error before any network call.
+    max_bytes  the topic's MaximumMessageSize. It is configured, not looked up: an event that is too
+               large is an error before any network call.
     """
 
     def __init__(self, clients: Clients, topic: str, *, max_bytes: int) -> None:

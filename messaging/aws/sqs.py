@@ -1,4 +1,4 @@
-"""A queue on AWS: receive, settle and dead-letter, each in batches."""
+"""The `QueueTransport` on SQS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["SqsQueue"]
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the queue says of itself. `dead_letters` is the URL of its dead-letter queue."""
+    """The attributes of the queue. `dead_letters` is the URL of its dead-letter queue."""
 
     visibility_timeout: int
     dead_letters: str | None

@@ -28,20 +28,21 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = group("Dead letters: look at them, send them back to their queue, or drop.")
+app = group("Dead letters: look at them, send them back to their queue, or drop them.")
 
 _UNITS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose letters.")]
 Services = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SERVICE", help="Whose letters; all, if none is given."),
+    typer.Argument(metavar="SERVICE", help="The service; all services if none is given."),
 ]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Ids of letters, or of their events.")
 ]
 Types = Annotated[
-    list[str] | None, typer.Option("--type", metavar="TYPE", help="Events of this type; repeat it.")
+    list[str] | None,
+    typer.Option("--type", metavar="TYPE", help="Letters of this event type; may be repeated."),
 ]
 Reason = Annotated[
     str | None,
@@ -52,16 +53,16 @@ Since = Annotated[
     typer.Option(metavar="TIME", help="Given up since: 90m, 2h, 7d (ago), or 2026-11-24T10:00."),
 ]
 Until = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Given up before; written as --since is.")
+    str | None, typer.Option(metavar="TIME", help="Given up before then; same format as --since.")
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many letters.")]
 Undelivered = Annotated[
     bool,
     typer.Option("--undelivered", metavar="", help="What SNS could not deliver to the queue."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Do it. Else it is only counted.")]
+Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Do it; without it, only count.")]
 Body = Annotated[
-    bool, typer.Option("--body", metavar="", help="The body, too: it is personal data.")
+    bool, typer.Option("--body", metavar="", help="Show the body, too, which is personal data.")
 ]
 
 
@@ -121,7 +122,7 @@ def show_command(
         )
         raise typer.Exit(1)
     told = letter.to_dict() | {
-        "origin": letter.origin,
+        "origin": letter.queue,
         "sent": utc(letter.delivery.sent_at).isoformat(timespec="seconds"),
         "group": letter.delivery.group,
         "bytes": len(letter.delivery.body.encode(errors="surrogatepass")),
@@ -158,7 +159,7 @@ def redrive_command(
     """Send dead letters back to the service's own queue. Without --yes, only count them.
 
     Never to the topic: other services do not see them again. A letter is deleted when its copy
-    stands in the queue. Ctrl-C ends it in order; the same command goes on.
+    stands in the queue. Ctrl-C stops it cleanly; run the same command to continue.
 
     [bold]Example:[/bold] messaging dlq redrive marketing --reason email --yes
     """
@@ -226,13 +227,13 @@ def _work(
 def _preview(action: str, letters: Iterator[Letter], source: DeadLetterSource) -> None:
     counts = Counter((one.type or "?", one.reason) for one in letters)
     if not counts:
-        screen.note("no letters are meant: nothing to do")
+        screen.note("no letters match: nothing to do")
         return
     rows = [[str(n), screen.plain(kind), screen.plain(why)]
             for (kind, why), n in counts.most_common()]  # fmt: skip
     screen.table("Dry run", [">letters", "type", "reason"], rows)
     goal = f"go back to {source.origin}" if action == "redrive" else "be deleted for good"
-    screen.note(f"{counts.total():,} letters of {source.name} would {goal}; --yes does it")
+    screen.note(f"{counts.total():,} letters of {source.name} would {goal}; add --yes to do it")
 
 
 def _tell(report: WorkbenchReport) -> None:
@@ -244,9 +245,9 @@ def _tell(report: WorkbenchReport) -> None:
             f"{report.arrived:,} came while this ran, and were left: they may have failed again"
         )
     if report.stopped and report.by_aws:
-        screen.note("AWS goes on moving the rest; the same command follows it")
+        screen.note("AWS continues to move the rest; run the same command to follow it")
     elif report.stopped:
-        screen.note("interrupted; the same command goes on")
+        screen.note("interrupted; run the same command to continue")
     for reason, count in Counter((one.code, one.reason) for one in report.failed).most_common(10):
         screen.error(f"{count:,} letters stay: {printable(': '.join(reason))}")
 

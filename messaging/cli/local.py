@@ -66,7 +66,7 @@ def local(
             topic = apply(wanted, here, session=session, create_topic=True).topic
         environment = dict(server.environment)
         if topic is not None:
-            # Without the prefix, which whoever has one in the environment puts before it again.
+            # Without the prefix, which a program that has one in its environment adds again.
             environment["MESSAGING_TOPIC"] = topic.removeprefix(settings.prefix)
         services = wanted.services if wanted else ()
         _tell(server, engine, topic, services, environment, as_json=json)

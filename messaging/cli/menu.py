@@ -1,4 +1,4 @@
-"""The menu: what each command is called and is for, without loading any of them."""
+"""The list of commands and what each is for, without loading any of them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "dlq": (
         "messaging.cli.dlq:app",
-        "Dead letters: look at them, send them back to their queue, or drop.",
+        "Dead letters: look at them, send them back to their queue, or drop them.",
     ),
     "outbox": (
         "messaging.cli.outbox:app",
-        "Send what your transactions left in the outbox, and look after it.",
+        "Send what your transactions wrote to the outbox, and maintain it.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Names: `module:NAME` on the command line to the object in your code."""
+"""Resolves `module:NAME` on the command line to the object in your code."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = group("Send what your transactions left in the outbox, and look after it.")
+app = group("Send what your transactions wrote to the outbox, and maintain it.")
 
 _DAY = 86_400.0
 
@@ -40,15 +40,15 @@ DatabaseUrl = Annotated[
 TableName = Annotated[str, typer.Option("--table", metavar="NAME", help="The outbox's table.")]
 Lease = Annotated[
     float,
-    typer.Option(min=0.1, help="Seconds for which taken entries are left alone by other relays."),
+    typer.Option(min=0.1, help="Seconds for which other relays leave claimed entries alone."),
 ]
-Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Entries taken at once.")]
+Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Entries claimed at once.")]
 Poll = Annotated[
     float, typer.Option(min=0.01, help="Seconds between two looks at an empty outbox, at most.")
 ]
 Keep = Annotated[
     float | None,
-    typer.Option(min=0, metavar="DAYS", help="Delete what was published so many days ago."),
+    typer.Option(min=0, metavar="DAYS", help="Delete entries published this many days ago."),
 ]
 UntilEmpty = Annotated[
     bool,
@@ -60,11 +60,11 @@ OlderThan = Annotated[
     float, typer.Option("--older-than", min=0, metavar="DAYS", help="Days since it was published.")
 ]
 Parked = Annotated[
-    bool, typer.Option("--parked", metavar="", help="Delete entries parked so long ago, too.")
+    bool, typer.Option("--parked", metavar="", help="Also delete entries parked that long ago.")
 ]
 Entries = Annotated[
     list[int] | None,
-    typer.Argument(metavar="SEQ", help="Entries by their number in `status`. Else all of them."),
+    typer.Argument(metavar="SEQ", help="Numbers of entries, as in `status`; all if none is given."),
 ]
 
 _TABLE = "messaging_outbox"
@@ -85,7 +85,7 @@ def relay_command(
 
     Run as many as you like: no two send the same entry, and the entries of one key go out in
     their order. A database or a topic that does not answer is waited for. A stop finishes the
-    request that is out and gives back the rest.
+    current request and releases the rest.
 
     [bold]Example:[/bold] messaging outbox relay --keep 7
     """
@@ -148,7 +148,7 @@ def retry_command(
     table: TableName = _TABLE,
     json: Json = False,
 ) -> None:
-    """Take up parked entries again, and do not wait with those that failed.
+    """Make parked entries pending again, and retry failed ones at once.
 
     [bold]Example:[/bold] messaging outbox retry 1204 1207
     """
@@ -240,7 +240,7 @@ def _claims(given: str | None, table: str) -> Iterator[Claims]:
     except Exception as error:
         if not is_database_error(error):
             raise
-        raise MessagingError(f"the database does not take it: {type(error).__name__}") from None
+        raise MessagingError(f"the database refused it: {type(error).__name__}") from None
     finally:
         database.close()
 

@@ -130,7 +130,7 @@ def _project(file: str, table: Mapping[str, Any]) -> Project:
     unknown = sorted(set(table) - {*_TEXTS, "csv"})
     if unknown:
         raise ConfigurationError(
-            f"{file}: nobody reads {', '.join(unknown)}; known are {', '.join(_TEXTS)} and csv"
+            f"{file}: unknown: {', '.join(unknown)}; known are {', '.join(_TEXTS)} and csv"
         )
     for name in _TEXTS:
         if not isinstance(table.get(name, ""), str):

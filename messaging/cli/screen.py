@@ -1,4 +1,4 @@
-"""The screen: data to stdout, everything said to people to stderr."""
+"""Output: data goes to stdout, everything meant for people to stderr."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def line(text: str) -> None:
 def data(value: Any) -> None:
     """One line of JSON to stdout."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    # The same value to whoever parses it, and one line to whoever looks at it.
+    # The same value for a program, and one line for a person.
     line(_UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
@@ -55,7 +55,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """Something said to people, on stderr."""
+    """Print a note for people, on stderr."""
     _say(_lines(text))
 
 

@@ -1,4 +1,4 @@
-"""`messaging status`: how full each queue is, and what lies among the dead letters."""
+"""`messaging status`: how full each queue is, and how many dead letters it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`messaging run`: one or more services at work, until a signal or an empty queue."""
+"""`messaging run`: runs one or more services until a signal or an empty queue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Concurrency = Annotated[
     int | None,
     typer.Option(min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."),
 ]
-Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes that do this.")]
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")]
 Drain = Annotated[
     float | None,
     typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 20."),
@@ -70,7 +70,7 @@ Patience = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Seconds to wait at start for an endpoint that does not answer. Else for ever.",
+        help="Seconds to wait at the start for an endpoint that does not answer; else forever.",
     ),
 ]
 UntilEmpty = Annotated[
@@ -122,7 +122,7 @@ def run(
         _refuse_one_address(health)
         from messaging.runtime.processes import run_processes
 
-        for name in consumers:  # a wrong name is told here, not by each process again and again
+        for name in consumers:  # a wrong name is reported once, not by every process
             names.load(name, "consumer", example="consumers.marketing:Marketing")
         options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
         options += [(f"--{name}", value) for name, value in given.items()]
@@ -272,7 +272,7 @@ def _tell(report: WorkerReport, json: bool) -> None:
 def _one_process(
     consumers: Sequence[str], options: Sequence[tuple[str, object]], flags: Mapping[str, bool]
 ) -> list[str]:
-    """What Python is started with for one of several processes."""
+    """The command line of one of several processes."""
     command = ["-m", "messaging", "run", *consumers]
     for name, value in options:
         command += [name, str(value)] if value is not None else []

@@ -1,4 +1,4 @@
-"""Which failed attempts of a message count: those that an outage explains do not.
+"""Decides which failed attempts of a message count: those explained by an outage do not.
 
 A message that fails while others succeed is the message's own fault. A message that fails while
 nothing succeeds may be the fault of a database that is away. What tells the two apart is the
@@ -7,25 +7,26 @@ success of another message, a witness that the service was well.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
+from messaging.backoff import half_jitter
 from messaging.clock import Clock
 from messaging.outcome import Reject, Retry, RetryPolicy
 from messaging.transport import Delivery
 
 __all__ = ["MOST_REMEMBERED", "SPARED_WAIT", "Attempts", "receives_within"]
 
-SPARED_WAIT = (15.0, 30.0)
-"""Seconds until a message is tried again that has used up its attempts in what may be an outage:
-often enough to see the end of it, and seldom enough to stay below `max_receives`."""
+SPARED_WAIT = 30.0
+"""Seconds, at most (and at least half of it), until a message is tried again that has used up its
+attempts in what may be an outage: often enough to notice the end of the outage, and seldom enough
+to stay below `max_receives`."""
 MOST_REMEMBERED = 20_000
 """Failing messages remembered; of more, the oldest are forgotten and get an attempt more."""
 
 
 def receives_within(outage: float) -> int:
     """How often a message may be received in so many seconds beyond its attempts."""
-    return int(-(-outage // SPARED_WAIT[0]))
+    return int(-(-outage // (SPARED_WAIT / 2)))
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Attempts:
         if counted or delivery.receive_count >= self._last_receive:
             self.failing.pop(delivery.message_id, None)
             return outcome
-        spared = Retry(random.uniform(*SPARED_WAIT), type(error).__qualname__)
+        spared = Retry(half_jitter(SPARED_WAIT), type(error).__qualname__)
         spared.error, spared.origin = outcome.error, "error"
         return spared
 

@@ -1,4 +1,4 @@
-"""Services: a consumer is a class, and its handlers say what its queue receives."""
+"""Consumers: one class per service, whose handlers decide what its queue receives."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Consumer:
     max_receives        receives after which SQS itself moves a message to the dead-letter queue:
                         the net below `retry`, for a message that kills the process.
     max_lease           seconds (1 to 43,200) for which the worker keeps renewing, counted from the
-                        receive; then the message goes to whoever receives it next.
+                        receive; then the message is visible to any worker again.
     handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
                         one is told by `Delivery.cancelled`, and its message is given up.
     circuit             when to slow down because everything fails, or None for never.
@@ -125,7 +125,7 @@ class Consumer:
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
     def open(self) -> Awaitable[None] | None:
-        """Get hold of what the service needs. Called once, before the first message is received.
+        """Open what the service needs. Called once, before the first message is received.
 
         May be `async def`: it then runs on the event loop on which the async handlers run. What it
         raises ends the start of the worker.
@@ -133,7 +133,7 @@ class Consumer:
         return None
 
     def close(self) -> Awaitable[None] | None:
-        """Let go of what the service holds. Called once, when the last handler has ended.
+        """Close what the service holds. Called once, when the last handler has ended.
 
         May be `async def`, like `open`. A worker waits for it for a few seconds, not for ever.
         """

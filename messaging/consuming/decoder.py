@@ -1,4 +1,4 @@
-"""Makes of a body what a handler takes: its envelope, its handler, its view."""
+"""Decodes a message body into an envelope, a handler and the view that it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The usual message: this library's own envelope, read without taking its data apart.
+"""Reads messages that this library wrote, without parsing their data.
 
 `JsonCodec.encode` writes a document's members in one order, the data last and as it is. So one
 regular expression reads all that stands before the data, and what is between that and the last

@@ -1,10 +1,10 @@
-"""One dead letter: what can be told of it without telling what is in it."""
+"""One dead letter, described without showing its content."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from messaging.clock import utc
@@ -13,7 +13,7 @@ from messaging.dead_letters import reason as dead_letter_reason
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, ConfigurationError
 from messaging.logs import logger
-from messaging.transport import Attribute, Delivery
+from messaging.transport import Attribute, DeadLetterReason, Delivery
 
 __all__ = ["Kind", "Letter", "Where", "letter_of", "without_note"]
 
@@ -31,27 +31,21 @@ _SNS_NOTE = frozenset(("RequestID", "ErrorCode", "ErrorMessage"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """One letter. Its body is personal data: it is in `delivery` and in nothing that is printed.
+class Letter(DeadLetterReason):
+    """One dead letter in its queue. Its body is personal data: it is in `delivery`, and is never
+    printed.
 
-    id        of the message in this queue.
-    event_id  the event's id, type its type; None where the body cannot be read.
-    reason    why it is here; error the name of the last exception's type, if there was one.
-    attempts  receives before it was given up; None where nobody wrote it down.
-    time      seconds since the epoch: when it was given up, or if that is not known, when it was
-              sent.
-    origin    the queue it comes from; None where nobody wrote it down.
+    id        the message's id in this queue.
+    event_id  the event's id, and `type` its type; None if the body cannot be read.
+    time      when it was given up, or if nobody recorded that, when it was sent.
+
+    The other fields are those of `DeadLetterReason`.
     """
 
     id: str
     kind: Kind
     event_id: str | None
     type: str | None
-    reason: str
-    error: str | None
-    attempts: int | None
-    time: float
-    origin: str | None
     delivery: Delivery = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,7 +64,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Which letters are meant: those of which everything that is said here is true.
+    """Selects letters: those that meet every condition given here.
 
     ids     ids of letters, or of their events.
     types   types of events.
@@ -97,11 +91,11 @@ class Where:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is said, so every letter is meant."""
+        """Whether there is no condition, so that every letter is selected."""
         return self == Where()
 
     def __call__(self, letter: Letter) -> bool:
-        """Whether `letter` is meant."""
+        """Whether `letter` is selected."""
         told = (letter.reason, letter.error or "")
         return (
             (not self.ids or letter.id in self.ids or letter.event_id in self.ids)
@@ -116,8 +110,9 @@ class Where:
 
 
 def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
-    """What can be told of `delivery`, whose body `codec` may be able to read."""
+    """Describe `delivery`, whose body `codec` may or may not be able to read."""
     original, note = dead_letter_reason.read(delivery.attributes)
+    why = note or DeadLetterReason(reason=_reason(kind, original))
     envelope = _envelope(delivery, codec)
     said = original.get("type")
     return Letter(
@@ -125,12 +120,8 @@ def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
         kind=kind,
         event_id=envelope.id if envelope else None,
         type=_text(said) or (envelope.type if envelope else None),
-        reason=note.reason if note else _reason(kind, original),
-        error=note.error if note else None,
-        attempts=note.attempts if note else None,
-        time=note.time if note and note.time else delivery.sent_at,
-        origin=note.queue or None if note else None,
         delivery=delivery,
+        **replace(why, time=why.time or delivery.sent_at).facts(),
     )
 
 
@@ -166,7 +157,7 @@ def _reason(kind: Kind, attributes: Mapping[str, Attribute]) -> str:
 
 def _text(attribute: Attribute | None) -> str | None:
     if attribute is None or not isinstance(attribute.value, str):
-        return None  # bytes are nobody's type
+        return None  # a type is never bytes
     return attribute.value[: dead_letter_reason.MAX_REASON] or None
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: how a reason travels beside a message, and is read again.
+"""Writes the reason of a dead letter into its message attributes, and reads it again.
 
 A dead letter keeps its body and its attributes. The reason stands beside them, in attributes:
 
@@ -20,7 +20,6 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +27,9 @@ from pydantic_core import from_json
 
 from messaging.clock import utc
 from messaging.logs import logger
-from messaging.transport import MOST_RECEIVES, Attribute, DeadLetter
+from messaging.transport import MOST_RECEIVES, Attribute, DeadLetter, DeadLetterReason
 
-__all__ = ["LARGEST", "MAX_ATTRIBUTES", "OUTSIDE_XML", "Note", "attributes", "read"]
+__all__ = ["LARGEST", "MAX_ATTRIBUTES", "OUTSIDE_XML", "attributes", "read"]
 
 log = logger("messaging.dead_letters.reason")
 
@@ -58,21 +57,6 @@ _KEPT_LONGEST = frozenset(("type", "audience"))
 _NAME = re.compile(r"(?!(?i:aws\.|amazon\.)|\.)[A-Za-z0-9_.-]{1,256}")
 _TYPE = re.compile(r"(String|Number|Binary)(\.[A-Za-z0-9_.-]{1,200})?")
 """What SQS takes as an attribute's name and type. It would refuse the letter for any other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """Why a message is a dead letter.
-
-    `error` is the name of an exception's type, or None. `attempts` is 0 and `time` (seconds since
-    the epoch) 0.0 where they cannot be read.
-    """
-
-    reason: str
-    error: str | None
-    attempts: int
-    time: float
-    queue: str
 
 
 def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, Attribute]:
@@ -104,9 +88,9 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
 
 def read(
     attributes: Mapping[str, Attribute],
-) -> tuple[Mapping[str, Attribute], Note | None]:
+) -> tuple[Mapping[str, Attribute], DeadLetterReason | None]:
     """The original attributes, and the reason if there is one beside them. Never raises: anybody
-    can send attributes of these names, and what this library did not write is no note.
+    can send attributes of these names, and those that this library did not write are ignored.
 
     None means that SQS moved the message itself (it was received too often), or that it is no dead
     letter at all.
@@ -129,12 +113,11 @@ def read(
 def _notes(letter: DeadLetter) -> Iterator[dict[str, Attribute]]:
     """The note, and what it is where there is no room for it."""
     reason = {REASON: Attribute.string(_clean(letter.reason))}
-    note = {
-        **reason,
-        ATTEMPTS: Attribute("Number", str(letter.attempts)),
-        TIME: Attribute.string(_rfc3339(letter.time)),
-        QUEUE: Attribute.string(_clean(letter.queue)),
-    }
+    note = {**reason, TIME: Attribute.string(_rfc3339(letter.time))}
+    if letter.attempts is not None:
+        note[ATTEMPTS] = Attribute("Number", str(letter.attempts))
+    if letter.queue is not None:
+        note[QUEUE] = Attribute.string(_clean(letter.queue))
     if letter.error:
         note[ERROR] = Attribute.string(_clean(letter.error))
     yield note
@@ -236,14 +219,14 @@ def _restored(one: object) -> Attribute | None:
         return None
 
 
-def _note(found: Mapping[str, Any]) -> Note:
+def _note(found: Mapping[str, Any]) -> DeadLetterReason:
     error, queue = found.get("error"), found.get("queue")
-    return Note(
+    return DeadLetterReason(
         reason=found["reason"][:MAX_REASON],
         error=error[:MAX_REASON] if isinstance(error, str) else None,
         attempts=_number(found.get("attempts")),
         time=_seconds(found.get("time")),
-        queue=queue[:MAX_REASON] if isinstance(queue, str) else "",
+        queue=queue[:MAX_REASON] if isinstance(queue, str) and queue else None,
     )
 
 
@@ -268,9 +251,9 @@ def _seconds(text: object) -> float:
     return max(0.0, seconds)
 
 
-def _number(text: object) -> int:
+def _number(text: object) -> int | None:
     try:
-        number = int(text) if isinstance(text, str | int) else 0
+        number = int(text) if isinstance(text, str | int) else -1
     except ValueError:
-        return 0
-    return number if 0 <= number <= MOST_RECEIVES else 0
+        return None
+    return number if 0 <= number <= MOST_RECEIVES else None

@@ -1,4 +1,4 @@
-"""Lists dead letters, sends them back and drops them; nothing is deleted before it stands."""
+"""Lists dead letters, sends them back and drops them; none is deleted before its copy is there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from messaging.answers import ask
+from messaging.backoff import Backoff
+from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.dead_letters.letter import Letter, Where, letter_of, without_note
@@ -26,6 +28,7 @@ WAIT = 1.0
 """Seconds of a poll: a short one (0) asks only some of SQS's machines, and may miss letters."""
 TURNS = 3
 """Polls in a row that bring only letters seen before, after which the walk has seen them all."""
+BACKOFF = Backoff(first=0.4, longest=5)
 TRIES = 3
 """Attempts to delete a letter whose copy stands in the queue."""
 
@@ -34,7 +37,7 @@ EVERYTHING = Where()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stuck:
-    """A letter that was meant and is still here, and why."""
+    """A selected letter that is still here, and why."""
 
     id: str
     code: str
@@ -45,7 +48,7 @@ class Stuck:
 class WorkbenchReport:
     """What `redrive` or `drop` did; with `dry_run`, what it would have done.
 
-    matched  letters that were meant. done: those that are gone from here.
+    matched  letters that were selected. done: those that are gone from here.
     arrived  letters that came while this ran, and were left: some may have been sent back and
              failed again.
     failed   those that are still here, each with its reason.
@@ -185,10 +188,10 @@ class Workbench:
     def _send_back(self, letters: list[Letter]) -> tuple[list[Letter], list[Stuck]]:
         ours, stuck = [], []
         for letter in letters:
-            if letter.origin in (None, self.source.origin):
+            if letter.queue in (None, self.source.origin):
                 ours.append(letter)
                 continue
-            why = f"it comes from {letter.origin}, and goes back to no other queue"
+            why = f"it comes from {letter.queue}, and goes back to no other queue"
             stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
         if not ours:
             return [], stuck
@@ -223,7 +226,7 @@ class _Work:
     arrived: int = 0
     failed: list[Stuck] = field(default_factory=list)
     began: float | None = None
-    """When the first of them was received, by the clock of whoever gave it."""
+    """When the first of them was received, by the clock of its source."""
 
     def do(self, letters: list[Letter]) -> list[Letter]:
         """Returns those that are gone."""
@@ -247,7 +250,7 @@ class _Work:
             if not left:
                 break
             if attempt:
-                self.clock.sleep(0.2 * 2**attempt)
+                self.clock.sleep(BACKOFF.after(attempt))
             try:
                 refused = list(self.source.delete([one.delivery for one in left]))
             except TransportError as error:
@@ -262,7 +265,7 @@ class _Work:
 
 
 class _Inspection:
-    """Once through a box. What it has seen is hidden until it ends, however that is."""
+    """One walk through a queue. What it has seen is hidden until the walk ends, in whatever way."""
 
     def __init__(self, source: DeadLetterSource, codec: Codec) -> None:
         self._box = source
@@ -296,15 +299,16 @@ class _Inspection:
             self._held.pop(letter.id, None)
 
     def _release(self) -> None:
-        held = list(self._held.values())
-        for at in range(0, len(held), BATCH_ENTRIES):
+        left = len(self._held)
+        for part in batches(list(self._held.values())):
             try:
                 # One that is refused was received again, or is gone: either way not ours.
-                self._box.release(held[at : at + BATCH_ENTRIES])
+                self._box.release(part)
+                left -= len(part)
             except TransportError as error:
                 log.warning(
                     "%d letters of %s stay hidden for up to %d s: they could not be released (%s)",
-                    len(held) - at,
+                    left,
                     self._box.name,
                     HOLD,
                     error.code or type(error).__name__,

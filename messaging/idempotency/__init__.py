@@ -1,4 +1,4 @@
-"""Doing a thing once: middleware that knows what was handled, and where it remembers.
+"""Middleware that handles each event once, and the stores in which it remembers them.
 
     Worker(Marketing(), broker=connect(), middleware=[Idempotency(RedisStore("redis://..."))])
 

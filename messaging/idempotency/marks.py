@@ -6,35 +6,24 @@ one to the other. Statements are written once, with `:name` for a parameter.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from messaging.clock import Clock
-from messaging.errors import ConfigurationError
-from messaging.sql.dialect import Dialect, pyformat, table_name
+from messaging.sql.dialect import Dialect, table_name
+from messaging.sql.driver import DriverConnection, execute
 
-__all__ = [
-    "GUARD",
-    "TABLE",
-    "Connection",
-    "Marks",
-    "ddl",
-    "dialect_of",
-    "execute",
-]
+__all__ = ["GUARD", "TABLE", "Marks", "ddl"]
 
 TABLE = "messaging_handled"
-
-Connection: TypeAlias = Any
-"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
 
 Row: TypeAlias = Sequence[Any]
 
 GUARD = "messaging.handling"
-"""A setting of PostgreSQL's that lasts as long as one transaction: it tells whether it still is."""
+"""A setting of PostgreSQL that lasts as long as one transaction: it shows whether that is still
+open."""
 
 _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     service    text NOT NULL,
@@ -44,7 +33,7 @@ _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     until      {time},          -- when it expires
     PRIMARY KEY (service, event_id)
 ){options}"""
-# SQLite has the time of this machine handed in; PostgreSQL's own clock is the same for all.
+# SQLite is given the time of this machine; PostgreSQL has one clock for all clients.
 _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     "sqlite": {
         "now": ":now",
@@ -66,7 +55,7 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     },
 }
 _PRUNED_AT_ONCE = 20_000
-"""Rows of one statement: nobody waits for it for long, and it is answered before a time limit."""
+"""Rows deleted by one statement, so that it locks nothing for long and stays within time limits."""
 _SHARED: Mapping[str, str] = {
     "at_once": str(_PRUNED_AT_ONCE),
     "this": "service = :service AND event_id = :event_id",
@@ -108,66 +97,36 @@ class Marks:
 
     @cached_property
     def _sql(self) -> Mapping[str, str]:
-        made = {
+        return {
             name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
             for name, text in _STATEMENTS.items()
         }
-        if self.dialect == "postgresql":
-            return {name: pyformat(text) for name, text in made.items()}
-        return made
 
-    def create(self, connection: Connection) -> None:
-        """Make the table where it is not there. On PostgreSQL one process at a time."""
+    def create(self, connection: DriverConnection) -> None:
+        """Create the table if it is missing. On PostgreSQL one process at a time does it."""
         if self.dialect == "postgresql":
             # Two `CREATE TABLE IF NOT EXISTS` at once: one of them fails on the system's tables.
-            lock = "SELECT pg_advisory_xact_lock(hashtextextended(%(table)s, 0))"
+            lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
             execute(connection, lock, {"table": self.table})
-        execute(connection, ddl(self.dialect, self.table), {})
+        execute(connection, ddl(self.dialect, self.table))
 
-    def look(self, connection: Connection, service: str, event_id: str) -> Row | None:
+    def look(self, connection: DriverConnection, service: str, event_id: str) -> Row | None:
         """Done or not, seconds left of a claim, its token; None when there is nothing."""
         values = {"service": service, "event_id": event_id, "now": self.clock.now()}
         row: Row | None = execute(connection, self._sql["look"], values).fetchone()
         return row
 
-    def change(self, connection: Connection, name: str, **values: object) -> int:
-        """How many rows the statement `name` changed."""
+    def change(self, connection: DriverConnection, name: str, **values: object) -> int:
+        """Run the statement `name`; returns how many rows it changed."""
         given = {"now": self.clock.now(), **values}
         changed: int = execute(connection, self._sql[name], given).rowcount
         return changed
 
-    def prune(self, connection: Connection, older_than: float) -> int:
-        """Delete marks that are so many seconds old, in several statements; how many."""
+    def prune(self, connection: DriverConnection, older_than: float) -> int:
+        """Delete marks older than `older_than` seconds, in several statements; returns how many."""
         pruned = 0
         while True:
             last = self.change(connection, "prune", older=older_than)
             pruned += last
             if last < _PRUNED_AT_ONCE:
                 return pruned
-
-
-def execute(connection: Connection, sql: str, values: Mapping[str, object]) -> Any:
-    """Run `sql` on a cursor whose rows are tuples, whatever the connection's are for its owner."""
-    if isinstance(connection, sqlite3.Connection):
-        cursor: Any = connection.cursor()
-        cursor.row_factory = None
-    else:
-        from psycopg.rows import tuple_row
-
-        cursor = connection.cursor(row_factory=tuple_row)
-    cursor.execute(sql, values)
-    return cursor
-
-
-def dialect_of(connection: Connection) -> Dialect:
-    """Which database this connection speaks to; `ConfigurationError` for one that is not known."""
-    if isinstance(connection, sqlite3.Connection):
-        return "sqlite"
-    known = type(connection).__mro__
-    names = {f"{one.__module__.partition('.')[0]} {one.__name__}" for one in known}
-    if "psycopg Connection" in names:
-        return "postgresql"
-    raise ConfigurationError(
-        f"a connection of type {known[0].__module__}.{known[0].__qualname__} is not known: give "
-        "one of sqlite3 or psycopg 3, and not an asynchronous one"
-    )

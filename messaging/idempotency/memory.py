@@ -16,7 +16,7 @@ _Key = tuple[str, str]
 
 
 class MemoryStore:
-    """An `IdempotencyStore` that is gone with its process.
+    """An `IdempotencyStore` in memory, lost when its process ends.
 
     capacity  done events that are remembered; when there are more, the oldest is forgotten.
     """

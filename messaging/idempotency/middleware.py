@@ -1,47 +1,27 @@
-"""Claims: before a handler runs, somebody must know that nobody else runs it."""
+"""Middleware that claims an event before its handler runs, so that nobody else handles it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
-from messaging.envelope import Envelope
+from messaging.backoff import Backoff
 from messaging.errors import ConfigurationError
+from messaging.handling import HandlingState
 from messaging.idempotency.renewal import Renewal
 from messaging.logs import logger
 from messaging.outcome import MAX_DELAY, Ack, Retry
 from messaging.stores import Claim, Done, IdempotencyStore
-from messaging.transport import Delivery
 
-__all__ = ["HandlingState", "Idempotency", "event_key", "later"]
+__all__ = ["Idempotency", "event_key", "later"]
 
 log = logger("messaging.idempotency")
 
 LEASE = 60.0
-FIRST_WAIT = 5.0
-LONGEST_WAIT = 3600.0
+BACKOFF = Backoff(first=5.0, longest=3600.0)
 LONGEST_KEY = 512
 """Bytes. PostgreSQL indexes at most 2,704 of a row, DynamoDB 2,048 of a key."""
-
-
-class _Handler(Protocol):
-    @property
-    def is_async(self) -> bool: ...
-
-
-class HandlingState(Protocol):
-    """What is asked of a `messaging.consuming.dispatch.Call`."""
-
-    @property
-    def service(self) -> str: ...
-    @property
-    def handler(self) -> _Handler: ...
-    @property
-    def envelope(self) -> Envelope: ...
-    @property
-    def delivery(self) -> Delivery: ...
 
 
 def event_key(call: HandlingState) -> str:
@@ -57,16 +37,16 @@ def event_key(call: HandlingState) -> str:
 
 
 def later(call: HandlingState, seconds_left: float) -> Retry:
-    """For a duplicate of what is in progress: back when the first should have ended.
+    """The outcome of a duplicate while the first is in progress: retry when that should have ended.
 
     Soon at the first receive, because most handlers are quick; then not before the claim of a
     process that may have died expires; then later and later, so that a long handler does not use
     up the receives of its duplicates.
     """
     count = call.delivery.receive_count
-    wait = FIRST_WAIT
+    wait = BACKOFF.after(count)
     if count > 1:
-        wait = max(seconds_left, min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 20)))
+        wait = max(seconds_left, wait)
     return Retry(min(float(MAX_DELAY), wait), "in progress elsewhere")
 
 
@@ -138,7 +118,8 @@ class Idempotency:
 
     def _complete(self, claim: Claim, call: HandlingState) -> None:
         if not self._store.complete(claim):
-            # The effect stands, so this message is done; but somebody else has run it, too.
+            # The effect has taken place, so this message is done, although somebody else ran it,
+            # too.
             log.warning(
                 "%s handled event %s, but its claim had expired: it may have been handled twice",
                 call.service,

@@ -47,7 +47,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class RedisStore:
-    """Marks in Redis: for any number of machines, quick, and as lasting as that Redis is.
+    """Marks in Redis: for any number of machines, fast, and as durable as that Redis is.
 
         store = RedisStore("redis://cache:6379/0")
 
@@ -85,7 +85,7 @@ class RedisStore:
         )
 
     def __repr__(self) -> str:
-        return f"RedisStore(prefix={self._prefix!r})"  # the client's own may tell its URL
+        return f"RedisStore(prefix={self._prefix!r})"  # the client's own repr may show its URL
 
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
@@ -123,7 +123,7 @@ class RedisStore:
                 raise
             name = type(error).__name__
             raise TransportError(
-                f"Redis does not take the mark of an event ({name}); check its address, password "
+                f"Redis refused the mark of an event ({name}); check its address, password "
                 "and state",
                 code=name,
             ) from None

@@ -1,4 +1,4 @@
-"""Claims that last: a thread that renews those whose handlers still run."""
+"""Renews the claims of handlers that still run, in a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logger("messaging.idempotency")
 
 
 LONGEST_STEP = 1.0
-"""Seconds between two looks at the claims, and for which a thread stays that has none."""
+"""Seconds between two checks of the claims, and for which the thread stays when there are none."""
 
 
 class Renewal:
@@ -37,7 +37,7 @@ class Renewal:
     def add(self, claim: Claim) -> None:
         """Renew it from now on."""
         if self._pid != os.getpid():
-            # Forked: the thread stayed with the parent, and so did what it renews.
+            # After a fork the thread and its claims stay with the parent.
             self._lock, self._due, self._thread = threading.Lock(), {}, None
             self._pid = os.getpid()
         with self._lock:

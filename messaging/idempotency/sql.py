@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
-from messaging.idempotency.marks import TABLE, Connection, Marks
+from messaging.idempotency.marks import TABLE, Marks
+from messaging.sql.driver import DriverConnection
 from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,
@@ -20,16 +21,16 @@ from messaging.sql.opening import (
 from messaging.sql.pool import Connections
 from messaging.stores import Claim, Done, InProgress
 
-__all__ = ["PostgresStore", "SqliteStore", "open_sqlite"]
+__all__ = ["PostgresStore", "SqliteStore"]
 
 _T = TypeVar("_T")
 _TRIES = 5
 
 
 class _SqlStore:
-    """What both databases do alike. `IdempotencyStore`."""
+    """The `IdempotencyStore` that both databases share."""
 
-    def __init__(self, connect: Callable[[], Connection], marks: Marks) -> None:
+    def __init__(self, connect: Callable[[], DriverConnection], marks: Marks) -> None:
         self._connections = Connections(connect)
         self._marks = marks
 
@@ -37,7 +38,7 @@ class _SqlStore:
         return f"{type(self).__name__}(table={self._marks.table!r})"
 
     def create(self) -> Self:
-        """Make the table where it is not there; see `messaging.idempotency.marks.ddl`."""
+        """Create the table if it is missing; see `messaging.idempotency.marks.ddl`."""
         self._run(self._marks.create)
         return self
 
@@ -46,7 +47,7 @@ class _SqlStore:
     ) -> Claim | InProgress | Done:
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
 
-        def claimed(connection: Connection) -> Claim | InProgress | Done:
+        def claimed(connection: DriverConnection) -> Claim | InProgress | Done:
             for _ in range(_TRIES):
                 if self._change("claim", claim, lease=lease_seconds)(connection):
                     return claim
@@ -78,7 +79,7 @@ class _SqlStore:
     def close(self) -> None:
         self._connections.close()
 
-    def _run(self, work: Callable[[Connection], _T]) -> _T:
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
         try:
             return self._connections.run(work)
         except Exception as error:
@@ -91,7 +92,9 @@ class _SqlStore:
                 ) from None
             raise unanswered(doing, error) from None
 
-    def _change(self, name: str, claim: Claim, **values: float) -> Callable[[Connection], bool]:
+    def _change(
+        self, name: str, claim: Claim, **values: float
+    ) -> Callable[[DriverConnection], bool]:
         keys = {"service": claim.service, "event_id": claim.event_id, "token": claim.token}
         return lambda connection: self._marks.change(connection, name, **keys, **values) == 1
 
@@ -101,7 +104,7 @@ class SqliteStore(_SqlStore):
 
         store = SqliteStore("dados/handled.db")
 
-    The file and the table are made where they are not there. `prune` it now and then.
+    The file and the table are created if they are missing. Call `prune` now and then.
     """
 
     def __init__(
@@ -123,7 +126,8 @@ class PostgresStore(_SqlStore):
     connect  a conninfo, or a function that gives a connection of psycopg. The store sets it to
              autocommit. It keeps as many as are used at once.
     timeout  seconds for which a statement may stay unanswered, on connections that are made from
-             a conninfo; to let us in the server has 10, or the conninfo's connect_timeout.
+             a conninfo; to accept a connection the server has 10, or the conninfo's
+             connect_timeout.
 
     Raises `TransportError` where the database does not answer. Time is the database's, so that no
     machine's clock matters. `prune` it now and then.
@@ -131,14 +135,14 @@ class PostgresStore(_SqlStore):
 
     def __init__(
         self,
-        connect: str | Callable[[], Connection],
+        connect: str | Callable[[], DriverConnection],
         *,
         table: str = TABLE,
         timeout: float = SILENCE_SECONDS,
     ) -> None:
         make = connect if callable(connect) else postgres(connect, timeout=timeout)
 
-        def autocommitting() -> Connection:
+        def autocommitting() -> DriverConnection:
             connection = make()
             connection.autocommit = True
             return connection
@@ -146,7 +150,7 @@ class PostgresStore(_SqlStore):
         super().__init__(autocommitting, Marks("postgresql", table, SYSTEM_CLOCK))
 
     def create(self) -> Self:
-        def made(connection: Connection) -> None:
+        def made(connection: DriverConnection) -> None:
             with connection.transaction():
                 self._marks.create(connection)
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
-from messaging.idempotency.marks import GUARD, Connection, Marks, execute
-from messaging.idempotency.middleware import HandlingState, later
+from messaging.handling import HandlingState
+from messaging.idempotency.marks import GUARD, Marks
+from messaging.idempotency.middleware import later
 from messaging.outcome import Ack, Outcome
-from messaging.sql.dialect import pyformat
+from messaging.sql.driver import DriverConnection, execute
 
 __all__ = ["Transaction"]
 
 _SAVEPOINT = "messaging_handling"
-_BEGIN = pyformat(
+_BEGIN = (
     "SELECT pg_try_advisory_xact_lock(hashtextextended(:lock, 0)), "
     f"set_config('{GUARD}', :guard, true)"
 )
@@ -36,11 +37,11 @@ class Transaction:
 
     call: HandlingState
     event: str
-    marks_of: Callable[[Connection], Marks]
+    marks_of: Callable[[DriverConnection], Marks]
     guard: str = field(default_factory=lambda: uuid4().hex)
 
-    def begin(self, connection: Connection) -> Outcome | None:
-        """None: the handler may run. Else what becomes of the message."""
+    def begin(self, connection: DriverConnection) -> Outcome | None:
+        """Begin; None if the handler may run, else the outcome of the message."""
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
             self._begin_sqlite(connection, marks)
@@ -53,12 +54,13 @@ class Transaction:
                 return later(self.call, 0)
         return self._known(connection, marks)
 
-    def mark(self, connection: Connection) -> None:
-        """It is handled, if this transaction commits. Raises an `Outcome` if it was already."""
+    def mark(self, connection: DriverConnection) -> None:
+        """Mark the event as handled once this transaction commits. Raises an `Outcome` if it
+        already was."""
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
             try:
-                execute(connection, f"RELEASE {_SAVEPOINT}", {})
+                execute(connection, f"RELEASE {_SAVEPOINT}")
             except sqlite3.OperationalError:
                 raise self._ended() from None
         key = {"service": self.call.service, "event_id": self.event}
@@ -78,10 +80,10 @@ class Transaction:
         if connection.in_transaction:  # it begins them by itself: autocommit=False
             marks.change(connection, "lock")
         else:
-            execute(connection, "BEGIN IMMEDIATE", {})
-        execute(connection, f"SAVEPOINT {_SAVEPOINT}", {})
+            execute(connection, "BEGIN IMMEDIATE")
+        execute(connection, f"SAVEPOINT {_SAVEPOINT}")
 
-    def _known(self, connection: Connection, marks: Marks) -> Outcome | None:
+    def _known(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
         row = marks.look(connection, self.call.service, self.event)
         if row is None:
             return None

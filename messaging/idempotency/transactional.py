@@ -1,4 +1,4 @@
-"""Once and no more: effect and mark in one transaction of the service's database."""
+"""Middleware that commits an effect and its mark in one transaction of the service's database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any, Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
-from messaging.idempotency.marks import TABLE, Connection, Marks, dialect_of
-from messaging.idempotency.middleware import HandlingState, event_key
+from messaging.handling import HandlingState
+from messaging.idempotency.marks import TABLE, Marks
+from messaging.idempotency.middleware import event_key
 from messaging.idempotency.transaction import Transaction
 from messaging.outcome import Ack
+from messaging.sql.driver import DriverConnection, dialect_of, driver_of
 from messaging.sql.pool import Connections
 
 __all__ = ["Transactional", "TransactionalSession"]
@@ -21,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class _Sharing:
-    """What both forms have: a table of marks, whose dialect the first connection tells."""
+    """What both kinds share: a table of marks, whose dialect follows from the first connection."""
 
     def __init__(self, table: str, key: Callable[[HandlingState], str], clock: Clock) -> None:
         self._table = table
@@ -33,8 +35,9 @@ class _Sharing:
     def _transaction(self, call: HandlingState) -> Transaction:
         return Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
 
-    def _marks_of(self, connection: Connection) -> Marks:
+    def _marks_of(self, connection: DriverConnection) -> Marks:
         if self._marks is None:
+            driver_of(connection, "Transactional")
             self._marks = Marks(dialect_of(connection), self._table, self._clock)
         return self._marks
 
@@ -49,7 +52,7 @@ class _Sharing:
 
     @contextmanager
     def _handling(self, handed: Any, mark: Callable[[], None]) -> Iterator[None]:
-        """Around the handler: `handed` is what it finds, and `mark` follows if it succeeds."""
+        """Wrap the handler: make `handed` available to it, and call `mark` if it succeeds."""
         token = self._current.set(handed)
         try:
             yield
@@ -79,7 +82,7 @@ class Transactional(_Sharing):
 
     connect  gives a connection of sqlite3 or psycopg 3. As many are kept as are used at once, and
              any thread may use each: open SQLite with `check_same_thread=False`, or by
-             `messaging.idempotency.sql.open_sqlite`.
+             `messaging.sql.open_sqlite`.
     table    where the marks stand; make it with `create`, or with `messaging.idempotency.marks.ddl`
              in a migration of yours.
 
@@ -90,7 +93,7 @@ class Transactional(_Sharing):
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[], DriverConnection],
         *,
         table: str = TABLE,
         key: Callable[[HandlingState], str] = event_key,
@@ -118,7 +121,7 @@ class Transactional(_Sharing):
         SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
         """
 
-        def pruned(connection: Connection) -> int:
+        def pruned(connection: DriverConnection) -> int:
             return self._marks_of(connection).prune(connection, older_than)
 
         return self._run(pruned)
@@ -140,12 +143,12 @@ class Transactional(_Sharing):
         finally:
             self._give_back(connection)
 
-    def _finish(self, transaction: Transaction, connection: Connection) -> None:
+    def _finish(self, transaction: Transaction, connection: DriverConnection) -> None:
         transaction.mark(connection)
         connection.commit()
 
-    def _give_back(self, connection: Connection) -> None:
-        """With no transaction open: after a commit there is none, and nothing to roll back."""
+    def _give_back(self, connection: DriverConnection) -> None:
+        """Return it with no transaction open; after a commit there is nothing to roll back."""
         try:
             connection.rollback()
         except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
@@ -156,8 +159,8 @@ class Transactional(_Sharing):
         else:
             self._connections.give(connection)
 
-    def _run(self, work: Callable[[Connection], _T]) -> _T:
-        def committed(connection: Connection) -> _T:
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
+        def committed(connection: DriverConnection) -> _T:
             result = work(connection)
             connection.commit()
             return result
@@ -226,11 +229,12 @@ class TransactionalSession(_Sharing):
             self._finish(transaction, session)
 
     def _finish(self, transaction: Transaction, session: Any) -> None:
-        # Asked for again: a handler that committed has another connection now, and is found out.
+        # Looked up again: after a commit by the handler the session has another connection, which
+        # shows.
         transaction.mark(_raw(session))
         session.commit()
 
 
-def _raw(session: Any) -> Connection:
+def _raw(session: Any) -> DriverConnection:
     """The driver's own connection, in the session's transaction."""
     return session.connection().connection.dbapi_connection

@@ -1,4 +1,4 @@
-"""The laptop: SNS and SQS answered by a server on this machine, and its whole life.
+"""A local server that answers SNS and SQS on this machine, and its life cycle.
 
     with LocalServer() as server:
         broker = connect(server.settings(), session=boto3.Session(**server.credentials))
@@ -123,7 +123,7 @@ class LocalServer:
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise
             self._process = process
-            # Runs at `stop`, when this object is collected, and at the interpreter's end.
+            # Runs at `stop`, when this object is garbage collected, and when the interpreter exits.
             self._end = weakref.finalize(self, end, process, scratch, os.getpid())
             try:
                 self._wait_until_it_answers(process, scratch)

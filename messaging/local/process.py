@@ -1,4 +1,4 @@
-"""The server's process as its parent sees it: its socket, its environment, its end."""
+"""The local server's process as its parent sees it: its socket, its environment, its end."""
 
 from __future__ import annotations
 

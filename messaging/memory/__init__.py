@@ -1,4 +1,4 @@
-"""Messages in this process: both transports, with the manners of SNS and SQS.
+"""Transports in this process that behave like SNS and SQS.
 
 `MemoryBroker` is all that most tests need; the other names are for those who look into it or let
 it fail.

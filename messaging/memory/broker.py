@@ -1,4 +1,4 @@
-"""The in-process broker: one topology played in memory, for tests and examples."""
+"""The in-process broker: one topology in memory, for tests and examples."""
 
 from __future__ import annotations
 

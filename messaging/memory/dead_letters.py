@@ -1,4 +1,4 @@
-"""Dead letters in this process: looked at, and sent back where they come from."""
+"""Dead letters of the in-process broker: list them, and send them back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from messaging.dead_letters.letter import Kind
 from messaging.dead_letters.source import OnProgress
 from messaging.errors import NotFound
-from messaging.memory.store import Refusal, Store
+from messaging.memory.store import Store, failures
 from messaging.memory.topic import SubscriptionState, TopicState
 from messaging.transport import Delivery, Failure
 
@@ -44,7 +44,7 @@ class MemoryDeadLetters:
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Visible again."""
-        return _failures([self._letters.change_visibility(one.receipt, 0) for one in deliveries])
+        return failures([self._letters.change_visibility(one.receipt, 0) for one in deliveries])
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """As new messages of the service's queue."""
@@ -60,16 +60,8 @@ class MemoryDeadLetters:
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Gone."""
-        return _failures([self._letters.delete(one.receipt) for one in deliveries])
+        return failures([self._letters.delete(one.receipt) for one in deliveries])
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
         """None: letter by letter is quick enough here."""
         return None
-
-
-def _failures(refused: Sequence[Refusal | None]) -> list[Failure]:
-    return [
-        Failure(index, one.code, one.message, False)
-        for index, one in enumerate(refused)
-        if one is not None
-    ]

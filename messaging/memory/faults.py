@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong between a caller and the in-process broker."""
+"""Faults on demand between a caller and the in-process broker."""
 
 from __future__ import annotations
 

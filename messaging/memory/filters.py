@@ -26,7 +26,7 @@ def policy(document: Mapping[str, Sequence[Any]] | None) -> Policy:
 
     Rules are strings (exact), `{"prefix": text}`, `{"anything-but": text, list or prefix}` and
     `{"exists": bool}`. Any member of a String.Array may match. None or an empty document wants
-    everything. Raises `TopologyError` for a rule that this room does not play.
+    everything. Raises `TopologyError` for a rule that is not implemented here.
     """
     if not document:
         return lambda attributes: True

@@ -1,4 +1,4 @@
-"""Hidden messages: who becomes visible again, in order of time."""
+"""Hidden messages, in the order in which they become visible again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InvisibleMessages:
         self._room = 64
 
     def change_visibility(self, message: Message, until: float) -> None:
-        """`message` sleeps until `until`, whatever was said before."""
+        """Hide `message` until `until`, whatever was set before."""
         message.until = until
         heappush(self._heap, (until, next(self._ticket), message))
         if len(self._heap) > self._room:
@@ -32,14 +32,15 @@ class InvisibleMessages:
             self._room = 64 + 2 * len(self._heap)
 
     def woken(self, now: float) -> Iterator[Message]:
-        """Those whose time has come. The caller changes the state of each before the next."""
+        """Yield the messages that are due. The caller changes the state of each before taking the
+        next."""
         while self._heap and self._heap[0][0] <= now:
             entry = heappop(self._heap)
             if _holds(entry):
                 yield entry[2]
 
     def soonest(self, otherwise: float) -> float:
-        """When somebody may wake, at the earliest, and at most `otherwise`."""
+        """The earliest time at which a message may become visible, at most `otherwise`."""
         return min(self._heap[0][0], otherwise) if self._heap else otherwise
 
 

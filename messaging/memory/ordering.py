@@ -1,4 +1,4 @@
-"""Order: which visible message of a queue comes next, standard or FIFO."""
+"""Chooses the next visible message of a standard or FIFO queue."""
 
 from __future__ import annotations
 

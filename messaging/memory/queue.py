@@ -1,4 +1,4 @@
-"""One worker's hold on a queue in this process: the queue socket over a store."""
+"""The `QueueTransport` of the in-process broker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from messaging.dead_letters import reason as dead_letter_reason
 from messaging.dead_letters.reason import LARGEST
 from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
-from messaging.memory.store import Refusal
+from messaging.memory.store import Refusal, failures
 from messaging.memory.topic import SubscriptionState, TopicState, size_of
 from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueDepth
 
@@ -88,10 +88,10 @@ class MemoryQueue:
         self._store.wake()
 
     def _delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        return _failures([self._store.delete(one.receipt) for one in deliveries])
+        return failures([self._store.delete(one.receipt) for one in deliveries])
 
     def _change_visibility(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
-        return _failures(
+        return failures(
             [self._store.change_visibility(one.receipt, seconds) for one, seconds in both]
         )
 
@@ -111,7 +111,7 @@ class MemoryQueue:
             message = self._topic.message(delivery.body, attributes, delivery.group)
             self._line.dead_letters.put([message])
             refused.append(None)
-        return _failures(refused)
+        return failures(refused)
 
     def _depth(self) -> QueueDepth:
         counts = self._store.counts()
@@ -140,14 +140,6 @@ class MemoryQueue:
                 code="Closed",
                 retryable=False,
             )
-
-
-def _failures(refused: Sequence[Refusal | None]) -> list[Failure]:
-    return [
-        Failure(index, one.code, one.message, False)
-        for index, one in enumerate(refused)
-        if one is not None
-    ]
 
 
 def _bad(message: str) -> TransportError:

@@ -1,4 +1,5 @@
-"""One SQS queue in this process: what is visible, what is hidden, and until when."""
+"""One queue in this process that behaves like SQS: what is visible, what is hidden, and until
+when."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
 from messaging.errors import NotFound
 from messaging.memory.invisible import InvisibleMessages
 from messaging.memory.ordering import FifoOrder, Message, MessageOrder, StandardOrder
-from messaging.transport import Delivery
+from messaging.transport import Delivery, Failure
 
-__all__ = ["Counts", "Refusal", "Store"]
+__all__ = ["Counts", "Refusal", "Store", "failures"]
 
 LONGEST = 43_200
 """Seconds for which one receive can hide a message, all renewals together.
@@ -186,12 +187,12 @@ class Store:
             return tuple(self._messages.values())
 
     def wake(self) -> None:
-        """Make whoever waits look again."""
+        """Wake all waiting receivers."""
         with self._changed:
             self._changed.notify_all()
 
     def remove(self) -> None:
-        """The queue is deleted: what it holds is lost, and who uses it is told."""
+        """Delete the queue: its messages are lost, and further use of it fails."""
         with self._changed:
             self._removed = True
             self._messages.clear()
@@ -274,3 +275,12 @@ class Store:
         if not slash or not number.isdigit():
             return None, Refusal("ReceiptHandleIsInvalid", "not a receipt of this queue")
         return self._messages.get(message_id), None
+
+
+def failures(refused: Sequence[Refusal | None]) -> list[Failure]:
+    """The entries of a batch that were refused, by their places."""
+    return [
+        Failure(index, one.code, one.message, False)
+        for index, one in enumerate(refused)
+        if one is not None
+    ]

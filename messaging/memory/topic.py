@@ -1,4 +1,4 @@
-"""One SNS topic in this process: checks a request as SNS does, and fans it out."""
+"""One topic in this process that checks requests like SNS and fans messages out to queues."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@
 Both rows are committed, or neither. A relay (`messaging outbox relay`, or `Relay(...).run()`)
 sends what was committed: at least once, in order per key, and several of them share the work.
 
-`table` and `rows` say what an entry is; `writing` and `connections` are the producer's side;
-`relay`, `claims`, `database` and `patience` the relay's.
+`table` and `rows` say what an entry is; `writing` is the producer's side;
+`relay` and `claims` the relay's.
 """
 
 from messaging.outbox.claims import Claims, OutboxStatus, Troubled

@@ -1,4 +1,4 @@
-"""Claims: which entries a relay has in hand, for how long, and what became of them.
+"""The claims of a relay: which entries it holds, for how long, and what became of them.
 
 A claim is a lease in the table itself. `free_at` is the time before which nobody takes the entry,
 nor a later one of its key: a claimed entry has its lease there, one that failed the time of its
@@ -68,7 +68,7 @@ class OutboxStatus:
 
 
 class Claims:
-    """One relay's hands on one table. Not for several threads."""
+    """Claims entries of one table for one relay. Not safe to share between threads."""
 
     def __init__(self, database: Database, *, table: str = TABLE) -> None:
         self._database = database
@@ -95,7 +95,7 @@ class Claims:
         self._token = uuid4().hex
         now = self._database.now()
         if self._database.dialect == "sqlite" and self._is_empty():
-            return []  # without the lock that keeps writers out
+            return []  # without taking the lock that blocks writers
         with self._database.transaction() as cursor:
             # Whoever claimed or sent one of these since the statement began has locked or changed
             # it: then its place is missing, and what follows it is left alone as well.
@@ -148,7 +148,7 @@ class Claims:
         refused for good with a code."""
         now = self._database.now()
         with self._database.transaction() as cursor:
-            # Whoever holds it by now: it was sent, and need not be again.
+            # Whoever holds it by now: it was sent, and need not be sent again.
             cursor.change(
                 f"UPDATE {self._table} SET published_at = :now, parked_at = NULL, holder = NULL, "  # noqa: S608 - as above
                 f"error = NULL WHERE seq = :seq AND published_at IS NULL",
@@ -173,7 +173,7 @@ class Claims:
             )
 
     def release(self) -> None:
-        """Let go of whatever is still in hand; another relay may take it at once."""
+        """Release all entries still held; another relay may take them at once."""
         with self._database.transaction() as cursor:
             cursor.change(
                 f"UPDATE {self._table} SET free_at = 0, holder = NULL "  # noqa: S608 - as above
@@ -182,8 +182,8 @@ class Claims:
             )
 
     def prune(self, seconds: float, *, parked: bool = False) -> int:
-        """Delete entries that were sent (and `parked` ones, if told) so many seconds ago or
-        earlier; how many. In short transactions, so that nobody waits for it."""
+        """Delete entries that were sent (and with `parked` those that were parked) at least
+        `seconds` ago; returns how many. Uses short transactions, so that nobody waits for it."""
         before = self._database.now() - seconds
         deleted = 0
         for column in ("published_at", "parked_at") if parked else ("published_at",):
@@ -200,8 +200,8 @@ class Claims:
         return deleted
 
     def retry(self, seqs: Iterable[int] | None = None) -> int:
-        """Take parked entries (all, or these) up again, and do not wait with those that failed;
-        how many."""
+        """Make parked entries (all, or those in `seqs`) pending again, and retry failed ones at
+        once; returns how many."""
         chosen = "" if seqs is None else "seq = :seq AND "
         rows = [{}] if seqs is None else [{"seq": seq} for seq in seqs]
         with self._database.transaction() as cursor:
@@ -213,7 +213,7 @@ class Claims:
             )
 
     def status(self) -> OutboxStatus:
-        """How full it is, and what is in trouble. Reads the whole table of what is not pruned."""
+        """How full the outbox is, and what is in trouble. Reads the whole table."""
         now = self._database.now()
         with self._database.transaction(writes=False) as cursor:
             return _status(cursor, self._table, now)

@@ -1,4 +1,4 @@
-"""The relay: entries out of the outbox and into a topic, in order per key.
+"""The relay: sends the entries of an outbox to a topic, in order per key.
 
 At least once: a relay that dies between the topic's answer and its own note of it sends the same
 entries again, with the same ids, when its lease is over.
@@ -12,26 +12,27 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
+from messaging.backoff import Backoff, Outages
+from messaging.batching import Packer, Weight
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.logs import logger
 from messaging.outbox.claims import Claims
-from messaging.outbox.patience import Patience
 from messaging.outbox.rows import OutboxRow
 from messaging.outbox.table import TABLE
 from messaging.publishing.sender import Sender
 from messaging.sql.database import Database
 from messaging.sql.opening import is_database_error
-from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
+from messaging.transport import Failure, Outgoing, TopicTransport
 
 __all__ = ["Relay", "RelayStats"]
 
 log = logger("messaging.outbox")
 
 _PRUNE_EVERY = 60.0
-_FIRST_RETRY = 1.0
-_LONGEST_RETRY = 300.0
-_SHORTEST_IDLE = 0.05
+_ENTRY_AGAIN = Backoff(first=1.0, longest=300.0)
+_UNREACHABLE = Backoff(first=0.5, longest=30.0)
+_SHORTEST_IDLE = 0.1
 _SLICE = 0.2
 _RENEW_AFTER = 0.1  # of the lease
 
@@ -57,7 +58,7 @@ class RelayStats:
 
 
 def _delay(row: OutboxRow) -> float:
-    return float(min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(row.attempts, 16)))
+    return _ENTRY_AGAIN.after(row.attempts + 1)
 
 
 def _at_once(row: OutboxRow) -> float:
@@ -69,7 +70,8 @@ def _again(failure: Failure) -> Failure:
 
 
 class Relay:
-    """Publishes what lies in an outbox. Run as many as you like, in any number of processes.
+    """Publishes the entries of an outbox. Run as many relays as you like, in any number of
+    processes.
 
         with Relay(lambda: psycopg.connect(url), broker.topic()) as relay:
             relay.run()                 # until relay.stop(), from a signal handler or a thread
@@ -84,7 +86,7 @@ class Relay:
     keep          seconds for which published entries stay in the table; None: until `prune`.
     max_attempts  times that a request is sent before its entries wait for their next attempt.
 
-    Not for several threads, except for `stop()` and `stats`.
+    Only `stop()` and `stats` may be used from other threads.
     """
 
     def __init__(
@@ -110,10 +112,10 @@ class Relay:
         self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
         self._batch = batch
         self._lease = lease
-        self._poll = poll
         self._keep = keep
         self._clock = clock
-        self._patience = Patience(clock)
+        self._outages = Outages(_UNREACHABLE, clock, log)
+        self._idle = Backoff(first=min(_SHORTEST_IDLE, poll), longest=poll)
         self._checked = False
         self._stopping = False
         self._renewed = 0.0
@@ -129,27 +131,27 @@ class Relay:
         return self._stats
 
     def run(self) -> RelayStats:
-        """Publish, and wait for more, until `stop()`.
+        """Publish, and wait for more entries, until `stop()`.
 
         A database or a topic that does not answer is waited for. Raises `ConfigurationError` when
         the table is missing.
         """
-        idle = _SHORTEST_IDLE
+        empty = 0
         while not self._stopping:
             taken = self._round()
-            idle = _SHORTEST_IDLE if taken else min(2 * idle, self._poll)
-            if not taken or self._patience.seconds:
-                self._rest(self._patience.seconds or idle)
+            empty = 0 if taken else empty + 1
+            if not taken or self._outages.seconds:
+                self._rest(self._outages.seconds or self._idle.after(empty))
         return self._stats
 
     def drain(self) -> RelayStats:
         """Publish what is there now, and return: when nothing can be taken, or nobody answers."""
-        while not self._stopping and self._round() and not self._patience.seconds:
+        while not self._stopping and self._round() and not self._outages.seconds:
             pass
         return self._stats
 
     def step(self) -> int:
-        """One claim: take entries, publish them, note what became of them; how many were taken.
+        """Claim entries once, publish them and record the results; returns how many were claimed.
 
         Raises `TransportError` where there is no connection, what the driver raises where there
         was, and `ConfigurationError` when the table is missing.
@@ -157,7 +159,9 @@ class Relay:
         if not self._checked:
             self._claims.check()
             self._checked = True
-        if self._unnoted:  # the database went away between the topic's answer and our note of it
+        if (
+            self._unnoted
+        ):  # the database failed after the topic had answered, before that was recorded
             self._claims.settle(self._unnoted)
             self._count(published=len(self._unnoted))
             self._unnoted.clear()
@@ -199,22 +203,22 @@ class Relay:
         try:
             taken = self.step()
         except TransportError as error:
-            self._patience.lose("the database", str(error))
+            self._outages.lose("the database", str(error))
             return 0
         except Exception as error:
             if not is_database_error(error):
                 raise
-            self._patience.lose("the database", type(error).__name__)
+            self._outages.lose("the database", type(error).__name__)
             self._forget_connection()
             return 0
-        self._patience.regain("the database")
+        self._outages.regain("the database")
         return taken
 
     def _forget_connection(self) -> None:
         try:
             self._database.close()
         except Exception as error:
-            if not is_database_error(error):  # one that is broken may complain about its end, too
+            if not is_database_error(error):  # closing a broken connection may fail, too
                 raise
 
     def _rest(self, seconds: float) -> None:
@@ -234,7 +238,7 @@ class Relay:
         try:
             limit = self._topic.max_bytes
         except TransportError as error:
-            self._patience.lose("the topic", error.code or type(error).__name__)
+            self._outages.lose("the topic", error.code or type(error).__name__)
             return
         lanes = _lanes(rows)
         self._stuck = set()
@@ -273,16 +277,16 @@ class Relay:
         failures, broken = self._sender.send(entries)
         if broken is not None and not _about_an_entry(broken):
             self._note(entries, [_again(one) for one in failures], delay=_at_once)
-            self._patience.lose("the topic", broken.code or type(broken).__name__)
+            self._outages.lose("the topic", broken.code or type(broken).__name__)
             return False
-        self._patience.regain("the topic")
+        self._outages.regain("the topic")
         if broken is None:
             self._note(entries, failures)
         elif len(entries) == 1:
-            # It may be the entry, it may be how the topic is set up: so it waits, and only its key.
+            # The cause may be the entry or the topic's setup, so only this entry and its key wait.
             self._note(entries, [_again(one) for one in failures])
         else:
-            # One entry may be why the whole request was refused: each is sent alone.
+            # One entry may be the reason that the whole request was refused, so each is sent alone.
             left = {one.index for one in failures}
             self._note([one for at, one in enumerate(entries) if at not in left], ())
             return all(self._hold() and self._send([entries[at][1]], limit) for at in sorted(left))
@@ -348,17 +352,9 @@ def _lanes(rows: Sequence[OutboxRow]) -> dict[str, deque[list[OutboxRow]]]:
 
 
 def _requests(rows: Sequence[OutboxRow], max_bytes: int) -> Iterator[list[OutboxRow]]:
-    request: list[OutboxRow] = []
-    size = 0
-    for row in rows:
-        weight = row.message.size if row.message else 0
-        if request and (len(request) == BATCH_ENTRIES or size + weight > max_bytes):
-            yield request
-            request, size = [], 0
-        request.append(row)
-        size += weight
-    if request:
-        yield request
+    packer: Packer[tuple[Outgoing | Weight, OutboxRow]] = Packer(max_bytes)
+    for request in packer.all((row.message or Weight(0), row) for row in rows):
+        yield [row for _, row in request]
 
 
 def _by_seq(row: OutboxRow) -> int:

@@ -1,4 +1,4 @@
-"""The outbox's rows: a message to columns and back."""
+"""Converts messages to rows of the outbox and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_KEY = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """One entry in a relay's hands. `message` is None where the row cannot be read."""
+    """One entry that a relay has claimed. `message` is None if the row cannot be read."""
 
     seq: int
     id: str

@@ -14,7 +14,7 @@ TABLE = "messaging_outbox"
 PENDING = "published_at IS NULL AND parked_at IS NULL"
 
 _SEQ: Mapping[str, str] = {
-    # Without AUTOINCREMENT, SQLite gives the number of a pruned row away again.
+    # Without AUTOINCREMENT, SQLite would reuse the number of a pruned row.
     "sqlite": "integer PRIMARY KEY AUTOINCREMENT",
     "postgresql": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 }

@@ -1,4 +1,4 @@
-"""The producer's side: messages into your database, in your transaction."""
+"""The producer's side of the outbox: writes messages into your database, in your transaction."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from messaging.sql.driver import (
     Connection,
     dialect_of,
     execute,
+    execute_many,
     kind_of,
     must_be_in_transaction,
 )
@@ -26,7 +27,7 @@ class SqlOutbox:
         with psycopg.connect(url) as connection:
             connection.execute("INSERT INTO alunos ...")
             Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
-        # committed: both stand, and a relay will send the event. Rolled back: neither ever was.
+        # After a commit both are there, and a relay sends the event. After a rollback neither is.
 
     connection  of `sqlite3` or psycopg 3, or a session or a connection of SQLAlchemy. It is used
                 in the thread that publishes, is never committed and never closed here.
@@ -69,7 +70,7 @@ class SqlOutbox:
             return ()
         try:
             must_be_in_transaction(self._connection)
-            execute(self._connection, self._insert, to_columns(batch))
+            execute_many(self._connection, self._insert, to_columns(batch))
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides
@@ -105,7 +106,7 @@ class SqlOutbox:
 
 
 def create(connection: Connection, *, table: str = TABLE) -> None:
-    """Make the table and its indexes where they are missing. Commit it yourself.
+    """Create the table and its indexes if they are missing. Commit it yourself.
 
     For tests and first steps; a migration takes the text of `ddl()`.
     """

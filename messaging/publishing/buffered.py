@@ -1,4 +1,4 @@
-"""Lingering: single events gathered for a moment, so that a request carries ten."""
+"""Publishes single events together: they wait for a moment, so that one request carries ten."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from messaging.batching import Packer
 from messaging.clock import Clock
 from messaging.deadline import within
 from messaging.errors import (
@@ -34,7 +35,7 @@ from messaging.publishing.pending import (
     not_published,
 )
 from messaging.publishing.results import Entry, NotPublished, Published, Tally
-from messaging.publishing.sender import Packer, Sender
+from messaging.publishing.sender import Sender
 from messaging.transport import BATCH_ENTRIES, Outgoing
 
 __all__ = ["BufferedPublisher", "Pending"]
@@ -53,9 +54,10 @@ class BufferedPublisher:
     through `on_failure` (by default an ERROR line with the event's type and id).
 
     linger       seconds (0 to 10) that an event waits for more to share its request.
-    max_pending  events that may be waiting or under way; beyond them `publish` blocks, so that a
-                 topic that is down is felt and not hidden in memory. In an event loop, where
-                 nothing may block, it raises `BufferFull` instead, and `await room()` waits.
+    max_pending  events that may be waiting or under way; beyond them `publish` blocks, so that an
+                 unreachable topic slows the producer down instead of filling memory. In an event
+                 loop, where nothing may block, it raises `BufferFull` instead, and `await room()`
+                 waits.
     senders      requests under way at once; on a FIFO topic (`ordered`) one.
 
     `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
@@ -329,7 +331,8 @@ class BufferedPublisher:
 
     def _send(self, items: list[Item]) -> list[Published | Exception]:
         outcome: list[Published | Exception] = []
-        tally, packer = Tally(), Packer(self._max_bytes, ordered=self._ordered)
+        tally = Tally()
+        packer: Packer[Entry] = Packer(self._max_bytes, ordered=self._ordered)
         entries: list[Entry] = []
         owners: list[int] = []
         for place, item in enumerate(items):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
-from messaging.codec import Codec, Frame, JsonCodec
+from messaging.codec import Codec, EnvelopeFrame, JsonCodec
 from messaging.dead_letters.reason import OUTSIDE_XML
 from messaging.envelope import Envelope, new_id
 from messaging.errors import EventError
@@ -82,7 +82,7 @@ class Encoder:
         if not plan.framed:
             time = time or utc(now)
             return [self._by_codec(event, plan, part, id, time, traceparent) for part in parts]
-        frame: Frame | None = None
+        frame: EnvelopeFrame | None = None
         head = ""
         messages: list[Outgoing] = []
         for part in parts:
@@ -155,7 +155,7 @@ class Encoder:
 
 
 class _Layout:
-    """What is the same for every event of a class: found out once."""
+    """What is the same for every event of a class, computed once."""
 
     __slots__ = ("_frames", "_known", "_source", "always", "framed", "kind", "views")
 
@@ -164,15 +164,15 @@ class _Layout:
         self.views = list(kind.__projections__)
         self._source = source
         self._known: dict[tuple[str, ...], _Part] = {}
-        self._frames: dict[int, Frame] = {}
+        self._frames: dict[int, EnvelopeFrame] = {}
         self.framed = source is not None
         """False: another codec writes what stands around the data."""
         copies = wanted_by_all(kind)
         self.always = None if copies is None else [self._made(copy) for copy in copies]
 
-    def _frame(self, version: int) -> Frame:
+    def _frame(self, version: int) -> EnvelopeFrame:
         if version not in self._frames:
-            self._frames[version] = Frame(self._source or "", self.kind.event_type, version)
+            self._frames[version] = EnvelopeFrame(self._source or "", self.kind.event_type, version)
         return self._frames[version]
 
     def _made(self, copy: Copy) -> _Part:
@@ -198,7 +198,7 @@ class _Part:
         *("round_trip", "shows_group", "size", "subject", "version"),
     )
 
-    def __init__(self, kind: type[Event], copy: Copy, frame: Frame) -> None:
+    def __init__(self, kind: type[Event], copy: Copy, frame: EnvelopeFrame) -> None:
         self.audience, self.version = copy.audience, copy.version
         self.frame = frame
         self.pinned = copy.pinned

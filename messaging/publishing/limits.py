@@ -1,6 +1,6 @@
-"""What cannot be sent: which field of an event it is, and what is wrong with it.
+"""Explains why an event cannot be sent: which field is at fault, and what is wrong with it.
 
-Looked for only when something is wrong, so it may take its time.
+Used only when something is wrong, so it need not be fast.
 """
 
 from __future__ import annotations

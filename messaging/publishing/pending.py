@@ -1,4 +1,4 @@
-"""Events in a buffer: from `publish` to the moment when it is known what became of them."""
+"""The events in a buffer, from `publish` until their result is known."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def not_published(failed: NotPublished, broken: TransportError | None) -> Publis
 
 
 def log_failure(failed: NotPublished) -> None:
-    """What becomes of a failure that nobody asked to be told of."""
+    """What is done with a failure if no `on_failure` was given."""
     log.error(
         "%s (id %s) was not accepted%s: %s: %s",
         type(failed.event).__qualname__,

@@ -1,4 +1,4 @@
-"""The producer: events in, batches out; only what was refused is sent again."""
+"""Publishes events in batches, and sends again only what was refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.deadline import Deadline, within
@@ -32,13 +33,13 @@ from messaging.publishing.results import (
     PublishResult,
     Tally,
 )
-from messaging.publishing.sender import Again, Answer, Begun, Packer, Sender
+from messaging.publishing.sender import Again, Answer, Begun, Sender
 from messaging.transport import Outgoing, TopicTransport
 
 __all__ = ["Publisher"]
 
 TIMEOUT = 60.0
-"""Seconds that a publish may take where nobody says how many."""
+"""The default time limit of a publish, in seconds."""
 
 _UnderWay = Begun | Future[Answer] | Future[Answer | Again]
 
@@ -122,7 +123,8 @@ class Publisher:
             messages = self._encode(event, id=id, time=time, traceparent=traceparent)
         if not messages:
             return Published(id or "", 0)
-        tally, packer = Tally(), Packer(self._topic.max_bytes)
+        tally = Tally()
+        packer: Packer[Entry] = Packer(self._topic.max_bytes)
         owner = tally.take(event, messages[0].id, len(messages))
         entries = [(message, owner) for message in messages]
         self._sender.settle(packer.all(entries), tally, deadline)
@@ -289,7 +291,7 @@ class _Run:
         self.tally = Tally()
         self._deadline = deadline
         self._publisher = publisher
-        self._packer = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
+        self._packer: Packer[Entry] = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
         self._on_progress = on_progress
         self._news = False
         self._window: deque[tuple[list[Entry], _UnderWay]] = deque()

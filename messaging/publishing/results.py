@@ -1,4 +1,4 @@
-"""Publishing's accounts: which events were accepted, which were not, and why."""
+"""The results of publishing: which events were accepted, which were not, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares an event with what its handlers will be given, before it is sent."""
+"""Compares an event, before it is sent, with what its handlers will be given."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
-"""Requests: messages packed into batches, and batches sent until they are taken."""
+"""Sends batches of messages until they are taken or given up."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from messaging.backoff import Backoff
 from messaging.clock import Clock
 from messaging.deadline import CURRENT, Deadline
 from messaging.errors import TransportError
 from messaging.publishing.results import Entry, Tally
-from messaging.transport import BATCH_ENTRIES, Failure, Outgoing, TopicTransport
+from messaging.transport import Failure, Outgoing, TopicTransport
 
-__all__ = ["Again", "Answer", "Begun", "Packer", "Sender"]
+__all__ = ["Again", "Answer", "Begun", "Sender"]
 
 LONGEST_WAIT = 5.0
+BACKOFF = Backoff(first=0.1, longest=LONGEST_WAIT, jitter=1)
 """Seconds between two attempts, at most."""
 LAST = 0.1
 """Of the time that a batch has, the part that is kept for the last attempt."""
@@ -22,58 +24,6 @@ LAST = 0.1
 _Said = TypeVar("_Said")
 _Steps = Generator[None, None, _Said]
 """A request that has been sent when it yields, and returns what was said to it."""
-
-
-class Packer:
-    """Fills requests: at most `BATCH_ENTRIES` messages and `max_bytes` together.
-
-    SNS bills each 64 KiB of a request, begun ones too, so the fullest requests are the cheapest.
-    https://aws.amazon.com/sns/pricing/
-
-    ordered  for a FIFO topic: two events of one group never share a request, because the first
-             may be refused for now and the second accepted.
-    """
-
-    __slots__ = ("_bytes", "_entries", "_groups", "_max_bytes", "_ordered")
-
-    def __init__(self, max_bytes: int, *, ordered: bool = False) -> None:
-        self._max_bytes = max_bytes
-        self._ordered = ordered
-        self._groups: dict[str | None, str] = {}
-        self._entries: list[Entry] = []
-        self._bytes = 0
-
-    def add(self, entry: Entry) -> list[Entry] | None:
-        """Take `entry`; gives the request that is full now, if one is."""
-        message = entry[0]
-        full: list[Entry] | None = None
-        size = self._bytes + message.size
-        if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
-            full, size = self.rest(), message.size
-        if self._ordered:
-            self._groups[message.group] = message.id
-        entries = self._entries
-        entries.append(entry)
-        self._bytes = size
-        return self.rest() if len(entries) == BATCH_ENTRIES else full
-
-    def rest(self) -> list[Entry]:
-        """What has been taken since the last full request: the last one, which may be empty."""
-        self._groups = {}
-        entries, self._entries, self._bytes = self._entries, [], 0
-        return entries
-
-    def all(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-        """The requests that `entries` make."""
-        for entry in entries:
-            if full := self.add(entry):
-                yield full
-        if rest := self.rest():
-            yield rest
-
-    def _follows(self, message: Outgoing) -> bool:
-        # The copies of one event go to different queues: they have no order among themselves.
-        return self._groups.get(message.group, message.id) != message.id
 
 
 class Answer(NamedTuple):
@@ -269,13 +219,10 @@ class Again:
             retry_if_exception,
             retry_if_result,
             stop_after_attempt,
-            wait_random_exponential,
         )
 
-        jitter = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
-
         def wait(state: RetryCallState) -> float:
-            return min(jitter(state), self._room())
+            return min(BACKOFF.strategy(state), self._room())
 
         retrying = Retrying(
             stop=lambda state: (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 
+from messaging.backoff import half_jitter
 from messaging.clock import Clock
 from messaging.logs import logger
 from messaging.outcome import Circuit, Outcome, Retry
@@ -105,4 +105,4 @@ class Breaker:
 
     def _wait(self) -> float:
         longest = min(LONGEST_WAIT, len(self._postponed) / RETRIES_A_SECOND)
-        return random.uniform(longest / 2, longest)
+        return half_jitter(longest)

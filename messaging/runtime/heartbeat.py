@@ -22,10 +22,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 from messaging.answers import ask
+from messaging.batching import batches
 from messaging.clock import Clock
 from messaging.logs import logger
 from messaging.runtime.in_flight import HANDLER_TIMEOUT, LOST, MAX_LEASE, InFlight, InFlightMessage
-from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+from messaging.transport import Delivery, QueueTransport
 
 __all__ = ["Heartbeat", "longest_lease"]
 
@@ -92,8 +93,8 @@ class Heartbeat:
             for message in self._in_flight.every()
             if message.lease_until < now + margin and not (message.lost or message.capped)
         ]
-        for start in range(0, len(due), BATCH_ENTRIES):
-            self._renew(due[start : start + BATCH_ENTRIES])
+        for some in batches(due):
+            self._renew(some)
         running = [one for one in self._in_flight.unfinished() if one.started is not None]
         soonest = max(SHORTEST_TICK, min([self._tick, *map(self._look_at, running)]))
         self._look()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import queue as queues
-import random
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from messaging.backoff import Backoff
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import ConfigurationError
 from messaging.logs import logger
@@ -26,8 +26,8 @@ __all__ = ["run_processes"]
 
 log = logger("messaging.runtime")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before a child that crashed is started again: doubled each time, half of it by chance."""
+BACKOFF = Backoff(first=0.5, longest=30.0, jitter=0.5)
+"""Before a child that crashed is started again."""
 
 _LAUNCH = """
 import os, signal, sys
@@ -177,8 +177,7 @@ class _Parent:
             self._code = self._code or code
             self._stop()
             return
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (child.crashes - 1))
-        child.again_at = now + random.uniform(longest / 2, longest)
+        child.again_at = now + BACKOFF.after(child.crashes)
 
     def _stop(self) -> None:
         if self._kill_at is None:

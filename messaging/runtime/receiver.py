@@ -14,16 +14,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from messaging.backoff import Backoff
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.backpressure import BackPressure
-from messaging.runtime.patience import pause_after
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Receiver"]
 
 log = logger("messaging.runtime")
+
+BACKOFF = Backoff(first=0.25, longest=30.0, jitter=0.5)
+"""Between requests that fail, and between attempts to reach a queue at the start."""
 
 MOST_HELPERS = 3
 """Beside the first: as many connections more."""
@@ -35,8 +38,8 @@ RECEIVES = 8
 waited for the processor."""
 HELPERS_WAIT = 1.0
 """Seconds for which a helper waits for a message, or for room, before it leaves."""
-FIRST_IDLE, LONGEST_IDLE = 0.05, 1.0
-"""Seconds to wait after an empty receive that did not wait by itself: doubled each time."""
+IDLE = Backoff(first=0.05, longest=1.0)
+"""After an empty receive that did not wait by itself."""
 
 Hire = Callable[[Callable[[], None]], object]
 
@@ -80,7 +83,7 @@ class Receiver:
         self._failures = 0
         self._failing_since = 0.0
         self._asked_at: float | None = None
-        self._idle = FIRST_IDLE
+        self._empty = 0
         self._most = min(MOST_HELPERS, most)
         self._full: deque[float] = deque(maxlen=RECEIVES)
         self._hire: Hire = _nobody
@@ -107,10 +110,10 @@ class Receiver:
             if brought is None:
                 self._pause()
             elif brought:
-                self._idle = FIRST_IDLE
-            elif took < min(self._wait, FIRST_IDLE):
+                self._empty = 0
+            elif took < min(self._wait, IDLE.first):
                 self._rest()  # a long poll came back at once and empty-handed
-            elif self._wait < FIRST_IDLE:
+            elif self._wait < IDLE.first:
                 self._rest()  # a short poll: without a pause it would spin
             if not self._onward(not far):
                 return
@@ -194,11 +197,11 @@ class Receiver:
             self._helpers -= 1
 
     def _rest(self) -> None:
-        self._stopped.wait(self._idle)
-        self._idle = min(LONGEST_IDLE, 2 * self._idle)
+        self._empty += 1
+        self._stopped.wait(IDLE.after(self._empty))
 
     def _pause(self) -> None:
-        self._stopped.wait(pause_after(self._failures))
+        self._stopped.wait(BACKOFF.after(self._failures))
 
     def _failed(self, error: TransportError) -> None:
         self._failures += 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Sequence
 
-from messaging.answers import Answer, ask
+from messaging.answers import Refusals, ask
+from messaging.backoff import Backoff
+from messaging.batching import batches
 from messaging.clock import Clock
 from messaging.logs import logger
 from messaging.outcome import Ack
@@ -22,14 +23,14 @@ from messaging.settlement import (
     refused,
     seconds_of,
 )
-from messaging.transport import BATCH_ENTRIES, Delivery, Failure, QueueTransport
+from messaging.transport import Delivery, Failure, QueueTransport
 
 __all__ = ["Settlement"]
 
 log = logger("messaging.runtime")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-"""Seconds before a refused settlement is tried again: doubled each time, half of it by chance."""
+BACKOFF = Backoff(first=0.2, longest=5.0, jitter=0.5)
+"""Before a refused settlement is tried again."""
 MOST_TRIES, MOST_TRIES_AT_STOP = 10, 3
 """About half a minute, and about half a second."""
 
@@ -100,13 +101,13 @@ class Settlement:
             else:
                 self._expire(message, "it has no outcome that says what becomes of it")
         later: Later = []
-        for batch in _batches(letters):
+        for batch in batches(letters):
             copied, never = self._copy(batch, later)
             deletes += copied
             hides += never
-        for batch in _batches(deletes):
+        for batch in batches(deletes):
             self._delete(batch, later)
-        for batch in _batches(hides):
+        for batch in batches(hides):
             self._change_visibility(batch, later)
         return later
 
@@ -228,9 +229,8 @@ class Settlement:
             if not failure.retryable or message.tries >= most or message.lease_until <= now:
                 self._expire(message, why)
                 continue
-            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (message.tries - 1))
             self._in_flight.unseal([message])
-            later.append((random.uniform(longest / 2, longest), message))
+            later.append((BACKOFF.after(message.tries), message))
 
     def _expire(self, message: InFlightMessage, why: str) -> None:
         self._handled_cache.remember(message)
@@ -244,11 +244,7 @@ class Settlement:
             )
 
 
-def _batches(messages: list[InFlightMessage]) -> list[list[InFlightMessage]]:
-    return [messages[at : at + BATCH_ENTRIES] for at in range(0, len(messages), BATCH_ENTRIES)]
-
-
-def _sorted(batch: list[InFlightMessage], answer: Answer) -> tuple[list[InFlightMessage], Again]:
+def _sorted(batch: list[InFlightMessage], answer: Refusals) -> tuple[list[InFlightMessage], Again]:
     """Those of `batch` that were settled, and those that were refused."""
     if not answer.failures:
         return batch, []

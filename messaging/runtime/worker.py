@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from messaging.backoff import Outages
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consuming.consumer import Consumer
@@ -26,8 +27,8 @@ from messaging.runtime.event_loop import EventLoop
 from messaging.runtime.hooks import close_all, open_all
 from messaging.runtime.in_flight import Stats
 from messaging.runtime.lifecycle import Lifecycle, Stage, StopRequest, StopSequence, WorkerReport
-from messaging.runtime.patience import Patience
 from messaging.runtime.pipeline import Pipeline
+from messaging.runtime.receiver import BACKOFF
 from messaging.runtime.threads import Threads, on_signals
 from messaging.transport import Broker
 
@@ -252,16 +253,19 @@ class Worker:
 
     def _reach_pipelines(self) -> dict[str, Pipeline]:
         """The lanes, as soon as their queues answer; none if the worker is stopped meanwhile."""
-        waiting = Patience(self._patience)
+        outages = Outages(BACKOFF, SYSTEM_CLOCK, log)
+        end = SYSTEM_CLOCK.monotonic() + self._patience
         while True:
             try:
                 pipelines = self._open_pipelines()
             except TransportError as error:
-                pause = waiting.after(error)
-                if pause is None:
+                left = end - SYSTEM_CLOCK.monotonic()
+                if not error.retryable or left <= 0:
                     raise
+                why = f"{error.code or type(error).__name__}: {error}"
+                pause = min(left, outages.lose("the queues", why))
             else:
-                waiting.over()
+                outages.regain("the queues")
                 for name in self._paused:
                     pipelines[name].pause()
                 return pipelines

@@ -1,8 +1,9 @@
-"""What SQL differs in from one database to another, and what a table may be called."""
+"""Differences between the SQL of the supported databases, and valid names of tables."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from messaging.errors import ConfigurationError
@@ -24,6 +25,7 @@ def table_name(table: str) -> str:
     return table
 
 
+@lru_cache(maxsize=256)
 def pyformat(statement: str) -> str:
     """`statement`, whose parameters are written `:name`, with psycopg's `%(name)s`."""
-    return re.sub(r":(\w+)", r"%(\1)s", statement)
+    return re.sub(r"(?<![:\w]):(\w+)", r"%(\1)s", statement)

@@ -1,12 +1,13 @@
-"""Connections: whose they are, and how a statement is run on each.
+"""Runs statements on connections of sqlite3, psycopg 3 and SQLAlchemy.
 
-Statements are written once, with `:name` for a parameter. `sqlite3` takes them so, SQLAlchemy
-does, and for psycopg they are written over.
+A statement is written once, with `:name` for a parameter. sqlite3 and SQLAlchemy take it as it is;
+for psycopg it is rewritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from messaging.errors import ConfigurationError, TransportError
@@ -31,46 +32,41 @@ else:
 
 __all__ = [
     "Connection",
+    "DriverConnection",
     "Kind",
-    "Rows",
     "dialect_of",
+    "driver_of",
     "execute",
+    "execute_many",
     "kind_of",
     "must_be_in_transaction",
 ]
 
 Kind = Literal["sqlite3", "psycopg", "sqlalchemy"]
-Rows: TypeAlias = Sequence[Mapping[str, object]]
+
+DriverConnection: TypeAlias = Any
+"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
 
 
 def kind_of(connection: object) -> Kind:
-    """Whose connection it is. Raises `ConfigurationError` for one that is not known."""
-    names = [f"{one.__module__}.{one.__qualname__}" for one in type(connection).__mro__]
-    name = f"{type(connection).__module__}.{type(connection).__qualname__}"
-    if any(one.startswith(("sqlalchemy.ext.asyncio", "psycopg.AsyncConn")) for one in names) or (
-        "psycopg.connection_async.AsyncConnection" in names
-    ):
+    """Whose connection it is. Raises `ConfigurationError` for an unknown one."""
+    kind: Any = type(connection)  # mypy takes a class's `__hash__` for that of its objects
+    return _kind_of_type(kind)
+
+
+def driver_of(connection: object, where: str) -> Literal["sqlite3", "psycopg"]:
+    """`kind_of` where a session of SQLAlchemy cannot be used, as in `where` ("a relay")."""
+    kind = kind_of(connection)
+    if kind == "sqlalchemy":
         raise ConfigurationError(
-            f"{name} is asynchronous, and an outbox writes as it is called: give it the session of "
-            "`await session.run_sync(lambda session: ...)`, or a connection that is not"
+            f"{where} needs a connection of its own, of sqlite3 or psycopg 3: "
+            "lambda: psycopg.connect(url)"
         )
-    for one in names:
-        if one == "sqlite3.Connection":
-            return "sqlite3"
-        if one.startswith("psycopg.") and one.endswith(".Connection"):
-            return "psycopg"
-        if one.startswith("sqlalchemy.") and one.endswith(
-            (".Connection", ".Session", ".scoped_session")
-        ):
-            return "sqlalchemy"
-    raise ConfigurationError(
-        f"{name}: no connection that the outbox knows; give one of sqlite3 or psycopg 3, or a "
-        "session or a connection of SQLAlchemy"
-    )
+    return kind
 
 
 def dialect_of(connection: Any) -> Dialect:
-    """Which database is behind it. Raises `ConfigurationError` for one that is not known."""
+    """Which database is behind it. Raises `ConfigurationError` for an unknown one."""
     kind = kind_of(connection)
     if kind != "sqlalchemy":
         return "sqlite" if kind == "sqlite3" else "postgresql"
@@ -82,20 +78,32 @@ def dialect_of(connection: Any) -> Dialect:
     raise ConfigurationError(f"SQLAlchemy is connected to {name!r}: PostgreSQL or SQLite is needed")
 
 
-def execute(connection: Any, statement: str, rows: Rows = ()) -> None:
-    """Run `statement` in the caller's transaction, once for each of `rows` (none: once)."""
+def execute(connection: Any, statement: str, values: Mapping[str, object] | None = None) -> Any:
+    """Run `statement` in the caller's transaction; the cursor, whose rows are tuples."""
     kind = kind_of(connection)
     if kind == "sqlalchemy":
         from sqlalchemy import text
 
-        _of_session(connection).execute(text(statement), [dict(row) for row in rows] or None)
-        return
-    cursor = connection.cursor()
+        return _of_session(connection).execute(text(statement), dict(values or {}))
+    cursor = _cursor(kind, connection)
+    cursor.execute(_written(kind, statement), values or {})
+    return cursor
+
+
+def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
+    """Run `statement` once for each of `rows`; how many rows of the table it changed."""
+    if not rows:
+        return 0
+    kind = kind_of(connection)
+    if kind == "sqlalchemy":
+        from sqlalchemy import text
+
+        done = _of_session(connection).execute(text(statement), [dict(row) for row in rows])
+        return max(0, int(done.rowcount))
+    cursor = _cursor(kind, connection)
     try:
-        if not rows:
-            cursor.execute(statement)
-        else:
-            cursor.executemany(pyformat(statement) if kind == "psycopg" else statement, rows)
+        cursor.executemany(_written(kind, statement), rows)
+        return max(0, int(cursor.rowcount))
     finally:
         cursor.close()
 
@@ -129,3 +137,43 @@ def _of_session(connection: Any) -> Any:
     if isinstance(connection, sqlalchemy.Connection):
         return connection
     return connection.connection()
+
+
+@lru_cache(maxsize=64)
+def _kind_of_type(type: type) -> Kind:
+    names = [f"{one.__module__}.{one.__qualname__}" for one in type.__mro__]
+    if any(one.startswith(("sqlalchemy.ext.asyncio", "psycopg.AsyncConn")) for one in names) or (
+        "psycopg.connection_async.AsyncConnection" in names
+    ):
+        raise ConfigurationError(
+            f"{names[0]} is asynchronous, and statements are run as they come: give the session of "
+            "`await session.run_sync(lambda session: ...)`, or a connection that is not"
+        )
+    for one in names:
+        if one == "sqlite3.Connection":
+            return "sqlite3"
+        if one.startswith("psycopg.") and one.endswith(".Connection"):
+            return "psycopg"
+        if one.startswith("sqlalchemy.") and one.endswith(
+            (".Connection", ".Session", ".scoped_session")
+        ):
+            return "sqlalchemy"
+    raise ConfigurationError(
+        f"{names[0]}: an unknown kind of connection; give one of sqlite3 or psycopg 3, or a "
+        "session or a connection of SQLAlchemy"
+    )
+
+
+def _cursor(kind: Kind, connection: Any) -> Any:
+    """One whose rows are tuples, whatever the connection gives to its owner."""
+    if kind == "sqlite3":
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        return cursor
+    from psycopg.rows import tuple_row
+
+    return connection.cursor(row_factory=tuple_row)
+
+
+def _written(kind: Kind, statement: str) -> str:
+    return pyformat(statement) if kind == "psycopg" else statement

@@ -1,4 +1,4 @@
-"""Opens connections to SQLite and PostgreSQL, each in the one way that the library has for it."""
+"""Opens connections to SQLite and PostgreSQL, with time limits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ __all__ = [
     "BUSY_SECONDS",
     "SILENCE_SECONDS",
     "is_database_error",
+    "memory_sqlite",
     "open_sqlite",
     "postgres",
     "unanswered",
 ]
 
 BUSY_SECONDS = 30.0
-"""For which a writer waits for another on SQLite."""
+"""How long a writer on SQLite waits for another one."""
 CONNECT_SECONDS = 10
-"""For which PostgreSQL may take to let us in, where the conninfo has no connect_timeout."""
+"""How long PostgreSQL may take to accept a connection, if the conninfo has no connect_timeout."""
 SILENCE_SECONDS = 30.0
-"""For which one statement may stay without an answer."""
+"""How long one statement may stay unanswered."""
 
 _LOOK_AGAIN = 0.02
 
@@ -62,8 +63,17 @@ def open_sqlite(
     return connection
 
 
+def memory_sqlite(name: str) -> sqlite3.Connection:
+    """A connection to a database in memory that all connections of this `name` share. It lives
+    until the last of them is closed, and nobody waits: a locked table is an error at once."""
+    import sqlite3
+
+    where = f"file:{quote(name)}?mode=memory&cache=shared"
+    return sqlite3.connect(where, uri=True, timeout=0, isolation_level=None)
+
+
 def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
-    # Where somebody writes to a file whose journal is another, SQLite does not wait by itself.
+    # While somebody writes to a file with another journal mode, SQLite does not wait by itself.
     import sqlite3
 
     end = SYSTEM_CLOCK.monotonic() + timeout
@@ -80,7 +90,8 @@ def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
 
 
 def _make_private(path: str | Path) -> None:
-    """Make the file before SQLite would, with the umask's mode; its companions get the same.
+    """Create the file before SQLite would create it with the umask's mode; -wal and -shm get the
+    same mode.
 
     Without opening it: closing a file drops every lock that this process holds on it, those of
     SQLite in another thread too. https://sqlite.org/howtocorrupt.html
@@ -129,7 +140,7 @@ def postgres(
             try:
                 return super().wait(_limited(gen, timeout), *more, **named)
             except _Silent:
-                # Whatever the server still says would be taken for the answer to something else.
+                # A late answer would be taken for the answer to the next statement.
                 self.close()
                 raise psycopg.OperationalError(f"no answer within {timeout:g} seconds") from None
 
@@ -146,7 +157,7 @@ class _Silent(Exception):
 
 
 def _limited(gen: Any, timeout: float) -> Generator[Any, Any, Any]:
-    # psycopg looks up ten times a second, with nothing, while it waits.
+    # While it waits, psycopg resumes the generator ten times a second with nothing.
     end = SYSTEM_CLOCK.monotonic() + timeout
     try:
         wanted = next(gen)

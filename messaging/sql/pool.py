@@ -1,4 +1,4 @@
-"""Connections: kept for the next who needs one, and each used by one at a time."""
+"""A pool of connections, each used by one caller at a time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
+
+from messaging.sql.driver import DriverConnection
 
 __all__ = ["Connections"]
 
 _T = TypeVar("_T")
-
-Connection: TypeAlias = Any
-"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
 
 
 class Connections:
@@ -22,20 +21,20 @@ class Connections:
     A forked child makes its own.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], DriverConnection]) -> None:
         self._connect = connect
-        self._idle: deque[Connection] = deque()  # its ends may be used from any thread
-        self._inherited: list[Connection] = []
+        self._idle: deque[DriverConnection] = deque()  # its ends may be used from any thread
+        self._inherited: list[DriverConnection] = []
         self._pid = os.getpid()
 
-    def take(self, begin: Callable[[Connection], _T]) -> tuple[Connection, _T]:
+    def take(self, begin: Callable[[DriverConnection], _T]) -> tuple[DriverConnection, _T]:
         """A connection on which `begin` succeeded, and what it returned.
 
         One that lay idle may have died meanwhile: then it is tried again on a new one. Give it
         back with `give` or `drop`.
         """
         if self._pid != os.getpid():
-            # The parent uses them. Not even closed: that would say goodbye for the parent.
+            # They belong to the parent. Closing them here would end the parent's sessions.
             self._inherited, self._idle = list(self._idle), deque()
             self._pid = os.getpid()
         with suppress(IndexError):
@@ -54,16 +53,16 @@ class Connections:
             self.drop(connection)
             raise
 
-    def give(self, connection: Connection) -> None:
-        """Keep it for the next."""
+    def give(self, connection: DriverConnection) -> None:
+        """Put it back for the next caller."""
         self._idle.append(connection)
 
-    def drop(self, connection: Connection) -> None:
-        """Close it: nobody knows what state it is in."""
+    def drop(self, connection: DriverConnection) -> None:
+        """Close it, because its state is unknown."""
         with suppress(Exception):
             connection.close()
 
-    def run(self, work: Callable[[Connection], _T]) -> _T:
+    def run(self, work: Callable[[DriverConnection], _T]) -> _T:
         """What `work` returns. It may run twice, the second time on a new connection."""
         connection, result = self.take(work)
         self.give(connection)

@@ -1,4 +1,4 @@
-"""Your tests: deliver an event to a consumer, drain a topology, own the time.
+"""Tools for your tests: deliver an event to a consumer, drain a topology, control the time.
 
 Nothing here needs AWS, a server, a thread or a sleep. With pytest the same things come as
 fixtures: `messaging.pytest_plugin`.

@@ -1,4 +1,4 @@
-"""Hands one event to one consumer, as its queue would, and tells what became of it."""
+"""Delivers one event to one consumer, as its queue would, and returns what became of it."""
 
 from __future__ import annotations
 

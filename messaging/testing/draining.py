@@ -30,7 +30,7 @@ __all__ = ["Drained", "drain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """What became of everything: counts of receipts, in total and `of` each service.
+    """The result of a drain: counts of receipts, in total and `of` each service.
 
     received      receipts; a message that was retried counts each time.
     acknowledged  deleted after its handler returned.

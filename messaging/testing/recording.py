@@ -1,4 +1,4 @@
-"""The spy: a topic that sends nothing and remembers what it was given."""
+"""A topic that sends nothing and records what was published."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RecordingTopic:
         return ()
 
     def close(self) -> None:
-        """Nothing to let go of; what was recorded stays."""
+        """Nothing to close; what was recorded is kept."""
 
     @property
     def copies(self) -> tuple[Recorded, ...]:

@@ -1,4 +1,4 @@
-"""Single steps: one lane driven by hand, in one thread, by the clock of whoever drives.
+"""Runs one pipeline of a worker step by step, in one thread, with a clock of your own.
 
 For a simulation that chooses what happens next. The steps are those of the threads (`Receiver`,
 `Executor.step`, `Settler`, `Heartbeat`); only what a thread does between two steps is left out:

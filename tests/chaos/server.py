@@ -30,10 +30,10 @@ from messaging.aws import apply, connect
 from messaging.dead_letters import reason as dead_letter_reason
 from messaging.errors import PublishError
 from messaging.event import Event
-from messaging.idempotency.sql import open_sqlite
 from messaging.local import LocalServer
 from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
+from messaging.sql import open_sqlite
 from messaging.testing.chaos.proxy import FaultyProxy
 from messaging.testing.chaos.sample import Enrolled, Paid
 from tests.chaos.services import EFFECTS, SERVICES, TOPOLOGY

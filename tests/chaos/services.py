@@ -20,8 +20,8 @@ from messaging.consuming.consumer import Consumer, handles
 from messaging.consuming.dispatch import Call
 from messaging.envelope import Envelope
 from messaging.idempotency import Transactional
-from messaging.idempotency.sql import open_sqlite
 from messaging.outcome import Reject, RetryPolicy
+from messaging.sql import open_sqlite
 from messaging.testing.chaos.sample import (
     EnrolledForMailing,
     EnrolledForOthers,

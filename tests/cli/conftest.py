@@ -119,7 +119,7 @@ def make_noted() -> object:
 
 
 class Reversed(JsonCodec):
-    """Bodies from back to front: nobody reads them without it."""
+    """Bodies from back to front: unknown: them without it."""
 
     __slots__ = ()
 

@@ -49,7 +49,7 @@ def test_wrong_usage_exits_with_2(messaging: Run, arguments: list[str]) -> None:
     ("arguments", "environment", "said"),
     [
         (["topology", "show", "--topology", "school:NONE"], {}, "school has no 'NONE'"),
-        (["status"], {"MESSAGING_WAIT": "x", "MESSAGING_NOPE": "1"}, "nobody reads this"),
+        (["status"], {"MESSAGING_WAIT": "x", "MESSAGING_NOPE": "1"}, "unknown setting"),
         (["run", "school:Post"], {}, "no service 'post' in this topology; it has mail, books"),
         (["run", "school:Choosy"], {}, "cannot be made without arguments"),
         (["run", "school:Nobody", "--processes", "2"], {}, "school has no 'Nobody'"),

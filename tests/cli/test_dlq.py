@@ -196,7 +196,7 @@ def test_redrive_counts_first_and_then_does_it(
     assert dry.returncode == 0, dry.stderr
     assert "email: bad" in dry.stdout
     assert "2 letters of" in dry.stderr
-    assert "--yes does it" in dry.stderr
+    assert "add --yes to do it" in dry.stderr
     assert bodies(broker) == []
 
     report = json.loads(messaging("dlq", "redrive", "mail", "--reason", "email", "--json").stdout)

@@ -95,7 +95,7 @@ def test_without_a_topic_nothing_is_lost_and_the_exit_code_says_so(
     fill(database, "Ana")
     done = messaging("outbox", "relay", "--until-empty")
     assert done.returncode == 1
-    assert "the topic does not take it: NotFound" in done.stderr
+    assert "cannot use the topic: NotFound" in done.stderr
     assert "2 entries are left: see messaging outbox status" in done.stderr
     status = json.loads(messaging("outbox", "status", "--json").stdout)
     assert (status["pending"], status["parked"]) == (2, 0)

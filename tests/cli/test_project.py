@@ -41,7 +41,7 @@ def test_a_file_of_its_own_comes_first(project: Path) -> None:
     [
         (
             "topolgy = 'x:Y'",
-            "nobody reads topolgy; known are topology, event, source, codec and csv",
+            "unknown: topolgy; known are topology, event, source, codec and csv",
         ),
         ("topology = 3", "topology must be a text"),
         ("csv = 'x'", "csv must be a table"),

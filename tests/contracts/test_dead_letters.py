@@ -77,7 +77,7 @@ def test_a_letter_tells_why_it_is_here(site: Site) -> None:
     assert (letter.kind, letter.type, letter.event_id) == ("dead", "parcel.sent", "e-1")
     assert (letter.reason, letter.error, letter.attempts) == ("number: too small", "KeyError", 3)
     assert letter.time == TIME
-    assert letter.origin == site.queue("depot").name
+    assert letter.queue == site.queue("depot").name
     assert letter.delivery.body == body
 
 
@@ -194,7 +194,7 @@ def test_what_sqs_moved_itself_is_told_and_goes_back(site: Site) -> None:
 
     [letter] = bench(site).letters()
     assert letter.reason == "received too often without an outcome: SQS moved it"
-    assert (letter.error, letter.attempts, letter.origin) == (None, None, None)
+    assert (letter.error, letter.attempts, letter.queue) == (None, None, None)
     assert letter.type == "parcel.sent"
 
     assert numbers(bench(site).redrive(dry_run=False)) == (1, 1, 0, 0)

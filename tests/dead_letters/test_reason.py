@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messaging.codec import JsonCodec
+from messaging.dead_letters.letter import letter_of
 from messaging.dead_letters.reason import MAX_ATTRIBUTES, MAX_REASON, OUTSIDE_XML, attributes, read
-from messaging.transport import Attribute, DeadLetter, Delivery
+from messaging.transport import Attribute, DeadLetter, DeadLetterReason, Delivery
 
 TEXT = st.text(min_size=1).filter(lambda text: not OUTSIDE_XML.search(text))
 ATTRIBUTE = st.one_of(
@@ -59,6 +61,17 @@ def test_whatever_is_written_is_read_back(
     for _, value in written.values():
         assert value
         assert isinstance(value, bytes) or not OUTSIDE_XML.search(value)
+
+
+def test_the_facts_of_a_dead_letter_are_one_value_from_the_worker_to_the_workbench() -> None:
+    sent = letter({"type": Attribute.string("t")}, "nome: required", "KeyError")
+
+    written = attributes(sent)
+    _, note = read(written)
+    arrived = Delivery(queue="dlq", message_id="2", receipt="2", body="{}", attributes=written)
+
+    assert note == DeadLetterReason(**sent.facts())
+    assert letter_of(arrived, "dead", JsonCodec()).facts() == sent.facts()
 
 
 @given(ORIGINALS)
@@ -157,7 +170,7 @@ def test_note_that_somebody_edited_is_read_as_far_as_it_goes() -> None:
     assert (note.reason, note.error, note.attempts, note.time, note.queue) == (
         "by hand",
         None,
-        0,
+        None,
         0.0,
-        "",
+        None,
     )

@@ -12,7 +12,7 @@ import time
 import psycopg
 
 from messaging.idempotency import Transactional
-from messaging.idempotency.sql import open_sqlite
+from messaging.sql import open_sqlite
 from messaging.testing import deliver
 from tests.idempotency.services import Billing, Enrolled
 

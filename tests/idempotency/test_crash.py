@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from messaging.idempotency import Transactional
-from messaging.idempotency.sql import open_sqlite
+from messaging.sql import open_sqlite
 
 ROOT = Path(__file__).parents[2]
 

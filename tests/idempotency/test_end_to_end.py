@@ -16,10 +16,10 @@ import pytest
 
 from messaging.consuming.dispatch import Middleware
 from messaging.idempotency import Idempotency, MemoryStore, SqliteStore, Transactional
-from messaging.idempotency.sql import open_sqlite
 from messaging.memory import MemoryBroker
 from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
+from messaging.sql import open_sqlite
 from messaging.testing import FakeClock
 from messaging.topology import Topology
 from tests.idempotency.services import Billing, Enrolled, Mailing

@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from messaging.errors import ConfigurationError
 from messaging.idempotency import SqliteStore, Transactional, TransactionalSession
 from messaging.idempotency.marks import ddl
-from messaging.idempotency.sql import open_sqlite
 from messaging.outcome import Ack, Discard, Reject, Retry
+from messaging.sql import open_sqlite
 from messaging.stores import Claim
 from messaging.testing import Result, deliver
 from tests.idempotency.services import Billing, Enrolled, Mailing, raises
@@ -554,7 +554,7 @@ def test_what_cannot_be_is_told() -> None:
     with pytest.raises(ConfigurationError, match="letters, digits"):
         ddl("sqlite", "handled; drop table contas")
     database = Transactional(object)
-    with pytest.raises(ConfigurationError, match="object is not known"):
+    with pytest.raises(ConfigurationError, match="object: an unknown kind of connection"):
         database.create()
     with pytest.raises(ConfigurationError, match="MemoryStore"):
         SqliteStore(":memory:")

@@ -211,8 +211,8 @@ def test_a_topic_that_is_away_is_waited_for_and_told_once(
     assert numbers(topic, "a") == [0, 2]
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == [
-        f"the topic does not take it: {error.code}; waiting for it",
-        "the topic answers again, after 16 s",
+        f"cannot use the topic: {error.code}; trying again",
+        "can use the topic again, after 16 s",
     ]
     # 0.5, 1, 2, 4 and 8 seconds, in slices, so that a stop is soon heard.
     assert 15.5 <= sum(sleeps) < 16.5
@@ -384,8 +384,8 @@ def test_a_connection_that_breaks_is_made_anew_and_nothing_is_sent_twice(
     assert sent(topic) == [("a", 0), ("b", 1), ("a", 2), ("b", 3)]
     assert stats.published == 4
     assert postgresql.status().published == 4
-    assert "the database does not take it: OperationalError; waiting for it" in caplog.text
-    assert "the database answers again" in caplog.text
+    assert "cannot use the database: OperationalError; trying again" in caplog.text
+    assert "can use the database again" in caplog.text
 
 
 def test_a_database_that_is_away_at_the_start_is_waited_for(

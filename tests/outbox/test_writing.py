@@ -262,8 +262,8 @@ class Odd: ...
 @pytest.mark.parametrize(
     ("connection", "said"),
     [
-        (Odd(), "Odd: no connection that the outbox knows"),
-        (None, "no connection"),
+        (Odd(), "Odd: an unknown kind of connection"),
+        (None, "unknown kind of connection"),
         (object.__new__(psycopg.AsyncConnection), "asynchronous"),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from messaging.clock import utc
-from messaging.codec import Frame, JsonCodec
+from messaging.codec import EnvelopeFrame, JsonCodec
 from messaging.envelope import Envelope
 from messaging.errors import EventError, EventTooLarge, InvalidCharacters, PublishError
 from messaging.event import Event
@@ -446,7 +446,7 @@ def test_a_frame_is_the_very_text_of_the_codec(
         subject=subject,
         traceparent=traceparent,
     )
-    frame = Frame(source, type, version)
+    frame = EnvelopeFrame(source, type, version)
     body = frame.around(frame.head(id, time), written, subject, traceparent)
     assert body == JsonCodec().encode(envelope, written)
 
@@ -458,7 +458,7 @@ def test_a_frame_is_the_very_text_of_the_codec(
     | st.just(1_790_000_000 - 1e-7)
 )
 def test_a_moment_is_the_very_text_of_the_codec(now: float) -> None:
-    frame = Frame("/s", "t", 1)
+    frame = EnvelopeFrame("/s", "t", 1)
     for moment in (now, now + 0.25, now + 1):
         assert frame.fresh("a-b", moment) == frame.head("a-b", utc(moment))
 

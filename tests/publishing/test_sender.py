@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messaging.batching import Packer
 from messaging.errors import AccessDenied, Throttled, TransportError
 from messaging.event import Event
 from messaging.publishing.results import Owner, Tally
-from messaging.publishing.sender import LONGEST_WAIT, Packer, Sender
+from messaging.publishing.sender import LONGEST_WAIT, Sender
 from messaging.testing import FakeClock
 from messaging.transport import Failure, Outgoing
 from tests.scripted import ScriptedTopic, busy, wrong

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from messaging.backoff import Backoff
 from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import TransportError
 from messaging.event import Event
@@ -63,8 +64,8 @@ class BadDay:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_event_ends_well_on_a_bad_day(seed, until, monkeypatch):
-    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("messaging.runtime.settlement.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("messaging.runtime.receiver.BACKOFF", Backoff(first=0.01, longest=30))
+    monkeypatch.setattr("messaging.runtime.settlement.BACKOFF", Backoff(first=0.01, longest=5))
     day, service, count = BadDay(seed), Service(), 300
     with MemoryBroker(Topology.of(Service, topic="t"), faults=day) as broker:
         with Publisher(broker.topic(), source="/t") as publisher:

@@ -177,7 +177,7 @@ class Mail(Consumer):
     def happened(self, event: Happened) -> None:
         pass
 
-TOPOLOGY = Topology.of(Mail, topic="t")
+TOPOLOGY = Topology.of(Mail, topic="t", owns_topic=True)
 """
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from messaging.backoff import Backoff
 from messaging.clock import SYSTEM_CLOCK
 from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import TransportError
@@ -125,7 +126,7 @@ def test_a_fifo_queue_is_received_in_order(work, queue, until):
 
 
 def test_an_outage_in_a_backlog_is_told_once_and_survived(work, queue, until, caplog, monkeypatch):
-    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("messaging.runtime.receiver.BACKOFF", Backoff(first=0.01, longest=30))
     FarAway(queue)
     queue.put(*range(400))
     worker = work(Service(), concurrency=20, prefetch=20)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from messaging.backoff import Backoff
 from messaging.errors import ConfigurationError
 from messaging.runtime.processes import run_processes
 
@@ -85,8 +86,7 @@ def test_ctrl_c_in_a_terminal_is_one_signal_for_each_child(parent, until, tmp_pa
 
 
 def test_a_child_that_waits_to_be_started_again_is_not_waited_for(monkeypatch, until, caplog):
-    monkeypatch.setattr("messaging.runtime.processes.FIRST_PAUSE", 600)
-    monkeypatch.setattr("messaging.runtime.processes.LONGEST_PAUSE", 600)
+    monkeypatch.setattr("messaging.runtime.processes.BACKOFF", Backoff(first=600, longest=600))
 
     def stop() -> None:
         until(lambda: "process 1 ended with 7" in caplog.text)
@@ -125,7 +125,7 @@ def test_children_end_with_a_parent_that_is_killed(parent, until, tmp_path):
 
 
 def test_crashes_at_once_end_it_with_the_code_of_the_crash(monkeypatch):
-    monkeypatch.setattr("messaging.runtime.processes.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("messaging.runtime.processes.BACKOFF", Backoff(first=0.01, longest=30))
     began = time.monotonic()
     assert run_processes(["-c", "import sys; sys.exit(7)"], 2, most_crashes=3) == 7
     assert time.monotonic() - began < 20

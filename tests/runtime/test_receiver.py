@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from messaging.backoff import Backoff
 from messaging.clock import SYSTEM_CLOCK
 from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import AccessDenied, NotFound, TransportError
@@ -18,7 +19,7 @@ from messaging.runtime.breaker import Breaker
 from messaging.runtime.in_flight import InFlight
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
-from messaging.runtime.receiver import FIRST_IDLE, Receiver
+from messaging.runtime.receiver import IDLE, Receiver
 
 
 class Happened(Event, type="happened", version=1):
@@ -32,7 +33,7 @@ class Service(Consumer):
 
 @pytest.mark.parametrize("kind", [TransportError, NotFound, AccessDenied])
 def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monkeypatch, kind):
-    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("messaging.runtime.receiver.BACKOFF", Backoff(first=0.01, longest=30))
     queue.fail_receive.extend(kind("no route to SQS", code="Outage") for _ in range(4))
     queue.put(1)
     worker = work(Service())
@@ -69,7 +70,7 @@ def test_pauses_double_up_to_half_a_minute(queue, monkeypatch):
 
 
 def test_a_stop_cuts_a_pause_short(work, queue, until, monkeypatch):
-    monkeypatch.setattr("messaging.runtime.patience.FIRST_PAUSE", 30)
+    monkeypatch.setattr("messaging.runtime.receiver.BACKOFF", Backoff(first=30, longest=30))
     queue.fail_receive.append(TransportError("no"))
     worker = work(Service())
     until(lambda: queue.receives)
@@ -99,9 +100,9 @@ def test_receives_that_come_back_empty_at_once_do_not_spin(work, queue, wait, un
     work(Service(), wait=wait)
     until(lambda: len(times) >= 5)
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert min(pauses) >= FIRST_IDLE
+    assert min(pauses) >= IDLE.first
     # Where a long poll was asked for, one that a busy machine made slow is no short one.
-    assert wait or all(pause >= FIRST_IDLE * 2**n for n, pause in enumerate(pauses[:4]))
+    assert wait or all(pause >= IDLE.first * 2**n for n, pause in enumerate(pauses[:4]))
 
 
 def test_it_waits_for_room_rather_than_asking_for_one_message_at_a_time(

@@ -23,8 +23,8 @@ from messaging.errors import ConfigurationError, TransportError
 from messaging.idempotency import PostgresStore, RedisStore, SqliteStore
 from messaging.outbox import Claims, Database, connector, create
 from messaging.settings import Settings
+from messaging.sql import open_sqlite
 from messaging.sql import opening as databases
-from messaging.sql.opening import open_sqlite
 from messaging.stores import Claim
 
 

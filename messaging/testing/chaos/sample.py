@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +19,8 @@ from messaging.event import Event
 from messaging.idempotency import Idempotency, MemoryStore, Transactional
 from messaging.outcome import RetryPolicy
 from messaging.projection import Projection
+from messaging.sql.driver import DriverConnection
+from messaging.sql.opening import memory_sqlite
 from messaging.stores import Claim, Done, InProgress
 from messaging.testing.chaos.plan import Mode, ScenarioPlan
 from messaging.testing.chaos.setup import Parts, Setup
@@ -228,14 +230,10 @@ class _InTransactions:
 
     def __init__(self, clock: Clock) -> None:
         self._once: dict[str, Transactional] = {}
-        self._kept: list[sqlite3.Connection] = []
+        self._kept: list[DriverConnection] = []
         scenario = uuid4().hex
         for service in SERVICES:
-            name = f"file:chaos-{scenario}-{service.service}?mode=memory&cache=shared"
-
-            def connect(name: str = name) -> sqlite3.Connection:
-                return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None)
-
+            connect = partial(memory_sqlite, f"chaos-{scenario}-{service.service}")
             first = connect()  # the database lives as long as somebody is connected
             first.execute("CREATE TABLE effects (event TEXT)")
             self._kept.append(first)

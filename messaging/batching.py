@@ -1,0 +1,93 @@
+"""Divides entries into requests, by count and by bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from messaging.transport import BATCH_ENTRIES
+
+__all__ = ["Packer", "Weight", "batches"]
+
+_T = TypeVar("_T")
+
+
+class Sized(Protocol):
+    """Anything with a size in bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+
+_Entry = TypeVar("_Entry", bound=tuple[Sized, object])
+
+
+class Weight(NamedTuple):
+    """The size in bytes of an entry that has no `size` of its own."""
+
+    size: int
+
+
+class Packer(Generic[_Entry]):
+    """Fills requests: at most `BATCH_ENTRIES` entries and `max_bytes` together.
+
+    An entry is a tuple whose first member has a `size` in bytes: a message, or a `Weight`. One that
+    is larger than `max_bytes` gets a request of its own.
+
+    SNS bills each 64 KiB of a request, begun ones too, so the fullest requests are the cheapest.
+    https://aws.amazon.com/sns/pricing/
+
+    ordered  for messages to a FIFO topic: two events of one group never share a request, because
+             the first may be refused for now and the second accepted.
+    """
+
+    __slots__ = ("_bytes", "_entries", "_groups", "_max_bytes", "_ordered")
+
+    def __init__(self, max_bytes: int, *, ordered: bool = False) -> None:
+        self._max_bytes = max_bytes
+        self._ordered = ordered
+        self._groups: dict[str | None, str] = {}
+        self._entries: list[_Entry] = []
+        self._bytes = 0
+
+    def add(self, entry: _Entry) -> list[_Entry] | None:
+        """Add `entry`; returns the request that is now full, if there is one."""
+        message = entry[0]
+        full: list[_Entry] | None = None
+        size = self._bytes + message.size
+        if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
+            full, size = self.rest(), message.size
+        if self._ordered:
+            self._note(message)
+        entries = self._entries
+        entries.append(entry)
+        self._bytes = size
+        return self.rest() if len(entries) == BATCH_ENTRIES else full
+
+    def rest(self) -> list[_Entry]:
+        """The entries added since the last full request; maybe none."""
+        self._groups = {}
+        entries, self._entries, self._bytes = self._entries, [], 0
+        return entries
+
+    def all(self, entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
+        """The requests that `entries` make."""
+        for entry in entries:
+            if full := self.add(entry):
+                yield full
+        if rest := self.rest():
+            yield rest
+
+    def _note(self, message: Any) -> None:
+        self._groups[message.group] = message.id
+
+    def _follows(self, message: Any) -> bool:
+        # The copies of one event go to different queues: they have no order among themselves.
+        follows: bool = self._groups.get(message.group, message.id) != message.id
+        return follows
+
+
+def batches(entries: Sequence[_T]) -> Iterator[list[_T]]:
+    """`entries` in batches of at most `BATCH_ENTRIES`."""
+    for start in range(0, len(entries), BATCH_ENTRIES):
+        yield list(entries[start : start + BATCH_ENTRIES])
