@@ -1,5 +1,4 @@
-"""Starts a message move task of SQS, which moves all letters of a queue, and follows it to its
-end."""
+"""Starts a message move task of SQS, which moves a whole queue, and follows it to its end."""
 
 from __future__ import annotations
 

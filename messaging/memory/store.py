@@ -1,5 +1,4 @@
-"""One queue in this process that behaves like SQS: what is visible, what is hidden, and until
-when."""
+"""One queue in this process that behaves like SQS: what is visible, and what is hidden."""
 
 from __future__ import annotations
 
