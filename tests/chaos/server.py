@@ -34,7 +34,7 @@ from messaging.idempotency.sql import open_sqlite
 from messaging.local import LocalServer
 from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
-from messaging.testing.chaos.proxy import FaultyProxy
+from tests.chaos.proxy import FaultyProxy
 from messaging.testing.chaos.sample import Enrolled, Paid
 from tests.chaos.services import EFFECTS, SERVICES, TOPOLOGY
 
