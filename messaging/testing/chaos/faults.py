@@ -23,9 +23,10 @@ _FAULTS_OF: Mapping[str, tuple[str, ...]] = {
     "answer": ("lost", "duplicated", "shuffled", "stopped"),
     "delete": (*_ANY, *_BATCH, "killed"),
     "change_visibility": (*_ANY, *_BATCH, "killed"),
+    "renew": (*_ANY, *_BATCH, *_BATCH, "killed"),
     "dead_letter": (*_ANY, *_BATCH, "killed"),
 }
-_OFTENER: Mapping[str, int] = {"publish": 2, "relay": 4, "dead_letter": 4}
+_OFTENER: Mapping[str, int] = {"publish": 2, "relay": 4, "dead_letter": 4, "renew": 3}
 """There are few of these requests in a story, and much depends on them."""
 SLOWEST = 45
 """Seconds: longer than the leases of the kit's own consumers."""
@@ -102,7 +103,7 @@ class RequestFaults:
         die: Callable[[], None],
         as_operation: str = "",
     ) -> None:
-        self._as_operation = as_operation
+        self.as_operation = as_operation
         self._now = ""
         self.about = ""
         self._injected = injected
@@ -116,7 +117,7 @@ class RequestFaults:
         if operation.stage == "before":
             what = f"{self._who} {operation.name} {self.about}".rstrip()
             self._name = self._injected.next_of(what)
-            self._now = self._injected.request(self._name, self._as_operation or operation.name)
+            self._now = self._injected.request(self._name, self.as_operation or operation.name)
             self._late = self._injected.seeded.number(f"{self._name} late") % 2 == 1
         if not self._now:
             return None

@@ -75,9 +75,22 @@ class HandlerFaults:
     def __init__(self, actor: _Actor, stage: _Stage) -> None:
         self._actor = actor
         self._stage = stage
+        self._running: set[str] = set()
 
     @contextmanager
     def __call__(self, call: Call) -> Iterator[None]:
+        message = call.delivery.message_id
+        if message in self._running:
+            self._stage.tell(self._actor.name, call.service, "beside itself", call.envelope.id)
+        self._running.add(message)
+        try:
+            with self._hurt(call):
+                yield
+        finally:
+            self._running.discard(message)
+
+    @contextmanager
+    def _hurt(self, call: Call) -> Iterator[None]:
         service, event = call.service, call.envelope.id
         self._actor.check_alive()
         name, kind = self._stage.injected.handler(service, event)

@@ -13,6 +13,8 @@ from messaging.testing.chaos.simulation import Simulation, event_id
 
 __all__ = ["Breach", "breaches"]
 
+LONG = 3600
+"""Seconds: a `max_lease` that no handler of a scenario comes near."""
 NO_REASON = "none given"
 """What a dead letter says whose reason was empty: SQS takes no empty attribute."""
 
@@ -108,6 +110,18 @@ def _releases_balance(observed: Observed) -> Iterator[Breach]:
 def _leases_kept(observed: Observed) -> Iterator[Breach]:
     for fact in observed.record.of("not renewed"):
         yield Breach("each lease is renewed in time", f"{fact.who} {fact.service}: {fact.detail}")
+
+
+def _not_beside_itself(observed: Observed) -> Iterator[Breach]:
+    """One process has a message in one handler at a time, unless it gave the first one up."""
+    patient = {
+        one.service
+        for one in observed.simulation.setup.services
+        if one.handler_timeout is None and one.max_lease >= LONG
+    }
+    for fact in observed.record.of("beside itself"):
+        if fact.service in patient:
+            yield Breach("no message is handled beside itself", f"{fact.event} of {fact.service}")
 
 
 def _settled_at_the_end(observed: Observed) -> Iterator[Breach]:
@@ -235,6 +249,7 @@ _PROMISES = (
     _receipts_balance,
     _releases_balance,
     _leases_kept,
+    _not_beside_itself,
     _settled_at_the_end,
     _every_attempt,
     _relayed_in_order,

@@ -25,6 +25,9 @@ __all__ = ["ChaosClock", "Simulation", "event_id"]
 
 DEEPEST = 2
 """Handlers that stall inside what happens while another one stalls."""
+ATTENDED, LOOK = 0.4, 5.0
+"""So many of the handlers that stall do so while leases are looked at as often as in a worker; the
+others in a process whose threads come to nothing."""
 MOST_ROUNDS = 2000
 """Rounds in which everything must have come to rest when there are no faults any more.
 
@@ -122,6 +125,9 @@ class Simulation:
     def meanwhile(self, name: str, seconds: float, /) -> None:
         """Let `seconds` pass inside a handler; others, and its own process, go on."""
         chance = self.injected.seeded.stream(f"{name} meanwhile")
+        if chance.random() < ATTENDED:
+            self._attended(seconds)
+            return
         self._depth += 1
         parts = chance.randint(1, 6)
         for _ in range(parts):
@@ -131,6 +137,15 @@ class Simulation:
                 what = chance.randrange(len(self.services))
                 self._step(Step(chance.choice(_MEANWHILE), who, what))
         self._depth -= 1
+
+    def _attended(self, seconds: float) -> None:
+        """Let `seconds` pass while all processes look at their leases, as their threads would."""
+        while seconds > 0:
+            self.clock.advance(min(LOOK, seconds))
+            seconds -= LOOK
+            for who in range(len(self._slots)):
+                for what in range(len(self.services)):
+                    self._step(Step("renew", who, what))
 
     # Steps.
 

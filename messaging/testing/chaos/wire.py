@@ -65,6 +65,10 @@ class TopicWire:
     def max_bytes(self) -> int:
         return self._inner.max_bytes
 
+    @property
+    def fifo(self) -> bool:
+        return self._inner.fifo
+
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         self._faults.about = batch[0].id if batch else ""
         return guarded(self._script, "publish", self._inner.name, batch, self._publish)
@@ -151,6 +155,7 @@ class QueueWire:
         for one, length in both:
             self._tell("hides", one, f" {length} s {self._owner.doing}")
         self._leases.asked.update(one.receipt for one in deliveries)
+        self._faults.as_operation = "renew" if self._owner.doing == "renew" else ""
         failures = guarded(self._script, "change_visibility", self.name, both, self._hide)
         word = "renewed" if self._owner.doing == "renew" else "released"
         self._tell_settled(word, deliveries, failures)
@@ -169,6 +174,7 @@ class QueueWire:
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         self._owner.check_alive()
         one = deliveries[0] if deliveries else None
+        self._faults.as_operation = ""
         about = "" if one is None else self._ground.event_of(one.message_id, one.body)
         self._faults.about = about
 
