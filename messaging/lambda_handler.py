@@ -177,14 +177,19 @@ class _Function:
         """What became of each; None for those that are to come again as they are."""
         outcomes: list[Outcome | None] = [None] * len(deliveries)
         running: dict[int, Coroutine[Any, Any, Outcome]] = {}
-        for index, delivery in enumerate(deliveries):
-            if not enough():
-                break
-            found = self._begun(delivery)
-            if isinstance(found, Coroutine):
-                running[index] = found
-            else:
-                outcomes[index] = found
+        try:
+            for index, delivery in enumerate(deliveries):
+                if not enough():
+                    break
+                found = self._begun(delivery)
+                if isinstance(found, Coroutine):
+                    running[index] = found
+                else:
+                    outcomes[index] = found
+        except BaseException:  # KeyboardInterrupt: the batch comes again
+            for coroutine in running.values():
+                coroutine.close()
+            raise
         if running:
             done = self._wait(_gathered(list(running.values())))
             for index, ended in zip(running, done, strict=True):

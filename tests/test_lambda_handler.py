@@ -355,6 +355,24 @@ def test_an_async_handler_that_cancels_itself_is_not_done() -> None:
     assert again(lambda_handler(Tired())(event("ana", type="student.left"), None)) == ["ana"]
 
 
+def test_an_interrupted_handler_leaves_no_coroutine_that_nobody_awaits(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    class Both(Consumer):
+        @handles
+        async def enrolled(self, student: Enrolled) -> None: ...
+
+        @handles
+        def left(self, student: Left) -> None:
+            raise KeyboardInterrupt
+
+    records = event("one")["Records"] + [record("two", type="student.left")]
+    with pytest.raises(KeyboardInterrupt):
+        lambda_handler(Both())({"Records": records}, None)
+    gc.collect()
+    assert not [str(one.message) for one in recwarn if "never awaited" in str(one.message)]
+
+
 class Context:
     """As Lambda's own, for as much as is asked of it: milliseconds, one look after another."""
 

@@ -40,6 +40,14 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     assert "messaging/py.typed" in names
 
 
+def test_what_only_the_tests_of_the_library_use_is_not_in_the_wheel(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    kit = {Path(name).stem for name in names if name.startswith("messaging/testing/chaos/")}
+    tests = {path.stem for path in (ROOT / "tests" / "chaos").glob("*.py")}
+    assert "simulation" in kit
+    assert not kit & tests
+
+
 def test_the_wheel_says_who_made_it_and_where_to_ask(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
@@ -152,18 +153,21 @@ class _InlineLoop:
         self._running: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Any]] = {}
 
     def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
-        async def run() -> Outcome | BaseException:
+        ended: list[Outcome | BaseException] = []
+
+        async def run() -> None:
             task = asyncio.current_task()
             if task is not None:
                 self._running[coroutine] = task
-            return await caught(coroutine)
+            ended.append(await caught(coroutine))
 
         try:
-            with asyncio.Runner() as runner:
-                result = runner.run(run())
+            # Cancelled within its last step, the task is: the coroutine has ended all the same.
+            with asyncio.Runner() as runner, suppress(asyncio.CancelledError):
+                runner.run(run())
         finally:
             self._running.pop(coroutine, None)
-        done(result)
+        done(ended[0] if ended else asyncio.CancelledError())
         return True
 
     def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:

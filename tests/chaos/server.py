@@ -34,8 +34,8 @@ from messaging.local import LocalServer
 from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
 from messaging.sql import open_sqlite
-from messaging.testing.chaos.proxy import FaultyProxy
 from messaging.testing.chaos.sample import Enrolled, Paid
+from tests.chaos.proxy import FaultyProxy
 from tests.chaos.services import EFFECTS, SERVICES, TOPOLOGY
 
 ROOT = Path(__file__).resolve().parents[2]

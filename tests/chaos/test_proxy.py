@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from messaging.errors import ConfigurationError
 from messaging.local import LocalServer
-from messaging.testing.chaos.proxy import RATES, FaultyProxy
-from messaging.testing.chaos.rewriting import entries_of, operation_of, with_failed, without
+from tests.chaos.proxy import RATES, FaultyProxy
+from tests.chaos.rewriting import entries_of, operation_of, with_failed, without
 
 
 @pytest.fixture(scope="module")

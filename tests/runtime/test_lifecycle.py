@@ -212,6 +212,18 @@ def test_settlements_that_are_refused_to_the_end_are_left_to_their_leases(work, 
     assert 2 <= len(queue.asked("delete")) <= 4
 
 
+def test_what_is_refused_twice_at_the_stop_is_still_settled(work, queue, until):
+    queue.refuse = lambda request: (
+        [Failure(0, "Throttled", "later", True)] if len(queue.asked("delete")) < 2 else ()
+    )
+    queue.put(1)
+    worker = work(Service())
+    until(lambda: queue.requests)
+    report = worker.stop()
+    assert report.stats == Stats(received=1, acknowledged=1)
+    assert len(queue.asked("delete")) == 3
+
+
 def test_a_long_poll_in_this_process_is_woken_at_the_stop():
     broker = MemoryBroker(Topology.of(Service, topic="t"))
     from messaging.runtime import Worker

@@ -127,3 +127,43 @@ def test_a_refused_settlement_is_tried_again_when_its_pause_is_over(broker, cloc
     assert steps.stats == Stats(received=1, acknowledged=1)
     broker.fail_next("delete")
     assert steps.expire_rest() == 0
+
+
+def test_an_async_handler_that_is_given_up_in_its_last_step_has_still_ended(broker, clock):
+    class Slow(Consumer):
+        service = "service"
+        visibility_timeout, max_lease = 30, 40
+
+        @handles
+        async def happened(self, event: Happened) -> None:
+            for _ in range(4):  # it never lets go of the loop, so nothing can interrupt it
+                clock.advance(12)
+                steps.renew()
+
+    steps = Steps.of(Dispatcher(Slow()), broker, clock=clock)
+    publish(broker, Happened(n=1))
+    steps.poll()
+    assert steps.handle()
+    steps.settle()
+    assert not steps.in_flight
+    assert steps.stats.balanced
+
+
+def test_beyond_max_lease_a_message_counts_as_expired_at_once(broker, clock):
+    class Slow(Consumer):
+        service = "service"
+        visibility_timeout, max_lease = 30, 40
+
+        @handles
+        def happened(self, event: Happened) -> None:
+            for _ in range(10):
+                clock.advance(6)
+                steps.renew()
+            expired.append(steps.stats.expired)
+
+    expired: list[int] = []
+    steps = Steps.of(Dispatcher(Slow()), broker, clock=clock)
+    publish(broker, Happened(n=1))
+    steps.poll()
+    steps.handle()
+    assert expired == [1]

@@ -34,6 +34,8 @@ def plan_of(seed: int) -> ScenarioPlan:
         events=EVENTS,
         modes=("at least once", "idempotent", "transactional"),
         fifo=(False, False, True),
+        hosts=("worker", "worker", "worker", "lambda"),
+        producers=("direct", "direct", "buffered", "outbox"),
         all_services=False,
     )
 

@@ -18,13 +18,15 @@ _ANY = ("unavailable", "throttled", "reset", "lost", "slow", "denied")
 _BATCH = ("refused", "lied")
 _FAULTS_OF: Mapping[str, tuple[str, ...]] = {
     "publish": (*_ANY, *_BATCH),
+    "relay": (*_ANY, *_BATCH, "killed"),
     "receive": ("unavailable", "throttled", "reset", "slow", "denied", "killed"),
     "answer": ("lost", "duplicated", "shuffled", "stopped"),
     "delete": (*_ANY, *_BATCH, "killed"),
     "change_visibility": (*_ANY, *_BATCH, "killed"),
+    "renew": (*_ANY, *_BATCH, *_BATCH, "killed"),
     "dead_letter": (*_ANY, *_BATCH, "killed"),
 }
-_OFTENER: Mapping[str, int] = {"publish": 2, "dead_letter": 4}
+_OFTENER: Mapping[str, int] = {"publish": 2, "relay": 4, "dead_letter": 4, "renew": 3}
 """There are few of these requests in a story, and much depends on them."""
 SLOWEST = 45
 """Seconds: longer than the leases of the kit's own consumers."""
@@ -89,6 +91,7 @@ class RequestFaults:
 
     about  the event that the next request is about: its faults follow it, whatever else happens
            in the story or is left out of it.
+    as_operation  the name by which `InjectedFaults` knows what is asked, if it is another one.
     """
 
     def __init__(
@@ -98,7 +101,9 @@ class RequestFaults:
         *,
         pass_time: Callable[[float], None],
         die: Callable[[], None],
+        as_operation: str = "",
     ) -> None:
+        self.as_operation = as_operation
         self._now = ""
         self.about = ""
         self._injected = injected
@@ -112,7 +117,7 @@ class RequestFaults:
         if operation.stage == "before":
             what = f"{self._who} {operation.name} {self.about}".rstrip()
             self._name = self._injected.next_of(what)
-            self._now = self._injected.request(self._name, operation.name)
+            self._now = self._injected.request(self._name, self.as_operation or operation.name)
             self._late = self._injected.seeded.number(f"{self._name} late") % 2 == 1
         if not self._now:
             return None

@@ -9,6 +9,7 @@ from typing import Protocol
 from messaging.consuming.dispatch import Call
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.testing.chaos.faults import InjectedFaults
+from messaging.testing.chaos.wire import Killed
 
 __all__ = ["Sabotage", "HandlerFaults", "accounted"]
 
@@ -57,7 +58,9 @@ def accounted(actor: _Actor, stage: _Stage) -> Callable[[Call], AbstractContextM
         except Outcome as outcome:
             tell("asked again" if isinstance(outcome, Retry) else "rejected", outcome.reason)
             raise
-        except Exception as error:
+        except Killed:
+            raise
+        except BaseException as error:
             tell("failed", type(error).__qualname__)
             raise
         else:
@@ -72,10 +75,24 @@ class HandlerFaults:
     def __init__(self, actor: _Actor, stage: _Stage) -> None:
         self._actor = actor
         self._stage = stage
+        self._running: set[str] = set()
 
     @contextmanager
     def __call__(self, call: Call) -> Iterator[None]:
+        message = call.delivery.message_id
+        if message in self._running:
+            self._stage.tell(self._actor.name, call.service, "beside itself", call.envelope.id)
+        self._running.add(message)
+        try:
+            with self._hurt(call):
+                yield
+        finally:
+            self._running.discard(message)
+
+    @contextmanager
+    def _hurt(self, call: Call) -> Iterator[None]:
         service, event = call.service, call.envelope.id
+        self._actor.check_alive()
         name, kind = self._stage.injected.handler(service, event)
         number = self._stage.injected.seeded.number(f"{name} how")
         self._stage.tell(self._actor.name, service, "began", event, kind)
@@ -108,6 +125,8 @@ class HandlerFaults:
     def _refuse(self, kind: str, number: int) -> None:
         if kind in ("raised", "poisoned"):
             raise Sabotage
+        if kind == "exited":
+            raise SystemExit(1) if number % 3 else KeyboardInterrupt
         if kind == "asked again":
             raise Retry(number % 40)
         if kind == "rejected":

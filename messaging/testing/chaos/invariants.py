@@ -13,6 +13,8 @@ from messaging.testing.chaos.simulation import Simulation, event_id
 
 __all__ = ["Breach", "breaches"]
 
+LONG = 3600
+"""Seconds: a `max_lease` that no handler of a scenario comes near."""
 NO_REASON = "none given"
 """What a dead letter says whose reason was empty: SQS takes no empty attribute."""
 
@@ -88,6 +90,74 @@ def _receipts_balance(observed: Observed) -> Iterator[Breach]:
                 f"{end.who} {end.service} counts {stats.acknowledged} acknowledged and "
                 f"{stats.dead_lettered} dead-lettered; the queue took {deleted} deletes",
             )
+
+
+def _releases_balance(observed: Observed) -> Iterator[Breach]:
+    """What is counted as released is visible again, or will be: the queue said so."""
+    taken: dict[tuple[str, str], set[str]] = {}
+    for fact in observed.record.of("released"):
+        taken.setdefault((fact.who, fact.service), set()).add(fact.detail)
+    for end in observed.simulation.ends:
+        released = len(taken.get((end.who, end.service), ()))
+        if end.stats.released != released:
+            yield Breach(
+                "receipts balance",
+                f"{end.who} {end.service} counts {end.stats.released} released; the queue took "
+                f"{released}",
+            )
+
+
+def _leases_kept(observed: Observed) -> Iterator[Breach]:
+    for fact in observed.record.of("not renewed"):
+        yield Breach("each lease is renewed in time", f"{fact.who} {fact.service}: {fact.detail}")
+
+
+def _not_beside_itself(observed: Observed) -> Iterator[Breach]:
+    """One process has a message in one handler at a time, unless it gave the first one up."""
+    patient = {
+        one.service
+        for one in observed.simulation.setup.services
+        if one.handler_timeout is None and one.max_lease >= LONG
+    }
+    for fact in observed.record.of("beside itself"):
+        if fact.service in patient:
+            yield Breach("no message is handled beside itself", f"{fact.event} of {fact.service}")
+
+
+def _settled_at_the_end(observed: Observed) -> Iterator[Breach]:
+    for end in observed.simulation.ends:
+        if end.left:
+            yield Breach("a stop settles what is done", f"{end.who} {end.service}: {end.left} left")
+
+
+def _every_attempt(observed: Observed) -> Iterator[Breach]:
+    """Whoever fails for a passing reason is tried as often as its retry policy says."""
+    attempts = {one.service: one.retry.max_attempts for one in observed.simulation.setup.services}
+    for service, letters in observed.letters.items():
+        for letter in letters:
+            _, note = dead_letter_reason.read(letter.attributes)
+            if note is None or not (note.error or "").endswith("Sabotage"):
+                continue
+            if note.attempts < attempts[service]:
+                event = observed.simulation.event_of(letter.message_id, letter.body)
+                yield Breach("every attempt is made", f"{event} of {service}: {note.attempts}")
+
+
+def _relayed_in_order(observed: Observed) -> Iterator[Breach]:
+    """What one group's transactions wrote first is sent first."""
+    if observed.simulation.plan.producer != "outbox" or not observed.simulation.plan.fifo:
+        return
+    latest: dict[tuple[str, str], int] = {}
+    sent: set[tuple[str, str]] = set()
+    for fact in observed.record.of("took"):
+        audience, _, group = fact.detail.partition(" ")
+        number = int(fact.event.partition("-")[2])
+        if (fact.event, audience) in sent:
+            continue
+        sent.add((fact.event, audience))
+        if number < latest.get((audience, group), -1):
+            yield Breach("an outbox keeps the order of a key", f"{fact.event} was overtaken")
+        latest[audience, group] = max(number, latest.get((audience, group), -1))
 
 
 def _once(observed: Observed) -> Iterator[Breach]:
@@ -177,6 +247,12 @@ _PROMISES = (
     _nobody_elses,
     _deleted_with_cause,
     _receipts_balance,
+    _releases_balance,
+    _leases_kept,
+    _not_beside_itself,
+    _settled_at_the_end,
+    _every_attempt,
+    _relayed_in_order,
     _once,
     _reasons,
     _junk_kept,

@@ -15,6 +15,8 @@ __all__ = [
     "HANDLER_FAULTS",
     "REQUEST_FAULTS",
     "Mode",
+    "Host",
+    "Producer",
     "ScenarioPlan",
     "Step",
     "StepKind",
@@ -23,8 +25,24 @@ __all__ = [
 
 Mode = Literal["at least once", "idempotent", "transactional"]
 
+Host = Literal["worker", "lambda"]
+"""What runs the handlers."""
+Producer = Literal["direct", "buffered", "outbox"]
+"""How events are published: in requests of their own, through a buffer, or by way of a table."""
+
 StepKind = Literal[
-    "publish", "poll", "handle", "settle", "renew", "wait", "jump", "kill", "stop", "start", "junk"
+    "publish",
+    "poll",
+    "handle",
+    "settle",
+    "renew",
+    "relay",
+    "wait",
+    "jump",
+    "kill",
+    "stop",
+    "start",
+    "junk",
 ]
 
 REQUEST_FAULTS = (
@@ -45,6 +63,7 @@ REQUEST_FAULTS = (
 HANDLER_FAULTS = (
     "raised",  # before the handler had any effect
     "raised late",  # after it
+    "exited",  # SystemExit or KeyboardInterrupt, before it
     "poisoned",  # every attempt of this service on this event raises
     "stalled",  # longer than the lease
     "asked again",  # Retry
@@ -66,6 +85,7 @@ class Step(NamedTuple):
 
     publish  the events number `what` up to `what + who`
     poll, handle, settle, renew    worker `who`, service number `what`
+    relay    one claim of the outbox is sent
     wait     `what` seconds pass
     jump     the wall clock is set `what` seconds forward or back
     kill, stop, start              worker `who`
@@ -86,6 +106,8 @@ class ScenarioPlan:
     kinds      faults that may happen; each seed allows some of them only, so that the common ones
                do not hide what the rare ones find.
     requests, handlers  how often, from 0 to 1.
+    host       what runs the handlers.
+    producer   how the events are published.
     only       names of the faults that may happen, of those that the dice say; None: all of them.
     """
 
@@ -101,6 +123,8 @@ class ScenarioPlan:
     kinds: frozenset[str]
     requests: float
     handlers: float
+    host: Host = "worker"
+    producer: Producer = "direct"
     only: frozenset[str] | None = None
 
     def title(self) -> str:
@@ -108,7 +132,8 @@ class ScenarioPlan:
         return (
             f"seed {self.seed}: {len(self.services)} services, {len(self.events)} events, "
             f"{self.workers} workers (concurrency {self.concurrency}, prefetch {self.prefetch}), "
-            f"{'FIFO' if self.fifo else 'standard'}, {self.mode}, {len(self.steps)} steps"
+            f"{'FIFO' if self.fifo else 'standard'}, {self.mode}, {self.host}, {self.producer}, "
+            f"{len(self.steps)} steps"
         )
 
 
@@ -120,11 +145,13 @@ def draw(
     modes: Sequence[Mode] = ("at least once",),
     fifo: Sequence[bool] = (False,),
     kinds: Sequence[str] = EVERY_FAULT,
+    hosts: Sequence[Host] = ("worker",),
+    producers: Sequence[Producer] = ("direct",),
     all_services: bool = True,
 ) -> ScenarioPlan:
     """The plan of `seed` for so many services and events.
 
-    modes, fifo   what the seed may choose from.
+    modes, fifo, hosts, producers   what the seed may choose from.
     all_services  False: it may leave some of them out.
     """
     chance = Seeded(seed).stream("plan")
@@ -132,16 +159,19 @@ def draw(
     workers = chance.choice((1, 1, 2, 3))
     published = chance.randint(min(3, events), events)
     allowed = frozenset(kind for kind in kinds if chance.random() < 0.6)
+    host, producer = chance.choice(tuple(hosts)), chance.choice(tuple(producers))
     return ScenarioPlan(
         seed=seed,
+        host=host,
+        producer=producer,
         services=tuple(sorted(chance.sample(range(services), part))),
         fifo=chance.choice(tuple(fifo)),
         mode=chance.choice(tuple(modes)),
         workers=workers,
-        concurrency=chance.choice((1, 2, 5)),
-        prefetch=chance.choice((0, 2, 10)),
+        concurrency=chance.choice((1, 2, 5, 50)),
+        prefetch=chance.choice((0, 2, 10, 50)),
         events=tuple(range(published)),
-        steps=tuple(_steps(chance, part, workers, published, allowed)),
+        steps=tuple(_steps(chance, part, workers, published, allowed, producer)),
         kinds=allowed,
         requests=chance.choice((0.02, 0.08, 0.2)),
         handlers=chance.choice((0.05, 0.2, 0.4)),
@@ -149,7 +179,12 @@ def draw(
 
 
 def _steps(
-    chance: Random, services: int, workers: int, events: int, kinds: frozenset[str]
+    chance: Random,
+    services: int,
+    workers: int,
+    events: int,
+    kinds: frozenset[str],
+    producer: Producer,
 ) -> Iterator[Step]:
     """Everybody starts; then the events in bursts, between them whatever happens, and after them.
 
@@ -157,11 +192,14 @@ def _steps(
     """
     rare: dict[StepKind, int] = {kind: _RARE[kind] for kind in STEP_FAULTS if kind in kinds}
     weights: dict[StepKind, int] = {**_WEIGHTS, **rare}
+    if producer == "outbox":
+        weights["relay"] = 12
     names: tuple[StepKind, ...] = tuple(weights)
+    largest = chance.choice((7, 7, 30))
     yield from (Step("start", worker) for worker in range(workers))
     published = 0
     while published < events:
-        burst = min(chance.randint(1, 7), events - published)
+        burst = min(chance.randint(1, largest), events - published)
         yield Step("publish", burst, published)
         published += burst
         between = chance.randint(2, 6 * services + 8)

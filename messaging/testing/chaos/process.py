@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, Protocol
 
 from messaging.consuming.dispatch import Dispatcher, Middleware
@@ -11,19 +11,20 @@ from messaging.errors import ConfigurationError
 from messaging.runtime import Stats
 from messaging.testing.chaos.faults import InjectedFaults
 from messaging.testing.chaos.handler_faults import HandlerFaults, accounted
+from messaging.testing.chaos.leases import Leases
 from messaging.testing.chaos.setup import Setup
-from messaging.testing.chaos.wire import Killed
+from messaging.testing.chaos.wire import Killed, WireOwner
 from messaging.testing.clock import FakeClock
 from messaging.testing.stepping import Steps
 from messaging.transport import QueueTransport, TopicTransport
 
-__all__ = ["End", "Process", "ProcessStage"]
+__all__ = ["End", "Process", "ProcessStage", "in_a_loop"]
 
 PATIENCE = 60
 """Seconds after which a stopping process leaves what it could not settle."""
 
 
-def _in_a_loop() -> bool:
+def in_a_loop() -> bool:
     """True inside an async handler: no other one can run there, for a thread has one loop."""
     try:
         asyncio.get_running_loop()
@@ -32,12 +33,23 @@ def _in_a_loop() -> bool:
     return True
 
 
+def _run_hook(opening: Awaitable[None] | None) -> None:
+    async def wait(one: Awaitable[None]) -> None:
+        await one
+
+    if opening is not None:
+        with asyncio.Runner() as runner:
+            runner.run(wait(opening))
+
+
 class End(NamedTuple):
     """The accounts of one process and one service, when it had stopped in order."""
 
     who: str
     service: str
     stats: Stats
+    left: int = 0
+    """Receipts that it had not settled by then."""
 
 
 class ProcessStage(Protocol):
@@ -55,7 +67,9 @@ class ProcessStage(Protocol):
     def limits(self) -> tuple[int, int]: ...
     @property
     def ends(self) -> list[End]: ...
-    def queue_for(self, process: Process, service: str, /) -> QueueTransport: ...
+    @property
+    def current(self) -> dict[str, str]: ...
+    def queue_for(self, process: WireOwner, service: str, /) -> QueueTransport: ...
     def tell(
         self, who: str, service: str, what: str, event: str = "", detail: str = "", /
     ) -> None: ...
@@ -79,6 +93,10 @@ class Process:
         self._concurrency, prefetch = stage.limits
         stage.tell(name, "", "started")
         setup = stage.setup
+        self.leases = {
+            one.service: Leases(lease=one.visibility_timeout, max_lease=one.max_lease)
+            for one in (setup.services[number] for number in stage.services)
+        }
         hired = setup.hire(stage.clock, self.check_alive)
         self._pipelines: dict[int, Steps] = {}
         for number in stage.services:
@@ -87,7 +105,9 @@ class Process:
                 *hired,
                 HandlerFaults(self, stage),
             ]
-            dispatcher = Dispatcher(setup.consumers[number](), middleware=middleware)
+            consumer = setup.consumers[number]()
+            _run_hook(consumer.open())
+            dispatcher = Dispatcher(consumer, middleware=middleware)
             steps = Steps.of(
                 dispatcher,
                 self,
@@ -116,7 +136,7 @@ class Process:
             if doing == "settle":
                 return bool(steps.settle())
             if doing == "renew":
-                steps.renew()
+                self._renew(steps, service)
                 return True
             return self._handle(steps, service)
         except Killed:
@@ -124,8 +144,20 @@ class Process:
         finally:
             self.doing = before
 
+    def _renew(self, steps: Steps, number: int) -> None:
+        """One look, and the leases that it forgot."""
+        consumer = self._stage.setup.services[number]
+        leases = self.leases[consumer.service]
+        now = self._stage.clock.monotonic()
+        due = leases.due(steps.in_flight, now, self._stage.current)
+        leases.asked.clear()
+        steps.renew()
+        if consumer.handler_timeout is None:  # else it may have given some up
+            for receipt in sorted(due - leases.asked):
+                self._stage.tell(self.name, consumer.service, "not renewed", "", receipt)
+
     def _handle(self, steps: Steps, service: int) -> bool:
-        if self.running[service] >= self._concurrency or _in_a_loop():
+        if self.running[service] >= self._concurrency or in_a_loop():
             return False
         self.running[service] += 1
         try:
@@ -185,8 +217,8 @@ class Process:
 
     def _leave(self) -> None:
         for number, steps in self._pipelines.items():
-            steps.expire_rest()
+            left = steps.expire_rest()
             service = self._stage.setup.services[number].service
-            self._stage.ends.append(End(self.name, service, steps.stats))
+            self._stage.ends.append(End(self.name, service, steps.stats, left))
         self.alive = False
         self._stage.tell(self.name, "", "stopped")

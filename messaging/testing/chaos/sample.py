@@ -73,9 +73,14 @@ class _Service(Consumer):
 
     def __init__(self, effect: Callable[[str, str], None]) -> None:
         self._effect = effect
+        self._opened = False
+
+    def open(self) -> None:
+        self._opened = True
 
     def take_effect(self, envelope: Envelope) -> None:
-        self._effect(self.service, envelope.id)
+        # An effect before `open` is an effect on something that nobody published.
+        self._effect(self.service, envelope.id if self._opened else "before open")
 
 
 class Platform(_Service):
@@ -114,15 +119,40 @@ class Reports(_Service):
         self.take_effect(envelope)
 
 
+class AsyncMailing(_Service):
+    service = "mailing"
+
+    @handles
+    async def enrolled(self, view: EnrolledForMailing, envelope: Envelope) -> None:
+        self.take_effect(envelope)
+
+
+class AsyncReports(_Service):
+    service = "reports"
+    handler_timeout = 50
+
+    @handles
+    async def enrolled(self, view: EnrolledForReports, envelope: Envelope) -> None:
+        self.take_effect(envelope)
+
+    @handles
+    def paid(self, event: Paid, envelope: Envelope) -> None:
+        self.take_effect(envelope)
+
+
 SERVICES: tuple[type[_Service], ...] = (Platform, Billing, Mailing, Reports)
+WITH_ASYNC: tuple[type[_Service], ...] = (Platform, Billing, AsyncMailing, AsyncReports)
+"""The same, some of whose handlers are async, which `Transactional` does not take."""
 
 
 def sample_setup(plan: ScenarioPlan, clock: Clock, parts: Parts | None = None) -> Setup:
     """The kit's own services, with idempotency as the plan's mode says."""
     stage = _STAGES[plan.mode](clock)
+    some_async = plan.mode != "transactional" and plan.seed % 2
+    services = WITH_ASYNC if some_async else SERVICES
     return Setup(
-        consumers=[_maker(service, stage.effect) for service in SERVICES],
-        services=SERVICES,
+        consumers=[_maker(service, stage.effect) for service in services],
+        services=services,
         events=[_event(number) for number in range(EVENTS)],
         hire=stage.hire,
         effects=stage.effects,

@@ -7,17 +7,16 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from messaging.errors import PublishError
 from messaging.memory.broker import MemoryBroker
-from messaging.publishing.publisher import Publisher
 from messaging.testing.chaos.faults import InjectedFaults, RequestFaults
+from messaging.testing.chaos.lambda_process import LambdaProcess
 from messaging.testing.chaos.plan import ScenarioPlan, Step, StepKind
 from messaging.testing.chaos.process import End, Process
+from messaging.testing.chaos.producing import Buffered, Direct, Outboxed, Produces
 from messaging.testing.chaos.record import Fact, Record
 from messaging.testing.chaos.setup import Setup
-from messaging.testing.chaos.wire import QueueWire, TopicWire
+from messaging.testing.chaos.wire import Killed, QueueWire, TopicWire, WireOwner
 from messaging.testing.clock import FakeClock
 from messaging.topology import Topology
 from messaging.transport import Delivery, QueueTransport
@@ -26,6 +25,9 @@ __all__ = ["ChaosClock", "Simulation", "event_id"]
 
 DEEPEST = 2
 """Handlers that stall inside what happens while another one stalls."""
+ATTENDED, LOOK = 0.4, 5.0
+"""So many of the handlers that stall do so while leases are looked at as often as in a worker; the
+others in a process whose threads come to nothing."""
 MOST_ROUNDS = 2000
 """Rounds in which everything must have come to rest when there are no faults any more.
 
@@ -78,10 +80,10 @@ class Simulation:
         self.topology = Topology.of(*(setup.services[at] for at in plan.services), topic=topic)
         self.broker = MemoryBroker(self.topology, clock=clock, faults=self.injected.deliver)
         self._events: dict[str, str] = {}
-        self._slots: list[Process | None] = [None] * plan.workers
+        self._slots: list[Process | LambdaProcess | None] = [None] * plan.workers
         self._starts: Counter[int] = Counter()
         self._depth = 0
-        self._publisher = self._make_publisher()
+        self._producer = self._make_producer()
 
     def play(self) -> None:
         """The plan's steps, then as many as it takes until everything rests."""
@@ -93,6 +95,7 @@ class Simulation:
             self._come_to_rest()
         finally:
             random.setstate(state)
+            self._producer.close()
             self.broker.close()
 
     # What processes and wires ask for.
@@ -100,7 +103,7 @@ class Simulation:
     def tell(self, who: str, service: str, what: str, event: str = "", detail: str = "", /) -> None:
         self.record.add(Fact(self.clock.monotonic(), who, service, what, event, detail))
 
-    def queue_for(self, process: Process, service: str, /) -> QueueTransport:
+    def queue_for(self, process: WireOwner, service: str, /) -> QueueTransport:
         # Without the number of the start: what is left out of a story must not rename the rest.
         who = f"{process.name.partition('.')[0]} {service}"
         faults = RequestFaults(self.injected, who, pass_time=self.clock.advance, die=process.die)
@@ -122,6 +125,9 @@ class Simulation:
     def meanwhile(self, name: str, seconds: float, /) -> None:
         """Let `seconds` pass inside a handler; others, and its own process, go on."""
         chance = self.injected.seeded.stream(f"{name} meanwhile")
+        if chance.random() < ATTENDED:
+            self._attended(seconds)
+            return
         self._depth += 1
         parts = chance.randint(1, 6)
         for _ in range(parts):
@@ -131,6 +137,15 @@ class Simulation:
                 what = chance.randrange(len(self.services))
                 self._step(Step(chance.choice(_MEANWHILE), who, what))
         self._depth -= 1
+
+    def _attended(self, seconds: float) -> None:
+        """Let `seconds` pass while all processes look at their leases, as their threads would."""
+        while seconds > 0:
+            self.clock.advance(min(LOOK, seconds))
+            seconds -= LOOK
+            for who in range(len(self._slots)):
+                for what in range(len(self.services)):
+                    self._step(Step("renew", who, what))
 
     # Steps.
 
@@ -145,6 +160,8 @@ class Simulation:
             self.clock.jump(what)
         elif kind == "junk":
             self._junk(what)
+        elif kind == "relay":
+            return self._producer.relay()
         elif kind == "start":
             self._start(who)
         else:
@@ -174,26 +191,18 @@ class Simulation:
         who %= len(self._slots)
         if self._slots[who] is None:
             self._starts[who] += 1
-            self._slots[who] = Process(f"worker-{who + 1}.{self._starts[who]}", self)
+            make = LambdaProcess if self.plan.host == "lambda" else Process
+            self._slots[who] = make(f"worker-{who + 1}.{self._starts[who]}", self)
 
     def _publish(self, numbers: range) -> None:
         failed = [name for name, accepted in self.published.items() if not accepted]
         fresh = [number for number in numbers if number in self.plan.events]
         again = [int(name.partition("-")[2]) for name in failed[:3]]
-        ids = iter([event_id(number) for number in (*again, *fresh)])
-        events = [self.setup.events[number] for number in (*again, *fresh)]
+        events = [(event_id(number), self.setup.events[number]) for number in (*again, *fresh)]
         if not events:
             return
-        refused: dict[str, str] = {}
-        consumed = len(events)
-        try:
-            self._publisher.publish_many(events, id=lambda _event: next(ids))
-        except PublishError as error:
-            result: Any = error.result
-            refused = {one.id: one.code for one in result.failed}
-            consumed = result.consumed
-        for number in (*again, *fresh)[:consumed]:
-            name = event_id(number)
+        refused = self._producer.publish(events)
+        for name, _ in events:
             accepted = name not in refused
             self.published[name] = accepted
             word = "accepted" if accepted else "not accepted"
@@ -211,13 +220,20 @@ class Simulation:
         self.record.injected[kind] += 1
         self.tell("world", "", kind, "", detail)
 
-    def _make_publisher(self) -> Publisher:
+    def _make_producer(self) -> Produces:
+        outbox = self.plan.producer == "outbox"
         faults = RequestFaults(
-            self.injected, "publisher", pass_time=self.clock.advance, die=lambda: None
+            self.injected,
+            "relay" if outbox else "publisher",
+            pass_time=self.clock.advance,
+            die=_die,
+            as_operation="relay" if outbox else "",
         )
-        wire = TopicWire(self.broker.topic(), self, faults)
-        topic = self.setup.parts.topic(wire)
-        return Publisher(topic, source="/chaos", clock=self.clock)
+        topic = self.setup.parts.topic(TopicWire(self.broker.topic(), self, faults))
+        if outbox:
+            return Outboxed(topic, self.clock, lambda what: self.tell("relay", "", what))
+        make = Buffered if self.plan.producer == "buffered" else Direct
+        return make(topic, self.clock)
 
     def _come_to_rest(self) -> None:
         """No more faults; everybody works until nothing is left, then stops in order."""
@@ -229,7 +245,7 @@ class Simulation:
             if self._empty():
                 self.at_rest = True
                 break
-            worked = False
+            worked = self._producer.relay()
             for who in range(len(self._slots)):
                 for what in range(len(self.services)):
                     for kind in _ROUND:
@@ -244,7 +260,12 @@ class Simulation:
 
     def _empty(self) -> bool:
         idle = all(process is None or process.idle for process in self._slots)
-        return idle and not any(self.broker.messages(one) for one in self.topology.services)
+        left = any(self.broker.messages(one) for one in self.topology.services)
+        return idle and not left and not self._producer.waits
+
+
+def _die() -> None:
+    raise Killed
 
 
 def _event_of(body: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from messaging.clock import Clock
 from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
 from messaging.memory.queue import MemoryQueue
 from messaging.memory.topic import MemoryTopic
 from messaging.testing.chaos.faults import RequestFaults
+from messaging.testing.chaos.leases import Leases
 from messaging.transport import DeadLetter, Delivery, Failure, Outgoing, QueueDepth
 
 __all__ = ["Ground", "Killed", "WireOwner", "QueueWire", "TopicWire"]
@@ -29,6 +31,8 @@ class Ground(Protocol):
     def shuffled(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]: ...
     @property
     def current(self) -> dict[str, str]: ...
+    @property
+    def clock(self) -> Clock: ...
 
 
 class WireOwner(Protocol):
@@ -38,8 +42,11 @@ class WireOwner(Protocol):
     def name(self) -> str: ...
     @property
     def doing(self) -> str: ...
+    @property
+    def leases(self) -> dict[str, Leases]: ...
     def check_alive(self) -> None: ...
     def hear_signal(self) -> None: ...
+    def die(self) -> None: ...
 
 
 class TopicWire:
@@ -57,6 +64,10 @@ class TopicWire:
     @property
     def max_bytes(self) -> int:
         return self._inner.max_bytes
+
+    @property
+    def fifo(self) -> bool:
+        return self._inner.fifo
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         self._faults.about = batch[0].id if batch else ""
@@ -98,6 +109,7 @@ class QueueWire:
         self._faults = faults
         self._script = FaultScript(faults)
         self._fifo = fifo
+        self._leases = owner.leases[service]
 
     @property
     def name(self) -> str:
@@ -109,6 +121,7 @@ class QueueWire:
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         self._begin(())
+        self._asked = self._ground.clock.monotonic()
         found = asked(self._script, "receive", self.name, limit, lambda: self._receive(limit))
         answer = self._hurt(found) if found else ()
         for one in answer:
@@ -125,6 +138,7 @@ class QueueWire:
             return self._ground.shuffled(found)
         elif kind == "duplicated" and not self._fifo:
             self._inner.change_visibility(found, [0] * len(found))
+            self._leases.end(found)
         return found
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
@@ -140,6 +154,8 @@ class QueueWire:
         both = list(zip(deliveries, seconds, strict=True))
         for one, length in both:
             self._tell("hides", one, f" {length} s {self._owner.doing}")
+        self._leases.asked.update(one.receipt for one in deliveries)
+        self._faults.as_operation = "renew" if self._owner.doing == "renew" else ""
         failures = guarded(self._script, "change_visibility", self.name, both, self._hide)
         word = "renewed" if self._owner.doing == "renew" else "released"
         self._tell_settled(word, deliveries, failures)
@@ -158,6 +174,7 @@ class QueueWire:
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         self._owner.check_alive()
         one = deliveries[0] if deliveries else None
+        self._faults.as_operation = ""
         about = "" if one is None else self._ground.event_of(one.message_id, one.body)
         self._faults.about = about
 
@@ -165,6 +182,8 @@ class QueueWire:
         found = list(self._inner.receive(limit, 0))
         for one in found:
             self._ground.current[one.message_id] = one.receipt
+        until = self._ground.clock.monotonic() + self.visibility_timeout
+        self._leases.begin(found, asked=self._asked, until=until)
         return found
 
     def _delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
@@ -179,9 +198,18 @@ class QueueWire:
         return failures
 
     def _hide(self, both: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
-        return self._inner.change_visibility(
+        failures = self._inner.change_visibility(
             [one for one, _ in both], [seconds for _, seconds in both]
         )
+        refused, now = {one.index for one in failures}, self._ground.clock.monotonic()
+        for index, (one, seconds) in enumerate(both):
+            if index in refused:
+                continue
+            if self._owner.doing == "renew":
+                self._leases.go_on(one, now + seconds)
+            else:  # its answer may be lost: then the process holds it for longer than the broker
+                self._leases.end([one])
+        return failures
 
     def _dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         failures = self._inner.dead_letter(letters)

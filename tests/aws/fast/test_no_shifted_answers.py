@@ -179,3 +179,13 @@ def test_a_publish_whose_deadline_passed_does_not_answer_for_the_next(
     assert made.publish_many([Noted(number=2), Noted(number=3)]).accepted == 2
     broker.close()
     assert server.asked() == [0, 1], "the connection was used again"
+
+
+def test_a_good_answer_does_not_answer_for_a_later_one(
+    scripted: Callable[..., Scripted],
+) -> None:
+    server = scripted([answer(deleted(0, 1)), answer(deleted(0)), answer(deleted(0, 1))])
+    queues = FastQueueCalls(*client("sqs", server.url))
+    refused = [[one.index for one in queues.delete(URL, ["r0", "r1"])] for _ in range(3)]
+    queues.close()
+    assert refused == [[], [1], []]

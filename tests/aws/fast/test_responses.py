@@ -122,3 +122,13 @@ def test_binary_values_come_as_they_are_and_no_messages_as_an_empty_list() -> No
     assert first["MessageAttributes"]["b"]["StringValue"] == "AP8="
     assert second == {}
     assert messages(SQS, reply("{}")) == messages(SQS, reply('{"Messages": null}')) == []
+
+
+@pytest.mark.parametrize(("id", "accepted"), [("m-1", True), ("", False)])
+def test_an_acceptance_has_a_message_id(id: str, accepted: bool) -> None:
+    body = (
+        "<PublishBatchResponse><PublishBatchResult><Failed/><Successful><member>"
+        f"<MessageId>{id}</MessageId><Id>0</Id></member></Successful></PublishBatchResult>"
+        "</PublishBatchResponse>"
+    )
+    assert all_accepted(Reply(200, b"", body.encode(), True), 1) is accepted

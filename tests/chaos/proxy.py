@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 from messaging.errors import ConfigurationError
-from messaging.testing.chaos.rewriting import (
+from tests.chaos.rewriting import (
     entries_of,
     nothing_done,
     operation_of,

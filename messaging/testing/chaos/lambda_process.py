@@ -1,0 +1,138 @@
+"""One execution environment of AWS Lambda, and the poller that feeds it: can be killed, too."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from messaging.consuming.dispatch import Middleware
+from messaging.errors import TransportError
+from messaging.lambda_handler import Handler, lambda_handler
+from messaging.testing.chaos.handler_faults import HandlerFaults, accounted
+from messaging.testing.chaos.leases import Leases
+from messaging.testing.chaos.process import ProcessStage, in_a_loop
+from messaging.testing.chaos.wire import Killed
+from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+
+__all__ = ["LambdaProcess"]
+
+
+class LambdaProcess:
+    """A function for each service. A step receives a batch, invokes, and deletes what is done.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+
+    idle = True
+    """Between two steps nothing is in hand."""
+
+    def __init__(self, name: str, stage: ProcessStage) -> None:
+        self.name = name
+        self.doing = "start"
+        self.alive = True
+        self._stage = stage
+        self._invoked: set[int] = set()
+        stage.tell(name, "", "started")
+        setup = stage.setup
+        self.leases = {
+            one.service: Leases(lease=one.visibility_timeout, max_lease=one.max_lease)
+            for one in (setup.services[number] for number in stage.services)
+        }
+        hired = setup.hire(stage.clock, self.check_alive)
+        self._functions: dict[int, tuple[QueueTransport, Handler]] = {}
+        for number in stage.services:
+            service = setup.services[number].service
+            queue = stage.queue_for(self, service)
+            middleware: list[Middleware] = [
+                accounted(self, stage), *hired, HandlerFaults(self, stage),
+            ]  # fmt: skip
+            handler = lambda_handler(
+                setup.consumers[number](), queue=queue, middleware=middleware, clock=stage.clock
+            )
+            self._functions[number] = queue, handler
+
+    def step(self, doing: str, service: int) -> bool:
+        """Receive, invoke and delete; False if there was nothing to do."""
+        if doing != "poll" or service in self._invoked or in_a_loop():
+            return False
+        before, self.doing = self.doing, doing
+        self._invoked.add(service)
+        try:
+            return self._invoke(*self._functions[service])
+        except Killed:
+            return True
+        except TransportError:
+            return True
+        except BaseException as error:  # noqa: BLE001 - it leaves the function, which starts anew
+            self._stage.tell(self.name, "", "crashed", "", type(error).__name__)
+            self.kill()
+            return True
+        finally:
+            self._invoked.discard(service)
+            self.doing = before
+
+    def _invoke(self, queue: QueueTransport, handler: Handler) -> bool:
+        received = queue.receive(BATCH_ENTRIES, 0)
+        if not received:
+            return False
+        answer = handler({"Records": [_record(one) for one in received]}, None)
+        self.check_alive()
+        again = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+        done = [one for one in received if one.message_id not in again]
+        if done:
+            queue.delete(done)
+        return True
+
+    def check_alive(self) -> None:
+        """Raises in a process that has been killed: it gets no further."""
+        if not self.alive:
+            raise Killed(self.name)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.alive:
+            self.alive = False
+            self._stage.tell(self.name, "", "killed")
+
+    def die(self) -> None:
+        """kill -9 of whoever calls this."""
+        self.kill()
+        self.check_alive()
+
+    def hear_signal(self) -> None:
+        """Lambda ends an environment without a word, but not while it is invoked."""
+        if self.alive and not self._invoked:
+            self.alive = False
+            self._stage.tell(self.name, "", "stopped")
+
+    def try_to_end(self) -> bool:
+        return not self.alive
+
+
+def _record(one: Delivery) -> Mapping[str, Any]:
+    """As Lambda writes it. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    system = {
+        "ApproximateReceiveCount": str(one.receive_count),
+        "SentTimestamp": str(int((one.sent_at or 0) * 1000)),
+    }
+    if one.group is not None:
+        system["MessageGroupId"] = one.group
+    return {
+        "messageId": one.message_id,
+        "receiptHandle": one.receipt,
+        "body": one.body,
+        "attributes": system,
+        "messageAttributes": {
+            name: {"dataType": value.type, **_value(value.value)}
+            for name, value in one.attributes.items()
+        },
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{one.queue}",
+    }
+
+
+def _value(value: str | bytes) -> Mapping[str, str]:
+    if isinstance(value, bytes):
+        return {"binaryValue": b64encode(value).decode()}
+    return {"stringValue": value}

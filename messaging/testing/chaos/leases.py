@@ -1,0 +1,70 @@
+"""The leases of one process and queue, as the broker has them: what a look has to renew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from messaging.transport import Delivery
+
+__all__ = ["Leases"]
+
+MARGIN = 2.0
+"""Seconds by which a lease must be due for sure, and a renewal must win, before it is missed."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    receipt: str
+    until: float
+
+
+class Leases:
+    """Told by the wire of every receive and change of visibility that the broker carried out.
+
+    asked  the receipts whose visibility somebody asked to change; whoever looks empties it.
+    """
+
+    def __init__(self, *, lease: int, max_lease: float) -> None:
+        self.asked: set[str] = set()
+        self._lease = lease
+        self._max_lease = max_lease
+        self._first: dict[str, float] = {}
+        self._held: dict[str, _Lease] = {}
+
+    def begin(self, deliveries: Sequence[Delivery], *, asked: float, until: float) -> None:
+        """These were received until `until`, by a request made at `asked`."""
+        for one in deliveries:
+            self._first.setdefault(one.message_id, asked)
+            self._held[one.message_id] = _Lease(one.receipt, until)
+
+    def go_on(self, delivery: Delivery, until: float) -> None:
+        """The lease of this receipt goes on until then."""
+        held = self._held.get(delivery.message_id)
+        if held is not None and held.receipt == delivery.receipt:
+            held.until = until
+
+    def end(self, deliveries: Iterable[Delivery]) -> None:
+        """Others may have these by now."""
+        for one in deliveries:
+            self._held.pop(one.message_id, None)
+
+    def due(self, in_hand: Iterable[str], now: float, current: Mapping[str, str]) -> set[str]:
+        """The receipts of messages in hand that a look at this moment must renew.
+
+        Those whose lease is over already, or that others have received since, are left out: the
+        process cannot keep them. So are those that a renewal would win next to nothing.
+        """
+        found = set()
+        for message in in_hand:
+            held = self._held.get(message)
+            if held is None:
+                continue
+            if held.until <= now or current.get(message) != held.receipt:
+                del self._held[message]
+                continue
+            left = held.until - now
+            wins = min(self._lease, self._first[message] + self._max_lease - now) - left
+            if left < self._lease / 2 - MARGIN and wins > MARGIN:
+                found.add(held.receipt)
+        return found
