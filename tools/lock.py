@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "uv.lock"
 REQUIREMENTS = ROOT / "requirements"
-GROUPS = ("test", "lint", "docs", "cadastro")
+GROUPS = ("test", "lint", "docs", "cadastro", "mutants")
 
 HEADER = """\
 # The dependency group `{group}` of pyproject.toml, as locked in uv.lock, with hashes.
