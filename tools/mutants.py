@@ -1,7 +1,8 @@
 """Plants one small bug after another, and tells which of them the tests of that room notice.
 
     python tools/mutants.py [ROOM ...]         every mutant of these rooms; no name: of all
-        --sample 100                           so many of each room, drawn with --seed (default 1)
+        --sample 100                           so many of each room, drawn with --seed (default 1);
+                                               "places" counts what there was to draw from
         --module messaging/runtime/wedge.py    only of this module (may be given again)
         --json PATH                            the result as JSON, too
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import importlib
+import itertools
 import json
 import os
 import py_compile
@@ -57,7 +59,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "runtime/postponed": "runtime/test_postponed",
             "runtime/backpressure": "runtime/test_backpressure",
             "runtime/in_flight": "runtime/test_in_flight_cases runtime/test_in_flight",
-            "runtime/ready_queue": "runtime/test_ready_queue",
+            "runtime/ready_queue": "runtime/test_ready_queue runtime/test_fifo_groups",
             "runtime/lifecycle": "runtime/test_lifecycle",
         },
         "publishing": {
@@ -105,19 +107,13 @@ class Red(Exception):
 def run_room(
     room: str, modules: list[str], copy: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
-    from mutations import mutants_of
-
-    mutants = [mutant for path in modules for mutant in mutants_of(copy, path)]
-    drawn = mutants
-    if options.sample and options.sample < len(mutants):
-        chosen = random.Random(options.seed).sample(range(len(mutants)), options.sample)
-        drawn = [mutants[number] for number in sorted(chosen)]
+    drawn, places = draw(copy, modules, options)
     baselines: dict[str, Baseline] = {}
     accepted = accepted_survivors()
     outcomes: Counter[str] = Counter()
     left: list[str] = []
     excused: set[tuple[str, str, str]] = set()
-    result = {"room": room, "mutants": len(mutants), "drawn": len(drawn), "ran": 0}
+    result = {"room": room, "places": places, "drawn": len(drawn), "ran": 0}
     try:
         for number, mutant in enumerate(drawn, 1):
             tests = GUARDS[room][mutant.path]
@@ -140,13 +136,26 @@ def run_room(
     killed = outcomes["killed"] + outcomes["timeout"]
     counted = outcomes.total() - outcomes["accepted"]
     names = ("killed", "timeout", "survived", "no test", "accepted")
-    if drawn is mutants and "interrupted" not in result:
+    if not options.sample and "interrupted" not in result:
         # A reason for what no longer survives, or is no longer there, misleads.
         mine = {key for key in accepted if key[0] in modules}
         result["stale"] = [" | ".join(key) for key in sorted(mine - excused)]
     score = round(killed / counted, 4) if counted else 1.0
     figures = {name: outcomes[name] for name in names}
     return result | figures | {"ran": outcomes.total(), "score": score, "left": left}
+
+
+def draw(copy: Path, modules: list[str], options: argparse.Namespace) -> tuple[list[Any], int]:
+    """The mutants to try, and how many places there were to choose from."""
+    from mutations import mutants_at, places_of
+
+    places = [place for path in modules for place in places_of(copy, path)]
+    if options.sample:  # nothing is spent on those that are not drawn
+        random.Random(options.seed).shuffle(places)
+    mutants = list(itertools.islice(mutants_at(copy, places), options.sample))
+    order = {path: number for number, path in enumerate(modules)}
+    mutants.sort(key=lambda one: (order[one.path], one.line, one.was, one.becomes))
+    return mutants, len(places)
 
 
 def baseline(copy: Path, path: str, tests: tuple[str, ...]) -> Baseline:
@@ -306,10 +315,10 @@ def copy_of_the_tree() -> Iterator[Path]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    head = ("room", "mutants", "tried", "killed", "timeout", "survived", "no test", "accepted")
+    head = ("room", "places", "mutants", "killed", "timeout", "survived", "no test", "accepted")
     rows = [(*head, "score")]
     for one in results:
-        figures = [one["room"], one["mutants"], one["ran"], *(one[name] for name in head[3:])]
+        figures = [one["room"], one["places"], one["ran"], *(one[name] for name in head[3:])]
         rows.append((*map(str, figures), f"{one['score']:.1%}"))
     return "\n".join("  ".join(cell.rjust(8) for cell in row) for row in rows)
 
@@ -336,15 +345,18 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     for name in PRELOADED.split():
         importlib.import_module(name)
-    results = []
+    rooms = options.room or list(GUARDS)
+    results: list[dict[str, Any]] = []
     with copy_of_the_tree() as copy:
-        for room in options.room or GUARDS:
+        for room in rooms:
             modules = [path for path in GUARDS[room] if path in (options.module or GUARDS[room])]
             try:
                 results.append(run_room(room, modules, copy, options))
             except Red as red:
                 say(str(red))
                 return 2
+            except KeyboardInterrupt:  # before the first mutant of the room
+                break
             if "interrupted" in results[-1]:
                 break
     print(table(results))
@@ -352,7 +364,7 @@ def main() -> int:
         print(f"accepted, and not among the survivors any more: {stale}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
-    if any("interrupted" in one for one in results):
+    if len(results) < len(rooms) or any("interrupted" in one for one in results):
         return 130
     return int(any(one["score"] < AIM or one.get("stale") for one in results))
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -71,6 +71,15 @@ class ReturnNothing(Operator):
         return ()
 
 
+class Place(NamedTuple):
+    """One change that an operator can make; `occurrence` counts those of the module from 0."""
+
+    path: str
+    line: int
+    operator: Any
+    occurrence: int
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One change of one module. `was` and `becomes` are the lines that differ, without indents."""
@@ -85,24 +94,34 @@ class Mutant:
         return f"{self.path}:{self.line}\n    - {self.was}\n    + {self.becomes}"
 
 
-def mutants_of(root: Path, path: str) -> list[Mutant]:
-    """All mutants of the module at `path` below `root`, in the order of its lines."""
-    source = (root / path).read_text()
-    seen = {_meaning(source)}
-    found = []
-    tree = get_ast(source)
-    for operator in _operators():
-        positions = [at for node in ast_nodes(tree) for at in operator.mutation_positions(node)]
-        for occurrence, (start, _) in enumerate(positions):
-            code = mutate_code(source, operator, occurrence)
-            meaning = _meaning(code) if code else None
-            if meaning is None or meaning in seen:
-                continue
-            seen.add(meaning)
-            was, becomes = _difference(source, code)
-            if becomes != was.replace("*,", "/,"):  # the star of a signature is no product
-                found.append(Mutant(path, start[0], was, becomes, code))
-    return sorted(found, key=lambda mutant: (mutant.line, mutant.was, mutant.becomes))
+def places_of(root: Path, path: str) -> list[Place]:
+    """Where the module at `path` below `root` can be changed: a little more than its mutants."""
+    nodes = list(ast_nodes(get_ast((root / path).read_text())))
+    return [
+        Place(path, start[0], operator, occurrence)
+        for operator in _operators()
+        for occurrence, (start, _) in enumerate(
+            at for node in nodes for at in operator.mutation_positions(node)
+        )
+    ]
+
+
+def mutants_at(root: Path, places: Iterable[Place]) -> Iterator[Mutant]:
+    """The mutant of each place, but none that changes nothing, nor the same one twice."""
+    sources: dict[str, str] = {}
+    seen: set[tuple[str, str | None]] = set()
+    for path, line, operator, occurrence in places:
+        if path not in sources:
+            sources[path] = (root / path).read_text()
+            seen.add((path, _meaning(sources[path])))
+        code = mutate_code(sources[path], operator, occurrence)
+        meaning = _meaning(code) if code else None
+        if code is None or meaning is None or (path, meaning) in seen:
+            continue
+        seen.add((path, meaning))
+        was, becomes = _difference(sources[path], code)
+        if becomes != was.replace("*,", "/,"):  # the star of a signature is no product
+            yield Mutant(path, line, was, becomes, code)
 
 
 def _operators() -> list[Any]:

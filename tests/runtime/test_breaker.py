@@ -96,6 +96,7 @@ def test_while_it_is_open_a_message_waits_the_longer_the_more_are_hidden() -> No
     bench.fail(*(f"m{number}" for number in range(3500)), delay=None)
     waits = [outcome.delay for outcome in bench.fail(*(f"m{n}" for n in range(200)), delay=None)]
     assert all(wait is not None and 150.0 <= wait <= 300.0 for wait in waits)
+    assert len(set(waits)) > 1, "all at the same moment"
     assert [outcome.delay for outcome in bench.fail("m1", delay=999.0)] == [999.0]
     assert [outcome.delay for outcome in bench.fail("m1", delay=300.0)] == [300.0]
 

@@ -92,7 +92,7 @@ def test_it_is_full_while_so_many_are_hidden_and_not_only_remembered(
     monkeypatch.setattr(module, "MOST", 3)
     postponed.add(delivery("a"), 10)
     postponed.add(delivery("b"), 60)
-    assert not postponed.full
+    assert postponed.full is False
     postponed.add(delivery("c"), 60)
     assert postponed.full
     clock.advance(10)  # "a" is visible now
