@@ -9,6 +9,7 @@ ARGS ?=
 PYTHONS ?= $(shell $(PYTHON) tools/pythons.py)
 SEEDS ?= 1000
 SCHEDULES ?= 50
+ROOM ?=
 
 export VENV
 BIN := $(VENV)/bin
@@ -18,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-server lint format docs docs-serve bench bench-smoke lock release clean
+.PHONY: help demo cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -125,6 +126,14 @@ bench-smoke:  ## only whether the benchmark runs
 	$(INSTALL) test
 	$(LOCAL)
 	@$(BIN)/python -m benchmarks --smoke $(ARGS)
+
+mutants:  ## plants small bugs and counts what the tests notice; ROOM=settlement, ARGS="--sample 100"
+	$(INSTALL) mutants
+	@$(BIN)/python tools/mutants.py $(ROOM) $(ARGS)
+
+mutants-smoke:  ## a few dozen of them, in small modules: under two minutes
+	$(INSTALL) mutants
+	@$(BIN)/python tools/mutants.py settlement attempts --sample 15 $(ARGS)
 
 lock:  ## make uv.lock and requirements/ anew; ARGS=--upgrade for newer packages
 	$(INSTALL) uv

@@ -1,7 +1,8 @@
 """Makes .venv what a `make` target needs, and does nothing when it is that already.
 
-    python3 tools/environment.py test | lint | docs | cadastro    the packages of requirements/*.txt
-    python3 tools/environment.py uv                               the tool that makes the lock
+    python3 tools/environment.py test | lint | docs | cadastro | mutants
+                                        the packages of requirements/*.txt
+    python3 tools/environment.py uv     the tool that makes the lock
 
 Standard library only, and pip does the installing: it obeys the index, proxy and certificates
 that this machine's owner configured. Written for any Python 3, so that an old one can say so.
@@ -22,6 +23,7 @@ FILES = {
     "lint": ("test", "lint"),
     "docs": ("test", "docs"),
     "cadastro": ("cadastro",),
+    "mutants": ("test", "mutants"),
 }
 UV = "uv==0.13.9"
 

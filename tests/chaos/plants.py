@@ -171,13 +171,13 @@ BUGS: dict[str, Bug] = {
         C + "consuming.attempts",
         "known.excused += not witnessed",
         "known.excused += False",
-        "tests/consuming/test_attempts.py::test_the_first_failure_after_an_outage_is_not_the_last",
+        "tests/consuming/test_witnesses.py::test_the_first_failure_after_an_outage_is_not_the_last",
     ),
     "takes a message's own success for a witness": bug(
         C + "consuming.attempts",
         "        self.failing.pop(message, None)\n",
         "",
-        "tests/consuming/test_attempts.py::test_a_message_is_no_witness_against_itself",
+        "tests/consuming/test_witnesses.py::test_a_message_is_no_witness_against_itself",
     ),
     "never ends an outage": bug(
         C + "consuming.attempts", "if now - known.since >= self._policy.outage:", "if False:",
