@@ -121,7 +121,7 @@ def test_standard_input_is_read(project: Path, environment: dict[str, str]) -> N
         (["alunos.csv", "--default", "=x"], "--default '=x': write FIELD=VALUE"),
         (["alunos.csv", "--column", "Nome=nome"], "nome"),
         (["alunos.csv", "--event", "school:Mail"], "an Event class"),
-        (["alunos.csv"], "email"),
+        (["alunos.csv"], "no column for name"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_sent(
