@@ -31,7 +31,7 @@ _UNLIKELY = re.compile(
     # capitals among small letters, and small ones among capitals: "JoÆo", "LéCIA"
     r"|(?<=[a-zà-öø-ÿ])[À-ÖØ-ÞŠŒŽŸ]|(?<=[A-Z])[à-öø-ÿ](?=[A-Z])"
     r"|(?<![^\W_])[à-öø-ÿ](?=[A-Z])|(?<=[A-Z]{2})[à-öø-ÿ](?![^\W_])"
-    r"|äe|Ò(?![a-z])|[ÐÞðþ]"
+    r"|äe|Ò(?![a-z])|[ÐÞðþŸ]"
 )
 
 
@@ -72,12 +72,13 @@ def codepage_of(lines: Iterator[bytes]) -> str | None:
                 votes[fitting[0]] += 1
     best = max(votes, key=votes.__getitem__)
     # A file may be pasted together; then each line is judged alone.
-    return best if best != "cp1252" and votes[best] == sum(votes.values()) else None
+    return best if best != "cp1252" and votes[best] > sum(votes.values()) * 0.95 else None
 
 
 def _by_page(raw: bytes, preferred: str | None) -> tuple[str, str]:
     single = _UTF8_PART.sub(b" ", raw)
-    page = preferred if preferred is not None and _fits(single, preferred) else _page(single)
+    proved = preferred is not None and _fits(single, preferred, proved=True)
+    page = preferred if proved else _page(single)
     if page is not None:
         if page == "cp1252" and len(single) == len(raw):
             return raw.decode(page), ""
@@ -93,7 +94,7 @@ def _page(single: bytes) -> str | None:
     return next((page for page in _PAGES if _fits(single, page)), None)
 
 
-def _fits(single: bytes, page: str) -> bool:
+def _fits(single: bytes, page: str, *, proved: bool = False) -> bool:
     try:
         text = single.decode(page)
     except UnicodeDecodeError:
@@ -101,7 +102,7 @@ def _fits(single: bytes, page: str) -> bool:
     if _UNLIKELY.search(text):
         return False
     return page == "cp1252" or (
-        _FITS_OTHERS.fullmatch(text) is not None and _LIKELY.search(text) is not None
+        _FITS_OTHERS.fullmatch(text) is not None and (proved or _LIKELY.search(text) is not None)
     )
 
 
@@ -165,6 +166,7 @@ def _once_less(found: re.Match[str]) -> str:
             return pair
     raw = bytes(_BYTES.get(ord(char), ord(char) & 0xFF) for char in pair)
     try:
-        return raw.decode("utf-8")
+        once = raw.decode("utf-8")
     except UnicodeDecodeError:
         return pair
+    return once if once.isprintable() or once.isspace() or once == "\xad" else pair

@@ -140,6 +140,8 @@ def _kind(head: bytes) -> tuple[str, str] | None:
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
+    if len(head) > 8 and head.count(0) > len(head) * 0.6:
+        return "kind.utf32", "how.save"
     wide = _wide(head)
     begin = head.decode(wide, "ignore").encode() if wide else head
     begin = begin.removeprefix(_BOM).removeprefix("\ufeff".encode()).lstrip()
