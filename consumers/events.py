@@ -36,8 +36,7 @@ from pydantic_core import PydanticCustomError
 from stdnum.br import cpf as numero_de_cpf
 from stdnum.exceptions import ValidationError as NumeroInvalido
 
-from messaging.errors import refusal
-from messaging.event import Discreet, Event
+from messaging.event import Discreet, Event, refusal
 from messaging.projection import Projection
 
 __all__ = [

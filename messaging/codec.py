@@ -259,7 +259,7 @@ def first_mistake(
 
 def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
     """What one mistake is, without the value: pydantic's own words, or those of a validator that
-    raised `messaging.errors.refusal`, which are there in other languages, too."""
+    raised `messaging.event.refusal`, which are there in other languages, too."""
     kind, message = mistake["type"], mistake["msg"]
     # Most of pydantic's own messages quote no values; those of validators written by hand may.
     if kind not in _PYDANTICS_OWN:

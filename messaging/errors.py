@@ -27,8 +27,6 @@ error: see `messaging.outcome`.
 
 from __future__ import annotations
 
-from pydantic_core import PydanticCustomError
-
 __all__ = [
     "AccessDenied",
     "BufferFull",
@@ -50,7 +48,6 @@ __all__ = [
     "TopologyError",
     "TransportError",
     "WorkerWedged",
-    "refusal",
 ]
 
 
@@ -185,13 +182,3 @@ class WorkerWedged(MessagingError):
 
 class MissingExtra(ConfigurationError, ImportError):
     """A feature needs packages that the base install leaves out."""
-
-
-def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError:
-    """An error for a validator to raise whose message holds nothing of the value.
-
-    Other messages of validators are not shown, since they may quote what they refuse. This one is
-    told in reasons of dead letters and of bad rows; `translations` are for people who read
-    another language: `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the mistake.
-    """
-    return PydanticCustomError(kind, message, {"free_of_values": True, **translations})

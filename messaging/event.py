@@ -8,11 +8,12 @@ from enum import Enum
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from messaging.declaration import check_fields
 from messaging.errors import CodecError, EventError
 
-__all__ = ["Discreet", "Event", "Upcast", "as_text", "upcast"]
+__all__ = ["Discreet", "Event", "Upcast", "as_text", "refusal", "upcast"]
 
 Data = dict[str, Any]
 Upcast = Callable[[Data], Data]
@@ -279,3 +280,13 @@ def _check_order(cls: type[Event], name: str, member: object) -> None:
         raise EventError(
             f"{cls.__qualname__}.{name}: @{kind} hides its mark; write @upcast above @{kind}"
         )
+
+
+def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError:
+    """An error for a validator to raise whose message holds nothing of the value.
+
+    Other messages of validators are not shown, since they may quote what they refuse. This one is
+    told in reasons of dead letters and of bad rows; `translations` are for people who read
+    another language: `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the mistake.
+    """
+    return PydanticCustomError(kind, message, {"free_of_values": True, **translations})

@@ -77,7 +77,8 @@ class Rows(Iterator[Row]):
             self.close()
             raise
         self.least = len(self.header)
-        self._plain_header = [same(name) for name in self.header]
+        self._initial = self.header[0][:1].casefold()
+        self._plain_header = [same(name) for name in self.header] if len(self.header) > 1 else []
 
     @property
     def position(self) -> int:
@@ -100,11 +101,11 @@ class Rows(Iterator[Row]):
         width, cells = len(self.header), row.cells
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
             cells = cells[:width]  # a delimiter at the end of the line
-        if cells[0].strip() == self.header[0] and width > 1 and self._is_header(cells):
+        if cells[0].strip()[:1].casefold() == self._initial and self._is_header(cells):
             return Row(row.line, cells, said("repeated", self._language))
         if len(cells) == width:
             return Row(row.line, cells)
-        if self.least <= len(cells) < width:
+        if self.least <= len(cells) < width and not (len(cells) == 1 and self._unsplit(cells[0])):
             self.notices.add("short", line=row.line)
             return Row(row.line, cells + ("",) * (width - len(cells)))
         return Row(row.line, cells, self._misfit(cells))
@@ -163,23 +164,23 @@ class Rows(Iterator[Row]):
     def _misfit(self, cells: tuple[str, ...]) -> str:
         width = len(self.header)
         if len(cells) == 1:
-            if self.delimiter in cells[0]:
-                return said("wrapped", self._language)
-            other = max(_DELIMITERS, key=cells[0].count)
-            if cells[0].count(other) >= width - 1:
-                return said(
-                    "delimiter",
-                    self._language,
-                    found=self._named(other),
-                    wanted=self._named(self.delimiter),
-                )
-            return said("cell", self._language, width=width)
+            return self._unsplit(cells[0]) or said("cell", self._language, width=width)
         return said("cells", self._language, found=len(cells), width=width)
+
+    def _unsplit(self, cell: str) -> str:
+        """Why the only cell of a row seems to be the whole of it; empty if it does not."""
+        if self.delimiter in cell:
+            return said("wrapped", self._language)
+        found = max(_DELIMITERS, key=cell.count)
+        if cell.count(found) < len(self.header) - 1:
+            return ""
+        wanted = self._named(self.delimiter)
+        return said("delimiter", self._language, found=self._named(found), wanted=wanted)
 
     def _named(self, delimiter: str) -> str:
         return said("tab", self._language) if delimiter == "\t" else delimiter
 
-    def _delimiter(self, known: Collection[str] | None) -> str:
+    def _delimiter(self, known: frozenset[str] | None) -> str:
         """Find the header; `begin` is there when this returns. None: the file has no header."""
         first = self._skip_blank()
         if separated := _SEP.fullmatch(first):  # Excel's own way to say it
@@ -212,27 +213,30 @@ class Rows(Iterator[Row]):
         except CellError as error:
             raise self._bad_header(self._lines.number, error.told(self._language)) from None
 
-    def _find(self, known: Collection[str], start: int) -> tuple[int, str]:
+    def _find(self, known: frozenset[str], start: int) -> tuple[int, str]:
         """The number of the line above the header, and the delimiter; empty if it is not found."""
+        first = ""
         for at in range(start, start + _ABOVE):
-            # A title may be called like one field; a header further down has more of them.
-            best, delimiter = 0 if at == start else 1, ""
-            for candidate in _DELIMITERS:
-                cells = self._cells(at, candidate)
-                hits = len({same(cell) for cell in cells}.intersection(known))
-                if hits > best:
-                    best, delimiter = hits, candidate
+            found = [
+                (len({same(cell) for cell in cells} & known), len(cells))
+                for cells in (self._cells(at, one) for one in _DELIMITERS)
+            ]
+            hits, _ = best = max(found)
+            delimiter = _DELIMITERS[found.index(best)]
             self._lines.rewind(at)
-            if delimiter:
+            # A title may be called like one field; a header further down has more of them.
+            if hits > 1:
                 self._lines.begin()
                 return at, delimiter
+            if at == start and hits:
+                first = delimiter
             try:
                 next(self._lines)
             except (StopIteration, CellError):
                 break
         self._lines.rewind(start)
         self._lines.begin()
-        return start, ""
+        return start, first
 
     def _cells(self, at: int, delimiter: str) -> list[str]:
         self._lines.rewind(at)

@@ -63,7 +63,7 @@ def test_half_a_character_of_utf_16_is_a_letter_lost() -> None:
 
 
 def test_two_encodings_in_one_line_are_read_part_by_part() -> None:
-    raw = "nome;curso\n".encode() + "João;".encode("cp1252") + "5º Ano B\nAna;5º Ano B\n".encode()
+    raw = b"nome;curso\n" + "João;".encode("cp1252") + "5º Ano B\nAna;5º Ano B\n".encode()
     good, _, notices = read(raw)
     assert [(row.event.nome, row.event.curso) for row in good] == [
         ("João", "5º Ano B"),
