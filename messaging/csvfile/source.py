@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,7 +192,7 @@ def _unzipped(found: Opened, language: Language) -> Opened:
                 raise ConfigurationError(said("zip.password", language, **told))
             with archive.open(files[0]) as packed:
                 unpacked = spooled(packed, _UNPACKED)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError):
         raise ConfigurationError(said("zip.broken", language, **told)) from None
     except ValueError:
         raise ConfigurationError(said("zip.big", language, **told)) from None

@@ -1,10 +1,11 @@
-"""The first sheet of an .xlsx workbook as CSV lines; python-calamine, an extra, reads it."""
+"""The first sheet of an .xlsx workbook as CSV lines; openpyxl, an extra, reads it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import tempfile
+import warnings
 from datetime import date, datetime, time
 from typing import Any, BinaryIO, cast
 
@@ -20,30 +21,30 @@ def first_sheet(stream: BinaryIO, name: str, language: Language) -> tuple[Binary
     Raises `ConfigurationError` where the extra is missing or the workbook cannot be read.
     """
     try:
-        import python_calamine as calamine
+        import openpyxl  # type: ignore[import-untyped]  # it ships no types
     except ImportError:
         raise ConfigurationError(said("file.workbook", language, name=name)) from None
     try:
-        workbook = calamine.CalamineWorkbook.from_filelike(stream)
-        shown = [
-            one.name
-            for one in workbook.sheets_metadata
-            if one.typ == calamine.SheetTypeEnum.WorkSheet
-            and one.visible == calamine.SheetVisibleEnum.Visible
-        ]
-        sheet = workbook.get_sheet_by_name((shown or workbook.sheet_names)[0])
-        return _lines(sheet), len(shown)
-    except (calamine.CalamineError, IndexError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"):  # of styles and menus that it cannot read
+            workbook = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+            shown = [one for one in workbook.worksheets if one.sheet_state == "visible"]
+            return _lines((shown or workbook.worksheets)[0]), len(shown)
+    except Exception as error:  # noqa: BLE001 - a broken workbook breaks it in many ways
         why = type(error).__name__
         raise ConfigurationError(said("file.unreadable", language, name=name, why=why)) from None
 
 
 def _lines(sheet: Any) -> BinaryIO:
+    sheet.reset_dimensions()  # what some programs write there is wrong
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
-    text = io.TextIOWrapper(cast(BinaryIO, spool), encoding="utf-8", newline="")
+    text = io.TextIOWrapper(spool, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
-    for row in sheet.to_python(skip_empty_area=False):
-        writer.writerow([_text(cell) for cell in row])
+    width = 0
+    for row in sheet.iter_rows(values_only=True):
+        # The header is the widest row, or near it; what Excel leaves out at the end is empty.
+        width = max(width, len(row))
+        cells = [_text(cell) for cell in row]
+        writer.writerow(cells + [""] * (width - len(cells)) or [""])
     text.flush()
     text.detach()
     spool.seek(0)
@@ -52,6 +53,8 @@ def _lines(sheet: Any) -> BinaryIO:
 
 def _text(cell: Any) -> str:
     """As a person would write it: the row's number is the line's, so a cell is one line."""
+    if cell is None:
+        return ""
     if isinstance(cell, str):
         return " ".join(cell.splitlines()) if "\n" in cell or "\r" in cell else cell
     if isinstance(cell, bool):
