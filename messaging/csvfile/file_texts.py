@@ -95,7 +95,7 @@ FILE_TEXTS: Mapping[str, tuple[str, str]] = {
     "header.one_like": ("(one that looks like {looks})", "(uma que parece {looks})"),
     "header.unshown": (
         "not shown ({count}, and none has a name that is known: is it a header?)",
-        "não mostradas ({count}, e nenhuma tem nome conhecido: é um cabeçalho?)",
+        "(não mostradas: são {count}, e nenhuma tem nome conhecido; é um cabeçalho?)",
     ),
     "column.none": (
         "{name} has the column {column!r} not at all; its columns are {told}",

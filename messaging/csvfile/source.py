@@ -76,7 +76,16 @@ def spooled(stream: IO[bytes], most: int | None = None) -> BinaryIO:
 
 
 def _unwrapped(found: Opened, language: Language) -> Opened:
-    head, found = _head(found)
+    head, again = _head(found)
+    try:
+        return _known(head, again, language)
+    except BaseException:
+        if again is not found:
+            again.stream.close()
+        raise
+
+
+def _known(head: bytes, found: Opened, language: Language) -> Opened:
     if head.startswith(b"PK\x03\x04"):
         return _unzipped(found, language)
     if kind := _kind(head):
@@ -167,7 +176,14 @@ def _wide(head: bytes) -> str | None:
 
 
 def _unzipped(found: Opened, language: Language) -> Opened:
-    stream = found.stream if _seekable(found.stream) else spooled(found.stream)
+    stream = found.stream
+    if not _seekable(stream):
+        spool = spooled(stream)
+        try:
+            return _unzipped(_instead(found, stream, spool), language)
+        except BaseException:
+            spool.close()
+            raise
     told = {"name": found.name, "most": _UNPACKED}
     try:
         with zipfile.ZipFile(stream) as archive:
