@@ -289,4 +289,6 @@ def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError
     told in reasons of dead letters and of bad rows; `translations` are for people who read
     another language: `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the mistake.
     """
-    return PydanticCustomError(kind, message, {"free_of_values": True, **translations})
+    told = {"free_of_values": True, **translations}
+    texts: tuple[Any, Any] = (kind, message)  # pydantic would have them literal
+    return PydanticCustomError(*texts, told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["publish"]
 
 _SHOWN = 10
-_T = TypeVar("_T", bound=str)
-_LANGUAGES: tuple[Literal["en"], Literal["pt"]] = ("en", "pt")
 
 
 File = Annotated[Path, typer.Argument(help='The CSV file; "-" is standard input.')]
@@ -134,10 +132,10 @@ def publish(
         date_order=_orders(date_order or ()),
         empty=empty or (),
         header=False if no_header else None,
-        event_ids=_one_of(event_ids, "--event-ids", ("data", "cells")),
+        event_ids=_event_ids(event_ids),
     )
     _, settings = deployment_if_any(topology)
-    reader: Language = _one_of(language, "--language", _LANGUAGES) or settings.language
+    reader = settings.language if language is None else _language(language)
     broker = None if dry_run else _connect(settings)
     try:
         sent = send(
@@ -180,13 +178,16 @@ def _orders(given: Sequence[str]) -> str | Mapping[str, str] | None:
     raise ConfigurationError("--date-order: give one for all columns, or COLUMN=ORDER each")
 
 
-def _one_of(said: str | None, option: str, known: tuple[_T, _T]) -> _T | None:
-    if said is None:
-        return None
-    found = [one for one in known if one == said]
-    if not found:
-        raise ConfigurationError(f"{option} {said!r}: use {known[0]} or {known[1]}")
-    return found[0]
+def _language(said: str) -> Language:
+    if said in ("en", "pt"):
+        return "pt" if said == "pt" else "en"
+    raise ConfigurationError(f"--language {said!r}: use en or pt")
+
+
+def _event_ids(said: str | None) -> Literal["data", "cells"] | None:
+    if said in (None, "data", "cells"):
+        return None if said is None else "cells" if said == "cells" else "data"
+    raise ConfigurationError(f"--event-ids {said!r}: use data or cells")
 
 
 def _mapping(

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 __all__ = ["NotText", "codepage_of", "decoded"]
 
 _MIXED, _DOUBTFUL, _DOUBLE = "mixed", "doubtful", "double"
-_PAGES: Final = ("cp1252", "cp850", "mac_roman")
+_PAGES: tuple[str, ...] = ("cp1252", "cp850", "mac_roman")
 _UTF8_PART = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xe0[\xa0-\xbf][\x80-\xbf]"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
@@ -81,7 +80,9 @@ def _by_page(raw: bytes, preferred: str | None) -> tuple[str, str]:
     page = preferred if proved else _page(single)
     if page is not None:
         if page == "cp1252" and len(single) == len(raw):
-            return raw.decode(page), ""
+            # "Sá" in code page 850 is "S" and a hard space, and nothing else may be there to tell.
+            unclear = b"\xa0" in raw and not proved and _fits(single, "cp850")
+            return raw.decode(page), _DOUBTFUL if unclear else ""
         return _parts(raw, page), _MIXED if page == "cp1252" else page
     try:
         return _parts(raw, "cp1252"), _DOUBTFUL

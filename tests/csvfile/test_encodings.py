@@ -108,6 +108,12 @@ def test_text_that_was_encoded_again_is_put_right_and_told(wrongly: str, times: 
     assert codes(notices) == [("double", (2,))]
 
 
+def test_a_hard_space_that_may_be_a_letter_is_told() -> None:
+    _, _, notices = read(lines("cp850", "Ana Sá"))  # alone it proves nothing
+    assert codes(notices) == [("doubtful", (2,))]
+    assert names(lines("cp850", "Ana Sá", "João")) == ["Ana Sá", "João"]
+
+
 def test_what_only_looks_garbled_stays_as_it_is() -> None:
     for name in ("IRMÃ\u00a0JOANA", "“IRMÔ", "AMANHÃ – NÃO", "m² de pátio", "Ângela Âncora"):
         assert names(lines("utf-8", name)) == [name.replace("\u00a0", " ")]
