@@ -15,6 +15,7 @@ it and cannot name anyone, and an erasure reaches BI as well.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -35,7 +36,7 @@ from pydantic_core import PydanticCustomError
 from stdnum.br import cpf as numero_de_cpf
 from stdnum.exceptions import ValidationError as NumeroInvalido
 
-from messaging.event import Discreet, Event
+from messaging.event import Discreet, Event, refusal
 from messaging.projection import Projection
 
 __all__ = [
@@ -66,11 +67,45 @@ def _cpf(texto: str) -> str:
     try:
         digitos = str(numero_de_cpf.validate(texto))
     except NumeroInvalido:
-        raise PydanticCustomError("cpf", "not a CPF: 11 digits with their check digits") from None
+        raise _cpf_recusado(texto) from None
     # 111.111.111-11 passes the arithmetic; forms are full of it, and nobody has that number.
     if len(set(digitos)) == 1:
-        raise PydanticCustomError("cpf", "not a CPF: one digit repeated")
+        raise refusal(
+            "cpf", "not a CPF: one digit repeated", pt="não é um CPF: um só algarismo repetido"
+        )
     return digitos
+
+
+def _cpf_recusado(texto: str) -> PydanticCustomError:
+    """Why it is none, in words that hold no digit of it."""
+    tem = sum(letra.isdigit() for letra in texto)
+    if re.fullmatch(r"\s*\d([.,]\d+)?E\+?\d+\s*", texto, re.IGNORECASE):
+        return refusal(
+            "cpf",
+            "not a CPF: Excel shortened it (as in 1,23E+10) and its last digits are lost; format "
+            "the column as text and fill it in again",
+            pt="não é um CPF: o Excel o encurtou (como em 1,23E+10) e os últimos algarismos se "
+            "perderam; formate a coluna como texto e preencha de novo",
+        )
+    if tem in (9, 10):
+        return refusal(
+            "cpf",
+            f"not a CPF: it has {tem} digits of 11; Excel takes away zeros in front: write them, "
+            "in a column that is formatted as text",
+            pt=f"não é um CPF: tem {tem} algarismos, e são 11; o Excel tira os zeros da frente: "
+            "escreva-os, numa coluna formatada como texto",
+        )
+    if tem != 11:
+        return refusal(
+            "cpf",
+            f"not a CPF: it has {tem} digits, and should have 11",
+            pt=f"não é um CPF: tem {tem} algarismos, e deveria ter 11",
+        )
+    return refusal(
+        "cpf",
+        "not a CPF: its check digits do not fit; one digit is wrong",
+        pt="não é um CPF: os dígitos verificadores não conferem; há um algarismo errado",
+    )
 
 
 CPF = Annotated[str, AfterValidator(_cpf)]

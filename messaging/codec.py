@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import ErrorDetails, from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
 from messaging.clock import utc
@@ -15,7 +15,7 @@ from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.foreign import broken, document_kind, other_kind
 
-__all__ = ["Codec", "EnvelopeFrame", "JsonCodec", "first_mistake"]
+__all__ = ["Codec", "EnvelopeFrame", "JsonCodec", "first_mistake", "mistake_told"]
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 _CONTEXT = frozenset(
@@ -249,18 +249,24 @@ def first_mistake(
     With `model`, the names of fields inside of fields are told, too; without it they are shown
     as "[key]", since they may be keys of a mapping, which are data.
     """
-    mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+    mistakes = error.errors(include_url=False, include_input=False)
     first = mistakes[0]
     known = _names(model) if model is not None else frozenset(map(str, first["loc"][:1]))
     place = ".".join([prefix, *(_step(part, known) for part in first["loc"])])
     more = f" (1 of {len(mistakes)} mistakes)" if len(mistakes) > 1 else ""
-    return f"{place}: {_said(first['type'], first['msg'])}{more}"
+    return f"{place}: {mistake_told(first)}{more}"
 
 
-def _said(kind: str, message: str) -> str:
+def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
+    """What one mistake is, without the value: pydantic's own words, or those of a validator that
+    raised `messaging.event.refusal`, which are there in other languages, too."""
+    kind, message = mistake["type"], mistake["msg"]
     # Most of pydantic's own messages quote no values; those of validators written by hand may.
     if kind not in _PYDANTICS_OWN:
-        return f"refused by its validator ({kind})"
+        context = mistake.get("ctx", {})
+        if context.get("free_of_values") is not True:
+            return f"refused by its validator ({kind})"
+        return str(context.get(language, message))
     if kind in _QUOTING:
         return f"refused ({kind})"
     # Not of an abbreviation: "UUID input should be ..."

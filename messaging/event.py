@@ -8,11 +8,12 @@ from enum import Enum
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from messaging.declaration import check_fields
 from messaging.errors import CodecError, EventError
 
-__all__ = ["Discreet", "Event", "EventData", "Upcast", "as_text", "downcast", "upcast"]
+__all__ = ["Discreet", "Event", "EventData", "Upcast", "as_text", "downcast", "refusal", "upcast"]
 
 
 class EventData(dict[str, Any]):
@@ -352,3 +353,15 @@ def _check_order(cls: type[Event], attribute: str, member: object, mark: str, na
         raise EventError(
             f"{cls.__qualname__}.{attribute}: @{kind} hides its mark; write {name} above @{kind}"
         )
+
+
+def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError:
+    """An error for a validator to raise whose message holds nothing of the value.
+
+    Other messages of validators are not shown, since they may quote what they refuse. This one is
+    told in reasons of dead letters and of bad rows; `translations` are for people who read
+    another language: `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the mistake.
+    """
+    told = {"free_of_values": True, **translations}
+    texts: tuple[Any, Any] = (kind, message)  # pydantic would have them literal
+    return PydanticCustomError(*texts, told)

@@ -103,6 +103,10 @@ _KINDS: tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...] = (
         _says("Event", "s3:TestEvent"),
     ),
     (
+        "an S3 event through EventBridge: a rule sends a bucket's events to this queue",
+        lambda document: document.get("source") == "aws.s3" and "detail-type" in document,
+    ),
+    (
         "an EventBridge event: send its detail as a CloudEvent, by an input transformer",
         _has("detail-type", "source", "detail"),
     ),
@@ -111,6 +115,7 @@ _KINDS: tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...] = (
     ("an SES notification", _has("eventType", "mail")),
     ("a Celery task (kombu)", _has("body", "headers", "properties")),
     ("a Celery task", _has("task", "args", "kwargs")),
+    ("a message of Dramatiq", _has("actor_name", "queue_name", "kwargs")),
     ("a job of Laravel", _has("displayName", "job")),
     ("a job of Sidekiq or Shoryuken", _has("class", "args", "jid")),
     ("a job of ActiveJob", _has("job_class", "arguments")),

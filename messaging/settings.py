@@ -42,6 +42,8 @@ class Settings(BaseModel):
     concurrency  handlers that run at once in one process.
     drain        seconds that a stopping worker gives to handlers that run.
     log_level    of the command line's log.
+    language     of what is told about a file's rows: "en" or "pt"; else by LC_ALL, LC_MESSAGES or
+                 LANG.
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
     database     where the outbox is: "postgresql://user@host/name", "sqlite:///file.db". Or
                  MESSAGING_DATABASE_FILE names a file that says so.
@@ -65,6 +67,7 @@ class Settings(BaseModel):
     concurrency: int = Field(default=10, ge=1, le=1000)
     drain: float = Field(default=20, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    language: Literal["en", "pt"] = "en"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
     database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password
 
@@ -124,6 +127,10 @@ class Settings(BaseModel):
             for name in names:
                 if given.get(name) and field not in values:
                     values[field], said_by[field] = given[name], name
+        if "language" not in values:
+            # The first that is set decides, as POSIX has it.
+            locale = next((given[name] for name in _LOCALE if given.get(name)), "")
+            values["language"] = "pt" if locale.lower().startswith("pt") else "en"
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -141,6 +148,7 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
     "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "endpoint_url": ("AWS_ENDPOINT_URL",),
 }
+_LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
 _PER_SERVICE = ("AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_S3")
 _DATABASE_FILE = PREFIX + "DATABASE_FILE"
 

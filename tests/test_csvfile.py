@@ -141,7 +141,7 @@ def test_a_delimiter_at_the_end_of_the_line_is_tolerated() -> None:
 
 def test_rows_of_another_width_are_bad() -> None:
     assert rows("nome;email\nAna\nBia;b;x\nCaio;c\n") == [
-        Row(2, ("Ana",), "1 cells where the header has 2"),
+        Row(2, ("Ana",), "1 cell where the header has 2"),
         Row(3, ("Bia", "b", "x"), "3 cells where the header has 2"),
         Row(4, ("Caio", "c")),
     ]
@@ -218,8 +218,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"\n\n \n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        ("nome;email\n".encode("utf-16"), "UTF-16"),
-        (b"PK\x03\x04\x14\x00", "workbook"),
+        (b"PK\x03\x04\x14\x00", "zip file that is damaged"),
         (b'nome;"email\nAna;a\n', "quotation mark"),
         (b"nome;\x81\nAna;a\n", "neither UTF-8"),
     ],
@@ -309,10 +308,10 @@ def test_days(text: str) -> None:
     ("text", "said"),
     [
         ("31/02/2024", "no such date"),
-        ("03/15/2024", "no such date"),
-        ("15/03/24", "not a date"),
+        ("13/13/2024", "no such date"),
+        ("15/03/24", "a year of two digits"),
         ("2024", "not a date"),
-        ("45366", "not a date"),
+        ("45366", "as Excel counts it"),
         ("15/03-2024", "not a date"),
         ("15/03/2024 10:00", "without a time"),
         ("2024-03-15T25:00", "no such date"),
@@ -396,9 +395,9 @@ def test_an_empty_cell_is_absent() -> None:
 
 
 def test_a_formula_that_was_disarmed_is_itself_again() -> None:
-    found = table("nome;valor\n'=1+1;'-10,00\n'+55 11;5\n'Ana';5\n", Tudo)
+    found = table("nome;valor\n'+55 10;'-10,00\n'+55 11;5\n'Ana';5\n", Tudo)
     assert [(row.event.nome, row.event.valor) for row in found] == [
-        ("=1+1", -10),
+        ("+55 10", -10),
         ("+55 11", 5),
         ("'Ana'", 5),
     ]
@@ -517,9 +516,7 @@ def test_an_id_is_never_made_of_nothing() -> None:
 def test_publishing_the_file_twice_gives_the_same_event_ids() -> None:
     content = "nome;email\nAna;a@example.com\nBia;\n"
     first, second = table(content)
-    in_windows = table(
-        content.replace("\n", "\r\n").replace(";", ","), defaults={"email": "x@y.com"}
-    )
+    in_windows = table(content.replace("\n", "\r\n").replace(";", ","))
     assert first.id != second.id
     assert [first.id, second.id] == [row.id for row in in_windows]
     (other,) = table("nome\nAna\n", Tudo)
@@ -568,7 +565,7 @@ def test_bad_rows_do_not_keep_the_good_ones_back() -> None:
         "BadRow",
         "EventRow",
         "BadRow",
-        "BadRow",
+        "EventRow",
         "EventRow",
     ]
     assert [row.line for row in found] == [2, 3, 4, 5, 6]
@@ -686,7 +683,7 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(cell: str, tmp_path: Path) -> Non
 
 
 def test_the_corrected_side_file_can_be_published(tmp_path: Path) -> None:
-    source = io.BytesIO(b"nome;valor;dia\n+Ana;-10,00;31/02/2024\n")
+    source = io.BytesIO(b"nome;valor;dia\n+55 11;-10,00;31/02/2024\n")
     found = events_from(source, Tudo)
     path = tmp_path / "bad.csv"
     with BadRows(path, found.header, delimiter=found.delimiter) as rejected:
@@ -696,7 +693,7 @@ def test_the_corrected_side_file_can_be_published(tmp_path: Path) -> None:
         assert corrected.ignored == ("linha", "coluna", "motivo")
         (row,) = corrected
     assert isinstance(row, EventRow)
-    assert row.event == Tudo(nome="+Ana", valor=Decimal(-10), dia=date(2024, 2, 29))
+    assert row.event == Tudo(nome="+55 11", valor=Decimal(-10), dia=date(2024, 2, 29))
 
 
 PERSON = (
@@ -726,7 +723,7 @@ def test_a_file_without_header_is_refused_and_its_first_person_stays_unnamed(
     said = str(caught.value)
     assert said.startswith("alunos.csv: its first line is no header")
     assert like in said
-    assert said.endswith("write the names of the columns as the first line of the file")
+    assert "write the names of the columns as the first line of the file" in said
     for cell in first.split(";"):
         assert cell not in said
 

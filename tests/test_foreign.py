@@ -74,6 +74,12 @@ REFUSED = {
     "an SES notification": json.dumps({"notificationType": "Bounce", "mail": {}}),
     "a Celery task": json.dumps(CELERY),
     "JSON in base64 (a Celery task": in_base64(json.dumps(CELERY).encode()),
+    "an S3 event through EventBridge": json.dumps(
+        {"detail-type": "Object Created", "source": "aws.s3", "detail": {"bucket": {"name": "b"}}}
+    ),
+    "a message of Dramatiq": json.dumps(
+        {"queue_name": "q", "actor_name": "a", "args": [], "kwargs": {}}
+    ),
     "a job of Laravel": json.dumps({"displayName": "J", "job": "call"}),
     "a message of MassTransit": json.dumps({"messageType": ["urn:x"], "message": {}}),
     "a text for each protocol": notification(json.dumps({"default": TEXT, "sqs": TEXT})),

@@ -29,6 +29,7 @@ def test_every_field_is_read_from_its_name() -> None:
             "MESSAGING_CONCURRENCY": "4",
             "MESSAGING_DRAIN": "5",
             "MESSAGING_LOG_LEVEL": "DEBUG",
+            "MESSAGING_LANGUAGE": "pt",
             "MESSAGING_TOPOLOGY": "consumers:TOPOLOGY",
             "MESSAGING_DATABASE": "sqlite:///alunos.db",
         }
@@ -41,6 +42,7 @@ def test_every_field_is_read_from_its_name() -> None:
         "endpoint_url": "http://127.0.0.1:4566",
         "max_bytes": 1_048_576,
         "transport": "boto3",
+        "language": "pt",
         "publish_timeout": 12.5,
         "wait": 0.5,
         "concurrency": 4,
@@ -158,3 +160,19 @@ def test_a_kubernetes_service_called_messaging_keeps_no_pod_from_starting(
 def test_a_mistyped_setting_is_refused_beside_service_links(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: unknown: this"):
         Settings.from_environment({**LINKS, name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "language"),
+    [
+        ({"LANG": "pt_BR.UTF-8"}, "pt"),
+        ({"LANG": "pt_BR.UTF-8", "LC_ALL": "C"}, "en"),
+        ({"LANG": "C.UTF-8", "LC_MESSAGES": "pt_PT"}, "pt"),
+        ({"LANG": "pt_BR.UTF-8", "MESSAGING_LANGUAGE": "en"}, "en"),
+        ({}, "en"),
+    ],
+)
+def test_the_language_is_the_locales_where_it_is_not_said(
+    given: dict[str, str], language: str
+) -> None:
+    assert Settings.from_environment(given).language == language

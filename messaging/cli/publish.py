@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,7 +22,9 @@ from messaging.printable import printable
 
 if TYPE_CHECKING:
     from messaging.cli.sending import SentRows
+    from messaging.csvfile import Language
     from messaging.csvfile import Mapping as ColumnMapping
+    from messaging.event import Event
     from messaging.settings import Settings
     from messaging.transport import Broker
 
@@ -46,6 +48,33 @@ Columns = Annotated[
 Defaults = Annotated[
     list[str] | None,
     typer.Option(metavar="FIELD=VALUE", help="For a field without a value; repeatable."),
+]
+DateOrders = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[COLUMN=]ORDER", help="dmy or mdy, for all dates or a column; repeatable."
+    ),
+]
+Empty = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="A cell that says so is empty; repeatable."),
+]
+NoHeader = Annotated[
+    bool,
+    typer.Option("--no-header", metavar="", help='The columns are "#1", "#2", ...: map them.'),
+]
+EventIds = Annotated[
+    str | None,
+    typer.Option(metavar="cells", help="Ids as 0.1.0 made them, to finish a run begun with it."),
+]
+AllowNone = Annotated[
+    bool, typer.Option("--allow-none", metavar="", help="Exit 0 where nothing was published.")
+]
+LanguageName = Annotated[
+    str | None,
+    typer.Option(
+        "--language", metavar="en|pt", help="Of reasons. Else MESSAGING_LANGUAGE, the locale's."
+    ),
 ]
 Rejects = Annotated[
     Path | None, typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv.")
@@ -74,32 +103,39 @@ def publish(
     resume_from: ResumeFrom = 1,
     dry_run: DryRun = False,
     strict: Strict = False,
+    date_order: DateOrders = None,
+    empty: Empty = None,
+    no_header: NoHeader = False,
+    event_ids: EventIds = None,
+    allow_none: AllowNone = False,
+    language: LanguageName = None,
     codec: CodecName = None,
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
     """Publish each row of a CSV file as an event.
 
-    Takes ";", "," or tab, UTF-8 with or without BOM, Windows-1252, 1.234,56 and dd/mm/aaaa. A bad
-    row goes to a side file with its line, column and reason, and the good ones go on; that exits
-    with 0 unless --strict. What SNS did not accept exits with 1 and says how to go on.
+    Takes ";", "," or tab, UTF-8, UTF-16 or Windows-1252, a zip with one file, and .xlsx with the
+    extra of that name. A bad row goes to a side file with its line, column and reason, and the
+    good ones go on; that exits with 0 unless --strict, or if nothing was published. What SNS did
+    not accept exits with 1 and says how to go on. --dry-run overwrites no side file.
 
-    The same row has the same event id whenever it is published: sending a file twice is safe.
+    The same data has the same event id whenever it is published: sending a file twice is safe.
 
     [bold]Example:[/bold] messaging publish alunos.csv --map mapeamento.toml
     """
     from messaging.cli.sending import send
 
     project = read_project(Path.cwd())
-    named = event or project.event
-    if named is None:
-        raise ConfigurationError(
-            "which event? Give --event module:NAME, or in pyproject.toml: "
-            '[tool.messaging] event = "module:NAME"'
-        )
-    found = names.event(named, "--event" if event else f"event in {project.file}:")
-    mapping = _mapping(map, project, column or (), default or ())
+    found = _event(event, project)
+    mapping = _mapping(map, project, column or (), default or ()).merged(
+        date_order=_orders(date_order or ()),
+        empty=empty or (),
+        header=False if no_header else None,
+        event_ids=_event_ids(event_ids),
+    )
     _, settings = deployment_if_any(topology)
+    reader = settings.language if language is None else _language(language)
     broker = None if dry_run else _connect(settings)
     try:
         sent = send(
@@ -111,12 +147,47 @@ def publish(
             codec=chosen_codec(codec),
             rejects=rejects,
             resume_from=resume_from,
+            language=reader,
         )
     finally:
         if broker is not None:
             broker.close()
-    _tell(sent, file, json)
-    raise typer.Exit(_code(sent, strict))
+    _tell(sent, file, json, reader)
+    raise typer.Exit(_code(sent, strict, allow_none))
+
+
+def _event(event: str | None, project: Project) -> type[Event]:
+    named = event or project.event
+    if named is None:
+        raise ConfigurationError(
+            "which event? Give --event module:NAME, or in pyproject.toml: "
+            '[tool.messaging] event = "module:NAME"'
+        )
+    return names.event(named, "--event" if event else f"event in {project.file}:")
+
+
+def _orders(given: Sequence[str]) -> str | Mapping[str, str] | None:
+    """--date-order: one for all, or "COLUMN=ORDER" each."""
+    pairs = [one.rpartition("=") for one in given]
+    if not pairs:
+        return None
+    if all(equals and column for column, equals, _ in pairs):
+        return {column: order for column, _, order in pairs}
+    if len(pairs) == 1:
+        return given[0]
+    raise ConfigurationError("--date-order: give one for all columns, or COLUMN=ORDER each")
+
+
+def _language(said: str) -> Language:
+    if said in ("en", "pt"):
+        return "pt" if said == "pt" else "en"
+    raise ConfigurationError(f"--language {said!r}: use en or pt")
+
+
+def _event_ids(said: str | None) -> Literal["data", "cells"] | None:
+    if said in (None, "data", "cells"):
+        return None if said is None else "cells" if said == "cells" else "data"
+    raise ConfigurationError(f"--event-ids {said!r}: use data or cells")
 
 
 def _mapping(
@@ -157,13 +228,17 @@ def _connect(settings: Settings) -> Broker:
     return connect(settings)
 
 
-def _code(sent: SentRows, strict: bool) -> int:
+def _code(sent: SentRows, strict: bool, allow_none: bool) -> int:
     if sent.interrupted:
         return 130
+    if not (sent.published or sent.declined or allow_none):
+        return 1
     return int(bool(sent.broken or sent.refused or (strict and sent.rejected)))
 
 
-def _tell(sent: SentRows, file: Path, json: bool) -> None:
+def _tell(sent: SentRows, file: Path, json: bool, language: Language) -> None:
+    from messaging.csvfile.wording import said
+
     if json:
         screen.data(sent.to_dict())
     else:
@@ -173,9 +248,13 @@ def _tell(sent: SentRows, file: Path, json: bool) -> None:
             [[name, str(count)] for name, count in _counts(sent).items()],
         )
     if sent.ignored:
-        screen.note(f"columns that fill no field: {printable(', '.join(sent.ignored))}")
+        screen.note(said("told.ignored", language, names=printable(", ".join(sent.ignored))))
+    for notice in sent.notices:
+        screen.note(printable(notice.text))
+    if sent.empty:
+        screen.note(said("note.rows", language))
     if sent.rejected:
-        screen.note(f"{sent.rejected} bad rows, with line, column and reason: {sent.rejects}")
+        screen.note(said("told.bad", language, count=sent.rejected, path=sent.rejects))
     _tell_refused(sent)
     if sent.broken:
         screen.error(printable(sent.broken))

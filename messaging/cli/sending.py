@@ -13,7 +13,7 @@ from typing import Any
 
 from messaging.cli import screen
 from messaging.codec import Codec
-from messaging.csvfile import BadRow, BadRows, Mapping, Table, events_from
+from messaging.csvfile import BadRow, BadRows, Language, Mapping, Notice, Table, events_from
 from messaging.errors import ConfigurationError, PublishError
 from messaging.event import Event
 from messaging.publishing.publisher import Publisher
@@ -43,6 +43,8 @@ class SentRows:
     rejected     bad rows, in the side file `rejects`.
     refused      good rows that were not accepted.
     ignored      columns that fill no field.
+    notices      what a person should know of the rows that were read.
+    empty        the file has no rows.
     resume_from  the line to go on from, if the end was not reached or something was refused.
     broken       why the end was not reached.
     """
@@ -54,6 +56,8 @@ class SentRows:
     rejects: str | None
     refused: tuple[Refused, ...]
     ignored: tuple[str, ...]
+    notices: tuple[Notice, ...]
+    empty: bool
     resume_from: int | None
     broken: str
     interrupted: bool
@@ -86,6 +90,7 @@ def send(
     rejects: Path | None,
     resume_from: int,
     codec: Codec | None = None,
+    language: Language = "en",
 ) -> SentRows:
     """Publish the rows of `file` from line `resume_from` on.
 
@@ -93,13 +98,15 @@ def send(
     """
     piped = str(file) == "-"
     try:
-        table = events_from(sys.stdin.buffer if piped else file, event, mapping)
+        table = events_from(sys.stdin.buffer if piped else file, event, mapping, language=language)
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from None
     aside = rejects or BadRows.beside("stdin.csv" if piped else file)
     if not piped and aside.exists() and aside.samefile(file):
         table.close()
         raise ConfigurationError(f"--rejects {aside}: that is the file to be read; name another")
+    if isinstance(topic, int):  # what stands there is perhaps being corrected
+        aside = BadRows.free(aside)
     with table, BadRows(aside, table.header, delimiter=table.delimiter) as bad:
         run = _PublishRun(table, bad, resume_from)
         target = _Nowhere(topic) if isinstance(topic, int) else topic
@@ -118,6 +125,7 @@ class _PublishRun:
         self._lines = array("Q")
         self._id = ""
         self._interrupted = False
+        self._read = 0
 
     def publish(
         self, publisher: Publisher, show: Callable[[PublishProgress], None]
@@ -150,6 +158,8 @@ class _PublishRun:
             rejects=str(self._bad.path) if self._bad.count else None,
             refused=refused,
             ignored=tuple(self._table.ignored),
+            notices=self._table.notices,
+            empty=not self._read and not self._interrupted,
             resume_from=None if dry_run else resume_from,
             broken=broken,
             interrupted=self._interrupted,
@@ -160,6 +170,7 @@ class _PublishRun:
         for row in self._table:
             if self._interrupted:
                 return
+            self._read += 1
             if isinstance(row, BadRow):
                 # Of the lines before `resume_from`, too: the side file is made anew, and whole.
                 self._set_aside(row)

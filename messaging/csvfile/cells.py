@@ -6,28 +6,41 @@ import re
 import types
 import unicodedata
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pydantic
 
-__all__ = ["CellError", "Convert", "DecimalComma", "converter", "is_email", "plain", "same"]
+from messaging.csvfile.dates import DateReader
+from messaging.csvfile.wording import CellError, Term
+
+__all__ = [
+    "Convert",
+    "broken",
+    "DecimalComma",
+    "clean",
+    "converter",
+    "doubt",
+    "is_date",
+    "is_email",
+    "is_text",
+    "plain",
+    "same",
+]
 
 Convert = Callable[[str], str]
 """A trimmed cell in, the text for pydantic out. Raises `CellError`."""
 DecimalComma = bool | Literal["auto"]
 
 
-class CellError(ValueError):
-    """Why a cell cannot be read; it never shows the cell."""
-
-
-def converter(annotation: Any, *, timezone: tzinfo, decimal_comma: DecimalComma) -> Convert:
+def converter(
+    annotation: Any, *, dates: DateReader, zone: tzinfo, decimal_comma: DecimalComma
+) -> Convert:
     """How cells become a field of type `annotation`; Optional and Annotated are looked through.
 
-    Dates are dd/mm/aaaa or ISO 8601, with or without a time. A datetime without offset is in
-    `timezone`, and a date alone is midnight there. What has no reader here is left to pydantic.
+    A datetime without offset is in `zone`, and a date alone is midnight there. What has no reader
+    here is left to pydantic.
     """
     kind = _kind(annotation)
     if kind is bool:
@@ -35,12 +48,30 @@ def converter(annotation: Any, *, timezone: tzinfo, decimal_comma: DecimalComma)
     if kind in (Decimal, float):
         return lambda text: _number(text, decimal_comma)
     if kind is date:
-        return _date
+        return lambda text: _date(dates.read(text))
     if kind is pydantic.NaiveDatetime:
-        return lambda text: _naive(_moment(text)).isoformat()
+        return lambda text: _naive(dates.read(text)).isoformat()
     if kind is datetime:
-        return lambda text: _aware(_moment(text), timezone).isoformat()
-    return lambda text: text
+        return lambda text: _aware(dates.read(text), zone).isoformat()
+    if is_email(annotation):
+        return _email
+    return _text if is_text(annotation) else lambda text: text
+
+
+def is_date(annotation: Any) -> bool:
+    """True for a day or a moment, alone or as a part of `annotation`."""
+    return _kind(annotation) in (date, datetime, pydantic.NaiveDatetime)
+
+
+def is_text(annotation: Any) -> bool:
+    """True for free text, alone or as a part of `annotation`."""
+    if not isinstance(annotation, type):
+        annotation = getattr(annotation, "__value__", annotation)  # `type X = ...`
+    if get_origin(annotation) is Annotated:
+        return is_text(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(map(is_text, get_args(annotation)))
+    return isinstance(annotation, type) and issubclass(annotation, str)
 
 
 def is_email(annotation: Any) -> bool:
@@ -54,13 +85,35 @@ def plain(cell: str) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
 
 
+def clean(cell: str) -> str:
+    """`plain`, as it is read and not as it is stored: letters composed (NFC), nothing invisible,
+    and one space for a line break, a tab or a hard space.
+
+    Raises `CellError` for a control character, and for a letter that is lost.
+    """
+    if cell.isascii() and cell.isprintable():
+        return plain(cell)
+    if found := _REFUSED.search(cell):
+        if found[0] == "\ufffd":
+            raise CellError("lost")
+        raise CellError("control", which=f"U+{ord(found[0]):04X}")
+    text = _INVISIBLE.sub("", unicodedata.normalize("NFC", cell))
+    return plain(_SPACE.sub(" ", text))
+
+
 def same(name: str) -> str:
-    """A column's name for comparing: without case, accents, and kind of space."""
+    """A column's name for comparing: its letters and digits, without case and accents."""
     letters = unicodedata.normalize("NFKD", name.casefold())
-    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    return re.sub(r"[\s_.-]+", "_", bare).strip("_")
+    return "".join(filter(str.isalnum, letters))
 
 
+# Outside XML 1.0, which SNS and SQS refuse, and C1 controls, which nobody writes.
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd-\uffff]")
+_INVISIBLE = re.compile(
+    "[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)
+_SPACE = re.compile(r"\s*[^\S ]\s*")
 _FORMULA = ("=", "+", "-", "@")
 _KINDS: Mapping[Any, Any] = {
     pydantic.AwareDatetime: datetime,
@@ -84,37 +137,81 @@ def _kind(annotation: Any) -> Any:
     return _KINDS.get(annotation) if isinstance(annotation, type) else None
 
 
+_ERRORS = re.compile(
+    r"#\s?(N/[AD]|REF!?|VALOR!?|VALUE!?|NOME\?|NAME\?|DIV/0!?|NÚM!?|NUM!?|NULO!?|NULL!?|#+"
+    r"|DESPEJAR!|SPILL!|CALC!|CÁLC!)",
+    re.IGNORECASE,
+)
+_PLACEHOLDERS = frozenset(
+    "nan none null nil undefined nat <na> <null> (null) (vazio) n/a n/d n.a. n.d. - -- ---".split()
+)
+_DASHES = frozenset("\u2013\u2014")
+_SHORTENED = re.compile(r"\d[.,]?\d*E\+\d{1,3}", re.ASCII | re.IGNORECASE)
+_HARMLESS = re.compile(r"[+-][\d\s().,/-]*", re.ASCII)
+_DOUBTED = re.compile(r"[^\W\d_]\?[^\W\d_]")
+
+
+def broken(text: str) -> bool:
+    """True for what a spreadsheet shows where a formula failed."""
+    return text[0] == "#" and _ERRORS.fullmatch(text) is not None
+
+
+def _text(text: str) -> str:
+    if text[0] in _FORMULA and not _HARMLESS.fullmatch(text):
+        raise CellError("formula")
+    if len(text) < 12:
+        if text.lower() in _PLACEHOLDERS or text in _DASHES:
+            raise CellError("placeholder")
+        if "+" in text and _SHORTENED.fullmatch(text):
+            raise CellError("shortened")
+    return text
+
+
+def _email(text: str) -> str:
+    if not text.isascii() and not text.rpartition("@")[0].isascii():
+        raise CellError("email.accent")
+    return text
+
+
+def doubt(text: str) -> str:
+    """What may be wrong with a text that is read all the same: a notice's code, or nothing."""
+    if text[0] in "+-":
+        return "plus"
+    return "question" if "?" in text and "://" not in text and _DOUBTED.search(text) else ""
+
+
 _TRUE = frozenset("sim s true verdadeiro v yes y 1".split())
 _FALSE = frozenset("nao n false falso f no 0".split())
 
 
 def _boolean(text: str) -> str:
-    word = same(text)
+    word = text.lower() if text.isalnum() and text.isascii() else same(text)
     if word in _TRUE:
         return "true"
     if word in _FALSE:
         return "false"
-    raise CellError("neither yes nor no: write sim or não (s/n, true/false, 1/0)")
+    raise CellError("boolean")
 
 
+_WANTED: Mapping[DecimalComma, str] = {
+    True: "1.234,56",
+    False: "1,234.56",
+    "auto": Term("number.either"),
+}
 _COMMA = re.compile(r"(?P<whole>[1-9]\d{0,2}(\.\d{3})+|\d+)(,(?P<part>\d+))?", re.ASCII)
 _DOT = re.compile(r"(?P<whole>[1-9]\d{0,2}(,\d{3})+|\d+)(\.(?P<part>\d+))?", re.ASCII)
 
 
 def _number(text: str, decimal_comma: DecimalComma) -> str:
     sign, digits = _sign(text)
-    wanted = "1.234,56" if decimal_comma else "1,234.56"
-    wanted = "1.234,56 or 1234.56" if decimal_comma == "auto" else wanted
     comma = _read(_COMMA, digits) if decimal_comma in (True, "auto") else None
     dot = _read(_DOT, digits) if decimal_comma in (False, "auto") else None
     if comma is not None and dot is not None and Decimal(comma) != Decimal(dot):
         # A thousandth of a fee, or a thousand times it: nobody should guess.
-        raise CellError(
-            "1.234 may be one or a thousand: write 1234,00, or say decimal_comma = true or false"
-        )
+        raise CellError("number.thousand")
     found = comma if comma is not None else dot
     if found is None or sign is None:
-        raise CellError(f"not a number: write {wanted}")
+        raise CellError("number", wanted=_WANTED[decimal_comma])
     return sign + found
 
 
@@ -139,31 +236,9 @@ def _read(pattern: re.Pattern[str], digits: str) -> str | None:
     return f"{whole}.{found['part']}" if found["part"] else whole
 
 
-_BRAZILIAN = re.compile(
-    r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:(?:\s+|\s*[,T]\s*)(\d{1,2})[:h](\d{2})(?::(\d{2}))?)?",
-    re.ASCII,
-)
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T\s].*)?", re.ASCII)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        if found := _BRAZILIAN.fullmatch(text):
-            day, _, month, year, hour, minute, second = (
-                int(part) if part and part.isdigit() else 0 for part in found.groups()
-            )
-            return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - the caller knows the zone
-        if _ISO.fullmatch(text):
-            return datetime.fromisoformat(text)
-    except ValueError:
-        raise CellError("there is no such date or time (dd/mm/yyyy was read)") from None
-    raise CellError("not a date: write dd/mm/yyyy, dd/mm/yyyy hh:mm or yyyy-mm-dd")
-
-
-def _date(text: str) -> str:
-    moment = _moment(text)
-    if moment.time().isoformat() != "00:00:00":
-        raise CellError("a date was expected, without a time")
+def _date(moment: datetime) -> str:
+    if moment.time() != time():
+        raise CellError("date.time")
     return moment.date().isoformat()
 
 
@@ -173,5 +248,5 @@ def _aware(moment: datetime, timezone: tzinfo) -> datetime:
 
 def _naive(moment: datetime) -> datetime:
     if moment.tzinfo is not None:
-        raise CellError("a time without an offset from UTC was expected")
+        raise CellError("date.naive")
     return moment

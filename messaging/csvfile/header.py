@@ -6,22 +6,29 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from messaging.csvfile.cells import same
+from messaging.csvfile.wording import Language, Term, said
 from messaging.errors import ConfigurationError
 from messaging.printable import printable
 
 __all__ = ["check_header", "columns_told"]
 
 _LOOKS: Mapping[str, re.Pattern[str]] = {
-    "an e-mail address": re.compile(r"\S+@\S+\.\S+"),
-    "a date": re.compile(r"(\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4})([T ,].*)?", re.ASCII),
-    "a CPF": re.compile(r"\d{3}\.?\d{3}\.?\d{3}-?\d{2}", re.ASCII),
-    "a UUID": re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE),
-    "a telephone number": re.compile(r"\+?[\d() -]{8,}", re.ASCII),
-    "a number": re.compile(r"[+-]?(R\$)?\s*[+-]?\d[\d.,]*", re.ASCII | re.IGNORECASE),
+    "email": re.compile(r"\S+@\S+\.\S+"),
+    "date": re.compile(r"(\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4})([T ,].*)?", re.ASCII),
+    "cpf": re.compile(r"\d{3}\.?\d{3}\.?\d{3}-?\d{2}", re.ASCII),
+    "uuid": re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE),
+    "phone": re.compile(r"\+?[\d() -]{8,}", re.ASCII),
+    "number": re.compile(r"[+-]?(R\$)?\s*[+-]?\d[\d.,]*", re.ASCII | re.IGNORECASE),
 }
 
 
-def check_header(header: Sequence[str], known: Collection[str], name: str, event: str) -> None:
+def check_header(
+    header: Sequence[str],
+    known: Collection[str],
+    name: str,
+    event: str,
+    language: Language = "en",
+) -> None:
     """Raise `ConfigurationError` if the first line of the file `name` looks like data.
 
     known  the names that a column may have: the fields of `event`, and what is mapped to them.
@@ -31,19 +38,20 @@ def check_header(header: Sequence[str], known: Collection[str], name: str, event
     seen = [(place, looks) for place, cell in enumerate(header, 1) if (looks := _looks(cell))]
     if not seen:
         return
-    like = ", ".join(f"column {place} looks like {looks}" for place, looks in seen[:3])
-    raise ConfigurationError(
-        f"{name}: its first line is no header: no column is called like a field of {event}, and "
-        f"{like}; write the names of the columns as the first line of the file"
+    like = ", ".join(
+        said("header.like", language, place=place, looks=looks) for place, looks in seen[:3]
     )
+    raise ConfigurationError(said("header.data", language, name=name, event=event, like=like))
 
 
-def columns_told(header: Sequence[str], known: Collection[str]) -> str:
+def columns_told(header: Sequence[str], known: Collection[str], language: Language = "en") -> str:
     """The columns' names for a message; none where nothing shows that they are names."""
     if not _is_known(header, known):
-        return f"not shown ({len(header)}, and none has a name that is known: is it a header?)"
+        return said("header.unshown", language, count=len(header))
     return ", ".join(
-        f"(one that looks like {looks})" if (looks := _looks(cell)) else printable(cell)
+        said("header.one_like", language, looks=looks)
+        if (looks := _looks(cell))
+        else printable(cell)
         for cell in header
     )
 
@@ -52,5 +60,6 @@ def _is_known(header: Sequence[str], known: Collection[str]) -> bool:
     return not {same(cell) for cell in header}.isdisjoint(map(same, known))
 
 
-def _looks(cell: str) -> str:
-    return next((what for what, form in _LOOKS.items() if form.fullmatch(cell.strip())), "")
+def _looks(cell: str) -> Term | None:
+    form = next((what for what, form in _LOOKS.items() if form.fullmatch(cell.strip())), None)
+    return Term(f"looks.{form}") if form else None

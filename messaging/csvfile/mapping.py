@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from collections import abc
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, get_args
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from messaging.csvfile.cells import DecimalComma, same
+from messaging.csvfile.dates import DateOrder
 from messaging.errors import ConfigurationError
 
 __all__ = ["Mapping"]
@@ -24,8 +26,9 @@ class Mapping:
     """How the columns of a file become the fields of an event.
 
     columns        {"nome_completo": "nome"}: the file's column to the event's field. A column
-                   that is called like a field needs no entry. Case, accents, and whether a space
-                   is written " ", "_", "-" or "." make no difference.
+                   that is called like a field needs no entry; only letters and digits count, so
+                   "E-mail" is `email`. "#3" is the third column, "Nome#2" the second one called
+                   so; {"nome": "Nome Sobrenome"} joins two columns with a space.
     defaults       {"origem": "csv"}: for a field whose column is missing, or whose cell is empty.
                    Written as in a cell, or generated: "@now", "@today" (when the file was opened),
                    "@line" (the row's line), "@uuid" (a new one for each row) and
@@ -34,12 +37,25 @@ class Mapping:
     timezone       IANA name, for dates and times without an offset.
     decimal_comma  True: 1.234,56. False: 1,234.56. "auto": either; a row where it cannot be told
                    ("1.234") is a bad row.
+    date_order     "dmy" or "mdy", or {"nascimento": "mdy"} for some columns; "auto" is what a
+                   day above 12 proves for all rows of its column, else "dmy", which is told.
+    years          first and last year of a date that is taken for right; by itself from 1900 to
+                   twenty years from now.
+    empty          texts that stand for an empty cell, like "-" or "não tem".
+    header         False: the file has none, and its columns are "#1", "#2", ...
+    event_ids      "data": made of the type and of what is published. "cells": as 0.1.0 made
+                   them, of the row's cells, to finish a run that was begun with it.
     """
 
     columns: abc.Mapping[str, str] = field(default_factory=dict)
     defaults: abc.Mapping[str, Any] = field(default_factory=dict)
     timezone: str = "America/Sao_Paulo"
     decimal_comma: DecimalComma = "auto"
+    date_order: str | abc.Mapping[str, str] = "auto"
+    years: Sequence[int] | None = None
+    empty: Collection[str] = ()
+    header: bool = True
+    event_ids: Literal["data", "cells"] = "data"
 
     def __post_init__(self) -> None:
         if self.decimal_comma not in (True, False, "auto"):
@@ -48,7 +64,31 @@ class Mapping:
             )
         for name in ("columns", "defaults"):
             object.__setattr__(self, name, _texts(getattr(self, name), name))
+        if self.event_ids not in ("data", "cells"):
+            raise ConfigurationError(f'event_ids={self.event_ids!r}: use "data" or "cells"')
+        if not isinstance(self.header, bool):
+            raise ConfigurationError(f"header={self.header!r}: use true or false")
+        if isinstance(self.empty, str) or not all(isinstance(one, str) for one in self.empty):
+            raise ConfigurationError("empty: a list of texts was expected")
+        object.__setattr__(self, "empty", tuple(self.empty))
+        orders = self.date_order
+        orders = {"": orders} if isinstance(orders, str) else _texts(orders, "date_order")
+        for one in orders.values():
+            if one not in get_args(DateOrder):
+                raise ConfigurationError(f'date_order={one!r}: use "dmy", "mdy" or "auto"')
+        if self.years is not None:
+            if len(self.years) != 2 or not all(type(year) is int for year in self.years):
+                raise ConfigurationError("years: two years were expected, as in [1900, 2040]")
+            object.__setattr__(self, "years", tuple(self.years))
         _ = self.zone
+
+    def order_of(self, *names: str) -> DateOrder:
+        """The order of the dates in a column that has these names."""
+        if isinstance(self.date_order, str):
+            return cast(DateOrder, self.date_order)
+        plain = {same(name) for name in names if name}
+        orders = (order for name, order in self.date_order.items() if same(name) in plain)
+        return cast(DateOrder, next(orders, "auto"))
 
     @property
     def zone(self) -> ZoneInfo:
@@ -63,7 +103,7 @@ class Mapping:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a small TOML file: these four names, `columns` and `defaults` as tables.
+        """Read a small TOML file: these names, `columns` and `defaults` as tables.
 
         Raises `ConfigurationError` that names the file and what is wrong in it.
         """
@@ -92,6 +132,10 @@ class Mapping:
         defaults: abc.Mapping[str, Any] | None = None,
         timezone: str | None = None,
         decimal_comma: DecimalComma | None = None,
+        date_order: str | abc.Mapping[str, str] | None = None,
+        empty: Collection[str] = (),
+        header: bool | None = None,
+        event_ids: Literal["data", "cells"] | None = None,
     ) -> Self:
         """This mapping with what was said later, on the command line, on top of it.
 
@@ -110,6 +154,10 @@ class Mapping:
             defaults={**self.defaults, **(defaults or {})},
             timezone=self.timezone if timezone is None else timezone,
             decimal_comma=self.decimal_comma if decimal_comma is None else decimal_comma,
+            date_order=self.date_order if date_order is None else date_order,
+            empty=(*self.empty, *empty),
+            header=self.header if header is None else header,
+            event_ids=self.event_ids if event_ids is None else event_ids,
         )
 
 

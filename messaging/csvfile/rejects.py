@@ -43,7 +43,19 @@ class BadRows:
     def beside(path: str | os.PathLike[str]) -> Path:
         """Where the side file of `path` goes by custom: alunos.csv, alunos.rejeitados.csv."""
         given = Path(path)
-        return given.with_name(f"{given.stem}.rejeitados{given.suffix or '.csv'}")
+        suffix = given.suffix if given.suffix.lower() in (".csv", ".txt", ".tsv") else ".csv"
+        return given.with_name(f"{given.stem}.rejeitados{suffix}")
+
+    @staticmethod
+    def free(path: str | os.PathLike[str]) -> Path:
+        """`path`, or where something stands there, perhaps corrected by a person, the first of
+        alunos.rejeitados-2.csv, alunos.rejeitados-3.csv, ... that is free."""
+        given = free = Path(path)
+        number = 1
+        while free.exists() or free.is_symlink():
+            number += 1
+            free = given.with_name(f"{given.stem}-{number}{given.suffix}")
+        return free
 
     def write(self, bad: BadRow) -> None:
         """Add one row. Raises `OSError` when the file cannot be written."""

@@ -1,28 +1,27 @@
-"""Rows: bytes to text line by line, and lines to cells, in bounded memory."""
+"""Rows: where the header is, what separates cells, and one row after the other."""
 
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
-from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
+from messaging.csvfile.cells import same
+from messaging.csvfile.lines import Lines
+from messaging.csvfile.notices import Notices
+from messaging.csvfile.source import Source, opened
+from messaging.csvfile.wording import CellError, Language, said
 from messaging.errors import ConfigurationError
 
 __all__ = ["Row", "Rows", "Source", "read_rows"]
 
-Source = str | os.PathLike[str] | BinaryIO
-"""A path, or a file that is open for reading bytes."""
-
 _DELIMITERS = ";,\t|"
-_LINE = 65_536  # characters of one line
-_LINES = 100  # lines of one row: beyond them a quotation mark was left open
-_UTF8_BOM = "\ufeff".encode().decode("latin-1")
+_ABOVE = 20  # rows that may stand above a header
+_SEP = re.compile(r'"?sep=(.)"?[;,|\s]*', re.IGNORECASE)
+_BY_CODEPAGE = frozenset(["cp850", "mac_roman"])
 
 
 class Row(NamedTuple):
@@ -39,10 +38,6 @@ class Row(NamedTuple):
         return f"Row(line={self.line}, {len(self.cells)} cells, fault={self.fault!r})"
 
 
-class _Fault(Exception):
-    """Why a line cannot be read."""
-
-
 class Rows(Iterator[Row]):
     """The rows below the header. Blank rows are passed over; see `read_rows`.
 
@@ -50,24 +45,40 @@ class Rows(Iterator[Row]):
     delimiter  what separates cells.
     name       of the file, for messages.
     size       bytes that it has, where that can be known.
+    typed      True for a workbook, whose numbers are written with a point.
+    notices    what is to be told of the file.
+    least      a row with fewer cells is bad; one with fewer than the header is filled up.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._ours = isinstance(source, str | os.PathLike)
-        self.name = "the file"
-        if isinstance(source, str | os.PathLike):
-            self.name = Path(source).name
-            source = Path(source).open("rb")  # noqa: SIM115 - closed by close()
-        stream = source
-        self._lines = _Lines(stream)
-        self.size = _size(stream)
+    def __init__(
+        self,
+        source: Source,
+        *,
+        known: Collection[str] = (),
+        headed: bool = True,
+        language: Language = "en",
+    ) -> None:
+        found = opened(source, language)
+        self._ours = found.ours
+        self._language: Language = language
+        self.name = found.name
+        self.typed = found.sheets > 0
+        self.notices = Notices(language)
+        for note in found.notes:
+            self.notices.add(note, sheets=found.sheets)
+        self._lines = Lines(found.stream)
+        self.size = _size(found.stream)
         try:
-            self.delimiter = self._delimiter()
+            names = frozenset(map(same, known))
+            self.delimiter = self._delimiter(names if headed else None)
             self._reader = self._new_reader()
-            self.header = self._header()
+            self.header = self._header(names) if headed else self._numbered()
         except BaseException:
             self.close()
             raise
+        self.least = len(self.header)
+        self._initial = self.header[0][:1].casefold()
+        self._plain_header = [same(name) for name in self.header] if len(self.header) > 1 else []
 
     @property
     def position(self) -> int:
@@ -75,15 +86,44 @@ class Rows(Iterator[Row]):
         return self._lines.position
 
     def __next__(self) -> Row:
-        row = self._next()
-        width, cells = len(self.header), row.cells
+        try:
+            row = self._next()
+        except StopIteration:
+            self.close()
+            raise
+        for line, what in self._lines.told:
+            if what in _BY_CODEPAGE:
+                self.notices.add("codepage", line=line, codepage=what)
+            else:
+                self.notices.add(what, line=line)
         if row.fault:
             return row
+        width, cells = len(self.header), row.cells
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
             cells = cells[:width]  # a delimiter at the end of the line
-        if len(cells) != width:
-            return Row(row.line, cells, f"{len(cells)} cells where the header has {width}")
-        return Row(row.line, cells)
+        if cells[0].strip()[:1].casefold() == self._initial and self._is_header(cells):
+            return Row(row.line, cells, said("repeated", self._language))
+        if len(cells) == width:
+            return Row(row.line, cells)
+        if self.least <= len(cells) < width and not (len(cells) == 1 and self._unsplit(cells[0])):
+            self.notices.add("short", line=row.line)
+            return Row(row.line, cells + ("",) * (width - len(cells)))
+        return Row(row.line, cells, self._misfit(cells))
+
+    def ahead(self, look: Callable[[Row], None]) -> None:
+        """Show every row that is still to come to `look`; then go on from here.
+
+        A file that can be read once only, like a pipe, is copied to a temporary one.
+        """
+        mark = self._lines.mark()
+        self._reader = self._new_reader()
+        try:
+            while True:
+                look(self._next())
+        except StopIteration:
+            pass
+        self._lines.go_to(mark)
+        self._reader = self._new_reader()
 
     def close(self) -> None:
         """Close the file, if it was given by its path."""
@@ -105,152 +145,145 @@ class Rows(Iterator[Row]):
             line = self._lines.begin()
             try:
                 cells = next(self._reader)
-            except StopIteration:
-                self.close()
-                raise
-            except (csv.Error, _Fault) as error:
+            except (csv.Error, CellError) as error:
                 # Only the row's first line is given up. Those that an open quotation mark has
                 # swallowed are read again, as rows of their own.
                 text = self._lines.give_back()
                 self._reader = self._new_reader()
-                fault = str(error) if isinstance(error, _Fault) else _QUOTES
-                return Row(line, (text,), fault)
+                fault = error if isinstance(error, CellError) else CellError("quotes")
+                return Row(line, (text,), fault.told(self._language))
             if any(cell.strip() for cell in cells):
                 return Row(line, tuple(cells))
 
-    def _new_reader(self) -> Iterator[list[str]]:
-        return csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+    def _new_reader(self, delimiter: str = "") -> Iterator[list[str]]:
+        return csv.reader(self._lines, delimiter=delimiter or self.delimiter, strict=True)
 
-    def _delimiter(self) -> str:
+    def _is_header(self, cells: tuple[str, ...]) -> bool:
+        return [same(cell) for cell in cells] == self._plain_header
+
+    def _misfit(self, cells: tuple[str, ...]) -> str:
+        width = len(self.header)
+        if len(cells) == 1:
+            return self._unsplit(cells[0]) or said("cell", self._language, width=width)
+        return said("cells", self._language, found=len(cells), width=width)
+
+    def _unsplit(self, cell: str) -> str:
+        """Why the only cell of a row seems to be the whole of it; empty if it does not."""
+        if self.delimiter in cell:
+            return said("wrapped", self._language)
+        found = max(_DELIMITERS, key=cell.count)
+        if cell.count(found) < len(self.header) - 1:
+            return ""
+        wanted = self._named(self.delimiter)
+        return said("delimiter", self._language, found=self._named(found), wanted=wanted)
+
+    def _named(self, delimiter: str) -> str:
+        return said("tab", self._language) if delimiter == "\t" else delimiter
+
+    def _delimiter(self, known: frozenset[str] | None) -> str:
+        """Find the header; `begin` is there when this returns. None: the file has no header."""
+        first = self._skip_blank()
+        if separated := _SEP.fullmatch(first):  # Excel's own way to say it
+            self._skip_blank()
+            return separated[1]
+        if known:
+            start = self._lines.number
+            at, delimiter = self._find(known, start)
+            if delimiter:
+                if at != start:
+                    self.notices.add("title", at=at + 1)
+                return delimiter
         # Counted in the header, which holds no free text: csv.Sniffer looks at the data, and
         # takes a comma in a name or a price for a delimiter.
-        first = self._lines.first_line(self.name)
-        if said := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):
-            self._lines.begin()
-            next(self._lines)  # Excel's own way to say it
-            return said[1]
         bare = re.sub(r'"[^"]*"', "", first)
         return max(_DELIMITERS, key=bare.count)
 
-    def _header(self) -> tuple[str, ...]:
+    def _skip_blank(self) -> str:
+        """The first line that is not blank; it comes again."""
+        try:
+            while True:
+                self._lines.begin()
+                line = next(self._lines)
+                if line.strip():
+                    if not _SEP.fullmatch(line):
+                        self._lines.rewind(self._lines.number - 1)
+                    return line
+        except StopIteration:
+            raise ConfigurationError(said("file.empty", self._language, name=self.name)) from None
+        except CellError as error:
+            raise self._bad_header(self._lines.number, error.told(self._language)) from None
+
+    def _find(self, known: frozenset[str], start: int) -> tuple[int, str]:
+        """The number of the line above the header, and the delimiter; empty if it is not found."""
+        first = ""
+        for at in range(start, start + _ABOVE):
+            found = [
+                (len({same(cell) for cell in cells} & known), len(cells))
+                for cells in (self._cells(at, one) for one in _DELIMITERS)
+            ]
+            hits, _ = best = max(found)
+            delimiter = _DELIMITERS[found.index(best)]
+            self._lines.rewind(at)
+            # A title may be called like one field; a header further down has more of them.
+            if hits > 1:
+                self._lines.begin()
+                return at, delimiter
+            if at == start and hits:
+                first = delimiter
+            try:
+                next(self._lines)
+            except (StopIteration, CellError):
+                break
+        self._lines.rewind(start)
+        self._lines.begin()
+        return start, first
+
+    def _cells(self, at: int, delimiter: str) -> list[str]:
+        self._lines.rewind(at)
+        try:
+            return next(self._new_reader(delimiter))
+        except (csv.Error, CellError, StopIteration):
+            return []
+
+    def _header(self, known: Collection[str]) -> tuple[str, ...]:
         try:
             row = self._next()
         except StopIteration:
-            raise ConfigurationError(
-                f"{self.name} is empty: its first line must name the columns"
-            ) from None
+            raise ConfigurationError(said("file.empty", self._language, name=self.name)) from None
         if row.fault:
-            raise ConfigurationError(f"{self.name}, line {row.line}, the header: {row.fault}")
+            raise self._bad_header(row.line, row.fault)
         names = [cell.strip() for cell in row.cells]
         while not names[-1]:
             names.pop()
+        if len(names) == 1 and same(names[0]) not in known:
+            inside = max(_DELIMITERS, key=names[0].count)
+            parts = {same(part) for part in names[0].split(inside)}
+            if len(parts) > 1 and (not known or parts.intersection(known)):
+                raise self._bad_header(row.line, said("wrapped", self._language))
         return tuple(names)
 
+    def _numbered(self) -> tuple[str, ...]:
+        """#1, #2, ...: the first row is somebody's data, and comes again."""
+        row = self._next()
+        self._lines.rewind(row.line - 1)
+        self._reader = self._new_reader()
+        return tuple(f"#{place}" for place in range(1, len(row.cells) + 1))
 
-def read_rows(source: Source) -> Rows:
+    def _bad_header(self, line: int, why: str) -> ConfigurationError:
+        return ConfigurationError(
+            said("file.header", self._language, name=self.name, line=line, why=why)
+        )
+
+
+def read_rows(source: Source, *, language: Language = "en") -> Rows:
     """The rows of a CSV file, one at a time; the header has been read when this returns.
 
-    Raises `ConfigurationError` for a file without a header or that is no CSV file (a workbook,
-    UTF-16), and `OSError` when it cannot be read.
+    language  of reasons: "en" or "pt".
+
+    Raises `ConfigurationError` for a file without a header or that is no CSV file (an HTML page,
+    an old workbook), and `OSError` when it cannot be read.
     """
-    return Rows(source)
-
-
-_QUOTES = (
-    'a quotation mark (") opens a cell and is not closed as it should be; inside a quoted cell '
-    "write it twice"
-)
-
-
-class _Lines(Iterator[str]):
-    """Lines as text, which remembers those of the row being read, and takes some back."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        # latin-1 keeps each byte as one character; what they mean is decided line by line.
-        self._wrapper = io.TextIOWrapper(stream, encoding="latin-1", newline="")
-        self._open = True
-        self._again: deque[str] = deque()
-        self._taken: list[str] = []
-        self._number = 0
-        self.position = 0
-
-    def begin(self) -> int:
-        """The number of the line that comes next; a row begins there."""
-        self._taken.clear()
-        return self._number + 1
-
-    def __next__(self) -> str:
-        if len(self._taken) == _LINES:
-            raise _Fault(_QUOTES)
-        line = self._again.popleft() if self._again else self._read()
-        if not line:
-            raise StopIteration
-        self._number += 1
-        self._taken.append(line)
-        if len(line) > _LINE:
-            raise _Fault(f"longer than {_LINE:,} characters")
-        return _decoded(line)
-
-    def give_back(self) -> str:
-        """The first line of the row as text; the others will come again."""
-        first, *others = self._taken
-        self._again.extendleft(reversed(others))
-        self._number -= len(others)
-        text = first.encode("latin-1")
-        try:
-            return _decoded(first).rstrip("\r\n")
-        except _Fault:
-            return text.decode("cp1252", errors="replace").rstrip("\r\n")
-
-    def first_line(self, name: str) -> str:
-        """The first line that is not blank, which will come again."""
-        line = self._read().removeprefix(_UTF8_BOM)
-        if line.startswith(("\xff\xfe", "\xfe\xff")):
-            raise ConfigurationError(f"{name} is UTF-16: save it as CSV UTF-8")
-        if line.startswith("PK\x03\x04"):
-            raise ConfigurationError(f"{name} is a workbook, not a CSV file: save it as CSV")
-        while line and not line.strip():
-            self._number += 1
-            line = self._read()
-        if line:
-            self._again.append(line)
-        try:
-            return _decoded(line)
-        except _Fault as fault:
-            raise ConfigurationError(f"{name}, its header: {fault}") from None
-
-    def close(self, ours: bool) -> None:
-        if not self._open:
-            return
-        self._open = False
-        stream = self._wrapper.detach()
-        if ours:
-            stream.close()
-
-    def _read(self) -> str:
-        if not self._open:
-            return ""
-        line = self._wrapper.readline(_LINE + 1)
-        self.position += len(line)
-        more = line
-        while len(more) > _LINE and not more.endswith(("\n", "\r")):
-            more = self._wrapper.readline(_LINE + 1)  # the rest of a line that is too long
-            self.position += len(more)
-        return line
-
-
-def _decoded(line: str) -> str:
-    if line.isascii():
-        return line
-    raw = line.encode("latin-1")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return raw.decode("cp1252")
-    except UnicodeDecodeError:
-        raise _Fault("neither UTF-8 nor Windows-1252") from None
+    return Rows(source, language=language)
 
 
 def _size(stream: BinaryIO) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,28 +11,31 @@ from typing import Generic, Self, TypeVar
 from pydantic import ValidationError
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.codec import first_mistake
-from messaging.csvfile.cells import CellError, is_email, plain
+from messaging.csvfile.cells import broken, clean, doubt, plain
+from messaging.csvfile.columns import known_names
 from messaging.csvfile.mapping import Mapping
+from messaging.csvfile.mistakes import mistakes_of
+from messaging.csvfile.notices import Notice
 from messaging.csvfile.plan import Filling, made_of, plan
 from messaging.csvfile.rows import Row, Rows, Source
+from messaging.csvfile.validation import Validate, validator_of
+from messaging.csvfile.wording import CellError, Language, said
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 
 __all__ = ["BadRow", "EventRow", "Table", "events_from"]
 
 E = TypeVar("E", bound=Event)
-# Outside XML 1.0: SNS and SQS refuse them.
-# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_WATCHED = 1_000_000  # rows among which a repeated one is looked for; 64 bytes each
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow(Generic[E]):
     """A row that is an event.
 
-    `id` is made of the event's type and the row's cells: publish the file twice, and each event
-    has the id that it had. `line` is where the row begins in the file, from 1.
+    `id` is made of the event's type and of what is published: publish the file twice, and each
+    event has the id that it had; correct a cell or the mapping, and it has another. `line` is
+    where the row begins in the file, from 1.
     """
 
     event: E = field(repr=False)
@@ -59,12 +61,29 @@ class BadRow:
 class Table(Iterator[EventRow[E] | BadRow]):
     """A file's rows as events, one pass. Made by `events_from`; close it, or use `with`."""
 
-    def __init__(self, rows: Rows, event: type[E], mapping: Mapping, clock: Clock) -> None:
+    def __init__(
+        self, rows: Rows, event: type[E], mapping: Mapping, clock: Clock, language: Language
+    ) -> None:
         now = datetime.fromtimestamp(clock.now(), mapping.zone)
         self._rows = rows
         self._event = event
-        self._plan = plan(rows.header, event, mapping, name=rows.name, now=now)
+        self._language: Language = language
+        self._plan = plan(
+            rows.header,
+            event,
+            mapping,
+            name=rows.name,
+            now=now,
+            typed=rows.typed,
+            language=language,
+        )
+        self._validate: Validate[E] = validator_of(event)
+        self._by_cells = mapping.event_ids == "cells"
+        self._empty = frozenset(text.casefold() for text in mapping.empty)
         self._last: EventRow[E] | None = None
+        self._seen: set[int] = set()
+        rows.least = self._plan.least
+        self._settle_dates()
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -80,6 +99,11 @@ class Table(Iterator[EventRow[E] | BadRow]):
     def ignored(self) -> tuple[str, ...]:
         """Columns that fill no field: worth telling, once."""
         return self._plan.ignored
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What a person should know of the rows that were read so far, beside the bad ones."""
+        return tuple(self._rows.notices)
 
     @property
     def position(self) -> int:
@@ -124,77 +148,133 @@ class Table(Iterator[EventRow[E] | BadRow]):
     ) -> None:
         self.close()
 
+    def _settle_dates(self) -> None:
+        columns = [
+            (filling.places[0], filling.dates, filling.place)
+            for filling in self._plan.fillings
+            if filling.dates is not None and filling.dates.auto
+        ]
+        if not columns:
+            return
+
+        def look(row: Row) -> None:
+            for place, dates, _ in columns:
+                if place < len(row.cells):
+                    dates.see(row.cells[place], row.line)
+
+        self._rows.ahead(look)
+        for _, dates, title in columns:
+            dates.settle(title, self._rows.notices)
+
     def _read(self, row: Row) -> EventRow[E] | BadRow:
         if row.fault:
             return BadRow(row.line, "", row.fault, row.cells)
+        cells, mistakes = self._cells(row)
         data: dict[str, str] = {}
-        mistakes: list[tuple[str, str]] = []
+        made: list[str] = []
         for filling in self._plan.fillings:
             try:
-                text = _fill(filling, row)
+                text, mark = _fill(filling, cells, row.line)
             except CellError as error:
-                mistakes.append((filling.place, str(error)))
-            else:
-                if text:
-                    data[filling.field] = text
+                mistakes.append((filling.place, error.told(self._language)))
+                continue
+            if text:
+                data[filling.field] = text
+                made.append(f"{filling.field}={mark or text}")
+                if filling.text and (what := doubt(text)):
+                    self._rows.notices.add(what, line=row.line, column=filling.place)
         if not mistakes:
             try:
-                event = self._event.model_validate_strings(data, by_name=True, by_alias=False)
+                event = self._validate(data)
             except ValidationError as error:
-                mistakes = self._mistakes(error)
+                places = {filling.field: filling.place for filling in self._plan.fillings}
+                mistakes = [
+                    (places.get(field, field), reason)
+                    for field, reason in mistakes_of(error, self._event, self._language)
+                ]
             else:
-                cells = (plain(cell) for cell in row.cells)
-                return EventRow(event, made_of(self._event.event_type, *cells), row.line)
+                return EventRow(event, self._id(row, made), row.line)
         (column, reason), *others = mistakes
-        if others:
-            names = ", ".join(dict.fromkeys(name for name, _ in others if name))
-            reason += f" (also wrong: {names})" if names else ""
+        names = ", ".join(dict.fromkeys(name for name, _ in others if name and name != column))
+        if names:
+            reason += said("also", self._language, names=names)
         return BadRow(row.line, column, reason, row.cells)
 
-    def _mistakes(self, error: ValidationError) -> list[tuple[str, str]]:
-        places = {filling.field: filling.place for filling in self._plan.fillings}
-        fields = [
-            str(mistake["loc"][0]) if mistake["loc"] else ""
-            for mistake in error.errors(include_url=False, include_input=False)
-        ]
-        # "row.cpf: refused by its validator (cpf) (1 of 2 mistakes)": the column tells the place
-        said = first_mistake(error, "row").partition(": ")[2]
-        said = re.sub(r" \(1 of \d+ mistakes\)$", "", said)
-        info = self._event.model_fields.get(fields[0])
-        if info is not None and is_email(info.annotation):
-            said = "not an e-mail address"
-        return [(places.get(field, field), said) for field in fields]
+    def _cells(self, row: Row) -> tuple[list[str], list[tuple[str, str]]]:
+        """The row's cells, those that are used made clean; and those that cannot be."""
+        cells, mistakes = list(row.cells), []
+        for place in self._plan.used:
+            if cell := cells[place]:
+                try:
+                    cells[place] = cell = clean(cell)
+                except CellError as error:
+                    mistakes.append((self._rows.header[place], error.told(self._language)))
+                    cells[place] = ""
+                    continue
+                if self._empty and cell.casefold() in self._empty:
+                    cells[place] = ""
+        return cells, mistakes
+
+    def _id(self, row: Row, made: list[str]) -> str:
+        if self._by_cells:
+            made = [plain(cell) for cell in row.cells]
+        else:
+            made.sort()  # wherever the columns stand
+        id = made_of(self._event.event_type, *made)
+        notices, seen = self._rows.notices, self._seen
+        if len(seen) < _WATCHED:
+            before = len(seen)
+            seen.add(hash(id))
+            if len(seen) == before:
+                notices.add("repeated", line=row.line)
+            elif before + 1 == _WATCHED:
+                notices.add("unwatched", line=row.line)
+        return id
 
 
-def _fill(filling: Filling, row: Row) -> str:
-    """The field's text; empty where the row says nothing about it."""
-    cell = "" if filling.index is None else plain(row.cells[filling.index])
-    if cell:
-        if found := _REFUSED.search(cell):
-            raise CellError(f"holds the control character U+{ord(found[0]):04X}")
-        return filling.convert(cell)
+def _fill(filling: Filling, cells: list[str], line: int) -> tuple[str, str]:
+    """The field's text, empty where the row says nothing about it; and its mark in the id."""
+    places = filling.places
+    if len(places) == 1:
+        text = cells[places[0]]
+    else:
+        text = " ".join(cells[place] for place in places if cells[place])
+    if text:
+        if broken(text):
+            raise CellError("error")
+        return filling.convert(text), ""
     if filling.default is not None:
-        return filling.default(row)
+        return filling.default(cells, line), filling.mark
     if filling.required:
         raise CellError("empty")
-    return ""
+    return "", ""
 
 
 def events_from(
-    source: Source, event: type[E], mapping: Mapping | None = None, *, clock: Clock = SYSTEM_CLOCK
+    source: Source,
+    event: type[E],
+    mapping: Mapping | None = None,
+    *,
+    language: Language = "en",
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Table[E]:
     """The rows of a CSV file as events of one type, and as bad rows, in the file's order.
 
     source   a path, or a file open for reading bytes (standard input's buffer).
     event    the event's class; each cell is read as its field's type wants it.
     mapping  from the file's columns to the event's fields, where they differ.
+    language of reasons and notices: "en" or "pt".
+
+    Where a column of dates has to prove its order, the file is read twice; a pipe is copied to a
+    temporary file for that.
 
     Raises `ConfigurationError` before any row is read, when the columns do not fill the event or
     the file is no CSV file, and `OSError` when it cannot be read.
     """
-    rows = Rows(source)
+    mapping = Mapping() if mapping is None else mapping
+    rows = Rows(source, known=known_names(event, mapping), headed=mapping.header, language=language)
     try:
-        return Table(rows, event, Mapping() if mapping is None else mapping, clock)
+        return Table(rows, event, mapping, clock, language)
     except BaseException:
         rows.close()
         raise

@@ -233,12 +233,18 @@ def test_bad_rows_stand_aside_with_line_and_reason_and_cannot_be_run(oficina: Of
     assert len(fila.recebidas) == 247
     assert (resultado.linhas, resultado.aceitas, resultado.rejeitadas) == (250, 247, 3)
     assert resultado.amostra == [
-        {"linha": linha, "coluna": "email", "motivo": "não é um endereço de e-mail"}
+        {
+            "linha": linha,
+            "coluna": "nome",
+            "motivo": "é uma fórmula de planilha: escreva o próprio texto",
+        }
         for linha in (2, 122, 251)
     ]
     lado = oficina.rejeitados().splitlines()
     assert lado[0] == "linha;coluna;motivo;nome;email"
-    assert lado[1] == "2;email;não é um endereço de e-mail;'=Aluno 0;não é e-mail"
+    assert lado[1] == (
+        "2;nome;é uma fórmula de planilha: escreva o próprio texto;'=Aluno 0;não é e-mail"
+    )
     assert len(lado) == 4
 
 
@@ -335,8 +341,9 @@ def test_one_message_that_fails_keeps_no_other_back(oficina: Oficina) -> None:
     [
         (b"", "vazio"),
         (b"a;b\n1;2\n", "nome, email"),
-        (b"PK\x03\x04....", "planilha"),
-        (b"\xff\xfen\x00", "UTF-16"),
+        (b"PK\x03\x04....", "zip danificado"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "planilha"),
+        (b"<html><table>", "HTML"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_as_a_whole(

@@ -121,7 +121,7 @@ def test_standard_input_is_read(project: Path, environment: dict[str, str]) -> N
         (["alunos.csv", "--default", "=x"], "--default '=x': write FIELD=VALUE"),
         (["alunos.csv", "--column", "Nome=nome"], "nome"),
         (["alunos.csv", "--event", "school:Mail"], "an Event class"),
-        (["alunos.csv"], "email"),
+        (["alunos.csv"], "no column for name"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_sent(
@@ -217,6 +217,106 @@ def test_a_missing_topic_is_one_message(messaging: Run, project: Path) -> None:
     assert done.returncode == 1
     assert "messaging topology apply" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_leaves_the_side_file_that_a_person_corrected(
+    messaging: Run, project: Path
+) -> None:
+    (project / "alunos.csv").write_text("name,email\nAna,a@x.com\nBia,\n")
+    corrected = project / "alunos.rejeitados.csv"
+    corrected.write_text("linha,coluna,motivo,name,email\n3,email,vazio,Bia,bia@x.com\n")
+    before = corrected.read_bytes()
+    for number in (2, 3):
+        done = messaging("publish", "alunos.csv", "--dry-run", "--json")
+        assert summary(done)["rejects"] == f"alunos.rejeitados-{number}.csv"
+    done = messaging("publish", "alunos.csv", "--dry-run", "--rejects", "alunos.rejeitados.csv")
+    assert "alunos.rejeitados-4.csv" in done.stderr
+    assert corrected.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("name,email\n", "the file has no rows below its header"),
+        ("name,email\nAna,\n", "1 bad rows"),
+    ],
+)
+def test_nothing_published_is_a_failure_unless_it_is_allowed(
+    messaging: Run, project: Path, content: str, told: str
+) -> None:
+    (project / "alunos.csv").write_text(content)
+    done = messaging("publish", "alunos.csv", "--dry-run")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert messaging("publish", "alunos.csv", "--dry-run", "--allow-none").returncode == 0
+
+
+def test_reasons_and_what_is_told_are_in_the_language_of_the_locale(
+    messaging: Run, project: Path
+) -> None:
+    (project / "alunos.csv").write_bytes(
+        "name,email,fee,x\nJoão,a@x.com,1,\nAna,não,dez,\nJoão,a@x.com,1\n".encode("cp850")
+    )
+    done = messaging("publish", "alunos.csv", "--dry-run", LANG="pt_BR.UTF-8", LC_ALL="")
+    assert done.returncode == 0
+    assert "lido como cp850 (linhas 2, 3, 4)" in done.stderr
+    assert "linhas que o arquivo já tem" in done.stderr
+    assert "1 linhas recusadas" in done.stderr
+    with (project / "alunos.rejeitados.csv").open(encoding="utf-8-sig") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["linha"], row["coluna"], row["motivo"]) == ("3", "fee", "não é um número inteiro")
+    said = summary(messaging("publish", "alunos.csv", "--dry-run", "--json", "--language", "en"))
+    assert [(one["code"], one["lines"]) for one in said["notices"]] == [
+        ("codepage", [2, 3, 4]),
+        ("short", [4]),
+        ("repeated", [4]),
+    ]
+    worse = messaging("publish", "alunos.csv", "--dry-run", "--language", "fr")
+    assert worse.returncode == 2
+    assert "--language 'fr': use en or pt" in worse.stderr
+
+
+def test_a_file_is_mapped_from_the_command_line_alone(messaging: Run, project: Path) -> None:
+    (project / "alunos.csv").write_text("Ana;Sá;a@x.com;-\nBia;Lima;b@x.com;7\n")
+    done = messaging(
+        *("publish", "alunos.csv", "--dry-run", "--json", "--no-header", "--empty", "-"),
+        *("--column", "#1+#2=name", "--column", "#3=email", "--column", "#4=fee"),
+    )
+    assert summary(done)["published"] == 2, done.stderr
+    assert summary(done)["rejected"] == 0
+    for wrong, said in (
+        (("--date-order", "ymd"), "date_order='ymd': use"),
+        (("--date-order", "dmy", "--date-order", "x=mdy"), "--date-order: give one for all"),
+        (("--event-ids", "rows"), "--event-ids 'rows': use data or cells"),
+    ):
+        done = messaging("publish", "alunos.csv", "--dry-run", *wrong)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_a_corrected_mapping_is_no_repetition(tmp_path: Path) -> None:
+    school = load_school()
+    file = tmp_path / "alunos.csv"
+    file.write_text("name;email;Mensalidade\nAna;ana@x.com;890\n")
+
+    def publish(**mapping: Any) -> list[str]:
+        topic = RecordingTopic()
+        send(
+            file,
+            school.Enrolled,
+            Mapping(**mapping),
+            topic,
+            source="/office",
+            rejects=tmp_path / "bad.csv",
+            resume_from=1,
+        )
+        return [one.id for one in topic.events]
+
+    without = publish()
+    corrected = publish(columns={"Mensalidade": "fee"})
+    assert len({*without, *corrected}) == 2
+    assert corrected == publish(columns={"mensalidade": "fee"})
+    assert publish(event_ids="cells") == publish(event_ids="cells", columns={"Mensalidade": "fee"})
 
 
 class _Tired(RecordingTopic):

@@ -11,7 +11,6 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,7 +19,6 @@ from urllib.parse import unquote_plus
 from botocore.exceptions import ClientError
 
 from examples.cadastro.ajustes import Ajustes
-from examples.cadastro.cadastro_batch.motivos import em_portugues
 from examples.cadastro.cadastro_batch.objeto import abrir
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.resultados import AMOSTRA, Resultado, Resultados
@@ -128,10 +126,10 @@ class CadastroBatch:
             abrir(self._s3, balde, chave, cabeca) as arquivo,
         ):
             try:
-                tabela = events_from(cast(BinaryIO, arquivo), MatriculaRecebida)
+                tabela = events_from(cast(BinaryIO, arquivo), MatriculaRecebida, language="pt")
             except ConfigurationError as erro:
                 # It names columns and what is wrong with them, and no cell.
-                return self._recusar(upload, resultado, em_portugues(str(erro)))
+                return self._recusar(upload, resultado, str(erro))
             self._ler(upload, tabela, resultado, Path(pasta) / "rejeitados.csv", resta)
         return resultado
 
@@ -151,10 +149,9 @@ class CadastroBatch:
                 linhas += len(pedaco)
                 for linha in pedaco:
                     if isinstance(linha, BadRow):
-                        mau = replace(linha, reason=em_portugues(linha.reason))
-                        maus.write(mau)
+                        maus.write(linha)
                         if len(amostra) < AMOSTRA:
-                            amostra.append(_mostra(mau))
+                            amostra.append(_mostra(linha))
                 if linhas <= ja:
                     continue
                 self._enviar([um for um in pedaco if isinstance(um, EventRow)])

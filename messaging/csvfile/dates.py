@@ -1,0 +1,133 @@
+"""Dates as people write them; what is day and what is month is decided once for a column."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Literal
+
+from messaging.csvfile.notices import Notices
+from messaging.csvfile.wording import CellError, Term
+
+__all__ = ["DateOrder", "DateReader"]
+
+DateOrder = Literal["auto", "dmy", "mdy"]
+
+_MOMENT = re.compile(
+    r"(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(?:(?:\s*[,T]\s*|\s+(?:[aà]s\s+)?)(.+))?", re.ASCII
+)
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?", re.ASCII)
+_TIME = re.compile(
+    r"(\d{1,2})(?:[:h](\d{2})(?::(\d{2})(?:[.,]\d{1,9})?)?h?|h)?\s*([ap]\.?\s?m\.?)?(?:\s*(\S.*))?",
+    re.ASCII | re.IGNORECASE,
+)
+_ZONE = re.compile(
+    r"\(?(?:(?:GMT|UTC)\s*)?([+-])(\d{1,2})(?::?(\d{2}))?\)?|GMT|UTC|Z", re.ASCII | re.IGNORECASE
+)
+_SERIAL = re.compile(r"\d{5}([.,]\d+)?", re.ASCII)
+_EITHER = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}(?!\d)", re.ASCII)
+
+
+class DateReader:
+    """Reads the dates of one column.
+
+    order  "dmy" or "mdy"; "auto" is settled by what `see` was shown.
+    years  the first and the last that are taken for right.
+    """
+
+    def __init__(self, order: DateOrder, years: tuple[int, int]) -> None:
+        self.auto = order == "auto"
+        self._years = years
+        self._order: str = "dmy" if order == "auto" else order
+        self._day_first = self._month_first = self._either = 0
+
+    def see(self, text: str, line: int) -> None:
+        """Look at a cell before any is read: a number above 12 is a day."""
+        found = _EITHER.match(text.strip())
+        if found is None:
+            return
+        one, other = int(found[1]), int(found[3])
+        if one > 12 >= other and one < 32:
+            self._day_first = self._day_first or line
+        elif other > 12 >= one and other < 32:
+            self._month_first = self._month_first or line
+        elif one != other and one < 13:
+            self._either += 1
+
+    def settle(self, column: str, notices: Notices) -> None:
+        """Decide by what was seen, and tell what a person should know."""
+        if self._day_first and self._month_first:
+            self._order = "both"
+            proof, other = self._day_first, self._month_first
+            notices.add("both", column=column, proof=proof, other=other)
+        elif self._month_first:
+            self._order = "mdy"
+            order = Term("order.mdy")
+            notices.add("order", column=column, order=order, proof=self._month_first)
+        elif self._either and not self._day_first:
+            notices.add("unproved", column=column, order=Term("order.dmy"))
+
+    def read(self, text: str) -> datetime:
+        """The moment, with an offset only where the text has one. Raises `CellError`."""
+        if _ISO.fullmatch(text):
+            try:
+                return self._possible(datetime.fromisoformat(text))
+            except ValueError as error:
+                if isinstance(error, CellError):
+                    raise
+        found = _MOMENT.fullmatch(text)
+        if found is None:
+            raise CellError("date.serial" if _SERIAL.fullmatch(text) else "date")
+        first, _, second, third, time = found.groups()
+        day, month, year, order = self._parts(first, second, third)
+        try:
+            moment = datetime(year, month, day)  # noqa: DTZ001 - the caller knows the zone
+            return self._possible(moment if time is None else _at(moment, time))
+        except ValueError as error:
+            if isinstance(error, CellError):
+                raise
+        raise CellError("date.none", order=Term(f"order.{order}"))
+
+    def _parts(self, first: str, second: str, third: str) -> tuple[int, int, int, str]:
+        if len(first) == 4 and len(third) < 3:
+            return int(third), int(second), int(first), "ymd"
+        if len(third) != 4 or len(first) > 2:
+            raise CellError("date.century" if len(third) == 2 and len(first) < 3 else "date")
+        one, other, order = int(first), int(second), self._order
+        if order == "both":
+            if one != other and one < 13 and other < 13:
+                raise CellError("date.both")
+            order = "mdy" if other > 12 else "dmy"
+        day, month = (other, one) if order == "mdy" else (one, other)
+        return day, month, int(third), order
+
+    def _possible(self, moment: datetime) -> datetime:
+        first, last = self._years
+        if not first <= moment.year <= last:
+            raise CellError("date.year", first=first, last=last)
+        return moment
+
+
+def _at(day: datetime, text: str) -> datetime:
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise CellError("date")
+    hour, half, zone = int(found[1]), found[4], found[5]
+    if half is None and found[2] is None and not text.strip().lower().endswith("h"):
+        raise CellError("date")  # a bare number is no time
+    if half is not None:
+        if not 1 <= hour <= 12:
+            raise ValueError("no hour of a clock with two halves")
+        hour = hour % 12 + (12 if half[0] in "pP" else 0)
+    moment = day.replace(hour=hour, minute=int(found[2] or 0), second=int(found[3] or 0))
+    return moment if zone is None else moment.replace(tzinfo=_offset(zone.strip()))
+
+
+def _offset(text: str) -> timezone:
+    found = _ZONE.fullmatch(text)
+    if found is None:
+        raise CellError("date.zone")
+    if found[1] is None:
+        return UTC
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
+    return timezone(-offset if found[1] == "-" else offset)

@@ -1,0 +1,77 @@
+"""What is told of a file that was read: once for each thing, with the lines where it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from messaging.csvfile.wording import Language, said
+
+__all__ = ["Notice", "Notices"]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that a person should know of a file, though its rows were read.
+
+    text    what it is, in the reader's language, with the lines; never a value.
+    code    what it is, for programs: "repeated", "unproved", "codepage", ...
+    column  the column's name; empty where it is about rows or the file.
+    lines   the first lines where it was seen; `count` of them in all.
+    """
+
+    text: str
+    code: str
+    column: str
+    lines: tuple[int, ...]
+    count: int
+
+
+class Notices:
+    """Collects, in the order in which things are first seen."""
+
+    def __init__(self, language: Language) -> None:
+        self._language: Language = language
+        self._seen: dict[tuple[Any, ...], _Seen] = {}
+
+    def add(self, code: str, *, line: int | None = None, column: str = "", **values: Any) -> None:
+        """Tell of `code` (a text of `wording`, without "note."), once more at `line`."""
+        key = (code, column, *values.items())
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._seen[key] = _Seen(code, column, values)
+        seen.count += 1
+        if line is not None and len(seen.lines) < _SHOWN:
+            seen.lines.append(line)
+
+    def __iter__(self) -> Iterator[Notice]:
+        for seen in self._seen.values():
+            yield Notice(
+                text=self._text(seen),
+                code=seen.code,
+                column=seen.column,
+                lines=tuple(seen.lines),
+                count=seen.count,
+            )
+
+    def _text(self, seen: _Seen) -> str:
+        text = said(f"note.{seen.code}", self._language, **seen.values)
+        if seen.column:
+            text = f"{seen.column}: {text}"
+        if not seen.lines:
+            return text
+        lines, more = ", ".join(map(str, seen.lines)), seen.count - len(seen.lines)
+        code = "more" if more else "one" if seen.count == 1 else "many"
+        return f"{text} ({said(f'lines.{code}', self._language, lines=lines, more=more)})"
+
+
+@dataclass(slots=True)
+class _Seen:
+    code: str
+    column: str
+    values: dict[str, Any]
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
