@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from messaging.outcome import Reject as Reject
     from messaging.outcome import Retry as Retry
     from messaging.outcome import RetryPolicy as RetryPolicy
+    from messaging.personal import Personal as Personal
     from messaging.projection import Projection as Projection
     from messaging.publishing.publisher import Publisher as Publisher
     from messaging.publishing.results import Published as Published
@@ -35,6 +36,7 @@ _HOME: Mapping[str, str] = {
     "Event": "messaging.event",
     "Projection": "messaging.projection",
     "upcast": "messaging.event",
+    "Personal": "messaging.personal",
     # a service
     "Consumer": "messaging.consuming.consumer",
     "handles": "messaging.consuming.consumer",
@@ -70,6 +72,7 @@ __all__ = [
     "Event",
     "MemoryBroker",
     "MessagingError",
+    "Personal",
     "Projection",
     "PublishError",
     "PublishResult",

@@ -23,10 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock deadline stores",
-    "event envelope outcome transport settings subtyping declaration printable logs foreign sql",
+    "event envelope outcome transport settings subtyping declaration printable logs foreign sql "
+    "personal",
     "projection codec tracebacks idempotency tracing metrics settlement answers",
     "dead_letters",
-    "publishing consuming claimcheck",
+    "publishing consuming claimcheck contract",
     "topology outbox",
     "runtime aws memory lambda_handler csvfile export",
     "__init__ local testing",
