@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil, floor
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -136,10 +137,14 @@ def _text(schema: Mapping[str, Any]) -> str:
 
 def _number(schema: Mapping[str, Any]) -> int | float:
     step = schema.get("multipleOf", 1)
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if low is None and "exclusiveMinimum" in schema:
-        low = schema["exclusiveMinimum"] + step
-    if high is None and "exclusiveMaximum" in schema:
-        high = schema["exclusiveMaximum"] - step
-    found = low if low is not None else min(1, high) if high is not None else 1
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if low is not None:
+        found = ceil(low / step) * step
+        found += step if found == schema.get("exclusiveMinimum") else 0
+    elif high is not None:
+        found = floor(high / step) * step
+        found -= step if found == schema.get("exclusiveMaximum") else 0
+    else:
+        found = step
     return int(found) if schema.get("type") == "integer" else found
