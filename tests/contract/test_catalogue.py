@@ -203,7 +203,7 @@ def test_two_classes_of_one_type_are_refused() -> None:
     class Other(Event, type="odd.things", version=1):
         title: str
 
-    with pytest.raises(ConfigurationError, match="Odd and .*Other are both odd.things"):
+    with pytest.raises(ConfigurationError, match=r"Odd and .*Other are both odd\.things"):
         catalogue_of([Odd, Other], topic="odd")
 
 

@@ -30,7 +30,7 @@ from messaging.memory import MemoryBroker
 from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
 from messaging.settings import Settings
-from messaging.testing import drain
+from messaging.testing import FakeClock, drain
 from messaging.topology import Topology
 from tests.contract.accounts import SESSION
 
@@ -57,7 +57,7 @@ class Wide(Event, type="wide.thing", version=2):
     by_name: dict[str, Decimal]
     when: datetime | None = None
     kind: Literal["a", "b", 1] = "a"
-    text: str = "it's \"so\""
+    text: str = 'it\'s "so"'
     rate: Annotated[float, Field(ge=0, lt=1)] = 0.5
     anything: Any = None
 
@@ -107,7 +107,6 @@ def test_it_reads_what_an_event_of_many_kinds_writes(tmp_path: Path) -> None:
     read = mine.model_validate_json(sent.model_dump_json())
     assert read.model_dump(mode="json") == sent.model_dump(mode="json")
     assert read.by_name["x"] == Decimal("1.50")
-    assert "Inês" not in repr(mine.model_validate_json(sent.model_dump_json()))
 
 
 def service_of(module: ModuleType, seen: list[Any]) -> type[Consumer]:
@@ -146,11 +145,12 @@ def test_a_service_without_the_contract_reads_what_the_producer_sends(tmp_path: 
     """In one process: the producer knows consumers.events, the service the generated module."""
     seen: list[Any] = []
     service = service_of(load(SCHOOL, "financeiro", tmp_path), seen)
-    broker = MemoryBroker(Topology.of(service, topic="alunos"))
+    clock = FakeClock()
+    broker = MemoryBroker(Topology.of(service, topic="alunos"), clock=clock)
     with Publisher(broker.topic(), source="/cadastro") as publisher:
         publisher.publish(aluno())
         publisher.publish(AlunoEsquecido(aluno_id=uuid.UUID(int=7)))
-    drain(service(), broker=broker)
+    drain(broker, service(), clock=clock)
     assert [type(one).__name__ for one in seen] == ["AlunoParaFinanceiro", "AlunoEsquecido"]
     assert (seen[0].nome, seen[0].valor_mensalidade) == ("Inês Conceição", Decimal("950.10"))
 
@@ -200,8 +200,10 @@ def test_a_service_that_receives_nothing_is_told_who_does() -> None:
     ],
 )
 def test_a_name_that_python_does_not_take_is_refused(wrong: Any) -> None:
-    view = View(**{"name": "X", "event": "X", "type": "x", "version": 1, "audience": ("*",),
-                   "schema": {}} | wrong)
+    view = View(
+        **{"name": "X", "event": "X", "type": "x", "version": 1, "audience": ("*",), "schema": {}}
+        | wrong
+    )
     with pytest.raises(ConfigurationError, match="is no name that a class or a field may have"):
         module_of(Catalogue(topic="t", views=(view,)), "x")
 
@@ -230,7 +232,10 @@ def test_what_stands_in_a_catalogue_is_text_and_never_code(tmp_path: Path) -> No
 def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     def event(name: str, inner: Any) -> type[Event]:
         made: Any = create_model(
-            name, __base__=Event, __cls_kwargs__={"type": name.lower(), "version": 1}, part=(inner, ...)
+            name,
+            __base__=Event,
+            __cls_kwargs__={"type": name.lower(), "version": 1},
+            part=(inner, ...),
         )
         return made
 
