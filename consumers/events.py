@@ -37,6 +37,7 @@ from stdnum.br import cpf as numero_de_cpf
 from stdnum.exceptions import ValidationError as NumeroInvalido
 
 from messaging.event import Discreet, Event, refusal
+from messaging.personal import Personal
 from messaging.projection import Projection
 
 __all__ = [
@@ -108,9 +109,14 @@ def _cpf_recusado(texto: str) -> PydanticCustomError:
     )
 
 
-CPF = Annotated[str, AfterValidator(_cpf)]
+CPF = Annotated[str, AfterValidator(_cpf), Personal("identificação")]
 """A valid CPF, with or without punctuation; kept as 11 digits."""
-Nome = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Nome = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Personal("identificação"),
+]
+Pseudonimo = Annotated[UUID, Personal("matrícula", category="pseudonym")]
 Mensalidade = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
 """Reais and whole centavos. A negative one may be published: financeiro decides what is wrong."""
 Origem = Literal["csv", "formulario"]
@@ -123,15 +129,15 @@ class Aluno(Event):
     consent that nobody recorded was not given.
     """
 
-    aluno_id: UUID
+    aluno_id: Pseudonimo
     nome: Nome
-    email: EmailStr
+    email: Annotated[EmailStr, Personal("contato")]
     origem: Origem
     data_matricula: AwareDatetime
     curso: str | None = Field(default=None, min_length=1, max_length=200)
     cpf: CPF | None = None
-    data_nascimento: date | None = None
-    valor_mensalidade: Mensalidade | None = None
+    data_nascimento: Annotated[date | None, Personal("identificação")] = None
+    valor_mensalidade: Annotated[Mensalidade | None, Personal("financeiro")] = None
     aceita_marketing: bool = False
 
 
@@ -155,7 +161,7 @@ class Contato(Discreet, BaseModel):
     model_config = ConfigDict(frozen=True)
 
     nome: Nome
-    email: EmailStr
+    email: Annotated[EmailStr, Personal("contato")]
     curso: str | None = None
 
 
@@ -185,7 +191,7 @@ class AlunoAtualizado(Aluno, type="aluno.atualizado", version=1, subject="aluno_
 class MatriculaCancelada(Event, type="matricula.cancelada", version=1, subject="aluno_id"):
     """An enrolment ended. Why is nobody's business: a free text here would end in five systems."""
 
-    aluno_id: UUID
+    aluno_id: Pseudonimo
     cancelada_em: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -195,7 +201,7 @@ class AlunoEsquecido(Event, type="aluno.esquecido", version=1, subject="aluno_id
     It has no projections, for it holds nothing but whom and when: everyone hears it whole.
     """
 
-    aluno_id: UUID
+    aluno_id: Pseudonimo
     pedido_em: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
 

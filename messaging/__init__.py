@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from messaging.outcome import Reject as Reject
     from messaging.outcome import Retry as Retry
     from messaging.outcome import RetryPolicy as RetryPolicy
+    from messaging.personal import Personal as Personal
     from messaging.projection import Projection as Projection
     from messaging.publishing.publisher import Publisher as Publisher
     from messaging.publishing.results import Published as Published
@@ -39,6 +40,7 @@ _HOME: Mapping[str, str] = {
     "EventData": "messaging.event",
     "upcast": "messaging.event",
     "downcast": "messaging.event",
+    "Personal": "messaging.personal",
     # a service
     "Consumer": "messaging.consuming.consumer",
     "handles": "messaging.consuming.consumer",
@@ -75,6 +77,7 @@ __all__ = [
     "EventData",
     "MemoryBroker",
     "MessagingError",
+    "Personal",
     "Projection",
     "PublishError",
     "PublishResult",

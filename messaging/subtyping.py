@@ -13,6 +13,8 @@ import pydantic
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from messaging.personal import Personal
+
 __all__ = ["declared", "satisfies", "spell"]
 
 _WIDER: Mapping[Any, tuple[Any, ...]] = {
@@ -46,6 +48,7 @@ def satisfies(given: Any, wanted: Any) -> bool:
     given, wanted = _alias(given), _alias(wanted)
     if wanted is Any or wanted is object or given == wanted:
         return True
+    whole = given
     given, has = _constraints(given)
     wanted, needs = _constraints(wanted)
     if not all(any(_same(need, one) for one in has) for need in needs):
@@ -53,7 +56,8 @@ def satisfies(given: Any, wanted: Any) -> bool:
     if _is_union(given):
         return all(satisfies(member, wanted) for member in get_args(given))
     if _is_union(wanted):
-        return any(satisfies(given, member) for member in get_args(wanted))
+        # Whole: a member may want what the given's constraints promise.
+        return any(satisfies(whole, member) for member in get_args(wanted))
     if get_origin(given) is Literal:
         return _literal_satisfies(get_args(given), wanted)
     if get_origin(wanted) is Literal:
@@ -99,7 +103,8 @@ def _flat(metadata: Collection[Any]) -> list[Any]:
     flat: list[Any] = []
     for item in metadata:
         flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
-    return [item for item in flat if not isinstance(item, str)]  # a plain string is no constraint
+    # Neither a plain string nor the mark of personal data constrains anything.
+    return [item for item in flat if not isinstance(item, str | Personal)]
 
 
 def _same(one: object, other: object) -> bool:

@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock deadline stores backoff printable logs",
-    "event envelope outcome transport handling settings subtyping declaration foreign sql",
+    "event envelope outcome transport handling settings subtyping declaration foreign sql personal",
     "projection codec tracebacks idempotency settlement answers batching",
     "dead_letters",
-    "publishing consuming claimcheck",
+    "publishing consuming claimcheck contract",
     "topology outbox",
     "runtime aws memory lambda_handler csvfile problems",
     "fastapi flask",

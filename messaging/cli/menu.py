@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.dlq:app",
         "Dead letters: look at them, send them back to their queue, or drop them.",
     ),
+    "contract": (
+        "messaging.cli.contract:app",
+        "Write down what each service receives, and say who breaks when it changes.",
+    ),
     "outbox": (
         "messaging.cli.outbox:app",
         "Send what your transactions wrote to the outbox, and maintain it.",

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from messaging.errors import ConfigurationError, MessagingError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from messaging.event import Event
     from messaging.topology import Topology
 
-__all__ = ["codec", "consumer", "event", "load", "middleware", "topology"]
+__all__ = ["codec", "consumer", "event", "load", "middleware", "module", "topology"]
 
 
 def topology(name: str, said: str) -> Topology:
@@ -100,9 +101,7 @@ def load(name: str, said: str, *, example: str) -> Any:
     module_name, _, path = name.partition(":")
     if not module_name or not path or not all(map(str.isidentifier, path.split("."))):
         raise ConfigurationError(f"{said} {name!r}: write module:NAME, like {example}")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    _look_here()
     found: Any = _import(module_name, name, said)
     for step in path.split("."):
         try:
@@ -112,6 +111,21 @@ def load(name: str, said: str, *, example: str) -> Any:
                 f"{said} {name!r}: {module_name} has no {path!r}; it has {_public(found)}"
             ) from None
     return found
+
+
+def module(name: str, said: str) -> ModuleType:
+    """The module called `name`, looked for as `load` does."""
+    if not name or not all(map(str.isidentifier, name.split("."))):
+        raise ConfigurationError(f"{said} {name!r}: write a module's name, like consumers.events")
+    _look_here()
+    found: ModuleType = _import(name, name, said)
+    return found
+
+
+def _look_here() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _import(module: str, name: str, said: str) -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     "note",
     "plain",
     "table",
+    "text",
 ]
 
 _UNSEEN = re.compile(
@@ -37,6 +38,12 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 def line(text: str) -> None:
     """One line of data to stdout, at once. Foreign text comes through `printable`."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def text(whole: str) -> None:
+    """A document of our own making to stdout, as it is."""
+    sys.stdout.write(whole)
     sys.stdout.flush()
 
 

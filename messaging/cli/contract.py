@@ -1,0 +1,315 @@
+"""`messaging contract`: the catalogue of a producer's events, written, compared and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.help import add, group
+from messaging.cli.options import Json
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.contract.catalogue import Catalogue
+    from messaging.contract.check import Finding
+
+__all__ = ["app"]
+
+app = group("Write down what each service receives, and say who breaks when it changes.")
+
+Target = Annotated[
+    str, typer.Argument(metavar="MODULE[:EVENT]", help="The module of the events, or one event.")
+]
+CatalogueName = Annotated[
+    str,
+    typer.Argument(
+        metavar="CATALOGUE", help="A file, s3://..., or the module of the events itself."
+    ),
+]
+Topic = Annotated[
+    str | None,
+    typer.Option(
+        "--topic", metavar="NAME", help="The topic's name. Else that of the project's topology."
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
+    ),
+]
+
+
+def export_command(
+    target: Target,
+    topic: Topic = None,
+    format: Annotated[
+        str,
+        typer.Option("--format", metavar="FORMAT", help="asyncapi, markdown or html."),
+    ] = "asyncapi",
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Its title.")] = "",
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write the catalogue: who receives which fields of which event.
+
+    The same code gives the same text, so it can be committed and compared.
+
+    [bold]Example:[/bold] messaging contract export consumers.events -o catalogue.json
+    """
+    from messaging.contract.asyncapi import write_document
+    from messaging.contract.files import written
+    from messaging.contract.page import html_page, markdown_page
+    from messaging.topology import queue_name
+
+    if format not in ("asyncapi", "markdown", "html"):
+        raise ConfigurationError(f"--format {format!r}: known are asyncapi, markdown, html")
+    catalogue = _from_code(target, topic)
+    if format == "asyncapi":
+        queues = {one: queue_name(catalogue.topic, one) for one in catalogue.services}
+        text = written(write_document(catalogue, queues=queues, title=title))
+    else:
+        text = markdown_page(catalogue) if format == "markdown" else html_page(catalogue)
+    _put(text, output, check, f"messaging contract export {target}")
+
+
+def check_command(
+    old: Annotated[
+        str, typer.Argument(metavar="OLD", help="The catalogue that is in use: a file or s3://...")
+    ],
+    new: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NEW]", help="What is to replace it: a file, or the events' module."
+        ),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="MODE", help="backward, forward or full.")
+    ] = "full",
+    needs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--needs", metavar="WHERE", help="What services read: a file, a folder or s3://..."
+        ),
+    ] = None,
+    topic: Topic = None,
+    json: Json = False,
+) -> None:
+    """Say who breaks, and why, when NEW replaces OLD. Exit 1 if anyone does.
+
+    backward: readers of NEW read what OLD wrote. forward: readers of OLD read what NEW writes.
+    With --needs alone, one catalogue is held against what services read.
+
+    [bold]Example:[/bold] messaging contract check catalogue.json consumers.events --needs needs/
+    """
+    from messaging.contract import check as rules
+    from messaging.contract.files import documents_at
+    from messaging.contract.needs import read_needs
+
+    if new is None and not needs:
+        raise ConfigurationError("compare with what? Give NEW, or --needs, or both")
+    if mode not in rules.MODES:
+        raise ConfigurationError(f"--mode {mode!r}: known are {', '.join(rules.MODES)}")
+    before = _catalogue(old, topic)
+    after = before if new is None else _catalogue(new, topic)
+    found = [] if new is None else rules.check(before, after, _mode(mode))
+    read = [
+        read_needs(one, name) for where in needs or () for name, one in documents_at(where, _s3)
+    ]
+    found += rules.check_needs(read, after)
+    _tell(found, json)
+
+
+def needs_command(
+    service: Annotated[
+        str, typer.Argument(metavar="MODULE:SERVICE", help="The consumer class of the service.")
+    ],
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write what a service reads, for the producer's check.
+
+    [bold]Example:[/bold] messaging contract needs consumers.bi:BI -o needs/bi.json
+    """
+    from messaging.cli import names
+    from messaging.consuming.consumer import Consumer
+    from messaging.contract.files import written
+    from messaging.contract.needs import needs_of, write_needs
+
+    found = names.load(service, "the service", example="consumers.bi:BI")
+    if not isinstance(found, type):
+        found = type(found)
+    if not issubclass(found, Consumer):
+        raise ConfigurationError(f"the service {service!r}: a Consumer class was expected")
+    _put(
+        written(write_needs(needs_of(found))), output, check, f"messaging contract needs {service}"
+    )
+
+
+def generate_command(
+    catalogue: CatalogueName,
+    service: Annotated[str, typer.Option("--service", metavar="NAME", help="Whose views.")],
+    topic: Topic = None,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write a Python module of one service's views, for a repository without the contract.
+
+    [bold]Example:[/bold] messaging contract generate catalogue.json --service bi -o eventos.py
+    """
+    from messaging.contract.generate import module_of
+
+    text = module_of(_catalogue(catalogue, topic), service)
+    _put(text, output, check, f"messaging contract generate {catalogue} --service {service}")
+
+
+def schema_command(
+    catalogue: CatalogueName,
+    service: Annotated[str, typer.Option("--service", metavar="NAME", help="Whose view.")],
+    type: Annotated[str, typer.Option("--type", metavar="TYPE", help="Of which event.")],
+    topic: Topic = None,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write the JSON Schema of the message bodies that one service receives of one event.
+
+    [bold]Example:[/bold] messaging contract schema catalogue.json --service bi
+    --type aluno.cadastrado
+    """
+    from messaging.contract.asyncapi import body_schema
+    from messaging.contract.files import written
+
+    found = _catalogue(catalogue, topic)
+    view = found.view(service, type)
+    if view is None:
+        raise ConfigurationError(
+            f"{service} receives no {type}; in this catalogue it receives "
+            f"{', '.join(one for one in found.types if found.view(service, one)) or 'nothing'}"
+        )
+    _put(written(body_schema(view)), output, check, "messaging contract schema")
+
+
+def _mode(mode: str) -> Any:
+    return mode
+
+
+def _tell(found: list[Finding], json: bool) -> None:
+    breaking = [one for one in found if one.breaks]
+    if json:
+        for one in found:
+            screen.data(one.to_dict())
+    elif found:
+        screen.table(
+            "Who is affected",
+            ["service", "event", "where", "what", "remedy"],
+            [
+                [
+                    screen.plain("every service" if one.service == "*" else one.service),
+                    screen.plain(one.type),
+                    screen.plain(one.place or one.view),
+                    f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}",
+                    screen.plain(one.remedy),
+                ]
+                for one in found
+            ],
+        )
+    services = sorted({one.service for one in breaking})
+    if breaking:
+        named = ", ".join("every service" if one == "*" else one for one in services)
+        screen.error(f"{len(breaking)} incompatible changes, for {named}")
+        raise typer.Exit(1)
+    screen.note("compatible" + (f"; {len(found)} to know of" if found else ""))
+
+
+_LOOK: Mapping[bool, str] = {True: "[red]breaks[/]", False: "[yellow]note[/]"}
+
+
+def _catalogue(where: str, topic: str | None) -> Catalogue:
+    from messaging.contract.asyncapi import read_document
+    from messaging.contract.files import document_at
+
+    if not _is_file(where):
+        return _from_code(where, topic)
+    return read_document(document_at(where, _s3), where)
+
+
+def _is_file(where: str) -> bool:
+    # "consumers.events" names a module, "catalogue.json" and "./contract" do not.
+    named = where.partition(":")[0].split(".")
+    is_module = all(map(str.isidentifier, named)) and named[-1] not in ("json", "yaml", "yml")
+    return "://" in where or Path(where).exists() or not is_module
+
+
+def _s3(url: str) -> Mapping[str, bytes]:
+    from messaging.aws.s3_documents import read_documents
+    from messaging.settings import Settings
+
+    return read_documents(url, Settings.from_environment())
+
+
+def _from_code(target: str, topic: str | None) -> Catalogue:
+    from messaging.cli import names
+    from messaging.contract.catalogue import catalogue_of, events_of
+
+    if ":" in target:
+        events = [names.event(target, "the event")]
+    else:
+        module = names.module(target, "the module")
+        events = events_of(module)
+        if not events:
+            raise ConfigurationError(
+                f"the module {target!r} has no event; give the module that declares them, like "
+                "consumers.events"
+            )
+    return catalogue_of(events, topic=_topic(topic))
+
+
+def _topic(said: str | None) -> str:
+    from messaging.cli import names
+    from messaging.cli.project import read_project
+
+    if said is not None:
+        return said
+    project = read_project(Path.cwd())
+    if project.topology is None:
+        raise ConfigurationError(
+            "which topic? Give --topic NAME, or in pyproject.toml: [tool.messaging] topology = "
+            '"module:NAME"'
+        )
+    return names.topology(project.topology, f"topology in {project.file}:").topic.name
+
+
+def _put(text: str, output: Path | None, check: bool, command: str) -> None:
+    if output is None:
+        if check:
+            raise ConfigurationError("--check: compare with what? Give --output FILE")
+        screen.text(text)
+        return
+    try:
+        if check:
+            standing = output.read_text(encoding="utf-8") if output.exists() else ""
+            if standing == text:
+                screen.note(f"{output} is as the code says")
+                return
+            screen.error(f"{output} differs from the code; write it again: {command} -o {output}")
+            raise typer.Exit(1)
+        output.write_text(text, encoding="utf-8", newline="\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not text in UTF-8"
+        raise ConfigurationError(f"{output}: {why}") from None
+    screen.note(f"wrote {output}")
+
+
+add(app, "export", export_command)
+add(app, "check", check_command)
+add(app, "needs", needs_command)
+add(app, "generate", generate_command)
+add(app, "schema", schema_command)

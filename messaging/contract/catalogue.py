@@ -1,0 +1,160 @@
+"""The catalogue: which service receives which fields of which event, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, cast
+
+from messaging.contract.examples import example_of
+from messaging.contract.schema import Schema, personal_marks, schema_of
+from messaging.errors import ConfigurationError
+from messaging.event import Event
+from messaging.personal import PERSONAL
+from messaging.projection import EVERYONE, Projection
+
+__all__ = ["Catalogue", "View", "catalogue_of", "events_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What some services receive of one event.
+
+    name      the class that declares it. `event` is the event's class.
+    type      the event's type on the wire; `version` its version.
+    reads     the older versions that the event's upcasts bring up to `version`.
+    audience  the services; ("*",) is every service that handles the event.
+    subject   the field that is the CloudEvents subject, if the view has it.
+    schema    JSON Schema of the data, complete in itself.
+    example   made-up data, or None.
+    """
+
+    name: str
+    event: str
+    type: str
+    version: int
+    reads: tuple[int, ...] = ()
+    audience: tuple[str, ...]
+    subject: str | None = None
+    about: str = ""
+    schema: Schema
+    example: Mapping[str, Any] | None = None
+
+    @property
+    def fields(self) -> Mapping[str, Schema]:
+        """The fields at the top of the data, each with its schema."""
+        schema = self.schema
+        while "$ref" in schema:
+            schema = self.definitions[str(schema["$ref"]).rpartition("/")[2]]
+        fields: Mapping[str, Schema] = schema.get("properties", {})
+        return fields
+
+    @property
+    def definitions(self) -> Mapping[str, Schema]:
+        """The models inside, by name."""
+        found: Mapping[str, Schema] = self.schema.get("$defs", {})
+        return found
+
+    def personal(self, field: str) -> list[Mapping[str, str]]:
+        """The marks of personal data in a field: `about` and `category` of each."""
+        return personal_marks(self.fields[field], self.definitions)
+
+    def serves(self, service: str) -> bool:
+        return service in self.audience or EVERYONE in self.audience
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """Every view of a producer's events on one topic, ordered by type and name."""
+
+    topic: str
+    views: tuple[View, ...]
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that have views of their own, by name."""
+        named = {name for view in self.views for name in view.audience}
+        return tuple(sorted(named - {EVERYONE}))
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(sorted({view.type for view in self.views}))
+
+    def of_type(self, type: str) -> tuple[View, ...]:
+        """The views of one event."""
+        return tuple(view for view in self.views if view.type == type)
+
+    def view(self, service: str, type: str) -> View | None:
+        """What `service` receives of events of `type`; None: nothing."""
+        mine = [view for view in self.of_type(type) if view.serves(service)]
+        return mine[0] if mine else None
+
+
+def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
+    """The catalogue of `events` on `topic`.
+
+    Raises `ConfigurationError` for none at all, and for two classes of one type.
+    """
+    seen: dict[str, type[Event]] = {}
+    for event in events:
+        twin = seen.setdefault(event.event_type, event)
+        if twin is not event:
+            raise ConfigurationError(
+                f"{twin.__qualname__} and {event.__qualname__} are both {event.event_type}: "
+                "a type on the wire is one class; export them apart, or rename one"
+            )
+    if not seen:
+        raise ConfigurationError("a catalogue needs at least one event (a class with type=)")
+    views = [view for event in seen.values() for view in _views(event)]
+    views.sort(key=lambda view: (view.type, view.name))
+    return Catalogue(topic=topic, views=tuple(views))
+
+
+def events_of(module: ModuleType) -> list[type[Event]]:
+    """The events that can be reached by a name in `module`, whoever declared them."""
+    return list(dict.fromkeys(filter(_is_event, vars(module).values())))
+
+
+def _is_event(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, Event) and bool(found.event_type)
+
+
+def _views(event: type[Event]) -> list[View]:
+    projections = cast("list[type[Projection]]", event.__projections__)
+    marks = _marks(event)
+    if not projections:
+        return [_view(event, event, (EVERYONE,), marks)]
+    return [_view(event, one, one.audience, marks) for one in projections]
+
+
+def _view(
+    event: type[Event],
+    view: type[Event | Projection],
+    audience: tuple[str, ...],
+    marks: Mapping[str, Mapping[str, str]],
+) -> View:
+    schema = schema_of(view)
+    found = View(
+        name=view.__name__,
+        event=event.__name__,
+        type=event.event_type,
+        version=event.event_version,
+        reads=tuple(sorted(event.__upcasts__)),
+        audience=tuple(sorted(audience)),
+        subject=event.event_subject if event.event_subject in view.model_fields else None,
+        about=(view.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " "),
+        schema=schema,
+        example=example_of(view, schema),
+    )
+    for name, field in found.fields.items():
+        if name in marks and not found.personal(name):
+            cast("dict[str, Any]", field)[PERSONAL] = dict(marks[name])
+    return found
+
+
+def _marks(event: type[Event]) -> dict[str, Mapping[str, str]]:
+    """The mark of each of the event's fields: its views need not repeat it."""
+    schema = schema_of(event)
+    whole = View(name="", event="", type="", version=0, audience=(), schema=schema)
+    return {name: marks[0] for name in whole.fields if (marks := whole.personal(name))}

@@ -1,0 +1,200 @@
+"""Who breaks when a catalogue changes, or when what a service reads is not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from messaging.contract.catalogue import Catalogue, View
+from messaging.contract.compatibility import Mismatch, mismatches
+from messaging.contract.needs import Needs
+from messaging.errors import ConfigurationError
+from messaging.projection import EVERYONE
+
+__all__ = ["MODES", "Finding", "Mode", "check", "check_needs"]
+
+Mode = Literal["backward", "forward", "full"]
+MODES: tuple[Mode, ...] = ("backward", "forward", "full")
+"""As schema registries say it.
+
+backward  who reads by NEW reads what was written by OLD: it waits in queues.
+forward   who reads by OLD reads what is written by NEW: the producer is deployed first.
+full      both.
+
+https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that a change does to one service.
+
+    service   who; "*" is every service that handles the event.
+    breaks    True: messages would be refused, or would not come. False: worth knowing.
+    way       "forward", "backward" or "needs": which comparison found it.
+    place     the field, or "" where it is about the whole view.
+    """
+
+    service: str
+    type: str
+    view: str
+    way: str
+    rule: str
+    place: str
+    said: str
+    remedy: str
+    breaks: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_FORWARD: Mapping[str, str] = {
+    "removed": "go on sending it until nobody reads it, or raise the version and add @upcast",
+    "required": "send it always, or make it optional for its readers first",
+    "type": "add a field of the new type beside it, and end the old one later",
+    "values": "widen the readers first, then the producer",
+    "constraint": "relax the readers first, then the producer",
+}
+_BACKWARD: Mapping[str, str] = {
+    "removed": "give it a default, or raise the version and say in @upcast what it was",
+    "required": "give it a default, or raise the version and say in @upcast what it was",
+    "type": "raise the version and convert the old values in @upcast",
+    "values": "go on reading the old values until the queues hold none",
+    "constraint": "go on reading the old values until the queues hold none",
+}
+
+
+def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
+    """Everything that the change from `old` to `new` does to the services of `old`.
+
+    Raises `ConfigurationError` for a mode that is none.
+    """
+    if mode not in MODES:
+        raise ConfigurationError(f"mode {mode!r}: known are {', '.join(MODES)}")
+    found: list[Finding] = []
+    for was in old.views:
+        for service in was.audience:
+            found += _service(service, was, new, mode)
+    return found
+
+
+def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
+    """What services read and `catalogue` does not give them."""
+    found: list[Finding] = []
+    for need in needs:
+        for read in need.reads:
+            given = catalogue.view(need.service, read.type)
+            if given is None:
+                found.append(_not_served(need.service, read, catalogue, "needs"))
+            elif given.version > read.version:
+                found.append(_newer(need.service, read, given, "needs"))
+            else:
+                found += [
+                    _finding(need.service, read, one, "needs", _FORWARD, breaks=True)
+                    for one in mismatches(given.schema, read.schema)
+                ]
+    return found
+
+
+def _service(service: str, was: View, new: Catalogue, mode: Mode) -> Iterator[Finding]:
+    if service == EVERYONE:
+        whole = [view for view in new.of_type(was.type) if EVERYONE in view.audience]
+        now = whole[0] if whole else None
+    else:
+        now = new.view(service, was.type)
+    if now is None:
+        yield _not_served(service, was, new, "forward")
+        return
+    if mode in ("forward", "full"):
+        if now.version > was.version:
+            yield _newer(service, was, now, "forward")
+        else:
+            for one in mismatches(now.schema, was.schema):
+                yield _finding(service, was, one, "forward", _FORWARD, breaks=not one.lost)
+    if mode in ("backward", "full"):
+        yield from _backward(service, was, now)
+
+
+def _backward(service: str, was: View, now: View) -> Iterator[Finding]:
+    if now.version < was.version:
+        yield Finding(
+            service=service,
+            type=was.type,
+            view=was.name,
+            way="backward",
+            rule="version",
+            place="",
+            said=f"its version went from {was.version} back to {now.version}: messages of "
+            f"{was.version} that wait in queues are dead-lettered",
+            remedy=f"never lower a version: make it {was.version + 1}",
+        )
+    elif now.version > was.version and was.version not in now.reads:
+        yield Finding(
+            service=service,
+            type=was.type,
+            view=was.name,
+            way="backward",
+            rule="version",
+            place="",
+            said=f"version {now.version} cannot read version {was.version}, which waits in queues",
+            remedy=f"add @upcast({was.version}) to {now.event}",
+        )
+    elif now.version == was.version:
+        for one in mismatches(was.schema, now.schema):
+            if not one.lost:  # a new optional field: the old messages have none
+                yield _finding(service, was, one, "backward", _BACKWARD, breaks=True)
+
+
+def _finding(
+    service: str, view: View, one: Mismatch, way: str, remedies: Mapping[str, str], *, breaks: bool
+) -> Finding:
+    return Finding(
+        service=service,
+        type=view.type,
+        view=view.name,
+        way=way,
+        rule=one.rule,
+        place=one.place,
+        said=one.said,
+        remedy=remedies[one.rule],
+        breaks=breaks,
+    )
+
+
+def _newer(service: str, was: View, now: View, way: str) -> Finding:
+    return Finding(
+        service=service,
+        type=was.type,
+        view=was.name,
+        way=way,
+        rule="version",
+        place="",
+        said=f"version {now.version} is sent, and a reader of version {was.version} dead-letters "
+        "what is newer",
+        remedy="deploy the readers of the new version first, then the producer",
+    )
+
+
+def _not_served(service: str, was: View, new: Catalogue, way: str) -> Finding:
+    if not new.of_type(was.type):
+        said = "no event of this type is sent any more"
+        remedy = "end the service's handler first, or go on sending it"
+    elif service == EVERYONE:
+        served = sorted({name for view in new.of_type(was.type) for name in view.audience})
+        said = f"it was sent whole to everyone, and is now sent to {', '.join(served)} only"
+        remedy = "declare a Projection for each service that handles it"
+    else:
+        said = "no view of it is for this service any more"
+        remedy = f"declare a Projection with audience={service!r}"
+    return Finding(
+        service=service,
+        type=was.type,
+        view=was.name,
+        way=way,
+        rule="audience",
+        place="",
+        said=said,
+        remedy=remedy,
+    )
