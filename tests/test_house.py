@@ -22,8 +22,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline stores backoff printable logs",
-    "event envelope outcome transport handling settings subtyping declaration foreign sql personal",
+    "errors clock deadline stores backoff printable logs personal",
+    "event envelope outcome transport handling settings subtyping declaration foreign sql",
     "projection codec tracebacks idempotency settlement answers batching",
     "dead_letters",
     "publishing consuming claimcheck contract",

@@ -138,7 +138,7 @@ def _every_attempt(observed: Observed) -> Iterator[Breach]:
             _, note = dead_letter_reason.read(letter.attributes)
             if note is None or not (note.error or "").endswith("Sabotage"):
                 continue
-            if note.attempts < attempts[service]:
+            if note.attempts is not None and note.attempts < attempts[service]:
                 event = observed.simulation.event_of(letter.message_id, letter.body)
                 yield Breach("every attempt is made", f"{event} of {service}: {note.attempts}")
 

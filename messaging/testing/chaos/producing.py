@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from messaging.outbox.claims import Claims
 from messaging.publishing.publisher import Publisher
 from messaging.publishing.results import NotPublished
 from messaging.sql.database import Database
+from messaging.sql.opening import memory_sqlite
 from messaging.testing.chaos.wire import Killed
 from messaging.transport import Failure, Outgoing, TopicTransport
 
@@ -117,7 +118,7 @@ class Outboxed:
         self._topic = topic
         self._clock = clock
         self._tell = tell
-        self._name = f"file:chaos-outbox-{uuid4().hex}?mode=memory&cache=shared"
+        self._connect = partial(memory_sqlite, f"chaos-outbox-{uuid4().hex}")
         self._writer = self._connect()
         self._claims = Claims(Database(self._connect, clock=clock))
         create(self._writer)
@@ -150,9 +151,6 @@ class Outboxed:
         if self._relay is not None:
             self._relay.close()
         self._writer.close()
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._name, uri=True, timeout=0, isolation_level=None)
 
 
 def _published(publisher: Publisher, events: Events) -> dict[str, str]:
