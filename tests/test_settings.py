@@ -158,7 +158,7 @@ def test_a_kubernetes_service_called_messaging_keeps_no_pod_from_starting(
     ],
 )
 def test_a_mistyped_setting_is_refused_beside_service_links(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}: unknown: this"):
+    with pytest.raises(SettingsError, match=f"{name}: unknown setting"):
         Settings.from_environment({**LINKS, name: value})
 
 

@@ -90,7 +90,7 @@ def test_defaults_ranges_and_what_is_required_are_told(
     monkeypatch.setenv("COLUMNS", "120")
     run(["run", "--help"])
     page = capsys.readouterr().out
-    assert "Processes that do this. [default: 1; 1<=x<=64]" in page
+    assert "Number of processes. [default: 1; 1<=x<=64]" in page
     assert "functions that give one. [required]" in page
     run(["local", "--help"])
     assert "made ready at its first start. [default: ministack]" in capsys.readouterr().out
