@@ -51,19 +51,14 @@ class Isolation:
         self._lock = threading.Lock()
         self._held: list[InFlightMessage] = []
         self._running: InFlightMessage | None = None
+        # Attributes, because both are asked for each receive, and nearly always the same.
+        self.active = False
+        """True: nothing else is to be received."""
+        self.alone = False
+        """True: a suspect is being handled, and what comes now is to be given back."""
         self._survived = 0
         self._ended: OrderedDict[str, None] = OrderedDict()
         """Messages that ended here and come again: their handlers kill nobody."""
-
-    @property
-    def active(self) -> bool:
-        """True: nothing else is to be received."""
-        return bool(self._held) or self._running is not None
-
-    @property
-    def alone(self) -> bool:
-        """True: a suspect is being handled, and what comes now is to be given back."""
-        return self._running is not None
 
     def suspects(self, delivery: Delivery) -> bool:
         """Whether this message may have killed processes."""
@@ -91,6 +86,7 @@ class Isolation:
             # The innocent neighbours of a killer were received as often as it was, or less often.
             # Of those received equally often, chance lets half go before it each time.
             self._held.sort(key=lambda one: (-one.delivery.receive_count, random.random()))
+            self._say()
 
     def blocks(self, delivery: Delivery) -> bool:
         """True: a suspect of the same group comes first."""
@@ -107,6 +103,7 @@ class Isolation:
             if not self._held or self._running is not None or self._others() > len(self._held):
                 return None
             message = self._running = self._held.pop()
+            self._say()
         log.warning(
             "message %s of %s has been received %d times without an end that was seen here: it is "
             "handled alone, as it may end its process",
@@ -131,6 +128,7 @@ class Isolation:
                 self._survived += 1
             elif message in self._held:
                 self._held.remove(message)
+            self._say()
 
     def comes_again(self, delivery: Delivery) -> None:
         """It was released here, and killed nobody."""
@@ -142,5 +140,11 @@ class Isolation:
     def drain(self) -> Sequence[InFlightMessage]:
         """Take out those that are held."""
         with self._lock:
-            message, self._held = self._held, []
-        return message
+            suspects, self._held = self._held, []
+            self._say()
+        return suspects
+
+    def _say(self) -> None:
+        """The lock is held, and what it guards has changed."""
+        self.alone = self._running is not None
+        self.active = self.alone or bool(self._held)

@@ -158,9 +158,6 @@ class Pipeline:
             wait=wait,
             clock=self._clock,
             taken=self._received,
-            onward=lambda near: (
-                self._run_to_completion is None or self._run_to_completion.work(near)
-            ),
             # Of two receives of a FIFO queue the second might be entered first.
             most=0 if self._ordered else most,
         )
@@ -183,13 +180,15 @@ class Pipeline:
         self.executor.start(threads, loop)
         self._settling = threads.start(f"{name}-settler", self.settler.run)
         self._leasing = threads.start(f"{name}-leases", self.heartbeat.run)
+        receive = self.receiver.run
+        hire = partial(threads.start, f"{name}-poller-helper")
         if not self._ordered:
             self._run_to_completion = RunToCompletion(
                 self.executor, self.ready_queue, self.settler, loop, replace=self.receiver.replace
             )
             threads.start(f"{name}-watch", self._run_to_completion.watch)
-        hire = partial(threads.start, f"{name}-poller-helper")
-        threads.start(f"{name}-poller", partial(self.receiver.run, hire))
+            receive = partial(receive, onward=self._run_to_completion.work)
+        threads.start(f"{name}-poller", partial(receive, hire))
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
         """A receive brought these; their leases count from `since`."""

@@ -42,6 +42,7 @@ IDLE = Backoff(first=0.05, longest=1.0)
 """After an empty receive that did not wait by itself."""
 
 Hire = Callable[[Callable[[], None]], object]
+Onward = Callable[[bool], bool]
 
 
 def _go_on(near: bool) -> bool:
@@ -55,11 +56,9 @@ def _nobody(work: Callable[[], None]) -> None:
 class Receiver:
     """Receives for one queue. `run` is the body of its thread, and ends after `stop`.
 
-    taken   called with what each receive brought, which may be after `stop`, and the moment from
-            which its leases count.
-    onward  called after that, when the next receive may be made, with whether the way is short
-            (`LONG_WAY`). False: another thread receives in place of the calling one.
-    most    helpers at once, but never more than `MOST_HELPERS`.
+    taken  called with what each receive brought, which may be after `stop`, and the moment from
+           which its leases count.
+    most   helpers at once, but never more than `MOST_HELPERS`.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class Receiver:
         wait: float,
         clock: Clock,
         taken: Callable[[Sequence[Delivery], float], None],
-        onward: Callable[[bool], bool] = _go_on,
         most: int = 0,
     ) -> None:
         self._queue = queue
@@ -78,7 +76,7 @@ class Receiver:
         self._wait = wait
         self._clock = clock
         self._taken = taken
-        self._onward = onward
+        self._onward: Onward = _go_on
         self._stopped = threading.Event()
         self._failures = 0
         self._failing_since = 0.0
@@ -91,9 +89,14 @@ class Receiver:
         self._lock = threading.Lock()
         self._helpers = 0
 
-    def run(self, hire: Hire = _nobody) -> None:
-        """The body of the first thread. `hire` starts another one for what it is given."""
-        self._hire, self._first = hire, threading.get_ident()
+    def run(self, hire: Hire = _nobody, onward: Onward = _go_on) -> None:
+        """The body of the first thread.
+
+        hire    starts another thread for what it is given.
+        onward  called after each receive, when the next one may be made, with whether the way is
+                short (`LONG_WAY`). False: another thread receives in place of the calling one.
+        """
+        self._hire, self._onward, self._first = hire, onward, threading.get_ident()
         while free := self._backpressure.room():
             asked, self._asked_at = SYSTEM_CLOCK.monotonic(), self._clock.monotonic()
             try:
@@ -136,7 +139,7 @@ class Receiver:
         Raises `RuntimeError` if the system has no more threads.
         """
         if thread == self._first:
-            self._hire(partial(self.run, self._hire))
+            self._hire(partial(self.run, self._hire, self._onward))
 
     @property
     def failing(self) -> bool:
