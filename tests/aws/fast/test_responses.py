@@ -122,3 +122,10 @@ def test_binary_values_come_as_they_are_and_no_messages_as_an_empty_list() -> No
     assert first["MessageAttributes"]["b"]["StringValue"] == "AP8="
     assert second == {}
     assert messages(SQS, reply("{}")) == messages(SQS, reply('{"Messages": null}')) == []
+
+
+@pytest.mark.parametrize("accepted", [[0, 0], [0, 2], [1, 2], [0], [0, 1, 2]])
+def test_an_answer_about_other_entries_than_were_sent_is_no_success(accepted: list[int]) -> None:
+    assert all_accepted(reply(document([0, 1])), 2) is True
+    assert all_accepted(reply(document([1, 0])), 2) is True
+    assert all_accepted(reply(document(accepted)), 2) is False
