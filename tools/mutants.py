@@ -72,7 +72,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         },
         "idempotency": {
             "idempotency/middleware": "idempotency/test_middleware",
-            "idempotency/memory": "idempotency/test_middleware",
+            "idempotency/memory": "idempotency/test_memory",
             "idempotency/renewal": "idempotency/test_middleware",
         },
         "fast": {

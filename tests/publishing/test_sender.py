@@ -79,6 +79,24 @@ def test_in_order_two_events_of_a_group_never_share_a_request(
             assert len({message.id for message, _ in batch if message.group == group}) <= 1
 
 
+def test_on_a_standard_topic_the_events_of_a_group_share_a_request() -> None:
+    packer = Packer(100)
+    entries = [(replace(entry(n)[0], group="a"), entry(n)[1]) for n in range(3)]
+    assert list(packer.all(entries)) == [entries]
+
+
+def test_a_request_after_another_may_be_as_full_and_no_fuller() -> None:
+    packer = Packer(100)
+    packer.add(entry("a"))
+    packer.rest()
+    assert packer.add(entry("b", 60)) is None
+    assert packer.add(entry("c", 41)) is not None, "101 bytes together"
+
+
+def test_no_two_attempts_are_more_than_five_seconds_apart() -> None:
+    assert LONGEST_WAIT == 5.0
+
+
 def test_a_full_request_is_given_at_once() -> None:
     packer = Packer(100)
     entries = [entry(number) for number in range(10)]

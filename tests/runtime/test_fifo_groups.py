@@ -175,3 +175,11 @@ def test_threads_that_wait_are_woken_to_end() -> None:
     line.wake(2)
     assert [line.get(), line.get()] == [None, None]
     assert len(line) == 0
+
+
+def test_a_slot_that_nobody_waits_for_is_free_for_the_next() -> None:
+    line = ReadyQueue(1)
+    assert line.take_slot()
+    line.free()
+    assert line.take_slot()
+    assert not line.take_slot()

@@ -132,3 +132,10 @@ def test_an_acceptance_has_a_message_id(id: str, accepted: bool) -> None:
         "</PublishBatchResponse>"
     )
     assert all_accepted(Reply(200, b"", body.encode(), True), 1) is accepted
+
+
+@pytest.mark.parametrize("accepted", [[0, 0], [0, 2], [1, 2], [0], [0, 1, 2]])
+def test_an_answer_about_other_entries_than_were_sent_is_no_success(accepted: list[int]) -> None:
+    assert all_accepted(reply(document([0, 1])), 2) is True
+    assert all_accepted(reply(document([1, 0])), 2) is True
+    assert all_accepted(reply(document(accepted)), 2) is False
