@@ -168,6 +168,7 @@ def _text(text: str) -> str:
 
 
 def _email(text: str) -> str:
+    text = text.replace("\u200c", "").replace("\u200d", "")  # joiners, which nobody sees
     if not text.isascii() and not text.rpartition("@")[0].isascii():
         raise CellError("email.accent")
     return text

@@ -26,6 +26,7 @@ _ZONE = re.compile(
 )
 _SERIAL = re.compile(r"\d{5}([.,]\d+)?", re.ASCII)
 _EITHER = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}(?!\d)", re.ASCII)
+_YEAR_DAY = re.compile(r"\d{4}([/.-])(\d{1,2})\1\d{1,2}(?!\d)", re.ASCII)
 
 
 class DateReader:
@@ -39,12 +40,15 @@ class DateReader:
         self.auto = order == "auto"
         self._years = years
         self._order: str = "dmy" if order == "auto" else order
-        self._day_first = self._month_first = self._either = 0
+        self._day_first = self._month_first = self._either = self._year_day = 0
 
     def see(self, text: str, line: int) -> None:
         """Look at a cell before any is read: a number above 12 is a day."""
         found = _EITHER.match(text.strip())
         if found is None:
+            odd = _YEAR_DAY.match(text.strip())
+            if odd is not None and 12 < int(odd[2]) < 32:
+                self._year_day = self._year_day or line
             return
         one, other = int(found[1]), int(found[3])
         if one > 12 >= other and one < 32:
@@ -69,7 +73,7 @@ class DateReader:
 
     def read(self, text: str) -> datetime:
         """The moment, with an offset only where the text has one. Raises `CellError`."""
-        if _ISO.fullmatch(text):
+        if not self._year_day and _ISO.fullmatch(text):
             try:
                 return self._possible(datetime.fromisoformat(text))
             except ValueError as error:
@@ -90,6 +94,8 @@ class DateReader:
 
     def _parts(self, first: str, second: str, third: str) -> tuple[int, int, int, str]:
         if len(first) == 4 and len(third) < 3:
+            if self._year_day and second != third and int(second) < 13 and int(third) < 13:
+                raise CellError("date.odd", line=self._year_day)
             return int(third), int(second), int(first), "ymd"
         if len(third) != 4 or len(first) > 2:
             raise CellError("date.century" if len(third) == 2 and len(first) < 3 else "date")

@@ -152,8 +152,8 @@ FILE_TEXTS: Mapping[str, tuple[str, str]] = {
     "note.codepage": ("read as {codepage}", "lido como {codepage}"),
     "note.mixed": ("two encodings in one line", "duas codificações em uma linha"),
     "note.doubtful": (
-        "letters that may be wrong: no encoding makes sense of them",
-        "letras que podem estar erradas: nenhuma codificação faz sentido",
+        "letters that may be wrong: it is not clear in which encoding they are",
+        "letras que podem estar erradas: não é clara a codificação do arquivo",
     ),
     "note.double": (
         "text that had been encoded twice was put right (Ã£ to ã)",

@@ -111,6 +111,16 @@ ROW_TEXTS: Mapping[str, tuple[str, str]] = {
             "escreva aaaa-mm-dd, ou diga --date-order dmy ou mdy"
         ),
     ),
+    "date.odd": (
+        (
+            "day and month cannot be told apart: line {line} has year, day and month in that "
+            "order; write yyyy-mm-dd"
+        ),
+        (
+            "não se sabe o que é dia e o que é mês: a linha {line} traz ano, dia e mês nessa "
+            "ordem; escreva aaaa-mm-dd"
+        ),
+    ),
     "date.zone": (
         "an offset from UTC that is not known: write it like GMT-3 or -03:00",
         "fuso horário desconhecido: escreva como GMT-3 ou -03:00",

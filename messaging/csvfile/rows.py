@@ -101,7 +101,9 @@ class Rows(Iterator[Row]):
         width, cells = len(self.header), row.cells
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
             cells = cells[:width]  # a delimiter at the end of the line
-        if cells[0].strip()[:1].casefold() == self._initial and self._is_header(cells):
+        # With the mark of UTF-8 in front where two files were put together.
+        first = cells[0].strip().removeprefix("\ufeff")[:1].casefold()
+        if first == self._initial and self._is_header(cells):
             return Row(row.line, cells, said("repeated", self._language))
         if len(cells) == width:
             return Row(row.line, cells)

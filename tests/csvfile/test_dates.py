@@ -63,6 +63,15 @@ def test_two_orders_in_one_column_are_told_and_what_may_be_either_is_a_bad_row()
     assert notices == ()
 
 
+@pytest.mark.parametrize("sign", ["/", "-"])
+def test_a_year_that_is_followed_by_a_day_makes_the_column_unclear(sign: str) -> None:
+    content = column(*(text.replace("/", sign) for text in ("2011/05/03", "2011/25/03")))
+    good, bad, _ = read(content)
+    assert not good
+    assert "line 3 has year, day and month in that order" in bad[0].reason
+    assert "there is no such date" in bad[1].reason
+
+
 def test_each_column_has_an_order_of_its_own() -> None:
     content = "nome;nascimento;Início\nA;03/25/2011;25/03/2024\nB;02/01/2011;02/01/2024\n"
     mapping = {"columns": {"Início": "matricula"}}

@@ -123,6 +123,13 @@ def test_the_header_once_more_is_a_bad_row_by_its_name() -> None:
     ]
 
 
+def test_two_files_that_were_put_together_have_their_headers_once_more() -> None:
+    content = "\ufeffnome;email\nAna;a@example.com\n"
+    good, (bad,), _ = read(content + content)
+    assert [row.line for row in good] == [2, 4]
+    assert (bad.line, bad.reason) == (3, "the header, once more")
+
+
 def test_rows_with_another_delimiter_than_the_header_say_so() -> None:
     _, bad, _ = read("nome,email\nAna;ana@example.com\n")
     assert bad[0].reason == "its cells are separated by ;, and the header's by ,"
