@@ -22,9 +22,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline stores",
-    "event envelope outcome transport settings subtyping declaration printable logs foreign sql "
-    "personal",
+    "errors clock deadline stores personal",
+    "event envelope outcome transport settings subtyping declaration printable logs foreign sql",
     "projection codec tracebacks idempotency tracing metrics settlement answers",
     "dead_letters",
     "publishing consuming claimcheck contract",

@@ -30,7 +30,7 @@ def read_documents(url: str, settings: Settings) -> Mapping[str, bytes]:
                 pages = client.get_paginator("list_objects_v2").paginate(
                     Bucket=bucket, Prefix=prefix
                 )
-                listed = [one["Key"] for page in pages for one in page.get("Contents", ())]
+                listed = [one.get("Key", "") for page in pages for one in page.get("Contents", ())]
                 keys = [one for one in listed if one.endswith(".json")]
             return {
                 f"s3://{bucket}/{one}": client.get_object(Bucket=bucket, Key=one)["Body"].read()

@@ -24,13 +24,14 @@ def list_subscribers(clients: Clients, topic_arn: str) -> list[Subscriber]:
     with translated("list the subscriptions of", f"topic {topic_arn}", clients.where):
         sns = clients.patient_sns
         pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
-        arns = [
-            one["SubscriptionArn"]
+        listed = [
+            one.get("SubscriptionArn", _PENDING)
             for page in pages
             for one in page.get("Subscriptions", ())
-            if one.get("SubscriptionArn", _PENDING) != _PENDING
         ]
-        for arn in arns:
+        for arn in listed:
+            if arn == _PENDING:
+                continue  # nothing is delivered to it
             try:
                 with translated("read a subscription of", f"topic {topic_arn}", clients.where):
                     attributes = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
