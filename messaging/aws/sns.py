@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from messaging.aws.calls import TopicCalls
 from messaging.aws.clients import Clients
 from messaging.aws.errors import check_batch, translated
 from messaging.errors import TransportError
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
+
+if TYPE_CHECKING:
+    from messaging.contract.subscribers import Subscriber
 
 __all__ = ["SnsTopic"]
 
@@ -89,6 +93,13 @@ class SnsTopic:
         except Exception:  # noqa: BLE001 - no credentials, no region: `publish` meets it as well
             return None
         return None if steps is None else self._steps(steps)
+
+    def subscribers(self) -> Sequence[Subscriber]:
+        """Who subscribes, and to what. For a start, never per message: SNS allows few of these."""
+        from messaging.aws.subscribers import list_subscribers
+
+        self._check_open()
+        return list_subscribers(self._clients, self.arn)
 
     def close(self) -> None:
         """Refuse further use; the sockets belong to the broker, which closes them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +16,10 @@ from messaging.errors import ConfigurationError
 if TYPE_CHECKING:
     from messaging.contract.catalogue import Catalogue
     from messaging.contract.check import Finding
+    from messaging.contract.needs import Needs
+    from messaging.event import Event
 
-__all__ = ["app"]
+__all__ = ["Target", "WhatServicesRead", "app", "events_at", "needs_at", "tell"]
 
 app = group("Write down what each service receives, and say who breaks when it changes.")
 
@@ -28,6 +30,12 @@ CatalogueName = Annotated[
     str,
     typer.Argument(
         metavar="CATALOGUE", help="A file, s3://..., or the module of the events itself."
+    ),
+]
+WhatServicesRead = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--needs", metavar="WHERE", help="What services read: a file, a folder or s3://..."
     ),
 ]
 Topic = Annotated[
@@ -94,12 +102,7 @@ def check_command(
     mode: Annotated[
         str, typer.Option("--mode", metavar="MODE", help="backward, forward or full.")
     ] = "full",
-    needs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--needs", metavar="WHERE", help="What services read: a file, a folder or s3://..."
-        ),
-    ] = None,
+    needs: WhatServicesRead = None,
     topic: Topic = None,
     json: Json = False,
 ) -> None:
@@ -111,8 +114,6 @@ def check_command(
     [bold]Example:[/bold] messaging contract check catalogue.json consumers.events --needs needs/
     """
     from messaging.contract import check as rules
-    from messaging.contract.files import documents_at
-    from messaging.contract.needs import read_needs
 
     if new is None and not needs:
         raise ConfigurationError("compare with what? Give NEW, or --needs, or both")
@@ -121,11 +122,9 @@ def check_command(
     before = _catalogue(old, topic)
     after = before if new is None else _catalogue(new, topic)
     found = [] if new is None else rules.check(before, after, _mode(mode))
-    read = [
-        read_needs(one, name) for where in needs or () for name, one in documents_at(where, _s3)
-    ]
+    read = needs_at(needs or ())
     found += rules.check_needs(read, after)
-    _tell(found, json)
+    tell(found, json)
 
 
 def needs_command(
@@ -201,7 +200,8 @@ def _mode(mode: str) -> Any:
     return mode
 
 
-def _tell(found: list[Finding], json: bool) -> None:
+def tell(found: list[Finding], json: bool) -> None:
+    """Show who is affected, and exit with 1 where somebody breaks."""
     breaking = [one for one in found if one.breaks]
     if json:
         for one in found:
@@ -224,9 +224,9 @@ def _tell(found: list[Finding], json: bool) -> None:
     services = sorted({one.service for one in breaking})
     if breaking:
         named = ", ".join("every service" if one == "*" else one for one in services)
-        screen.error(f"{len(breaking)} incompatible changes, for {named}")
+        screen.error(f"breaks {named} (findings: {len(breaking)})")
         raise typer.Exit(1)
-    screen.note("compatible" + (f"; {len(found)} to know of" if found else ""))
+    screen.note("nobody breaks" + (f"; notes: {len(found)}" if found else ""))
 
 
 _LOOK: Mapping[bool, str] = {True: "[red]breaks[/]", False: "[yellow]note[/]"}
@@ -255,21 +255,34 @@ def _s3(url: str) -> Mapping[str, bytes]:
     return read_documents(url, Settings.from_environment())
 
 
+def needs_at(places: Sequence[str]) -> list[Needs]:
+    """What services say they read, in files, folders and buckets."""
+    from messaging.contract.files import documents_at
+    from messaging.contract.needs import read_needs
+
+    return [read_needs(one, name) for where in places for name, one in documents_at(where, _s3)]
+
+
 def _from_code(target: str, topic: str | None) -> Catalogue:
+    from messaging.contract.catalogue import catalogue_of
+
+    return catalogue_of(events_at(target), topic=_topic(topic))
+
+
+def events_at(target: str) -> list[type[Event]]:
+    """The events that MODULE[:EVENT] names."""
     from messaging.cli import names
-    from messaging.contract.catalogue import catalogue_of, events_of
+    from messaging.contract.catalogue import events_of
 
     if ":" in target:
-        events = [names.event(target, "the event")]
-    else:
-        module = names.module(target, "the module")
-        events = events_of(module)
-        if not events:
-            raise ConfigurationError(
-                f"the module {target!r} has no event; give the module that declares them, like "
-                "consumers.events"
-            )
-    return catalogue_of(events, topic=_topic(topic))
+        return [names.event(target, "the event")]
+    events = events_of(names.module(target, "the module"))
+    if not events:
+        raise ConfigurationError(
+            f"the module {target!r} has no event; give the module that declares them, like "
+            "consumers.events"
+        )
+    return events
 
 
 def _topic(said: str | None) -> str:

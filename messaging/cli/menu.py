@@ -44,6 +44,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.contract:app",
         "Write down what each service receives, and say who breaks when it changes.",
     ),
+    "doctor": (
+        "messaging.cli.doctor:doctor",
+        "Compare what a producer would send with who subscribes to the topic.",
+    ),
     "outbox": (
         "messaging.cli.outbox:app",
         "Send what your transactions wrote to the outbox, and maintain it.",

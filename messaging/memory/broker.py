@@ -175,6 +175,7 @@ class MemoryBroker:
         dead_letters = letters(queue.dead_letters)
         return SubscriptionState(
             wanted=policy(subscription.filter_policy),
+            filter_policy=subscription.filter_policy,
             queue=Store(
                 queue.name,
                 clock=self._clock,

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 from messaging.clock import Clock
 from messaging.dead_letters.reason import MAX_ATTRIBUTES, OUTSIDE_XML
@@ -16,6 +17,9 @@ from messaging.memory.filters import Policy
 from messaging.memory.ordering import Message
 from messaging.memory.store import Store
 from messaging.transport import BATCH_ENTRIES, Attribute, Failure, Outgoing
+
+if TYPE_CHECKING:
+    from messaging.contract.subscribers import Subscriber
 
 __all__ = ["SubscriptionState", "MemoryTopic", "TopicState", "size_of"]
 
@@ -28,6 +32,7 @@ class SubscriptionState:
     """One subscription: its filter policy, its queue, and where messages end."""
 
     wanted: Policy
+    filter_policy: Mapping[str, Sequence[str]]
     queue: Store
     dead_letters: Store
     undelivered: Store
@@ -89,6 +94,10 @@ class TopicState:
             sent_at=self._clock.now(),
             sent=self._clock.monotonic(),
         )
+
+    @property
+    def lines(self) -> Sequence[SubscriptionState]:
+        return self._lines
 
     def check_exists(self) -> None:
         if self.removed:
@@ -167,6 +176,15 @@ class MemoryTopic:
         if not batch:
             return ()
         return guarded(state.faults, "publish", state.name, batch, self._request)
+
+    def subscribers(self) -> Sequence[Subscriber]:
+        """Who subscribes, and to what."""
+        from messaging.contract.subscribers import Subscriber
+
+        return [
+            Subscriber(endpoint=line.queue.name, policy=line.filter_policy)
+            for line in self._state.lines
+        ]
 
     def close(self) -> None:
         """Nothing can be published through this transport any more."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK, Clock
@@ -35,6 +35,10 @@ from messaging.publishing.results import (
 )
 from messaging.publishing.sender import Again, Answer, Begun, Sender
 from messaging.transport import Outgoing, TopicTransport
+
+if TYPE_CHECKING:
+    from messaging.contract.check import Finding
+    from messaging.contract.needs import Needs
 
 __all__ = ["Publisher"]
 
@@ -233,6 +237,27 @@ class Publisher:
             ordered=self._ordered,
             on_failure=on_failure,
         )
+
+    def check(self, *events: type[Event], needs: Iterable[Needs] = ()) -> list[Finding]:
+        """Compare the views of `events` with who subscribes to the topic; empty: all is well.
+
+        For the start of an application: it lists the topic's subscriptions, which takes a request
+        for each, and on AWS sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes. A
+        finding whose `breaks` is True is a service that would be told nothing, or too much.
+
+        needs    what services say they read (`messaging.contract.needs`), compared as well.
+        """
+        from messaging.contract.catalogue import catalogue_of
+        from messaging.contract.subscribers import check_subscribers
+
+        listed = getattr(self._topic, "subscribers", None)
+        if listed is None:
+            raise ConfigurationError(
+                f"{type(self._topic).__qualname__} cannot tell who subscribes: check with a "
+                "publisher on the topic itself, connect().topic()"
+            )
+        catalogue = catalogue_of(events, topic=str(getattr(self._topic, "name", "")))
+        return check_subscribers(catalogue, listed(), needs)
 
     def close(self) -> None:
         """Let go of threads; what was under way is finished. The topic is closed by its owner."""

@@ -1,0 +1,148 @@
+"""What a producer would send, compared with who subscribes to its topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from messaging.contract.catalogue import Catalogue
+from messaging.contract.check import Finding, check_needs
+from messaging.contract.needs import Needs
+from messaging.projection import EVERYONE
+
+__all__ = ["Subscriber", "check_subscribers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscriber:
+    """One subscription of the topic: its endpoint, and what it wants.
+
+    policy   the filter policy; None: it has none, and receives every message.
+    on_body  True: the policy looks at bodies, and not at attributes.
+    """
+
+    endpoint: str
+    policy: Mapping[str, Any] | None = None
+    on_body: bool = False
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that the policy names exactly."""
+        return self._named("type")
+
+    @property
+    def audience(self) -> tuple[str, ...]:
+        """The audiences that the policy names exactly."""
+        return self._named("audience")
+
+    @property
+    def is_ours(self) -> bool:
+        """True where the policy is of the form that this library makes."""
+        keys = () if self.policy is None or self.on_body else self.policy.keys()
+        exact = all(isinstance(rule, str) for key in keys for rule in (self.policy or {})[key])
+        return set(keys) == {"type", "audience"} and exact
+
+    def _named(self, key: str) -> tuple[str, ...]:
+        rules = (self.policy or {}).get(key, ())
+        return tuple(rule for rule in rules if isinstance(rule, str))
+
+
+def check_subscribers(
+    catalogue: Catalogue, subscribers: Iterable[Subscriber], needs: Iterable[Needs] = ()
+) -> list[Finding]:
+    """Who would be told nothing, or too much, if `catalogue` were published to `subscribers`."""
+    all_of_them = list(subscribers)
+    found = [one for each in all_of_them for one in _subscriber(catalogue, each)]
+    found += _unheard(catalogue, all_of_them)
+    return found + check_needs(needs, catalogue)
+
+
+def _subscriber(catalogue: Catalogue, one: Subscriber) -> Iterator[Finding]:
+    if one.policy is None:
+        yield _finding(
+            one.endpoint,
+            rule="unfiltered",
+            said="it has no filter policy, so it receives every copy, those for others too",
+            remedy="subscribe it with `messaging topology apply`, or remove the subscription",
+        )
+        return
+    if not one.is_ours:
+        yield _finding(
+            one.endpoint,
+            rule="unreadable",
+            said="its filter policy is not one of type and audience, and cannot be compared",
+            remedy="see yourself what it receives, or subscribe it with `messaging topology apply`",
+            breaks=False,
+        )
+        return
+    for service in one.audience:
+        if service == EVERYONE:
+            continue
+        for type in one.types:
+            yield from _unserved(catalogue, service, type)
+
+
+def _unserved(catalogue: Catalogue, service: str, type: str) -> Iterator[Finding]:
+    if not catalogue.of_type(type):
+        yield _finding(
+            service,
+            type=type,
+            rule="type",
+            said="it subscribes to a type that these events do not have",
+            remedy="update the contract here if this program should send it; another may send it",
+            breaks=False,
+        )
+    elif catalogue.view(service, type) is None:
+        known = service in catalogue.services
+        yield _finding(
+            service,
+            type=type,
+            rule="audience" if known else "service",
+            said="it subscribes and no view of the event is for it: it would receive nothing"
+            if known
+            else "this copy of the contract does not know the service: it would receive nothing",
+            remedy=f"update the contract here, or declare a Projection with audience={service!r}",
+        )
+
+
+def _unheard(catalogue: Catalogue, subscribers: list[Subscriber]) -> Iterator[Finding]:
+    if any(not one.is_ours for one in subscribers):
+        return  # it may hear everything
+    for type in catalogue.types:
+        heard = {name for one in subscribers if type in one.types for name in one.audience}
+        wanted = {name for view in catalogue.of_type(type) for name in view.audience}
+        if not heard:
+            yield _finding(
+                EVERYONE,
+                type=type,
+                rule="unheard",
+                said="nobody subscribes to it: what is published is gone",
+                remedy="deploy the services that handle it, with `messaging topology apply`",
+            )
+            continue
+        for service in sorted(wanted - heard - {EVERYONE}):
+            yield _finding(
+                service,
+                type=type,
+                rule="unheard",
+                said="there is a view for it, and it does not subscribe",
+                remedy="deploy the service, or remove its view",
+                breaks=False,
+            )
+
+
+def _finding(
+    service: str, *, rule: str, said: str, remedy: str, type: str = "", breaks: bool = True
+) -> Finding:
+    return Finding(
+        service=service,
+        type=type,
+        view="",
+        way="subscribed",
+        rule=rule,
+        place="",
+        said=said,
+        remedy=remedy,
+        breaks=breaks,
+    )
