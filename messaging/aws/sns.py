@@ -98,7 +98,8 @@ class SnsTopic:
         """Who subscribes, and to what. For a start, never per message: SNS allows few of these."""
         from messaging.aws.subscribers import list_subscribers
 
-        self._check_open()
+        if self._closed:
+            raise self._was_closed()
         return list_subscribers(self._clients, self.arn)
 
     def close(self) -> None:
