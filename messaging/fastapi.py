@@ -1,12 +1,12 @@
 """Publishing from FastAPI and Starlette: a lifespan, dependencies, and answers for errors.
 
-messaging = Messaging(source="/cadastro")
-app = FastAPI(lifespan=messaging.lifespan)
-messaging.handle_errors(app)
+publishing = PublisherLifespan(source="/cadastro")
+app = FastAPI(lifespan=publishing.lifespan)
+publishing.handle_errors(app)
 
 @app.post("/alunos", status_code=201)
 async def cadastrar(
-    aluno: NovoAluno, publisher: Annotated[Publisher, Depends(messaging.publisher)]
+    aluno: NovoAluno, publisher: Annotated[Publisher, Depends(publishing.publisher)]
 ) -> None:
     await publisher.publish_async(AlunoCadastrado(aluno_id=aluno.id, nome=aluno.nome))
 """
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
     from messaging.transport import Broker
 
-__all__ = ["Messaging"]
+__all__ = ["PublisherLifespan"]
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
-class Messaging:
+class PublisherLifespan:
     """One application's publisher, made when the application starts and closed when it ends.
 
     broker    where to: a function that gives it, called at the start; by default `connect`, which
@@ -93,7 +93,7 @@ class Messaging:
                 self._publisher = self._buffered = None
 
     async def publisher(self) -> Publisher:
-        """A dependency: `Annotated[Publisher, Depends(messaging.publisher)]`.
+        """A dependency: `Annotated[Publisher, Depends(publishing.publisher)]`.
 
         In an `async def`, call its `publish_async`; in a `def`, which runs in a thread, `publish`.
         """
@@ -128,5 +128,5 @@ async def _answer(request: Request, error: Any) -> Response:
 def _not_started() -> ConfigurationError:
     return ConfigurationError(
         "the publisher is made when the application starts: pass FastAPI(lifespan="
-        "messaging.lifespan), and in a test use `with TestClient(app) as client`"
+        "publishing.lifespan), and in a test use `with TestClient(app) as client`"
     )

@@ -1,15 +1,15 @@
 """Publishing from Flask: an extension with `init_app`, under every kind of server.
 
-messaging = Messaging(source="/cadastro")
+publishing = PublisherExtension(source="/cadastro")
 
 def create_app():
     app = Flask(__name__)
-    messaging.init_app(app)
+    publishing.init_app(app)
     return app
 
 @app.post("/alunos")
 def cadastrar():
-    messaging.publisher.publish(AlunoCadastrado(...))
+    publishing.publisher.publish(AlunoCadastrado(...))
     return "", 201
 """
 
@@ -34,12 +34,12 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from messaging.transport import Broker
 
-__all__ = ["Messaging"]
+__all__ = ["PublisherExtension"]
 
 _NAME = "messaging"
 
 
-class Messaging:
+class PublisherExtension:
     """The extension. One may serve several applications, each with a publisher of its own.
 
     source   who publishes, the CloudEvents source: "/cadastro".
@@ -100,7 +100,7 @@ class Messaging:
         parts: _Parts | None = current_app.extensions.get(_NAME)
         if parts is None:
             raise ConfigurationError(
-                f"{current_app.name} has no publisher: call messaging.init_app(app)"
+                f"{current_app.name} has no publisher: call publishing.init_app(app)"
             )
         return parts
 

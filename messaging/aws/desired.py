@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from messaging.aws.clients import Place
-from messaging.aws.ownership import Claim
+from messaging.aws.ownership import Ownership
 from messaging.aws.policies import statements
 from messaging.topology import DeadLetterQueue, Queue, Subscription, Topology
 
@@ -28,7 +28,7 @@ class DesiredQueue:
     name: str
     attributes: Mapping[str, str]
     statements: tuple[Mapping[str, Any], ...]
-    claim: Claim
+    claim: Ownership
 
     @property
     def fifo(self) -> bool:
@@ -41,7 +41,7 @@ def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[Desired
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
     """
     for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True):
-        claim = Claim(
+        claim = Ownership(
             topic=topology.topic.name,
             owner=topology.owner_of(queue.service),
             service=queue.service,
@@ -63,7 +63,7 @@ def subscription_attributes(subscription: Subscription, place: Place) -> dict[st
     }
 
 
-def _service(queue: Queue, place: Place, topic_arn: str, claim: Claim) -> DesiredQueue:
+def _service(queue: Queue, place: Place, topic_arn: str, claim: Ownership) -> DesiredQueue:
     arn = place.queue_arn(queue.name)
     redrive = {
         "deadLetterTargetArn": place.queue_arn(queue.dead_letters.name),
@@ -82,7 +82,7 @@ def _service(queue: Queue, place: Place, topic_arn: str, claim: Claim) -> Desire
     )
 
 
-def _dead_letters(queue: Queue, place: Place, claim: Claim) -> DesiredQueue:
+def _dead_letters(queue: Queue, place: Place, claim: Ownership) -> DesiredQueue:
     letters = queue.dead_letters
     allowed = {"redrivePermission": "byQueue", "sourceQueueArns": [place.queue_arn(queue.name)]}
     return DesiredQueue(
@@ -94,7 +94,7 @@ def _dead_letters(queue: Queue, place: Place, claim: Claim) -> DesiredQueue:
 
 
 def _undelivered(
-    letters: DeadLetterQueue, place: Place, topic_arn: str, claim: Claim
+    letters: DeadLetterQueue, place: Place, topic_arn: str, claim: Ownership
 ) -> DesiredQueue:
     return DesiredQueue(
         name=letters.name,

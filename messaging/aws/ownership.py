@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from messaging.errors import OwnershipError
 
-__all__ = ["BEFORE", "CONTRACT", "OWNER", "SERVICE", "TOPIC", "Claim", "TagChanges"]
+__all__ = ["BEFORE", "CONTRACT", "OWNER", "SERVICE", "TOPIC", "Ownership", "TagChanges"]
 
 TOPIC = "messaging:topic"
 SERVICE = "messaging:service"
@@ -28,7 +28,7 @@ class TagChanges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Ownership:
     """What a topology says of one topic (`service` is empty) or one queue: whose it is."""
 
     topic: str

@@ -9,7 +9,7 @@ from messaging.aws import desired as wanted
 from messaging.aws.changes import Change, Plan
 from messaging.aws.clients import Clients
 from messaging.aws.naming import NamedTopic, topic_of
-from messaging.aws.ownership import OWNER, Claim
+from messaging.aws.ownership import OWNER, Ownership
 from messaging.aws.queues import Queues
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT, Subscriptions
 from messaging.aws.topics import OthersTopic, OwnTopic
@@ -158,7 +158,7 @@ class _Walk:
         if self._foreign or not self._topology.owns_topic:
             others = OthersTopic(self._clients, topic, self._arn, foreign=self._foreign)
             return None, others.look(create=create)
-        claim = Claim(topic=topic.name, owner=self._topology.owner or topic.name)
+        claim = Ownership(topic=topic.name, owner=self._topology.owner or topic.name)
         own = OwnTopic(self._clients, topic, self._arn, claim)
         own.look(take_over=self._take_over)
         return own, None

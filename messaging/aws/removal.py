@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from messaging.aws.changes import Change, Plan
 from messaging.aws.clients import Clients
 from messaging.aws.naming import topic_of
-from messaging.aws.ownership import BEFORE, OWNER, Claim
+from messaging.aws.ownership import BEFORE, OWNER, Ownership
 from messaging.aws.queues import Queues
 from messaging.aws.subscriptions import Subscriptions
 from messaging.errors import NotFound, OwnershipError, TopologyError
@@ -110,7 +110,7 @@ class _Removal:
             return None
         what, owners = f"queue {name}", self._topology.owners
         said = found.tags.get(OWNER)
-        claim = Claim(
+        claim = Ownership(
             topic=self._topology.topic.name,
             owner=said if said in owners else min(owners),
             service=self._service,

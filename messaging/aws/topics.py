@@ -8,7 +8,7 @@ from typing import Any
 from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
 from messaging.aws.errors import translated
-from messaging.aws.ownership import Claim, TagChanges
+from messaging.aws.ownership import Ownership, TagChanges
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT
 from messaging.errors import AccessDenied, NotFound, TopicNotFound
 from messaging.topology import DEFAULT_MAX_BYTES, Topic
@@ -101,7 +101,7 @@ class OthersTopic(_Looked):
 class OwnTopic(_Looked):
     """The topic of the topology that owns it."""
 
-    def __init__(self, clients: Clients, topic: Topic, arn: str, claim: Claim) -> None:
+    def __init__(self, clients: Clients, topic: Topic, arn: str, claim: Ownership) -> None:
         super().__init__(clients, topic, arn)
         self._claim = claim
         self._standing: Mapping[str, str] | None = None

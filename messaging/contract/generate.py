@@ -56,14 +56,12 @@ def module_of(catalogue: Catalogue, service: str) -> str:
         raise ConfigurationError(
             f"service {service!r}: nothing in this catalogue is for it; it serves {known}"
         )
-    written = _Written()
+    written = _Module()
     classes = [part for view in views for part in written.view(view)]
     return "\n".join([*_head(catalogue, service, written, views), *classes, ""])
 
 
-def _head(
-    catalogue: Catalogue, service: str, written: _Written, views: list[View]
-) -> Iterator[str]:
+def _head(catalogue: Catalogue, service: str, written: _Module, views: list[View]) -> Iterator[str]:
     yield f'"""What {_text(service)} receives on the topic {_text(catalogue.topic)}.'
     yield ""
     yield f"Written by `messaging contract generate --service {_text(service)}`; do not edit."
@@ -100,7 +98,7 @@ def _head(
     yield f"__all__ = [{names}]"
 
 
-class _Written:
+class _Module:
     """Writes classes, and remembers what they import and which models are written."""
 
     def __init__(self) -> None:

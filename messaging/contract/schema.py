@@ -33,7 +33,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """
     try:
         schema = model.model_json_schema(
-            by_alias=False, mode="serialization", schema_generator=_Written
+            by_alias=False, mode="serialization", schema_generator=_WireSchema
         )
     except Exception as error:
         raise EventError(
@@ -93,7 +93,7 @@ def _opened_one(key: str, value: Any) -> Any:
     return _opened(value)
 
 
-class _Written(GenerateJsonSchema):
+class _WireSchema(GenerateJsonSchema):
     """pydantic's schema, with the limits and checks that it knows and does not write."""
 
     def decimal_schema(self, schema: Any) -> JsonSchemaValue:

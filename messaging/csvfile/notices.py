@@ -35,14 +35,14 @@ class Notices:
 
     def __init__(self, language: Language) -> None:
         self._language: Language = language
-        self._seen: dict[tuple[Any, ...], _Seen] = {}
+        self._seen: dict[tuple[Any, ...], _Noticed] = {}
 
     def add(self, code: str, *, line: int | None = None, column: str = "", **values: Any) -> None:
         """Tell of `code` (a text of `wording`, without "note."), once more at `line`."""
         key = (code, column, *values.items())
         seen = self._seen.get(key)
         if seen is None:
-            seen = self._seen[key] = _Seen(code, column, values)
+            seen = self._seen[key] = _Noticed(code, column, values)
         seen.count += 1
         if line is not None and len(seen.lines) < _SHOWN:
             seen.lines.append(line)
@@ -57,7 +57,7 @@ class Notices:
                 count=seen.count,
             )
 
-    def _text(self, seen: _Seen) -> str:
+    def _text(self, seen: _Noticed) -> str:
         text = said(f"note.{seen.code}", self._language, **seen.values)
         if seen.column:
             text = f"{seen.column}: {text}"
@@ -69,7 +69,7 @@ class Notices:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Noticed:
     code: str
     column: str
     values: dict[str, Any]

@@ -153,7 +153,7 @@ def serve_health(
     host, port = _parsed(address)
     health = Health(worker, wedged_limit=wedged_limit)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Probed(BaseHTTPRequestHandler):
         """Two pages; everything else is 404."""
 
         timeout = 5  # a client that says nothing must not keep a thread
@@ -185,7 +185,7 @@ def serve_health(
             log.debug("health: a probe was answered")
 
     try:
-        server = _Server((host, port), Handler)
+        server = _Server((host, port), Probed)
     except OSError as error:
         raise ConfigurationError(
             f"health at {address}: the address cannot be had ({error.strerror or error}); "

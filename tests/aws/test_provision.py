@@ -11,7 +11,7 @@ import pytest
 from messaging.aws import Plan, connect
 from messaging.aws.clients import Clients
 from messaging.aws.desired import DesiredQueue
-from messaging.aws.ownership import CONTRACT, OWNER, SERVICE, TOPIC, Claim
+from messaging.aws.ownership import CONTRACT, OWNER, SERVICE, TOPIC, Ownership
 from messaging.aws.policies import MAY_SEND, ONLY_TLS
 from messaging.aws.queues import Queues, Standing
 from messaging.consuming.consumer import Consumer, handles
@@ -347,7 +347,7 @@ def test_a_new_queue_is_waited_for(wire, say, settings_of, session):
         name="alunos-um",
         attributes={"VisibilityTimeout": "1"},
         statements=(),
-        claim=Claim(topic="alunos", owner="um", service="um"),
+        claim=Ownership(topic="alunos", owner="um", service="um"),
     )
 
     missing_yet = Standing(None, {})

@@ -158,7 +158,7 @@ def test_a_service_without_the_contract_reads_what_the_producer_sends(tmp_path: 
 def test_the_same_over_a_server(tmp_path: Path) -> None:
     seen: list[Any] = []
     service = service_of(load(SCHOOL, "financeiro", tmp_path), seen)
-    topology = Topology.of(service, topic="alunos")
+    topology = Topology.of(service, topic="alunos", owns_topic=True)
     with LocalServer(engine="ministack") as server:
         settings = Settings(endpoint_url=server.url, region="sa-east-1", topic="alunos")
         apply(topology, settings, session=SESSION)

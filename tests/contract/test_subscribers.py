@@ -167,7 +167,11 @@ def test_on_a_server_with_a_hand_made_subscription(server: LocalServer) -> None:
     with Publisher(broker.topic(), source="/x") as publisher:
         with pytest.raises(NotFound):
             publisher.check(Enrolled)
-        apply(Topology.of(Mail, Books, LIBRARY, topic=name), settings, session=SESSION)
+        apply(
+            Topology.of(Mail, Books, LIBRARY, topic=name, owns_topic=True),
+            settings,
+            session=SESSION,
+        )
         assert told(publisher.check(Enrolled, Left)) == {
             ("library", "enrolled", "service", True),
             ("crm", "enrolled", "unheard", False),

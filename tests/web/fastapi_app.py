@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from messaging import Event, Publisher
-from messaging.fastapi import Messaging
+from messaging.fastapi import PublisherLifespan
 from messaging.outbox import SqlOutbox
 from messaging.publishing.buffered import BufferedPublisher
 
@@ -36,12 +36,12 @@ async def own_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         await engine.dispose()
 
 
-messaging = Messaging(source="/cadastro", lifespan=own_lifespan, timeout=3)
-app = FastAPI(lifespan=messaging.lifespan)
-messaging.handle_errors(app)
+publishing = PublisherLifespan(source="/cadastro", lifespan=own_lifespan, timeout=3)
+app = FastAPI(lifespan=publishing.lifespan)
+publishing.handle_errors(app)
 
-Publishes = Annotated[Publisher, Depends(messaging.publisher)]
-Buffers = Annotated[BufferedPublisher, Depends(messaging.buffered)]
+Publishes = Annotated[Publisher, Depends(publishing.publisher)]
+Buffers = Annotated[BufferedPublisher, Depends(publishing.buffered)]
 
 
 @app.post("/async", status_code=201)

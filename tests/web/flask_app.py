@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, request
 
 from messaging import Event
-from messaging.flask import Messaging
+from messaging.flask import PublisherExtension
 
 
 class AlunoCadastrado(Event, type="aluno.cadastrado", version=1, subject="aluno_id"):
@@ -13,21 +13,21 @@ class AlunoCadastrado(Event, type="aluno.cadastrado", version=1, subject="aluno_
     nome: str
 
 
-messaging = Messaging(source="/cadastro", timeout=3)
+publishing = PublisherExtension(source="/cadastro", timeout=3)
 
 
 def create_app() -> Flask:
     app = Flask(__name__)
-    messaging.init_app(app)
+    publishing.init_app(app)
 
     @app.post("/one")
     def one() -> tuple[str, int]:
-        messaging.publisher.publish(AlunoCadastrado(**request.get_json()))
+        publishing.publisher.publish(AlunoCadastrado(**request.get_json()))
         return "", 201
 
     @app.post("/buffered")
     def buffered() -> tuple[str, int]:
-        messaging.buffered.publish(AlunoCadastrado(**request.get_json())).result()
+        publishing.buffered.publish(AlunoCadastrado(**request.get_json())).result()
         return "", 201
 
     return app

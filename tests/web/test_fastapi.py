@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from messaging import Consumer, MemoryBroker, Publisher, Topology, handles
 from messaging.errors import ConfigurationError
-from messaging.fastapi import Messaging
+from messaging.fastapi import PublisherLifespan
 from messaging.outbox import create
 from messaging.testing import FakeClock, drain
 from tests.web.conftest import Heard, Serve, pupil
@@ -89,8 +89,8 @@ def test_row_and_event_are_committed_together_by_an_async_session(
 
 
 def test_a_publisher_before_the_start_says_how_to_start() -> None:
-    messaging = Messaging(source="/cadastro")
-    for dependency in (messaging.publisher, messaging.buffered):
+    publishing = PublisherLifespan(source="/cadastro")
+    for dependency in (publishing.publisher, publishing.buffered):
         with pytest.raises(ConfigurationError, match=r"lifespan.*with TestClient\(app\)"):
             asyncio.run(dependency())
 
@@ -108,7 +108,7 @@ def test_a_wrong_environment_ends_the_start_with_its_mistakes(
         check=False,
     )
     assert done.returncode == 3
-    assert "MESSAGING_TOPIK: nobody reads this" in done.stderr
+    assert "MESSAGING_TOPIK: unknown setting" in done.stderr
 
 
 def test_a_test_gives_a_broker_in_memory() -> None:
@@ -124,11 +124,11 @@ def test_a_test_gives_a_broker_in_memory() -> None:
 
     clock = FakeClock()
     broker = MemoryBroker(Topology.of(Biblioteca, topic="alunos"), clock=clock)
-    messaging = Messaging(source="/cadastro", broker=lambda: broker)
-    app = FastAPI(lifespan=messaging.lifespan)
+    publishing = PublisherLifespan(source="/cadastro", broker=lambda: broker)
+    app = FastAPI(lifespan=publishing.lifespan)
 
     @app.post("/alunos", status_code=201)
-    def cadastrar(publisher: Annotated[Publisher, Depends(messaging.publisher)]) -> None:
+    def cadastrar(publisher: Annotated[Publisher, Depends(publishing.publisher)]) -> None:
         publisher.publish(AlunoCadastrado(aluno_id="1", nome="Ana"))
 
     biblioteca = Biblioteca()

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from messaging.errors import ConfigurationError
-from messaging.flask import Messaging
+from messaging.flask import PublisherExtension
 from tests.web.conftest import Heard, Serve, pupil
 
 
@@ -54,6 +54,6 @@ def test_errors_are_answered_and_tell_no_value(heard: Heard, serve: Serve) -> No
 
 
 def test_an_application_without_init_app_says_so() -> None:
-    messaging = Messaging(source="/cadastro")
+    publishing = PublisherExtension(source="/cadastro")
     with Flask("loja").app_context(), pytest.raises(ConfigurationError, match=r"loja.*init_app"):
-        _ = messaging.publisher
+        _ = publishing.publisher
