@@ -367,7 +367,7 @@ class School:
         }
         for repository in ("secretaria", "biblioteca", "financeiro"):
             self.deploy(repository, V1)
-        self._run("secretaria", "-m", "messaging", "topology", "apply", "--yes")
+        self._run("secretaria", "-m", "messaging", "topology", "apply")
 
     def deploy(self, repository: str, contract: str) -> None:
         place = self._folder / repository
