@@ -563,3 +563,15 @@ def test_the_lock_and_the_requirements_agree() -> None:
             assert hashes, f"{found[1]} in {path.name} has no hash: run `make lock`"
             assert hashes <= known, f"{found[1]} in {path.name} is not the locked one: `make lock`"
     assert pinned > 50
+
+
+def test_the_architecture_page_names_what_there_is() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    named = re.findall(r"`((?:messaging/)?(?:\w+/)*\w+\.py)`", page)
+    assert len(set(named)) > 30
+    places = (ROOT, ROOT / "messaging")
+    gone = [name for name in named if not any((place / name).exists() for place in places)]
+    assert not gone, "these have moved: mend the page"
+    floors = page.partition("## Floors")[2].partition("##")[0]
+    left_out = [room for room in FLOOR if room != "__init__" and f"`{room}`" not in floors]
+    assert not left_out, "the page's table of floors lacks these"
