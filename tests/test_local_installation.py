@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from messaging.errors import ConfigurationError, MissingExtra
@@ -63,10 +63,12 @@ def said(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_the_server_runs_though_its_packages_are_not_in_my_environment() -> None:
-    assert importlib.util.find_spec("ministack") is None
+def test_the_server_runs_in_an_environment_that_is_not_mine() -> None:
     with LocalServer() as server:
         assert server.pid is not None
+        command = psutil.Process(server.pid).cmdline()
+    assert command[0] == str(environment_of("ministack") / "bin" / "python")
+    assert command[1] == "-I"  # nor does it import what is in mine
 
 
 def test_a_folder_of_wheels_is_enough_where_there_is_no_index(cache: Path, wheels: Path) -> None:
