@@ -30,7 +30,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "topology outbox",
     "runtime aws memory lambda_handler csvfile export",
     "__init__ local testing",
-    "cli pytest_plugin",
+    "cli django pytest_plugin",
     "__main__",
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
@@ -51,6 +51,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "aws.clients",  # only the lock under which clients are made
     },
+    "django asgiref": {"django"},
     "moto ministack": {"local"},
     "psycopg sqlalchemy": {"sql", "idempotency", "outbox"},
     "redis": {"idempotency.redis"},
@@ -377,7 +378,9 @@ def test_a_consumer_knows_the_library_and_no_aws() -> None:
     assert not complaints, "a service does not know AWS:\n" + "\n".join(complaints)
 
 
-IMPORTED_LATER = "boto3 botocore typer rich click moto ministack tenacity pytest asyncio".split()
+IMPORTED_LATER = (
+    "django boto3 botocore typer rich click moto ministack tenacity pytest asyncio".split()
+)
 
 
 def test_importing_the_library_is_light() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.cli.project import HOST, chosen_codec, deployment_if_any, require_topic
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
@@ -125,7 +125,10 @@ def run(
         made,
         settings,
         codec=chosen_codec(codec),
-        middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
+        middleware=[
+            *HOST.get().middleware(),
+            *(names.middleware(name, "--middleware") for name in middleware or ()),
+        ],
         patience=patience,
         wedged=wedged,
         until_empty=until_empty,
@@ -167,6 +170,7 @@ def _work(
             patience=patience,
             wedged_limit=wedged,
         )
+        HOST.get().made(worker, consumers)
         try:
             if until_empty:
                 _run_until_empty(worker, broker, [one.service for one in consumers])
@@ -237,7 +241,7 @@ def _one_process(
     consumers: Sequence[str], options: Sequence[tuple[str, object]], flags: Mapping[str, bool]
 ) -> list[str]:
     """What Python is started with for one of several processes."""
-    command = ["-m", "messaging", "run", *consumers]
+    command = [*HOST.get().child, *consumers]
     for name, value in options:
         command += [name, str(value)] if value is not None else []
     return command + [name for name, given in flags.items() if given]
