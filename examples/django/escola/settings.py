@@ -26,7 +26,8 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.password or "",
         "HOST": parts.hostname or parse_qs(parts.query).get("host", [""])[0],
         "PORT": parts.port or "",
-        "CONN_MAX_AGE": 60,  # or each handler would connect anew
+        # With 0, which is the default, each handler connects anew.
+        "CONN_MAX_AGE": int(os.environ.get("ESCOLA_CONN_MAX_AGE", "60")),
     }
 
 
@@ -64,10 +65,11 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "escola.urls"
 USE_TZ = True
+TIME_ZONE = "America/Sao_Paulo"
 
 MESSAGING = {
     "TOPOLOGY": "escola.servicos:TOPOLOGY",
     "SOURCE": "/secretaria",
     "EVENT": "escola.eventos:AlunoMatriculado",
-    "MIDDLEWARE": ["escola.servicos:UMA_VEZ"],
+    "MIDDLEWARE": os.environ.get("ESCOLA_MIDDLEWARE", "escola.servicos:UMA_VEZ").split(),
 }

@@ -19,7 +19,9 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-class Prova(Consumer, abstract=True):
+class Prova(Consumer):
+    """How often, and how soon, a test tries again."""
+
     retry = RetryPolicy(max_attempts=5, wait=wait_fixed(0))
     visibility_timeout = 30
 
@@ -70,7 +72,7 @@ class Tranca(Prova):
             Carteirinha.objects.create(aluno_id=aluno.aluno_id, nome="is rolled back")
             raise ValueError
         with transaction.atomic():
-            one, _ = Carteirinha.objects.select_for_update().get_or_create(aluno_id="total")
+            one = Carteirinha.objects.select_for_update().get(aluno_id="total")
             one.livros += 1
             one.save()
         transaction.on_commit(lambda: say(f"committed {aluno.aluno_id}"))
