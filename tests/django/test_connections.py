@@ -72,6 +72,22 @@ def test_a_killed_backend_costs_one_attempt_in_a_transaction_with_its_mark(
     assert (worker.returncode, pg_project.cards()) == (0, ["a", "b"])
 
 
+def test_a_killed_backend_costs_nothing_with_health_checks(pg_project: DjangoProject) -> None:
+    pg_project.apply()
+    worker = pg_project.start(
+        *("messaging_worker", "provas:PelaORM", *TOPOLOGY, "--concurrency", "1"),
+        ESCOLA_CONN_HEALTH_CHECKS="1",
+    )
+    pg_project.enrol("a")
+    assert lines(worker, 1)[0].startswith("handled a")
+    kill_backends(pg_project)
+    pg_project.enrol("b")
+    assert lines(worker, 1)[0].startswith("handled b")
+    worker.terminate()
+    worker.communicate(timeout=30)
+    assert "raised" not in pg_project.log(worker)
+
+
 def test_a_connection_is_kept_between_handlers_and_closed_when_it_is_old(
     pg_project: DjangoProject,
 ) -> None:

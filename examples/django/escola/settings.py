@@ -28,6 +28,7 @@ def database(url: str) -> dict[str, Any]:
         "PORT": parts.port or "",
         # With 0, which is the default, each handler connects anew.
         "CONN_MAX_AGE": int(os.environ.get("ESCOLA_CONN_MAX_AGE", "60")),
+        "CONN_HEALTH_CHECKS": os.environ.get("ESCOLA_CONN_HEALTH_CHECKS") == "1",
     }
 
 
