@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any, cast
 
 from django.apps import apps
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 from pydantic import ValidationError
 
 from messaging.cli import names
@@ -109,11 +108,9 @@ def read(given: object) -> Setup:
         if value is not None and (not isinstance(value, kind) or _is_text_for_a_list(kind, value)):
             mistakes.append(f"{key}: {_EXPECTED[kind]} was expected, not {type(value).__name__}")
     alias = given.get("DATABASE") or DEFAULT_DB_ALIAS
-    if isinstance(alias, str) and alias not in django_settings.DATABASES and alias != "default":
-        mistakes.append(
-            f"DATABASE: there is no {alias!r} in DATABASES, which has "
-            + (", ".join(sorted(django_settings.DATABASES)) or "nothing")
-        )
+    if isinstance(alias, str) and alias not in list(connections):
+        there = ", ".join(sorted(connections))
+        mistakes.append(f"DATABASE: there is no {alias!r} in DATABASES, which has {there}")
     values = {fields[key]: given[key] for key in given if key in fields and given[key] is not None}
     mistakes += _mistakes_of(values)
     if mistakes:

@@ -142,6 +142,13 @@ def server() -> Iterator[LocalServer]:
 @pytest.fixture(scope="session")
 def django_here() -> None:
     """Django, set up in this process with the example's settings."""
+    set_up_django()
+
+
+def set_up_django() -> None:
+    """Set it up, if it is not. Its models cannot be imported before."""
+    if str(PROJECT) in sys.path:
+        return
     os.environ["DATABASE"] = "sqlite:///:memory:"
     os.environ["DJANGO_SETTINGS_MODULE"] = "escola.settings"
     sys.path[:0] = [str(PROJECT), str(TRIALS)]
