@@ -92,14 +92,21 @@ class Settings(BaseModel):
             yield name, without_password(value) if name == "endpoint_url" and value else value
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+    def from_environment(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Read `environment` (default: this process's).
+
+        defaults  by field, for what no `MESSAGING_` variable says; they come before `AWS_` ones.
 
         Raises `SettingsError`, which lists every mistake at once: values that are not allowed, and
         `MESSAGING_` names that do not exist.
         """
         given = os.environ if environment is None else environment
-        values: dict[str, str] = {}
+        values: dict[str, Any] = {}
         said_by: dict[str, str] = {}
         mistakes: list[str] = []
         for name, value in given.items():
@@ -119,6 +126,9 @@ class Settings(BaseModel):
                 fields = [PREFIX + known.upper() for known in cls.model_fields]
                 known = ", ".join([*fields, _DATABASE_FILE])
                 mistakes.append(f"{name}: unknown setting; known are {known}")
+        for field, value in (defaults or {}).items():
+            if field not in values:
+                values[field], said_by[field] = value, field
         standard = dict(_STANDARD)
         if any(given.get(name) for name in _PER_SERVICE):
             # boto3 knows to which service each belongs; one address for all would hide them.

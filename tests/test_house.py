@@ -31,7 +31,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "runtime aws memory lambda_handler csvfile problems",
     "fastapi flask",
     "__init__ local testing",
-    "cli pytest_plugin",
+    "cli django pytest_plugin",
     "__main__",
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
@@ -52,6 +52,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "aws.clients",  # only the lock under which clients are made
     },
+    "django asgiref": {"django"},
     "moto ministack": {"local"},
     "psycopg sqlalchemy": {"sql"},
     "sqlite3": {"sql", "idempotency.transaction"},  # the latter knows the error of a lost savepoint
@@ -481,7 +482,9 @@ def test_a_consumer_knows_the_library_and_no_aws() -> None:
     assert not complaints, "a service does not know AWS:\n" + "\n".join(complaints)
 
 
-IMPORTED_LATER = "boto3 botocore typer rich click moto ministack tenacity pytest asyncio".split()
+IMPORTED_LATER = (
+    "django boto3 botocore typer rich click moto ministack tenacity pytest asyncio".split()
+)
 
 
 def test_importing_the_library_is_light() -> None:

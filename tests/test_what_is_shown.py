@@ -38,6 +38,7 @@ from messaging.runtime import Worker
 from messaging.testing import deliver
 from messaging.topology import Topology
 from messaging.transport import Attribute, DeadLetter, Failure, Outgoing
+from tests.django.conftest import set_up_django
 from tests.test_privacy import ADULT, YES, student
 
 NAME, CPF, MAIL = "Zuleica", "49750128397", "zuleica0@example.org"
@@ -193,6 +194,7 @@ NO_DATA = {  # a class, an id or somebody's code by that name
 
 def test_no_class_that_holds_a_body_or_a_value_has_a_repr_that_shows_it() -> None:
     complaints, seen = [], 0
+    set_up_django()
     for found in pkgutil.walk_packages(package.__path__, "messaging."):
         if found.name.endswith("__main__") or ".testing.chaos" in found.name:
             continue

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from contextvars import copy_context
+from typing import Annotated, Any
 
 import typer
 
 from messaging.cli import screen
 from messaging.cli.menu import Menu
+from messaging.cli.project import HOST, Host
 from messaging.errors import ConfigurationError, MessagingError, TopicNotFound
 from messaging.printable import printable
 
-__all__ = ["app", "run"]
+__all__ = ["app", "command", "run"]
 
 app = typer.Typer(
     name="messaging",
@@ -52,8 +54,23 @@ def about(
     """One event published, several services told: one SNS topic, one SQS queue per service."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code."""
+def command(*words: str) -> Any:
+    """The command that is called so, as typer makes it: `command("outbox", "relay")`."""
+    found: Any = typer.main.get_command(app)
+    for word in words:
+        found = found.commands[word]
+    return found
+
+
+def run(arguments: Sequence[str], host: Host | None = None) -> int:
+    """Run one command; the exit code. `host` is the framework that runs it, if one does."""
+    context = copy_context()
+    if host is not None:
+        context.run(HOST.set, host)
+    return context.run(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="messaging")
     except SystemExit as ended:  # how typer gives the exit code back

@@ -145,7 +145,7 @@ def _import(module: str, name: str, said: str) -> Any:
         raise  # an event or a consumer is declared wrongly: it says so itself
     except Exception as error:
         raise ConfigurationError(
-            f"{said} {name!r}: importing {module} raised {_told(error)}"
+            f"{said} {name!r}: importing {module} raised {_told(error)}{_remedy(error)}"
         ) from error
 
 
@@ -164,7 +164,20 @@ def _call(found: Any, name: str, said: str) -> Any:
     except MessagingError:
         raise
     except Exception as error:
-        raise ConfigurationError(f"{said} {name!r}: making it raised {_told(error)}") from error
+        raise ConfigurationError(
+            f"{said} {name!r}: making it raised {_told(error)}{_remedy(error)}"
+        ) from error
+
+
+def _remedy(error: Exception) -> str:
+    """For code that needs a framework, which nobody has set up."""
+    django = sys.modules.get("django.apps")
+    if type(error).__module__ != "django.core.exceptions" or django is None or django.apps.ready:
+        return ""
+    return (
+        "; Django is not set up: set DJANGO_SETTINGS_MODULE and call django.setup() before it is "
+        "imported, or run `python manage.py messaging_worker` instead"
+    )
 
 
 def _unexpected(name: str, said: str, found: object, wanted: str) -> ConfigurationError:

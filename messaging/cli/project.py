@@ -15,7 +15,8 @@ What is given on the command line comes first, then the environment, then this f
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,15 @@ from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
+    from messaging.consuming.consumer import Consumer
+    from messaging.consuming.dispatch import Middleware
+    from messaging.runtime import Worker
     from messaging.settings import Settings
     from messaging.topology import Topology
 
 __all__ = [
+    "HOST",
+    "Host",
     "Project",
     "chosen_codec",
     "deployment",
@@ -50,6 +56,37 @@ class Project:
     source: str | None = None
     codec: str | None = None
     csv: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Host:
+    """Where a command finds what its options do not say: the environment and the project's file.
+
+    A framework that runs our commands as its own hands in another: `messaging.cli.app.run`.
+    """
+
+    child: Sequence[str] = ("-m", "messaging", "run")
+    """What Python is started with for one of the processes of `run --processes`."""
+
+    def settings(self) -> Settings:
+        """The deployment."""
+        from messaging.settings import Settings
+
+        return Settings.from_environment()
+
+    def project(self) -> Project:
+        """The project's own defaults."""
+        return read_project(Path.cwd())
+
+    def middleware(self) -> Sequence[Middleware]:
+        """Around every handler, outside of what `--middleware` names."""
+        return ()
+
+    def made(self, worker: Worker, consumers: Sequence[Consumer]) -> None:
+        """Called with the worker that `run` is about to start, and what it runs."""
+
+
+HOST: ContextVar[Host] = ContextVar("host", default=Host())  # noqa: B039 - it holds no state
+"""The host of the command that runs."""
 
 
 def read_project(folder: Path) -> Project:
@@ -84,10 +121,9 @@ def deployment(said: str | None) -> tuple[Topology, Settings]:
 def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
     """`deployment`, for a command that can do without a topology."""
     from messaging.aws.naming import topic_of
-    from messaging.settings import Settings
 
-    settings = Settings.from_environment()
-    project = read_project(Path.cwd())
+    settings = HOST.get().settings()
+    project = HOST.get().project()
     for name, where in (
         (said, "--topology"),
         (settings.topology, "MESSAGING_TOPOLOGY"),
@@ -112,7 +148,7 @@ def require_topic(settings: Settings) -> None:
 
 def chosen_codec(said: str | None) -> Codec | None:
     """The codec that `--codec` names, else the project's; None is the library's own JSON."""
-    project = read_project(Path.cwd())
+    project = HOST.get().project()
     for name, where in ((said, "--codec"), (project.codec, f"codec in {project.file}:")):
         if name is not None:
             return names.codec(name, where)

@@ -11,10 +11,10 @@ import typer
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
 from messaging.cli.project import (
+    HOST,
     Project,
     chosen_codec,
     deployment_if_any,
-    read_project,
     require_topic,
 )
 from messaging.errors import ConfigurationError
@@ -126,7 +126,7 @@ def publish(
     """
     from messaging.cli.sending import send
 
-    project = read_project(Path.cwd())
+    project = HOST.get().project()
     found = _event(event, project)
     mapping = _mapping(map, project, column or (), default or ()).merged(
         date_order=_orders(date_order or ()),

@@ -11,7 +11,7 @@ import typer
 
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.cli.project import HOST, chosen_codec, deployment_if_any, require_topic
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
@@ -136,7 +136,10 @@ def run(
         made,
         settings,
         codec=chosen_codec(codec),
-        middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
+        middleware=[
+            *HOST.get().middleware(),
+            *(names.middleware(name, "--middleware") for name in middleware or ()),
+        ],
         patience=patience,
         wedged=wedged,
         health=health,
@@ -189,6 +192,7 @@ def _work(
             patience=patience,
             wedged_limit=wedged,
         )
+        HOST.get().made(worker, consumers)
         try:
             with _answering(worker, health):
                 if until_empty:
@@ -273,7 +277,7 @@ def _one_process(
     consumers: Sequence[str], options: Sequence[tuple[str, object]], flags: Mapping[str, bool]
 ) -> list[str]:
     """The command line of one of several processes."""
-    command = ["-m", "messaging", "run", *consumers]
+    command = [*HOST.get().child, *consumers]
     for name, value in options:
         command += [name, str(value)] if value is not None else []
     return command + [name for name, given in flags.items() if given]

@@ -1,0 +1,129 @@
+"""The command line's commands as commands of manage.py: same options, told what MESSAGING says."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from messaging.cli.app import command, run
+from messaging.cli.project import Host, Project
+from messaging.consuming.dispatch import Middleware
+from messaging.django.handling import CloseConnections
+from messaging.django.setup import FILE, current
+from messaging.settings import Settings
+
+__all__ = ["CliCommand", "DjangoHost", "manage_py", "refuse"]
+
+
+class DjangoHost(Host):
+    """Where the command line's commands look when Django runs them: MESSAGING."""
+
+    def __init__(self, *, database: str | None = None, child: Sequence[str] = ()) -> None:
+        self._setup = current()
+        self._database = database
+        self.child = tuple(child)
+
+    def settings(self) -> Settings:
+        """MESSAGING, and the environment on top; the database is Django's."""
+        return self._setup.deployment().model_copy(update={"database": self._database})
+
+    def project(self) -> Project:
+        """The names that MESSAGING gives."""
+        setup = self._setup
+        return Project(
+            file=FILE,
+            topology=setup.topology_name,
+            event=setup.event_name,
+            codec=setup.codec_name,
+            csv=setup.csv,
+        )
+
+    def middleware(self) -> Sequence[Middleware]:
+        """Django's connections first, then what MESSAGING names."""
+        return [CloseConnections(), *self._setup.middleware]
+
+
+class CliCommand(BaseCommand):
+    """A command of manage.py that runs one of `messaging ...`, its options and all.
+
+    words     how it is called there.
+    left_out  options that Django has an answer to.
+    """
+
+    words: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the options of the command that is run."""
+        for one in self._parameters():
+            about = re.sub(r"\[/?\w+\]", "", one.help or "").replace("%", "%%")
+            if one.param_type_name == "argument":
+                many = "+" if one.nargs == -1 and one.required else "*" if one.nargs == -1 else None
+                parser.add_argument(one.name, nargs=many, metavar=_shown(one), help=about)
+                continue
+            kind: dict[str, Any] = {"action": "append" if one.multiple else "store"}
+            if one.is_flag:
+                kind = {"action": "store_true"}
+            elif one.default is not None:
+                about += f" (default: {one.default})"
+            if not one.is_flag:
+                kind["metavar"] = _shown(one)
+            parser.add_argument(*one.opts, dest=one.name, help=about, **kind)
+
+    def handle(self, *arguments: Any, **options: Any) -> None:
+        """Run it, and exit with its code where that is not 0."""
+        self.exit(run(self.command_line(options), self.host(options)))
+
+    def command_line(self, options: dict[str, Any]) -> list[str]:
+        """What the command line is given for `options`."""
+        line, behind = [*self.words], ["--"]
+        for one in self._parameters():
+            value = options.get(one.name)
+            values = value if isinstance(value, list | tuple) else [value]
+            given = [str(each) for each in values if each is not None and each is not False]
+            if one.param_type_name == "argument":
+                behind += given
+            elif one.is_flag:
+                line += [one.opts[0]] if given else []
+            else:
+                line += [f"{one.opts[0]}={each}" for each in given]
+        return [*line, *behind]
+
+    def host(self, options: dict[str, Any]) -> Host:
+        """What the command is told that its options do not say."""
+        return DjangoHost()
+
+    def exit(self, code: int) -> None:
+        """Do nothing for 0; it has said itself why it failed."""
+        if code:
+            sys.exit(code)
+
+    def _parameters(self) -> list[Any]:
+        found = command(*self.words).params
+        return [one for one in found if one.name not in (*self.left_out, "help")]
+
+
+def manage_py(name: str, options: dict[str, Any]) -> list[str]:
+    """What Python is started with to run the command `name` as this process was."""
+    script = Path(sys.argv[0])
+    if script.suffix != ".py" or script.name == "__main__.py" or not script.is_file():
+        found = ["-m", "django", name]
+    else:
+        found = [str(script), name]
+    if options.get("pythonpath"):
+        found.append(f"--pythonpath={options['pythonpath']}")
+    return found if not options.get("skip_checks") else [*found, "--skip-checks"]
+
+
+def refuse(said: str) -> None:
+    """Raise the error that Django prints in red, with exit code 2."""
+    raise CommandError(said, returncode=2)
+
+
+def _shown(one: Any) -> str:
+    return str(one.metavar or one.name.upper())

@@ -1,0 +1,84 @@
+"""Django's connections: the driver's own beneath one, and how to make another to the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias
+
+from django.db import connections
+
+from messaging.errors import ConfigurationError
+from messaging.idempotency.marks import TABLE as MARKS
+from messaging.outbox import TABLE as OUTBOX
+from messaging.sql.dialect import Dialect
+
+__all__ = ["Wrapper", "dialect", "missing_tables", "raw", "url", "wrapper_of"]
+
+Wrapper: TypeAlias = Any
+"""One of `django.db.connections`."""
+
+_DIALECTS: Mapping[str, Dialect] = {"postgresql": "postgresql", "sqlite": "sqlite"}
+_OF_DJANGO = frozenset(
+    ("cursor_factory", "context", "prepare_threshold", "row_factory", "autocommit")
+)
+"""What Django gives to psycopg beside what libpq takes."""
+
+
+def wrapper_of(using: str | Wrapper) -> Wrapper:
+    """Django's connection of this thread: of an alias, or the connection itself."""
+    return connections[using] if isinstance(using, str) else using
+
+
+def dialect(wrapper: Wrapper) -> Dialect | None:
+    """Which database it is; None for one where neither outbox nor marks can be."""
+    return _DIALECTS.get(wrapper.vendor)
+
+
+def raw(wrapper: Wrapper) -> Any:
+    """The driver's connection, in whatever transaction Django has open on it.
+
+    Statements that hold personal data go there, and not into `connection.queries` or the log of
+    `django.db.backends`. Raises `ConfigurationError` for a database or a driver that is not known.
+    """
+    if dialect(wrapper) is None:
+        raise ConfigurationError(
+            f"the database {wrapper.alias!r} is {wrapper.display_name}: the outbox and the marks "
+            'need PostgreSQL or SQLite; name another one in MESSAGING["DATABASE"]'
+        )
+    wrapper.ensure_connection()
+    connection = wrapper.connection
+    if type(connection).__module__.startswith("psycopg2"):
+        raise ConfigurationError(
+            f"Django speaks to {wrapper.alias!r} by psycopg2: install psycopg 3 "
+            '("psycopg[binary]"), which Django prefers by itself when it is there'
+        )
+    return connection
+
+
+def missing_tables(wrapper: Wrapper, tables: Collection[str] = (OUTBOX, MARKS)) -> list[str]:
+    """Which of our tables are not in this database."""
+    with wrapper.cursor() as cursor:
+        there = set(wrapper.introspection.table_names(cursor))
+    return [table for table in tables if table not in there]
+
+
+def url(wrapper: Wrapper) -> str:
+    """Where it is, for `messaging.outbox.connector`: a relay has a connection of its own."""
+    kind = dialect(wrapper)
+    parameters: Mapping[str, Any] = wrapper.get_connection_params()
+    if kind == "postgresql":
+        given = {name: value for name, value in parameters.items() if name not in _OF_DJANGO}
+        return " ".join(f"{name}={_quoted(value)}" for name, value in given.items())
+    name = str(parameters.get("database", ""))
+    if kind is None or name.startswith("file:") or name in ("", ":memory:"):
+        raise ConfigurationError(
+            f"a relay cannot open the database {wrapper.alias!r}: it needs PostgreSQL, or SQLite "
+            "in a file"
+        )
+    return f"sqlite:///{name}"
+
+
+def _quoted(value: object) -> str:
+    # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

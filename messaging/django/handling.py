@@ -1,0 +1,156 @@
+"""Middleware for handlers that use Django's database: fresh connections, and one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, cast
+
+from asgiref.sync import SyncToAsync
+from django.core.cache import close_caches
+from django.db import close_old_connections, reset_queries, transaction
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.django.database import Wrapper, raw, wrapper_of
+from messaging.django.setup import current
+from messaging.errors import ConfigurationError
+from messaging.handling import HandlingState
+from messaging.idempotency.marks import TABLE, Marks
+from messaging.idempotency.middleware import event_key
+from messaging.idempotency.transaction import Transaction
+from messaging.outcome import Ack
+from messaging.sql.driver import DriverConnection, dialect_of
+
+__all__ = ["CloseConnections", "TransactionalAtomic"]
+
+
+class CloseConnections:
+    """Middleware: around each handler what Django does around a request.
+
+    Connections of the handler's thread that are broken or older than CONN_MAX_AGE are closed
+    before it and after it. So one whose server was restarted costs an attempt, and no more. With
+    CONN_HEALTH_CHECKS it does not cost that.
+
+    `manage.py messaging_worker` has it by itself. A `Worker` of your own takes it first:
+
+        Worker(Biblioteca(), broker=broker, middleware=[CloseConnections()])
+    """
+
+    @contextmanager
+    def __call__(self, call: HandlingState) -> Iterator[None]:
+        if call.handler.is_async:
+            # Django's async ORM queries in one thread, whose connection is shared by all async
+            # handlers. This goes into the same line: before the handler's queries, and after.
+            thread = SyncToAsync.single_thread_executor
+            thread.submit(_begin)
+            try:
+                yield
+            finally:
+                thread.submit(_end)
+            return
+        _begin()
+        try:
+            yield
+        finally:
+            _end()
+
+
+def _atomic(using: str, *, durable: bool = False) -> AbstractContextManager[object]:
+    made: Any = transaction.atomic(using=using, durable=durable)
+    return cast("AbstractContextManager[object]", made)
+
+
+def _begin() -> None:
+    reset_queries()
+    close_old_connections()
+
+
+def _end() -> None:
+    close_old_connections()
+    close_caches()
+
+
+class TransactionalAtomic:
+    """Middleware: a handler's work in Django's ORM and the mark that it did are committed together.
+
+        ONCE = TransactionalAtomic()                        # MESSAGING["MIDDLEWARE"] names it
+
+        class Biblioteca(Consumer):
+            @handles
+            def matriculado(self, aluno: AlunoParaBiblioteca) -> None:
+                Carteirinha.objects.create(aluno_id=aluno.aluno_id)
+
+    Each call runs inside `transaction.atomic(using)`. It is committed when the handler returns (or
+    raises `Ack`), and rolled back whatever else it raises, so an event takes effect once, even if
+    the process is killed. Inside, `atomic()` makes savepoints, `select_for_update` locks until the
+    end, `on_commit` runs after the commit and `messaging.django.publish` belongs to it. What the
+    handler does elsewhere (a mail, another database) is repeated when it was not committed.
+
+    using  an alias of DATABASES; else MESSAGING["DATABASE"]. Marks stand in the same database,
+           in the table that this app's migration makes.
+
+    A concurrent duplicate waits on SQLite and comes again later on PostgreSQL. Handlers must be
+    plain functions: Django has no transactions in async code.
+    """
+
+    def __init__(
+        self,
+        using: str | None = None,
+        *,
+        table: str = TABLE,
+        key: Callable[[HandlingState], str] = event_key,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._using = using
+        self._table = table
+        self._key = key
+        self._clock = clock
+
+    @contextmanager
+    def __call__(self, call: HandlingState) -> Iterator[None]:
+        self.check(call.service, is_async=call.handler.is_async)
+        wrapper = self._wrapper()
+        marked = Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
+        acknowledged: Ack | None = None
+        with _atomic(wrapper.alias, durable=True):
+            connection = raw(wrapper)
+            known = marked.begin(connection)
+            if known is not None:
+                raise known
+            try:
+                yield
+            except Ack as ack:
+                acknowledged = ack  # raised through `atomic` it would roll back
+            if wrapper.needs_rollback or wrapper.connection is not connection:
+                raise ConfigurationError(
+                    f"a handler of {call.service} returned from a transaction that cannot be "
+                    "committed (set_rollback, or a connection that it closed), and will run again: "
+                    "raise instead, or put what may be undone into an atomic() of its own"
+                )
+            marked.mark(connection)
+        if acknowledged is not None:
+            raise acknowledged
+
+    def check(self, service: str, *, is_async: bool) -> None:
+        """Raise `ConfigurationError` for an async handler of `service`."""
+        if is_async:
+            raise ConfigurationError(
+                f"an async handler of {service} cannot run in a transaction of Django, which has "
+                "none in async code: make it a plain def"
+            )
+
+    def prune(self, older_than: float) -> int:
+        """Forget marks older than `older_than` seconds, and say how many.
+
+        SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+        """
+        wrapper = self._wrapper()
+        with _atomic(wrapper.alias):
+            connection = raw(wrapper)
+            return self._marks_of(connection).prune(connection, older_than)
+
+    def _wrapper(self) -> Wrapper:
+        return wrapper_of(current().database if self._using is None else self._using)
+
+    def _marks_of(self, connection: DriverConnection) -> Marks:
+        return Marks(dialect_of(connection), self._table, self._clock)

@@ -1,0 +1,36 @@
+"""`manage.py messaging_relay`: sends what was committed to the outbox of Django's database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from messaging.cli.project import Host
+from messaging.django.commands import CliCommand, DjangoHost, refuse
+from messaging.django.database import url, wrapper_of
+from messaging.django.setup import current
+from messaging.errors import ConfigurationError
+
+
+class Command(CliCommand):
+    """Runs `messaging outbox relay` on the database that Django knows by an alias."""
+
+    help = "Send what was committed to the outbox, until Ctrl-C or SIGTERM."
+    words = ("outbox", "relay")
+    left_out = ("database",)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """`--using` beside what `messaging outbox relay` takes."""
+        super().add_arguments(parser)
+        about = 'The database, by its alias. Else MESSAGING["DATABASE"], else "default".'
+        parser.add_argument("--using", metavar="ALIAS", help=about)
+
+    def host(self, options: dict[str, Any]) -> Host:
+        """The relay has a connection of its own, to where Django's leads."""
+        alias = options["using"] or current().database
+        try:
+            return DjangoHost(database=url(wrapper_of(alias)))
+        except ConfigurationError as error:
+            refuse(str(error))
+            raise

@@ -1,0 +1,47 @@
+"""Publishing from Django: events into the outbox, in the transaction that Django has open."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from messaging.django.database import Wrapper, raw, wrapper_of
+from messaging.django.setup import current
+from messaging.event import Event
+from messaging.outbox import SqlOutbox
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import Published
+
+__all__ = ["outbox", "publish"]
+
+
+def outbox(using: str | Wrapper | None = None) -> SqlOutbox:
+    """The outbox as a topic for one `Publisher`, in this thread's open transaction.
+
+    using  an alias of DATABASES or one of `django.db.connections`; else MESSAGING["DATABASE"].
+    """
+    setup = current()
+    connection = raw(wrapper_of(setup.database if using is None else using))
+    return SqlOutbox(connection, max_bytes=setup.deployment().max_bytes)
+
+
+def publish(
+    event: Event,
+    *,
+    using: str | Wrapper | None = None,
+    id: str | None = None,
+    time: datetime | None = None,
+    traceparent: str | None = None,
+) -> Published:
+    """Write `event` into the outbox, inside `transaction.atomic`: both stand, or neither.
+
+        with transaction.atomic():
+            aluno = Aluno.objects.create(nome=nome)
+            publish(AlunoMatriculado(aluno_id=aluno.pk, nome=nome))
+
+    `manage.py messaging_relay` sends it after the commit. `id`, `time` and `traceparent` are those
+    of `Publisher.publish`, and so is what it raises: a `PublishError` also where no transaction is
+    open, since the event would then be sent whatever becomes of your own change.
+    """
+    setup = current()
+    publisher = Publisher(outbox(using), source=setup.source, codec=setup.codec)
+    return publisher.publish(event, id=id, time=time, traceparent=traceparent)

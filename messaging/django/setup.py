@@ -1,0 +1,169 @@
+"""The Django setting MESSAGING: what may stand in it, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connections
+from pydantic import ValidationError
+
+from messaging.cli import names
+from messaging.codec import Codec
+from messaging.consuming.dispatch import Middleware
+from messaging.errors import SettingsError
+from messaging.settings import Settings, without_password
+from messaging.topology import Topology
+
+__all__ = ["FILE", "MessagingSetting", "Setup", "current", "deployment", "read"]
+
+FILE = "the Django setting MESSAGING"
+
+_OURS: Mapping[str, type] = {
+    "CODEC": str,
+    "CSV": Mapping,
+    "DATABASE": str,
+    "EVENT": str,
+    "MIDDLEWARE": Sequence,
+    "TOPOLOGY": str,
+}
+_NOT_HERE = frozenset(
+    ("database", "topology")
+)  # fields of Settings that mean something else in Django
+
+
+class MessagingSetting(SettingsError, ImproperlyConfigured):
+    """The Django setting MESSAGING is wrong. `mistakes` are its parts."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__(f"{FILE} is wrong:\n  " + "\n  ".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What MESSAGING says. Objects are named in it as "module:NAME", and loaded when first used.
+
+    fields      of `messaging.Settings`.
+    database    the alias of the database that holds the outbox and the marks.
+    middleware  around every handler of `messaging_worker`, outermost first.
+    csv, event  for `messaging_publish`, as in the project's file of the command line.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    database: str = DEFAULT_DB_ALIAS
+    topology_name: str | None = None
+    codec_name: str | None = None
+    event_name: str | None = None
+    middleware_names: tuple[str, ...] = ()
+    csv: Mapping[str, Any] = field(default_factory=dict)
+
+    def deployment(self) -> Settings:
+        """With the environment on top: MESSAGING_TOPIC comes before MESSAGING["TOPIC"]."""
+        return Settings.from_environment(defaults=self.fields)
+
+    @cached_property
+    def topology(self) -> Topology | None:
+        """The topology, if one is named."""
+        if self.topology_name is None:
+            return None
+        return names.topology(self.topology_name, 'MESSAGING["TOPOLOGY"]')
+
+    @cached_property
+    def codec(self) -> Codec | None:
+        """The codec; None is the library's own JSON."""
+        return names.codec(self.codec_name, 'MESSAGING["CODEC"]') if self.codec_name else None
+
+    @cached_property
+    def middleware(self) -> Sequence[Middleware]:
+        """The middleware, each made once."""
+        return [names.middleware(one, 'MESSAGING["MIDDLEWARE"]') for one in self.middleware_names]
+
+    @cached_property
+    def source(self) -> str:
+        """Who publishes. Raises `MessagingSetting` where nobody says it."""
+        source = self.deployment().source
+        if source is None:
+            raise MessagingSetting(['SOURCE is missing: who publishes? Like "/secretaria"'])
+        return source
+
+
+def read(given: object) -> Setup:
+    """The value of MESSAGING, checked. Raises `MessagingSetting` with every mistake at once."""
+    if not isinstance(given, Mapping):
+        raise MessagingSetting([f"a dict was expected, not {type(given).__name__}"])
+    fields = {name.upper(): name for name in Settings.model_fields if name not in _NOT_HERE}
+    known = ", ".join(sorted([*fields, *_OURS]))
+    mistakes = [
+        f"nobody reads {key!r}; known are {known}"
+        for key in given
+        if key not in fields and key not in _OURS
+    ]
+    for key, kind in _OURS.items():
+        value = given.get(key)
+        if value is not None and (not isinstance(value, kind) or _is_text_for_a_list(kind, value)):
+            mistakes.append(f"{key}: {_EXPECTED[kind]} was expected, not {type(value).__name__}")
+    alias = given.get("DATABASE") or DEFAULT_DB_ALIAS
+    if isinstance(alias, str) and alias not in list(connections):
+        there = ", ".join(sorted(connections))
+        mistakes.append(f"DATABASE: there is no {alias!r} in DATABASES, which has {there}")
+    values = {fields[key]: given[key] for key in given if key in fields and given[key] is not None}
+    mistakes += _mistakes_of(values)
+    if mistakes:
+        raise MessagingSetting(mistakes)
+    return Setup(
+        fields=values,
+        database=alias,
+        topology_name=given.get("TOPOLOGY"),
+        codec_name=given.get("CODEC"),
+        event_name=given.get("EVENT"),
+        middleware_names=tuple(given.get("MIDDLEWARE") or ()),
+        csv=given.get("CSV") or {},
+    )
+
+
+_EXPECTED: Mapping[type, str] = {
+    str: "a text",
+    Mapping: "a dict",
+    Sequence: 'a list of "module:NAME"',
+}
+
+
+def _is_text_for_a_list(kind: type, value: object) -> bool:
+    return kind is Sequence and (
+        isinstance(value, str) or not all(isinstance(one, str) for one in cast("Any", value))
+    )
+
+
+def _mistakes_of(values: Mapping[str, Any]) -> list[str]:
+    try:
+        Settings.model_validate(dict(values))
+    except ValidationError as error:
+        return [
+            f"{str(one['loc'][0]).upper()}={without_password(str(one['input']))!r}: {one['msg']}"
+            for one in error.errors(include_url=False)
+        ]
+    return []
+
+
+def current() -> Setup:
+    """What MESSAGING says now: read once, and again when a test overrides it."""
+    config: Any = apps.get_app_config("messaging")
+    found: Setup = config.setup
+    return found
+
+
+def deployment() -> Settings:
+    """The library's `Settings` as MESSAGING and the environment say them: for `connect(...)`.
+
+    The topic is that of MESSAGING["TOPOLOGY"] where nobody names another.
+    """
+    setup = current()
+    settings = setup.deployment()
+    if settings.topic is None and setup.topology is not None:
+        settings = settings.model_copy(update={"topic": setup.topology.topic.name})
+    return settings
