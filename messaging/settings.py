@@ -126,21 +126,10 @@ class Settings(BaseModel):
                 fields = [PREFIX + known.upper() for known in cls.model_fields]
                 known = ", ".join([*fields, _DATABASE_FILE])
                 mistakes.append(f"{name}: unknown setting; known are {known}")
-        for field, value in (defaults or {}).items():
+        others = [(field, value, field) for field, value in (defaults or {}).items()]
+        for field, value, name in [*others, *_standard(given)]:
             if field not in values:
-                values[field], said_by[field] = value, field
-        standard = dict(_STANDARD)
-        if any(given.get(name) for name in _PER_SERVICE):
-            # boto3 knows to which service each belongs; one address for all would hide them.
-            standard.pop("endpoint_url")
-        for field, names in standard.items():
-            for name in names:
-                if given.get(name) and field not in values:
-                    values[field], said_by[field] = given[name], name
-        if "language" not in values:
-            # The first that is set decides, as POSIX has it.
-            locale = next((given[name] for name in _LOCALE if given.get(name)), "")
-            values["language"] = "pt" if locale.lower().startswith("pt") else "en"
+                values[field], said_by[field] = value, name
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -161,6 +150,19 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
 _LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
 _PER_SERVICE = ("AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_S3")
 _DATABASE_FILE = PREFIX + "DATABASE_FILE"
+
+
+def _standard(given: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """What variables that other programs read, too, say: field, value and who says it."""
+    for field, names in _STANDARD.items():
+        if field == "endpoint_url" and any(given.get(name) for name in _PER_SERVICE):
+            # boto3 knows to which service each belongs; one address for all would hide them.
+            continue
+        yield from ((field, given[name], name) for name in names if given.get(name))
+    # The first that is set decides, as POSIX has it.
+    locale = next((name for name in _LOCALE if given.get(name)), "")
+    portuguese = bool(locale) and given[locale].lower().startswith("pt")
+    yield "language", "pt" if portuguese else "en", locale
 
 
 def _database_in(path: str, given: Mapping[str, str]) -> str:

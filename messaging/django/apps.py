@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.signals import setting_changed
 
-from messaging.django.setup import Setup, read
+from messaging.django.setup import DjangoSetup, read
 
 __all__ = ["MessagingConfig"]
 
@@ -24,7 +24,7 @@ class MessagingConfig(AppConfig):
     default_auto_field: Any = "django.db.models.BigAutoField"
 
     @cached_property
-    def setup(self) -> Setup:
+    def setup(self) -> DjangoSetup:
         """What MESSAGING says. Raises `MessagingSetting` where it is wrong."""
         return read(getattr(settings, "MESSAGING", {}))
 

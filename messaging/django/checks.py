@@ -12,7 +12,7 @@ from django.db.utils import Error as DatabaseError
 from messaging.aws.naming import topic_of
 from messaging.cli import names
 from messaging.django.database import dialect, missing_tables
-from messaging.django.setup import MessagingSetting, Setup, current
+from messaging.django.setup import DjangoSetup, MessagingSetting, current
 from messaging.errors import MessagingError
 
 __all__ = ["check_database", "check_setting"]
@@ -44,7 +44,7 @@ def check_setting(app_configs: object = None, **given: Any) -> list[CheckMessage
     return [*_told("E003", topology), *_imports(setup)]
 
 
-def _imports(setup: Setup) -> list[CheckMessage]:
+def _imports(setup: DjangoSetup) -> list[CheckMessage]:
     event = setup.event_name
     return [
         *_told("E004", lambda: setup.codec),

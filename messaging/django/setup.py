@@ -19,7 +19,7 @@ from messaging.errors import SettingsError
 from messaging.settings import Settings, without_password
 from messaging.topology import Topology
 
-__all__ = ["FILE", "MessagingSetting", "Setup", "current", "deployment", "read"]
+__all__ = ["FILE", "MessagingSetting", "DjangoSetup", "current", "deployment", "read"]
 
 FILE = "the Django setting MESSAGING"
 
@@ -45,7 +45,7 @@ class MessagingSetting(SettingsError, ImproperlyConfigured):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class DjangoSetup:
     """What MESSAGING says. Objects are named in it as "module:NAME", and loaded when first used.
 
     fields      of `messaging.Settings`.
@@ -92,7 +92,7 @@ class Setup:
         return source
 
 
-def read(given: object) -> Setup:
+def read(given: object) -> DjangoSetup:
     """The value of MESSAGING, checked. Raises `MessagingSetting` with every mistake at once."""
     if not isinstance(given, Mapping):
         raise MessagingSetting([f"a dict was expected, not {type(given).__name__}"])
@@ -115,7 +115,7 @@ def read(given: object) -> Setup:
     mistakes += _mistakes_of(values)
     if mistakes:
         raise MessagingSetting(mistakes)
-    return Setup(
+    return DjangoSetup(
         fields=values,
         database=alias,
         topology_name=given.get("TOPOLOGY"),
@@ -150,10 +150,10 @@ def _mistakes_of(values: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def current() -> Setup:
+def current() -> DjangoSetup:
     """What MESSAGING says now: read once, and again when a test overrides it."""
     config: Any = apps.get_app_config("messaging")
-    found: Setup = config.setup
+    found: DjangoSetup = config.setup
     return found
 
 

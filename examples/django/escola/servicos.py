@@ -17,4 +17,4 @@ class Biblioteca(Consumer):
         Carteirinha.objects.create(aluno_id=aluno.aluno_id, nome=aluno.nome)
 
 
-TOPOLOGY = Topology.of(Biblioteca, topic="alunos")
+TOPOLOGY = Topology.of(Biblioteca, topic="alunos", owns_topic=True)
