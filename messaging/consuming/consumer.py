@@ -114,6 +114,12 @@ class Consumer:
     __derived__: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
+        for name in keywords.keys() & Consumer.__annotations__.keys():
+            # As an event is declared; a service says it where its handlers stand.
+            raise ConsumerError(
+                f"{cls.__qualname__}: write {name} = ... in the body of the class, not as {name}= "
+                "beside its base"
+            )
         super().__init_subclass__(**keywords)
         cls.__derived__ = frozenset(
             name for name in ("service", "max_receives") if not _is_said(cls, name)

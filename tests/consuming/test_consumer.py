@@ -201,6 +201,13 @@ def test_a_service_is_called_like_its_class(name: str, service: str) -> None:
     assert types.new_class(name, (Consumer,)).__dict__["service"] == service
 
 
+def test_a_setting_beside_the_base_says_where_it_belongs() -> None:
+    with pytest.raises(ConsumerError, match=r"Mail: write service = \.\.\. in the body"):
+
+        class Mail(Consumer, service="mail"):
+            pass
+
+
 @pytest.mark.parametrize("service", ["", "Mail", "a b", "é", "x" * 51, "-a", 3, None, "a\n"])
 def test_a_service_name_that_cannot_be_is_refused(service: Any) -> None:
     with pytest.raises(ConsumerError, match=r"service=.* is not a service name; use 1 to 50 of a"):
