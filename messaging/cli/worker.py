@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,6 +79,14 @@ UntilEmpty = Annotated[
     typer.Option("--until-empty", metavar="", help="Stop when the queues stay empty."),
 ]
 
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        metavar="",
+        help="For development: start again whenever a Python file below this folder changes.",
+    ),
+]
 MiddlewareNames = Annotated[
     list[str] | None,
     typer.Option(
@@ -98,6 +107,7 @@ def run(
     wedged: Wedged = None,
     health: HealthAddress = None,
     until_empty: UntilEmpty = False,
+    reload: Reload = False,
     middleware: MiddlewareNames = None,
     codec: CodecName = None,
     topology: TopologyName = None,
@@ -111,25 +121,22 @@ def run(
 
     [bold]Example:[/bold] messaging run consumers.marketing:Marketing --concurrency 20
     """
+    given = {"concurrency": concurrency, "drain": drain, "wait": wait}
+    options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
+    options += [(f"--{name}", value) for name, value in given.items()]
+    options += [("--patience", patience), ("--wedged", wedged)]
+    options += [("--middleware", name) for name in middleware or ()]
+    child = _one_process(consumers, options, {"--until-empty": until_empty, "--json": json})
+    if reload:
+        raise typer.Exit(_run_again_and_again(child, processes, health))
     wanted, settings = deployment_if_any(topology)
     if until_empty and wait is None:
-        wait = _SHORT_WAIT  # at the end a long poll that is out is waited for
-    given = {"concurrency": concurrency, "drain": drain, "wait": wait}
+        given["wait"] = _SHORT_WAIT  # at the end a long poll that is out is waited for
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     require_topic(settings)
     screen.log_to_stderr(settings.log_level)
     if processes > 1:
-        _refuse_one_address(health)
-        from messaging.runtime.processes import run_processes
-
-        for name in consumers:  # a wrong name is reported once, not by every process
-            names.load(name, "consumer", example="consumers.marketing:Marketing")
-        options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
-        options += [(f"--{name}", value) for name, value in given.items()]
-        options += [("--patience", patience), ("--wedged", wedged)]
-        options += [("--middleware", name) for name in middleware or ()]
-        flags = {"--until-empty": until_empty, "--json": json}
-        raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
+        raise typer.Exit(_run_several(child, processes, consumers, health))
     made = [names.consumer(name, "consumer") for name in consumers]
     _check_services(made, wanted)
     _work(
@@ -148,13 +155,30 @@ def run(
     )
 
 
-def _refuse_one_address(health: str | None) -> None:
+def _run_again_and_again(child: Sequence[str], processes: int, health: str | None) -> int:
+    if processes > 1:
+        raise typer.BadParameter("leave --processes out: it runs one", param_hint="--reload")
+    from messaging.runtime.reloading import run_reloading
+
+    screen.log_to_stderr("INFO")
+    # Nothing is imported here: what cannot be imported yet is mended by the next change.
+    return run_reloading([*child, *(("--health", health) if health else ())], Path.cwd())
+
+
+def _run_several(
+    child: Sequence[str], processes: int, consumers: Sequence[str], health: str | None
+) -> int:
     if health is not None:
         raise typer.BadParameter(
             "several processes cannot answer at one address: run one process in each container, or "
             "leave --processes out",
             param_hint="--health",
         )
+    from messaging.runtime.processes import run_processes
+
+    for name in consumers:  # a wrong name is reported once, not by every process
+        names.load(name, "consumer", example="consumers.marketing:Marketing")
+    return run_processes(child, processes)
 
 
 def _check_services(consumers: Sequence[Consumer], topology: Topology | None) -> None:

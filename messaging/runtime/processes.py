@@ -22,14 +22,14 @@ from messaging.errors import ConfigurationError
 from messaging.logs import logger
 from messaging.runtime.threads import on_signals
 
-__all__ = ["run_processes"]
+__all__ = ["LAUNCH", "run_processes"]
 
 log = logger("messaging.runtime")
 
 BACKOFF = Backoff(first=0.5, longest=30.0, jitter=0.5)
 """Before a child that crashed is started again."""
 
-_LAUNCH = """
+LAUNCH = """
 import os, signal, sys
 if sys.platform == "linux":
     import ctypes
@@ -38,6 +38,7 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(0)                                  # the parent died before that was said
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
+"""What a child begins with: it is told by SIGTERM when its parent, whose id it is given, dies."""
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class _Parent:
         # A process group of its own: Ctrl-C in a terminal reaches the parent only, and is handed
         # on once. The child would take it for two signals, and a second one means hurry.
         process = child.process = subprocess.Popen(  # noqa: S603 - this Python, by its own path
-            [sys.executable, "-c", _LAUNCH, str(os.getpid()), *self._argv],
+            [sys.executable, "-c", LAUNCH, str(os.getpid()), *self._argv],
             stdin=subprocess.DEVNULL,
             process_group=0,
         )

@@ -1,0 +1,125 @@
+"""Runs a program again whenever its source changes: for development, never in production."""
+
+from __future__ import annotations
+
+import os
+import queue as queues
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from messaging.clock import SYSTEM_CLOCK
+from messaging.logs import logger
+from messaging.runtime.processes import LAUNCH
+from messaging.runtime.threads import on_signals
+
+__all__ = ["run_reloading"]
+
+log = logger("messaging.runtime")
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the files."""
+GRACE = 40.0
+"""Seconds that a program has to end in order: with the defaults a worker takes at most 30."""
+
+_Seen = Mapping[Path, tuple[int, int]]
+
+
+def run_reloading(argv: Sequence[str], folder: Path, *, grace: float = GRACE) -> int:
+    """Run `python *argv` until SIGTERM or Ctrl-C, and again after each change; the exit code.
+
+        run_reloading(["-m", "messaging", "run", "biblioteca.servico:Biblioteca"], Path.cwd())
+
+    Looks at the Python files, pyproject.toml and .env files below `folder`, virtual environments
+    and hidden folders left out. A program that ends with an error is started again at the next
+    change. Each is stopped by SIGTERM, so messages in hand are finished or given back.
+    """
+    asked: queues.SimpleQueue[None] = queues.SimpleQueue()
+    with on_signals(lambda: asked.put(None)):
+        while True:
+            seen = _look(folder)
+            process = _start(argv)
+            try:
+                change = _wait(process, folder, seen, asked)
+            finally:
+                _end(process, asked, grace)
+            if change is None:
+                return max(process.returncode, 0)
+            log.warning("%s has changed: starting again", change)
+
+
+def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    # A process group of its own: a terminal's Ctrl-C is handed on once, by this process.
+    return subprocess.Popen(  # noqa: S603 - this Python, by its own path
+        [sys.executable, "-c", LAUNCH, str(os.getpid()), *argv],
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    seen: _Seen,
+    asked: queues.SimpleQueue[None],
+) -> str | None:
+    """The file that has changed; None if the end is asked for, or the program is done."""
+    told = False
+    while True:
+        try:
+            asked.get(timeout=LOOK_EVERY)
+        except queues.Empty:
+            pass
+        else:
+            return None
+        now = _look(folder)
+        if now != seen:
+            different = {path for path, _ in seen.items() ^ now.items()}
+            return str(min(different).relative_to(folder))
+        code = process.poll()
+        if code == 0:
+            return None
+        if code is not None and not told:
+            told = True
+            log.error("the program ended with %d: it is started again at the next change", code)
+
+
+def _end(process: subprocess.Popen[bytes], asked: queues.SimpleQueue[None], grace: float) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    end = SYSTEM_CLOCK.monotonic() + grace
+    while process.poll() is None and SYSTEM_CLOCK.monotonic() < end:
+        try:
+            asked.get(timeout=0.1)
+        except queues.Empty:
+            continue
+        process.terminate()  # a second one: it waits for no handler any more
+    process.kill()
+    process.wait()
+
+
+def _look(folder: Path) -> _Seen:
+    seen: dict[Path, tuple[int, int]] = {}
+    for path in _sources(folder):
+        try:
+            about = path.stat()
+        except OSError:  # removed while we look
+            continue
+        seen[path] = about.st_mtime_ns, about.st_size
+    return seen
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in {"__pycache__", "node_modules", "site-packages"}
+            and not Path(place, name, "pyvenv.cfg").exists()
+        ]
+        for name in names:
+            if name.endswith(".py") or name in {"pyproject.toml", ".env"}:
+                yield Path(place, name)
