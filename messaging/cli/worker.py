@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +59,7 @@ HealthAddress = Annotated[
     typer.Option(
         "--health",
         metavar="HOST:PORT",
-        help="Answer /live and /ready there, for Kubernetes and ECS; port 0 takes a free one.",
+        help="Answer /live and /ready there, with the extra prometheus /metrics; port 0: any.",
     ),
 ]
 Wait = Annotated[
@@ -215,9 +215,22 @@ def _answering(worker: Worker, address: str | None) -> Iterator[None]:
         return
     from messaging.runtime.health import serve_health
 
-    with serve_health(worker, address) as (host, port):
-        screen.note(f"health at http://{host}:{port}/live and /ready")
+    with _metrics(worker) as metrics, serve_health(worker, address, metrics=metrics) as at:
+        pages = "/live and /ready" if metrics is None else "/live, /ready and /metrics"
+        screen.note(f"health at http://{at[0]}:{at[1]}{pages}")
         yield
+
+
+def _metrics(worker: Worker) -> AbstractContextManager[Callable[[], tuple[str, str]] | None]:
+    """The page for Prometheus, where the extra `prometheus` is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("prometheus_client") is None:
+        return nullcontext()
+    from messaging.metrics import Metrics
+    from messaging.metrics.prometheus import serving
+
+    return serving(Metrics(worker))
 
 
 def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ from messaging.publishing.results import (
     Tally,
 )
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.transport import Outgoing, TopicTransport
+from messaging.transport import Outgoing, TopicTransport, name_of
 
 if TYPE_CHECKING:
     from messaging.contract.check import Finding
@@ -258,6 +258,16 @@ class Publisher:
             )
         catalogue = catalogue_of(events, topic=str(getattr(self._topic, "name", "")))
         return check_subscribers(catalogue, listed(), needs)
+
+    @property
+    def topic_name(self) -> str:
+        """The topic's name, or where it has none its class's."""
+        return name_of(self._topic)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Messages (copies of events) accepted so far, and those not accepted in the end."""
+        return self._sender.accepted, self._sender.refused
 
     def close(self) -> None:
         """Let go of threads; what was under way is finished. The topic is closed by its owner."""
