@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,6 +63,19 @@ HealthAddress = Annotated[
         help="Answer /live and /ready there, with the extra prometheus /metrics; port 0: any.",
     ),
 ]
+
+
+class LogForm(Enum):
+    """How the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LogFormat = Annotated[
+    LogForm,
+    typer.Option("--log-format", help="json: an object in each line, with ids where known."),
+]
 Wait = Annotated[
     float | None,
     typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
@@ -97,6 +111,7 @@ def run(
     patience: Patience = None,
     wedged: Wedged = None,
     health: HealthAddress = None,
+    log_format: LogFormat = LogForm.TEXT,
     until_empty: UntilEmpty = False,
     middleware: MiddlewareNames = None,
     codec: CodecName = None,
@@ -117,7 +132,8 @@ def run(
     given = {"concurrency": concurrency, "drain": drain, "wait": wait}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     require_topic(settings)
-    screen.log_to_stderr(settings.log_level)
+    json_lines = log_format is LogForm.JSON
+    screen.log_to_stderr(settings.log_level, json_lines=json_lines)
     if processes > 1:
         _refuse_one_address(health)
         from messaging.runtime.processes import run_processes
@@ -127,6 +143,7 @@ def run(
         options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
         options += [(f"--{name}", value) for name, value in given.items()]
         options += [("--patience", patience), ("--wedged", wedged)]
+        options += [("--log-format", log_format.value)]
         options += [("--middleware", name) for name in middleware or ()]
         flags = {"--until-empty": until_empty, "--json": json}
         raise typer.Exit(run_processes(_one_process(consumers, options, flags), processes))
@@ -136,13 +153,20 @@ def run(
         made,
         settings,
         codec=chosen_codec(codec),
-        middleware=[names.middleware(name, "--middleware") for name in middleware or ()],
+        middleware=_middleware(middleware or (), with_ids=json_lines),
         patience=patience,
         wedged=wedged,
         health=health,
         until_empty=until_empty,
         json=json,
     )
+
+
+def _middleware(given: Sequence[str], *, with_ids: bool) -> list[Middleware]:
+    from messaging import log_context
+
+    first: list[Middleware] = [log_context.with_ids] if with_ids else []
+    return first + [names.middleware(name, "--middleware") for name in given]
 
 
 def _refuse_one_address(health: str | None) -> None:

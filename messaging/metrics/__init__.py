@@ -200,10 +200,9 @@ def _samples(source: Worker | Publisher | Relay | Backlog) -> Iterator[Sample]:
         for service, pipeline in source.pipelines.items():
             yield from _of_service(service, pipeline)
     elif isinstance(source, Publisher):
-        topic = (source.topic_name,)
-        published, refused = source.counts
-        yield Sample("messaging.publisher.published", topic, published)
-        yield Sample("messaging.publisher.refused", topic, refused)
+        topic, published, refused = source.counts
+        yield Sample("messaging.publisher.published", (topic,), published)
+        yield Sample("messaging.publisher.refused", (topic,), refused)
     elif isinstance(source, Relay):
         for name, value in asdict(source.stats).items():
             yield Sample(f"messaging.relay.{name}", (source.topic_name,), value)
