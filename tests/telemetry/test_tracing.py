@@ -29,6 +29,7 @@ from messaging.aws import apply, connect
 from messaging.consuming.dispatch import Dispatcher
 from messaging.envelope import TraceContext
 from messaging.errors import EventError
+from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
 from messaging.log_context import LogContext, with_ids
 from messaging.outbox import Relay, SqlOutbox, ddl
@@ -266,3 +267,21 @@ def test_the_log_of_a_handler_says_which_message_and_which_trace(
     assert (inside["service"], inside["event_id"]) == ("bi", published.id)
     assert inside["message_id"] == delivery.message_id
     assert outside["trace_id"] == outside["event_id"] == ""
+
+
+def test_a_lambda_function_goes_on_with_the_trace(broker: MemoryBroker, recorded: Recorded) -> None:
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+    (delivery,) = receive(broker)
+    record = {
+        "messageId": delivery.message_id,
+        "receiptHandle": delivery.receipt,
+        "body": delivery.body,
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1764000000000"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:sa-east-1:000000000000:alunos-bi",
+    }
+    function = lambda_handler(Bi(), middleware=[recorded.tracing])
+    assert function({"Records": [record]}, None) == {"batchItemFailures": []}
+    assert is_child(recorded.named("process alunos-bi")[0], recorded.named("publish alunos")[0])
