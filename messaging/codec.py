@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
 from messaging.clock import utc
-from messaging.envelope import Envelope
+from messaging.envelope import Envelope, TraceContext
 from messaging.errors import CodecError
 from messaging.foreign import broken, document_kind, other_kind
 
@@ -134,7 +134,9 @@ class EnvelopeFrame:
         if subject is not None:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
-            head = f'{head},"traceparent":{to_json(traceparent).decode()}'
+            head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
+            if isinstance(traceparent, TraceContext) and traceparent.tracestate:
+                head = f'{head},"tracestate":{to_json(traceparent.tracestate).decode()}'
         return f'{head},"data":{data.decode()}}}'
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from os import urandom
-from typing import Any
+from typing import Any, Self
 
-__all__ = ["Envelope", "new_id"]
+__all__ = ["Envelope", "TraceContext", "new_id"]
 
 
 _VARIANTS: Mapping[str, str] = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -24,6 +24,19 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
+class TraceContext(str):
+    """A W3C traceparent that takes its tracestate along; `publish(traceparent=)` takes it, too."""
+
+    __slots__ = ("tracestate",)
+
+    tracestate: str
+
+    def __new__(cls, traceparent: str, tracestate: str = "") -> Self:
+        made = super().__new__(cls, traceparent)
+        made.tracestate = tracestate
+        return made
+
+
 @dataclass(frozen=True, kw_only=True, init=False)
 class Envelope:
     """What stands around the data: CloudEvents 1.0 context attributes, by their meaning.
@@ -35,7 +48,7 @@ class Envelope:
     time         when it happened, aware; None when a foreign producer did not say.
     subject      whom it is about; None when the view does not declare that field.
     traceparent  W3C trace context, passed through.
-    extensions   other CloudEvents extensions, as they came.
+    extensions   other CloudEvents extensions, as they came; `tracestate` is one.
     data         the view as JSON has it. Left out of `repr`: it is personal data.
     audience     the services that this copy is for, while it is written: a codec may need to know.
                  Not on the wire (it is an attribute of the message), so empty when read.

@@ -32,6 +32,7 @@ __all__ = [
     "QueueTransport",
     "TopicTransport",
     "epoch_seconds",
+    "name_of",
     "receives",
 ]
 
@@ -396,6 +397,11 @@ class Broker(Protocol):
 def receives(said: object) -> int:
     """SQS's ApproximateReceiveCount as a number; 1 where it is none."""
     return min(MOST_RECEIVES, max(1, _whole(said, 1)))
+
+
+def name_of(topic: TopicTransport) -> str:
+    """The name of a topic, for people; of a transport without one that of its class."""
+    return str(getattr(topic, "name", "") or type(topic).__qualname__)
 
 
 def epoch_seconds(said: object) -> float:

@@ -27,9 +27,9 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "projection codec tracebacks idempotency settlement answers batching",
     "dead_letters",
     "publishing consuming claimcheck contract",
-    "topology outbox",
+    "topology outbox log_context",
     "runtime aws memory lambda_handler csvfile problems",
-    "fastapi flask",
+    "fastapi flask metrics tracing",
     "__init__ local testing",
     "cli django pytest_plugin",
     "__main__",
@@ -42,6 +42,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the worker's threads
         "publishing.publisher",  # several requests in flight
+        "publishing.sender",  # only the lock under which it counts
         "publishing.pending",  # a future that threads wait for
         "publishing.buffered",  # somebody must send when the linger is over
         "memory",  # a queue is shared by threads
@@ -59,7 +60,8 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "redis": {"idempotency.redis"},
     "fastapi starlette": {"fastapi"},
     "flask": {"flask"},
-    "opentelemetry": set(),
+    "opentelemetry": {"metrics", "tracing"},
+    "prometheus_client": {"metrics"},
     "rich typer click": {"cli"},
     "pytest _pytest": {"pytest_plugin"},
     "unittest": set(),

@@ -47,6 +47,11 @@ class SnsTopic:
         return self._arn
 
     @property
+    def name(self) -> str:
+        """The topic's name, without region and account."""
+        return self._topic.rpartition(":")[2]
+
+    @property
     def max_bytes(self) -> int:
         """Bytes that one request, and so one message, may have (`Settings.max_bytes`)."""
         return self._max_bytes

@@ -112,9 +112,17 @@ def plain(text: str) -> str:
     return escape(printable(text))
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, *, json_lines: bool = False) -> None:
     """Send the log of the library and of the services to stderr."""
     import logging
+
+    if json_lines:
+        from messaging.log_context import JsonLines, LogContext
+
+        output = logging.StreamHandler(sys.stderr)
+        output.addFilter(LogContext())
+        output.setFormatter(JsonLines())
+        logging.basicConfig(handlers=[output], level=level)
 
     logging.basicConfig(
         stream=sys.stderr,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,8 +61,21 @@ HealthAddress = Annotated[
     typer.Option(
         "--health",
         metavar="HOST:PORT",
-        help="Answer /live and /ready there, for Kubernetes and ECS; port 0 takes a free one.",
+        help="Answer /live and /ready there, with the extra prometheus /metrics; port 0: any.",
     ),
+]
+
+
+class LogForm(Enum):
+    """How the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LogFormat = Annotated[
+    LogForm,
+    typer.Option("--log-format", help="json: an object in each line, with ids where known."),
 ]
 Wait = Annotated[
     float | None,
@@ -106,6 +120,7 @@ def run(
     patience: Patience = None,
     wedged: Wedged = None,
     health: HealthAddress = None,
+    log_format: LogFormat = LogForm.TEXT,
     until_empty: UntilEmpty = False,
     reload: Reload = False,
     middleware: MiddlewareNames = None,
@@ -124,7 +139,7 @@ def run(
     given = {"concurrency": concurrency, "drain": drain, "wait": wait}
     options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
     options += [(f"--{name}", value) for name, value in given.items()]
-    options += [("--patience", patience), ("--wedged", wedged)]
+    options += [("--patience", patience), ("--wedged", wedged), ("--log-format", log_format.value)]
     options += [("--middleware", name) for name in middleware or ()]
     child = _one_process(consumers, options, {"--until-empty": until_empty, "--json": json})
     if reload:
@@ -134,7 +149,8 @@ def run(
         given["wait"] = _SHORT_WAIT  # at the end a long poll that is out is waited for
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     require_topic(settings)
-    screen.log_to_stderr(settings.log_level)
+    json_lines = log_format is LogForm.JSON
+    screen.log_to_stderr(settings.log_level, json_lines=json_lines)
     if processes > 1:
         raise typer.Exit(_run_several(child, processes, consumers, health))
     made = [names.consumer(name, "consumer") for name in consumers]
@@ -143,16 +159,24 @@ def run(
         made,
         settings,
         codec=chosen_codec(codec),
-        middleware=[
-            *HOST.get().middleware(),
-            *(names.middleware(name, "--middleware") for name in middleware or ()),
-        ],
+        middleware=_middleware(middleware or (), with_ids=json_lines),
         patience=patience,
         wedged=wedged,
         health=health,
         until_empty=until_empty,
         json=json,
     )
+
+
+def _middleware(given: Sequence[str], *, with_ids: bool) -> list[Middleware]:
+    from messaging import log_context
+
+    first: list[Middleware] = [log_context.with_ids] if with_ids else []
+    return [
+        *first,
+        *HOST.get().middleware(),
+        *(names.middleware(name, "--middleware") for name in given),
+    ]
 
 
 def _run_again_and_again(child: Sequence[str], processes: int, health: str | None) -> int:
@@ -243,9 +267,22 @@ def _answering(worker: Worker, address: str | None) -> Iterator[None]:
         return
     from messaging.runtime.health import serve_health
 
-    with serve_health(worker, address) as (host, port):
-        screen.note(f"health at http://{host}:{port}/live and /ready")
+    with _metrics(worker) as metrics, serve_health(worker, address, metrics=metrics) as at:
+        pages = "/live and /ready" if metrics is None else "/live, /ready and /metrics"
+        screen.note(f"health at http://{at[0]}:{at[1]}{pages}")
         yield
+
+
+def _metrics(worker: Worker) -> AbstractContextManager[Callable[[], tuple[str, str]] | None]:
+    """The page for Prometheus, where the extra `prometheus` is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("prometheus_client") is None:
+        return nullcontext()
+    from messaging.metrics import Metrics
+    from messaging.metrics.prometheus import serving
+
+    return serving(Metrics(worker))
 
 
 def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) -> None:

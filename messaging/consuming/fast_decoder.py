@@ -26,7 +26,8 @@ _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?
 _HEAD = re.compile(
     rf'{{"specversion":"1\.0","id":{_TEXT},"source":{_TEXT},"type":{_TEXT}'
     r',"dataversion":([1-9][0-9]{0,8}),"datacontenttype":"application/json"'
-    rf'(?:,"time":"({_TIME})")?(?:,"subject":{_TEXT})?(?:,"traceparent":{_TEXT})?,"data":'
+    rf'(?:,"time":"({_TIME})")?(?:,"subject":{_TEXT})?(?:,"traceparent":{_TEXT})?'
+    rf'(?:,"tracestate":{_TEXT})?,"data":'
 )
 _match = _HEAD.match
 _parsed = datetime.fromisoformat
@@ -116,7 +117,7 @@ _AS_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 def envelope_of(head: re.Match[str], data: Any) -> Envelope:
     """The envelope of a head that `usual` has found, with this as its data."""
-    id, source, type, version, time, subject, traceparent = head.groups()
+    id, source, type, version, time, subject, traceparent, tracestate = head.groups()
     return Envelope(
         id=id,
         source=source,
@@ -125,5 +126,6 @@ def envelope_of(head: re.Match[str], data: Any) -> Envelope:
         time=None if time is None else _parsed(time),
         subject=subject,
         traceparent=traceparent,
+        extensions=None if tracestate is None else {"tracestate": tracestate},
         data=data,
     )

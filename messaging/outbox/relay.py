@@ -23,7 +23,7 @@ from messaging.outbox.table import TABLE
 from messaging.publishing.sender import Sender
 from messaging.sql.database import Database
 from messaging.sql.opening import is_database_error
-from messaging.transport import Failure, Outgoing, TopicTransport
+from messaging.transport import Failure, Outgoing, TopicTransport, name_of
 
 __all__ = ["Relay", "RelayStats"]
 
@@ -129,6 +129,11 @@ class Relay:
     def stats(self) -> RelayStats:
         """What was done so far."""
         return self._stats
+
+    @property
+    def topic_name(self) -> str:
+        """The topic's name, or where it has none its class's."""
+        return name_of(self._topic)
 
     def run(self) -> RelayStats:
         """Publish, and wait for more entries, until `stop()`.

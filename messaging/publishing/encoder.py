@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, EnvelopeFrame, JsonCodec
 from messaging.dead_letters.reason import OUTSIDE_XML
-from messaging.envelope import Envelope, new_id
+from messaging.envelope import Envelope, TraceContext, new_id
 from messaging.errors import EventError
 from messaging.event import Event, as_text
 from messaging.projection import Copy, views, wanted_by_all
@@ -117,7 +117,8 @@ class Encoder:
             version=part.version,
             time=time,
             subject=part.subject and as_text(getattr(event, part.subject)),
-            traceparent=traceparent,
+            traceparent=traceparent and str(traceparent),
+            extensions=_extensions(traceparent),
             audience=part.audience,
         )
         body = self._codec.encode(envelope, data)
@@ -243,6 +244,14 @@ def _check_context(id: str | None, time: datetime | None, traceparent: str | Non
         raise EventError("time: an aware datetime is needed; use datetime.now(UTC)")
     if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
         raise EventError("traceparent: not of the form of W3C Trace Context (00-<32>-<16>-01)")
+    state = traceparent.tracestate if isinstance(traceparent, TraceContext) else ""
+    if len(state) > 512 or not (state.isascii() and (state.isprintable() or not state)):
+        raise EventError("tracestate: at most 512 printable ASCII characters (W3C Trace Context)")
+
+
+def _extensions(traceparent: str | None) -> dict[str, str]:
+    state = traceparent.tracestate if isinstance(traceparent, TraceContext) else ""
+    return {"tracestate": state} if state else {}
 
 
 def _fifo_id(text: str) -> str:

@@ -24,7 +24,6 @@ from messaging.errors import (
 )
 from messaging.event import Event
 from messaging.publishing.buffered import BufferedPublisher
-from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import (
     Entry,
     NotPublished,
@@ -34,7 +33,8 @@ from messaging.publishing.results import (
     Tally,
 )
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.transport import Outgoing, TopicTransport
+from messaging.publishing.traced import Given, ProducerTracing, encoder_for, traced
+from messaging.transport import Outgoing, TopicTransport, name_of
 
 if TYPE_CHECKING:
     from messaging.contract.check import Finding
@@ -66,6 +66,7 @@ class Publisher:
                   By default what the topic's settings say (MESSAGING_PUBLISH_TIMEOUT), or 60;
                   `math.inf` waits as long as `max_attempts` takes. An outbox writes in your
                   transaction, whose own time limits hold.
+    tracing       `messaging.tracing.Tracing()`: spans, and their context in each envelope.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Publisher:
         in_flight: int = 4,
         max_attempts: int = 5,
         timeout: float | None = None,
+        tracing: ProducerTracing | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if in_flight < 1 or max_attempts < 1:
@@ -85,7 +87,8 @@ class Publisher:
             timeout = float(getattr(topic, "publish_timeout", TIMEOUT))
         _check_timeout(timeout)
         self._topic = topic
-        self._encode = Encoder(source=source, max_bytes=topic.max_bytes, codec=codec, clock=clock)
+        self._tracing = tracing
+        self._encode = encoder_for(topic, tracing, source=source, codec=codec, clock=clock)
         self._sender = Sender(topic, max_attempts=max_attempts, clock=clock, timeout=timeout)
         self._clock = clock
         # An outbox writes in its caller's transaction, which no other thread may touch.
@@ -116,6 +119,11 @@ class Publisher:
         when the topic did not accept every copy: then some may have been, and publishing again
         with the same id is safe.
         """
+        given = event, id, time, traceparent, timeout
+        return traced(self._tracing, self._topic, self._publish, given)
+
+    def _publish(self, given: Given) -> Published:
+        event, id, time, traceparent, timeout = given
         if timeout is not None:
             _check_timeout(timeout)
         deadline = self._sender.deadline(timeout)
@@ -258,6 +266,12 @@ class Publisher:
             )
         catalogue = catalogue_of(events, topic=str(getattr(self._topic, "name", "")))
         return check_subscribers(catalogue, listed(), needs)
+
+    @property
+    def counts(self) -> tuple[str, int, int]:
+        """The topic's name; messages (copies of events) accepted so far; those not accepted in
+        the end."""
+        return name_of(self._topic), self._sender.accepted, self._sender.refused
 
     def close(self) -> None:
         """Let go of threads; what was under way is finished. The topic is closed by its owner."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,7 +46,10 @@ class Sender:
     Safe to share between threads.
     """
 
-    __slots__ = ("_begin", "_clock", "_max_attempts", "_timeout", "_topic")
+    __slots__ = (
+        *("_begin", "_clock", "_counting", "_max_attempts", "_timeout", "_topic"),
+        *("accepted", "refused"),
+    )
 
     def __init__(
         self, topic: TopicTransport, *, max_attempts: int, clock: Clock, timeout: float = math.inf
@@ -56,6 +60,16 @@ class Sender:
         self._max_attempts = max_attempts
         self._clock = clock
         self._timeout = timeout
+        self._counting = threading.Lock()
+        self.accepted = 0
+        """Messages that the topic has taken, and those not taken in the end."""
+        self.refused = 0
+
+    def count(self, messages: int, refused: int) -> None:
+        """One more request has had its final answer."""
+        with self._counting:
+            self.accepted += messages - refused
+            self.refused += refused
 
     def deadline(self, timeout: float | None = None) -> Deadline:
         """The moment at which a batch that is taken up now is given up."""
@@ -139,6 +153,7 @@ class Sender:
         self, messages: Sequence[Outgoing], failures: Sequence[Failure], deadline: Deadline
     ) -> Answer | Again:
         if not failures or not any(failure.retryable for failure in failures):
+            self.count(len(messages), len(failures))
             return Answer(failures)
         return Again(self, messages, deadline, failures=failures)
 
@@ -290,5 +305,6 @@ class Again:
         )
 
     def _judged(self, failures: Sequence[Failure]) -> Sequence[Failure]:
+        self._sender.count(len(self._messages), len(failures))
         # What one attempt left open no later refusal closes.
         return [one._replace(unknown=one.index in self._doubtful) for one in failures]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,9 +143,15 @@ class Health:
 
 @contextmanager
 def serve_health(
-    worker: Worker, address: str, *, wedged_limit: float = 60.0
+    worker: Worker,
+    address: str,
+    *,
+    wedged_limit: float = 60.0,
+    metrics: Callable[[], tuple[str, str]] | None = None,
 ) -> Iterator[tuple[str, int]]:
     """Answer `GET /live` and `GET /ready` at `address` ("127.0.0.1:8080") inside of `with`.
+
+    metrics  gives the content type and the text of `/metrics`; without it there is no such page.
 
     Gives the host and the port that were taken: port 0 takes a free one. It answers while the
     worker starts and stops, too. Raises `ConfigurationError` if the address cannot be had.
@@ -154,7 +160,7 @@ def serve_health(
     health = Health(worker, wedged_limit=wedged_limit)
 
     class Probed(BaseHTTPRequestHandler):
-        """Two pages; everything else is 404."""
+        """Two pages, or three; everything else is 404."""
 
         timeout = 5  # a client that says nothing must not keep a thread
 
@@ -165,17 +171,10 @@ def serve_health(
             self._respond()
 
         def _respond(self) -> None:
-            page = {"/live": health.live, "/ready": health.ready}.get(self.path.partition("?")[0])
-            if page is None:
-                self._answer(404, '{"pages": ["/live", "/ready"]}')
-                return
-            report = page()
-            self._answer(200 if report.ok else 503, report.body)
-
-        def _answer(self, status: int, body: str) -> None:
+            status, kind, body = _page(self.path.partition("?")[0], health, metrics)
             data = body.encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if self.command != "HEAD":
@@ -199,6 +198,20 @@ def serve_health(
         finally:
             server.shutdown()
             thread.join()
+
+
+def _page(
+    path: str, health: Health, metrics: Callable[[], tuple[str, str]] | None
+) -> tuple[int, str, str]:
+    """The status, the content type and the text of a page."""
+    if metrics is not None and path == "/metrics":
+        return 200, *metrics()
+    judged = {"/live": health.live, "/ready": health.ready}
+    if path not in judged:
+        pages = [*judged, *(["/metrics"] if metrics is not None else [])]
+        return 404, "application/json", json.dumps({"pages": pages})
+    report = judged[path]()
+    return 200 if report.ok else 503, "application/json", report.body
 
 
 class _Server(ThreadingHTTPServer):

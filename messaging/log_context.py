@@ -1,0 +1,82 @@
+"""What a handler's log records carry: the ids of its message and, with tracing, of its trace.
+
+handler.addFilter(LogContext())                          # of the logging module
+Worker(Marketing(), broker=broker, middleware=[with_ids])
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from messaging.consuming.dispatch import Call
+
+__all__ = ["FIELDS", "JsonLines", "LogContext", "adding", "with_ids"]
+
+FIELDS = ("service", "event_id", "event_type", "message_id", "trace_id", "span_id")
+"""Attributes of a record that was logged while a message was handled. Ids and types only."""
+
+_CURRENT: ContextVar[Mapping[str, str] | None] = ContextVar("messaging_log_context", default=None)
+
+
+@contextmanager
+def adding(**more: str) -> Iterator[None]:
+    """Inside of `with`, records carry these as well."""
+    token = _CURRENT.set({**(_CURRENT.get() or {}), **more})
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+@contextmanager
+def with_ids(call: Call) -> Iterator[None]:
+    """A middleware: records of the handler carry the ids of its message."""
+    envelope = call.envelope
+    with adding(
+        service=call.service,
+        event_id=envelope.id,
+        event_type=envelope.type,
+        message_id=call.delivery.message_id,
+    ):
+        yield
+
+
+class LogContext(logging.Filter):
+    """Gives each record the attributes of `FIELDS`, "" where one is not known. Drops none.
+
+    Add it to a handler, not to a logger: a logger's filters do not see what its children log.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True, always."""
+        known = _CURRENT.get() or {}
+        for name in FIELDS:
+            if not hasattr(record, name):
+                setattr(record, name, known.get(name, ""))
+        return True
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object in a line for each record: time, level, logger, message, and what is known
+    of `FIELDS`. A traceback is in `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, in ASCII, without its end."""
+        time = datetime.fromtimestamp(record.created, UTC)
+        found = {
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        found |= {name: known for name in FIELDS if (known := getattr(record, name, ""))}
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        return json.dumps(found)

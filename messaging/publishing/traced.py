@@ -1,0 +1,94 @@
+"""What a publisher asks of its tracing, and the encoder that gives each event its context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+from messaging.envelope import TraceContext
+from messaging.event import Event
+from messaging.publishing.encoder import Encoder
+from messaging.publishing.results import Published
+from messaging.transport import Outgoing, TopicTransport, name_of
+
+__all__ = ["Given", "Producing", "ProducerTracing", "TracedEncoder", "encoder_for", "traced"]
+
+Given = tuple[Event, str | None, datetime | None, str | None, float | None]
+"""What `publish` was given: event, id, time, traceparent, timeout."""
+
+
+class Producing(Protocol):
+    """An event that is being published: the trace context that it takes along."""
+
+    @property
+    def context(self) -> str | None:
+        """The traceparent for the envelope; None: there is none."""
+        ...
+
+    def named(self, id: str) -> None:
+        """The event's id is this."""
+        ...
+
+
+class ProducerTracing(Protocol):
+    """`messaging.tracing.Tracing`, or your own."""
+
+    def producing(
+        self, topic: str, kind: type[Event], given: str | None, *, alone: bool
+    ) -> AbstractContextManager[Producing]:
+        """Around one event: `alone` the whole `publish`, else only the making of its messages.
+
+        given  the traceparent that the caller gave.
+        """
+        ...
+
+
+class TracedEncoder(Encoder):
+    """An `Encoder` that traces each event that does not bring a `TraceContext` with it."""
+
+    def __init__(self, tracing: ProducerTracing, topic: str, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._tracing = tracing
+        self._topic = topic
+
+    def __call__(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> list[Outgoing]:
+        """As `Encoder`."""
+        if isinstance(traceparent, TraceContext):
+            return super().__call__(event, id=id, time=time, traceparent=traceparent)
+        with self._tracing.producing(self._topic, type(event), traceparent, alone=False) as making:
+            messages = super().__call__(event, id=id, time=time, traceparent=making.context)
+            if messages:
+                making.named(messages[0].id)
+            return messages
+
+
+def encoder_for(topic: TopicTransport, tracing: ProducerTracing | None, **keywords: Any) -> Encoder:
+    """The encoder of a publisher to `topic`; `keywords` are those of `Encoder`."""
+    if tracing is None:
+        return Encoder(max_bytes=topic.max_bytes, **keywords)
+    return TracedEncoder(tracing, name_of(topic), max_bytes=topic.max_bytes, **keywords)
+
+
+def traced(
+    tracing: ProducerTracing | None,
+    topic: TopicTransport,
+    publish: Callable[[Given], Published],
+    given: Given,
+) -> Published:
+    """`publish`, within the span of the one event where there is tracing."""
+    if tracing is None:
+        return publish(given)
+    event, id, time, traceparent, timeout = given
+    with tracing.producing(name_of(topic), type(event), traceparent, alone=True) as producing:
+        published = publish((event, id, time, producing.context, timeout))
+        producing.named(published.id)
+        return published
