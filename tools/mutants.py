@@ -12,6 +12,7 @@
     no test    no test runs the line: counted as survived, without a run
     accepted   survived, and tools/mutants.toml says why it may
 
+Tests that need the server of a database are left out: each would add seconds to each mutant.
 Works on a copy in a temporary folder: the working tree is only read. A process that has imported
 the third-party packages is forked for each mutant, imports the copy with the mutant in it, and
 runs the tests of that module until the first fails. Ctrl-C ends the run and prints what is known.
@@ -45,7 +46,10 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 ACCEPTED = Path(__file__).with_suffix(".toml")
 AIM = 0.95
-PRELOADED = "pytest hypothesis pydantic tenacity psutil boto3 botocore.session coverage sqlite3"
+PRELOADED = (
+    "pytest hypothesis pydantic tenacity psutil boto3 botocore.session coverage sqlite3 psycopg "
+    "sqlalchemy.orm"
+)
 GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     room: {f"messaging/{module}.py": tuple(f"tests/{test}.py" for test in tests.split())
            for module, tests in modules.items()}
@@ -240,7 +244,7 @@ def _tests(
     # Hypothesis is loaded before pytest would rewrite the assertions in it.
     preloaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    code = int(pytest.main([*quiet, *preloaded, *tests]))
+    code = int(pytest.main([*quiet, *preloaded, *tests], plugins=[WithoutServers()]))
     if coverage is not None and lines_of is not None:
         coverage.stop()
         lines_of[1].write_text(json.dumps(_lines(coverage, copy / lines_of[0])))
@@ -251,6 +255,19 @@ def _tests(
         code = 70
     sys.stdout.flush()
     return code
+
+
+class WithoutServers:
+    """A plugin of pytest that leaves out the tests that need the server of a database."""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [item for item in items if not self._needs_one(item)]
+
+    def _needs_one(self, item: Any) -> bool:
+        params = getattr(item, "callspec", None)
+        values = params.params.values() if params else ()
+        names = [*item.fixturenames, *(value for value in values if isinstance(value, str))]
+        return any(word in name for name in names for word in ("postgres", "redis", "dynamo"))
 
 
 def _lines(coverage: Any, path: Path) -> list[int]:
