@@ -206,7 +206,7 @@ def try_mutant(copy: Path, mutant: Any, tests: tuple[str, ...], known: Baseline)
     source = file.read_text()
     file.write_text(mutant.code)
     try:
-        code, _ = fork_tests(copy, tests, timeout=10 + 4 * known.seconds)
+        code, _ = fork_tests(copy, tests, timeout=5 + 4 * known.seconds)
     finally:
         file.write_text(source)
     return {0: "survived", None: "timeout"}.get(code, "killed")

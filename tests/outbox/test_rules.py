@@ -162,6 +162,7 @@ def test_a_topic_that_stays_away_is_asked_every_half_minute(sqlite: Place) -> No
 def test_a_lease_is_renewed_when_a_tenth_of_it_has_passed(
     sqlite: Place, seconds: float, renewed: bool
 ) -> None:
+    sqlite.clock.advance(1000)
     sqlite.publish(*noted(*"aa"))
     begun = sqlite.clock.now()
     until: list[float] = []
@@ -171,11 +172,14 @@ def test_a_lease_is_renewed_when_a_tenth_of_it_has_passed(
         sqlite.clock.advance(seconds)
         return ()
 
-    drained(sqlite, ScriptedTopic(slow, slow), lease=100)
+    with relay(sqlite, ScriptedTopic(slow, slow), lease=100) as one:
+        one.step()
+        assert one.stats.published == 2
     assert until == pytest.approx([100, 100 + seconds if renewed else 100])
 
 
 def test_a_relay_prunes_once_a_minute(sqlite: Place) -> None:
+    sqlite.clock.advance(100)
     sqlite.publish(*noted("a"))
     with relay(sqlite, ScriptedTopic(), keep=0) as one:
         one.drain()
@@ -297,3 +301,80 @@ def test_a_claim_that_was_lost_in_part_is_not_renewed(sqlite: Place) -> None:
         assert {round(at - sqlite.clock.now()) for (at,) in sqlite.rows("free_at")} == {90}
         sqlite.run("UPDATE messaging_outbox SET holder = 'another' WHERE seq = 1")
         assert not claims.renew(rows, lease=60)
+
+
+def test_a_key_that_failed_goes_out_at_full_speed_again(sqlite: Place) -> None:
+    sqlite.publish(*noted(*"aaa"))
+    with relay(sqlite, ScriptedTopic(busy(0)), max_attempts=1) as one:
+        one.step()
+        assert one.stats.failed == 1
+        sqlite.clock.advance(2)
+        one.step()
+        assert one.stats.published == 3
+
+
+def test_an_entry_that_is_just_as_large_as_the_topic_takes_is_sent(sqlite: Place) -> None:
+    sqlite.publish(Noted(who="a", n=1))
+    [[size]] = sqlite.rows("size")
+    topic = ScriptedTopic(max_bytes=size)
+    assert drained(sqlite, topic).stats.published == 1
+
+
+def test_why_the_limit_of_the_topic_cannot_be_read_is_told(
+    sqlite: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Away(ScriptedTopic):
+        @property
+        def max_bytes(self) -> int:
+            raise TransportError("gone", code="ConnectTimeout")
+
+        @max_bytes.setter
+        def max_bytes(self, value: int) -> None: ...
+
+    sqlite.publish(*noted("a"))
+    drained(sqlite, Away())
+    assert caplog.messages == ["cannot use the topic: ConnectTimeout; trying again"]
+
+
+def test_one_step_sends_all_that_it_claimed_in_spite_of_what_cannot_be_sent(sqlite: Place) -> None:
+    large = Noted(who="x" * 1000, n=0)
+    sqlite.publish(large, *noted(*map(str, range(25))), *noted(*map(str, range(25))))
+    with relay(sqlite, ScriptedTopic(max_bytes=1000)) as one:
+        assert one.step() == 51
+        assert (one.stats.parked, one.stats.published) == (1, 50)
+
+
+def test_one_step_goes_on_behind_an_entry_that_spoils_its_request(sqlite: Place) -> None:
+    sqlite.publish(*noted(*"badaa"))
+
+    def answer(batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        if any('"b"' in one.body for one in batch):
+            raise TransportError("no", code="InvalidParameter", retryable=False)
+        return ()
+
+    with relay(sqlite, ScriptedTopic(*[answer] * 9)) as one:
+        one.step()
+        assert (one.stats.failed, one.stats.published) == (1, 4)
+    assert sqlite.status().troubled[0].error == "InvalidParameter"
+
+
+def test_a_topic_that_is_away_is_not_asked_for_the_rest_of_what_was_claimed(
+    sqlite: Place,
+) -> None:
+    sqlite.publish(*noted(*map(str, range(25))))
+    topic = ScriptedTopic(*[Throttled("no", code="Throttling")] * 9)
+    with relay(sqlite, topic, max_attempts=1) as one:
+        one.step()
+    assert topic.sizes == [10]
+
+
+def test_what_was_taken_before_the_rest_spoiled_the_request_is_not_sent_again(
+    sqlite: Place,
+) -> None:
+    sqlite.publish(*noted(*"abc"))
+    spoiled = TransportError("no", code="InvalidParameter", retryable=False)
+    topic = ScriptedTopic(busy(0, 1), spoiled)
+    with relay(sqlite, topic) as one:
+        one.step()
+        assert one.stats.published == 3
+    assert sorted(sent(topic)) == [("a", 0), ("b", 1), ("c", 2)]
