@@ -6,7 +6,8 @@
         --module messaging/runtime/wedge.py    only of this module (may be given again)
         --json PATH                            the result as JSON, too
         --again PATH                           only what such a result lists as left, and its
-                                               figures brought up to date
+                                               figures brought up to date; for modules that
+                                               have not changed since
 
     killed     a test failed, or the process ended
     timeout    no answer in time: noticed as well, and counted as killed
@@ -121,7 +122,7 @@ def run_room(
     outcomes: Counter[str] = Counter()
     if options.again:
         earlier = earlier_result(options.again, room)
-        drawn = [one for one in drawn if _without_line(str(one)) in earlier.left]
+        drawn = [one for one in drawn if str(one) in earlier.left]
         outcomes.update(earlier.outcomes)
     left: list[str] = []
     excused: set[tuple[str, str, str]] = set()
@@ -166,14 +167,8 @@ class Earlier(NamedTuple):
 
 def earlier_result(path: Path, room: str) -> Earlier:
     [found] = [one for one in json.loads(path.read_text()) if one["room"] == room]
-    left = frozenset(_without_line(text.split(": ", 1)[1]) for text in found["left"])
+    left = frozenset(text.split(": ", 1)[1] for text in found["left"])
     return Earlier(left, {name: found[name] for name in ("killed", "timeout", "accepted")})
-
-
-def _without_line(mutant: str) -> str:
-    """Other lines may have moved it."""
-    head, rest = mutant.split("\n", 1)
-    return f"{head.rpartition(':')[0]}\n{rest}"
 
 
 def draw(copy: Path, modules: list[str], options: argparse.Namespace) -> tuple[list[Any], int]:

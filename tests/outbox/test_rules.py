@@ -378,3 +378,13 @@ def test_what_was_taken_before_the_rest_spoiled_the_request_is_not_sent_again(
         one.step()
         assert one.stats.published == 3
     assert sorted(sent(topic)) == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_an_entry_that_is_tried_again_later_is_told_by_its_id(
+    sqlite: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    sqlite.publish(*noted("a"))
+    [[id]] = sqlite.rows("id")
+    with caplog.at_level("INFO", "messaging.outbox"):
+        drained(sqlite, ScriptedTopic(busy(0)), max_attempts=1)
+    assert f"event {id} is tried again later: InternalError" in caplog.messages
