@@ -137,8 +137,18 @@ def _difference(source: str, code: str) -> tuple[str, str]:
     )
 
 
+_CHECKED = {"frozen", "kw_only", "slots"}
+"""Arguments of a dataclass whose breach is the type checker's to find, not a test's."""
+
+
 class _Bare(ast.NodeTransformer):
-    """Takes away what changes nothing when it runs: annotations, and who is exported."""
+    """Takes away what changes nothing when correct code runs."""
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        for one in node.decorator_list:
+            if isinstance(one, ast.Call) and ast.unparse(one.func).endswith("dataclass"):
+                one.keywords = [word for word in one.keywords if word.arg not in _CHECKED]
+        return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None

@@ -44,7 +44,6 @@ class Isolation:
 
     def __init__(self, queue: str, *, last_receive: int, others: Callable[[], int]) -> None:
         self._queue = queue
-        self._last_receive = last_receive
         self._threshold = min(SUSPECT_AFTER, last_receive // 2)
         self._enough = math.ceil(last_receive * ENOUGH_RECEIVES)
         self._others = others

@@ -30,7 +30,7 @@ from messaging.errors import (
 from messaging.event import Event
 from messaging.projection import Projection
 from messaging.publishing.buffered import BufferedPublisher
-from messaging.publishing.pending import in_event_loop
+from messaging.publishing.pending import Item, Pending, in_event_loop
 from messaging.publishing.publisher import Publisher
 from messaging.publishing.results import NotPublished, Published
 from messaging.testing import FakeClock
@@ -357,8 +357,14 @@ def test_in_an_event_loop_what_is_big_is_stored_by_the_thread_that_sends() -> No
 
     asyncio.run(enrol())
     assert loops == [False, False]
-    assert [one.id for one in told] == ["bad"]
+    assert [(one.id, one.unknown) for one in told] == [("bad", False)]
     assert len(topic.accepted) == 1
+
+
+def test_an_event_in_the_buffer_that_is_printed_shows_no_data() -> None:
+    message = Outgoing(id="e1", body="Ana", attributes={}, size=3)
+    item = Item(Noted(number=1, text="Ana"), "Ana", list, [message], Pending(), 0.0)
+    assert "Ana" not in repr(item)
 
 
 # callbacks that raise what is no Exception

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messaging.batching import Packer
+from messaging.deadline import CURRENT, Deadline
 from messaging.errors import AccessDenied, Throttled, TransportError
 from messaging.event import Event
 from messaging.publishing.results import Owner, Tally
-from messaging.publishing.sender import LONGEST_WAIT, Sender
+from messaging.publishing.sender import LONGEST_WAIT, Again, Answer, Begun, Sender
 from messaging.testing import FakeClock
 from messaging.transport import Failure, Outgoing
 from tests.scripted import ScriptedTopic, busy, wrong
@@ -237,7 +238,7 @@ def test_what_was_refused_plainly_is_not_in_doubt() -> None:
     assert [one.unknown for one in sent.failures] == [False] * 2
 
 
-@pytest.mark.parametrize("places", [(5,), (-1,), (0, 0)], ids=str)
+@pytest.mark.parametrize("places", [(5,), (2,), (-1,), (0, 0)], ids=str)
 def test_a_transport_that_tells_of_foreign_entries_is_asked_again(places: tuple[int, ...]) -> None:
     sent = Sent(busy(*places), many=2)
     assert not sent.failures
@@ -258,3 +259,154 @@ def test_attempts_end_with_the_deadline_and_none_is_made_after_it() -> None:
     assert [one.code for one in answer.failures] == ["Timeout"] * 2
     assert answer.broken is not None
     assert "given up after 3 attempts in 10 s" in str(answer.broken)
+
+
+def test_nothing_is_sent_when_the_time_was_over_before_and_nothing_is_in_doubt() -> None:
+    clock = FakeClock()
+    topic = ScriptedTopic()
+    over = Deadline(3, clock)
+    clock.advance(3)
+    answer = Sender(topic, max_attempts=5, clock=clock).send([entry("a")], over)
+    assert topic.requests == []
+    assert [(one.code, one.unknown) for one in answer.failures] == [("Timeout", False)]
+    assert answer.broken is not None
+    assert not answer.broken.unknown
+
+
+def test_no_attempt_begins_in_the_last_tenth_of_the_time() -> None:
+    clock = FakeClock()
+
+    def slow(_: object) -> list[Failure]:
+        clock.advance(95)
+        return [*busy(0), *busy(1, code="Throttled"), *busy(2, code="ServiceUnavailable")]
+
+    topic = ScriptedTopic(slow)
+    made = Sender(topic, max_attempts=50, clock=clock, timeout=100)
+    answer = made.send([entry(at) for at in "abc"])
+    assert len(topic.requests) == 1
+    assert "did not take all entries (InternalError)" in str(answer.broken)
+    assert "given up after 1 attempt in 100 s" in str(answer.broken)
+
+
+def test_an_entry_that_may_have_been_taken_stays_in_doubt_when_it_is_refused_later() -> None:
+    open_still = Failure(1, "InternalError", "try again", True, unknown=True)
+    sent = Sent([*busy(0), open_still], wrong(0, 1), many=2)
+    assert [(one.index, one.unknown) for one in sent.failures] == [(0, False), (1, True)]
+
+
+class UnderWay(ScriptedTopic):
+    """A topic that can send now and be waited for later."""
+
+    closed = 0
+    limit: Deadline | None = None
+
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
+        self.limit = CURRENT.get()
+        return None if batch[0].id == "no" else self._steps(batch)
+
+    def _steps(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
+        self.requests.append(list(batch))
+        try:
+            yield
+            yield
+        except GeneratorExit:
+            self.closed += 1
+            raise
+        self.requests.pop()
+        return self.publish(batch)
+
+
+def begun(topic: UnderWay) -> Begun:
+    sender = Sender(topic, max_attempts=5, clock=FakeClock(), timeout=7)
+    under_way = sender.begin([entry(at) for at in "abcd"])
+    assert under_way is not None
+    return under_way
+
+
+def result(*script: Any) -> tuple[UnderWay, Answer | Again]:
+    topic = UnderWay(*script)
+    return topic, begun(topic).result()
+
+
+def test_a_request_that_was_begun_is_sent_at_once_and_its_answer_waited_for() -> None:
+    topic = UnderWay(wrong(2))
+    under_way = begun(topic)
+    assert topic.sizes == [4], "sent before anybody asked for the answer"
+    assert topic.accepted == []
+    answer = under_way.result()
+    assert answer == Answer(wrong(2))
+    assert under_way.result() is answer
+    assert topic.data == ["a", "b", "d"]
+
+
+def test_a_request_that_was_begun_knows_its_deadline_and_the_next_call_does_not() -> None:
+    topic = UnderWay()
+    begun(topic)
+    assert topic.limit is not None
+    assert topic.limit.seconds == 7
+    assert CURRENT.get() is None
+
+
+def test_a_call_of_the_topic_knows_its_deadline_and_the_next_call_does_not() -> None:
+    limits: list[Deadline | None] = []
+
+    def look(_: object) -> list[Failure]:
+        limits.append(CURRENT.get())
+        return []
+
+    until = Deadline(9, FakeClock())
+    Sender(ScriptedTopic(look), max_attempts=1, clock=FakeClock()).send([entry("a")], until)
+    assert limits == [until]
+    assert CURRENT.get() is None
+
+
+def test_a_deadline_that_was_handed_in_holds_for_a_request_that_was_begun() -> None:
+    topic = UnderWay()
+    until = Deadline(9, FakeClock())
+    Sender(topic, max_attempts=1, clock=FakeClock()).begin([entry("a")], until)
+    assert topic.limit is until
+
+
+def test_a_topic_that_cannot_begin_is_asked_in_one_go() -> None:
+    def sender(topic: ScriptedTopic) -> Sender:
+        return Sender(topic, max_attempts=1, clock=FakeClock())
+
+    assert sender(ScriptedTopic()).begin([entry("a")]) is None
+    assert sender(UnderWay()).begin([entry("no")]) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "sent_again"),
+    [
+        (busy(1, 3), ["b", "d"]),
+        (TransportError("silent"), ["a", "b", "c", "d"]),
+        (busy(9), ["a", "b", "c", "d"]),
+    ],
+    ids=["refused for now", "silent", "foreign entries"],
+)
+def test_what_was_begun_and_not_taken_is_sent_again(first: Any, sent_again: list[str]) -> None:
+    topic, answer = result(first)
+    assert isinstance(answer, Again)
+    assert answer.run() == Answer([])
+    assert [one.id for one in topic.requests[-1]] == sent_again
+    assert len(topic.requests) == 2
+
+
+def test_a_transport_that_breaks_its_word_under_way_is_an_answer_that_quotes_nothing() -> None:
+    mistake = ValueError("Ana")
+    topic, begun_again = result(mistake)
+    assert isinstance(begun_again, Again)
+    answer = begun_again.run()
+    assert answer.broken is not None
+    assert "ValueError" in str(answer.broken)
+    assert answer.broken.__cause__ is mistake
+    assert not any("Ana" in one.message for one in answer.failures)
+    assert topic.sizes == [4]
+
+
+def test_a_request_that_nobody_waits_for_gives_its_connection_back() -> None:
+    topic = UnderWay()
+    under_way = begun(topic)
+    under_way.close()
+    assert topic.closed == 1, "while somebody still holds it"
+    del under_way
