@@ -19,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
+.PHONY: help demo cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -89,6 +89,10 @@ chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults
 outages:  ## plays outages and poison on a clock of its own, and prints what becomes of the messages
 	$(INSTALL) test
 	@$(BIN)/python -m messaging.testing.chaos.outages
+
+chaos-wire:  ## the same over real sockets and threads, against a server that answers wrongly: SEEDS=50
+	$(INSTALL) test
+	@$(BIN)/python -m tests.chaos.wire --seeds $(SEEDS) $(ARGS)
 
 chaos-server:  ## the same with worker processes, kill -9 and a local server: SCHEDULES=50
 	$(INSTALL) test

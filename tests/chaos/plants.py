@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.chaos.planting import Plant
 
-__all__ = ["BUGS", "KIT", "SEEDS", "Bug"]
+__all__ = ["BUGS", "KIT", "SEEDS", "WIRE", "Bug"]
 
 KIT = "the kit"
 SEEDS = 150
@@ -33,7 +33,9 @@ def bug(module: str, old: str, new: str, found_by: str = KIT) -> Bug:
 BUGS: dict[str, Bug] = {
     # What was missed before.
     "renews only the first ten leases at each look": bug(
-        R + "heartbeat", "self._renew(due[start : start + BATCH_ENTRIES])", "self._renew(due[:10])"
+        R + "heartbeat",
+        "for some in batches(due):\n            self._renew(some)",
+        "if due:\n            self._renew(due[:10])",
     ),
     "keeps a connection on which an answer is still to come": bug(
         "messaging.aws.fast.pool",
@@ -141,8 +143,8 @@ BUGS: dict[str, Bug] = {
     ),
     "settles the first ten of a longer chunk only": bug(
         R + "settlement",
-        "for at in range(0, len(messages), BATCH_ENTRIES)]",
-        "for at in range(0, min(1, len(messages)), BATCH_ENTRIES)]",
+        "for batch in batches(deletes):",
+        "for batch in batches(deletes[:10]):",
     ),
     "forgets that a handler was done when its delete fails": bug(
         R + "settlement",
@@ -208,12 +210,6 @@ BUGS: dict[str, Bug] = {
         "        for message in waiting:\n            self.executor.put_back(message)\n        self.executor.end()",
         "        self.executor.end()",
     ),
-    "ends the settler while something is to be tried again": bug(
-        R + "settler",
-        "elif self._ending and not self._inbox and not self._later:",
-        "elif self._ending and not self._inbox:",
-        "tests/runtime/test_lifecycle.py::test_what_is_refused_twice_at_the_stop_is_still_settled",
-    ),
     # FIFO groups.
     "makes all of a group ready at once": bug(
         R + "ready_queue", "group.waiting.append(message)", "self._offer(message)"
@@ -224,9 +220,9 @@ BUGS: dict[str, Bug] = {
         "            return False",
     ),
     "puts two of one group into one request": bug(
-        P + "sender",
-        "return self._groups.get(message.group, message.id) != message.id",
-        "return False",
+        "messaging.batching",
+        "self._groups.get(message.group, message.id) != message.id",
+        "False",
         "tests/publishing/test_sender.py::test_in_order_two_events_of_a_group_never_share_a_request",
     ),
     # Transports.
@@ -344,3 +340,21 @@ BUGS: dict[str, Bug] = {
         "tests/dead_letters/test_workbench.py::test_a_letter_that_was_refused_stays",
     ),
 }  # fmt: skip
+
+WIRE: dict[str, Plant] = {
+    "takes a late answer for that to the next request": BUGS[
+        "keeps a connection on which an answer is still to come"
+    ].plant,
+    "takes what a batch answer does not say for success": Plant(
+        "messaging.aws.answers", "        if place not in good\n", "        if place in bad\n"
+    ),
+    "acknowledges what a BaseException ended in the receiving thread": Plant(
+        R + "executor", "outcome = self._unexpected(message, error)", "outcome = Ack()"
+    ),
+    "leaves the last consumer open": Plant(
+        R + "worker",
+        "opened, self._opened = self._opened, []",
+        "opened, self._opened = self._opened[:-1], []",
+    ),
+}
+"""Found by stories over real sockets and threads (`tests/chaos/wire.py`)."""

@@ -172,9 +172,10 @@ def _reasons(observed: Observed) -> Iterator[Breach]:
     for service, letters in observed.letters.items():
         for letter in letters:
             _, note = dead_letter_reason.read(letter.attributes)
-            # What SQS itself moved after too many receives has no reason but their number.
-            bare = note is None or note.reason in ("", NO_REASON)
-            if bare and letter.receive_count < limits[service]:
+            # What SQS itself moved has no note but keeps its receive count; a worker's copy is a
+            # new message, whose count is 0.
+            moved = note is None and letter.receive_count >= limits[service]
+            if not moved and (note is None or note.reason in ("", NO_REASON)):
                 event = observed.simulation.event_of(letter.message_id, letter.body)
                 yield Breach("every dead letter has a reason", f"{event} of {service} has none")
 

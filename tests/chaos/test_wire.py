@@ -1,0 +1,34 @@
+"""A slice of `make chaos-wire`: real sockets, parsers and threads against a server that lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.planting import planted
+from tests.chaos.plants import WIRE
+from tests.chaos.stub import FAULTS
+from tests.chaos.wire import play, story
+
+SEEDS = 6
+"""Tried until one finds the bug; the first nearly always does."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_over_broken_answers_nothing_is_lost_and_the_accounts_balance(seed: int) -> None:
+    outcome = play(story(seed))
+    assert outcome.breaches == [], f"seed {seed}"
+    assert outcome.injected.keys() <= set(FAULTS)
+    assert outcome.handled
+    assert outcome.injected.total()
+
+
+@pytest.mark.parametrize("bug", WIRE)
+def test_a_bug_that_only_real_sockets_and_threads_show_is_found(bug: str) -> None:
+    stories = [story(seed) for seed in range(0, 2 * SEEDS, 2)]
+    if "late answer" in bug:
+        late = ("late", "late refusal", "refused")
+        stories = [replace(one, transport="fast", faults=late, rate=0.3) for one in stories]
+    with planted(WIRE[bug]):
+        assert any(play(one, rest=2).breaches for one in stories)
