@@ -155,7 +155,7 @@ def pairs(draw: st.DrawFn) -> tuple[Made, Made]:
 def test_what_is_compatible_is_read() -> None:
     seen = {"compatible": 0, "refused": 0}
 
-    @settings(max_examples=120, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=240, suppress_health_check=list(HealthCheck))
     @given(pair=pairs(), data=st.data())
     def each(pair: tuple[Made, Made], data: st.DataObject) -> None:
         for (writer, values), (reader, _) in (pair, pair[::-1]):
