@@ -19,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
+.PHONY: help demo repositories cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,11 @@ demo:  ## a CSV of students to four services, on this machine; ARGS=--json print
 	$(INSTALL) test
 	$(LOCAL)
 	@$(BIN)/python -m examples.demo $(ARGS)
+
+repositories:  ## four teams' repositories and a fifth against one local server; ends with a table
+	$(INSTALL) test
+	$(LOCAL)
+	@$(BIN)/python -m examples.repositories.run $(ARGS)
 
 cadastro:  ## the school's whole system on this machine, page and all; prints one URL, Ctrl-C ends it
 	$(INSTALL) cadastro

@@ -139,15 +139,10 @@ def needs_command(
     [bold]Example:[/bold] messaging contract needs consumers.bi:BI -o needs/bi.json
     """
     from messaging.cli import names
-    from messaging.consuming.consumer import Consumer
     from messaging.contract.files import written
     from messaging.contract.needs import needs_of, write_needs
 
-    found = names.load(service, "the service", example="consumers.bi:BI")
-    if not isinstance(found, type):
-        found = type(found)
-    if not issubclass(found, Consumer):
-        raise ConfigurationError(f"the service {service!r}: a Consumer class was expected")
+    found = names.consumer_class(service, "the service")
     _put(
         written(write_needs(needs_of(found))), output, check, f"messaging contract needs {service}"
     )

@@ -28,6 +28,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Run services: receive, handle, acknowledge, until Ctrl-C or SIGTERM.",
     ),
     "publish": ("messaging.cli.publish:publish", "Publish each row of a CSV file as an event."),
+    "try": (
+        "messaging.cli.attempt:try_service",
+        "Publish a test event that reaches one service and no other.",
+    ),
     "status": (
         "messaging.cli.status:status",
         "Show each queue: visible, in flight, delayed, oldest, dead letters, undelivered.",

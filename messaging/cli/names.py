@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from messaging.event import Event
     from messaging.topology import Topology
 
-__all__ = ["codec", "consumer", "event", "load", "middleware", "module", "topology"]
+__all__ = [
+    "codec",
+    "consumer",
+    "consumer_class",
+    "event",
+    "load",
+    "middleware",
+    "module",
+    "topology",
+]
 
 
 def topology(name: str, said: str) -> Topology:
@@ -54,6 +63,17 @@ def consumer(name: str, said: str) -> Consumer:
             name, said, found, "a Consumer class, a consumer, or a function that gives one"
         )
     return made
+
+
+def consumer_class(name: str, said: str) -> type[Consumer]:
+    """The consumer class called `name`, or that of the consumer called so; none is made."""
+    from messaging.consuming.consumer import Consumer
+
+    found = load(name, said, example="consumers.bi:BI")
+    kind = found if isinstance(found, type) else type(found)
+    if not issubclass(kind, Consumer):
+        raise _unexpected(name, said, found, "a Consumer class")
+    return kind
 
 
 def codec(name: str, said: str) -> Codec:

@@ -22,7 +22,7 @@ class View:
     """What some services receive of one event.
 
     name      the class that declares it. `event` is the event's class.
-    type      the event's type on the wire; `version` its version.
+    type      the event's type on the wire; `version` the one that the view's copies bear.
     reads     the older versions that the event's upcasts bring up to `version`.
     audience  the services; ("*",) is every service that handles the event.
     subject   the field that is the CloudEvents subject, if the view has it.
@@ -135,12 +135,14 @@ def _view(
     marks: Mapping[str, Mapping[str, str]],
 ) -> View:
     schema = schema_of(view)
+    # Not the event's: a view with since= or pinned= keeps its own on the wire.
+    version = view.version if issubclass(view, Projection) else event.event_version
     found = View(
         name=view.__name__,
         event=event.__name__,
         type=event.event_type,
-        version=event.event_version,
-        reads=tuple(sorted(event.__upcasts__)),
+        version=version,
+        reads=tuple(sorted(old for old in event.__upcasts__ if old < version)),
         audience=tuple(sorted(audience)),
         subject=event.event_subject if event.event_subject in view.model_fields else None,
         about=(view.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " "),

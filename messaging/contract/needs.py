@@ -45,6 +45,7 @@ def write_needs(needs: Needs) -> dict[str, Any]:
             {
                 "type": view.type,
                 "version": view.version,
+                **({"brings_up": list(view.reads)} if view.reads else {}),
                 "view": view.name,
                 "schema": dict(view.schema),
             }
@@ -83,6 +84,7 @@ def _read(one: Mapping[str, Any], service: str) -> View:
         event="",
         type=str(one["type"]),
         version=int(one["version"]),
+        reads=tuple(int(version) for version in one.get("brings_up", ())),
         audience=(service,),
         schema=one["schema"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from messaging.contract.check import Finding, check, check_needs
 from messaging.contract.files import written
 from messaging.contract.needs import needs_of, read_needs, write_needs
 from messaging.errors import ConfigurationError
-from messaging.event import Event, upcast
+from messaging.event import Event, EventData, downcast, upcast
 from messaging.projection import Projection
 
 
@@ -281,3 +282,79 @@ def test_a_field_that_nobody_needs_may_go() -> None:
 def test_what_are_no_needs_is_named(given: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=f"here: .*{said}"):
         read_needs(given, "here")
+
+
+class RenamedOld(Event, type="x.renamed", version=1):
+    id: str
+    turma: str
+
+
+class OldForBooks(Projection, of=RenamedOld, audience="books"):
+    turma: str
+
+
+class OldForDoor(Projection, of=RenamedOld, audience="door", since=1):
+    id: str
+
+
+class Renamed(Event, type="x.renamed", version=2):
+    id: str
+    curso: str
+
+    @upcast(1)
+    @staticmethod
+    def _up(data: EventData) -> EventData:
+        return data.rename("turma", "curso")
+
+    @downcast(2)
+    @staticmethod
+    def _down(data: EventData) -> EventData:
+        return data.rename("curso", "turma")
+
+
+class PinnedForBooks(Projection, of=Renamed, audience="books", pinned=1):
+    turma: str
+
+
+class SameForDoor(Projection, of=Renamed, audience="door", since=1):
+    id: str
+
+
+class RenamedWhole(Event, type="x.renamed", version=2):
+    id: str
+    curso: str
+
+    @upcast(1)
+    @staticmethod
+    def _up(data: EventData) -> EventData:
+        return data.rename("turma", "curso")
+
+
+class NewForBooks(Projection, of=RenamedWhole, audience="books"):
+    curso: str
+
+
+class Books(Consumer):
+    service = "books"
+
+    @handles
+    def renamed(self, event: NewForBooks) -> None: ...
+
+
+def test_a_view_that_is_pinned_or_did_not_change_breaks_nobody() -> None:
+    before = catalogue_of([RenamedOld], topic="t")
+    after = catalogue_of([Renamed], topic="t")
+    assert {view.name: view.version for view in after.views} == {
+        "PinnedForBooks": 1,
+        "SameForDoor": 1,
+    }
+    assert check(before, after) == []
+
+
+def test_a_service_that_brings_the_pinned_version_up_is_not_named() -> None:
+    needs = read_needs(json.loads(written(write_needs(needs_of(Books)))), "here")
+    assert needs.reads[0].reads == (1,)
+    assert check_needs([needs], catalogue_of([Renamed], topic="t")) == []
+    without = dataclasses.replace(needs, reads=(dataclasses.replace(needs.reads[0], reads=()),))
+    (found,) = check_needs([without], catalogue_of([Renamed], topic="t"))
+    assert (found.service, found.place) == ("books", "data.curso")

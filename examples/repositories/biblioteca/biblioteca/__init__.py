@@ -1,0 +1,1 @@
+"""The library: who may borrow books."""

@@ -1,0 +1,33 @@
+"""Release 1.0: two services."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+
+from messaging import Event, Personal, Projection
+
+
+class AlunoMatriculado(Event, type="aluno.matriculado", version=1, subject="id"):
+    """A student is enrolled."""
+
+    id: Annotated[str, Personal("matrícula", category="pseudonym")]
+    nome: Annotated[str, Personal("identificação")]
+    turma: str
+    mensalidade: Annotated[Decimal, Field(ge=0)]
+
+
+class ParaFinanceiro(Projection, of=AlunoMatriculado, audience="financeiro"):
+    """It charges: the fee, and for which class."""
+
+    id: str
+    nome: str
+    turma: str
+    mensalidade: Annotated[Decimal, Field(ge=0)]
+
+
+class ParaBiblioteca(Projection, of=AlunoMatriculado, audience="biblioteca", since=1):
+    """It lends books: to whom."""
+
+    id: str
+    nome: str

@@ -1,0 +1,1 @@
+"""Finance: an account for each student."""

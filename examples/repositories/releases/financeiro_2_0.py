@@ -1,0 +1,23 @@
+"""Release 2.0: reads version 2 of the enrolment. The consumer, and its part of the topology."""
+
+from escola_contrato import ParaFinanceiro
+from financeiro.contas import Contas
+
+from messaging import Consumer, Topology, handles
+
+__all__ = ["TOPOLOGY", "Financeiro"]
+
+
+class Financeiro(Consumer):
+    """Opens an account for whoever is enrolled."""
+
+    def __init__(self, contas: Contas | None = None) -> None:
+        self.contas = contas or Contas("contas.sqlite3")
+
+    @handles
+    def matriculado(self, aluno: ParaFinanceiro) -> None:
+        """The account has the student's number as its key: a second copy changes nothing."""
+        self.contas.abrir(aluno.id, aluno.curso, aluno.mensalidade)
+
+
+TOPOLOGY = Topology.of(Financeiro, topic="alunos", owner="equipe-financeiro")
