@@ -61,7 +61,9 @@ class FilaDeEventos:
     def __init__(self) -> None:
         self.mostradas: list[tuple[str, int]] = []
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> list[Failure]:
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> list[Failure]:
         self.mostradas += [
             (um.receipt, quanto) for um, quanto in zip(deliveries, seconds, strict=True)
         ]

@@ -84,7 +84,7 @@ class CadastroBatch:
             self._converter_todos(objetos(json.loads(registro["body"])), resta)
         except Pausa:
             if self._fila is not None:
-                self._fila.hide([delivery_of(registro, now=0.0)], [0])
+                self._fila.change_visibility([delivery_of(registro, now=0.0)], [0])
             return False
         except Exception as erro:  # noqa: BLE001 - of one message, and the others go on
             # Its text may quote a row. The message comes again, and goes on from the last note.
