@@ -7,6 +7,7 @@ Nothing of the row itself is kept, only what was decided and why.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,14 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:  # the functions, which know rows only, are packed without pymongo
     from pymongo.collection import Collection
 
-__all__ = ["AMOSTRA", "LINHA", "Decisao", "Linha", "Linhas", "Situacao"]
+__all__ = ["AMOSTRA", "LINHA", "Decisao", "Linha", "Linhas", "Situacao", "leitura_de"]
 
 LINHA = "x-cadastro-linha"
 """Header of a request to the API: the row, as `Linha` writes it."""
 AMOSTRA = 100
 """Refused rows in one answer; the CSV has all of them."""
 Situacao = Literal["novo", "atualizado", "igual", "recusado"]
+_NAMESPACE = uuid.UUID("c0a1d7a4-5f0c-5c43-9d6e-2f4f6d1a8b37")
 _FORMA = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/([1-9][0-9]{0,9})")
+
+
+def leitura_de(upload: str, etag: str) -> str:
+    """The id of one reading: another file under the same key is another."""
+    return str(uuid.uuid5(_NAMESPACE, f"{upload} {etag}"))
 
 
 @dataclass(frozen=True, slots=True)

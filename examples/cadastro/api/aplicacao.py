@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Annotated, Any
+from uuid import UUID
 
 from argon2 import PasswordHasher
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
@@ -108,6 +111,28 @@ def criar(
             rele.acordar()
         log.info("aluno %s %s %s", decisao.aluno_id, _DITO[decisao.situacao], decisao.evento_id)
         return _resposta(novo, decisao)
+
+    @app.get("/leituras/{leitura}", responses={503: {"model": Erros}})
+    def contas(leitura: UUID) -> Response:
+        """What became of the rows of one file: counts, and the first refused ones."""
+        try:
+            return JSONResponse(alunos.contas(str(leitura)))
+        except SemDocumentos as erro:
+            return _sem_documentos(erro)
+
+    @app.get("/leituras/{leitura}/linhas", responses={503: {"model": Erros}})
+    def linhas(leitura: UUID) -> Response:
+        """Every row that is decided, one JSON object in each line (NDJSON)."""
+        try:
+            quem = alunos.decididas(str(leitura))
+            # The first is asked for here, while the answer may still be another.
+            todas = chain([next(quem)], quem)
+        except StopIteration:
+            todas = chain([])
+        except SemDocumentos as erro:
+            return _sem_documentos(erro)
+        textos = (json.dumps(uma, ensure_ascii=False) + "\n" for uma in todas)
+        return StreamingResponse(textos, media_type="application/x-ndjson")
 
     @app.get("/saude", responses={503: {"model": Saude}})
     def saude(resposta: Response) -> Saude:

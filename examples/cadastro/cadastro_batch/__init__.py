@@ -22,7 +22,8 @@ from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.cadastro_batch.avisos import NaoEDoS3, lido, objetos
 from examples.cadastro.cadastro_batch.objeto import abrir
 from examples.cadastro.eventos import MatriculaRecebida
-from examples.cadastro.resultados import AMOSTRA, Resultado, Resultados
+from examples.cadastro.linhas import AMOSTRA, Linha, leitura_de
+from examples.cadastro.resultados import Resultado, Resultados
 from messaging.csvfile import BadRow, BadRows, EventRow, Table, events_from
 from messaging.errors import ConfigurationError, MessagingError
 from messaging.lambda_handler import delivery_of
@@ -178,7 +179,10 @@ class CadastroBatch:
                             amostra.append(_mostra(linha))
                 if linhas <= ja:
                     continue
-                self._enviar([um for um in pedaco if isinstance(um, EventRow)])
+                self._enviar(
+                    leitura_de(upload, resultado.etag),
+                    [um for um in pedaco if isinstance(um, EventRow)],
+                )
                 resultado.linhas = resultado.feitas = linhas
                 resultado.rejeitadas, resultado.amostra = maus.count, amostra
                 resultado.aceitas = linhas - maus.count
@@ -196,10 +200,15 @@ class CadastroBatch:
             upload, resultado.linhas, resultado.aceitas, resultado.rejeitadas,
         )  # fmt: skip
 
-    def _enviar(self, linhas: list[EventRow[MatriculaRecebida]]) -> None:
+    def _enviar(self, leitura: str, linhas: list[EventRow[MatriculaRecebida]]) -> None:
         ids = iter([linha.id for linha in linhas])
         self._publisher.publish_many(
-            (linha.event for linha in linhas), id=lambda _evento: next(ids)
+            (
+                # So that the page can be told what the API decided of this very row.
+                um.event.model_copy(update={"posicao_no_upload": str(Linha(leitura, um.line))})
+                for um in linhas
+            ),
+            id=lambda _evento: next(ids),
         )
 
     def _recusar(self, upload: str, resultado: Resultado, motivo: str) -> Resultado:
