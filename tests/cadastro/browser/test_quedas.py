@@ -24,7 +24,7 @@ SUJAS = {
     151: ("cpf", ["Dígito Errado", "digito@exemplo.com.br", "529.982.247-26", "", "", "sim"]),
     700: ("valor_mensalidade", ["Letra", "letra@exemplo.com.br", "", "", "mil reais", ""]),
     1200: ("aceita_marketing", ["Talvez", "talvez@exemplo.com.br", "", "", "", "talvez"]),
-    1999: ("email", ["=1+1", "@SUM(A1)", "", "", "", ""]),
+    1999: ("nome", ["=1+1", "@SUM(A1)", "", "", "", ""]),
 }
 
 
