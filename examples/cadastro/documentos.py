@@ -1,6 +1,6 @@
-"""The room of the document store: one document for each student, with the events it still owes.
+"""The document store: one document for each student, with the events that it still owes.
 
-Insert and event are one write of one document, so there is no moment at which a student is known
+Student and event are one write of one document, so there is no moment at which a student is known
 and the event is not. A relay (`api/rele.py`) publishes what is owed and takes it out. Any server
 with MongoDB's protocol does. For Amazon DocumentDB the URI is
 
@@ -15,8 +15,7 @@ https://docs.aws.amazon.com/documentdb/latest/developerguide/connect_programmati
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,25 +25,21 @@ from uuid import uuid4
 from pymongo import ASCENDING, MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from consumers.events import AlunoCadastrado
+from consumers.events import AlunoAtualizado, AlunoCadastrado
+from examples.cadastro.identidade import CAMPOS, familia, mudancas, o_mesmo
+from examples.cadastro.linhas import Decisao, Linha, Linhas, Situacao
 from messaging.event import Event
 from messaging.logs import logger
 
-__all__ = ["Alunos", "Devido", "JaCadastrado", "SemDocumentos"]
+__all__ = ["Alunos", "Devido", "SemDocumentos"]
 
 log = logger("cadastro.documentos")
 
-_TIPOS: dict[str, type[Event]] = {AlunoCadastrado.event_type: AlunoCadastrado}
-_INDICES = {"email": "email_chave", "cpf": "cpf"}
-"""Name of a unique index, which is the field that the caller knows, to the document's field."""
-
-
-class JaCadastrado(Exception):
-    """Somebody with this e-mail or CPF is enrolled. `campo` says which; the text holds no value."""
-
-    def __init__(self, campo: str) -> None:
-        super().__init__(campo)
-        self.campo = campo
+_TIPOS: dict[str, type[Event]] = {
+    tipo.event_type: tipo for tipo in (AlunoCadastrado, AlunoAtualizado)
+}
+_TENTATIVAS = 8
+"""Looks at who is known, while others write about the same student."""
 
 
 class SemDocumentos(Exception):
@@ -76,41 +71,124 @@ class Alunos:
             appname="cadastro-api",
         )
         self._alunos = self._cliente[banco]["alunos"]
+        self._linhas = Linhas(self._cliente[banco]["linhas"])
 
     def preparar(self) -> None:
-        """Make the indexes; those that are there stay."""
+        """Make the indexes; documents of the version before get the fields that are new."""
         with _traduzido():
+            if "email" in self._alunos.index_information():
+                self._alunos.drop_index("email")  # one e-mail was one student
+            for um in list(self._alunos.find({"familia": {"$exists": False}})):
+                novos = {"familia": familia(um["nome"], um["email"]), "vaga": 0, "revisao": 0}
+                self._alunos.update_one(
+                    {"_id": um["_id"]}, {"$set": novos, "$unset": {"email_chave": 1}}
+                )
             # Sparse: who has no CPF does not collide with others who have none.
-            for nome, campo in _INDICES.items():
-                self._alunos.create_index(campo, name=nome, unique=True, sparse=True)
+            self._alunos.create_index("cpf", name="cpf", unique=True, sparse=True)
+            # Two who write about one name and e-mail at once take the same place: one fails.
+            self._alunos.create_index(
+                [("familia", ASCENDING), ("vaga", ASCENDING)], name="pessoa", unique=True
+            )
             self._alunos.create_index([("deve_desde", ASCENDING)], name="deve", sparse=True)
+            self._linhas.preparar()
 
-    def inserir(self, aluno: AlunoCadastrado, *, senha: str | None) -> str:
-        """Insert the student with the event that it owes; returns the event's id.
+    def cadastrar(
+        self,
+        aluno: AlunoCadastrado,
+        *,
+        ditos: Collection[str] = CAMPOS,
+        senha: Callable[[], str] | None = None,
+        linha: Linha | None = None,
+    ) -> Decisao:
+        """Enrol who is new, and correct who is known; the document owes the event of either.
 
-        `senha` is a hash. Raises `JaCadastrado`.
+        ditos   fields that the caller gave: the others are not taken for corrections.
+        senha   makes the hash; not called for somebody who is known, whose password stays.
+        linha   the row of a file, of which the decision is kept. The same row again has the same
+                answer, whatever was written since.
+
+        Raises `Conflito`.
         """
-        dados = aluno.model_dump(mode="json", exclude_none=True)
-        agora = datetime.now(UTC)
-        evento = {
-            "id": str(uuid4()),
-            "tipo": aluno.event_type,
-            "versao": aluno.event_version,
-            "momento": agora,
-            "dados": dados,
-        }
-        documento = {
-            **{nome: valor for nome, valor in dados.items() if nome != "aluno_id"},
-            "_id": dados["aluno_id"],
-            "email_chave": aluno.email.casefold(),
-            "deve": [evento],
-            "deve_desde": agora,
-        }
-        if senha is not None:
-            documento["senha"] = senha
         with _traduzido():
+            if linha is not None and (antes := self._linhas.decidida(linha)):
+                return antes
+            dados = aluno.model_dump(mode="json", exclude_none=True)
+            for _ in range(_TENTATIVAS):
+                try:
+                    decisao = self._uma_vez(aluno, dados, frozenset(ditos), senha, linha)
+                except DuplicateKeyError:
+                    continue  # somebody else was faster: look again
+                if decisao is not None:
+                    if linha is not None:
+                        self._linhas.decidir(linha, decisao)
+                    return decisao
+        raise SemDocumentos("too many write about one student at once")
+
+    def _uma_vez(
+        self,
+        aluno: AlunoCadastrado,
+        dados: dict[str, Any],
+        ditos: Collection[str],
+        senha: Callable[[], str] | None,
+        linha: Linha | None,
+    ) -> Decisao | None:
+        """None where the document changed between look and write."""
+        achados = list(self._alunos.find({"familia": familia(aluno.nome, aluno.email)}))
+        if aluno.cpf and not any(um.get("cpf") == aluno.cpf for um in achados):
+            achados += self._alunos.find({"cpf": aluno.cpf})
+        dito = {campo: dados[campo] for campo in CAMPOS if campo in ditos and campo in dados}
+        conhecido = o_mesmo(dito, achados)
+        if conhecido is None:
+            documento = _documento(aluno, dados, achados, senha, linha)
             self._alunos.insert_one(documento)
-        return str(evento["id"])
+            return Decisao("novo", documento["_id"], evento_id=documento["deve"][0]["id"])
+        if mudou := mudancas(dito, conhecido):
+            return self._mudar(conhecido, mudou, linha)
+        por = conhecido.get("por") or {}
+        if linha is not None and por.get("linha") == str(linha):
+            # Written by this very row, whose answer was lost on its way.
+            return Decisao(por["situacao"], conhecido["_id"])
+        return Decisao("igual", conhecido["_id"])
+
+    def _mudar(
+        self, conhecido: Mapping[str, Any], mudou: dict[str, Any], linha: Linha | None
+    ) -> Decisao | None:
+        agora = datetime.now(UTC)
+        if "mudado_em" in conhecido:
+            # The services go by the moment, and the store keeps milliseconds.
+            agora = max(agora, conhecido["mudado_em"] + timedelta(milliseconds=1))
+        campos = ("origem", "data_matricula", *CAMPOS)
+        dados = {nome: conhecido[nome] for nome in campos if nome in conhecido} | mudou
+        evento = _evento(AlunoAtualizado.model_validate({**dados, "aluno_id": conhecido["_id"]}))
+        evento["momento"] = agora
+        novo = {**mudou, "mudado_em": agora, "por": _por(linha, "atualizado")}
+        # What a relay has reserved stays reserved; `publicados` frees what came meanwhile.
+        novo["deve_desde"] = conhecido.get("deve_desde", agora)
+        pessoa = familia(dados["nome"], dados["email"])
+        if pessoa != conhecido["familia"]:
+            novo |= {"familia": pessoa, "vaga": _vaga(self._alunos.find({"familia": pessoa}))}
+        feito = self._alunos.update_one(
+            {"_id": conhecido["_id"], "revisao": conhecido["revisao"]},
+            {"$set": novo, "$push": {"deve": evento}, "$inc": {"revisao": 1}},
+        )
+        if not feito.matched_count:
+            return None
+        return Decisao("atualizado", conhecido["_id"], evento_id=evento["id"])
+
+    def recusar(self, linha: Linha, campo: str, motivo: str) -> None:
+        """Keep that this row was refused."""
+        with _traduzido():
+            self._linhas.decidir(linha, Decisao("recusado", campo=campo, motivo=motivo))
+
+    def contas(self, leitura: str) -> dict[str, Any]:
+        """What became of the rows of one reading: see `Linhas.contas`."""
+        with _traduzido():
+            return self._linhas.contas(leitura)
+
+    def decididas(self, leitura: str) -> Iterator[Mapping[str, Any]]:
+        """Each decided row of one reading: see `Linhas.todas`."""
+        with _traduzido():
+            yield from self._linhas.todas(leitura)
 
     def reservar(self, quantos: int, segundos: float) -> list[Devido]:
         """Take what at most `quantos` documents owe, for `segundos`: no other relay takes it.
@@ -148,14 +226,11 @@ class Alunos:
                 {"$pull": {"deve": {"id": {"$in": [um.id for um in devidos]}}}},
             )
         self._quitar(quais)
+        self._liberar(quais)  # what they came to owe while these were under way
 
     def soltar(self, devidos: Sequence[Devido]) -> None:
         """These could not be published: whoever comes next may take them."""
-        with _traduzido():
-            self._alunos.update_many(
-                {"_id": {"$in": [um.aluno_id for um in devidos]}, "deve.0": {"$exists": True}},
-                {"$set": {"deve_desde": datetime.now(UTC)}, "$unset": {"vez": 1}},
-            )
+        self._liberar([um.aluno_id for um in devidos])
 
     def pendentes(self) -> int:
         """Documents that owe an event."""
@@ -170,6 +245,13 @@ class Alunos:
     def close(self) -> None:
         """Close the connections."""
         self._cliente.close()
+
+    def _liberar(self, quais: Sequence[str]) -> None:
+        with _traduzido():
+            self._alunos.update_many(
+                {"_id": {"$in": quais}, "deve.0": {"$exists": True}},
+                {"$set": {"deve_desde": datetime.now(UTC)}, "$unset": {"vez": 1}},
+            )
 
     def _quitar(self, quais: Sequence[str]) -> None:
         if quais:
@@ -191,21 +273,53 @@ def _devido(aluno_id: str, evento: dict[str, Any]) -> Devido | None:
         return None
 
 
+def _documento(
+    aluno: AlunoCadastrado,
+    dados: Mapping[str, Any],
+    achados: Sequence[Mapping[str, Any]],
+    senha: Callable[[], str] | None,
+    linha: Linha | None,
+) -> dict[str, Any]:
+    evento = _evento(aluno)
+    pessoa = familia(aluno.nome, aluno.email)
+    documento = {
+        **{nome: valor for nome, valor in dados.items() if nome != "aluno_id"},
+        "_id": dados["aluno_id"],
+        "familia": pessoa,
+        "vaga": _vaga(um for um in achados if um["familia"] == pessoa),
+        "revisao": 0,
+        "por": _por(linha, "novo"),
+        "mudado_em": evento["momento"],
+        "deve": [evento],
+        "deve_desde": evento["momento"],
+    }
+    return documento if senha is None else {**documento, "senha": senha()}
+
+
+def _evento(evento: AlunoCadastrado | AlunoAtualizado) -> dict[str, Any]:
+    return {
+        "id": str(uuid4()),
+        "tipo": evento.event_type,
+        "versao": evento.event_version,
+        "momento": datetime.now(UTC),
+        # `contato` is made of the others, whenever the event is made.
+        "dados": evento.model_dump(mode="json", exclude_none=True, exclude={"contato"}),
+    }
+
+
+def _vaga(achados: Iterable[Mapping[str, Any]]) -> int:
+    """The place behind all who have this name and e-mail."""
+    return max((int(um["vaga"]) for um in achados), default=-1) + 1
+
+
+def _por(linha: Linha | None, situacao: Situacao) -> dict[str, str] | None:
+    return None if linha is None else {"linha": str(linha), "situacao": situacao}
+
+
 @contextmanager
 def _traduzido() -> Iterator[None]:
     """Around one request: the texts of pymongo's errors quote documents, so they end here."""
     try:
         yield
-    except DuplicateKeyError as erro:
-        raise JaCadastrado(_campo(erro)) from None
     except PyMongoError as erro:
         raise SemDocumentos(type(erro).__name__) from None
-
-
-def _campo(erro: DuplicateKeyError) -> str:
-    # MongoDB tells the key's pattern, DocumentDB only the index's name, in the text.
-    padrao = (erro.details or {}).get("keyPattern") or {}
-    for indice, campo in _INDICES.items():
-        if campo in padrao or re.search(rf"index: (\S*\$)?{indice}\b", str(erro)):
-            return indice
-    return ""

@@ -1,12 +1,10 @@
-"""The room of the fact that stays inside cadastro: a row of a CSV file, on its way to the API."""
+"""The fact that stays inside cadastro: a row of a CSV file, on its way to the API."""
 
 from __future__ import annotations
 
-from datetime import date
+from pydantic import Field
 
-from pydantic import EmailStr, Field
-
-from consumers.events import CPF, Mensalidade, Nome
+from examples.cadastro.regras import CPF, Curso, Email, Mensalidade, Nascimento, Nome
 from messaging.event import Event
 
 __all__ = ["MatriculaRecebida"]
@@ -15,13 +13,16 @@ __all__ = ["MatriculaRecebida"]
 class MatriculaRecebida(Event, type="matricula.recebida", version=1):
     """A student as the school's file says. It becomes `AlunoCadastrado` when the API has it.
 
-    Its queue has one reader, who passes all of it on, so it has no projections.
+    Its queue has one reader, who passes all of it on, so it has no projections. None is what the
+    file did not say: of a student who is known, that stays as it is. `posicao_no_upload` is filled
+    in by cadastro_batch, whatever a column of that name says: the row, as `linhas.Linha` writes it.
     """
 
     nome: Nome
-    email: EmailStr
-    curso: str | None = Field(default=None, min_length=1, max_length=200)
+    email: Email
+    curso: Curso | None = None
     cpf: CPF | None = None
-    data_nascimento: date | None = None
+    data_nascimento: Nascimento | None = None
     valor_mensalidade: Mensalidade | None = None
-    aceita_marketing: bool = False
+    aceita_marketing: bool | None = None
+    posicao_no_upload: str | None = Field(default=None, max_length=60)

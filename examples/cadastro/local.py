@@ -1,4 +1,4 @@
-"""The room of everything on one machine: starts each part, watches them, and ends them in order.
+"""Everything on one machine: starts each part, watches them, and ends them in order.
 
 python -m examples.cadastro.local [--porta 8080] [--pasta DIR] [--json]
 """
@@ -24,9 +24,8 @@ from typing import Any, Self
 
 from consumers import TOPOLOGY
 from examples.cadastro.ajustes import Ajustes
-from examples.cadastro.infra import montar
+from examples.cadastro.nuvem import TOPICO, Nuvem
 from examples.cadastro.processos import Parte, porta_livre
-from messaging.aws.sessions import new_session
 from messaging.local import LocalServer
 
 __all__ = ["Sistema", "main"]
@@ -51,7 +50,7 @@ class Sistema:
 
     def __init__(self, pasta: Path, *, porta: int = 0, mais: dict[str, str] | None = None) -> None:
         self.pasta = pasta
-        self.servidor = LocalServer(log=None)
+        self.nuvem = Nuvem()
         self._porta = porta
         self._mais = mais or {}
         self._estados: dict[str, str] = {}
@@ -61,6 +60,11 @@ class Sistema:
         self.documentos: Parte
         self.partes: dict[str, Parte] = {}
         """By name; the document store is apart, for it ends last."""
+
+    @property
+    def servidor(self) -> LocalServer:
+        """The stand-in for AWS."""
+        return self.nuvem.servidor
 
     @property
     def url(self) -> str:
@@ -81,8 +85,7 @@ class Sistema:
             pilha.enter_context(self.servidor)
             self._compor()
             pilha.callback(self._parar)
-            sessao = new_session(**self.servidor.credentials)
-            montar(sessao, self.servidor.settings(topic="alunos"), self.ajustes)
+            self.nuvem.montar(self.ajustes)
             self.documentos.cuidar()
             self._esperar(self.documentos, lambda: _ouve(self._porta_documentos))
             for parte in self.partes.values():
@@ -109,6 +112,7 @@ class Sistema:
         for servico in TOPOLOGY.services:
             parado = (self.pasta / "controle" / f"parado-{servico}").exists()
             self.partes[servico].ligada = not parado
+        self.nuvem.cuidar(self.ajustes)
         for parte in (self.documentos, *self.partes.values()):
             mortes = parte.mortes
             parte.cuidar()
@@ -158,7 +162,7 @@ class Sistema:
         }
         ambiente = {f"CADASTRO_{nome.upper()}": str(valor) for nome, valor in ditos.items()}
         self.ambiente = {
-            **self.servidor.environment, "MESSAGING_TOPIC": "alunos", **ambiente, **self._mais
+            **self.servidor.environment, "MESSAGING_TOPIC": TOPICO, **ambiente, **self._mais
         }  # fmt: skip
         self.ajustes = Ajustes.do_ambiente(self.ambiente)
         self.documentos = self._parte(
@@ -193,6 +197,7 @@ class Sistema:
             for parte in partes:
                 parte.parar()
         self.documentos.parar()
+        self.nuvem.despedir()
 
 
 def _documentos(porta: int, pasta: Path) -> list[str]:

@@ -1,18 +1,24 @@
-"""The room of what became of an upload: one JSON object for each, and the CSV of its bad rows."""
+"""What became of an upload: how far its reading is, its bad rows, and what the API decided."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from botocore.exceptions import ClientError
 
+from examples.cadastro.linhas import AMOSTRA, leitura_de
+
 __all__ = ["AMOSTRA", "Resultado", "Resultados"]
 
-AMOSTRA = 100
-"""Bad rows that the page shows; the CSV has all of them."""
+_CONTAS = ("novos", "atualizados", "iguais", "recusados")
+_NADA: dict[str, Any] = {**dict.fromkeys(_CONTAS, 0), "amostra": []}
 _EXPIRA_EM = 60
 
 Estado = Literal["aguardando", "lendo", "pronto", "recusado"]
@@ -75,23 +81,69 @@ class Resultados:
                 ContentDisposition='attachment; filename="rejeitados.csv"',
             )
 
-    def para_a_pagina(self, upload: str) -> dict[str, Any]:
-        """As `GET /uploads/{id}` answers; the CSV's URL is made anew each time."""
+    def rejeitadas(self, upload: str) -> Iterator[tuple[int, str, str]]:
+        """Line, column and reason of each row that the file's reading refused."""
+        with tempfile.TemporaryFile() as cru:
+            self._s3.download_fileobj(self._balde, f"rejeitados/{upload}.csv", cru)
+            cru.seek(0)
+            texto = io.TextIOWrapper(cru, "utf-8-sig", newline="")
+            separador = texto.readline().removeprefix("linha")[:1]
+            for celulas in csv.reader(texto, delimiter=separador or ";"):
+                yield int(celulas[0]), celulas[1], celulas[2]
+            texto.detach()
+
+    def guardar_relatorio(self, upload: str, arquivo: BinaryIO) -> str:
+        """Keep the whole result, and a URL from which it can be had for a minute."""
+        chave = f"relatorios/{upload}.csv"
+        self._s3.put_object(
+            Bucket=self._balde,
+            Key=chave,
+            Body=arquivo,
+            ContentType="text/csv; charset=utf-8",
+            ContentDisposition='attachment; filename="resultado.csv"',
+        )
+        return self._url(chave)
+
+    def para_a_pagina(
+        self, upload: str, contas: Callable[[str], dict[str, Any] | None] = lambda _: None
+    ) -> dict[str, Any]:
+        """As `GET /uploads/{id}` answers; the CSV's URL is made anew each time.
+
+        contas  asks the API what it decided of the rows of one reading; None: it does not answer.
+        """
         lido = self.ler(upload)
         url = None
         if lido.estado == "pronto" and lido.rejeitadas:
-            url = self._s3.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self._balde, "Key": f"rejeitados/{upload}.csv"},
-                ExpiresIn=_EXPIRA_EM,
-            )
+            url = self._url(f"rejeitados/{upload}.csv")
+        decidido = contas(leitura_de(upload, lido.etag)) if lido.etag else _NADA
+        estado: str = lido.estado
+        decididas = esperando = None
+        amostra = lido.amostra
+        if decidido is not None:
+            decididas = {nome: int(decidido[nome]) for nome in _CONTAS}
+            # While a piece is on its way, more may be decided than is noted as sent.
+            esperando = max(0, lido.aceitas - sum(decididas.values()))
+            amostra = sorted([*amostra, *decidido["amostra"]], key=lambda um: um["linha"])
+        if estado == "pronto" and esperando != 0:
+            estado = "decidindo"  # read, and not every row is decided, or nobody knows
         return {
             "id": upload,
-            "estado": lido.estado,
+            "estado": estado,
             "linhas": lido.linhas,
             "aceitas": lido.aceitas,
             "rejeitadas": lido.rejeitadas,
+            "esperando": esperando,
+            "decididas": decididas,
             "motivo": lido.motivo,
-            "amostra": lido.amostra,
+            "amostra": amostra[:AMOSTRA],
             "rejeitados_url": url,
         }
+
+    def _url(self, chave: str) -> str:
+        return str(
+            self._s3.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self._balde, "Key": chave},
+                ExpiresIn=_EXPIRA_EM,
+            )
+        )

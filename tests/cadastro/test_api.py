@@ -85,27 +85,6 @@ def test_a_password_is_kept_as_argon2id_and_nowhere_else(
     assert "ana@example.com" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("mudanca", "campo"),
-    [
-        ({"cpf": "11144477735"}, "email"),
-        ({"email": "ANA@Example.com", "cpf": "11144477735"}, "email"),
-        ({"email": "outra@example.com"}, "cpf"),
-        ({"email": "outra@example.com", "cpf": "52998224725"}, "cpf"),
-    ],
-)
-def test_a_second_enrolment_is_a_conflict_that_names_the_field(
-    api: Cliente, alunos: Alunos, mudanca: dict[str, str], campo: str
-) -> None:
-    assert api.post("/alunos", json=ANA).status_code == 201
-
-    resposta = api.post("/alunos", json=ANA | mudanca)
-
-    assert resposta.status_code == 409
-    assert resposta.json() == {"erros": [{"campo": campo, "motivo": "já cadastrado"}]}
-    assert alunos.quantos() == 1
-
-
 def test_students_without_cpf_do_not_collide(api: Cliente) -> None:
     for numero in range(3):
         novo = {"nome": "Sem CPF", "email": f"sem{numero}@example.com"}

@@ -6,6 +6,7 @@ import json
 import threading
 import tracemalloc
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -18,12 +19,14 @@ from examples.cadastro.cadastro_batch import CadastroBatch, Pausa, objeto, objet
 from examples.cadastro.cadastro_batch.fila import FilaDeAlunos
 from examples.cadastro.cadastro_batch.objeto import abrir
 from examples.cadastro.eventos import MatriculaRecebida
+from examples.cadastro.lambda_local import uma_vez
 from examples.cadastro.resultados import Resultado, Resultados
+from messaging.aws import connect
 from messaging.codec import JsonCodec
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError, TransportError
 from messaging.publishing.publisher import Publisher
-from messaging.transport import Delivery, Failure, Outgoing
+from messaging.transport import DeadLetter, Delivery, Failure, Outgoing
 
 CHAVE = "enviados/2f1e7a38-8b3a-4a53-9f57-7f2f6ad5b0f1.csv"
 UPLOAD = "2f1e7a38-8b3a-4a53-9f57-7f2f6ad5b0f1"
@@ -56,12 +59,22 @@ class Fila:
 
 
 class FilaDeEventos:
-    """The queue that brings S3's events: only its messages' visibility is asked for."""
+    """The queue that brings S3's events: what is hidden and what is given up."""
 
     def __init__(self) -> None:
         self.mostradas: list[tuple[str, int]] = []
+        self.mortas: list[DeadLetter] = []
+        self.fora = False
 
-    def hide(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> list[Failure]:
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Failure]:
+        if self.fora:
+            raise TransportError("nobody answers")
+        self.mortas += letters
+        return []
+
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> list[Failure]:
         self.mostradas += [
             (um.receipt, quanto) for um, quanto in zip(deliveries, seconds, strict=True)
         ]
@@ -191,6 +204,135 @@ def test_s3s_test_event_is_nothing_to_do(oficina: Oficina) -> None:
     }
     assert list(objetos(teste)) == []
     assert oficina.batch(Fila())(oficina.evento_sqs(teste), None) == {"batchItemFailures": []}
+
+
+def por_sns(documento: Any) -> dict[str, Any]:
+    return {
+        "Type": "Notification",
+        "MessageId": "m",
+        "TopicArn": "arn:aws:sns:sa-east-1:111122223333:t",
+        "Subject": "Amazon S3 Notification",
+        "Message": json.dumps(documento),
+        "Timestamp": "2026-11-28T12:00:00.000Z",
+    }
+
+
+def por_eventbridge(balde: str, chave: str, tipo: str = "Object Created") -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": tipo,
+        "source": "aws.s3",
+        "account": "111122223333",
+        "time": "2026-11-28T12:00:00Z",
+        "region": "sa-east-1",
+        "resources": [f"arn:aws:s3:::{balde}"],
+        "detail": {"version": "0", "bucket": {"name": balde}, "object": {"key": chave, "size": 5}},
+    }
+
+
+@pytest.mark.parametrize("direto", [False, True], ids=["by SQS", "directly"])
+@pytest.mark.parametrize("como", ["sns", "sns twice", "eventbridge", "eventbridge by sns"])
+def test_a_file_is_read_whichever_way_its_event_came(
+    oficina: Oficina, como: str, direto: bool
+) -> None:
+    chave = "2026/turma da manhã+tarde%.csv"
+    oficina.por(tabela(3), chave)
+    corpo = {
+        "sns": por_sns(oficina.evento_s3(chave)),
+        "sns twice": por_sns(por_sns(oficina.evento_s3(chave))),
+        "eventbridge": por_eventbridge(oficina.balde, chave),
+        "eventbridge by sns": por_sns(por_eventbridge(oficina.balde, chave)),
+    }[como]
+    if direto and "sns" in como:
+        corpo = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": corpo["Message"]}}]}
+    fila = Fila()
+
+    resposta = oficina.batch(fila)(corpo if direto else oficina.evento_sqs(corpo), None)
+
+    assert resposta == {"batchItemFailures": []}
+    assert len(fila.recebidas) == 3
+
+
+ESTRANHOS: list[tuple[Any, str]] = [
+    ({}, "another kind"),
+    (42, "CloudEvents"),
+    (None, "CloudEvents"),
+    ([1], "array"),
+    ({"Records": []}, "another kind"),
+    ({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}]}, "S3 event"),
+    ({"Records": [{"eventSource": "aws:dynamodb"}]}, "aws:dynamodb"),
+    ({"Records": ["x"]}, "another kind"),
+    ({"source": "aws.s3", "detail-type": "Object Created", "detail": {}}, "EventBridge"),
+    ({"source": "escola", "detail-type": "x", "detail": {}}, "EventBridge event"),
+    ({"AlarmName": "Segredo", "NewStateValue": "ALARM"}, "CloudWatch alarm"),
+    (por_sns("Segredo"), "CloudEvents"),
+    (por_sns({"notificationType": "Bounce", "mail": {}}), "SES"),
+    (por_sns({"specversion": "1.0", "id": "1"}), "another kind"),
+    ({"Type": "SubscriptionConfirmation", "TopicArn": "a", "Message": "Segredo"}, "Subscription"),
+]
+
+
+@pytest.mark.parametrize(("corpo", "o_que_e"), ESTRANHOS)
+def test_what_is_no_event_of_s3_is_a_dead_letter_that_says_what_it_is(
+    oficina: Oficina, caplog: pytest.LogCaptureFixture, corpo: Any, o_que_e: str
+) -> None:
+    eventos = FilaDeEventos()
+    evento = oficina.evento_sqs(corpo)
+
+    resposta = oficina.batch(Fila(), fila=eventos)(evento, None)
+
+    assert resposta == {"batchItemFailures": []}  # its copy stands, so it may be deleted
+    [carta] = eventos.mortas
+    assert carta.delivery.body == evento["Records"][0]["body"]
+    assert o_que_e in carta.reason
+    assert f"message m-1 is dead-lettered: {carta.reason}" in caplog.text
+    assert "Segredo" not in caplog.text
+    # With no queue in hand, or one that does not answer, SQS moves it after `maxReceiveCount`.
+    falha = {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
+    assert oficina.batch(Fila())(evento, None) == falha
+    eventos.fora = True
+    assert oficina.batch(Fila(), fila=eventos)(evento, None) == falha
+
+
+@pytest.mark.parametrize("corpo", ["", "oi", "<a>1</a>", "[" * 100_000])
+def test_a_body_that_is_not_json_is_a_dead_letter(oficina: Oficina, corpo: str) -> None:
+    eventos = FilaDeEventos()
+    evento = oficina.evento_sqs({})
+    evento["Records"][0]["body"] = corpo
+
+    assert oficina.batch(Fila(), fila=eventos)(evento, None) == {"batchItemFailures": []}
+    assert "not JSON" in eventos.mortas[0].reason
+
+
+def test_a_dead_letter_of_the_real_queue_has_its_reason(
+    oficina: Oficina, sqs: Any, aws: Any, sessao: Any
+) -> None:
+    topico = oficina.balde
+    mortas = sqs.create_queue(QueueName=f"{topico}-cadastro-batch-dlq")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=mortas, AttributeNames=["QueueArn"])["Attributes"]
+    redrive = {"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 20}
+    url = sqs.create_queue(
+        QueueName=f"{topico}-cadastro-batch", Attributes={"RedrivePolicy": json.dumps(redrive)}
+    )["QueueUrl"]
+    with closing(connect(aws.settings(topic=topico), session=sessao)) as broker:
+        batch = oficina.batch(Fila(), fila=broker.queue("cadastro-batch"))
+        sqs.send_message(QueueUrl=url, MessageBody='{"AlarmName": "x", "NewStateValue": "ALARM"}')
+
+        assert uma_vez(batch, sqs, url, "arn:aws:sqs:sa-east-1:1:x", espera=0) == 1
+
+        fundo = broker.queue("cadastro-batch").depth()
+    assert (fundo.visible + fundo.in_flight, fundo.dead_letters) == (0, 1)
+    [morta] = sqs.receive_message(QueueUrl=mortas, MessageAttributeNames=["All"])["Messages"]
+    assert "CloudWatch alarm" in morta["MessageAttributes"]["dead-letter-reason"]["StringValue"]
+
+
+def test_an_object_that_was_removed_is_passed_over_with_a_line_in_the_log(
+    oficina: Oficina, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cadastro")
+    assert objetos(por_eventbridge("b", "k", "Object Deleted")) == []
+    assert "no new object" in caplog.text
 
 
 def test_a_key_is_read_as_s3_writes_it(oficina: Oficina) -> None:

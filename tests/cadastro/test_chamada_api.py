@@ -72,13 +72,23 @@ def test_what_is_posted_is_what_the_file_said() -> None:
     assert (pedido.method, str(pedido.url)) == ("POST", "http://api/alunos")
     assert json.loads(pedido.content) == {
         "nome": "Ana Souza", "email": "ana@example.com", "cpf": "52998224725",
-        "valor_mensalidade": "890.00", "aceita_marketing": False, "origem": "csv",
+        "valor_mensalidade": "890.00", "origem": "csv",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [200, 201, 409])
+@pytest.mark.parametrize("status", [200, 201])
 def test_enrolled_now_or_before_is_done(status: int) -> None:
-    assert chamar(responde(status, erros("email"))).acknowledged
+    assert chamar(responde(status)).acknowledged
+
+
+def test_a_student_who_may_be_another_is_not_taken_for_enrolled() -> None:
+    linha = f"{uuid4()}/7"
+    matricula = ANA.model_copy(update={"posicao_no_upload": linha})
+
+    resultado = chamar(responde(409, erros("cpf")), matricula)
+
+    assert resultado.rejected
+    assert resultado.why == f"the API answered 409: cpf (row {linha})"
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 301])
@@ -144,14 +154,12 @@ def test_a_refusal_is_a_dead_letter_that_names_status_and_fields(
 
 def test_against_the_api_itself(alunos: Alunos) -> None:
     chamada = ChamadaAPI("http://api", transporte=httpx.ASGITransport(criar(alunos)))
-    negativa = MatriculaRecebida(
-        nome="Bia", email="b@example.com", valor_mensalidade=Decimal("-10")
-    )
+    filha = MatriculaRecebida(nome="Bia", email="ana@example.com", cpf=ANA.cpf)
 
-    resultados = [chamar(chamada), chamar(chamada), chamar(chamada, negativa)]
+    resultados = [chamar(chamada), chamar(chamada), chamar(chamada, filha)]
 
     assert [um.acknowledged for um in resultados] == [True, True, False]
-    assert resultados[2].why == "the API answered 422: valor_mensalidade"
+    assert resultados[2].why == "the API answered 409: cpf"
     assert alunos.quantos() == 1
 
 
@@ -231,8 +239,8 @@ def test_in_lambda_each_student_of_a_batch_has_an_end_of_its_own(fila: Fila) -> 
 
     assert fila.rodar(por_nome(dizer)) == 5
 
-    assert fila.contar() == (1, 0, 1)  # the busy one is back at once, as the API said
-    [morta] = fila.sqs.receive_message(QueueUrl=fila.mortas, MessageAttributeNames=["All"])[
+    assert fila.contar() == (1, 0, 2)  # the busy one is back at once, as the API said
+    morta, *_ = fila.sqs.receive_message(QueueUrl=fila.mortas, MessageAttributeNames=["All"])[
         "Messages"
     ]
     atributos = {
@@ -241,7 +249,8 @@ def test_in_lambda_each_student_of_a_batch_has_an_end_of_its_own(fila: Fila) -> 
     }
     _, nota = dead_letter_reason.read(atributos)
     assert nota is not None
-    assert (nota.reason, nota.attempts) == ("the API answered 422: cpf", 1)
+    assert nota.reason in {f"the API answered {status}: cpf" for status in (409, 422)}
+    assert nota.attempts == 1
 
 
 def test_in_lambda_an_api_that_is_down_leaves_every_student_in_the_queue(fila: Fila) -> None:
@@ -275,6 +284,6 @@ def test_the_log_holds_no_student(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "messaging")
     for status in (201, 409, 422, 429, 503):
         chamar(responde(status, erros("cpf")))
-    assert "enrolled already" in caplog.text
+    assert "the API answered 409" in caplog.text
     for segredo in ("Ana", "ana@example.com", "52998224725"):
         assert segredo not in caplog.text

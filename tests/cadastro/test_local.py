@@ -117,7 +117,7 @@ def test_an_api_killed_between_insert_and_publish_loses_nobody_and_tells_nobody_
     assert sistema.partes["api"].pid != morta
     esperar(lambda: todos(pagina, antes + 1), "the student at each service")
     # The caller had no answer and asks again: it is told that the student is enrolled.
-    assert pagina.cadastrar("bia").status_code == 409
+    assert pagina.cadastrar("bia").json()["situacao"] == "igual"
     assert pagina.saude()["pendentes"] == 0
     assert todos(pagina, antes + 1)
     assert {um["repetidos"] for um in pagina.servicos().values()} == {0}
@@ -148,6 +148,34 @@ def test_a_service_that_was_down_catches_up_with_a_whole_file(
     pagina.mandar("/servicos/financeiro/iniciar")
     esperar(lambda: todos(pagina, antes + 58), "financeiro caught up")
     assert {um["repetidos"] for um in pagina.servicos().values()} == {0}
+
+
+IRMAOS = """nome;email;data_nascimento;valor_mensalidade;aceita_marketing
+Ana Irmã;mae.irma@example.com;05/03/1995;890,00;sim
+Bia Irmã;mae.irma@example.com;07/09/1997;890,00;sim
+"Caio
+Irmã";mae.irma@example.com;07/09/1997;;sim
+Duda\tIrmã;mae.irma@example.com;;-10,00;sim
+"""
+
+
+def test_a_file_sent_twice_says_no_new_student_and_a_corrected_one_says_what_changed(
+    pagina: Pagina,
+) -> None:
+    def enviar(texto: str) -> Any:
+        endereco = pagina.enviar(texto.encode())
+        return esperar(lambda: pagina.upload(endereco), "every row decided")
+
+    antes = max(pagina.recebidos().values())
+    primeira, segunda = enviar(IRMAOS), enviar(IRMAOS)
+    corrigida = enviar(IRMAOS.replace("-10,00", "10,00").replace("890,00", "900,00", 1))
+
+    nada = {"novos": 0, "atualizados": 0, "iguais": 0, "recusados": 0}
+    assert primeira["decididas"] == nada | {"novos": 3}
+    assert [(um["linha"], um["coluna"]) for um in primeira["amostra"]] == [(6, "valor_mensalidade")]
+    assert segunda["decididas"] == nada | {"iguais": 3}
+    assert corrigida["decididas"] == nada | {"novos": 1, "atualizados": 1, "iguais": 2}
+    esperar(lambda: todos(pagina, antes + 5), "four students and one correction at each service")
 
 
 def test_any_part_may_die_and_the_student_still_arrives(pagina: Pagina, sistema: Sistema) -> None:
@@ -183,6 +211,36 @@ def test_the_logs_hold_no_student(pagina: Pagina, sistema: Sistema) -> None:
     assert "inserted, owes event" in escrito
     for segredo in ("segredissimo", "outra senha secreta", "@example.com", "52998224725"):
         assert segredo not in escrito
+
+
+def test_a_stand_in_for_aws_that_dies_comes_again_and_says_what_that_means(
+    pagina: Pagina, sistema: Sistema, capfd: pytest.CaptureFixture[str]
+) -> None:
+    morta = sistema.servidor.pid
+    assert morta is not None
+    antes = max(pagina.recebidos().values())
+    os.kill(morta, signal.SIGKILL)
+
+    esperar(lambda: sistema.servidor.pid not in (None, morta), "the stand-in again")
+    # The API keeps what it owes until the topic is there again.
+    esperar(lambda: pagina.cadastrar("depois").status_code in (200, 201), "an enrolment")
+    esperar(lambda: max(pagina.recebidos().values()) > antes, "the student at a service")
+
+    assert "messages and files that stood in it are lost" in capfd.readouterr().err
+
+
+def test_what_is_lost_at_the_stop_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Sistema(tmp_path) as sistema, sistema.cuidado():
+        pagina = Pagina(sistema)
+        pagina.mandar("/servicos/bi/parar")
+        esperar(lambda: pagina.servicos()["bi"]["estado"] == "parado", "bi down")
+        pagina.cadastrar("ultima")
+        esperar(lambda: pagina.servicos()["bi"]["na_fila"] == 1, "its queue measured")
+        pagina.close()
+
+    assert "messages that nobody had taken: bi 1\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("como", [signal.SIGINT, signal.SIGKILL], ids=lambda um: um.name)

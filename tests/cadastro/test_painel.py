@@ -20,7 +20,9 @@ from examples.cadastro.painel import aplicacao
 from examples.cadastro.painel.aplicacao import criar
 from examples.cadastro.painel.vista import Vista
 from examples.cadastro.recebidos import Recebidos
+from messaging.errors import TransportError
 from messaging.testing import deliver
+from messaging.transport import QueueDepth
 from tests.cadastro.cliente import Cliente
 
 SERVICOS = ["plataforma", "financeiro", "marketing", "bi"]
@@ -110,6 +112,43 @@ def test_an_event_handled_twice_is_counted_once_and_shown_as_repeated(escola: Es
 
     assert ditos["bi"] == {"estado": "ligado", "recebidos": 1, "na_fila": None, "repetidos": 2}
     assert ditos["financeiro"]["recebidos"] == 0
+
+
+class FilaFora:
+    """A queue that answers until it does not."""
+
+    def __init__(self) -> None:
+        self.fora = False
+
+    def depth(self) -> QueueDepth:
+        if self.fora:
+            raise TransportError("nobody answers")
+        return QueueDepth(2, 1, 0, None, 4, 0)
+
+
+class Filas:
+    """A broker whose queues may go away."""
+
+    def __init__(self) -> None:
+        self.fila = FilaFora()
+
+    def queue(self, service: str) -> FilaFora:
+        return self.fila
+
+
+def test_a_queue_that_does_not_answer_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    filas: Any = Filas()
+    vista = Vista(tmp_path, filas)
+    assert vista.fila_alunos() == {"esperando": None, "mortas": None}  # not measured yet
+
+    vista.medir()
+    assert vista.fila_alunos() == {"esperando": 3, "mortas": 4}
+    assert {um["na_fila"] for um in vista.servicos()} == {3}
+
+    filas.fila.fora = True
+    vista.medir()
+    assert vista.fila_alunos() == {"esperando": None, "mortas": None}
+    assert {um["na_fila"] for um in vista.servicos()} == {None}
 
 
 def test_the_state_of_a_service_is_what_its_keeper_says(escola: Escola) -> None:

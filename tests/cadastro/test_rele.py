@@ -71,7 +71,7 @@ def reles(alunos: Alunos, topico: Topico) -> Iterator[Any]:
 
 def inserir(alunos: Alunos, quantos: int = 1) -> list[str]:
     return [
-        alunos.inserir(
+        alunos.cadastrar(
             AlunoCadastrado(
                 aluno_id=uuid4(),
                 nome="Ana",
@@ -80,7 +80,7 @@ def inserir(alunos: Alunos, quantos: int = 1) -> list[str]:
                 data_matricula=datetime.now(UTC),
             ),
             senha=None,
-        )
+        ).evento_id
         for _ in range(quantos)
     ]
 

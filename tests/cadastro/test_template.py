@@ -96,14 +96,16 @@ def test_what_each_may_do(recursos: Any, papel: str, pode: set[str]) -> None:
     assert todas - {"logs:CreateLogStream", "logs:PutLogEvents"} == pode
 
 
-def test_only_the_presigned_urls_folder_can_be_written_by_its_signer(recursos: Any) -> None:
+def test_of_what_is_uploaded_only_one_folder_can_be_written_by_the_signer(recursos: Any) -> None:
     onde = [
         str(onde)
         for acoes, onde in permissoes(recursos["UrlAssinadaRole"]["Properties"])
         if "s3:PutObject" in acoes
     ]
-    assert len(onde) == 1
+    # The second is what it writes itself, into the bucket that nobody outside may write to.
+    assert len(onde) == 2
     assert "${Balde.Arn}/enviados/*" in onde[0]
+    assert "${BaldeResultados.Arn}/relatorios/*" in onde[1]
 
 
 def test_every_mapping_reports_what_failed(recursos: Any) -> None:

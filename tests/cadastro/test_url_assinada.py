@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from examples.cadastro import url_assinada
+from examples.cadastro.api.aplicacao import criar
+from examples.cadastro.documentos import Alunos
 from examples.cadastro.lambda_local import Contexto, evento_http
+from examples.cadastro.linhas import LINHA, leitura_de
 from examples.cadastro.resultados import Resultado, Resultados
 from examples.cadastro.url_assinada import UrlAssinada
+from examples.cadastro.url_assinada.decisoes import Decisoes
+from messaging.csvfile import BadRow, BadRows
+from tests.cadastro.cliente import Cliente
 
 CSV = b"nome,email\nAna,ana@example.com\n"
 LIMITE = 1000
@@ -155,7 +165,8 @@ def test_an_upload_that_nobody_read_yet_is_waiting(handler: UrlAssinada) -> None
     assert status == 200
     assert resultado == {
         "id": dito["id"], "estado": "aguardando", "linhas": 0, "aceitas": 0, "rejeitadas": 0,
-        "motivo": "", "amostra": [], "rejeitados_url": None,
+        "esperando": 0, "motivo": "", "amostra": [], "rejeitados_url": None,
+        "decididas": {"novos": 0, "atualizados": 0, "iguais": 0, "recusados": 0},
     }  # fmt: skip
 
 
@@ -176,9 +187,113 @@ def test_what_became_of_an_upload_is_told_with_a_url_for_its_bad_rows(
     _, resultado = invocar(handler, "GET", f"/uploads/{dito['id']}")
 
     assert (resultado["estado"], resultado["aceitas"], resultado["amostra"]) == (
-        "pronto", 8, amostra
+        "decidindo", 8, amostra
     )  # fmt: skip
     assert "etag" not in resultado
     baixado = httpx.get(resultado["rejeitados_url"], trust_env=False)
     assert baixado.text == "linha;coluna\n"
     assert baixado.headers["content-disposition"].startswith("attachment")
+
+
+class Lida:
+    """An upload of nine rows that was read: one bad, eight on their way to the API."""
+
+    def __init__(self, s3: Any, balde: str, api: httpx.BaseTransport, pasta: Path) -> None:
+        self.id = str(uuid4())
+        self.leitura = leitura_de(self.id, "x")
+        resultados = Resultados(s3, balde)
+        with BadRows(pasta / "lado.csv", ("nome", "email")) as lado:
+            lado.write(BadRow(7, "email", "vazio", ("=Ana; B", "")))
+        resultados.guardar_rejeitadas(self.id, pasta / "lado.csv")
+        amostra = [{"linha": 7, "coluna": "email", "motivo": "vazio"}]
+        resultados.gravar(
+            self.id,
+            Resultado(
+                estado="pronto", linhas=9, aceitas=8, rejeitadas=1, amostra=amostra, etag="x"
+            ),
+        )
+        self.handler = UrlAssinada(
+            s3, resultados, balde=balde, limite=LIMITE,
+            decisoes=Decisoes("http://api", transporte=api),
+        )  # fmt: skip
+
+    def agora(self) -> Any:
+        return invocar(self.handler, "GET", f"/uploads/{self.id}")[1]
+
+
+class PorBaixo(httpx.BaseTransport):
+    """The API in this process, for a client that is not async. `fora`: it does not answer."""
+
+    def __init__(self, alunos: Alunos) -> None:
+        self._cliente = Cliente(criar(alunos))
+        self.fora = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self.fora:
+            raise httpx.ConnectError("refused")
+        dito = self._cliente.get(request.url.path)
+        return httpx.Response(dito.status_code, content=dito.content)
+
+
+def test_done_means_decided_and_not_read(
+    s3: Any, balde: str, alunos: Alunos, tmp_path: Path
+) -> None:
+    api = PorBaixo(alunos)
+    lida = Lida(s3, balde, api, tmp_path)
+
+    def cadastrar(numero: int, **mudanca: Any) -> None:
+        aluno = {"nome": f"Aluno {numero}", "email": "mae@example.com"} | mudanca
+        Cliente(criar(alunos)).post(
+            "/alunos", json=aluno, headers={LINHA: f"{lida.leitura}/{numero}"}
+        )
+
+    assert (lida.agora()["estado"], lida.agora()["esperando"]) == ("decidindo", 8)
+    for numero in (2, 3, 4, 5):
+        cadastrar(numero)
+    cadastrar(6, nome="Aluno 2")  # the same again
+    cadastrar(8, nome="Aluno 3", curso="Inglês")
+    cadastrar(9, nome="")
+    meio = lida.agora()
+    assert (meio["estado"], meio["esperando"]) == ("decidindo", 1)
+    cadastrar(10)
+
+    fim = lida.agora()
+
+    assert (fim["estado"], fim["esperando"]) == ("pronto", 0)
+    assert fim["decididas"] == {"novos": 5, "iguais": 1, "atualizados": 1, "recusados": 1}
+    assert fim["amostra"] == [
+        {"linha": 7, "coluna": "email", "motivo": "vazio"},
+        {"linha": 9, "coluna": "nome", "motivo": "vazio"},
+    ]
+    status, dito = invocar(lida.handler, "GET", f"/uploads/{lida.id}/resultado")
+    assert status == 200
+    baixado = httpx.get(dito["url"], trust_env=False)
+    linhas = list(csv.reader(io.StringIO(baixado.content.decode("utf-8-sig")), delimiter=";"))
+    assert linhas[0] == ["linha", "situacao", "coluna", "motivo"]
+    assert sorted(linhas[1:], key=lambda um: int(um[0])) == [
+        ["2", "novo", "", ""], ["3", "novo", "", ""], ["4", "novo", "", ""], ["5", "novo", "", ""],
+        ["6", "igual", "", ""], ["7", "recusado", "email", "vazio"], ["8", "atualizado", "", ""],
+        ["9", "recusado", "nome", "vazio"], ["10", "novo", "", ""],
+    ]  # fmt: skip
+
+
+def test_while_the_api_does_not_answer_nobody_says_done(
+    s3: Any, balde: str, alunos: Alunos, tmp_path: Path
+) -> None:
+    api = PorBaixo(alunos)
+    lida = Lida(s3, balde, api, tmp_path)
+    api.fora = True
+
+    dito = lida.agora()
+
+    assert (dito["estado"], dito["esperando"], dito["decididas"]) == ("decidindo", None, None)
+    assert invocar(lida.handler, "GET", f"/uploads/{lida.id}/resultado")[0] == 503
+
+
+def test_the_result_of_a_file_that_nobody_read_is_not_there(handler: UrlAssinada) -> None:
+    assert invocar(handler, "GET", f"/uploads/{uuid4()}/resultado")[0] == 404
+
+
+@pytest.mark.parametrize("caminho", ["/uploads/" + "-" * 36, "/uploads/" + "a" * 36])
+def test_an_id_that_is_none_is_not_there(handler: UrlAssinada, caminho: str) -> None:
+    assert invocar(handler, "GET", caminho)[0] == 404

@@ -1,23 +1,37 @@
-"""The room of the routes: one enrolment in, and an answer that holds."""
+"""The routes of the API: one enrolment in, and an answer that holds."""
 
 from __future__ import annotations
 
+import json
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import chain
+from typing import Annotated, Any
+from uuid import UUID
 
 from argon2 import PasswordHasher
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from examples.cadastro.api.limites import Ritmo, TamanhoMaximo
-from examples.cadastro.api.modelos import AlunoCriado, Erro, Erros, NovoAluno, Saude, erros_de
+from examples.cadastro.api.modelos import (
+    AlunoConhecido,
+    AlunoCriado,
+    Erro,
+    Erros,
+    NovoAluno,
+    Saude,
+    erros_de,
+)
 from examples.cadastro.api.rele import Rele
-from examples.cadastro.documentos import Alunos, JaCadastrado, SemDocumentos
+from examples.cadastro.documentos import Alunos, SemDocumentos
+from examples.cadastro.identidade import Conflito
+from examples.cadastro.linhas import LINHA, Decisao, Linha
 from messaging.logs import logger
 
 __all__ = ["criar"]
@@ -27,7 +41,8 @@ log = logger("cadastro.api")
 CORPO = 16_384
 """Bytes of one request: the longest enrolment has about 1,500."""
 _RECUSAS: dict[int | str, dict[str, Any]] = {
-    409: {"model": Erros, "description": "E-mail or CPF is enrolled already"},
+    200: {"model": AlunoConhecido, "description": "Known already: nothing to do, or updated"},
+    409: {"model": Erros, "description": "It may be another student: a person must decide"},
     413: {"model": Erros, "description": "The body is too big"},
     422: {"model": Erros, "description": "Fields are wrong; each is named"},
     429: {"model": Erros, "description": "Too many at once: see Retry-After"},
@@ -62,32 +77,62 @@ def criar(
         allow_headers=["content-type"],
         expose_headers=["retry-after"],
     )
-    app.add_exception_handler(RequestValidationError, _errado)
+    app.add_exception_handler(RequestValidationError, _errado(alunos))
     app.add_exception_handler(Exception, _quebrado)
     senhas = _Senhas()
     ritmo = Ritmo(por_segundo)
 
     @app.post("/alunos", status_code=201, response_model=AlunoCriado, responses=_RECUSAS)
-    def cadastrar(novo: NovoAluno) -> Response | AlunoCriado:
-        """Enrol a student. 201: inserted, and its event is sure to be published."""
+    def cadastrar(
+        novo: NovoAluno, x_cadastro_linha: Annotated[str, Header()] = ""
+    ) -> Response | AlunoCriado:
+        """Enrol a student. 201: inserted, and its event is sure to be published. 200: known
+        already, with the same data (`igual`) or with data that are new (`atualizado`)."""
         if espera := ritmo.espera():
             segundos = str(math.ceil(espera))
             return _recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
-        aluno = novo.cadastrado()
+        linha = Linha.lida(x_cadastro_linha)
         try:
-            # Hashing takes a tenth of a second: not for somebody who is enrolled already.
-            senha = None if novo.senha is None else senhas.hash(novo.senha.get_secret_value())
-            evento_id = alunos.inserir(aluno, senha=senha)
-        except JaCadastrado as erro:
-            return _recusa(409, erro.campo, "já cadastrado")
+            try:
+                decisao = alunos.cadastrar(
+                    novo.cadastrado(), ditos=novo.ditos, senha=senhas.de(novo), linha=linha
+                )
+            except Conflito as erro:
+                if linha is not None:
+                    alunos.recusar(linha, erro.campo, erro.motivo)
+                return _recusa(409, erro.campo, erro.motivo)
         except SemDocumentos as erro:
-            log.error("the document store: %s", erro)
-            return _recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
-        depois_de_inserir()
-        if rele is not None:
+            return _sem_documentos(erro)
+        if decisao.situacao == "recusado":  # the same row again
+            return _recusa(409, decisao.campo, decisao.motivo)
+        if decisao.situacao == "novo":
+            depois_de_inserir()
+        if rele is not None and decisao.situacao != "igual":
             rele.acordar()
-        log.info("aluno %s inserted, owes event %s", aluno.aluno_id, evento_id)
-        return AlunoCriado(aluno_id=aluno.aluno_id, nome=aluno.nome, email=aluno.email)
+        log.info("aluno %s %s %s", decisao.aluno_id, _DITO[decisao.situacao], decisao.evento_id)
+        return _resposta(novo, decisao)
+
+    @app.get("/leituras/{leitura}", responses={503: {"model": Erros}})
+    def contas(leitura: UUID) -> Response:
+        """What became of the rows of one file: counts, and the first refused ones."""
+        try:
+            return JSONResponse(alunos.contas(str(leitura)))
+        except SemDocumentos as erro:
+            return _sem_documentos(erro)
+
+    @app.get("/leituras/{leitura}/linhas", responses={503: {"model": Erros}})
+    def linhas(leitura: UUID) -> Response:
+        """Every row that is decided, one JSON object in each line (NDJSON)."""
+        try:
+            quem = alunos.decididas(str(leitura))
+            # The first is asked for here, while the answer may still be another.
+            todas = chain([next(quem)], quem)
+        except StopIteration:
+            todas = chain([])
+        except SemDocumentos as erro:
+            return _sem_documentos(erro)
+        textos = (json.dumps(uma, ensure_ascii=False) + "\n" for uma in todas)
+        return StreamingResponse(textos, media_type="application/x-ndjson")
 
     @app.get("/saude", responses={503: {"model": Saude}})
     def saude(resposta: Response) -> Saude:
@@ -109,9 +154,37 @@ class _Senhas:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
         self._vez = threading.BoundedSemaphore(4)
 
+    def de(self, novo: NovoAluno) -> Callable[[], str] | None:
+        """Makes the hash when it is called: it takes a tenth of a second, and is not for somebody
+        who is enrolled already."""
+        if novo.senha is None:
+            return None
+        senha = novo.senha.get_secret_value()
+        return lambda: self.hash(senha)
+
     def hash(self, senha: str) -> str:
         with self._vez:
             return self._hasher.hash(senha)
+
+
+_DITO = {
+    "novo": "inserted, owes event",
+    "atualizado": "updated, owes event",
+    "igual": "is enrolled already",
+}
+
+
+def _resposta(novo: NovoAluno, decisao: Decisao) -> Response | AlunoCriado:
+    dito = {"aluno_id": decisao.aluno_id, "nome": novo.nome, "email": novo.email}
+    if decisao.situacao == "novo":
+        return AlunoCriado.model_validate(dito)
+    conhecido = AlunoConhecido.model_validate({**dito, "situacao": decisao.situacao})
+    return JSONResponse(conhecido.model_dump(mode="json"))
+
+
+def _sem_documentos(erro: SemDocumentos) -> JSONResponse:
+    log.error("the document store: %s", erro)
+    return _recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
 
 
 def _recusa(
@@ -121,10 +194,20 @@ def _recusa(
     return JSONResponse(erros.model_dump(), status, cabecalhos)
 
 
-async def _errado(_pedido: Request, erro: Exception) -> Response:
-    assert isinstance(erro, RequestValidationError)
-    # FastAPI's own answer repeats what was sent, the password with it.
-    return JSONResponse(erros_de(erro.errors()).model_dump(), 422)
+def _errado(alunos: Alunos) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def errado(pedido: Request, erro: Exception) -> Response:
+        assert isinstance(erro, RequestValidationError)
+        # FastAPI's own answer repeats what was sent, the password with it.
+        erros = erros_de(erro.errors())
+        if linha := Linha.lida(pedido.headers.get(LINHA, "")):
+            um = erros.erros[0]
+            try:
+                await run_in_threadpool(alunos.recusar, linha, um.campo, um.motivo)
+            except SemDocumentos as fora:
+                return _sem_documentos(fora)
+        return JSONResponse(erros.model_dump(), 422)
+
+    return errado
 
 
 async def _quebrado(_pedido: Request, erro: Exception) -> Response:

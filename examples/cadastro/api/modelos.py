@@ -1,31 +1,18 @@
-"""The room of what the API takes and answers, and of its refusals in Portuguese."""
+"""What the API takes and answers, and its refusals in Portuguese."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    EmailStr,
-    Field,
-    PastDate,
-    SecretStr,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from consumers.events import CPF, AlunoCadastrado, Nome, Origem
+from consumers.events import AlunoCadastrado, Origem
+from examples.cadastro.regras import CPF, Curso, Email, Mensalidade, Nascimento, Nome
 
-__all__ = ["AlunoCriado", "Erro", "Erros", "NovoAluno", "Saude", "erros_de"]
-
-_Texto = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+__all__ = ["AlunoConhecido", "AlunoCriado", "Erro", "Erros", "NovoAluno", "Saude", "erros_de"]
 
 
 class NovoAluno(BaseModel):
@@ -53,29 +40,27 @@ class NovoAluno(BaseModel):
     )
 
     nome: Nome
-    email: EmailStr
+    email: Email
     senha: SecretStr | None = Field(default=None, min_length=8, max_length=128)
     cpf: CPF | None = None
-    curso: _Texto | None = None
-    valor_mensalidade: Decimal | None = Field(default=None, ge=0, max_digits=12, decimal_places=2)
-    aceita_marketing: bool = False
-    data_nascimento: PastDate | None = None
+    curso: Curso | None = None
+    valor_mensalidade: Mensalidade | None = None
+    aceita_marketing: bool | None = None
+    data_nascimento: Nascimento | None = None
     origem: Origem = "formulario"
 
-    @field_validator("nome", "curso", mode="after")
-    @classmethod
-    def _sem_controle(cls, texto: str | None, info: ValidationInfo) -> str | None:
-        # SNS would refuse it later, when nobody is there to be told.
-        if texto is not None and not texto.isprintable():
-            raise PydanticCustomError("controle", "holds a control character")
-        return texto
+    @property
+    def ditos(self) -> set[str]:
+        """Names of the fields that the caller gave a value."""
+        return {nome for nome in self.model_fields_set if getattr(self, nome) is not None}
 
     def cadastrado(self) -> AlunoCadastrado:
         """The event: a new student, now. It has no field for a password."""
         return AlunoCadastrado(
             aluno_id=uuid4(),
             data_matricula=datetime.now(UTC),
-            **self.model_dump(exclude={"senha"}),
+            # A consent that nobody recorded was not given.
+            **{"aceita_marketing": False, **self.model_dump(exclude={"senha"}, exclude_none=True)},
         )
 
 
@@ -85,6 +70,12 @@ class AlunoCriado(BaseModel):
     aluno_id: UUID
     nome: str
     email: str
+
+
+class AlunoConhecido(AlunoCriado):
+    """Somebody who was enrolled before: `igual`, nothing was to be done; or `atualizado`."""
+
+    situacao: Literal["igual", "atualizado"]
 
 
 class Erro(BaseModel):
@@ -114,7 +105,9 @@ _MOTIVOS: Mapping[str, str] = {
     "missing": "falta",
     "extra_forbidden": "este campo não existe",
     "cpf": "não é um CPF: 11 dígitos, com os verificadores certos",
-    "controle": "contém um caractere de controle",
+    "controle": "contém um caractere de controle, ou um que não se lê",
+    "nascimento_futuro": "deve estar no passado",
+    "nascimento_antigo": "é antes de 1900: confira o ano",
     "value_error": "não é um endereço de e-mail",
     "string_too_short": "curto demais: pelo menos {min_length}",
     "too_short": "curto demais: pelo menos {min_length} caracteres",
@@ -130,7 +123,6 @@ _MOTIVOS: Mapping[str, str] = {
     "decimal_whole_digits": "grande demais",
     "finite_number": "não é um número: escreva 890.00",
     "greater_than_equal": "não pode ser negativo",
-    "date_past": "deve estar no passado",
     "literal_error": "não é uma das opções",
     "json_invalid": "o corpo não é JSON",
     "model_attributes_type": "o corpo não é um objeto JSON",

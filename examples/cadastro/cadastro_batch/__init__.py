@@ -1,33 +1,35 @@
-"""The room of conversion: a CSV file in S3 becomes messages, one for each student; nothing else.
+"""The conversion: a CSV file in S3 becomes messages, one for each student; nothing else.
 
-An AWS Lambda handler for S3's events, which come through an SQS queue or from S3 directly. A file
+An AWS Lambda handler for S3's events, which come through an SQS queue, SNS, EventBridge or from S3
+directly. What comes and is none of these is a dead letter with a reason. A file
 is read in pieces and never held whole; every thousand rows it is written down how far they went,
 and whoever reads the file again goes on from there. A row has the same event id each time.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
 
 from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.cadastro_batch.avisos import NaoEDoS3, lido, objetos
 from examples.cadastro.cadastro_batch.objeto import abrir
 from examples.cadastro.eventos import MatriculaRecebida
-from examples.cadastro.resultados import AMOSTRA, Resultado, Resultados
+from examples.cadastro.linhas import AMOSTRA, Linha, leitura_de
+from examples.cadastro.resultados import Resultado, Resultados
 from messaging.csvfile import BadRow, BadRows, EventRow, Table, events_from
-from messaging.errors import ConfigurationError
+from messaging.errors import ConfigurationError, MessagingError
 from messaging.lambda_handler import delivery_of
 from messaging.logs import logger
 from messaging.publishing.publisher import Publisher
-from messaging.transport import QueueTransport
+from messaging.transport import DeadLetter, QueueTransport
 
 __all__ = ["CadastroBatch", "Pausa", "novo_handler", "objetos", "upload_de"]
 
@@ -68,32 +70,55 @@ class CadastroBatch:
     def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
         """Convert every file that the event names; the answer lists messages to come again."""
         resta = _tempo(context)
-        falhas = []
-        for registro in event.get("Records", ()):
-            if registro.get("eventSource") == "aws:s3":
-                # From S3 directly: an exception makes Lambda try again, twice.
-                self._converter_todos(objetos({"Records": [registro]}), resta)
-            elif registro.get("eventSource") != "aws:sqs":
-                raise ConfigurationError("cadastro_batch is for events of S3, by SQS or directly")
-            elif not self._registro_feito(registro, resta):
-                falhas.append({"itemIdentifier": registro["messageId"]})
-        return {"batchItemFailures": falhas}
+        registros = event.get("Records", ())
+        if not any(um.get("eventSource") == "aws:sqs" for um in registros):
+            # From S3, SNS or EventBridge directly: an exception makes Lambda try again, twice.
+            try:
+                quais = objetos(event)
+            except NaoEDoS3 as erro:
+                raise ConfigurationError(f"cadastro_batch is for events of S3: {erro}") from None
+            self._converter_todos(quais, resta)
+            return {"batchItemFailures": []}
+        falhas = [um["messageId"] for um in registros if not self._registro_feito(um, resta)]
+        return {"batchItemFailures": [{"itemIdentifier": uma} for uma in falhas]}
 
     def _registro_feito(self, registro: Mapping[str, Any], resta: Callable[[], float]) -> bool:
         try:
-            self._converter_todos(objetos(json.loads(registro["body"])), resta)
+            self._converter_todos(objetos(lido(registro["body"])), resta)
         except Pausa:
             if self._fila is not None:
-                self._fila.hide([delivery_of(registro, now=0.0)], [0])
+                self._fila.change_visibility([delivery_of(registro, now=0.0)], [0])
             return False
+        except NaoEDoS3 as erro:
+            log.error("message %s is dead-lettered: %s", registro["messageId"], erro)
+            return self._enterrado(registro, str(erro))
         except Exception as erro:  # noqa: BLE001 - of one message, and the others go on
             # Its text may quote a row. The message comes again, and goes on from the last note.
             log.error("message %s failed: %s", registro["messageId"], type(erro).__name__)
             return False
         return True
 
+    def _enterrado(self, registro: Mapping[str, Any], motivo: str) -> bool:
+        """Copied to the dead-letter queue with its reason; without a queue in hand, and when it
+        does not answer, SQS moves the message once it has come often enough."""
+        if self._fila is None:
+            return False
+        entrega = delivery_of(registro, now=time.time())
+        carta = DeadLetter(
+            reason=motivo,
+            attempts=entrega.receive_count,
+            time=time.time(),
+            queue=entrega.queue,
+            delivery=entrega,
+        )
+        try:
+            return not self._fila.dead_letter([carta])
+        except MessagingError as erro:
+            log.warning("the dead-letter queue does not take it: %s", type(erro).__name__)
+            return False
+
     def _converter_todos(
-        self, quais: Iterator[tuple[str, str]], resta: Callable[[], float]
+        self, quais: Sequence[tuple[str, str]], resta: Callable[[], float]
     ) -> None:
         for balde, chave in quais:
             self.converter(balde, chave, resta=resta)
@@ -154,7 +179,10 @@ class CadastroBatch:
                             amostra.append(_mostra(linha))
                 if linhas <= ja:
                     continue
-                self._enviar([um for um in pedaco if isinstance(um, EventRow)])
+                self._enviar(
+                    leitura_de(upload, resultado.etag),
+                    [um for um in pedaco if isinstance(um, EventRow)],
+                )
                 resultado.linhas = resultado.feitas = linhas
                 resultado.rejeitadas, resultado.amostra = maus.count, amostra
                 resultado.aceitas = linhas - maus.count
@@ -172,10 +200,15 @@ class CadastroBatch:
             upload, resultado.linhas, resultado.aceitas, resultado.rejeitadas,
         )  # fmt: skip
 
-    def _enviar(self, linhas: list[EventRow[MatriculaRecebida]]) -> None:
+    def _enviar(self, leitura: str, linhas: list[EventRow[MatriculaRecebida]]) -> None:
         ids = iter([linha.id for linha in linhas])
         self._publisher.publish_many(
-            (linha.event for linha in linhas), id=lambda _evento: next(ids)
+            (
+                # So that the page can be told what the API decided of this very row.
+                um.event.model_copy(update={"posicao_no_upload": str(Linha(leitura, um.line))})
+                for um in linhas
+            ),
+            id=lambda _evento: next(ids),
         )
 
     def _recusar(self, upload: str, resultado: Resultado, motivo: str) -> Resultado:
@@ -183,21 +216,6 @@ class CadastroBatch:
         self._resultados.gravar(upload, resultado)
         log.warning("upload %s is refused as a whole", upload)
         return resultado
-
-
-def objetos(documento: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Bucket and key of each object that was created; none of `s3:TestEvent`, which S3 sends when
-    a notification is set up.
-
-    Keys come as in a form: a space is "+".
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
-    """
-    if documento.get("Event") == "s3:TestEvent":
-        return
-    for registro in documento.get("Records", ()):
-        if registro.get("eventName", "").startswith("ObjectCreated:"):
-            s3 = registro["s3"]
-            yield s3["bucket"]["name"], unquote_plus(s3["object"]["key"])
 
 
 def upload_de(chave: str) -> str:

@@ -1,4 +1,4 @@
-"""The room of the call: each student of the queue is enrolled by the API, however long it takes.
+"""The call: each student of the queue is enrolled by the API, however long it takes.
 
 A consumer like any other, so it runs in a `Worker`, in a test, and here as an AWS Lambda handler.
 """
@@ -14,6 +14,7 @@ import httpx
 
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.eventos import MatriculaRecebida
+from examples.cadastro.linhas import LINHA, Linha
 from messaging.consuming.consumer import Consumer, handles
 from messaging.lambda_handler import Handler, lambda_handler
 from messaging.logs import logger
@@ -34,10 +35,13 @@ _CAMPOS = frozenset((*MatriculaRecebida.model_fields, "senha", "origem"))
 class ChamadaAPI(Consumer):
     """POSTs each student to the API.
 
-    2xx, 409   done: enrolled now, or before.
+    2xx        done: enrolled now, or before, or corrected.
     429        again after Retry-After.
     5xx, down  again, after a pause that doubles up to half an hour.
-    other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong.
+    other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong. 409
+               is one of them: it may be another student, and a person must decide.
+
+    The row's place in its file goes along in a header, so that the API keeps what became of it.
 
     An API that is down for a week loses nobody: `max_receives` times the usual pause is longer
     than the 14 days for which SQS keeps a message.
@@ -55,19 +59,20 @@ class ChamadaAPI(Consumer):
     @handles
     async def cadastrar(self, matricula: MatriculaRecebida, delivery: Delivery) -> None:
         corpo = matricula.model_dump(mode="json", exclude_none=True) | {"origem": "csv"}
+        linha = corpo.pop("posicao_no_upload", "")
         try:
-            resposta = await self._http().post(self._url, json=corpo)
+            resposta = await self._http().post(self._url, json=corpo, headers={LINHA: linha})
         except httpx.HTTPError as erro:
             raise Retry(_pausa(delivery.receive_count), type(erro).__name__) from None
         status = resposta.status_code
-        if resposta.is_success or status == 409:
-            if status == 409:
-                log.info("message %s: enrolled already", delivery.message_id)
+        if resposta.is_success:
             return
         if status == 429:
             raise Retry(_depois(resposta, delivery.receive_count), "the API answered 429")
         if 400 <= status < 500:
-            raise Reject(f"the API answered {status}{_campos(resposta)}")
+            onde = f" (row {linha})" if Linha.lida(linha) else ""
+            log.warning("message %s%s: the API answered %d", delivery.message_id, onde, status)
+            raise Reject(f"the API answered {status}{_campos(resposta)}{onde}")
         raise Retry(_pausa(delivery.receive_count), f"the API answered {status}")
 
     def _http(self) -> httpx.AsyncClient:

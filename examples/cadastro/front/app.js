@@ -5,7 +5,7 @@ import { achar, dormir, escrever } from "./dom.js";
 import { ligarFormulario } from "./formulario.js";
 import { mandar, pedir, SemResposta } from "./pedidos.js";
 import { ligarPlanilha } from "./planilha.js";
-import { Cartao, SERVICOS } from "./servicos.js";
+import { Cartao, filaDeAlunos, SERVICOS } from "./servicos.js";
 
 const comparacao = new Comparacao();
 
@@ -42,7 +42,8 @@ function ouvir(cartoes, mensagens) {
     aviso("Sem conexão com o painel: o que se vê abaixo parou. Tento de novo…");
   });
   fonte.addEventListener("servicos", ({ data }) => {
-    const { servicos } = JSON.parse(data);
+    const { servicos, fila_alunos: fila } = JSON.parse(data);
+    filaDeAlunos(fila);
     for (const servico of servicos) cartoes[servico.servico]?.dado(servico);
     comparacao.estados(servicos);
   });

@@ -57,11 +57,15 @@ export function ligarFormulario(api, aoCadastrar) {
         escrever(estado, `${resposta.corpo.nome}: cadastro feito. Veja abaixo chegar aos serviços.`);
         formulario.reset();
         aoCadastrar({ ...resposta.corpo, aceita_marketing: aluno.aceita_marketing });
-      } else if (resposta.status === 409 && incerta) {
-        // Only likely, not certain: the page says no more than it knows.
+      } else if (resposta.status === 200) {
         estado.dataset.tipo = "certo";
-        escrever(estado, "Já está cadastrado: a tentativa que ficou sem resposta deve ter entrado.");
+        const mudou = resposta.corpo.situacao === "atualizado";
+        escrever(estado, incerta && !mudou
+          // Only likely, not certain: the page says no more than it knows.
+          ? "Já está cadastrado: a tentativa que ficou sem resposta deve ter entrado."
+          : `${resposta.corpo.nome} já estava no cadastro. ${mudou ? "Os dados novos foram guardados." : "Nada mudou."}`);
         formulario.reset();
+        if (mudou) aoCadastrar({ ...resposta.corpo, aceita_marketing: aluno.aceita_marketing });
       } else {
         estado.dataset.tipo = "";
         escrever(estado, "");

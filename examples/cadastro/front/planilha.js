@@ -1,10 +1,11 @@
-// The room of the CSV file: straight to S3 by a presigned URL, then what became of its rows.
+// The CSV file: straight to S3 by a presigned URL, then what became of its rows, to the last one.
 
 import { achar, dormir, escrever, novo, numero, quantos, tamanho } from "./dom.js";
 import { errosDe, pedir, SemResposta } from "./pedidos.js";
 
 const TIPOS = ["text/csv", "application/vnd.ms-excel", "text/plain"];
 const DE_NOVO = 0.7; // seconds between two questions about what became of a file
+const LEMBRADO = "cadastro-upload"; // the last file's id and name: a page that is loaded anew goes on
 
 class Recusado extends Error {}
 class Cancelado extends Error {}
@@ -25,6 +26,13 @@ export function ligarPlanilha(uploads, limite, aoEnviar) {
   ligarSoltar(entrada);
   achar("cancelar").addEventListener("click", () => cancelar?.());
   achar("baixar").addEventListener("click", () => baixar(uploads, id));
+  achar("baixar-tudo").addEventListener("click", () => baixarTudo(uploads, id));
+  const ultimo = lembrado();
+  if (ultimo) {
+    id = ultimo.id;
+    escrever(achar("r-arquivo"), ultimo.nome);
+    void acompanhar(uploads, id, () => id === ultimo.id);
+  }
 
   achar("envio").addEventListener("submit", async (evento) => {
     evento.preventDefault();
@@ -39,9 +47,13 @@ export function ligarPlanilha(uploads, limite, aoEnviar) {
     dizer("andamento", "Enviando o arquivo…");
     try {
       id = await subir(uploads, arquivo, (abortar) => { cancelar = abortar; });
+      lembrar({ id, nome: arquivo.name });
+      escrever(achar("r-arquivo"), arquivo.name);
       entrada.value = "";
       escrever(achar("nome-arquivo"), "");
-      await acompanhar(uploads, id);
+      // Not waited for: while the rows are decided another file may be sent.
+      const este = id;
+      void acompanhar(uploads, este, () => id === este);
     } catch (erro) {
       if (erro instanceof Recusado) {
         dizer("", "");
@@ -56,6 +68,20 @@ export function ligarPlanilha(uploads, limite, aoEnviar) {
       achar("cancelar").hidden = true;
     }
   });
+}
+
+function lembrado() {
+  try {
+    return JSON.parse(localStorage.getItem(LEMBRADO));
+  } catch {
+    return null; // a browser that keeps nothing, or something else under this name
+  }
+}
+
+function lembrar(upload) {
+  try {
+    localStorage.setItem(LEMBRADO, JSON.stringify(upload));
+  } catch { /* a browser that keeps nothing: the result is there until the page is left */ }
 }
 
 function ligarSoltar(entrada) {
@@ -131,42 +157,63 @@ function por({ url, metodo, cabecalhos }, arquivo, aoComecar) {
   });
 }
 
-async function acompanhar(uploads, id) {
-  achar("cancelar").hidden = true;
-  achar("barra").removeAttribute("value"); // how long it takes is not known
-  escrever(achar("barra-rotulo"), "Lendo as linhas");
-  escrever(achar("barra-texto"), "");
-  let silencios = 0;
-  for (;;) {
+/** Asks until every row is decided, or until `atual` says that another file is looked at. */
+async function acompanhar(uploads, id, atual) {
+  while (atual()) {
     try {
       const { status, corpo } = await pedir(`${uploads}/uploads/${id}`);
-      silencios = status === 200 ? 0 : silencios + 1;
+      if (!atual()) return;
+      if (status === 404) return;
       if (status === 200) {
         mostrar(corpo);
         if (corpo.estado === "recusado") {
           return dizer("ruim", `O arquivo não pode ser lido: ${corpo.motivo}`);
         }
-        if (corpo.estado === "pronto") return dizer("certo", fim(corpo));
-        dizer("andamento", corpo.estado === "lendo" ? "Lendo as linhas…" : "Arquivo enviado. Esperando a leitura…");
+        if (corpo.estado === "pronto") {
+          const fora = recusadas(corpo) > 0;
+          return dizer(fora ? "atencao" : "certo", fim(corpo));
+        }
+        dizer("andamento", agora(corpo));
       }
     } catch (erro) {
-      silencios += 1;
-      if (!(erro instanceof SemResposta) || silencios > 40) throw erro;
+      if (!(erro instanceof SemResposta)) throw erro;
+      dizer("andamento", "Sem resposta por enquanto. Tento de novo; o que foi enviado continua.");
     }
     await dormir(DE_NOVO);
   }
 }
 
-function fim({ linhas, aceitas, rejeitadas }) {
-  const inicio = `${quantos(linhas, "linha lida", "linhas lidas")}: ${quantos(aceitas, "aluno segue", "alunos seguem")} para a API`;
-  return rejeitadas ? `${inicio}, ${quantos(rejeitadas, "linha ficou", "linhas ficaram")} de fora.` : `${inicio}.`;
+const recusadas = ({ rejeitadas, decididas }) => rejeitadas + (decididas?.recusados ?? 0);
+
+function agora({ estado, esperando, linhas }) {
+  if (estado === "aguardando") return "Arquivo enviado. Esperando a leitura…";
+  if (estado === "lendo") return `Lendo as linhas: ${numero(linhas)} até agora…`;
+  if (esperando === null) return "Lido. A API não diz quantas já decidiu; as linhas esperam na fila.";
+  return `Lido. ${quantos(esperando, "linha espera", "linhas esperam")} a decisão da API…`;
 }
 
-function mostrar({ linhas, aceitas, rejeitadas, amostra, rejeitados_url: url }) {
+function fim(corpo) {
+  const { linhas, decididas: { novos, atualizados, iguais } } = corpo;
+  const partes = [quantos(novos, "aluno novo", "alunos novos")];
+  if (atualizados) partes.push(quantos(atualizados, "atualizado", "atualizados"));
+  if (iguais) partes.push(`${numero(iguais)} já ${iguais === 1 ? "cadastrado" : "cadastrados"}`);
+  const fora = recusadas(corpo);
+  if (fora) partes.push(quantos(fora, "linha recusada", "linhas recusadas"));
+  return `${quantos(linhas, "linha decidida", "linhas decididas")}: ${partes.join(", ")}.`;
+}
+
+function mostrar(corpo) {
+  const { linhas, esperando, decididas, amostra, rejeitados_url: url } = corpo;
+  const fora = recusadas(corpo);
+  // What is not known is no zero.
+  const ou = (valor) => (valor === null || valor === undefined ? "?" : numero(valor));
   achar("resultado").hidden = linhas === 0;
   escrever(achar("r-linhas"), numero(linhas));
-  escrever(achar("r-aceitas"), numero(aceitas));
-  escrever(achar("r-rejeitadas"), numero(rejeitadas));
+  escrever(achar("r-esperando"), ou(esperando));
+  escrever(achar("r-novos"), ou(decididas?.novos));
+  escrever(achar("r-atualizados"), ou(decididas?.atualizados));
+  escrever(achar("r-iguais"), ou(decididas?.iguais));
+  escrever(achar("r-rejeitadas"), decididas ? numero(fora) : `${numero(fora)}+?`);
   achar("rejeitadas").hidden = amostra.length === 0;
   achar("baixar").hidden = !url;
   achar("rejeitadas").querySelector("tbody").replaceChildren(...amostra.map((uma) => novo(
@@ -175,19 +222,33 @@ function mostrar({ linhas, aceitas, rejeitadas, amostra, rejeitados_url: url }) 
     novo("td", {}, uma.coluna || "a linha toda"),
     novo("td", {}, uma.motivo),
   )));
-  const resto = rejeitadas - amostra.length;
-  escrever(achar("rejeitadas-resto"), resto > 0 ? `E mais ${numero(resto)}, no arquivo.` : "");
+  const resto = fora - amostra.length;
+  escrever(achar("rejeitadas-resto"), resto > 0 ? `E mais ${numero(resto)}, no resultado para baixar.` : "");
+}
+
+async function baixarTudo(uploads, id) {
+  try {
+    const { status, corpo } = await pedir(`${uploads}/uploads/${id}/resultado`);
+    if (status !== 200) throw new SemResposta();
+    await salvar(corpo.url, "resultado.csv");
+  } catch {
+    dizer("ruim", "O resultado não pôde ser baixado. Tente de novo.");
+  }
+}
+
+async function salvar(endereco, nome) {
+  const resposta = await fetch(endereco, { credentials: "omit" });
+  if (!resposta.ok) throw new SemResposta();
+  const url = URL.createObjectURL(await resposta.blob());
+  novo("a", { href: url, download: nome }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 /** The URL lives 60 s, so a fresh one is asked for at the click. */
 async function baixar(uploads, id) {
   try {
     const { corpo } = await pedir(`${uploads}/uploads/${id}`);
-    const resposta = await fetch(corpo.rejeitados_url, { credentials: "omit" });
-    if (!resposta.ok) throw new SemResposta();
-    const url = URL.createObjectURL(await resposta.blob());
-    novo("a", { href: url, download: "linhas-rejeitadas.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    await salvar(corpo.rejeitados_url, "linhas-rejeitadas.csv");
   } catch {
     dizer("ruim", "As linhas rejeitadas não puderam ser baixadas. Tente de novo.");
   }

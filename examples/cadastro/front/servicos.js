@@ -1,4 +1,4 @@
-// The room of the four cards: one service each, what it has, and whether it is behind.
+// The four cards, one service each: what it has, and whether it is behind; and the queue before the API.
 
 import { achar, escrever, horas, novo, numero, quantos } from "./dom.js";
 import { mandar, SemResposta } from "./pedidos.js";
@@ -16,6 +16,18 @@ export function anotar(texto) {
   const lista = achar("acontecimentos");
   lista.prepend(novo("li", {}, novo("time", {}, horas()), ` ${texto}`));
   while (lista.children.length > LEMBRADOS) lista.lastChild.remove();
+}
+
+/** The queue between the file and the API: rows that nobody has decided yet, and dead letters. */
+export function filaDeAlunos({ esperando, mortas }) {
+  const lugar = achar("fila-alunos");
+  const semMedida = esperando === null || mortas === null;
+  lugar.dataset.estado = semMedida ? "desconhecido" : esperando || mortas ? "recebendo" : "em-dia";
+  const espera = semMedida
+    ? "não responde, e não se sabe quantas linhas esperam"
+    : esperando ? quantos(esperando, "linha espera", "linhas esperam") : "vazia";
+  const fora = mortas ? `; ${quantos(mortas, "linha recusada ficou guardada", "linhas recusadas ficaram guardadas")}` : "";
+  escrever(lugar, `A fila antes da API: ${espera}${fora}.`);
 }
 
 /** One card. `dado(servico)` takes what the painel says of it. */
@@ -65,17 +77,19 @@ export class Cartao {
       this.#atraso = null;
       this.#emDia = true;
     }
-    const aspecto = fora ? estado : alcancando ? "alcancando" : fila ? "recebendo" : "em-dia";
+    const parado = fila === null ? "desconhecido" : "em-dia"; // what is not known is not said
+    const aspecto = fora ? estado : alcancando ? "alcancando" : fila ? "recebendo" : parado;
     this.raiz.dataset.estado = aspecto;
     pilula.dataset.estado = aspecto;
     escrever(pilula, {
       parado: "parado", reiniciando: "reiniciando", alcancando: "recuperando",
-      recebendo: "recebendo", "em-dia": "em dia",
+      recebendo: "recebendo", "em-dia": "em dia", desconhecido: "sem medida",
     }[aspecto]);
     escrever(this.#partes.recebidos, numero(recebidos));
     escrever(this.#partes.fila, fila === null ? "?" : numero(fila));
     barra.max = Math.max(1, recebidos + (fila ?? 0));
-    barra.value = recebidos + (fila ?? 0) === 0 ? 1 : recebidos;
+    if (fila === null) barra.removeAttribute("value");
+    else barra.value = recebidos + fila === 0 ? 1 : recebidos;
     escrever(frase, this.#frase(aspecto, fila, repetidos));
     escrever(botao, `${estado === "parado" ? "Ligar" : "Parar"} ${this.#nome}`);
     botao.dataset.pedido = estado === "parado" ? "iniciar" : "parar";
@@ -110,7 +124,10 @@ export class Cartao {
         ? `Fora do ar. ${quantos(fila, "mensagem espera", "mensagens esperam")}; nenhuma se perde.`
         : "Fora do ar. O que chegar vai esperar na fila.";
     }
-    if (aspecto === "alcancando") return `De volta. Faltam ${numero(fila ?? 0)}.${dobra}`;
+    if (aspecto === "desconhecido") return `Não se sabe quanto falta: a fila não responde.${dobra}`;
+    if (aspecto === "alcancando") {
+      return `De volta. ${fila === null ? "Não se sabe quanto falta" : `Faltam ${numero(fila)}`}.${dobra}`;
+    }
     if (aspecto === "recebendo") return `Recebendo.${dobra}`;
     return this.#emDia ? `Voltou e alcançou os outros.${dobra}` : `Tudo recebido.${dobra}`;
   }

@@ -1,4 +1,4 @@
-"""The room of the page's own server: its files, its configuration, and its stream of events."""
+"""The page's own server: its files, its configuration, and its stream of events."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def criar(ajustes: Ajustes, vista: Vista) -> Starlette:
         )
 
     async def servicos(_pedido: Request) -> Response:
-        return JSONResponse({"servicos": await run_in_threadpool(vista.servicos)})
+        return JSONResponse(await run_in_threadpool(_filas, vista))
 
     async def aluno(pedido: Request) -> Response:
         onde = pedido.path_params
@@ -125,10 +125,10 @@ async def _corrente(pedido: Request, vista: Vista) -> AsyncIterator[str]:
     calado = 0.0
     while not await pedido.is_disconnected():
         partes = []
-        agora = await run_in_threadpool(vista.servicos)
+        agora = await run_in_threadpool(_filas, vista)
         if agora != antes:
             antes = agora
-            partes.append(_evento("servicos", {"servicos": agora}))
+            partes.append(_evento("servicos", agora))
         novidades = await run_in_threadpool(vista.novidades, cursores)
         partes += [_evento("recebidos", uma) for uma in novidades]
         calado = 0.0 if partes else calado + OLHAR
@@ -138,6 +138,10 @@ async def _corrente(pedido: Request, vista: Vista) -> AsyncIterator[str]:
         if partes:
             yield "".join(partes)
         await asyncio.sleep(OLHAR)
+
+
+def _filas(vista: Vista) -> dict[str, Any]:
+    return {"servicos": vista.servicos(), "fila_alunos": vista.fila_alunos()}
 
 
 def _evento(nome: str, dados: Mapping[str, Any]) -> str:

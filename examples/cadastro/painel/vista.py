@@ -1,4 +1,4 @@
-"""The room of what the painel knows: the services' state, counts and newest students."""
+"""What the painel knows: the services' state, counts and newest students, and their queues."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consumers import TOPOLOGY
+from examples.cadastro.chamada_api import ChamadaAPI
 from examples.cadastro.recebidos import contagem, novos, recebido
 from messaging.errors import MessagingError
 from messaging.logs import logger
@@ -28,8 +29,10 @@ class Vista:
 
     def __init__(self, pasta: Path, broker: Broker | None = None) -> None:
         self._pasta = pasta
-        self._filas = {} if broker is None else {um: broker.queue(um) for um in SERVICOS}
+        nomes = (*SERVICOS, ChamadaAPI.service)
+        self._filas = {} if broker is None else {um: broker.queue(um) for um in nomes}
         self._na_fila: Mapping[str, int | None] = {}
+        self._mortas: Mapping[str, int | None] = {}
         self._fim = threading.Event()
         self._thread = threading.Thread(target=self._medir, name="filas", daemon=True)
 
@@ -58,6 +61,11 @@ class Vista:
             )
         return linhas
 
+    def fila_alunos(self) -> dict[str, int | None]:
+        """The queue between the file and the API; None is what SQS does not say."""
+        nome = ChamadaAPI.service
+        return {"esperando": self._na_fila.get(nome), "mortas": self._mortas.get(nome)}
+
     def novidades(self, cursores: dict[str, int]) -> list[dict[str, Any]]:
         """One message for each service that received something since `cursores`, which it moves."""
         mensagens = []
@@ -81,14 +89,20 @@ class Vista:
             return {}
         return dito
 
+    def medir(self) -> None:
+        """Ask each queue once; of one that does not answer nothing is known."""
+        medidos: dict[str, int | None] = {}
+        mortas: dict[str, int | None] = {}
+        for nome, fila in self._filas.items():
+            try:
+                fundo = fila.depth()
+                medidos[nome] = fundo.visible + fundo.in_flight + fundo.delayed
+                mortas[nome] = fundo.dead_letters
+            except MessagingError as erro:
+                log.warning("the queue of %s does not answer: %s", nome, type(erro).__name__)
+                medidos[nome] = None
+        self._na_fila, self._mortas = medidos, mortas
+
     def _medir(self) -> None:
         while not self._fim.wait(1):
-            medidos: dict[str, int | None] = {}
-            for nome, fila in self._filas.items():
-                try:
-                    fundo = fila.depth()
-                    medidos[nome] = fundo.visible + fundo.in_flight + fundo.delayed
-                except MessagingError as erro:
-                    log.warning("the queue of %s does not answer: %s", nome, type(erro).__name__)
-                    medidos[nome] = None
-            self._na_fila = medidos
+            self.medir()

@@ -1,4 +1,4 @@
-"""The room of presigned URLs: who may put one file, of one size and type, for sixty seconds.
+"""Presigned URLs: who may put one file, of one size and type, for sixty seconds; and its result.
 
 An AWS Lambda handler behind a function URL (payload format 2.0); CORS is the function URL's own.
 https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
@@ -7,14 +7,19 @@ https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.linhas import leitura_de
 from examples.cadastro.resultados import Resultados
+from examples.cadastro.url_assinada.decisoes import Decisoes, SemDecisoes
 from messaging.logs import logger
 
 __all__ = ["EXPIRA_EM", "TIPOS", "UrlAssinada", "novo_handler"]
@@ -26,6 +31,8 @@ EXPIRA_EM = 60
 TIPOS = ("text/csv", "application/vnd.ms-excel", "text/plain")
 """What browsers call a CSV file; Windows with Excel says the second."""
 _CORPO = 4096
+_HEX = "[0-9a-f]"
+_UPLOAD = re.compile(rf"/uploads/({_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}})(/resultado)?")
 
 
 class _Recusa(Exception):
@@ -35,24 +42,37 @@ class _Recusa(Exception):
 
 
 class UrlAssinada:
-    """The handler. `s3` signs by SigV4 (`Config(signature_version="s3v4")`), without a request."""
+    """The handler. `s3` signs by SigV4 (`Config(signature_version="s3v4")`), without a request.
 
-    def __init__(self, s3: Any, resultados: Resultados, *, balde: str, limite: int) -> None:
+    decisoes  what the API decided of the rows; without it they are not known.
+    """
+
+    def __init__(
+        self,
+        s3: Any,
+        resultados: Resultados,
+        *,
+        balde: str,
+        limite: int,
+        decisoes: Decisoes | None = None,
+    ) -> None:
+        self._decisoes = decisoes
         self._s3 = s3
         self._resultados = resultados
         self._balde = balde
         self._limite = limite
 
     def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
-        """`POST /uploads` and `GET /uploads/{id}`; see README.md for the shapes."""
+        """`POST /uploads`, `GET /uploads/{id}` and `GET /uploads/{id}/resultado`; see README.md
+        for the shapes."""
         metodo = event["requestContext"]["http"]["method"]
         caminho = event.get("rawPath", "/")
         try:
             if (metodo, caminho) == ("POST", "/uploads"):
                 return _resposta(201, self._assinar(_corpo(event)))
-            achado = re.fullmatch(r"/uploads/([0-9a-f-]{36})", caminho)
+            achado = _UPLOAD.fullmatch(caminho)
             if metodo == "GET" and achado:
-                return self._resultado(achado[1])
+                return self._relatorio(achado[1]) if achado[2] else self._resultado(achado[1])
         except _Recusa as recusa:
             erros = [{"campo": recusa.campo, "motivo": recusa.motivo}]
             return _resposta(422, {"erros": erros})
@@ -95,8 +115,33 @@ class UrlAssinada:
         return tamanho, str(tipo)
 
     def _resultado(self, upload: str) -> dict[str, Any]:
-        UUID(upload)
-        return _resposta(200, self._resultados.para_a_pagina(upload))
+        contas = self._decisoes.contas if self._decisoes else lambda _: None
+        return _resposta(200, self._resultados.para_a_pagina(upload, contas))
+
+    def _relatorio(self, upload: str) -> dict[str, Any]:
+        """A CSV of every row and what became of it: line, what, column, reason."""
+        lido = self._resultados.ler(upload)
+        if not lido.etag:
+            return _resposta(404, {"erros": [{"campo": "", "motivo": "ainda não foi lido"}]})
+        with tempfile.TemporaryFile() as arquivo:
+            texto = io.TextIOWrapper(arquivo, "utf-8-sig", newline="")
+            escritor = csv.writer(texto, delimiter=";")
+            escritor.writerow(("linha", "situacao", "coluna", "motivo"))
+            if lido.estado == "pronto" and lido.rejeitadas:
+                for linha, coluna, motivo in self._resultados.rejeitadas(upload):
+                    escritor.writerow((linha, "recusado", coluna, motivo))
+            try:
+                if self._decisoes is None:
+                    raise SemDecisoes
+                for uma in self._decisoes.linhas(leitura_de(upload, lido.etag)):
+                    escritor.writerow(uma)
+            except SemDecisoes:
+                return _resposta(503, {"erros": [{"campo": "", "motivo": "a API não responde"}]})
+            texto.flush()
+            arquivo.seek(0)
+            url = self._resultados.guardar_relatorio(upload, arquivo)
+            texto.detach()
+        return _resposta(200, {"url": url, "expira_em": EXPIRA_EM})
 
 
 def _corpo(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -131,4 +176,5 @@ def novo_handler(ajustes: Ajustes | None = None) -> UrlAssinada:
         Resultados(s3, ditos.balde_resultados),
         balde=ditos.balde,
         limite=ditos.limite_csv,
+        decisoes=Decisoes(ditos.api_url),
     )

@@ -24,7 +24,7 @@ SUJAS = {
     151: ("cpf", ["Dígito Errado", "digito@exemplo.com.br", "529.982.247-26", "", "", "sim"]),
     700: ("valor_mensalidade", ["Letra", "letra@exemplo.com.br", "", "", "mil reais", ""]),
     1200: ("aceita_marketing", ["Talvez", "talvez@exemplo.com.br", "", "", "", "talvez"]),
-    1999: ("email", ["=1+1", "@SUM(A1)", "", "", "", ""]),
+    1999: ("nome", ["=1+1", "@SUM(A1)", "", "", "", ""]),
 }
 
 
@@ -89,7 +89,8 @@ def test_a_service_that_was_down_catches_up_with_the_others(
     pagina.mandar("financeiro")
     pagina.esperar(lambda: pagina.estado("financeiro") == "parado")
     pagina.esperar_texto("#servico-financeiro .frase", "Fora do ar")
-    pagina.esperar_texto("#envio-estado", f"2.000 linhas lidas: {bons:,}".replace(",", "."))
+    pagina.esperar_texto("#envio-estado", "2.000 linhas decididas: ")
+    assert pagina.texto("#r-novos") == f"{bons:,}".replace(",", ".")
     andou = pagina.executar("return window.andou")
     assert andou == sorted(andou) or 0 in andou
     assert any(0 < um < 100 for um in andou), "a bar that is empty and then full is no progress"
@@ -179,7 +180,7 @@ def test_an_api_that_dies_in_the_middle_of_a_file_loses_nobody(
     pagina.esperar_texto("#bancada-estado", "Armado")
     pagina.um("#arquivo").send_keys(str(arquivo))
     pagina.um("#enviar").click()
-    pagina.esperar_texto("#envio-estado", "60 linhas lidas")
+    pagina.esperar_texto("#envio-estado", "60 linhas decididas: ")
     for servico in ("plataforma", "financeiro", "bi"):
         pagina.esperar(lambda um=servico: pagina.recebidos(um) >= antes[um] + bons, servico)
     pagina.em_dia()

@@ -1,0 +1,112 @@
+"""Reads what tells of a new object in S3, by whichever way it came, and names what tells of none.
+
+A bucket's notifications may come by SQS, through an SNS topic, or through EventBridge, which writes
+them in a form of its own. What is none of these is `NaoEDoS3`: it must not vanish.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote_plus
+
+from messaging.errors import CodecError
+from messaging.foreign import broken, document_kind, other_kind
+from messaging.logs import logger
+
+__all__ = ["NaoEDoS3", "lido", "objetos"]
+
+log = logger("cadastro.batch")
+
+EMBRULHOS = 3
+"""SNS notifications inside of each other, at most."""
+
+
+class NaoEDoS3(Exception):
+    """The body tells of no object in S3. The text says what it is, and quotes nothing of it."""
+
+
+def lido(corpo: str) -> Any:
+    """The JSON of a message's body. Raises `NaoEDoS3`."""
+    try:
+        return json.loads(corpo.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as erro:
+        por_que = erro if isinstance(erro, ValueError) else ValueError("recursion limit")
+        raise NaoEDoS3(broken(corpo, por_que)) from None
+
+
+def objetos(documento: Any) -> list[tuple[str, str]]:
+    """Bucket and key of each object that was created; none of `s3:TestEvent`, which S3 sends when
+    a notification is set up, and none of an object that was removed. Raises `NaoEDoS3`.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+    """
+    for _ in range(EMBRULHOS):
+        embrulhado = _de_dentro(documento)
+        if embrulhado is None:
+            break
+        documento = lido(embrulhado)
+    if isinstance(documento, Mapping):
+        if documento.get("Event") == "s3:TestEvent":
+            log.info("a test event of S3: its notifications come here")
+            return []
+        try:
+            if documento.get("source") == "aws.s3" and "detail-type" in documento:
+                return list(_do_eventbridge(documento))
+            registros = documento.get("Records")
+            if isinstance(registros, list) and registros:
+                return list(_dos_registros(registros))
+        except (KeyError, TypeError, AttributeError):
+            pass  # it has the look of one, and not the fields
+    raise NaoEDoS3(_o_que_e(documento))
+
+
+def _de_dentro(documento: Any) -> str | None:
+    """The message in an SNS notification, as SQS gets it and as a function of SNS gets it."""
+    match documento:
+        case {"Type": "Notification", "TopicArn": _, "Message": str(mensagem)}:
+            return mensagem
+        case {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": str(mensagem)}}]}:
+            return mensagem
+    return None
+
+
+def _dos_registros(registros: list[Any]) -> Iterator[tuple[str, str]]:
+    for registro in registros:
+        if registro["eventSource"] != "aws:s3":
+            raise KeyError("eventSource")
+        if registro["eventName"].startswith("ObjectCreated:"):
+            s3 = registro["s3"]
+            # Keys come as in a form: a space is "+".
+            yield _textos(s3["bucket"]["name"], unquote_plus(s3["object"]["key"]))
+        else:
+            log.info("an event of S3 that is no new object is passed over")
+
+
+def _do_eventbridge(documento: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if documento["detail-type"] == "Object Created":
+        dito = documento["detail"]
+        # Keys come as they are.
+        yield _textos(dito["bucket"]["name"], dito["object"]["key"])
+    else:
+        log.info("an event of S3 that is no new object is passed over")
+
+
+def _textos(balde: Any, chave: Any) -> tuple[str, str]:
+    if not isinstance(balde, str) or not isinstance(chave, str) or not balde or not chave:
+        raise KeyError("key")
+    return balde, chave
+
+
+def _o_que_e(documento: Any) -> str:
+    if isinstance(documento, Mapping):
+        tipo = document_kind(documento)
+        if tipo is not None:
+            return f"not an event of S3 for a new object, or an incomplete one: {tipo}"
+        return "not an event of S3: a JSON object of another kind"
+    try:
+        return other_kind(documento, "body")
+    except CodecError as erro:  # its text names the kind, and quotes nothing
+        return str(erro)

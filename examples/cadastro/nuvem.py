@@ -1,0 +1,87 @@
+"""The stand-in for AWS on one machine: watched like the other parts, and its losses are told.
+
+It holds its queues and buckets in memory. When its process dies it comes again, empty, on the same
+port; what stood in it is gone, and that is said.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing, suppress
+
+from consumers import TOPOLOGY
+from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.chamada_api import ChamadaAPI
+from examples.cadastro.infra import montar
+from messaging.aws import connect
+from messaging.aws.sessions import new_session
+from messaging.errors import MessagingError
+from messaging.local import LocalServer
+
+__all__ = ["Nuvem"]
+
+TOPICO = "alunos"
+BATCH = "cadastro-batch"
+DE_NOVO = 1.0
+"""Seconds between two tries to start it."""
+
+
+class Nuvem:
+    """Used by one thread. `mortes`: how often it died."""
+
+    def __init__(self) -> None:
+        self.servidor = LocalServer(log=None)
+        self.mortes = 0
+        self._de_novo = 0.0
+
+    def montar(self, ajustes: Ajustes) -> None:
+        """Topic, queues and buckets."""
+        sessao = new_session(**self.servidor.credentials)
+        montar(sessao, self.servidor.settings(topic=TOPICO), ajustes)
+
+    def cuidar(self, ajustes: Ajustes) -> None:
+        """Start it again if it died."""
+        if self.servidor.pid is not None or time.monotonic() < self._de_novo:
+            return
+        self.mortes += 1
+        self._de_novo = time.monotonic() + DE_NOVO
+        _dizer("the stand-in for AWS ended: messages and files that stood in it are lost")
+        try:
+            self.servidor.start()
+            self.montar(ajustes)
+        except Exception as erro:  # noqa: BLE001 - boto3's, the library's; the next look tries again
+            self.servidor.stop()
+            _dizer(f"the stand-in for AWS did not come again: {type(erro).__name__}")
+        else:
+            _dizer("the stand-in for AWS is there again, empty")
+
+    def em_pe(self) -> Mapping[str, int]:
+        """Messages that stand in each queue, by its reader; what does not answer is left out."""
+        achados: dict[str, int] = {}
+        if self.servidor.pid is None:
+            return achados
+        sessao = new_session(**self.servidor.credentials)
+        with closing(connect(self.servidor.settings(topic=TOPICO), session=sessao)) as broker:
+            for nome in (*TOPOLOGY.services, ChamadaAPI.service, BATCH):
+                with suppress(MessagingError):
+                    fila = broker.queue(nome)
+                    if nome == BATCH:
+                        # The test event that S3 sends at the start tells of no file.
+                        lidas = fila.receive(10, 0)
+                        fila.delete([uma for uma in lidas if "s3:TestEvent" in uma.body])
+                    fundo = fila.depth()
+                    if quantas := fundo.visible + fundo.in_flight + fundo.delayed:
+                        achados[nome] = quantas
+        return achados
+
+    def despedir(self) -> None:
+        """Called when the parts have stopped: says what will be lost with it."""
+        if achados := self.em_pe():
+            ditos = ", ".join(f"{nome} {quantas}" for nome, quantas in achados.items())
+            _dizer(f"lost with the stand-in for AWS, messages that nobody had taken: {ditos}")
+
+
+def _dizer(texto: str) -> None:
+    print(f"cadastro: {texto}", file=sys.stderr, flush=True)
