@@ -9,6 +9,7 @@ from __future__ import annotations
 from messaging.testing.clock import FakeClock
 from messaging.testing.delivery import Result, deliver, deliver_raw
 from messaging.testing.draining import Drained, drain
+from messaging.testing.lambda_events import lambda_event
 from messaging.testing.recording import Recorded, RecordingTopic
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "deliver",
     "deliver_raw",
     "drain",
+    "lambda_event",
 ]

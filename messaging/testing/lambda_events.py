@@ -1,0 +1,89 @@
+"""The SQS event that Lambda would hand to a function: for tests of a handler as it is deployed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.codec import Codec
+from messaging.consuming.consumer import Consumer
+from messaging.envelope import new_id
+from messaging.event import Event
+from messaging.projection import EVERYONE
+from messaging.publishing.encoder import Encoder
+from messaging.transport import Attribute, Outgoing
+
+__all__ = ["lambda_event"]
+
+_MAX_BYTES = 262_144
+_ACCOUNT, _REGION = "123456789012", "sa-east-1"
+
+
+def lambda_event(
+    consumer: Consumer | type[Consumer],
+    *events: Event,
+    topic: str = "topic",
+    source: str = "/tests",
+    receive_count: int = 1,
+    codec: Codec | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> dict[str, Any]:
+    """What Lambda calls the function of `consumer` with when `events` stand in its queue.
+
+        answer = handler(lambda_event(Marketing, aluno), None)
+        assert answer == {"batchItemFailures": []}
+
+    Each event is encoded as a publisher does it; only the copy that the service receives becomes a
+    record, so an event that its view declines gives none. Raises what `publish` raises before it
+    sends. `receive_count` is how often SQS has handed each message out, this time included.
+
+    topic  the topic's name, which stands in the queue's ARN.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+    """
+    encode = Encoder(source=source, max_bytes=_MAX_BYTES, codec=codec, clock=clock)
+    queue = f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{topic}-{consumer.service}"
+    wanted = {EVERYONE, consumer.service}
+    copies = [
+        copy
+        for event in events
+        if type(event).event_type in consumer.handlers
+        for copy in encode(event)
+        if wanted & set(copy.attributes["audience"].strings)
+    ]
+    now = str(int(clock.now() * 1000))
+    return {"Records": [_record(copy, queue, now, receive_count) for copy in copies]}
+
+
+def _record(copy: Outgoing, queue: str, now: str, receive_count: int) -> dict[str, Any]:
+    system = {
+        "ApproximateReceiveCount": str(receive_count),
+        "SentTimestamp": now,
+        "SenderId": "AIDAEXAMPLE",
+        "ApproximateFirstReceiveTimestamp": now,
+    }
+    if copy.group is not None:
+        system["MessageGroupId"] = copy.group
+    message_id = new_id()
+    return {
+        "messageId": message_id,
+        "receiptHandle": f"receipt-{message_id}",
+        "body": copy.body,
+        "attributes": system,
+        "messageAttributes": {name: _said(one) for name, one in copy.attributes.items()},
+        # What SQS says the body's digest is; nothing is protected by it.
+        "md5OfBody": hashlib.md5(copy.body.encode(), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue,
+        "awsRegion": _REGION,
+    }
+
+
+def _said(attribute: Attribute) -> dict[str, Any]:
+    return {
+        "stringValue": attribute.value,
+        "stringListValues": [],
+        "binaryListValues": [],
+        "dataType": attribute.type,
+    }
