@@ -70,7 +70,7 @@ class CliCommand(BaseCommand):
             if one.is_flag:
                 kind = {"action": "store_true"}
             elif one.default is not None:
-                about += f" (default: {one.default})"
+                about += f" (default: {getattr(one.default, 'value', one.default)})"
             if not one.is_flag:
                 kind["metavar"] = _shown(one)
             parser.add_argument(*one.opts, dest=one.name, help=about, **kind)

@@ -62,6 +62,7 @@ class Command(CliCommand):
 
     help = "Run services: receive, handle, acknowledge, until Ctrl-C or SIGTERM."
     words = ("run",)
+    left_out = ("reload",)  # Django's own reloader knows its modules
 
     def add_arguments(self, parser: CommandParser) -> None:
         """`--reload` beside what `messaging run` takes."""
