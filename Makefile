@@ -97,7 +97,7 @@ outages:  ## plays outages and poison on a clock of its own, and prints what bec
 
 chaos-wire:  ## the same over real sockets and threads, against a server that answers wrongly: SEEDS=50
 	$(INSTALL) test
-	@$(BIN)/python -m tests.chaos.wire --seeds $(SEEDS) $(ARGS)
+	@$(BIN)/python -m tests.chaos.sockets --seeds $(SEEDS) $(ARGS)
 
 chaos-server:  ## the same with worker processes, kill -9 and a local server: SCHEDULES=50
 	$(INSTALL) test

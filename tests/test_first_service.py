@@ -78,6 +78,12 @@ def server(folder: Path, environment: dict[str, str]) -> Iterator[list[str]]:
     typed(install, folder, environment)
     (site,) = folder.glob(".venv/lib/python*/site-packages")
     (site / "index.pth").write_text(f"{folder.parent / 'index'}\n")
+    # pytest is there already, so pip does not write its command, and another one would be found.
+    command = folder / ".venv" / "bin" / "pytest"
+    command.write_text(
+        f"#!{command.with_name('python')}\nimport pytest\nraise SystemExit(pytest.main())\n"
+    )
+    command.chmod(0o755)
     said = typed(first[len(install) : until], folder, environment)
     assert "1 passed" in said
     # The page's port may be taken on this machine; everything else is as it stands there.

@@ -357,4 +357,4 @@ WIRE: dict[str, Plant] = {
         "opened, self._opened = self._opened[:-1], []",
     ),
 }
-"""Found by stories over real sockets and threads (`tests/chaos/wire.py`)."""
+"""Found by stories over real sockets and threads (`tests/chaos/sockets.py`)."""

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from messaging.contract.generate import module_of
+from tests.contract.test_generate import SCHOOL, WIDE
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 GOOD, WRONG = "servico.py", "errado.py"
@@ -105,6 +108,22 @@ def test_what_messaging_new_writes_is_clean_in_strict_mode(project: Path, tmp_pa
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--python-executable", python],
         cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_contract_generate_writes_is_clean_in_strict_mode(tmp_path: Path) -> None:
+    for service in (*SCHOOL.services, "anyone"):
+        (tmp_path / f"{service}.py").write_text(module_of(SCHOOL, service), encoding="utf-8")
+    (tmp_path / "wide.py").write_text(module_of(WIDE, "anyone"), encoding="utf-8")
+    (tmp_path / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nstrict = true\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "."],
+        cwd=tmp_path,
+        env={"PATH": "", "MYPYPATH": str(ROOT), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

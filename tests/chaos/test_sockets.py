@@ -8,8 +8,8 @@ import pytest
 
 from tests.chaos.planting import planted
 from tests.chaos.plants import WIRE
+from tests.chaos.sockets import play, story
 from tests.chaos.stub import FAULTS
-from tests.chaos.wire import play, story
 
 SEEDS = 6
 """Tried until one finds the bug; the first nearly always does."""

@@ -1,8 +1,8 @@
 # ruff: noqa: T201 - a command
 """Stories over real sockets: a publisher and a threaded worker against an answering stub.
 
-    python -m tests.chaos.wire --seeds 50
-    python -m tests.chaos.wire --seed 7 --log
+    python -m tests.chaos.sockets --seeds 50
+    python -m tests.chaos.sockets --seed 7 --log
 
 `make chaos` plays threads and stands behind the broker's interface. Here both transports' parsers,
 their connections and the worker's threads are the real ones, in real time: a seed gives the faults
@@ -413,7 +413,7 @@ def _fates(stub: Stub, accepted: set[str], outcome: Outcome) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.wire", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.sockets", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="stories to play")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="play this one alone")
