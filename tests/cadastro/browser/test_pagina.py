@@ -106,20 +106,28 @@ def test_every_mistake_is_named_beside_its_field(pagina: Pagina) -> None:
     assert pagina.um("#senha").get_property("value") == "curta"  # nothing typed is thrown away
 
 
-def test_what_the_api_refuses_is_named_too(pagina: Pagina) -> None:
+def test_the_same_person_again_is_told_that_nothing_changed(pagina: Pagina) -> None:
     endereco = email()
     pagina.cadastrar(nome="Eva Lima", email=endereco)
     pagina.preencher(nome="Eva Lima", email=endereco.upper())
     pagina.enviar_formulario()
-    pagina.esperar_texto("#email-erro", "E-mail: já cadastrado.")
-    assert pagina.um("#email").get_attribute("aria-invalid") == "true"
-    assert [um.text for um in pagina.todos("#resumo li")] == ["E-mail: já cadastrado"]
+    pagina.esperar_texto("#formulario-estado", "Eva Lima já estava no cadastro. Nada mudou.")
+
+
+def test_what_the_api_refuses_is_named_too(pagina: Pagina) -> None:
+    pagina.cadastrar(nome="Eva Lima", email=email(), cpf="111.444.777-35")
+    pagina.preencher(nome="Ivo Melo", email=email(), cpf="111.444.777-35")
+    pagina.enviar_formulario()
+    pagina.esperar_texto("#cpf-erro", "CPF: este CPF já é de um aluno com outro nome.")
+    assert pagina.um("#cpf").get_attribute("aria-invalid") == "true"
+    resumo = [um.text for um in pagina.todos("#resumo li")]
+    assert resumo == ["CPF: este CPF já é de um aluno com outro nome"]
 
     # A character that the page lets pass, and the API does not.
-    pagina.preencher(nome="Eva Lima", email=email())
+    pagina.preencher(nome="Eva Lima", email=email(), cpf="")
     pagina.executar("document.getElementById('curso').value = 'a\\u0007b'")
     pagina.enviar_formulario()
-    pagina.esperar_texto("#curso-erro", "Curso: contém um caractere de controle.")
+    pagina.esperar_texto("#curso-erro", "Curso: contém um caractere de controle, ou um que não se lê.")
 
 
 def test_data_is_shown_as_text_and_never_as_markup(pagina: Pagina) -> None:
