@@ -127,7 +127,8 @@ def test_what_the_api_refuses_is_named_too(pagina: Pagina) -> None:
     pagina.preencher(nome="Eva Lima", email=email(), cpf="")
     pagina.executar("document.getElementById('curso').value = 'a\\u0007b'")
     pagina.enviar_formulario()
-    pagina.esperar_texto("#curso-erro", "Curso: contém um caractere de controle, ou um que não se lê.")
+    dito = "Curso: contém um caractere de controle, ou um que não se lê."
+    pagina.esperar_texto("#curso-erro", dito)
 
 
 def test_data_is_shown_as_text_and_never_as_markup(pagina: Pagina) -> None:
