@@ -342,9 +342,6 @@ BUGS: dict[str, Bug] = {
 }  # fmt: skip
 
 WIRE: dict[str, Plant] = {
-    "takes a late answer for that to the next request": BUGS[
-        "keeps a connection on which an answer is still to come"
-    ].plant,
     "takes what a batch answer does not say for success": Plant(
         "messaging.aws.answers", "        if place not in good\n", "        if place in bad\n"
     ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.chaos.planting import planted
@@ -27,8 +25,5 @@ def test_over_broken_answers_nothing_is_lost_and_the_accounts_balance(seed: int)
 @pytest.mark.parametrize("bug", WIRE)
 def test_a_bug_that_only_real_sockets_and_threads_show_is_found(bug: str) -> None:
     stories = [story(seed) for seed in range(0, 2 * SEEDS, 2)]
-    if "late answer" in bug:
-        late = ("late", "late refusal", "refused")
-        stories = [replace(one, transport="fast", faults=late, rate=0.3) for one in stories]
     with planted(WIRE[bug]):
         assert any(play(one, rest=2).breaches for one in stories)
