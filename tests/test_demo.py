@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from consumers import TOPOLOGY
 from examples import demo
 from examples._fleet import Ended
 from examples.data import make_alunos
+from tests.programs import eventually
 
 ROOT = Path(__file__).parents[1]
 SMALL = """nome;email;valor_mensalidade;aceita_marketing
@@ -64,15 +63,6 @@ def processes(folder: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
             continue
     return found
-
-
-def until(reached: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -154,12 +144,14 @@ def test_however_it_ends_its_processes_end_too(
         stdout=subprocess.DEVNULL,
     ) as started:  # fmt: skip
         # In the middle of its work: the four services have opened their databases.
-        assert until(lambda: len(list(tmp_path.glob("scratch/messaging-demo-*/dados/*3"))) == 4)
+        assert eventually(
+            lambda: len(list(tmp_path.glob("scratch/messaging-demo-*/dados/*3"))) == 4
+        )
         assert len(processes(tmp_path)) >= 6  # itself, the server and the four services
         started.send_signal(number)
 
         assert started.wait(40) == code
-        assert until(lambda: processes(tmp_path) == [])
+        assert eventually(lambda: processes(tmp_path) == [])
     if number != signal.SIGKILL:
         assert left_behind(tmp_path) == []
 

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from messaging.errors import ConfigurationError, TransportError
 from messaging.local import Engine, LocalServer
 from messaging.local.installation import environment_of
 from messaging.settings import Settings
+from tests.programs import eventually
 
 ENGINES: list[Engine] = ["ministack", "moto"]
 PATIENCE = 20.0  # seconds before something that must happen counts as not happening
@@ -52,15 +52,6 @@ def topics(server: LocalServer) -> list[str]:
     return [
         topic["TopicArn"].rpartition(":")[2] for topic in client(server).list_topics()["Topics"]
     ]
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def gone(pid: int) -> bool:

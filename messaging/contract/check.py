@@ -119,25 +119,21 @@ def _service(service: str, was: View, new: Catalogue, mode: Mode) -> Iterator[Fi
 
 def _backward(service: str, was: View, now: View) -> Iterator[Finding]:
     if now.version < was.version:
-        yield Finding(
-            service=service,
-            type=was.type,
-            view=was.name,
-            way="backward",
-            rule="version",
-            place="",
+        yield _whole(
+            service,
+            was,
+            "backward",
+            "version",
             said=f"its version went from {was.version} back to {now.version}: messages of "
             f"{was.version} that wait in queues are dead-lettered",
             remedy=f"never lower a version: make it {was.version + 1}",
         )
     elif now.version > was.version and was.version not in now.reads:
-        yield Finding(
-            service=service,
-            type=was.type,
-            view=was.name,
-            way="backward",
-            rule="version",
-            place="",
+        yield _whole(
+            service,
+            was,
+            "backward",
+            "version",
             said=f"version {now.version} cannot read version {was.version}, which waits in queues",
             remedy=f"add @upcast({was.version}) to {now.event}",
         )
@@ -163,14 +159,26 @@ def _finding(
     )
 
 
-def _newer(service: str, was: View, now: View, way: str) -> Finding:
+def _whole(service: str, view: View, way: str, rule: str, *, said: str, remedy: str) -> Finding:
+    """A finding about the whole view, not one of its fields."""
     return Finding(
         service=service,
-        type=was.type,
-        view=was.name,
+        type=view.type,
+        view=view.name,
         way=way,
-        rule="version",
+        rule=rule,
         place="",
+        said=said,
+        remedy=remedy,
+    )
+
+
+def _newer(service: str, was: View, now: View, way: str) -> Finding:
+    return _whole(
+        service,
+        was,
+        way,
+        "version",
         said=f"version {now.version} is sent, and a reader of version {was.version} dead-letters "
         "what is newer",
         remedy="deploy the readers of the new version first, then the producer",
@@ -188,13 +196,4 @@ def _not_served(service: str, was: View, new: Catalogue, way: str) -> Finding:
     else:
         said = "no view of it is for this service any more"
         remedy = f"declare a Projection with audience={service!r}"
-    return Finding(
-        service=service,
-        type=was.type,
-        view=was.name,
-        way=way,
-        rule="audience",
-        place="",
-        said=said,
-        remedy=remedy,
-    )
+    return _whole(service, was, way, "audience", said=said, remedy=remedy)

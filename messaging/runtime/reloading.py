@@ -67,11 +67,7 @@ def _wait(
     """The file that has changed; None if the end is asked for, or the program is done."""
     told = False
     while True:
-        try:
-            asked.get(timeout=LOOK_EVERY)
-        except queues.Empty:
-            pass
-        else:
+        if _asked(asked, LOOK_EVERY):
             return None
         now = _look(folder)
         if now != seen:
@@ -91,13 +87,19 @@ def _end(process: subprocess.Popen[bytes], asked: queues.SimpleQueue[None], grac
     process.terminate()
     end = SYSTEM_CLOCK.monotonic() + grace
     while process.poll() is None and SYSTEM_CLOCK.monotonic() < end:
-        try:
-            asked.get(timeout=0.1)
-        except queues.Empty:
-            continue
-        process.terminate()  # a second one: it waits for no handler any more
+        if _asked(asked, 0.1):
+            process.terminate()  # a second one: it waits for no handler any more
     process.kill()
     process.wait()
+
+
+def _asked(asked: queues.SimpleQueue[None], seconds: float) -> bool:
+    """Whether the end is asked for within `seconds`."""
+    try:
+        asked.get(timeout=seconds)
+    except queues.Empty:
+        return False
+    return True
 
 
 def _look(folder: Path) -> _Seen:

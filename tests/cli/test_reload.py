@@ -6,30 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from messaging.local import LocalServer
+from tests.programs import SERVICE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
-SERVICE = """
-from messaging import Consumer, Event, Topology, handles
-
-class Happened(Event, type="happened", version=1):
-    number: int
-
-class Mail(Consumer):
-    @handles
-    def happened(self, event: Happened) -> None:
-        with open("notes", "a") as notes:
-            print("WORD", event.number, file=notes)
-
-TOPOLOGY = Topology.of(Mail, topic="t", owns_topic=True)
-"""
+TELLS = SERVICE.replace(
+    "pass",
+    'with open("notes", "a") as notes: print("WORD", event.number, file=notes)',
+)
 PUBLISH = """
 import sys
 from contextlib import closing
@@ -56,7 +46,7 @@ class Project:
         self.run("-m", "messaging", "topology", "apply", "--topology", "service:TOPOLOGY")
 
     def save(self, word: str) -> None:
-        (self.folder / "service.py").write_text(SERVICE.replace("WORD", word))
+        (self.folder / "service.py").write_text(TELLS.replace("WORD", word))
 
     def run(self, *command: str) -> None:
         subprocess.run(
@@ -73,13 +63,6 @@ class Project:
 def project(tmp_path: Path) -> Iterator[Project]:
     with LocalServer() as server:
         yield Project(tmp_path, server)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not condition():
-        time.sleep(0.05)
-    return condition()
 
 
 def test_a_change_is_what_handles_the_next_event_and_a_mistake_is_waited_out(

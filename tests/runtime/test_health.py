@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import ConfigurationError
 from messaging.local import LocalServer
 from messaging.runtime.health import STILL, Health, serve_health
+from tests.programs import SERVICE, eventually
 
 PATIENCE = 20.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,13 +66,6 @@ def broker() -> Iterator[MemoryBroker]:
 def publish(broker: MemoryBroker, count: int) -> None:
     with Publisher(broker.topic(), source="/x") as publisher:
         publisher.publish_many(Happened(number=number) for number in range(count))
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not condition():
-        time.sleep(0.02)
-    return condition()
 
 
 def ask(url: str, method: str = "GET") -> tuple[int, Any]:
@@ -164,21 +157,6 @@ def test_an_address_that_is_taken_is_named(broker: MemoryBroker) -> None:
         taken = serve_health(worker, f"{host}:{port}")
         with pytest.raises(ConfigurationError, match=f"{port}: the address cannot be had"), taken:
             pass
-
-
-SERVICE = """
-from messaging import Consumer, Event, Topology, handles
-
-class Happened(Event, type="happened", version=1):
-    number: int
-
-class Mail(Consumer):
-    @handles
-    def happened(self, event: Happened) -> None:
-        pass
-
-TOPOLOGY = Topology.of(Mail, topic="t", owns_topic=True)
-"""
 
 
 @pytest.fixture

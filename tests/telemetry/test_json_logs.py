@@ -15,28 +15,18 @@ import boto3
 from messaging import Publisher
 from messaging.aws import apply, connect
 from messaging.local import LocalServer
+from tests.programs import SERVICE
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICE = """
-import logging
-from messaging import Consumer, Event, Topology, handles
-
-class Happened(Event, type="happened", version=1):
-    number: int
-
-class Mail(Consumer):
-    @handles
-    def happened(self, event: Happened) -> None:
-        logging.getLogger("school").warning("two\\nlines")
-
-TOPOLOGY = Topology.of(Mail, topic="t", owns_topic=True)
-"""
+LOGS = "import logging" + SERVICE.replace(
+    "pass", 'logging.getLogger("school").warning("two\\nlines")'
+)
 
 
 def test_each_line_is_an_object_and_a_handlers_line_names_its_message(tmp_path: Path) -> None:
-    (tmp_path / "service.py").write_text(SERVICE)
+    (tmp_path / "service.py").write_text(LOGS)
     names: dict[str, Any] = {"__name__": "service"}
-    exec(compile(SERVICE, "service", "exec"), names)
+    exec(compile(LOGS, "service", "exec"), names)
     with LocalServer() as server:
         session = boto3.Session(**server.credentials)  # type: ignore[arg-type]
         settings = server.settings(topic="t")
@@ -66,7 +56,7 @@ def test_each_line_is_an_object_and_a_handlers_line_names_its_message(tmp_path: 
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     (handled,) = (line for line in lines if line["logger"] == "school")
-    assert (handled["level"], handled["message"]) == ("WARNING", "two\nlines")
+    assert (handled["level"], handled["message"]) == ("WARNING", "two\\nlines")
     assert (handled["service"], handled["event_id"]) == ("mail", published.id)
     assert (handled["event_type"], len(handled["message_id"]) > 0) == ("happened", True)
     assert "trace_id" not in handled

@@ -7,10 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from messaging.metrics.prometheus import Collector
 from messaging.outbox import Claims, Database, Relay, SqlOutbox, ddl
 from messaging.runtime.health import serve_health
 from messaging.transport import Failure
+from tests.programs import SERVICE, eventually
 
 PATIENCE = 20.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,13 +73,6 @@ class Mail(Consumer):
 def broker() -> Iterator[MemoryBroker]:
     with closing(MemoryBroker(Topology.of(Mail, topic="alunos"))) as broker:
         yield broker
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not condition():
-        time.sleep(0.02)
-    return condition()
 
 
 def parsed(text: str) -> dict[tuple[str, ...], float]:
@@ -256,21 +249,6 @@ def test_without_the_extra_there_is_no_page(broker: MemoryBroker) -> None:
             opener.open(f"http://{host}:{port}/metrics", timeout=PATIENCE)
         with refused.value:
             assert b"metrics" not in refused.value.read()
-
-
-SERVICE = """
-from messaging import Consumer, Event, Topology, handles
-
-class Happened(Event, type="happened", version=1):
-    number: int
-
-class Mail(Consumer):
-    @handles
-    def happened(self, event: Happened) -> None:
-        pass
-
-TOPOLOGY = Topology.of(Mail, topic="t", owns_topic=True)
-"""
 
 
 def test_a_running_service_is_scraped(tmp_path: Path) -> None:
