@@ -56,7 +56,7 @@ def test_each_line_is_an_object_and_a_handlers_line_names_its_message(tmp_path: 
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     (handled,) = (line for line in lines if line["logger"] == "school")
-    assert (handled["level"], handled["message"]) == ("WARNING", "two\\nlines")
+    assert (handled["level"], handled["message"]) == ("WARNING", "two\nlines")
     assert (handled["service"], handled["event_id"]) == ("mail", published.id)
     assert (handled["event_type"], len(handled["message_id"]) > 0) == ("happened", True)
     assert "trace_id" not in handled
