@@ -1,1 +1,1 @@
-"""The room of figures: this library beside others, on one machine, in one sitting."""
+"""Measures this library beside others, on one machine, in one sitting."""

@@ -1,4 +1,4 @@
-"""The room of the command: one sitting, and what it showed as table, JSON and picture.
+"""Runs one sitting, and writes its figures as tables, JSON and a picture.
 
 python -m benchmarks                      everything; half an hour
 python -m benchmarks --quick              one round of fewer events; about two minutes

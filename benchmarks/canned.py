@@ -1,4 +1,4 @@
-"""The room of the canned server: SNS and SQS that answer at once, with the same bytes for all.
+"""A canned server: SNS and SQS that answer at once, with the same bytes for every subject.
 
     python -m benchmarks.canned        prints its URL, and ends when its standard input closes
 

@@ -1,4 +1,4 @@
-"""The room of the benchmark's own events and services, as a user of the library writes them."""
+"""The benchmark's events and services, as a user of the library writes them."""
 
 from __future__ import annotations
 

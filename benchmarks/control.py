@@ -1,4 +1,4 @@
-"""The room of the canned server's lever: start it, load it, ask what it has counted."""
+"""Starts the canned server, loads it, and asks what it has counted."""
 
 from __future__ import annotations
 

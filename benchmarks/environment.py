@@ -1,4 +1,4 @@
-"""The room of the others' environment: made by `make bench`, and done without where it cannot be.
+"""The environment of the other libraries; they are left out where it cannot be made.
 
 python -m benchmarks.environment       makes .venv-bench out of benchmarks/requirements.txt
 """

@@ -1,4 +1,4 @@
-"""The room of the processor's own counter: instructions, where the system lets a process count."""
+"""Counts instructions with the processor's own counter, where the system allows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of one run: a subject does one work in a process of its own and tells its figures."""
+"""One run: a subject does one work in a process of its own and reports its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the machine: its name and its processors, memory and CPU time of this process."""
+"""The machine: its name, its processors, and the memory and CPU time of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of what is sent: a student of about 400 bytes, the same for every subject."""
+"""What is sent: a student of about 400 bytes, the same for every subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the picture: CPU per event as bars, in SVG written by hand."""
+"""Draws CPU per event as bars, in SVG."""
 
 from __future__ import annotations
 

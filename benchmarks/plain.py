@@ -1,4 +1,4 @@
-"""The room of the same student as a pydantic model, for those who do not know this library."""
+"""The same student as a plain pydantic model, for subjects without this library."""
 
 from __future__ import annotations
 

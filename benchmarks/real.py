@@ -1,4 +1,4 @@
-"""The room of the real server: from publish to four services, through ministack, and to the end."""
+"""From publish to four services through ministack, a real server."""
 
 from __future__ import annotations
 

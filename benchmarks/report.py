@@ -1,4 +1,4 @@
-"""The room of the report: medians of runs, as tables in Markdown."""
+"""The report: medians of the runs, as Markdown tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the roster: who is measured, at which works, with which Python."""
+"""Which subjects are measured, at which works, with which Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of one sitting: every subject in turn, round after round, each run in a new process."""
+"""One sitting: every subject in turn, round after round, each run in a new process."""
 
 from __future__ import annotations
 

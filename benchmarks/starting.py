@@ -1,4 +1,4 @@
-"""The room of the start: what an import and a command line cost before they do anything."""
+"""What an import and a command line cost before they do anything."""
 
 from __future__ import annotations
 

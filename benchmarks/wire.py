@@ -1,4 +1,4 @@
-"""The room of the canned server's bytes: messages as SQS has them, answers as SNS writes them."""
+"""The canned server's bytes: messages as SQS returns them, answers as SNS writes them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The room to read first: scripts that run without AWS, end by themselves and show their output."""
+"""Read these first: scripts that run without AWS, end by themselves and print what they did."""

@@ -1,4 +1,4 @@
-"""The room of the demo's processes: four services, each in one of its own, and how they end."""
+"""The demo's four services: each runs in a process of its own and is stopped at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of what the demo shows: bars while it runs (stderr), a table at its end (stdout)."""
+"""What the demo prints: progress bars on stderr, and a table on stdout at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room beside the services: the same four, with a notebook of what they really received.
+"""The four services, with a record of what each of them really received.
 
 The demo runs them as anyone would run theirs, from the command line:
 

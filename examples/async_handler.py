@@ -1,4 +1,4 @@
-"""The room of waiting: handlers that await, beside handlers that do not, in one service.
+"""Async handlers beside sync ones, in one service.
 
 python examples/async_handler.py
 """

@@ -1,4 +1,4 @@
-"""The room of change: an event gets a new shape while producers of the old one are still running.
+"""Changes an event's shape while producers of the old one are still running.
 
 python examples/change_an_event.py
 """

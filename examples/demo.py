@@ -1,4 +1,4 @@
-"""The room of the demo: a CSV of students to four services, on this machine, in under two minutes.
+"""The demo: a CSV file of students goes to four services on this machine.
 
     python -m examples.demo            # or: make demo
     python -m examples.demo --json     # or: make demo ARGS=--json

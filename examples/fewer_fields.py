@@ -1,4 +1,4 @@
-"""The room of need-to-know: one event, and each service gets only the fields that its view names.
+"""One event, of which each service receives only the fields that its view names.
 
 python examples/fewer_fields.py
 """

@@ -1,4 +1,4 @@
-"""The room of the spreadsheet: a CSV file as a school really exports it, published row by row.
+"""Publishes a CSV file row by row, as a school really exports it.
 
 python examples/matriculas_from_csv.py
 """

@@ -1,4 +1,4 @@
-"""The room of the first steps: one event, one service, and everything between them.
+"""The first steps: one event, one service, and everything between them.
 
 python examples/publish_and_consume.py
 """

@@ -1,4 +1,4 @@
-"""The room of what goes wrong: try again, never again, not ours; and an exception nobody foresaw.
+"""What can go wrong: retry, reject, discard, and an exception that nobody expected.
 
 python examples/retry_and_reject.py
 """

@@ -1,4 +1,4 @@
-"""The room of your tests: a consumer is a class, so test it as one; no queue, no server, no sleep.
+"""How to test a consumer: it is a class, so no queue, server or sleep is needed.
 
 python -m pytest examples/test_your_consumer.py
 """

@@ -1,1 +1,1 @@
-"""The room of the subjects: each a program that does the same works its own way."""
+"""The subjects: programs that do the same works, each in its own way."""

@@ -1,4 +1,4 @@
-"""The room of aiobotocore: the loop of `raw`, on asyncio."""
+"""aiobotocore: the loop of `raw`, on asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of dramatiq on SQS: actors in threads, a request for each message sent and deleted."""
+"""dramatiq on SQS: actors in threads, one request for each message sent or deleted."""
 
 from __future__ import annotations
 

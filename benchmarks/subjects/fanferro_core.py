@@ -1,4 +1,4 @@
-"""The room of fanferro: a Rust core for signing, HTTP and batching, handlers on asyncio."""
+"""fanferro: a Rust core for signing, HTTP and batching, with handlers on asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of kombu: a fan-out exchange on SNS, its queue on SQS, JSON with no validation."""
+"""kombu: a fan-out exchange on SNS with its queue on SQS, JSON without validation."""
 
 from __future__ import annotations
 

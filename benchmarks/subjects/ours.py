@@ -1,4 +1,4 @@
-"""The room of this library: a Publisher and a Worker, as its pages tell to use them."""
+"""This library: a Publisher and a Worker, used as its documentation says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of the loop that one writes with boto3 alone: no validation, no retries, no leases."""
+"""The loop that one writes with boto3 alone: no validation, no retries, no leases."""
 
 from __future__ import annotations
 

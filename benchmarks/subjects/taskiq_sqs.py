@@ -1,4 +1,4 @@
-"""The room of taskiq on SQS: tasks sent in batches, received on asyncio, deleted one by one."""
+"""taskiq on SQS: tasks sent in batches, received on asyncio, deleted one by one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The room of the whole system: from the enrolment page to four services, in parts."""
+"""A whole system, from the enrolment page to the four services."""

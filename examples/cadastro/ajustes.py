@@ -1,4 +1,4 @@
-"""The room of what the environment says to each part: read once, all mistakes together.
+"""The settings of each part: read from the environment once, all mistakes reported together.
 
 AWS's own variables (credentials, region, endpoint) are boto3's; `MESSAGING_*` are the library's.
 """

@@ -1,4 +1,4 @@
-"""The room of AWS clients for the parts: what the environment says, and S3 signed by SigV4."""
+"""AWS clients for the parts: configured by the environment, with SigV4 for S3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of names that AWS Lambda calls: each made at its first invocation, then kept.
+"""The functions that AWS Lambda calls: each is built at its first invocation, then kept.
 
 `Handler: examples.cadastro.funcoes.chamada_api` in template.yaml. Made late, so that one function
 does not need another's environment.

@@ -1,4 +1,4 @@
-"""The room of what AWS must hold before the parts start: topic, queues, buckets, notification.
+"""Creates what the parts need in AWS: topic, queues, buckets and notification.
 
 On one machine this makes them; in an account `template.yaml` and `messaging topology apply` do.
 """

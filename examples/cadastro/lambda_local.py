@@ -1,4 +1,4 @@
-"""The room that stands in for AWS Lambda on one machine: same code, same event shapes.
+"""A stand-in for AWS Lambda on one machine: the same code and the same event shapes.
 
     python -m examples.cadastro.lambda_local url_assinada | cadastro_batch | chamada_api
 

@@ -1,4 +1,4 @@
-"""The room of processes: parts that run beside each other, come again when they die, and all end.
+"""Runs the parts beside each other, restarts those that die, and ends them all together.
 
 A part is a child of whoever starts it and ends with it, however that one ends: it reads a pipe
 whose other end its parent holds, and for programs that are not ours Linux sends the signal.

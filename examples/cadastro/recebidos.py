@@ -1,4 +1,4 @@
-"""The room of what each service has received: noted beside its handlers, read by the painel."""
+"""Records what each service has received, for the painel to read."""
 
 from __future__ import annotations
 

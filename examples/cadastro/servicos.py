@@ -1,4 +1,4 @@
-"""The room of the four services: the school's own classes, each in a process of its own.
+"""The school's four services, each in a process of its own.
 
     python -m examples.cadastro.servicos financeiro
 

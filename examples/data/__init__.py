@@ -1,1 +1,1 @@
-"""The room of the data that the examples read."""
+"""The data that the examples read."""

@@ -1,4 +1,4 @@
-"""The room where the example's students come from: invents a school's export, always the same.
+"""Makes the example's students: an invented school export, the same each time.
 
     python -m examples.data.make_alunos          # writes examples/data/alunos.csv anew
 

@@ -1,4 +1,4 @@
-"""Attributes: what SNS and SQS should say of each thing of a topology. Asks nobody."""
+"""The attributes that a topology's queues and subscriptions should have. Makes no requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LONG_POLL = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredQueue:
-    """One queue as it should be: its attributes but for Policy, our statements of that, and
-    whose it is."""
+    """One queue as it should be: its attributes except Policy, this library's statements in that
+    policy, and who owns the queue."""
 
     name: str
     attributes: Mapping[str, str]
@@ -36,7 +36,7 @@ class DesiredQueue:
 
 
 def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[DesiredQueue]:
-    """Every queue of the topology at `place`, each after the dead-letter queue that it names.
+    """Every queue of the topology, at `place`; a dead-letter queue before the one that uses it.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
     """
@@ -54,7 +54,7 @@ def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[Desired
 def subscription_attributes(subscription: Subscription, place: Place) -> dict[str, str]:
     """https://docs.aws.amazon.com/sns/latest/api/API_SetSubscriptionAttributes.html"""
     undelivered = place.queue_arn(subscription.undelivered.name)
-    # The scope first: a policy is checked against the scope that stands when it is set.
+    # The scope first: SNS checks a policy against the scope that is set at that moment.
     return {
         "RawMessageDelivery": "true",
         "FilterPolicyScope": "MessageAttributes",

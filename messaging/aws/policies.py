@@ -1,4 +1,4 @@
-"""Queue policies: our statements beside those of others, which are never touched."""
+"""Queue policies: this library's statements, merged with those of others, which stay untouched."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ OWN = (MAY_SEND, ONLY_TLS)
 
 
 class Merged(NamedTuple):
-    """A policy with our statements in it. `changed` names the Sids that were not as they are now;
-    `foreign` those of others, which stand as they stood."""
+    """A policy with this library's statements in it. `changed` lists the Sids that were added,
+    changed or removed; `foreign` lists those of others, which are kept as they are."""
 
     policy: str
     changed: tuple[str, ...]
@@ -23,7 +23,7 @@ class Merged(NamedTuple):
 
 
 def statements(queue_arn: str, topic_arn: str | None) -> list[dict[str, Any]]:
-    """Our statements of one queue: nobody without TLS; and the topic, if it is to send here.
+    """This library's statements for one queue: TLS is required, and the topic, if given, may send.
 
     https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-security-best-practices.html
@@ -50,10 +50,10 @@ def statements(queue_arn: str, topic_arn: str | None) -> list[dict[str, Any]]:
 
 
 def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
-    """`ours` (each with its Sid) into the policy that stands.
+    """Merge `ours`, each with its Sid, into the `existing` policy.
 
-    A statement with one of our Sids is replaced where it is, and dropped if it is not wanted any
-    more; every other one, with or without a Sid, stays as it is and where it is.
+    A statement with one of our Sids is replaced in place, or removed if it is no longer wanted.
+    Every other statement, with or without a Sid, keeps its content and its place.
     """
     document: dict[str, Any] = json.loads(existing) if existing else {}
     found = document.get("Statement", [])
@@ -77,7 +77,7 @@ def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
     kept += wanted.values()
     changed += wanted
     foreign = [one.get("Sid") or "without a Sid" for one in kept if one.get("Sid") not in OWN]
-    # Version and Id are the owner's: changing Version would change what others' statements mean.
+    # Version and Id are kept: another Version would change what others' statements mean.
     policy = {"Version": "2012-10-17", **document, "Statement": kept}
     if document and "Version" not in document:
         del policy["Version"]
@@ -85,7 +85,7 @@ def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
 
 
 def same_json(one: str | None, other: str | None) -> bool:
-    """Whether two attributes that hold JSON say the same."""
+    """Whether two attributes that hold JSON are equivalent."""
     if not one or not other:
         return bool(one) == bool(other)
     try:

@@ -1,4 +1,4 @@
-"""Writes a topology out to AWS: `plan` looks, `apply` makes it so."""
+"""Creates a topology on AWS: `plan` shows what would change, `apply` changes it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def plan(
 ) -> Plan:
     """What `apply` with the same arguments would do. Changes nothing.
 
-    `settings` (by default the environment) gives prefix, region and endpoint, and the topic, if
-    it says one: the topology's own, by its name or its ARN. Raises `SettingsError` where it is
-    another one, `TopicNotFound` and `OwnershipError` as `apply` does, and `TransportError` when
-    AWS does not answer or does not allow the look.
+    `settings` (by default the environment) gives prefix, region and endpoint. If it names a topic,
+    by name or ARN, that must be the topology's own, else `SettingsError` is raised. Raises
+    `TopicNotFound` and `OwnershipError` as `apply` does, and `TransportError` when AWS does not
+    answer or does not allow a read.
     """
     return _run(topology, settings, session, write=False, take_over=take_over)
 
@@ -53,20 +53,20 @@ def apply(
     wait: float = 0,
     create_topic: bool = False,
 ) -> Plan:
-    """Make what stands on AWS what the topology says, and tell what was done.
+    """Make AWS match the topology, and return what was done.
 
-    Safe to repeat, after a failure half-way too, and for several at once. It creates and changes
-    what belongs to the topology's services, and the topic if the topology owns it. It deletes
-    nothing (`remove` does), and touches nothing of other services. A topic in another account is
-    subscribed to and not touched (docs: another-account).
+    It is safe to repeat, to run again after a failure, and to run several times at once. It creates
+    and changes what belongs to the topology's services, and the topic if the topology owns it. It
+    deletes nothing (`remove` does) and touches nothing of other services. A topic in another
+    account is subscribed to, and not changed (docs: another-account).
 
-    A topic that the topology does not own must be there: else `TopicNotFound`, after `wait`
-    seconds; with `create_topic`, for a local server, it is created, with no owner until its owner
-    applies. What is another owner's by its tags raises `OwnershipError`; `take_over` makes it this
-    topology's. Both are found before anything is changed.
+    A topic that the topology does not own must exist: `TopicNotFound` is raised after `wait`
+    seconds. With `create_topic`, meant for a local server, it is created without an owner. A
+    resource whose tags name another owner raises `OwnershipError`; `take_over` makes it this
+    topology's. Both are checked before anything is changed.
 
-    AWS takes up to a minute to heed a queue's attributes and up to 15 minutes for a filter policy:
-    apply before the producer that needs it is deployed.
+    A queue's new attributes take up to a minute to have effect, a filter policy up to 15 minutes:
+    apply before you deploy the producer that needs them.
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering.html
     """
     until = SYSTEM_CLOCK.monotonic() + wait

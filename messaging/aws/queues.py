@@ -1,4 +1,4 @@
-"""Compares a queue with what it should be, and makes it so."""
+"""Compares a queue with what it should be, and corrects it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JSON_ATTRIBUTES = ("RedrivePolicy", "RedriveAllowPolicy")
 
 
 class Standing(NamedTuple):
-    """A queue as it stands; `url` is None where there is none."""
+    """A queue as it is now; `url` is None if it does not exist."""
 
     url: str | None
     tags: Mapping[str, str]

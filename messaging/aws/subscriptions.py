@@ -1,4 +1,4 @@
-"""Compares a topic's subscriptions with what they should be, and makes them so."""
+"""Compares a topic's subscriptions with what they should be, and corrects them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Subscriptions:
         self._foreign = foreign
 
     def standing(self) -> Mapping[tuple[str, str], str]:
-        """(protocol, endpoint) -> ARN of each; none if the topic is not there."""
+        """The existing ones: (protocol, endpoint) -> ARN. Empty if the topic does not exist."""
         pages = self._clients.patient_sns.get_paginator("list_subscriptions_by_topic")
         try:
             with self._translated("list the subscriptions of"):
@@ -46,10 +46,10 @@ class Subscriptions:
     def settle(
         self, queue_arn: str, wanted: Mapping[str, str], arn: str | None, *, write: bool
     ) -> Iterator[Change]:
-        """What the queue's subscription, `arn` if there is one, lacks; with `write`, it has it."""
+        """Compare the queue's subscription (`arn`, if there is one); `write` corrects it."""
         name = queue_arn.rpartition(":")[2]
-        # One that waits was made by somebody else. When the queue's own account subscribes, SNS
-        # asks nobody for confirmation.
+        # A pending one was made by another account. When the queue's own account subscribes, SNS
+        # needs no confirmation.
         # https://docs.aws.amazon.com/sns/latest/dg/sns-send-message-to-sqs-cross-account.html
         if arn is None or arn == _PENDING:
             if write:
@@ -69,7 +69,7 @@ class Subscriptions:
         )
 
     def delete(self, arn: str) -> None:
-        """Unsubscribe. A subscription that is gone already is fine."""
+        """Unsubscribe. Does nothing if the subscription no longer exists."""
         try:
             with self._translated("unsubscribe from"):
                 self._clients.patient_sns.unsubscribe(SubscriptionArn=arn)
@@ -77,7 +77,7 @@ class Subscriptions:
             pass
 
     def _subscribe(self, queue_arn: str, wanted: Mapping[str, str]) -> None:
-        # With all its attributes at once: not a message passes unfiltered.
+        # With all its attributes at once, so that no message arrives unfiltered.
         try:
             with self._translated("subscribe to"):
                 arn = self._clients.patient_sns.subscribe(
@@ -104,7 +104,7 @@ class Subscriptions:
                 code=_PENDING,
                 retryable=False,
             )
-        # SNS gives the subscription that stands, if there is one: then these are set in place.
+        # SNS returns an existing subscription unchanged, so its attributes are set here.
         self._set(arn, {key: wanted[key] for key in _differences(now, wanted)})
 
     def _attributes(self, arn: str) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What is told of a file, its header and its columns: (English, Portuguese), by a code."""
+"""Texts about a file, its header and its columns: (English, Portuguese), by code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The map from somebody else's columns to an event's fields; a value, checked early."""
+"""Maps a file's columns to an event's fields."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Mapping:
     decimal_comma  True: 1.234,56. False: 1,234.56. "auto": either; a row where it cannot be told
                    ("1.234") is a bad row.
     date_order     "dmy" or "mdy", or {"nascimento": "mdy"} for some columns; "auto" is what a
-                   day above 12 proves for all rows of its column, else "dmy", which is told.
+                   day above 12 proves for all rows of its column, else "dmy" with a notice.
     years          first and last year of a date that is taken for right; by itself from 1900 to
                    twenty years from now.
     empty          texts that stand for an empty cell, like "-" or "não tem".
@@ -137,9 +137,9 @@ class Mapping:
         header: bool | None = None,
         event_ids: Literal["data", "cells"] | None = None,
     ) -> Self:
-        """This mapping with what was said later, on the command line, on top of it.
+        """This mapping with later options, those of the command line, applied on top.
 
-        A column given here for a field takes the place of the one that stood for it.
+        A column given here for a field replaces the earlier one.
         """
         later = dict(columns or {})
         gone = {same(name) for name in later}

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a row, in words for whoever corrects the file."""
+"""pydantic's errors about a row, in words for the person who corrects the file."""
 
 from __future__ import annotations
 

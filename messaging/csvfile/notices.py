@@ -1,4 +1,4 @@
-"""What is told of a file that was read: once for each thing, with the lines where it was seen."""
+"""Notices about a file that was read: one for each kind, with the lines where it was seen."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class BadRows:
     """Writes bad rows to a CSV file: line, column and reason, then the cells as they were.
 
     path       made when the first row is written, readable by its owner only, for it holds
-               personal data; one that stands there from an earlier run is written over.
+               personal data; an earlier file is overwritten.
     header     the columns of the file that was read (`Table.header`).
     delimiter  of the file to be written; it is UTF-8 with a BOM, which Excel needs.
 
@@ -41,14 +41,14 @@ class BadRows:
 
     @staticmethod
     def beside(path: str | os.PathLike[str]) -> Path:
-        """Where the side file of `path` goes by custom: alunos.csv, alunos.rejeitados.csv."""
+        """The usual name of the side file: alunos.rejeitados.csv for alunos.csv."""
         given = Path(path)
         suffix = given.suffix if given.suffix.lower() in (".csv", ".txt", ".tsv") else ".csv"
         return given.with_name(f"{given.stem}.rejeitados{suffix}")
 
     @staticmethod
     def free(path: str | os.PathLike[str]) -> Path:
-        """`path`, or where something stands there, perhaps corrected by a person, the first of
+        """`path`, or if it exists, perhaps corrected by a person, the first of
         alunos.rejeitados-2.csv, alunos.rejeitados-3.csv, ... that is free."""
         given = free = Path(path)
         number = 1

@@ -1,4 +1,4 @@
-"""What is told of a cell or a row: (English, Portuguese), by a code."""
+"""Texts about a cell or a row: (English, Portuguese), by code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: where the header is, what separates cells, and one row after the other."""
+"""Finds the header and the delimiter, and reads one row after the other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Rows(Iterator[Row]):
     name       of the file, for messages.
     size       bytes that it has, where that can be known.
     typed      True for a workbook, whose numbers are written with a point.
-    notices    what is to be told of the file.
+    notices    the notices about the file.
     least      a row with fewer cells is bad; one with fewer than the header is filled up.
     """
 

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: CSV, UTF-16, a zip, a workbook, or what cannot be read."""
+"""Tells by its first bytes what a file is: CSV, UTF-16, a zip, a workbook, or unreadable."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Table(Iterator[EventRow[E] | BadRow]):
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What a person should know of the rows that were read so far, beside the bad ones."""
+        """Notices about the rows that were read so far, beside the bad ones."""
         return tuple(self._rows.notices)
 
     @property

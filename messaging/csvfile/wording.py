@@ -1,4 +1,4 @@
-"""What is told about a file, a column or a cell: each text in English and in Portuguese."""
+"""Texts about a file, a column or a cell, each in English and in Portuguese."""
 
 from __future__ import annotations
 

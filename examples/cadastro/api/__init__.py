@@ -1,1 +1,1 @@
-"""The room of the API: takes a student, answers when it is sure that four services will hear."""
+"""The enrolment API: it answers once it is certain that the four services will be told."""

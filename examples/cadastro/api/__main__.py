@@ -1,4 +1,4 @@
-"""The room where one copy of the API starts: `python -m examples.cadastro.api`."""
+"""Starts one copy of the API: `python -m examples.cadastro.api`."""
 
 from __future__ import annotations
 

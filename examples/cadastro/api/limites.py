@@ -1,4 +1,4 @@
-"""The room of how much at once: bytes of one request, and enrolments of one second."""
+"""Limits of the API: bytes in one request, and enrolments in one second."""
 
 from __future__ import annotations
 

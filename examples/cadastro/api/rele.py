@@ -1,4 +1,4 @@
-"""The room of the relay: publishes what the documents owe, and takes it out when SNS has it.
+"""The relay: publishes the events that documents still owe, and clears each once SNS has it.
 
 Several copies may run: each takes what no other has. Killed at any point, it loses nothing: what
 it had taken is free again after `RESERVA` seconds, and is published under the same ids.

@@ -1,4 +1,4 @@
-"""The room where a queue stands in for a topic: there is one reader, so no topic is needed."""
+"""Sends rows straight to a queue: they have one reader, so no topic is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room of an S3 object as a file: read a piece at a time, each a request of its own.
+"""An S3 object as a file that is read in pieces, one request for each.
 
 One long GET would stand idle while rows are sent, and a connection that stands idle is cut; a
 piece is asked for again by botocore where that happens. `IfMatch` holds it to one version.

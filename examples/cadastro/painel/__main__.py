@@ -1,4 +1,4 @@
-"""The room where the page's server starts: `python -m examples.cadastro.painel`."""
+"""Starts the page's server: `python -m examples.cadastro.painel`."""
 
 from __future__ import annotations
 

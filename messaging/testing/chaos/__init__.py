@@ -1,10 +1,10 @@
-"""Tries to break the promises of delivery: faults from a seed, and a verdict.
+"""Tries to break the promises of delivery with faults that follow from a seed.
 
     check([Financeiro, Marketing], events, seeds=range(100))
 
-One thread plays publisher, broker and worker processes with the library's real rooms and a clock of
-its own: a seed is a story, the same each time. `python -m messaging.testing.chaos` does it with the
-kit's own services.
+One thread simulates publisher, broker and worker processes with the library's real modules and a
+simulated clock, so one seed always gives the same scenario. `python -m messaging.testing.chaos`
+runs the kit's own services.
 """
 
 from messaging.testing.chaos.invariants import Breach

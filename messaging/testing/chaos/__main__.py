@@ -1,4 +1,4 @@
-"""The kit's command: plays seeds with its own services, and prints what came of it.
+"""The kit's command: runs seeds with its own services and prints the result.
 
 python -m messaging.testing.chaos --seeds 1000
 python -m messaging.testing.chaos --seed 17 --verbose
@@ -41,7 +41,7 @@ def plan_of(seed: int) -> ScenarioPlan:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: every promise was kept; 1: one was broken, and the shortest story of it was printed."""
+    """0: every promise was kept; 1: one was broken, and the shortest scenario was printed."""
     options = _parser().parse_args(arguments)
     if options.seed is not None:
         return _one(options.seed, verbose=options.verbose)
@@ -69,7 +69,7 @@ def _one(seed: int, *, verbose: bool) -> int:
     for breach in scenario.breaches[:10]:
         _say(f"  {breach}")
     found = shortest(scenario, sample_setup)
-    _say(f"\nthe shortest story found ({len(found.faults)} faults):\n{found.plan.title()}")
+    _say(f"\nthe shortest scenario found ({len(found.faults)} faults):\n{found.plan.title()}")
     _say(found.text)
     return 1
 
@@ -101,7 +101,7 @@ def _say(text: str) -> None:
 def _progress(most: int) -> Callable[[int], None]:
     def tell(done: int) -> None:
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r{done} of {most} stories" + ("\n" if done == most else ""))
+            sys.stderr.write(f"\r{done} of {most} scenarios" + ("\n" if done == most else ""))
 
     return tell
 
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=1000, help="how many (1000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--seed", type=int, help="play this one, and shorten it if it fails")
-    parser.add_argument("--verbose", action="store_true", help="print the whole story of --seed")
+    parser.add_argument("--verbose", action="store_true", help="print the whole scenario of --seed")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (2)")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     return parser

@@ -1,4 +1,4 @@
-"""Mischief: which fault befalls which request and which handler."""
+"""Decides which fault hits which request and which handler."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _FAULTS_OF: Mapping[str, tuple[str, ...]] = {
     "dead_letter": (*_ANY, *_BATCH, "killed"),
 }
 _OFTENER: Mapping[str, int] = {"publish": 2, "relay": 4, "dead_letter": 4, "renew": 3}
-"""There are few of these requests in a story, and much depends on them."""
+"""There are few of these requests in a scenario, and much depends on them."""
 SLOWEST = 45
 """Seconds: longer than the leases of the kit's own consumers."""
 
 
 class InjectedFaults:
-    """Decides by the dice and the plan, and keeps account of what it did."""
+    """Decides by seed and plan, and counts what it injected."""
 
     def __init__(self, plan: ScenarioPlan, record: Record) -> None:
         self.seeded = Seeded(plan.seed)
         self.calm = False
-        """No more faults: the story is to come to its end."""
+        """No more faults: the scenario is to come to its end."""
         self._plan = plan
         self._record = record
         self._times: Counter[str] = Counter()
 
     def request(self, name: str, operation: str) -> str:
-        """What befalls this request, or ""."""
+        """The fault of this request, or ""."""
         rate = self._plan.requests * _OFTENER.get(operation, 1)
         return self._pick(name, _FAULTS_OF.get(operation, ()), rate)
 
@@ -54,7 +54,7 @@ class InjectedFaults:
         return f"{what} #{self._times[what]}"
 
     def handler(self, service: str, event: str) -> tuple[str, str]:
-        """The name of this run of a handler, and what befalls it, or ""."""
+        """The name of this run of a handler, and its fault or ""."""
         run = f"{service} {event}"
         name = self.next_of(run)
         if self._pick(f"{run} always", ("poisoned",), self._plan.handlers / 3, calms=False):
@@ -90,7 +90,7 @@ class RequestFaults:
     """The faults of one process towards one queue, or of the publisher: asked as a `Faults`.
 
     about  the event that the next request is about: its faults follow it, whatever else happens
-           in the story or is left out of it.
+           in the scenario or is left out of it.
     as_operation  the name by which `InjectedFaults` knows what is asked, if it is another one.
     """
 
@@ -130,7 +130,7 @@ class RequestFaults:
         return self._after(operation.entries) if late else self._before(operation.entries)
 
     def answer(self, event: str) -> str:
-        """What befalls the answer of a receive, named for the first event that it brings."""
+        """The fault of a receive's answer, named for the first event in it."""
         return self._injected.request(
             self._injected.next_of(f"{self._who} answer {event}"), "answer"
         )

@@ -1,4 +1,4 @@
-"""What handlers do wrong by the schedule, and what became of each run."""
+"""Handlers that fail as the plan says, and the record of how each run ended."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Stage(Protocol):
 
 
 def accounted(actor: _Actor, stage: _Stage) -> Callable[[Call], AbstractContextManager[None]]:
-    """The outermost middleware: tells how each run ended, when all others have had their say."""
+    """The outermost middleware: records how each run ended, after all other middleware."""
 
     @contextmanager
     def around(call: Call) -> Iterator[None]:
@@ -105,7 +105,7 @@ class HandlerFaults:
         acknowledged: Ack | None = None
         try:
             yield
-        except Ack as outcome:  # raised by the handler: it is as good as returning
+        except Ack as outcome:  # raised by the handler: the same as returning
             acknowledged = outcome
         self._actor.check_alive()
         self._stage.tell(self._actor.name, service, "handled", event, call.delivery.message_id)

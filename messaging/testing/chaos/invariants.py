@@ -1,4 +1,4 @@
-"""The verdict: what must hold at the end of every story, whatever went wrong in it."""
+"""What must hold at the end of every scenario, whatever went wrong in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Breach(NamedTuple):
 
 
 def breaches(simulation: Simulation) -> list[Breach]:
-    """Every promise that this story broke."""
+    """Every promise that this scenario broke."""
     observed = Observed(simulation)
     return [breach for promise in _PROMISES for breach in promise(observed)]
 
@@ -93,7 +93,7 @@ def _receipts_balance(observed: Observed) -> Iterator[Breach]:
 
 
 def _releases_balance(observed: Observed) -> Iterator[Breach]:
-    """What is counted as released is visible again, or will be: the queue said so."""
+    """What is counted as released is visible again or will be, as the queue answered."""
     taken: dict[tuple[str, str], set[str]] = {}
     for fact in observed.record.of("released"):
         taken.setdefault((fact.who, fact.service), set()).add(fact.detail)
@@ -131,7 +131,7 @@ def _settled_at_the_end(observed: Observed) -> Iterator[Breach]:
 
 
 def _every_attempt(observed: Observed) -> Iterator[Breach]:
-    """Whoever fails for a passing reason is tried as often as its retry policy says."""
+    """A handler that fails for a passing reason runs as often as its retry policy says."""
     attempts = {one.service: one.retry.max_attempts for one in observed.simulation.setup.services}
     for service, letters in observed.letters.items():
         for letter in letters:
@@ -144,7 +144,7 @@ def _every_attempt(observed: Observed) -> Iterator[Breach]:
 
 
 def _relayed_in_order(observed: Observed) -> Iterator[Breach]:
-    """What one group's transactions wrote first is sent first."""
+    """The events of one group are sent in the order of their transactions."""
     if observed.simulation.plan.producer != "outbox" or not observed.simulation.plan.fifo:
         return
     latest: dict[tuple[str, str], int] = {}

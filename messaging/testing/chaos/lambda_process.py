@@ -1,4 +1,4 @@
-"""One execution environment of AWS Lambda, and the poller that feeds it: can be killed, too."""
+"""One execution environment of AWS Lambda with its poller; it can be killed."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ class LambdaProcess:
             self._stage.tell(self.name, "", "killed")
 
     def die(self) -> None:
-        """kill -9 of whoever calls this."""
+        """kill -9 of the caller."""
         self.kill()
         self.check_alive()
 
     def hear_signal(self) -> None:
-        """Lambda ends an environment without a word, but not while it is invoked."""
+        """Lambda ends an environment without a signal, but never during an invocation."""
         if self.alive and not self._invoked:
             self.alive = False
             self._stage.tell(self.name, "", "stopped")

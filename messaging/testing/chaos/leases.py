@@ -1,4 +1,4 @@
-"""The leases of one process and queue, as the broker has them: what a look has to renew."""
+"""The leases of one process and queue, as the broker holds them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class _Lease:
 
 
 class Leases:
-    """Told by the wire of every receive and change of visibility that the broker carried out.
+    """Records every receive and change of visibility that the broker carried out.
 
-    asked  the receipts whose visibility somebody asked to change; whoever looks empties it.
+    asked  the receipts whose visibility was asked to change; a look empties it.
     """
 
     def __init__(self, *, lease: int, max_lease: float) -> None:
@@ -33,7 +33,7 @@ class Leases:
         self._held: dict[str, _Lease] = {}
 
     def begin(self, deliveries: Sequence[Delivery], *, asked: float, until: float) -> None:
-        """These were received until `until`, by a request made at `asked`."""
+        """These are leased until `until`, by a request made at `asked`."""
         for one in deliveries:
             self._first.setdefault(one.message_id, asked)
             self._held[one.message_id] = _Lease(one.receipt, until)
@@ -45,7 +45,7 @@ class Leases:
             held.until = until
 
     def end(self, deliveries: Iterable[Delivery]) -> None:
-        """Others may have these by now."""
+        """These leases have ended: others may have the messages."""
         for one in deliveries:
             self._held.pop(one.message_id, None)
 

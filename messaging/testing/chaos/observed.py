@@ -1,4 +1,4 @@
-"""Endings: what became of every event, read from the record and from the broker."""
+"""What became of every event, read from the record and from the broker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Count", "Observed", "count", "unaccounted", "wants"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """What one story, or many together, came to. All are counts.
+    """The counts of one scenario, or of many together.
 
     wanted        pairs of an accepted event and a service that wants it.
     done          of these, handled.
@@ -55,7 +55,7 @@ def _numbers(one: Count) -> dict[str, int]:
 
 
 class Observed:
-    """What became of everything, read from the record and from what lies in the broker."""
+    """The state of everything at the end of a scenario."""
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
@@ -92,7 +92,7 @@ class Observed:
 
     @cached_property
     def wanted(self) -> list[tuple[str, str]]:
-        """Who is to hear of what: read from the consumers, not from what the library sends."""
+        """Which service should receive what, read from the consumers and not from what was sent."""
         simulation = self.simulation
         return [
             (service, event_id(number))
@@ -111,7 +111,7 @@ class Observed:
 
 
 def wants(simulation: Simulation, at: int, number: int) -> bool:
-    """Whether service number `at` is to hear of event `number`: as its consumer declares."""
+    """Whether service number `at` should receive event `number`, as its consumer declares."""
     event = simulation.setup.events[number]
     handler = simulation.setup.services[at].handlers.get(type(event).event_type)
     if handler is None:
@@ -121,7 +121,7 @@ def wants(simulation: Simulation, at: int, number: int) -> bool:
 
 
 def count(simulation: Simulation) -> Count:
-    """What this story came to."""
+    """The counts of this scenario."""
     observed = Observed(simulation)
     wanted = set(observed.wanted)
     receipts = list(simulation.record.of("received"))

@@ -1,8 +1,8 @@
-"""Outages and poison, played: how long good messages wait, and what is dead-lettered.
+"""Simulates outages and poison messages: how long good ones wait, and what is dead-lettered.
 
     python -m messaging.testing.chaos.outages        the table of docs/explanation/delivery.md
 
-The worker's own steps run on the in-process broker and a played clock. A handler takes ten
+The worker's own steps run on the in-process broker and a simulated clock. A handler takes ten
 milliseconds and ten run at once; it raises while the database is away, and always for poison.
 """
 
@@ -34,7 +34,7 @@ CONCURRENCY = 10
 KEYS = 5
 """Groups of a FIFO queue."""
 LONGEST = 6 * 3600.0
-"""Seconds after which a story ends that does not come to rest."""
+"""Seconds after which a scenario ends that does not come to rest."""
 
 
 class _Happened(Event, type="outage.happened", version=1, group="key"):
@@ -44,7 +44,7 @@ class _Happened(Event, type="outage.happened", version=1, group="key"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One story. Good and poison messages are shuffled; `every` seconds one is published, or all
+    """One scenario. Good and poison messages are shuffled; `every` seconds one is published, or all
     at once; the database is away from second `away_from` on, for `away` seconds."""
 
     good: int
@@ -63,7 +63,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What came of it. Times are in seconds.
+    """The result. Times are in seconds.
 
     good_lost      good messages that were dead-lettered.
     last_good      when the last good one was handled, since it was published or the start.
@@ -210,7 +210,7 @@ class _Story:
 
 
 def play(setting: Setting, seed: int = 1) -> Played:
-    """Play one story to its end."""
+    """Run one scenario to its end."""
     state = random.getstate()
     random.seed(seed)
     try:

@@ -1,4 +1,4 @@
-"""The plan: what a seed says is to happen, written out so that parts can be left."""
+"""The plan of a seed, as a list of steps of which any can be left out."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _RARE: Mapping[StepKind, int] = MappingProxyType({"kill": 3, "stop": 2, "jump": 
 
 
 class Step(NamedTuple):
-    """One thing that somebody does. `who` is a worker's number, `what` says the rest.
+    """One step of the scenario. `who` is a worker's number, `what` says the rest.
 
     publish  the events number `what` up to `what + who`
     poll, handle, settle, renew    worker `who`, service number `what`
@@ -99,7 +99,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioPlan:
-    """Everything that a story needs; running it twice gives the same story.
+    """Everything that a scenario needs; running it twice gives the same scenario.
 
     services   which of the consumers take part, by number.
     events     which of the events are published, by number.
@@ -108,7 +108,7 @@ class ScenarioPlan:
     requests, handlers  how often, from 0 to 1.
     host       what runs the handlers.
     producer   how the events are published.
-    only       names of the faults that may happen, of those that the dice say; None: all of them.
+    only       names of the faults that may happen, of those that the seed draws; None: all of them.
     """
 
     seed: int
@@ -186,7 +186,7 @@ def _steps(
     kinds: frozenset[str],
     producer: Producer,
 ) -> Iterator[Step]:
-    """Everybody starts; then the events in bursts, between them whatever happens, and after them.
+    """All workers start; events come in bursts, with faults between and after them.
 
     What is retried comes again after some seconds only, so the end is as eventful as the middle.
     """

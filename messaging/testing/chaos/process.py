@@ -1,4 +1,4 @@
-"""One worker process: real rooms of the runtime, which can be killed at any step."""
+"""One worker process made of the real runtime modules; it can be killed at any step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _run_hook(opening: Awaitable[None] | None) -> None:
 
 
 class End(NamedTuple):
-    """The accounts of one process and one service, when it had stopped in order."""
+    """The counts of one process and one service, after it had stopped in order."""
 
     who: str
     service: str
@@ -53,7 +53,7 @@ class End(NamedTuple):
 
 
 class ProcessStage(Protocol):
-    """What a process asks of the world."""
+    """What a process needs from the simulation."""
 
     @property
     def setup(self) -> Setup: ...
@@ -77,7 +77,7 @@ class ProcessStage(Protocol):
 
 
 class Process:
-    """One process with a lane for each service. It is a `Broker` for its lanes, too.
+    """One process with a pipeline for each service. It is also the `Broker` of its pipelines.
 
     doing    the step that is under way.
     running  handlers that are under way, by service.
@@ -127,7 +127,7 @@ class Process:
         """Nothing: the broker behind it is the world's."""
 
     def step(self, doing: str, service: int) -> bool:
-        """One step of one lane; False if there was nothing to do."""
+        """One step of one pipeline; False if there was nothing to do."""
         steps, before = self._pipelines[service], self.doing
         self.doing = doing
         try:
@@ -187,12 +187,12 @@ class Process:
                 steps.crash()
 
     def die(self) -> None:
-        """kill -9 of whoever calls this."""
+        """kill -9 of the caller."""
         self.kill()
         self.check_alive()
 
     def hear_signal(self) -> None:
-        """SIGTERM: no lane asks for more, and what waits is given back."""
+        """SIGTERM: no pipeline receives any more, and waiting messages are released."""
         if self.alive and not self.stopping:
             self.stopping = True
             self._stage.tell(self.name, "", "is asked to stop")

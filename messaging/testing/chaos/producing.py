@@ -1,4 +1,4 @@
-"""How a story's events are published: directly, through a buffer, or by way of an outbox."""
+"""How a scenario's events are published: directly, through a buffer, or through an outbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Produces(Protocol):
         ...
 
     def relay(self) -> bool:
-        """Send on what waits, if anything does."""
+        """Send what is waiting, if anything is."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class Direct:
 
 
 class Buffered:
-    """A buffered publisher, flushed before the story goes on: it has a thread of its own."""
+    """A buffered publisher, flushed before the scenario goes on: it has a thread of its own."""
 
     waits = False
 

@@ -1,4 +1,4 @@
-"""The record: what happened, in order, and nothing that is not sure."""
+"""The record of a scenario: what happened, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Fact", "Record"]
 class Fact(NamedTuple):
     """One thing that happened.
 
-    at       seconds since the story began.
+    at       seconds since the scenario began.
     who      "publisher", "topic", a worker ("worker-1.2" is the second process of worker 1), or
              "world".
     service  whose queue, or "".

@@ -1,4 +1,4 @@
-"""The kit's own cast: four services, two events, and three ways to do a thing once."""
+"""The kit's own services: four consumers, two events, and three ways to handle an event once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLAIM = 3600.0
 
 
 class Enrolled(Event, type="chaos.enrolled", version=1, group="student"):
-    """Sent as three views; mailing hears of those who agreed."""
+    """Sent as three views; mailing receives only those who agreed."""
 
     student: int
     name: str
@@ -61,7 +61,7 @@ class EnrolledForReports(Projection, of=Enrolled, audience="reports"):
 
 
 class Paid(Event, type="chaos.paid", version=1, group="student"):
-    """Sent whole, to whoever handles it."""
+    """Sent whole, to every service that handles it."""
 
     student: int
     cents: int
@@ -222,7 +222,7 @@ class _Idempotent(_AtLeastOnce):
 
 
 class Tethered:
-    """A store as one process has it: from its death on nothing comes through."""
+    """A store as one process sees it: after its death nothing is stored."""
 
     def __init__(self, store: MemoryStore, check_alive: Callable[[], None]) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Stories: plays seeds, judges them, tells the shortest one that breaks a promise."""
+"""Runs seeds, checks the invariants, and finds the shortest scenario that breaks one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from messaging.testing.chaos.simulation import ChaosClock, Simulation
 __all__ = ["MakeCast", "PromiseBroken", "Scenario", "Summary", "check", "play", "shortest"]
 
 MakeCast = Callable[[ScenarioPlan, Clock], Setup]
-"""Who plays in the story of this plan: a cast of its own, with nothing left from another story."""
+"""What takes part in the scenario of this plan, with nothing left from an earlier one."""
 
 MOST_TRIALS = 600
 """Stories played to find a shorter one."""
@@ -54,7 +54,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What many stories came to; `failed` are those that broke a promise, as first played."""
+    """The counts of many scenarios; `failed` are those that broke a promise."""
 
     count: Count
     injected: Counter[str]
@@ -69,7 +69,7 @@ class Summary:
 
 
 class PromiseBroken(AssertionError):
-    """A story broke a promise of delivery. `scenario` is the shortest that was found."""
+    """A scenario broke a promise of delivery. `scenario` is the shortest that was found."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -78,7 +78,7 @@ class PromiseBroken(AssertionError):
 
 
 def play(plan: ScenarioPlan, make_cast: MakeCast) -> Scenario:
-    """Play one plan, and judge it."""
+    """Run one plan and check the invariants."""
     clock = ChaosClock()
     setup = make_cast(plan, clock)
     try:
@@ -98,7 +98,7 @@ def play(plan: ScenarioPlan, make_cast: MakeCast) -> Scenario:
 
 
 def shortest(scenario: Scenario, make_cast: MakeCast) -> Scenario:
-    """The shortest story that could be found which breaks the same promise."""
+    """The shortest scenario found that breaks the same promise."""
     promise = scenario.breaches[0].promise
 
     def fails(plan: ScenarioPlan) -> bool:
@@ -119,7 +119,7 @@ def check(
     once: bool = False,
     begin: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Play a story for each of `seeds` with your own consumers, and raise on the first bad one.
+    """Run a scenario for each of `seeds` with your own consumers; raise for the first that fails.
 
         def test_nothing_is_lost():
             check([Financeiro, lambda: Marketing(mailing)], [AlunoCadastrado(...), ...])
@@ -128,15 +128,15 @@ def check(
     events      what is published, in this order.
     faults      which kinds may happen (`EVERY_FAULT` has them all).
     fifo        whether the topic is a FIFO topic.
-    middleware  makes your middleware at each start of a worker, by the story's clock.
+    middleware  makes your middleware at each start of a worker, by the scenario's clock.
     effects     how often each event took effect, by service and event id ("event-0" is the first
                 of `events`); without it, the runs of handlers that ended well are counted.
     once        True: an event may take effect only once in each service.
-    begin       called before each story: empty your database here.
+    begin       called before each scenario: empty your database here.
 
     Handlers run in this thread and meet exceptions, stalls (the clock moves, nothing sleeps) and
     kills, which are played by a `BaseException`. Raises `PromiseBroken`, an `AssertionError` whose
-    text is the shortest story that was found.
+    text is the shortest scenario that was found.
     """
     made = [one() for one in consumers]
     if not made or not events:
@@ -170,7 +170,7 @@ def check(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The library warns of every fault; in a story that is the point, and nobody reads it."""
+    """The library warns of every fault; in a scenario faults are expected."""
     log = logging.getLogger("messaging")
     before = log.level
     log.setLevel(logging.CRITICAL + 1)

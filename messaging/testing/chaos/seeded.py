@@ -1,4 +1,4 @@
-"""Chance: every throw has a name, so that one left out does not change the others."""
+"""Random draws by name, so that leaving one out does not change the others."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["Seeded"]
 
 
 class Seeded:
-    """Throws that follow from a seed and the name of the throw, in whatever order they are made.
+    """Draws that follow from a seed and the name of the draw, in any order.
 
-    With one stream of random numbers a story without its first fault would be another story, and
+    With one stream of random numbers, a scenario without its first fault would be another one, and
     nothing could be made shorter.
     """
 
@@ -29,5 +29,5 @@ class Seeded:
         return self.number(name) / 2**64
 
     def stream(self, name: str) -> Random:
-        """As many throws as are needed under one name."""
+        """As many draws as are needed under one name."""
         return Random(self.number(name))

@@ -1,4 +1,4 @@
-"""The cast: whose handlers, which events, and parts that may be played otherwise."""
+"""What a scenario runs: consumers, events, and parts that a test may replace."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Effects = Callable[[], Counter[tuple[str, str]]]
 """How often each event took effect, by service and event id."""
 
 Hire = Callable[[Clock, Callable[[], None]], Sequence[Middleware]]
-"""The middleware of one process, given the story's clock and a check that raises once the process
-has been killed: what it shares with others must not be changed after that."""
+"""The middleware of one process, given the scenario's clock and a check that raises once the
+process has been killed: what it shares with others must not be changed after that."""
 
 
 def _same(part: _T) -> _T:
@@ -32,9 +32,9 @@ def _same(part: _T) -> _T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Seams: each is handed a part of the library as it is, and gives what is used instead.
+    """Each is given a part of the library and returns what is used in its place.
 
-    To prove that the kit finds a bug, plant one here.
+    Plant a bug here to prove that the kit finds it.
     """
 
     topic: Callable[[TopicTransport], TopicTransport] = _same
@@ -47,7 +47,7 @@ _AS_THEY_ARE = Parts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """Who plays in one story.
+    """What takes part in one scenario.
 
     consumers  makes a service's consumer, each time that a process starts; in order of `services`.
     services   their classes.
@@ -56,7 +56,7 @@ class Setup:
     effects    what took effect, where the consumers' own database knows; else the runs of handlers
                that ended well are counted.
     once       whether an event may take effect only once in each service.
-    close      called when the story has ended.
+    close      called when the scenario has ended.
     """
 
     consumers: Sequence[Callable[[], Consumer]]

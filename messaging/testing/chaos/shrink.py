@@ -1,4 +1,4 @@
-"""The shortest story: leaves out what a failure does not need."""
+"""Shrinks a scenario: leaves out what a failure does not need."""
 
 from __future__ import annotations
 

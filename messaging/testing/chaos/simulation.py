@@ -104,7 +104,7 @@ class Simulation:
         self.record.add(Fact(self.clock.monotonic(), who, service, what, event, detail))
 
     def queue_for(self, process: WireOwner, service: str, /) -> QueueTransport:
-        # Without the number of the start: what is left out of a story must not rename the rest.
+        # Without the number of the start: what is left out of a scenario must not rename the rest.
         who = f"{process.name.partition('.')[0]} {service}"
         faults = RequestFaults(self.injected, who, pass_time=self.clock.advance, die=process.die)
         wire = QueueWire(

@@ -1,4 +1,4 @@
-"""The table: what many stories came to, as Markdown."""
+"""The table: what many scenarios came to, as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["table", "to_dict"]
 
 
 def table(summary: Summary) -> str:
-    """Two tables: what was done to the stories, and what came of it."""
+    """Two tables: what was done to the scenarios, and what came of it."""
     return "\n".join((*_faults(summary), "", *_results(summary)))
 
 

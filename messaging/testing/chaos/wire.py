@@ -18,7 +18,7 @@ __all__ = ["Ground", "Killed", "WireOwner", "QueueWire", "TopicWire"]
 
 
 class Killed(BaseException):
-    """kill -9, as it can be played in one thread: whoever is killed gets no further."""
+    """kill -9 within one thread: the killed process gets no further."""
 
 
 class Ground(Protocol):
