@@ -1,6 +1,8 @@
-"""Real databases for tests: PostgreSQL and Redis, as processes of their own, gone at the end.
+"""Real databases for tests: PostgreSQL, MariaDB and Redis, as processes of their own, gone at the
+end.
 
     def test_x(postgres: str) -> None: ...     # the conninfo of a fresh, empty database
+    def test_z(mariadb: str) -> None: ...      # the URL of a fresh, empty database
     def test_y(redis_url: str) -> None: ...    # the URL of an emptied Redis
 
 A server starts when the first test of a process asks for it, and listens on a socket file in a
@@ -15,20 +17,23 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
 import psycopg
+import pymysql
 import pytest
 import redis
 
-__all__ = ["postgres", "postgres_server", "redis_server", "redis_url"]
+__all__ = ["mariadb", "mariadb_server", "postgres", "postgres_server", "redis_server", "redis_url"]
 
 _USER = "messaging"
 _START_SECONDS = 60.0
@@ -73,6 +78,55 @@ def postgres(postgres_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """The URL of a server without a database's name: "mysql://messaging@localhost/{}?..."."""
+    install, server = (_mariadb_binary(name) for name in ("mariadb-install-db", "mariadbd"))
+    owner = _somebody_else()
+    folder = _folder()
+    process = None
+    try:
+        if owner:
+            shutil.chown(folder, owner)
+        data = ["--no-defaults", f"--datadir={folder / 'data'}"]
+        accounts = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        _as(owner, [install, *data, *accounts])
+        path = folder / "mariadb.sock"
+        options = {
+            "socket": str(path),
+            "pid-file": str(folder / "pid"),
+            "innodb-flush-log-at-trx-commit": "0",  # it need not survive this machine
+            "innodb-buffer-pool-size": "32M",
+            "innodb-lock-wait-timeout": "20",
+        }
+        given = [f"--{name}={value}" for name, value in options.items()]
+        process = _start(owner, [server, *data, "--skip-networking", *given], folder)
+
+        def knock() -> None:
+            with closing(socket.socket(socket.AF_UNIX)) as door:  # PyMySQL would leave one open
+                door.connect(str(path))
+
+        _wait(process, knock, OSError, folder)
+        with pymysql.connect(unix_socket=str(path), user="root") as admin:
+            admin.cursor().execute(f"create user {_USER}@localhost")
+            admin.cursor().execute(f"grant all on *.* to {_USER}@localhost with grant option")
+        yield f"mysql://{_USER}@localhost/{{}}?unix_socket={path}"
+    finally:
+        _stop(process, signal.SIGTERM)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def mariadb(mariadb_server: str) -> Iterator[str]:
+    """The URL of a database that only this test has; its collation takes "a" for "A"."""
+    name = f"test_{next(_numbers)}"
+    path = mariadb_server.partition("unix_socket=")[2]
+    with pymysql.connect(unix_socket=path, user=_USER, autocommit=True) as admin:
+        admin.cursor().execute(f"create database {name} collate utf8mb4_general_ci")
+        yield mariadb_server.format(name)
+        admin.cursor().execute(f"drop database {name}")
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The URL of a Redis that keeps nothing on disk."""
     binary = shutil.which("redis-server")
@@ -81,19 +135,19 @@ def redis_server() -> Iterator[str]:
     folder = _folder()
     process = None
     try:
-        socket = folder / "redis.sock"
+        path = folder / "redis.sock"
         options: list[str | Path] = [
             "--port",
             "0",
             "--unixsocket",
-            socket,
+            path,
             "--save",
             "",
             "--dir",
             folder,
         ]
         process = _start(None, [binary, *options], folder)
-        url = f"unix://{socket}"
+        url = f"unix://{path}"
 
         def ping() -> None:
             with redis.Redis.from_url(url) as client:
@@ -136,8 +190,14 @@ def _postgres_binaries() -> Path:
     missing("PostgreSQL", "apt-get install postgresql")
 
 
+def _mariadb_binary(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    return found or missing("MariaDB", "apt-get install mariadb-server")
+
+
 def _somebody_else() -> str | None:
-    """PostgreSQL refuses to run as root: then as the user its package made, or as nobody."""
+    """PostgreSQL and MariaDB refuse to run as root: then as the user that
+    PostgreSQL's package made, or as nobody."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}

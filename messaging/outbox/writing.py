@@ -16,6 +16,7 @@ from messaging.sql.driver import (
     kind_of,
     must_be_in_transaction,
 )
+from messaging.sql.mysql_errors import error_number
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
 __all__ = ["SqlOutbox", "create"]
@@ -29,8 +30,9 @@ class SqlOutbox:
             Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
         # After a commit both are there, and a relay sends the event. After a rollback neither is.
 
-    connection  of `sqlite3` or psycopg 3, or a session or a connection of SQLAlchemy. It is used
-                in the thread that publishes, is never committed and never closed here.
+    connection  of `sqlite3`, psycopg 3 or PyMySQL, or a session or a connection of
+                SQLAlchemy. It is used in the thread that publishes, is never committed and never
+                closed here.
     table       where to; `create()` and `ddl()` make it.
     max_bytes   what the topic takes for one message: the relay's topic must take as much.
 
@@ -74,8 +76,7 @@ class SqlOutbox:
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides
-            name = type(error).__name__
-            state = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
+            name, state = type(error).__name__, _state(error)
             # Not chained: a driver's text may quote the row, and SQLAlchemy's quotes it all.
             raise TransportError(
                 f"the outbox {self._table} could not be written: {name}"
@@ -105,8 +106,16 @@ class SqlOutbox:
             )
 
 
+def _state(error: Exception) -> object:
+    """What the database calls `error`, also where SQLAlchemy has wrapped it."""
+    error = getattr(error, "orig", None) or error
+    names = (getattr(error, name, None) for name in ("sqlstate", "sqlite_errorname"))
+    return next(filter(None, names), None) or error_number(error)
+
+
 def create(connection: Connection, *, table: str = TABLE) -> None:
-    """Create the table and its indexes if they are missing. Commit it yourself.
+    """Create the table and its indexes if they are missing. Commit it yourself, but for MySQL:
+    there it ends whatever transaction is open.
 
     For tests and first steps; a migration takes the text of `ddl()`.
     """
