@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -33,7 +33,15 @@ import pymysql
 import pytest
 import redis
 
-__all__ = ["mariadb", "mariadb_server", "postgres", "postgres_server", "redis_server", "redis_url"]
+__all__ = [
+    "mariadb",
+    "mariadb_server",
+    "postgres",
+    "postgres_server",
+    "redis_server",
+    "redis_url",
+    "running_mariadb",
+]
 
 _USER = "messaging"
 _START_SECONDS = 60.0
@@ -77,9 +85,9 @@ def postgres(postgres_server: str) -> Iterator[str]:
         admin.execute(f"drop database {name} with (force)".encode())
 
 
-@pytest.fixture(scope="session")
-def mariadb_server() -> Iterator[str]:
-    """The URL of a server without a database's name: "mysql://messaging@localhost/{}?..."."""
+@contextmanager
+def running_mariadb(**more: str) -> Iterator[str]:
+    """The URL of a new MariaDB, without a database's name: "mysql://messaging@localhost/{}?..."."""
     install, server = (_mariadb_binary(name) for name in ("mariadb-install-db", "mariadbd"))
     owner = _somebody_else()
     folder = _folder()
@@ -97,6 +105,7 @@ def mariadb_server() -> Iterator[str]:
             "innodb-flush-log-at-trx-commit": "0",  # it need not survive this machine
             "innodb-buffer-pool-size": "32M",
             "innodb-lock-wait-timeout": "20",
+            **more,
         }
         given = [f"--{name}={value}" for name, value in options.items()]
         process = _start(owner, [server, *data, "--skip-networking", *given], folder)
@@ -106,13 +115,20 @@ def mariadb_server() -> Iterator[str]:
                 door.connect(str(path))
 
         _wait(process, knock, OSError, folder)
-        with pymysql.connect(unix_socket=str(path), user="root") as admin:
+        with pymysql.connect(unix_socket=str(path), user="root", ssl_disabled=True) as admin:
             admin.cursor().execute(f"create user {_USER}@localhost")
             admin.cursor().execute(f"grant all on *.* to {_USER}@localhost with grant option")
         yield f"mysql://{_USER}@localhost/{{}}?unix_socket={path}"
     finally:
         _stop(process, signal.SIGTERM)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """The one that tests share; see `mariadb`."""
+    with running_mariadb() as url:
+        yield url
 
 
 @pytest.fixture

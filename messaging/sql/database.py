@@ -10,7 +10,14 @@ from typing import Any
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
 from messaging.sql.dialect import Dialect
-from messaging.sql.driver import DriverConnection, dialect_of, driver_of, execute, execute_many
+from messaging.sql.driver import (
+    DriverConnection,
+    dialect_of,
+    driver_of,
+    execute,
+    execute_many,
+    must_keep_what_is_written,
+)
 from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,
@@ -18,7 +25,7 @@ from messaging.sql.opening import (
     postgres,
     unanswered,
 )
-from messaging.sql.opening_mysql import is_mysql, mysql
+from messaging.sql.opening_mysql import is_mysql, mysql, short_transactions
 
 __all__ = ["Cursor", "Database", "connector"]
 
@@ -161,9 +168,8 @@ def _transaction_of_mysql(connection: DriverConnection) -> Iterator[None]:
 def _take_over(connection: DriverConnection) -> None:
     driver = driver_of(connection, "a relay")
     if driver == "pymysql":
-        connection.autocommit(True)
-        # The default, REPEATABLE READ, also locks the gaps between rows, and writers wait there.
-        execute(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        must_keep_what_is_written(connection)
+        short_transactions(connection)
     elif driver == "psycopg":
         from psycopg import IsolationLevel
 

@@ -42,6 +42,7 @@ __all__ = [
     "execute_many",
     "kind_of",
     "must_be_in_transaction",
+    "must_keep_what_is_written",
 ]
 
 Driver = Literal["sqlite3", "psycopg", "pymysql"]
@@ -135,7 +136,7 @@ def must_be_in_transaction(connection: Any) -> None:
         alone = connection.autocommit and connection.info.transaction_status.name == "IDLE"
     elif name == "pymysql":
         alone = connection.get_autocommit() and not connection.server_status & _IN_TRANSACTION
-        _must_keep_what_is_written(connection)
+        must_keep_what_is_written(connection)
     else:
         alone = getattr(connection, "autocommit", False) is True
     if alone:
@@ -147,7 +148,7 @@ def must_be_in_transaction(connection: Any) -> None:
         )
 
 
-def _must_keep_what_is_written(connection: Any) -> None:
+def must_keep_what_is_written(connection: Any) -> None:
     """Raise `TransportError` where MySQL would shorten a text that it cannot hold."""
     if getattr(connection, _LOOKED_AT, False):
         return

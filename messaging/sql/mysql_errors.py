@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["DUPLICATE", "LOCK_WAIT", "NO_SAVEPOINT", "NO_TABLE", "error_number", "told"]
+__all__ = ["DEADLOCK", "DUPLICATE", "LOCK_WAIT", "NO_SAVEPOINT", "NO_TABLE", "error_number", "told"]
 
 # https://mariadb.com/docs/server/reference/error-codes
 DUPLICATE = 1062

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from messaging.errors import ConfigurationError, MissingExtra
 from messaging.sql.opening import CONNECT_SECONDS, SILENCE_SECONDS
 
-__all__ = ["is_mysql", "mysql"]
+__all__ = ["is_mysql", "mysql", "short_transactions"]
 
 _SCHEMES = ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
 _TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key")
@@ -67,6 +67,14 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
             ) from None
 
     return connect
+
+
+def short_transactions(connection: Any) -> None:
+    """Each statement is a transaction of its own, unless one is begun; and none locks the gaps
+    between rows, as those of the default, REPEATABLE READ, do: writers wait there."""
+    connection.autocommit(True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def _parameters(url: str) -> dict[str, Any]:
