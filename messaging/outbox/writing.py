@@ -110,7 +110,7 @@ def _state(error: Exception) -> object:
     """What the database calls `error`, also where SQLAlchemy has wrapped it."""
     error = getattr(error, "orig", None) or error
     names = (getattr(error, name, None) for name in ("sqlstate", "sqlite_errorname"))
-    return next(filter(None, names), None) or error_number(error)
+    return error_number(error) or next(filter(None, names), None)
 
 
 def create(connection: Connection, *, table: str = TABLE) -> None:

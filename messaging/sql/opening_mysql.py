@@ -32,8 +32,9 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
     """What makes connections of PyMySQL to `url`: "mysql://user@host:3306/name".
 
     "mariadb://" is the same. Parameters: unix_socket, connect_timeout, charset, and for TLS ssl_ca,
-    ssl_cert, ssl_key, ssl_verify_cert, ssl_verify_identity ("true") or ssl_disabled. The server may
-    stay silent for `timeout` seconds, and has 10, or `connect_timeout`, to accept a connection.
+    ssl_cert, ssl_key, ssl_verify_cert (true where there is an ssl_ca), ssl_verify_identity (the
+    host's name, too) or ssl_disabled. The server may stay silent for `timeout` seconds, and has 10,
+    or `connect_timeout`, to accept a connection.
     Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
     `MissingExtra` where PyMySQL is not installed.
     """
@@ -98,6 +99,13 @@ def _parameters(url: str) -> dict[str, Any]:
     }
     given |= {name: more[name] for name in _TEXTS if name in more}
     given |= {name: _boolean(name, more[name]) for name in _FLAGS if name in more}
+    if "ssl_ca" in given:
+        given.setdefault("ssl_verify_cert", True)  # PyMySQL would not look at the certificate
+    elif given.get("ssl_verify_identity"):
+        raise ConfigurationError(
+            "ssl_verify_identity of the database's URL needs ssl_ca: without it PyMySQL compares "
+            "no name"
+        )
     return given
 
 

@@ -1,7 +1,8 @@
 """A process that handles events in order until it is killed: `python crashing.py URL PAUSE EVENTS`.
 
 URL is an SQLite file, a conninfo of PostgreSQL or a URL of MariaDB. It writes a line when an
-effect is written and not yet committed, waits PAUSE seconds, and writes another when the event is acknowledged.
+effect is written and not yet committed, waits PAUSE seconds, and writes another when the event is
+acknowledged.
 """
 
 from __future__ import annotations
