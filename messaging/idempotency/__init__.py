@@ -6,6 +6,7 @@
 stronger: the mark stands in the service's own database, in the transaction that holds the effect.
 """
 
+from messaging.idempotency.async_transactional import AsyncTransactional
 from messaging.idempotency.memory import MemoryStore
 from messaging.idempotency.middleware import Idempotency, event_key
 from messaging.idempotency.redis import RedisStore
@@ -13,6 +14,7 @@ from messaging.idempotency.sql import MySqlStore, PostgresStore, SqliteStore
 from messaging.idempotency.transactional import Transactional, TransactionalSession
 
 __all__ = [
+    "AsyncTransactional",
     "Idempotency",
     "MemoryStore",
     "MySqlStore",

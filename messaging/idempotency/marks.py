@@ -16,7 +16,7 @@ from messaging.sql.dialect import Dialect, table_name
 from messaging.sql.driver import DriverConnection, execute
 from messaging.sql.mysql_errors import DUPLICATE, error_number
 
-__all__ = ["GUARD", "TABLE", "Marks", "ddl"]
+__all__ = ["GUARD", "TABLE", "Marks", "Row", "ddl"]
 
 TABLE = "messaging_handled"
 
@@ -136,6 +136,10 @@ class Marks:
             name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
             for name, text in statements.items()
         }
+
+    def statement(self, name: str) -> str:
+        """The statement `name`, for whoever runs it in another way."""
+        return self._sql[name]
 
     def create(self, connection: DriverConnection) -> None:
         """Create the table if it is missing. On PostgreSQL one process at a time does it."""

@@ -9,16 +9,16 @@ from uuid import uuid4
 
 from messaging.errors import ConfigurationError
 from messaging.handling import HandlingState
-from messaging.idempotency.marks import GUARD, Marks
+from messaging.idempotency.marks import GUARD, Marks, Row
 from messaging.idempotency.middleware import later
 from messaging.outcome import Ack, Outcome
 from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_written
 from messaging.sql.mysql_errors import DEADLOCK, LOCK_WAIT, NO_SAVEPOINT, error_number
 
-__all__ = ["Transaction"]
+__all__ = ["BEGIN", "Transaction", "ended", "known"]
 
 _SAVEPOINT = "messaging_handling"
-_BEGIN = (
+BEGIN = (
     "SELECT pg_try_advisory_xact_lock(hashtextextended(:lock, 0)), "
     f"set_config('{GUARD}', :guard, true)"
 )
@@ -54,7 +54,7 @@ class Transaction:
                 connection.autocommit = False
             lock = f"{marks.table} {self.call.service} {self.event}"
             values = {"lock": lock, "guard": self.guard}
-            if not execute(connection, _BEGIN, values).fetchone()[0]:
+            if not execute(connection, BEGIN, values).fetchone()[0]:
                 return later(self.call, 0)
         return self._known(connection, marks)
 
@@ -66,14 +66,14 @@ class Transaction:
             try:
                 execute(connection, f"RELEASE {_SAVEPOINT}")
             except sqlite3.OperationalError:
-                raise self._ended() from None
+                raise ended(self.call) from None
         if marks.dialect == "mysql":
             self._release_in_mysql(connection)
             written = marks.change(connection, "complete", **self._claim)
         else:
             written = marks.change(connection, "mark", **self._claim, guard=self.guard)
         if not written:
-            raise self._known(connection, marks) or self._ended()
+            raise self._known(connection, marks) or ended(self.call)
 
     def _begin_sqlite(self, connection: sqlite3.Connection, marks: Marks) -> None:
         self._refuse_async("SQLite's one lock for writing")
@@ -115,7 +115,7 @@ class Transaction:
         except Exception as error:
             if error_number(error) != NO_SAVEPOINT:
                 raise
-            raise self._ended() from None
+            raise ended(self.call) from None
 
     def _refuse_async(self, kept: str) -> None:
         if self.call.handler.is_async:
@@ -125,16 +125,22 @@ class Transaction:
             )
 
     def _known(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
-        row = marks.look(connection, self.call.service, self.event)
-        if row is None:
-            return None
-        done, left, _ = row
-        if done:
-            return Ack("already handled")
-        return later(self.call, left) if left > 0 else None
+        return known(self.call, marks.look(connection, self.call.service, self.event))
 
-    def _ended(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"a handler of {self.call.service} ended the transaction that its mark belongs to, and "
-            "will run again: leave commit, rollback and close to the middleware"
-        )
+
+def known(call: HandlingState, row: Row | None) -> Outcome | None:
+    """What the row of an event makes of another message of it; None if the handler may run."""
+    if row is None:
+        return None
+    done, left, _ = row
+    if done:
+        return Ack("already handled")
+    return later(call, left) if left > 0 else None
+
+
+def ended(call: HandlingState) -> ConfigurationError:
+    """What is raised where a handler ended the transaction that it had been given."""
+    return ConfigurationError(
+        f"a handler of {call.service} ended the transaction that its mark belongs to, and "
+        "will run again: leave commit, rollback and close to the middleware"
+    )

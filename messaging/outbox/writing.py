@@ -19,7 +19,7 @@ from messaging.sql.driver import (
 from messaging.sql.mysql_errors import error_number
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
-__all__ = ["SqlOutbox", "create"]
+__all__ = ["SqlOutbox", "create", "refused"]
 
 
 class SqlOutbox:
@@ -76,15 +76,7 @@ class SqlOutbox:
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides
-            name, state = type(error).__name__, _state(error)
-            # Not chained: a driver's text may quote the row, and SQLAlchemy's quotes it all.
-            raise TransportError(
-                f"the outbox {self._table} could not be written: {name}"
-                f"{f' ({state})' if state else ''}; is the table there, and your transaction in "
-                "order?",
-                code=name,
-                retryable=False,
-            ) from None
+            raise refused(self._table, error) from None
         return ()
 
     def close(self) -> None:
@@ -104,6 +96,20 @@ class SqlOutbox:
                 code="TooManyEntriesInBatchRequest",
                 retryable=False,
             )
+
+
+def refused(table: str, error: Exception) -> TransportError:
+    """What a driver's `error` is to whoever publishes.
+
+    To be raised from None: a driver's text may quote the row, and SQLAlchemy's quotes it all.
+    """
+    name, state = type(error).__name__, _state(error)
+    return TransportError(
+        f"the outbox {table} could not be written: {name}{f' ({state})' if state else ''}; is the "
+        "table there, and your transaction in order?",
+        code=name,
+        retryable=False,
+    )
 
 
 def _state(error: Exception) -> object:

@@ -190,8 +190,8 @@ def _kind_of_type(type: type) -> Kind:
         "psycopg.connection_async.AsyncConnection" in names
     ):
         raise ConfigurationError(
-            f"{names[0]} is asynchronous, and statements are run as they come: give the session of "
-            "`await session.run_sync(lambda session: ...)`, or a connection that is not"
+            f"{names[0]} is asynchronous: use AsyncOutbox or AsyncTransactional, or give the "
+            "session of `await session.run_sync(lambda session: ...)`"
         )
     for one in names:
         if one == "sqlite3.Connection":
