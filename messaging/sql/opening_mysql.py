@@ -9,12 +9,12 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from messaging.errors import ConfigurationError, MissingExtra
 from messaging.sql.opening import CONNECT_SECONDS, SILENCE_SECONDS
 
-__all__ = ["is_mysql", "mysql", "short_transactions"]
+__all__ = ["MYSQL_PARAMETERS", "is_mysql", "mysql", "parameters", "short_transactions"]
 
 _SCHEMES = ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
 _TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key")
 _FLAGS = ("ssl_verify_cert", "ssl_verify_identity", "ssl_disabled")
-_PARAMETERS = (*_TEXTS, *_FLAGS, "connect_timeout", "charset")
+MYSQL_PARAMETERS = (*_TEXTS, *_FLAGS, "connect_timeout", "charset")
 _BOOLEANS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 
 _WRITE_IT = (
@@ -48,7 +48,7 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
         ) from error
     if timeout <= 0:
         raise ConfigurationError(f"timeout={timeout!r}: more than 0 seconds")
-    given = _parameters(url)
+    given = parameters(url)
 
     def connect() -> Any:
         try:
@@ -78,7 +78,8 @@ def short_transactions(connection: Any) -> None:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
-def _parameters(url: str) -> dict[str, Any]:
+def parameters(url: str) -> dict[str, Any]:
+    """What PyMySQL is given for `url`. Raises `ConfigurationError`, which does not quote it."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -86,7 +87,7 @@ def _parameters(url: str) -> dict[str, Any]:
     except ValueError:
         raise _unreadable() from None
     name = unquote(parts.path.removeprefix("/"))
-    unknown = set(more) - set(_PARAMETERS)
+    unknown = set(more) - set(MYSQL_PARAMETERS)
     if parts.fragment or not name or "/" in name or "@" in name or unknown:
         raise _unreadable()
     given: dict[str, Any] = {
@@ -112,7 +113,7 @@ def _parameters(url: str) -> dict[str, Any]:
 def _unreadable() -> ConfigurationError:
     return ConfigurationError(
         f"the database's URL cannot be read: {_WRITE_IT}; its parameters are "
-        + ", ".join(_PARAMETERS)
+        + ", ".join(MYSQL_PARAMETERS)
     )
 
 
