@@ -44,8 +44,8 @@ class AsyncTransactional:
            to one event loop, the worker's: make it in the consumer's `async def open`.
     table  where the marks stand. It is that of `Transactional` and `PostgresStore`, whose `create`
            makes it and whose `prune` keeps it small.
-    wait   seconds for which a call waits for a connection. A pool should have as many as the worker
-           runs handlers at once.
+    wait   seconds for which a call waits for a connection, unless the pool gives up before. A
+           pool should have as many as the worker runs handlers at once.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class _Held:
             if type(error).__name__ not in ("TimeoutError", "PoolTimeout"):
                 raise
             raise TransportError(
-                f"no connection to the database was free within {self._wait:g} seconds: the pool "
-                "has fewer than the worker runs handlers at once, or the database does not answer",
+                "no connection to the database was free in time: the pool has fewer than the "
+                "worker runs handlers at once, or the database does not answer",
                 code="PoolExhausted",
             ) from None
         return self

@@ -33,8 +33,9 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
 
     "mariadb://" is the same. Parameters: unix_socket, connect_timeout, charset, and for TLS ssl_ca,
     ssl_cert, ssl_key, ssl_verify_cert (true where there is an ssl_ca), ssl_verify_identity (the
-    host's name, too) or ssl_disabled. The server may stay silent for `timeout` seconds, and has 10,
-    or `connect_timeout`, to accept a connection.
+    host's name, too) or ssl_disabled. The server has 10 seconds, or `connect_timeout`, to accept a
+    connection, and may then stay silent for `timeout` seconds at a time.
+
     Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
     `MissingExtra` where PyMySQL is not installed.
     """

@@ -289,6 +289,42 @@ def test_a_connection_that_is_killed_in_the_handler_leaves_neither_and_costs_one
     database.close()
 
 
+def test_a_connection_that_died_while_idle_is_replaced_before_the_handler_runs(url: str) -> None:
+    made: list[Any] = []
+
+    def connect() -> Any:
+        made.append(mysql(url)())
+        return made[-1]
+
+    database = Transactional(connect).create()
+    billing = Billing()
+    kill(url, made[0].thread_id())
+    assert deliver(billing, Enrolled(number=1), id="e1", middleware=[database]).acknowledged
+    assert (len(made), len(billing.handled)) == (2, 1)
+    database.close()
+
+
+def test_a_duplicate_that_waits_too_long_comes_again_later(url: str) -> None:
+    """While the first holds its row: the wait ends with 1205, no error of the handler's."""
+
+    def impatient() -> Any:
+        opened = mysql(url)()
+        execute(opened, "SET SESSION innodb_lock_wait_timeout = 1")
+        return opened
+
+    database = Transactional(impatient).create()
+    results: list[Any] = []
+    twin = Billing()
+
+    def first(event: Enrolled) -> None:
+        results.append(deliver(twin, event, id="e1", middleware=[database]))
+
+    assert deliver(Billing(first), Enrolled(number=1), id="e1", middleware=[database]).acknowledged
+    assert (results[0].retried, results[0].why) == (True, "in progress elsewhere")
+    assert twin.handled == []
+    database.close()
+
+
 def test_a_store_goes_on_when_its_connection_was_killed(url: str) -> None:
     made: list[Any] = []
 
