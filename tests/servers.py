@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -108,7 +109,8 @@ def running_mariadb(**more: str) -> Iterator[str]:
             **more,
         }
         given = [f"--{name}={value}" for name, value in options.items()]
-        process = _start(owner, [server, *data, "--skip-networking", *given], folder)
+        command = [server, *data, "--skip-networking", *given]
+        process = _start(owner, command, folder, death=signal.SIGTERM)  # it ignores SIGINT
 
         def knock() -> None:
             with closing(socket.socket(socket.AF_UNIX)) as door:  # PyMySQL would leave one open
@@ -234,7 +236,11 @@ def _as(user: str | None, command: Sequence[str | Path]) -> None:
 
 
 def _start(
-    user: str | None, command: Sequence[str | Path], folder: Path
+    user: str | None,
+    command: Sequence[str | Path],
+    folder: Path,
+    *,
+    death: signal.Signals = signal.SIGINT,
 ) -> subprocess.Popen[bytes]:
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(
@@ -245,12 +251,12 @@ def _start(
             cwd="/",
             stdout=log,
             stderr=log,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=partial(_die_with_parent, death) if sys.platform == "linux" else None,
         )
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG: even if pytest is killed
+def _die_with_parent(how: signal.Signals) -> None:
+    ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG: even if pytest is killed
 
 
 def _wait(
