@@ -45,8 +45,8 @@ class Settings(BaseModel):
     language     of what is told about a file's rows: "en" or "pt"; else by LC_ALL, LC_MESSAGES or
                  LANG.
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
-    database     where the outbox is: "postgresql://user@host/name", "sqlite:///file.db". Or
-                 MESSAGING_DATABASE_FILE names a file that says so.
+    database     where the outbox is: "postgresql://user@host/name", "mysql://...",
+                 "sqlite:///file.db". Or MESSAGING_DATABASE_FILE names a file that says so.
 
     Neither `repr` nor an error shows the password of a URL.
     """

@@ -1,6 +1,8 @@
-"""Real databases for tests: PostgreSQL and Redis, as processes of their own, gone at the end.
+"""Real databases for tests: PostgreSQL, MariaDB and Redis, as processes of their own, gone at the
+end.
 
     def test_x(postgres: str) -> None: ...     # the conninfo of a fresh, empty database
+    def test_z(mariadb: str) -> None: ...      # the URL of a fresh, empty database
     def test_y(redis_url: str) -> None: ...    # the URL of an emptied Redis
 
 A server starts when the first test of a process asks for it, and listens on a socket file in a
@@ -15,20 +17,32 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
 import psycopg
+import pymysql
 import pytest
 import redis
 
-__all__ = ["postgres", "postgres_server", "redis_server", "redis_url"]
+__all__ = [
+    "mariadb",
+    "mariadb_server",
+    "postgres",
+    "postgres_server",
+    "redis_server",
+    "redis_url",
+    "running_mariadb",
+]
 
 _USER = "messaging"
 _START_SECONDS = 60.0
@@ -72,6 +86,64 @@ def postgres(postgres_server: str) -> Iterator[str]:
         admin.execute(f"drop database {name} with (force)".encode())
 
 
+@contextmanager
+def running_mariadb(**more: str) -> Iterator[str]:
+    """The URL of a new MariaDB, without a database's name: "mysql://messaging@localhost/{}?..."."""
+    install, server = (_mariadb_binary(name) for name in ("mariadb-install-db", "mariadbd"))
+    owner = _somebody_else()
+    folder = _folder()
+    process = None
+    try:
+        if owner:
+            shutil.chown(folder, owner)
+        data = ["--no-defaults", f"--datadir={folder / 'data'}"]
+        accounts = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        _as(owner, [install, *data, *accounts])
+        path = folder / "mariadb.sock"
+        options = {
+            "socket": str(path),
+            "pid-file": str(folder / "pid"),
+            "innodb-flush-log-at-trx-commit": "0",  # it need not survive this machine
+            "innodb-buffer-pool-size": "32M",
+            "innodb-lock-wait-timeout": "20",
+            **more,
+        }
+        given = [f"--{name}={value}" for name, value in options.items()]
+        command = [server, *data, "--skip-networking", *given]
+        process = _start(owner, command, folder, death=signal.SIGTERM)  # it ignores SIGINT
+
+        def knock() -> None:
+            with closing(socket.socket(socket.AF_UNIX)) as door:  # PyMySQL would leave one open
+                door.connect(str(path))
+
+        _wait(process, knock, OSError, folder)
+        with pymysql.connect(unix_socket=str(path), user="root", ssl_disabled=True) as admin:
+            admin.cursor().execute(f"create user {_USER}@localhost")
+            admin.cursor().execute(f"grant all on *.* to {_USER}@localhost with grant option")
+        yield f"mysql://{_USER}@localhost/{{}}?unix_socket={path}"
+    finally:
+        _stop(process, signal.SIGTERM)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """The one that tests share; see `mariadb`."""
+    with running_mariadb() as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb(mariadb_server: str) -> Iterator[str]:
+    """The URL of a database that only this test has; its collation takes "a" for "A"."""
+    name = f"test_{next(_numbers)}"
+    path = mariadb_server.partition("unix_socket=")[2]
+    with pymysql.connect(unix_socket=path, user=_USER, autocommit=True) as admin:
+        admin.cursor().execute(f"create database {name} collate utf8mb4_general_ci")
+        yield mariadb_server.format(name)
+        admin.cursor().execute(f"drop database {name}")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The URL of a Redis that keeps nothing on disk."""
@@ -81,19 +153,19 @@ def redis_server() -> Iterator[str]:
     folder = _folder()
     process = None
     try:
-        socket = folder / "redis.sock"
+        path = folder / "redis.sock"
         options: list[str | Path] = [
             "--port",
             "0",
             "--unixsocket",
-            socket,
+            path,
             "--save",
             "",
             "--dir",
             folder,
         ]
         process = _start(None, [binary, *options], folder)
-        url = f"unix://{socket}"
+        url = f"unix://{path}"
 
         def ping() -> None:
             with redis.Redis.from_url(url) as client:
@@ -136,8 +208,14 @@ def _postgres_binaries() -> Path:
     missing("PostgreSQL", "apt-get install postgresql")
 
 
+def _mariadb_binary(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    return found or missing("MariaDB", "apt-get install mariadb-server")
+
+
 def _somebody_else() -> str | None:
-    """PostgreSQL refuses to run as root: then as the user its package made, or as nobody."""
+    """PostgreSQL and MariaDB refuse to run as root: then as the user that
+    PostgreSQL's package made, or as nobody."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
@@ -158,7 +236,11 @@ def _as(user: str | None, command: Sequence[str | Path]) -> None:
 
 
 def _start(
-    user: str | None, command: Sequence[str | Path], folder: Path
+    user: str | None,
+    command: Sequence[str | Path],
+    folder: Path,
+    *,
+    death: signal.Signals = signal.SIGINT,
 ) -> subprocess.Popen[bytes]:
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(
@@ -169,12 +251,12 @@ def _start(
             cwd="/",
             stdout=log,
             stderr=log,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=partial(_die_with_parent, death) if sys.platform == "linux" else None,
         )
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG: even if pytest is killed
+def _die_with_parent(how: signal.Signals) -> None:
+    ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG: even if pytest is killed
 
 
 def _wait(

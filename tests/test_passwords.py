@@ -17,7 +17,7 @@ from messaging.aws.dynamodb import DynamoDBStore
 from messaging.aws.s3 import S3BlobStore
 from messaging.errors import ConfigurationError, MessagingError, SettingsError
 from messaging.event import Event
-from messaging.idempotency import PostgresStore, RedisStore
+from messaging.idempotency import MySqlStore, PostgresStore, RedisStore
 from messaging.outbox import Database, Relay, connector
 from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings, without_password
@@ -119,6 +119,26 @@ def test_a_postgresql_url_is_told_by_no_error(form: str, password: str) -> None:
 
     def mark() -> None:
         with closing(PostgresStore(url)) as store:
+            assert_silent(repr(store))
+            store.begin("mail", "e1", lease_seconds=60)
+
+    def relay() -> None:
+        with closing(Database(connector(url))) as database:
+            database.now()
+
+    for use in (mark, relay):
+        with pytest.raises(MessagingError) as away:
+            use()
+        assert_silent(told(away.value))
+
+
+@pytest.mark.parametrize("password", [*PASSWORDS, "12/34SEGREDO@OUTRO"])
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb+pymysql"])
+def test_a_mysql_url_is_told_by_no_error(scheme: str, password: str) -> None:
+    url = f"{scheme}://u:{password}@127.0.0.1:1/x"
+
+    def mark() -> None:
+        with closing(MySqlStore(url)) as store:
             assert_silent(repr(store))
             store.begin("mail", "e1", lease_seconds=60)
 

@@ -32,9 +32,9 @@ DatabaseUrl = Annotated[
     typer.Option(
         "--database",
         metavar="URL",
-        help="postgresql://user@host/name or sqlite:///file.db. Never with a password, which the "
-        "list of processes would show: that goes into MESSAGING_DATABASE or "
-        "MESSAGING_DATABASE_FILE.",
+        help="postgresql://user@host/name, mysql://user@host/name or sqlite:///file.db. "
+        "Never with a password, which the list of processes would show: that goes into "
+        "MESSAGING_DATABASE or MESSAGING_DATABASE_FILE.",
     ),
 ]
 TableName = Annotated[str, typer.Option("--table", metavar="NAME", help="The outbox's table.")]
@@ -175,7 +175,8 @@ def prune_command(
 
 def ddl_command(
     dialect: Annotated[
-        Literal["postgresql", "sqlite"], typer.Argument(help="postgresql or sqlite.")
+        Literal["postgresql", "mysql", "sqlite"],
+        typer.Argument(help="postgresql, mysql (also for MariaDB) or sqlite."),
     ],
     table: TableName = _TABLE,
 ) -> None:
@@ -199,7 +200,8 @@ def _url(given: str | None, settings: Settings) -> str:
     url = given or settings.database
     if url is None:
         raise ConfigurationError(
-            "which database? Set MESSAGING_DATABASE to postgresql://user@host/name, or "
+            "which database? Set MESSAGING_DATABASE to postgresql://user@host/name, "
+            "mysql://user@host/name or sqlite:///file.db, or "
             "MESSAGING_DATABASE_FILE to a file that says so; or give --database, without a password"
         )
     if given and re.search("://.*:.*@|password", given):

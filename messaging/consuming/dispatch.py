@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,10 +70,10 @@ class Call:
         return f"Call({self.service}.{self.handler.name}, {self.envelope.id})"
 
 
-Middleware = Callable[[Call], AbstractContextManager[Any]]
-"""A context manager around a handler. It sees what the handler raises; raising an `Outcome` on
-the way in means that the handler does not run. What it keeps to itself is `InvalidReturn`, and no
-acknowledgement: for that it raises `Ack`."""
+Middleware = Callable[[Call], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
+"""A context manager around a handler; around an async one it may be asynchronous. It sees what the
+handler raises; raising an `Outcome` on the way in means that the handler does not run. What it
+keeps to itself is `InvalidReturn`, and no acknowledgement: for that it raises `Ack`."""
 
 
 class Dispatcher:
@@ -182,7 +182,8 @@ class Dispatcher:
                 _check(returned)
             return returned
         returned = _SWALLOWED
-        with self._middleware[depth](call):
+        around: Any = self._middleware[depth](call)
+        with around:
             returned = self._within(call, depth + 1)
         if returned is _SWALLOWED:
             # Here, so that those around it see that the event is not handled.
@@ -196,8 +197,13 @@ class Dispatcher:
                 _check(returned)
             return returned
         returned = _SWALLOWED
-        with self._middleware[depth](call):
-            returned = await self._within_async(call, depth + 1)
+        around: Any = self._middleware[depth](call)
+        if hasattr(around, "__aenter__") and not hasattr(around, "__enter__"):
+            async with around:
+                returned = await self._within_async(call, depth + 1)
+        else:
+            with around:
+                returned = await self._within_async(call, depth + 1)
         if returned is _SWALLOWED:
             raise InvalidReturn(_SWALLOWED)
         return returned

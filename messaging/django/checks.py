@@ -66,7 +66,9 @@ def check_database(
     wrapper = connections[alias]
     if dialect(wrapper) is None:
         said = f"The database {alias!r} is {wrapper.display_name}, which can hold no outbox."
-        hint = 'Name one of PostgreSQL or SQLite in MESSAGING["DATABASE"], to use the outbox.'
+        hint = (
+            'Name one of PostgreSQL, MySQL or SQLite in MESSAGING["DATABASE"], to use the outbox.'
+        )
         return [Warning(said, hint=hint, id="messaging.W006")]
     try:
         missing = missing_tables(wrapper)

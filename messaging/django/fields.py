@@ -1,4 +1,4 @@
-"""A field for a moment that is a number of seconds in one table, and a timestamp in another."""
+"""Fields for columns that are of another type in another database: moments, and keys of marks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-__all__ = ["MomentField"]
+__all__ = ["KeyField", "MomentField"]
 
 
 class MomentField(models.Field):
@@ -22,3 +22,16 @@ class MomentField(models.Field):
         if value is None or isinstance(value, datetime):
             return value
         return datetime.fromtimestamp(float(value), UTC)
+
+
+class KeyField(models.TextField):
+    """A text that MySQL keeps as bytes, so that it compares them."""
+
+    def deconstruct(self) -> Any:
+        """A migration sees a text."""
+        name, _, arguments, named = super().deconstruct()
+        return name, "django.db.models.TextField", arguments, named
+
+    def from_db_value(self, value: Any, expression: object, connection: object) -> str | None:
+        """What the column holds, as text."""
+        return value.decode() if isinstance(value, bytes) else value

@@ -89,8 +89,8 @@ class TransactionalAtomic:
     using  an alias of DATABASES; else MESSAGING["DATABASE"]. Marks stand in the same database,
            in the table that this app's migration makes.
 
-    A concurrent duplicate waits on SQLite and comes again later on PostgreSQL. Handlers must be
-    plain functions: Django has no transactions in async code.
+    A concurrent duplicate waits on SQLite and MySQL, and comes again later on PostgreSQL. Handlers
+    must be plain functions: Django has no transactions in async code.
     """
 
     def __init__(

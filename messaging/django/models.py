@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import models
 
-from messaging.django.fields import MomentField
+from messaging.django.fields import KeyField, MomentField
 from messaging.idempotency.marks import TABLE as MARKS
 from messaging.outbox import TABLE as OUTBOX
 
@@ -63,8 +63,8 @@ class HandledEvent(models.Model):
     `event_id` is no key of its own; service and event together are.
     """
 
-    event_id = models.TextField(primary_key=True)
-    service = models.TextField()
+    event_id = KeyField(primary_key=True)
+    service = KeyField()
     handled_at = MomentField(null=True)
     until = MomentField("claimed until", null=True)
 

@@ -6,15 +6,18 @@
 stronger: the mark stands in the service's own database, in the transaction that holds the effect.
 """
 
+from messaging.idempotency.async_transactional import AsyncTransactional
 from messaging.idempotency.memory import MemoryStore
 from messaging.idempotency.middleware import Idempotency, event_key
 from messaging.idempotency.redis import RedisStore
-from messaging.idempotency.sql import PostgresStore, SqliteStore
+from messaging.idempotency.sql import MySqlStore, PostgresStore, SqliteStore
 from messaging.idempotency.transactional import Transactional, TransactionalSession
 
 __all__ = [
+    "AsyncTransactional",
     "Idempotency",
     "MemoryStore",
+    "MySqlStore",
     "PostgresStore",
     "RedisStore",
     "SqliteStore",

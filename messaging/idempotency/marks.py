@@ -1,7 +1,7 @@
 """The table of marks: its columns, its statements, and what each database calls them.
 
-One table serves `SqliteStore`, `PostgresStore` and `Transactional`, so that a service may go from
-one to the other. Statements are written once, with `:name` for a parameter.
+One table serves `SqliteStore`, `PostgresStore`, `MySqlStore` and `Transactional`, so that a service
+may go from one to the other. Statements are written once, with `:name` for a parameter.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 from messaging.clock import Clock
 from messaging.sql.dialect import Dialect, table_name
 from messaging.sql.driver import DriverConnection, execute
+from messaging.sql.mysql_errors import DUPLICATE, error_number
 
-__all__ = ["GUARD", "TABLE", "Marks", "ddl"]
+__all__ = ["GUARD", "TABLE", "Marks", "Row", "ddl"]
 
 TABLE = "messaging_handled"
 
@@ -26,14 +27,16 @@ GUARD = "messaging.handling"
 open."""
 
 _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
-    service    text NOT NULL,
-    event_id   text NOT NULL,
+    service    {service} NOT NULL,
+    event_id   {event_id} NOT NULL,
     handled_at {time},          -- null while a claim is held
-    token      text,            -- whose claim
+    token      {token},            -- whose claim
     until      {time},          -- when it expires
     PRIMARY KEY (service, event_id)
 ){options}"""
-# SQLite is given the time of this machine; PostgreSQL has one clock for all clients.
+_UTC = "timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1e6"
+_TEXT: Mapping[str, str] = {"service": "text", "event_id": "text", "token": "text"}
+# SQLite is given the time of this machine; a server has one clock for all clients.
 _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     "sqlite": {
         "now": ":now",
@@ -42,6 +45,7 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
         "older": ":now - :older",
         "same": "true",
         "time": "real",
+        **_TEXT,
         "options": " WITHOUT ROWID",
     },
     "postgresql": {
@@ -51,11 +55,30 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
         "older": "clock_timestamp() - make_interval(secs => :older)",
         "same": f"current_setting('{GUARD}', true) = :guard",
         "time": "timestamptz",
+        **_TEXT,
         "options": "",
+    },
+    # Bytes, because every collation that MySQL and MariaDB share takes "e1 " for "e1".
+    "mysql": {
+        "now": _UTC,
+        "until": f"{_UTC} + :lease",
+        "left": f"until - {_UTC}",
+        "older": f"{_UTC} - :older",
+        "same": "true",
+        "expired": "service = :service AND event_id = :event_id AND handled_at IS NULL "
+        f"AND until <= {_UTC}",
+        "is_old": f"handled_at < {_UTC} - :older OR until < {_UTC} - :older",
+        "keys": "{keys}",
+        "time": "double",
+        "service": "varbinary(255)",
+        "event_id": "varbinary(2048)",
+        "token": "varchar(64) CHARACTER SET ascii COLLATE ascii_bin",
+        "options": " ENGINE = InnoDB",
     },
 }
 _PRUNED_AT_ONCE = 20_000
 """Rows deleted by one statement, so that it locks nothing for long and stays within time limits."""
+_FORGOTTEN_AT_ONCE = 500
 _SHARED: Mapping[str, str] = {
     "at_once": str(_PRUNED_AT_ONCE),
     "this": "service = :service AND event_id = :event_id",
@@ -77,6 +100,17 @@ _STATEMENTS: Mapping[str, str] = {
     "FROM {table} WHERE handled_at < {older} OR until < {older} LIMIT {at_once})",
     "lock": "DELETE FROM {table} WHERE false",
 }
+# MySQL's ON DUPLICATE KEY has no WHERE, and what it changed cannot be told from its count: what
+# stands in the way of an INSERT is taken by a second statement, where it may be.
+_MYSQL: Mapping[str, str] = {
+    **_STATEMENTS,
+    "claim": "INSERT INTO {table} (service, event_id, token, until) "
+    "VALUES (:service, :event_id, :token, {until})",
+    "claim instead": "UPDATE {table} SET token = :token, until = {until} WHERE {expired}",
+    # Read without a lock, and deleted by key: a scan that deletes would lock what it passes.
+    "old": "SELECT service, event_id FROM {table} WHERE {is_old} LIMIT {at_once}",
+    "forget": "DELETE FROM {table} WHERE ({keys}) AND ({is_old})",
+}
 
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:
@@ -97,10 +131,15 @@ class Marks:
 
     @cached_property
     def _sql(self) -> Mapping[str, str]:
+        statements = _MYSQL if self.dialect == "mysql" else _STATEMENTS
         return {
             name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
-            for name, text in _STATEMENTS.items()
+            for name, text in statements.items()
         }
+
+    def statement(self, name: str) -> str:
+        """The statement `name`, for whoever runs it in another way."""
+        return self._sql[name]
 
     def create(self, connection: DriverConnection) -> None:
         """Create the table if it is missing. On PostgreSQL one process at a time does it."""
@@ -119,14 +158,39 @@ class Marks:
     def change(self, connection: DriverConnection, name: str, **values: object) -> int:
         """Run the statement `name`; returns how many rows it changed."""
         given = {"now": self.clock.now(), **values}
-        changed: int = execute(connection, self._sql[name], given).rowcount
-        return changed
+        try:
+            return int(execute(connection, self._sql[name], given).rowcount)
+        except Exception as error:
+            if name != "claim" or error_number(error) != DUPLICATE:
+                raise
+        # Looked at first: a statement that finds nothing to change locks the row all the same, and
+        # several that do, each with the lock to read it that a duplicate leaves, are a deadlock.
+        row = self.look(connection, str(given["service"]), str(given["event_id"]))
+        if row is None or row[0] or row[1] > 0:
+            return 0
+        return int(execute(connection, self._sql["claim instead"], given).rowcount)
 
     def prune(self, connection: DriverConnection, older_than: float) -> int:
         """Delete marks older than `older_than` seconds, in several statements; returns how many."""
         pruned = 0
         while True:
-            last = self.change(connection, "prune", older=older_than)
+            if self.dialect == "mysql":
+                last = self._forget(connection, older_than)
+            else:
+                last = self.change(connection, "prune", older=older_than)
             pruned += last
             if last < _PRUNED_AT_ONCE:
                 return pruned
+
+    def _forget(self, connection: DriverConnection, older_than: float) -> int:
+        found = execute(connection, self._sql["old"], {"older": older_than}).fetchall()
+        for start in range(0, len(found), _FORGOTTEN_AT_ONCE):
+            chunk = found[start : start + _FORGOTTEN_AT_ONCE]
+            keys = " OR ".join(
+                f"(service = :service{n} AND event_id = :event{n})" for n in range(len(chunk))
+            )
+            values: dict[str, object] = {"older": older_than}
+            for n, (service, event_id) in enumerate(chunk):
+                values |= {f"service{n}": service, f"event{n}": event_id}
+            execute(connection, self._sql["forget"].format(keys=keys), values)
+        return len(found)

@@ -10,7 +10,8 @@ from uuid import uuid4
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
 from messaging.idempotency.marks import TABLE, Marks
-from messaging.sql.driver import DriverConnection
+from messaging.sql.driver import DriverConnection, must_keep_what_is_written
+from messaging.sql.mysql_errors import NO_TABLE, error_number
 from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,
@@ -18,17 +19,18 @@ from messaging.sql.opening import (
     postgres,
     unanswered,
 )
+from messaging.sql.opening_mysql import mysql, short_transactions
 from messaging.sql.pool import Connections
 from messaging.stores import Claim, Done, InProgress
 
-__all__ = ["PostgresStore", "SqliteStore"]
+__all__ = ["MySqlStore", "PostgresStore", "SqliteStore"]
 
 _T = TypeVar("_T")
 _TRIES = 5
 
 
 class _SqlStore:
-    """The `IdempotencyStore` that both databases share."""
+    """The `IdempotencyStore` that the databases share."""
 
     def __init__(self, connect: Callable[[], DriverConnection], marks: Marks) -> None:
         self._connections = Connections(connect)
@@ -158,5 +160,41 @@ class PostgresStore(_SqlStore):
         return self
 
 
+class MySqlStore(_SqlStore):
+    """Marks in MySQL 8 or MariaDB: for any number of machines. Needs the extra `mysql`.
+
+        store = MySqlStore("mysql://school@db/school").create()
+
+    connect  a URL as `messaging.sql.mysql` takes it, or a function that gives a connection of
+             PyMySQL. The store sets it to autocommit. It keeps as many as are used at once.
+    timeout  seconds for which a statement may stay unanswered, on connections that are made from
+             a URL.
+
+    Raises `TransportError` where the database does not answer. Time is the database's, so that no
+    machine's clock matters. `prune` it now and then.
+    """
+
+    def __init__(
+        self,
+        connect: str | Callable[[], DriverConnection],
+        *,
+        table: str = TABLE,
+        timeout: float = SILENCE_SECONDS,
+    ) -> None:
+        make = connect if callable(connect) else mysql(connect, timeout=timeout)
+
+        def autocommitting() -> DriverConnection:
+            connection = make()
+            must_keep_what_is_written(connection)
+            short_transactions(connection)
+            return connection
+
+        super().__init__(autocommitting, Marks("mysql", table, SYSTEM_CLOCK))
+
+
 def _missing(error: Exception) -> bool:
-    return type(error).__name__ == "UndefinedTable" or "no such table" in str(error)
+    return (
+        type(error).__name__ == "UndefinedTable"
+        or error_number(error) == NO_TABLE
+        or "no such table" in str(error)
+    )

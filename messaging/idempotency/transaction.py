@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
 from messaging.handling import HandlingState
-from messaging.idempotency.marks import GUARD, Marks
+from messaging.idempotency.marks import GUARD, Marks, Row
 from messaging.idempotency.middleware import later
 from messaging.outcome import Ack, Outcome
-from messaging.sql.driver import DriverConnection, execute
+from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_written
+from messaging.sql.mysql_errors import DEADLOCK, LOCK_WAIT, NO_SAVEPOINT, error_number
 
-__all__ = ["Transaction"]
+__all__ = ["BEGIN", "Transaction", "ended", "known"]
 
 _SAVEPOINT = "messaging_handling"
-_BEGIN = (
+BEGIN = (
     "SELECT pg_try_advisory_xact_lock(hashtextextended(:lock, 0)), "
     f"set_config('{GUARD}', :guard, true)"
 )
@@ -29,10 +30,11 @@ class Transaction:
 
     What keeps a duplicate out meanwhile: in SQLite the one lock for writing, which a second
     transaction waits for; in PostgreSQL an advisory lock of the event, which nobody waits for, and
-    the table's key behind it. Both end with the transaction, however that ends.
+    the table's key behind it; in MySQL, whose such locks outlive a transaction, a claim in the
+    table, which is waited for. All end with the transaction, however that ends.
 
-    The mark is written last, in the very transaction that was begun. A handler that ended it
-    has an error instead of a mark: the event is handled again, rather than never.
+    The mark is written last, in the very transaction that was begun. A handler that
+    ended it has an error instead of a mark: the event is handled again, rather than never.
     """
 
     call: HandlingState
@@ -45,12 +47,14 @@ class Transaction:
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
             self._begin_sqlite(connection, marks)
+        elif marks.dialect == "mysql":
+            return self._begin_mysql(connection, marks)
         else:
             if connection.autocommit:
                 connection.autocommit = False
             lock = f"{marks.table} {self.call.service} {self.event}"
             values = {"lock": lock, "guard": self.guard}
-            if not execute(connection, _BEGIN, values).fetchone()[0]:
+            if not execute(connection, BEGIN, values).fetchone()[0]:
                 return later(self.call, 0)
         return self._known(connection, marks)
 
@@ -62,17 +66,17 @@ class Transaction:
             try:
                 execute(connection, f"RELEASE {_SAVEPOINT}")
             except sqlite3.OperationalError:
-                raise self._ended() from None
-        key = {"service": self.call.service, "event_id": self.event}
-        if not marks.change(connection, "mark", **key, guard=self.guard):
-            raise self._known(connection, marks) or self._ended()
+                raise ended(self.call) from None
+        if marks.dialect == "mysql":
+            self._release_in_mysql(connection)
+            written = marks.change(connection, "complete", **self._claim)
+        else:
+            written = marks.change(connection, "mark", **self._claim, guard=self.guard)
+        if not written:
+            raise self._known(connection, marks) or ended(self.call)
 
     def _begin_sqlite(self, connection: sqlite3.Connection, marks: Marks) -> None:
-        if self.call.handler.is_async:
-            raise ConfigurationError(
-                f"an async handler of {self.call.service} would keep SQLite's one lock for writing "
-                "while others run in its thread: make it a plain method, or use Idempotency"
-            )
+        self._refuse_async("SQLite's one lock for writing")
         if getattr(connection, "autocommit", None) is True:
             # Python 3.12: its commit() would do nothing. With -1, which is called
             # LEGACY_TRANSACTION_CONTROL, it is as one that was opened without the argument.
@@ -83,17 +87,60 @@ class Transaction:
             execute(connection, "BEGIN IMMEDIATE")
         execute(connection, f"SAVEPOINT {_SAVEPOINT}")
 
-    def _known(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
-        row = marks.look(connection, self.call.service, self.event)
-        if row is None:
-            return None
-        done, left, _ = row
-        if done:
-            return Ack("already handled")
-        return later(self.call, left) if left > 0 else None
+    def _begin_mysql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
+        self._refuse_async("a lock that a duplicate waits for")
+        must_keep_what_is_written(connection)
+        if connection.get_autocommit():
+            connection.autocommit(False)
+        try:
+            # If the handler commits it, which it must not, anybody may have it at once.
+            written = marks.change(connection, "claim", **self._claim, lease=0)
+        except Exception as error:
+            if error_number(error) not in (LOCK_WAIT, DEADLOCK):
+                raise
+            return later(self.call, 0)
+        if not written:
+            return self._known(connection, marks) or later(self.call, 0)
+        # It is gone once the transaction has ended, also by a statement like CREATE TABLE.
+        execute(connection, f"SAVEPOINT {_SAVEPOINT}")
+        return None
 
-    def _ended(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"a handler of {self.call.service} ended the transaction that its mark belongs to, and "
-            "will run again: leave commit, rollback and close to the middleware"
-        )
+    @property
+    def _claim(self) -> Mapping[str, str]:
+        return {"service": self.call.service, "event_id": self.event, "token": self.guard}
+
+    def _release_in_mysql(self, connection: DriverConnection) -> None:
+        try:
+            execute(connection, f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        except Exception as error:
+            if error_number(error) != NO_SAVEPOINT:
+                raise
+            raise ended(self.call) from None
+
+    def _refuse_async(self, kept: str) -> None:
+        if self.call.handler.is_async:
+            raise ConfigurationError(
+                f"an async handler of {self.call.service} would keep {kept} while others run in "
+                "its thread: make it a plain method, or use Idempotency"
+            )
+
+    def _known(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
+        return known(self.call, marks.look(connection, self.call.service, self.event))
+
+
+def known(call: HandlingState, row: Row | None) -> Outcome | None:
+    """What the row of an event makes of another message of it; None if the handler may run."""
+    if row is None:
+        return None
+    done, left, _ = row
+    if done:
+        return Ack("already handled")
+    return later(call, left) if left > 0 else None
+
+
+def ended(call: HandlingState) -> ConfigurationError:
+    """What is raised where a handler ended the transaction that it had been given."""
+    return ConfigurationError(
+        f"a handler of {call.service} ended the transaction that its mark belongs to, and "
+        "will run again: leave commit, rollback and close to the middleware"
+    )

@@ -80,15 +80,15 @@ class Transactional(_Sharing):
     killed: it left both effect and mark, or neither. Other effects (a mail, a request) are
     repeated when the transaction was not committed; publish from it through an outbox.
 
-    connect  gives a connection of sqlite3 or psycopg 3. As many are kept as are used at once, and
-             any thread may use each: open SQLite with `check_same_thread=False`, or by
+    connect  gives a connection of sqlite3, psycopg 3 or PyMySQL. As many are kept as are used
+             at once, and any thread may use each: open SQLite with `check_same_thread=False`, or by
              `messaging.sql.open_sqlite`.
     table    where the marks stand; make it with `create`, or with `messaging.idempotency.marks.ddl`
              in a migration of yours.
 
-    A concurrent duplicate waits in SQLite until the first has ended, and comes again later in
-    PostgreSQL. Async handlers work on PostgreSQL only; their statements hold up the event loop as
-    long as the database takes to answer.
+    A concurrent duplicate waits in SQLite and MySQL until the first has ended, and comes again
+    later in PostgreSQL. Async handlers work on PostgreSQL only; their statements hold up
+    the event loop as long as the database takes to answer.
     """
 
     def __init__(
@@ -178,7 +178,8 @@ class TransactionalSession(_Sharing):
             def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
                 database.session.add(Conta(aluno_id=aluno.aluno_id))
 
-    sessions  gives a new `Session`, on SQLite, or on PostgreSQL by psycopg 3. It is committed
+    sessions  gives a new `Session`, on SQLite, on PostgreSQL by psycopg 3, or on MySQL or
+              MariaDB by PyMySQL. It is committed
               when the handler returns, and closed in any case.
     """
 

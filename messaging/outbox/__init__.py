@@ -7,10 +7,12 @@
 Both rows are committed, or neither. A relay (`messaging outbox relay`, or `Relay(...).run()`)
 sends what was committed: at least once, in order per key, and several of them share the work.
 
-`table` and `rows` say what an entry is; `writing` is the producer's side;
+`table` and `rows` say what an entry is; `writing` and
+`async_writing` are the producer's side;
 `relay` and `claims` the relay's.
 """
 
+from messaging.outbox.async_writing import AsyncOutbox
 from messaging.outbox.claims import Claims, OutboxStatus, Troubled
 from messaging.outbox.relay import Relay, RelayStats
 from messaging.outbox.table import TABLE, ddl
@@ -19,6 +21,7 @@ from messaging.sql.database import Database, connector
 
 __all__ = [
     "TABLE",
+    "AsyncOutbox",
     "Claims",
     "Database",
     "OutboxStatus",

@@ -8,7 +8,7 @@ than its lease.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ from messaging.errors import ConfigurationError
 from messaging.outbox.rows import READ, OutboxRow, row_of
 from messaging.outbox.table import PENDING, TABLE
 from messaging.sql.database import Cursor, Database
-from messaging.sql.dialect import table_name
+from messaging.sql.dialect import Dialect, table_name
 
 __all__ = ["Claims", "OutboxStatus", "Troubled"]
 
@@ -24,7 +24,17 @@ _WINDOW = 1000
 """Entries looked at for one claim: the oldest of the keys that are not taken."""
 
 _PRUNED_AT_ONCE = 1000
+_ASKED_AT_ONCE = 500
 _SHOWN = 100
+
+_FREE = "o.published_at IS NULL AND o.parked_at IS NULL AND o.free_at <= :now"
+_LOCK = " FOR UPDATE OF o SKIP LOCKED"
+_THERE: Mapping[Dialect, str] = {
+    "sqlite": "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t",
+    "postgresql": "SELECT CAST(to_regclass(:t) AS text)",
+    "mysql": "SELECT max(table_name) FROM information_schema.tables "
+    "WHERE table_schema = coalesce(:schema, database()) AND table_name = :name",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +88,10 @@ class Claims:
     def check(self) -> None:
         """Raise `ConfigurationError` if the table is missing."""
         with self._database.transaction(writes=False) as cursor:
-            if self._database.dialect == "sqlite":
-                question = "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t"
-            else:
-                question = "SELECT CAST(to_regclass(:t) AS text)"
-            [[found]] = cursor.read(question, t=self._table)
+            schema, _, name = self._table.rpartition(".")
+            [[found]] = cursor.read(
+                _THERE[self._database.dialect], t=self._table, schema=schema or None, name=name
+            )
         if found is None:
             raise ConfigurationError(
                 f"there is no table {self._table} in this database: make it with what `messaging "
@@ -99,29 +108,67 @@ class Claims:
         with self._database.transaction() as cursor:
             # Whoever claimed or sent one of these since the statement began has locked or changed
             # it: then its place is missing, and what follows it is left alone as well.
-            lock = " FOR UPDATE OF o SKIP LOCKED" if self._database.dialect != "sqlite" else ""
-            found = cursor.read(
-                f"""
-                SELECT p.place, {READ} FROM (
-                    SELECT seq, row_number() OVER (PARTITION BY key ORDER BY seq) AS place FROM (
-                        SELECT seq, key FROM {self._table} WHERE {PENDING} AND key NOT IN (
-                            SELECT key FROM {self._table} WHERE {PENDING} AND free_at > :now
-                        ) ORDER BY seq LIMIT :window
-                    ) AS eldest
-                ) AS p JOIN {self._table} AS o ON o.seq = p.seq
-                WHERE o.published_at IS NULL AND o.parked_at IS NULL AND o.free_at <= :now
-                ORDER BY o.seq LIMIT :limit{lock}
-                """,  # noqa: S608 - the names in it are checked, the values are parameters
-                now=now,
-                window=max(_WINDOW, limit),
-                limit=limit,
-            )
+            window = max(_WINDOW, limit)
+            found: Sequence[Sequence[object]]
+            if self._database.dialect == "mysql":
+                found = self._find_in_two_steps(cursor, now=now, window=window, limit=limit)
+            else:
+                lock = _LOCK if self._database.dialect == "postgresql" else ""
+                found = cursor.read(
+                    f"""
+                    SELECT p.place, {READ} FROM ({self._eldest}) AS p
+                    JOIN {self._table} AS o ON o.seq = p.seq WHERE {_FREE}
+                    ORDER BY o.seq LIMIT :limit{lock}
+                    """,  # noqa: S608 - the names in it are checked, the values are parameters
+                    now=now,
+                    window=window,
+                    limit=limit,
+                )
             rows = _without_gaps(found)
             cursor.change(
                 f"UPDATE {self._table} SET free_at = :until, holder = :token WHERE seq = :seq",  # noqa: S608 - as above
                 [{"until": now + lease, "token": self._token, "seq": row.seq} for row in rows],
             )
         return rows
+
+    @property
+    def _eldest(self) -> str:
+        """The oldest entries of the keys that are not taken, and their places in their keys."""
+        return f"""
+            SELECT seq, row_number() OVER (PARTITION BY "key" ORDER BY seq) AS place FROM (
+                SELECT seq, "key" FROM {self._table} WHERE {PENDING} AND "key" NOT IN (
+                    SELECT "key" FROM {self._table} WHERE {PENDING} AND free_at > :now
+                ) ORDER BY seq LIMIT :window
+            ) AS eldest
+            """  # noqa: S608 - as above
+
+    def _find_in_two_steps(
+        self, cursor: Cursor, *, now: float, window: int, limit: int
+    ) -> list[Sequence[object]]:
+        """What one statement finds on PostgreSQL. MariaDB has no `FOR UPDATE OF`, and sorting a
+        join locks all of it: here the first step locks nothing, and the second what it gives."""
+        eldest = cursor.read(f"{self._eldest} ORDER BY seq", now=now, window=window)
+        places: dict[int, int] = dict(eldest)  # type: ignore[arg-type] # rows of two
+        found: list[Sequence[object]] = []
+        seqs = [*places]
+        for start in range(0, len(seqs), _ASKED_AT_ONCE):
+            if len(found) >= limit:
+                break
+            chunk = {f"seq{n}": seq for n, seq in enumerate(seqs[start : start + _ASKED_AT_ONCE])}
+            found += [
+                (places[row[0]], *row)
+                for row in cursor.read(
+                    f"""
+                    SELECT {READ} FROM {self._table} AS o FORCE INDEX (PRIMARY)
+                    WHERE o.seq IN ({", ".join(":" + name for name in chunk)}) AND {_FREE}
+                    ORDER BY o.seq LIMIT :limit FOR UPDATE SKIP LOCKED
+                    """,  # noqa: S608 - as above
+                    now=now,
+                    limit=limit - len(found),
+                    **chunk,
+                )
+            ]
+        return found
 
     def _is_empty(self) -> bool:
         with self._database.transaction(writes=False) as cursor:
@@ -191,13 +238,20 @@ class Claims:
             while last == _PRUNED_AT_ONCE:
                 with self._database.transaction() as cursor:
                     last = cursor.change(
-                        f"DELETE FROM {self._table} WHERE seq IN ("  # noqa: S608 - as above
-                        f"SELECT seq FROM {self._table} WHERE {column} <= :before "
-                        f"ORDER BY {column} LIMIT {_PRUNED_AT_ONCE})",
+                        self._delete_oldest(column),
                         [{"before": before}],
                     )
                 deleted += last
         return deleted
+
+    def _delete_oldest(self, column: str) -> str:
+        oldest = f"{column} <= :before ORDER BY {column} LIMIT {_PRUNED_AT_ONCE}"
+        if self._database.dialect == "mysql":  # which has no LIMIT in IN (SELECT ...)
+            return f"DELETE FROM {self._table} WHERE {oldest}"  # noqa: S608 - as above
+        return (
+            f"DELETE FROM {self._table} WHERE seq IN "  # noqa: S608 - as above
+            f"(SELECT seq FROM {self._table} WHERE {oldest})"
+        )
 
     def retry(self, seqs: Iterable[int] | None = None) -> int:
         """Make parked entries (all, or those in `seqs`) pending again, and retry failed ones at

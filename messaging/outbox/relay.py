@@ -76,8 +76,8 @@ class Relay:
         with Relay(lambda: psycopg.connect(url), broker.topic()) as relay:
             relay.run()                 # until relay.stop(), from a signal handler or a thread
 
-    connect       makes a connection of `sqlite3` or psycopg 3, the relay's own; called again
-                  when one broke.
+    connect       makes a connection of `sqlite3`, psycopg 3 or PyMySQL, the relay's own;
+                  called again when one broke.
     topic         where to.
     batch         entries taken in hand at once.
     lease         seconds for which they are this relay's; renewed before each request, so it must
@@ -214,17 +214,10 @@ class Relay:
             if not is_database_error(error):
                 raise
             self._outages.lose("the database", type(error).__name__)
-            self._forget_connection()
+            self._database.close()
             return 0
         self._outages.regain("the database")
         return taken
-
-    def _forget_connection(self) -> None:
-        try:
-            self._database.close()
-        except Exception as error:
-            if not is_database_error(error):  # closing a broken connection may fail, too
-                raise
 
     def _rest(self, seconds: float) -> None:
         end = self._clock.monotonic() + seconds

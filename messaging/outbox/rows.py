@@ -16,8 +16,10 @@ __all__ = ["INSERT", "READ", "OutboxRow", "row_of", "to_columns"]
 
 _COLUMNS = ("id", "key", "body", "attributes", "size", "message_group", "deduplication")
 
-INSERT = f"({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
-READ = ", ".join(f"o.{name}" for name in ("seq", "attempts", *_COLUMNS))
+# In quotes, because `key` is a word of MySQL.
+_QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)
+INSERT = f"({_QUOTED}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
+READ = ", ".join(f'o."{name}"' for name in ("seq", "attempts", *_COLUMNS))
 
 _LONGEST_KEY = 200
 

@@ -13,14 +13,44 @@ TABLE = "messaging_outbox"
 
 PENDING = "published_at IS NULL AND parked_at IS NULL"
 
-_SEQ: Mapping[str, str] = {
-    # Without AUTOINCREMENT, SQLite would reuse the number of a pruned row.
-    "sqlite": "integer PRIMARY KEY AUTOINCREMENT",
-    "postgresql": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-}
-_NOW: Mapping[str, str] = {
-    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
-    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
+_INDEXES = f"""\
+);
+CREATE INDEX IF NOT EXISTS {{index}}_pending ON {{name}} (seq) WHERE {PENDING};
+CREATE INDEX IF NOT EXISTS {{index}}_taken ON {{name}} (free_at) WHERE {PENDING};
+CREATE INDEX IF NOT EXISTS {{index}}_published ON {{name}} (published_at)
+    WHERE published_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS {{index}}_parked ON {{name}} (parked_at) WHERE parked_at IS NOT NULL;
+"""
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "sqlite": {
+        # Without AUTOINCREMENT, SQLite would reuse the number of a pruned row.
+        "seq": "integer PRIMARY KEY AUTOINCREMENT",
+        "key": "key            text",
+        "long": "text",
+        "now": "((julianday('now') - 2440587.5) * 86400.0)",
+        "end": "\n" + _INDEXES,
+    },
+    "postgresql": {
+        "seq": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        "key": "key            text",
+        "long": "text",
+        "now": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
+        "end": "\n" + _INDEXES,
+    },
+    # MySQL's `text` holds 64 KiB, its usual collations take "ana" for "ANA", and it has neither
+    # partial indexes nor, unlike MariaDB, CREATE INDEX IF NOT EXISTS.
+    "mysql": {
+        "seq": "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY",
+        "key": "`key`          text",
+        "long": "mediumtext",
+        "now": "(timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1e6)",
+        "end": """,
+    INDEX {index}_pending (published_at, parked_at, seq),
+    INDEX {index}_taken (published_at, parked_at, free_at),
+    INDEX {index}_parked (parked_at)
+) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+""",
+    },
 }
 
 
@@ -43,32 +73,26 @@ def ddl(dialect: Dialect, table: str = TABLE) -> str:
     parked_at      when it was refused for good; it stays until somebody decides.
     """
     name = table_name(table)
-    if dialect not in _SEQ:
-        raise ConfigurationError(f"dialect={dialect!r}: 'postgresql' or 'sqlite'")
+    words = _WORDS.get(dialect)
+    if words is None:
+        raise ConfigurationError(f"dialect={dialect!r}: 'postgresql', 'sqlite' or 'mysql'")
     if dialect == "sqlite" and "." in name:
         raise ConfigurationError(f"table={table!r}: on SQLite without a schema")
     index = name.rpartition(".")[2]
     return f"""\
 CREATE TABLE IF NOT EXISTS {name} (
-    seq            {_SEQ[dialect]},
+    seq            {words["seq"]},
     id             text NOT NULL,
-    key            text NOT NULL,
-    body           text NOT NULL,
-    attributes     text NOT NULL,
+    {words["key"]} NOT NULL,
+    body           {words["long"]} NOT NULL,
+    attributes     {words["long"]} NOT NULL,
     size           integer NOT NULL,
     message_group  text,
     deduplication  text,
-    created        double precision NOT NULL DEFAULT {_NOW[dialect]},
+    created        double precision NOT NULL DEFAULT {words["now"]},
     free_at        double precision NOT NULL DEFAULT 0,
     holder         text,
     attempts       integer NOT NULL DEFAULT 0,
     error          text,
     published_at   double precision,
-    parked_at      double precision
-);
-CREATE INDEX IF NOT EXISTS {index}_pending ON {name} (seq) WHERE {PENDING};
-CREATE INDEX IF NOT EXISTS {index}_taken ON {name} (free_at) WHERE {PENDING};
-CREATE INDEX IF NOT EXISTS {index}_published ON {name} (published_at)
-    WHERE published_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS {index}_parked ON {name} (parked_at) WHERE parked_at IS NOT NULL;
-"""
+    parked_at      double precision{words["end"].format(index=index, name=name)}"""

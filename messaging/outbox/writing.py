@@ -16,9 +16,10 @@ from messaging.sql.driver import (
     kind_of,
     must_be_in_transaction,
 )
+from messaging.sql.mysql_errors import error_number
 from messaging.transport import BATCH_ENTRIES, Failure, Outgoing
 
-__all__ = ["SqlOutbox", "create"]
+__all__ = ["SqlOutbox", "create", "refused"]
 
 
 class SqlOutbox:
@@ -29,8 +30,9 @@ class SqlOutbox:
             Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
         # After a commit both are there, and a relay sends the event. After a rollback neither is.
 
-    connection  of `sqlite3` or psycopg 3, or a session or a connection of SQLAlchemy. It is used
-                in the thread that publishes, is never committed and never closed here.
+    connection  of `sqlite3`, psycopg 3 or PyMySQL, or a session or a connection of
+                SQLAlchemy. It is used in the thread that publishes, is never committed and never
+                closed here.
     table       where to; `create()` and `ddl()` make it.
     max_bytes   what the topic takes for one message: the relay's topic must take as much.
 
@@ -74,16 +76,7 @@ class SqlOutbox:
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides
-            name = type(error).__name__
-            state = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
-            # Not chained: a driver's text may quote the row, and SQLAlchemy's quotes it all.
-            raise TransportError(
-                f"the outbox {self._table} could not be written: {name}"
-                f"{f' ({state})' if state else ''}; is the table there, and your transaction in "
-                "order?",
-                code=name,
-                retryable=False,
-            ) from None
+            raise refused(self._table, error) from None
         return ()
 
     def close(self) -> None:
@@ -105,8 +98,30 @@ class SqlOutbox:
             )
 
 
+def refused(table: str, error: Exception) -> TransportError:
+    """What a driver's `error` is to whoever publishes.
+
+    To be raised from None: a driver's text may quote the row, and SQLAlchemy's quotes it all.
+    """
+    name, state = type(error).__name__, _state(error)
+    return TransportError(
+        f"the outbox {table} could not be written: {name}{f' ({state})' if state else ''}; is the "
+        "table there, and your transaction in order?",
+        code=name,
+        retryable=False,
+    )
+
+
+def _state(error: Exception) -> object:
+    """What the database calls `error`, also where SQLAlchemy has wrapped it."""
+    error = getattr(error, "orig", None) or error
+    names = (getattr(error, name, None) for name in ("sqlstate", "sqlite_errorname"))
+    return error_number(error) or next(filter(None, names), None)
+
+
 def create(connection: Connection, *, table: str = TABLE) -> None:
-    """Create the table and its indexes if they are missing. Commit it yourself.
+    """Create the table and its indexes if they are missing. Commit it yourself, but for MySQL:
+    there it ends whatever transaction is open.
 
     For tests and first steps; a migration takes the text of `ddl()`.
     """

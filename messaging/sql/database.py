@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
 from messaging.sql.dialect import Dialect
-from messaging.sql.driver import DriverConnection, dialect_of, driver_of, execute, execute_many
+from messaging.sql.driver import (
+    DriverConnection,
+    dialect_of,
+    driver_of,
+    execute,
+    execute_many,
+    must_keep_what_is_written,
+)
 from messaging.sql.opening import (
     SILENCE_SECONDS,
     is_database_error,
@@ -18,8 +25,15 @@ from messaging.sql.opening import (
     postgres,
     unanswered,
 )
+from messaging.sql.opening_mysql import is_mysql, mysql, short_transactions
 
 __all__ = ["Cursor", "Database", "connector"]
+
+_NOW: Mapping[Dialect, str] = {
+    "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
+    # Not UNIX_TIMESTAMP(NOW()): once a year a time zone has an hour twice.
+    "mysql": "SELECT timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1e6",
+}
 
 
 class Cursor:
@@ -41,8 +55,8 @@ class Cursor:
 class Database:
     """One connection, made by `connect` when it is first needed and again when it was closed.
 
-    `connect` gives a connection of `sqlite3` or psycopg 3 that is nobody else's: its transactions
-    are begun and committed here.
+    `connect` gives a connection of `sqlite3`, psycopg 3 or PyMySQL that is nobody else's: its
+    transactions are begun and committed here.
     """
 
     def __init__(self, connect: Callable[[], Any], *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -56,13 +70,13 @@ class Database:
         return dialect_of(self._opened())
 
     def now(self) -> float:
-        """Seconds since the epoch: by PostgreSQL's clock, which all relays share, where it is."""
+        """Seconds since the epoch: by the server's clock, which all relays share, where there is
+        one."""
         connection = self._opened()
-        if dialect_of(connection) == "sqlite":
+        question = _NOW.get(dialect_of(connection))
+        if question is None:
             return self._clock.now()
-        return float(
-            execute(connection, "SELECT extract(epoch FROM clock_timestamp())").fetchone()[0]
-        )
+        return float(execute(connection, question).fetchone()[0])
 
     @contextmanager
     def transaction(self, *, writes: bool = True) -> Iterator[Cursor]:
@@ -73,6 +87,10 @@ class Database:
         connection = self._opened()
         if dialect_of(connection) == "postgresql":
             with connection.transaction():
+                yield Cursor(connection)
+            return
+        if dialect_of(connection) == "mysql":
+            with _transaction_of_mysql(connection):
                 yield Cursor(connection)
             return
         execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
@@ -90,7 +108,11 @@ class Database:
         """Close the connection, if there is one; the next transaction makes another."""
         opened, self._open = self._open, None
         if opened is not None:
-            opened.close()
+            try:
+                opened.close()
+            except Exception as error:
+                if not is_database_error(error):  # one that was lost cannot be closed again
+                    raise
 
     def _opened(self) -> DriverConnection:
         if self._open is None:
@@ -112,24 +134,43 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
     """What makes a connection to `url`, for `Relay`.
 
     "sqlite:///alunos.db" ("sqlite:////var/..." is absolute), "postgresql://user@host/name", or what
-    libpq takes ("host=... dbname=..."). PostgreSQL has `timeout` seconds to answer a statement,
-    and 10 (or the URL's connect_timeout) to accept a connection; SQLite is opened as `open_sqlite`
-    does. Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
-    `MissingExtra` where psycopg is not installed.
+    libpq takes ("host=... dbname=..."); "mysql://user@host/name" or "mariadb://...". A server has
+    `timeout` seconds to answer a statement, and 10 (or the URL's connect_timeout) to accept a
+    connection; SQLite is opened as `open_sqlite` does. Raises `ConfigurationError`, which does not
+    quote the URL: it may hold a password; and `MissingExtra` where the driver is not installed.
     """
     if url.startswith("sqlite:///"):
         # A misspelled name is an error, and does not create an empty database.
         return partial(open_sqlite, url.removeprefix("sqlite:///"), create=False)
+    if is_mysql(url):
+        return mysql(url, timeout=timeout)
     libpq = url.replace("postgresql+psycopg://", "postgresql://", 1)
     if not libpq.startswith(("postgresql://", "postgres://")) and "=" not in libpq.split("://")[0]:
         raise ConfigurationError(
-            "which database? Write postgresql://user@host/name, or sqlite:///file.db"
+            "which database? Write postgresql://user@host/name, mysql://user@host/name, or "
+            "sqlite:///file.db"
         )
     return postgres(libpq, timeout=timeout, application="messaging outbox")
 
 
+@contextmanager
+def _transaction_of_mysql(connection: DriverConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        with suppress(Exception):  # where it was lost there is nothing to roll back
+            connection.rollback()
+        raise
+
+
 def _take_over(connection: DriverConnection) -> None:
-    if driver_of(connection, "a relay") == "psycopg":
+    driver = driver_of(connection, "a relay")
+    if driver == "pymysql":
+        must_keep_what_is_written(connection)
+        short_transactions(connection)
+    elif driver == "psycopg":
         from psycopg import IsolationLevel
 
         connection.autocommit = True  # transactions are opened by `transaction()` only

@@ -8,9 +8,10 @@ from typing import Literal
 
 from messaging.errors import ConfigurationError
 
-__all__ = ["Dialect", "pyformat", "table_name"]
+__all__ = ["Dialect", "backticks", "pyformat", "table_name"]
 
-Dialect = Literal["postgresql", "sqlite"]
+Dialect = Literal["postgresql", "sqlite", "mysql"]
+"""MariaDB is "mysql"."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?")
 
@@ -27,5 +28,13 @@ def table_name(table: str) -> str:
 
 @lru_cache(maxsize=256)
 def pyformat(statement: str) -> str:
-    """`statement`, whose parameters are written `:name`, with psycopg's `%(name)s`."""
+    """`statement`, whose parameters are written `:name`, with `%(name)s`, as psycopg and PyMySQL
+    have them."""
     return re.sub(r"(?<![:\w]):(\w+)", r"%(\1)s", statement)
+
+
+@lru_cache(maxsize=256)
+def backticks(statement: str) -> str:
+    """`statement`, whose quoted names are written `"name"`, as MySQL has them. No value stands in
+    it: those are parameters."""
+    return statement.replace('"', "`")

@@ -1,7 +1,7 @@
-"""Runs statements on connections of sqlite3, psycopg 3 and SQLAlchemy.
+"""Runs statements on connections of sqlite3, psycopg 3, PyMySQL and SQLAlchemy.
 
-A statement is written once, with `:name` for a parameter. sqlite3 and SQLAlchemy take it as it is;
-for psycopg it is rewritten.
+A statement is written once, with `:name` for a parameter and `"name"` for a column whose name is a
+word of SQL. sqlite3 takes it as it is; for the others it is rewritten.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from messaging.errors import ConfigurationError, TransportError
-from messaging.sql.dialect import Dialect, pyformat
+from messaging.sql.dialect import Dialect, backticks, pyformat
 
 if TYPE_CHECKING:
     import sqlite3
 
     import psycopg
+    import pymysql
     import sqlalchemy
     import sqlalchemy.orm
 
     Connection: TypeAlias = (
         sqlite3.Connection
         | psycopg.Connection[Any]
+        | pymysql.Connection[Any]
         | sqlalchemy.Connection
         | sqlalchemy.orm.Session
         | sqlalchemy.orm.scoped_session[Any]
@@ -40,12 +42,29 @@ __all__ = [
     "execute_many",
     "kind_of",
     "must_be_in_transaction",
+    "must_keep_what_is_written",
 ]
 
-Kind = Literal["sqlite3", "psycopg", "sqlalchemy"]
+Driver = Literal["sqlite3", "psycopg", "pymysql"]
+Kind = Literal["sqlite3", "psycopg", "pymysql", "sqlalchemy"]
+
+_DIALECTS: Mapping[str, Dialect] = {
+    "sqlite3": "sqlite",
+    "psycopg": "postgresql",
+    "pymysql": "mysql",
+    # what SQLAlchemy calls them
+    "sqlite": "sqlite",
+    "postgresql": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+
+_IN_TRANSACTION = 1  # SERVER_STATUS_IN_TRANS
+_LOOKED_AT = "_messaging_looked_at"
+"""Set on a connection of PyMySQL whose settings were found to be good."""
 
 DriverConnection: TypeAlias = Any
-"""A connection of sqlite3 or psycopg 3. `Any`, because psycopg is optional."""
+"""A connection of sqlite3, psycopg 3 or PyMySQL. `Any`, because two of them are optional."""
 
 
 def kind_of(connection: object) -> Kind:
@@ -54,12 +73,12 @@ def kind_of(connection: object) -> Kind:
     return _kind_of_type(kind)
 
 
-def driver_of(connection: object, where: str) -> Literal["sqlite3", "psycopg"]:
+def driver_of(connection: object, where: str) -> Driver:
     """`kind_of` where a session of SQLAlchemy cannot be used, as in `where` ("a relay")."""
     kind = kind_of(connection)
     if kind == "sqlalchemy":
         raise ConfigurationError(
-            f"{where} needs a connection of its own, of sqlite3 or psycopg 3: "
+            f"{where} needs a connection of its own, of sqlite3, psycopg 3 or PyMySQL: "
             "lambda: psycopg.connect(url)"
         )
     return kind
@@ -68,23 +87,19 @@ def driver_of(connection: object, where: str) -> Literal["sqlite3", "psycopg"]:
 def dialect_of(connection: Any) -> Dialect:
     """Which database is behind it. Raises `ConfigurationError` for an unknown one."""
     kind = kind_of(connection)
-    if kind != "sqlalchemy":
-        return "sqlite" if kind == "sqlite3" else "postgresql"
-    name = str(_of_session(connection).dialect.name)
-    if name == "sqlite":
-        return "sqlite"
-    if name == "postgresql":
-        return "postgresql"
-    raise ConfigurationError(f"SQLAlchemy is connected to {name!r}: PostgreSQL or SQLite is needed")
+    name = kind if kind != "sqlalchemy" else str(_of_session(connection).dialect.name)
+    if name in _DIALECTS:
+        return _DIALECTS[name]
+    raise ConfigurationError(
+        f"SQLAlchemy is connected to {name!r}: PostgreSQL, MySQL, MariaDB or SQLite is needed"
+    )
 
 
 def execute(connection: Any, statement: str, values: Mapping[str, object] | None = None) -> Any:
     """Run `statement` in the caller's transaction; the cursor, whose rows are tuples."""
     kind = kind_of(connection)
     if kind == "sqlalchemy":
-        from sqlalchemy import text
-
-        return _of_session(connection).execute(text(statement), dict(values or {}))
+        return _by_sqlalchemy(connection, statement, dict(values or {}))
     cursor = _cursor(kind, connection)
     cursor.execute(_written(kind, statement), values or {})
     return cursor
@@ -96,9 +111,7 @@ def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, ob
         return 0
     kind = kind_of(connection)
     if kind == "sqlalchemy":
-        from sqlalchemy import text
-
-        done = _of_session(connection).execute(text(statement), [dict(row) for row in rows])
+        done = _by_sqlalchemy(connection, statement, [dict(row) for row in rows])
         return max(0, int(done.rowcount))
     cursor = _cursor(kind, connection)
     try:
@@ -109,7 +122,8 @@ def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, ob
 
 
 def must_be_in_transaction(connection: Any) -> None:
-    """Raise `TransportError` where every statement would be a transaction of its own."""
+    """Raise `TransportError` where every statement would be a transaction of its own, or where a
+    text may be shortened when it is written."""
     if kind_of(connection) == "sqlalchemy":
         connection = _of_session(connection).connection.dbapi_connection
     name = type(connection).__module__.partition(".")[0]
@@ -120,6 +134,9 @@ def must_be_in_transaction(connection: Any) -> None:
         )
     elif name == "psycopg":
         alone = connection.autocommit and connection.info.transaction_status.name == "IDLE"
+    elif name == "pymysql":
+        alone = connection.get_autocommit() and not connection.server_status & _IN_TRANSACTION
+        must_keep_what_is_written(connection)
     else:
         alone = getattr(connection, "autocommit", False) is True
     if alone:
@@ -129,6 +146,33 @@ def must_be_in_transaction(connection: Any) -> None:
             code="NoTransaction",
             retryable=False,
         )
+
+
+def must_keep_what_is_written(connection: Any) -> None:
+    """Raise `TransportError` where MySQL would shorten a text that it cannot hold."""
+    if getattr(connection, _LOOKED_AT, False):
+        return
+    cursor = execute(connection, "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client")
+    mode, charset = cursor.fetchone()
+    if "STRICT" not in mode or charset != "utf8mb4":
+        raise TransportError(
+            f"the connection's character set is {charset}"
+            f"{'' if 'STRICT' in mode else ', and it is not in strict mode'}: a text could be "
+            'stored with a part missing; connect with charset="utf8mb4" and '
+            'sql_mode="TRADITIONAL"',
+            code="NotStrict",
+            retryable=False,
+        )
+    setattr(connection, _LOOKED_AT, True)
+
+
+def _by_sqlalchemy(connection: Any, statement: str, values: Any) -> Any:
+    from sqlalchemy import text
+
+    connection = _of_session(connection)
+    if _DIALECTS.get(connection.dialect.name) == "mysql":
+        statement = backticks(statement)
+    return connection.execute(text(statement), values)
 
 
 def _of_session(connection: Any) -> Any:
@@ -146,21 +190,23 @@ def _kind_of_type(type: type) -> Kind:
         "psycopg.connection_async.AsyncConnection" in names
     ):
         raise ConfigurationError(
-            f"{names[0]} is asynchronous, and statements are run as they come: give the session of "
-            "`await session.run_sync(lambda session: ...)`, or a connection that is not"
+            f"{names[0]} is asynchronous: use AsyncOutbox or AsyncTransactional, or give the "
+            "session of `await session.run_sync(lambda session: ...)`"
         )
     for one in names:
         if one == "sqlite3.Connection":
             return "sqlite3"
         if one.startswith("psycopg.") and one.endswith(".Connection"):
             return "psycopg"
+        if one == "pymysql.connections.Connection":
+            return "pymysql"
         if one.startswith("sqlalchemy.") and one.endswith(
             (".Connection", ".Session", ".scoped_session")
         ):
             return "sqlalchemy"
     raise ConfigurationError(
-        f"{names[0]}: an unknown kind of connection; give one of sqlite3 or psycopg 3, or a "
-        "session or a connection of SQLAlchemy"
+        f"{names[0]}: an unknown kind of connection; give one of sqlite3, psycopg 3 or "
+        "PyMySQL, or a session or a connection of SQLAlchemy"
     )
 
 
@@ -170,10 +216,16 @@ def _cursor(kind: Kind, connection: Any) -> Any:
         cursor = connection.cursor()
         cursor.row_factory = None
         return cursor
+    if kind == "pymysql":
+        from pymysql.cursors import Cursor
+
+        return connection.cursor(Cursor)
     from psycopg.rows import tuple_row
 
     return connection.cursor(row_factory=tuple_row)
 
 
 def _written(kind: Kind, statement: str) -> str:
-    return pyformat(statement) if kind == "psycopg" else statement
+    if kind == "sqlite3":
+        return statement
+    return pyformat(backticks(statement) if kind == "pymysql" else statement)

@@ -1,4 +1,4 @@
-"""Opens connections to SQLite and PostgreSQL, with time limits."""
+"""Opens connections to SQLite and PostgreSQL, with time limits, and tells a driver's errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import ConfigurationError, MissingExtra, TransportError
+from messaging.sql import mysql_errors
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,7 +30,7 @@ __all__ = [
 BUSY_SECONDS = 30.0
 """How long a writer on SQLite waits for another one."""
 CONNECT_SECONDS = 10
-"""How long PostgreSQL may take to accept a connection, if the conninfo has no connect_timeout."""
+"""How long a server may take to accept a connection, if its URL has no connect_timeout."""
 SILENCE_SECONDS = 30.0
 """How long one statement may stay unanswered."""
 
@@ -171,10 +172,13 @@ def _limited(gen: Any, timeout: float) -> Generator[Any, Any, Any]:
         return done.value
 
 
+_DRIVERS = frozenset({"sqlite3", "psycopg", "pymysql"})
+
+
 def is_database_error(error: BaseException) -> bool:
     """Whether a driver raised it: every one has a class `Error` for that (PEP 249)."""
     return any(
-        one.__name__ == "Error" and one.__module__.partition(".")[0] in {"sqlite3", "psycopg"}
+        one.__name__ == "Error" and one.__module__.partition(".")[0] in _DRIVERS
         for one in type(error).__mro__
     )
 
@@ -195,6 +199,8 @@ def _told(error: Exception) -> str:
     text = " ".join(str(error).split())
     if type(error).__module__ == "sqlite3":
         return text
+    if type(error).__module__.startswith("pymysql."):
+        return mysql_errors.told(error)
     if text.startswith("failed to resolve host"):
         return "the host's name cannot be resolved"
     if "timeout expired" in text:

@@ -287,7 +287,7 @@ BUGS: dict[str, Bug] = {
     ),
     "outbox: takes no notice of who has a key in hand": bug(
         "messaging.outbox.claims",
-        "AND key NOT IN (\n                            SELECT key FROM {self._table} WHERE {PENDING} AND free_at > :now\n                        ) ORDER",
+        "AND \"key\" NOT IN (\n                    SELECT \"key\" FROM {self._table} WHERE {PENDING} AND free_at > :now\n                ) ORDER",
         "AND :now > 0 ORDER",
         "tests/outbox/test_relay.py::test_a_failed_entry_blocks_its_key_only "
         "tests/outbox/test_relay.py::test_two_relays_share_the_work_and_no_key "

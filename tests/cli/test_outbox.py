@@ -17,6 +17,7 @@ import pytest
 from messaging.event import Event
 from messaging.outbox import SqlOutbox, create
 from messaging.publishing.publisher import Publisher
+from messaging.sql import mysql
 from tests.cli.conftest import Run, load_school
 
 Started = Callable[..., "subprocess.Popen[str]"]
@@ -132,6 +133,31 @@ def test_the_statements_are_printed(messaging: Run, project: Path) -> None:
     assert "GENERATED ALWAYS AS IDENTITY" in messaging("outbox", "ddl", "postgresql").stdout
 
 
+def test_from_a_table_of_mariadb_to_the_queues(
+    messaging: Run, environment: dict[str, str], mariadb: str
+) -> None:
+    """With what `ddl` prints, and the URL in the environment."""
+    environment["MESSAGING_DATABASE"] = mariadb.replace("mysql://", "mariadb://")
+    missing = messaging("outbox", "status")
+    assert missing.returncode == 2
+    assert "there is no table messaging_outbox" in missing.stderr
+    connect = mysql(mariadb)
+    with closing(connect()) as connection:
+        for statement in messaging("outbox", "ddl", "mysql").stdout.split(";"):
+            if statement.strip():
+                connection.cursor().execute(statement)
+        event = load_school().Enrolled(name="Zoë 🎓", email="x@example.com")
+        Publisher(SqlOutbox(connection), source="/office").publish(event)
+        connection.commit()
+    assert messaging("topology", "apply").returncode == 0
+    done = messaging("outbox", "relay", "--until-empty", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["published"] == 2
+    status = json.loads(messaging("outbox", "status", "--json").stdout)
+    assert (status["pending"], status["published"]) == (0, 2)
+    assert messaging("outbox", "prune", "--older-than", "0").stdout == "2 entries deleted\n"
+
+
 @pytest.mark.parametrize("command", ["relay", "status", "retry", "prune"])
 def test_what_is_missing_is_said(messaging: Run, project: Path, command: str) -> None:
     nothing = messaging("outbox", command)
@@ -162,6 +188,8 @@ def test_no_command_shows_the_password_of_a_url(
         ("outbox", "status"),
         ("outbox", "status", "--database", "postgresql://u:SEGREDO@127.0.0.1:1/x"),
         ("outbox", "retry", "--database", "postgresql://u:SEGREDO/x@127.0.0.1:1/x"),
+        ("outbox", "status", "--database", "mysql://u:SEGREDO@127.0.0.1:1/x"),
+        ("outbox", "retry", "--database", "mysql://u:SEGREDO/x@127.0.0.1:1/x"),
         ("outbox", "relay", "--until-empty", "--database", "host=127.0.0.1 password=SEGREDO ("),
         ("outbox", "relay", "--help"),
     ]

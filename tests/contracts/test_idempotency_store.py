@@ -14,13 +14,13 @@ import boto3
 import pytest
 
 from messaging.aws.dynamodb import DynamoDBStore
-from messaging.idempotency import MemoryStore, PostgresStore, RedisStore, SqliteStore
+from messaging.idempotency import MemoryStore, MySqlStore, PostgresStore, RedisStore, SqliteStore
 from messaging.local import Engine, LocalServer
 from messaging.stores import Claim, Done, IdempotencyStore, InProgress
 from messaging.testing import FakeClock
 
 DAY = 86_400.0
-STORES = ["memory", "sqlite", "postgres", "redis", "dynamodb-ministack", "dynamodb-moto"]
+STORES = ["memory", "sqlite", "postgres", "mysql", "redis", "dynamodb-ministack", "dynamodb-moto"]
 
 
 ATOMIC = [store for store in STORES if store != "dynamodb-moto"]
@@ -53,17 +53,19 @@ def shop(
     elif kind == "postgres":
         conninfo = request.getfixturevalue("postgres")
         made = _shop(lambda: PostgresStore(conninfo).create(), time.sleep)
+    elif kind == "mysql":
+        address = request.getfixturevalue("mariadb")
+        made = _shop(lambda: MySqlStore(address).create(), time.sleep)
     elif kind == "redis":
         url = request.getfixturevalue("redis_url")
         made = _shop(lambda: RedisStore(url), time.sleep)
     else:
         made = _shop(_dynamo(servers(engine), clock, request.node.name), clock.advance)
     # The time of a database's own clock cannot be moved: short leases there, and real waiting.
-    if kind in {"postgres", "redis"}:
+    if kind in {"postgres", "mysql", "redis"}:
         made = replace(made, short=0.3)
-    yield replace(
-        made, prunes=kind in {"memory", "sqlite", "postgres"}, keeps_expired=kind != "redis"
-    )
+    prunes = kind in {"memory", "sqlite", "postgres", "mysql"}
+    yield replace(made, prunes=prunes, keeps_expired=kind != "redis")
     made.store.close()
 
 
@@ -176,6 +178,7 @@ def test_services_are_apart_and_so_are_events(shop: Shop) -> None:
 
 def test_keys_are_taken_as_they_are(shop: Shop) -> None:
     keys = ["/cadastro 1", "/cadastro 1/", "ção", "'; DROP TABLE x; --", "%s :name", "a" * 512]
+    keys += ["e1", "E1", "é1", "e1 "]
     for key in keys:
         assert shop.store.complete(claim(shop, key)), key
     for key in keys:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 
 from messaging.outbox import Relay, SqlOutbox, create
+from messaging.sql import mysql
 from messaging.topology import Topology
 from messaging.transport import Attribute, Broker, Failure, Outgoing, QueueTransport
 from tests.contracts.conftest import FIFO_TOPOLOGY, TOPOLOGY, Site, _memory, message
@@ -80,15 +84,15 @@ class OutboxBroker:
 
 def _site(request: pytest.FixtureRequest, topology: Topology) -> Iterator[Site]:
     path: Path = request.getfixturevalue("tmp_path") / "outbox.db"
-    conninfo = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
+    open_another: Callable[[], Any] = partial(sqlite3.connect, path, isolation_level="DEFERRED")
+    if request.param == "postgresql":
+        open_another = partial(psycopg.connect, request.getfixturevalue("postgres"))
+    elif request.param == "mysql":
+        open_another = mysql(request.getfixturevalue("mariadb"))
     opened: list[Any] = []
 
     def connect() -> Any:
-        opened.append(
-            psycopg.connect(conninfo)
-            if conninfo
-            else sqlite3.connect(path, isolation_level="DEFERRED")
-        )
+        opened.append(open_another())
         return opened[-1]
 
     first = connect()
@@ -97,15 +101,16 @@ def _site(request: pytest.FixtureRequest, topology: Topology) -> Iterator[Site]:
     for behind in _memory(topology):
         yield replace(behind, broker=OutboxBroker(connect, behind.broker))
     for connection in opened:
-        connection.close()
+        with suppress(pymysql.err.Error):  # it says so where one was closed before
+            connection.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     yield from _site(request, TOPOLOGY)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def fifo(request: pytest.FixtureRequest) -> Iterator[Site]:
     yield from _site(request, FIFO_TOPOLOGY)
 

@@ -1,7 +1,8 @@
 """A process that handles events in order until it is killed: `python crashing.py URL PAUSE EVENTS`.
 
-URL is an SQLite file or a conninfo of PostgreSQL. It writes a line when an effect is written and
-not yet committed, waits PAUSE seconds, and writes another when the event is acknowledged.
+URL is an SQLite file, a conninfo of PostgreSQL or a URL of MariaDB. It writes a line when an
+effect is written and not yet committed, waits PAUSE seconds, and writes another when the event is
+acknowledged.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import time
 import psycopg
 
 from messaging.idempotency import Transactional
-from messaging.sql import open_sqlite
+from messaging.sql import mysql, open_sqlite
+from messaging.sql.driver import execute
 from messaging.testing import deliver
 from tests.idempotency.services import Billing, Enrolled
 
 
 def main(url: str, pause: str, events: str) -> None:
     def connect() -> object:
+        if url.startswith("mysql://"):
+            return mysql(url)()
         return psycopg.connect(url) if "dbname=" in url else open_sqlite(url)
 
     database = Transactional(connect)
 
     def does(event: Enrolled) -> None:
-        database.connection.execute(f"insert into effects values ({event.number})")
+        execute(database.connection, f"insert into effects values ({event.number})")
         say("effect", event.number)
         time.sleep(float(pause))
 

@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from messaging.idempotency import Transactional
-from messaging.sql import open_sqlite
+from messaging.sql import mysql, open_sqlite
+from messaging.sql.driver import execute
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ class Database:
     def rows(self, sql: str) -> list[Any]:
         connection = self.connect()
         try:
-            return [row[0] for row in connection.execute(sql).fetchall()]
+            return [row[0] for row in execute(connection, sql).fetchall()]
         finally:
             connection.close()
 
@@ -39,20 +40,23 @@ class Database:
 
     @property
     def marks(self) -> list[int]:
-        marks = self.rows("select event_id from messaging_handled")
+        marks = self.rows("select cast(event_id as char(20)) from messaging_handled")
         return sorted(int(mark.removeprefix("/tests e")) for mark in marks)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
         path = str(tmp_path / "service.db")
         made = Database(path, lambda: open_sqlite(path))
+    elif request.param == "mysql":
+        url = request.getfixturevalue("mariadb")
+        made = Database(url, mysql(url))
     else:
         conninfo = request.getfixturevalue("postgres")
         made = Database(conninfo, lambda: psycopg.connect(conninfo, autocommit=True))
     connection = made.connect()
-    connection.execute("create table effects (number integer)")
+    execute(connection, "create table effects (number integer)")
     connection.close()
     marks = Transactional(made.connect).create()
     marks.close()
@@ -85,12 +89,16 @@ def finish(database: Database, events: int) -> Counter[str]:
 
 
 def settled(database: Database) -> None:
-    """PostgreSQL rolls back when it sees that the socket is closed, which is a moment later."""
-    if "dbname=" not in database.url:
-        return
+    """A server rolls back when it sees that the socket is closed, which is a moment later."""
     deadline = time.monotonic() + 20
-    others = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
-    mine = others + " and pid <> pg_backend_pid() and datname = current_database()"
+    if "dbname=" in database.url:
+        others = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+        mine = others + " and pid <> pg_backend_pid() and datname = current_database()"
+    elif database.url.startswith("mysql://"):
+        others = "select count(*) from information_schema.processlist where db = database()"
+        mine = others + " and id <> connection_id()"
+    else:
+        return
     while database.rows(mine) != [0]:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -19,7 +19,8 @@ from messaging.idempotency import Idempotency, MemoryStore, SqliteStore, Transac
 from messaging.memory import MemoryBroker
 from messaging.publishing.publisher import Publisher
 from messaging.runtime import Worker
-from messaging.sql import open_sqlite
+from messaging.sql import mysql, open_sqlite
+from messaging.sql.driver import execute
 from messaging.testing import FakeClock
 from messaging.topology import Topology
 from tests.idempotency.services import Billing, Enrolled, Mailing
@@ -43,24 +44,27 @@ def in_memory() -> Effects:
 
 def in_database(connect: Callable[[], Any], database: Transactional) -> Effects:
     outside = connect()
-    outside.execute("create table effects (number integer)")
+    execute(outside, "create table effects (number integer)")
     outside.commit()
     outside.close()
     database.create()
 
     def read() -> list[int]:
         outside = connect()
-        rows = [row[0] for row in outside.execute("select number from effects").fetchall()]
+        rows = [row[0] for row in execute(outside, "select number from effects").fetchall()]
         outside.close()
         return rows
 
     def write(number: int) -> None:
-        database.connection.execute(f"insert into effects values ({number})")
+        execute(database.connection, f"insert into effects values ({number})")
 
     return Effects(write, read)
 
 
-@pytest.fixture(params=["memory", "sqlite", "transaction-sqlite", "transaction-postgres"])
+DATABASES = ["transaction-sqlite", "transaction-postgres", "transaction-mysql"]
+
+
+@pytest.fixture(params=["memory", "sqlite", *DATABASES])
 def once(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Middleware, Effects]]:
     kind = request.param
     if kind in {"memory", "sqlite"}:
@@ -73,6 +77,8 @@ def once(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Middl
     def connect() -> Any:
         return psycopg.connect(conninfo) if conninfo else open_sqlite(tmp_path / "service.db")
 
+    if kind == "transaction-mysql":
+        connect = mysql(request.getfixturevalue("mariadb"))
     database = Transactional(connect)
     yield database, in_database(connect, database)
     database.close()

@@ -1,4 +1,5 @@
-"""What the tests of the outbox share: a database with an outbox, SQLite's and PostgreSQL's."""
+"""What the tests of the outbox share: a database with an outbox, SQLite's, PostgreSQL's and
+MariaDB's."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from messaging.outbox import Claims, Database, OutboxStatus, SqlOutbox, connecto
 from messaging.projection import Projection
 from messaging.publishing.publisher import Publisher
 from messaging.sql.dialect import Dialect
+from messaging.sql.driver import execute
 from messaging.testing import FakeClock
 
 
@@ -42,7 +44,7 @@ class EnrolledForMail(Projection, of=Enrolled, audience="mail"):
 class Place:
     """One database with an outbox. `url` is for the relay, `connect` is the application's.
 
-    `clock` is that of relays on SQLite; PostgreSQL has its own.
+    `clock` is that of relays on SQLite; the others have their own.
     """
 
     dialect: Dialect
@@ -60,12 +62,12 @@ class Place:
 
     def rows(self, columns: str = "*", order: str = "seq") -> list[tuple[Any, ...]]:
         with closing(self.connect()) as connection:
-            found = connection.execute(f"SELECT {columns} FROM messaging_outbox ORDER BY {order}")
+            found = execute(connection, f"SELECT {columns} FROM messaging_outbox ORDER BY {order}")
             return [tuple(row) for row in found.fetchall()]
 
     def run(self, statement: str) -> None:
         with closing(self.connect()) as connection:
-            connection.execute(statement)
+            execute(connection, statement)
             connection.commit()
 
     def status(self) -> OutboxStatus:
@@ -97,7 +99,19 @@ def postgresql(postgres: str) -> Place:
     return with_tables(Place("postgresql", postgres, lambda: psycopg.connect(postgres)))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
+def mysql(mariadb: str) -> Place:
+    return with_tables(Place("mysql", mariadb, connector(mariadb)))
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def server(request: pytest.FixtureRequest) -> Place:
+    """A database that several may write to at once."""
+    made: Place = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(request.param)
     return made
@@ -106,6 +120,6 @@ def place(request: pytest.FixtureRequest) -> Place:
 def with_tables(place: Place) -> Place:
     with closing(place.connect()) as connection:
         create(connection)
-        connection.execute("CREATE TABLE students (name text)")
+        execute(connection, "CREATE TABLE students (name text)")
         connection.commit()
     return place

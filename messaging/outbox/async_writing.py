@@ -1,0 +1,124 @@
+"""The producer's side of the outbox for asyncio: publishes in your own asynchronous transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from messaging.codec import Codec
+from messaging.errors import ConfigurationError, TransportError
+from messaging.event import Event
+from messaging.outbox.rows import INSERT, to_columns
+from messaging.outbox.table import TABLE
+from messaging.outbox.writing import refused
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import Published, PublishResult
+from messaging.sql.async_driver import (
+    AsyncConnection,
+    async_kind_of,
+    change_many,
+    in_callers_transaction,
+)
+from messaging.sql.dialect import table_name
+from messaging.transport import Failure, Outgoing
+
+__all__ = ["AsyncOutbox"]
+
+
+class AsyncOutbox:
+    """Publishes into the outbox's table, in your own asynchronous transaction.
+
+        async with sessions() as session:
+            session.add(Aluno(...))
+            await AsyncOutbox(session, source="/cadastro").publish(event)
+            await session.commit()
+
+    connection  of psycopg 3 (`AsyncConnection`) or asyncpg, or an `AsyncSession` or an
+                `AsyncConnection` of SQLAlchemy. It is never committed and never closed here.
+    source      who publishes, and codec, as for `Publisher`.
+    table       where to; `create()` and `ddl()` make it.
+    max_bytes   what the topic takes for one message: the relay's topic must take as much.
+
+    It is cheap: make one for each transaction. A relay sends what was committed.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        *,
+        source: str,
+        codec: Codec | None = None,
+        table: str = TABLE,
+        max_bytes: int = 262_144,
+    ) -> None:
+        async_kind_of(connection)
+        self._connection = connection
+        self._table = table_name(table)
+        self._collected = _Collected(max_bytes)
+        self._publisher = Publisher(self._collected, source=source, codec=codec)
+
+    def __repr__(self) -> str:
+        return f"AsyncOutbox(table={self._table!r})"
+
+    async def publish(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> Published:
+        """Write every copy of `event`; the arguments are those of `Publisher.publish`.
+
+        Raises what that raises for an event that cannot be sent; and `TransportError` where no
+        transaction is open, and when the database refused: then roll yours back.
+        """
+        published = self._publisher.publish(event, id=id, time=time, traceparent=traceparent)
+        await self._write()
+        return published
+
+    async def publish_many(
+        self, events: Iterable[Event], *, id: Callable[[Event], str | None] | None = None
+    ) -> PublishResult:
+        """Write all of `events`, or none: see `publish`."""
+        try:
+            result = self._publisher.publish_many(events, id=id)
+        except BaseException:
+            self._collected.take()
+            raise
+        await self._write()
+        return result
+
+    async def _write(self) -> None:
+        messages = self._collected.take()
+        if not messages:
+            return
+        insert = f"INSERT INTO {self._table} {INSERT}"
+        try:
+            await in_callers_transaction(self._connection)
+            await change_many(self._connection, insert, to_columns(messages))
+        except (TransportError, ConfigurationError):
+            raise
+        except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides
+            raise refused(self._table, error) from None
+
+
+class _Collected:
+    """A topic that only remembers what it was given: encoding an event waits for nothing."""
+
+    in_callers_thread = True
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._messages: list[Outgoing] = []
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        self._messages += batch
+        return ()
+
+    def take(self) -> list[Outgoing]:
+        """What was given since the last time."""
+        taken, self._messages = self._messages, []
+        return taken
+
+    def close(self) -> None: ...

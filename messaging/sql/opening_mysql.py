@@ -1,0 +1,137 @@
+"""Opens connections to MySQL and MariaDB by PyMySQL, with time limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from messaging.errors import ConfigurationError, MissingExtra
+from messaging.sql.opening import CONNECT_SECONDS, SILENCE_SECONDS
+
+__all__ = ["MYSQL_PARAMETERS", "is_mysql", "mysql", "parameters", "short_transactions"]
+
+_SCHEMES = ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
+_TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key")
+_FLAGS = ("ssl_verify_cert", "ssl_verify_identity", "ssl_disabled")
+MYSQL_PARAMETERS = (*_TEXTS, *_FLAGS, "connect_timeout", "charset")
+_BOOLEANS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+_WRITE_IT = (
+    "write mysql://user@host/name; in a password write "
+    '"%40" for "@", "%2F" for "/", "%3A" for ":", "%23" for "#" (it is not shown)'
+)
+
+
+def is_mysql(url: str) -> bool:
+    """Whether `url` is for `mysql`."""
+    return url.partition("://")[0] in _SCHEMES
+
+
+def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
+    """What makes connections of PyMySQL to `url`: "mysql://user@host:3306/name".
+
+    "mariadb://" is the same. Parameters: unix_socket, connect_timeout, charset, and for TLS ssl_ca,
+    ssl_cert, ssl_key, ssl_verify_cert (true where there is an ssl_ca), ssl_verify_identity (the
+    host's name, too) or ssl_disabled. The server has 10 seconds, or `connect_timeout`, to accept a
+    connection, and may then stay silent for `timeout` seconds at a time.
+
+    Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
+    `MissingExtra` where PyMySQL is not installed.
+    """
+    try:
+        import pymysql
+        from pymysql.constants import CLIENT
+    except ImportError as error:
+        raise MissingExtra(
+            "MySQL and MariaDB need PyMySQL, which is not installed; "
+            'run: pip install "messaging-sns-sqs[mysql]"'
+        ) from error
+    if timeout <= 0:
+        raise ConfigurationError(f"timeout={timeout!r}: more than 0 seconds")
+    given = parameters(url)
+
+    def connect() -> Any:
+        try:
+            return pymysql.connect(
+                **given,
+                read_timeout=timeout,
+                write_timeout=timeout,
+                # Rows that a statement found are counted, and not only those that it changed.
+                client_flag=CLIENT.FOUND_ROWS,
+                # What does not fit is refused, and not shortened, whatever the server's default.
+                sql_mode="TRADITIONAL",
+            )
+        except OSError as error:  # of the certificates
+            raise ConfigurationError(
+                f"a certificate of the database's URL cannot be read ({type(error).__name__}): "
+                "look at ssl_ca, ssl_cert and ssl_key"
+            ) from None
+
+    return connect
+
+
+def short_transactions(connection: Any) -> None:
+    """Each statement is a transaction of its own, unless one is begun; and none locks the gaps
+    between rows, as those of the default, REPEATABLE READ, do: writers wait there."""
+    connection.autocommit(True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
+def parameters(url: str) -> dict[str, Any]:
+    """What PyMySQL is given for `url`. Raises `ConfigurationError`, which does not quote it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        more = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        raise _unreadable() from None
+    name = unquote(parts.path.removeprefix("/"))
+    unknown = set(more) - set(MYSQL_PARAMETERS)
+    if parts.fragment or not name or "/" in name or "@" in name or unknown:
+        raise _unreadable()
+    given: dict[str, Any] = {
+        "host": parts.hostname or "localhost",
+        "port": port or 3306,
+        "database": name,
+        "charset": more.get("charset", "utf8mb4"),
+        "connect_timeout": _seconds(more.get("connect_timeout")),
+        **_account(parts),
+    }
+    given |= {name: more[name] for name in _TEXTS if name in more}
+    given |= {name: _boolean(name, more[name]) for name in _FLAGS if name in more}
+    if "ssl_ca" in given:
+        given.setdefault("ssl_verify_cert", True)  # PyMySQL would not look at the certificate
+    elif given.get("ssl_verify_identity"):
+        raise ConfigurationError(
+            "ssl_verify_identity of the database's URL needs ssl_ca: without it PyMySQL compares "
+            "no name"
+        )
+    return given
+
+
+def _unreadable() -> ConfigurationError:
+    return ConfigurationError(
+        f"the database's URL cannot be read: {_WRITE_IT}; its parameters are "
+        + ", ".join(MYSQL_PARAMETERS)
+    )
+
+
+def _account(parts: SplitResult) -> dict[str, str]:
+    account = {"user": parts.username, "password": parts.password}
+    return {name: unquote(value) for name, value in account.items() if value is not None}
+
+
+def _seconds(text: str | None) -> int:
+    if text is None:
+        return CONNECT_SECONDS
+    if not text.isdecimal() or not 0 < int(text) <= 3600:
+        raise ConfigurationError("connect_timeout of the database's URL: from 1 to 3600 seconds")
+    return int(text)
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ConfigurationError(f'{name} of the database\'s URL: "true" or "false"')
+    return _BOOLEANS[text.lower()]
