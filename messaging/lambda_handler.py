@@ -114,7 +114,7 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
         # A test event that was written by hand may hold the document itself.
         body=body if isinstance(body, str) else json.dumps(body),
         attributes={
-            str(name): _attribute(_mapping(one))
+            name if type(name) is str else str(name): _attribute(_mapping(one))
             for name, one in _mapping(record.get("messageAttributes")).items()
         },
         receive_count=receives(system.get("ApproximateReceiveCount")),
@@ -125,13 +125,15 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
 
 
 def _mapping(said: Any) -> Mapping[str, Any]:
-    return said if isinstance(said, Mapping) else {}
+    # Lambda gives dicts, of which there are several in a record: `Mapping` is slow to ask for.
+    return said if type(said) is dict or isinstance(said, Mapping) else {}
 
 
 def _attribute(said: Mapping[str, Any]) -> Attribute:
-    return Attribute.received(
-        said.get("dataType"), said.get("stringValue"), said.get("binaryValue")
-    )
+    kind, text = said.get("dataType"), said.get("stringValue")
+    if type(kind) is str and kind and type(text) is str and text:
+        return Attribute(kind, text)
+    return Attribute.received(kind, text, said.get("binaryValue"))
 
 
 class _Function:
@@ -317,7 +319,7 @@ def _records(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _of_sqs(record: object) -> bool:
     return (
-        isinstance(record, Mapping)
+        (type(record) is dict or isinstance(record, Mapping))
         and record.get("eventSource") == "aws:sqs"
         and isinstance(record.get("messageId"), str)
         and isinstance(record.get("receiptHandle"), str)

@@ -410,6 +410,8 @@ def epoch_seconds(said: object) -> float:
 
 
 def _whole(said: object, otherwise: int) -> int:
+    if type(said) is str and len(said) < 18 and said.isdecimal():  # as SQS writes it
+        return int(said)
     try:
         number = int(said)  # type: ignore[call-overload]  # whatever is no number raises
     except (TypeError, ValueError, OverflowError):
