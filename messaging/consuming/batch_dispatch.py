@@ -19,6 +19,7 @@ from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import usual
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError, InvalidReturn
+from messaging.handling import HandlingState
 from messaging.logs import logger
 from messaging.outcome import Ack, Outcome, Reject
 from messaging.settlement import Groups, give_back, is_ordered
@@ -47,7 +48,7 @@ class BatchCall:
     def __init__(self, calls: Sequence[Call]) -> None:
         self.consumer: Consumer = calls[0].consumer
         self.handler: Handler = calls[0].handler
-        self.calls = tuple(calls)
+        self.calls: tuple[Call, ...] = tuple(calls)
         self._outcomes: dict[str, Outcome] = {}
 
     @property
@@ -55,12 +56,12 @@ class BatchCall:
         """The name of the service."""
         return self.consumer.service
 
-    def leave_out(self, call: Call, outcome: Outcome) -> None:
+    def leave_out(self, call: HandlingState, outcome: Outcome) -> None:
         """Keep this message from the handler: `outcome` is what becomes of it."""
         self.calls = tuple(one for one in self.calls if one is not call)
         self._outcomes[call.delivery.message_id] = outcome
 
-    def outcome(self, call: Call) -> Outcome | None:
+    def outcome(self, call: HandlingState) -> Outcome | None:
         """What was said of this message; None if nothing was yet."""
         return self._outcomes.get(call.delivery.message_id)
 
@@ -220,7 +221,7 @@ class BatchRun:
         """Gives each call that is to be made, and is sent what that raised, or None."""
         batch = BatchCall(calls)
         error = yield batch
-        if error is None or isinstance(error, Outcome) or len(calls) == 1:
+        if error is None or isinstance(error, Outcome) or len(batch.calls) <= 1:
             self._end(batch, calls, error)
         else:
             yield from self._one_by_one(batch, calls, error)
@@ -325,6 +326,8 @@ class BatchRun:
     def _entered(self, stack: ExitStack, batch: BatchCall) -> Batch[Any] | None:
         """Enter the middleware; what is left for the handler, None if that is nothing."""
         for one in self._middleware:
+            if not batch.calls:  # those outside of it have left out all of them
+                return None
             stack.enter_context(_strict(one, batch))
         if self._ordered:
             _leave_out_successors(batch, self._deliveries)

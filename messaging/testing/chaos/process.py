@@ -10,7 +10,7 @@ from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
 from messaging.runtime import Stats
 from messaging.testing.chaos.faults import InjectedFaults
-from messaging.testing.chaos.handler_faults import HandlerFaults, accounted
+from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
 from messaging.testing.chaos.leases import Leases
 from messaging.testing.chaos.setup import Setup
 from messaging.testing.chaos.wire import Killed, WireOwner
@@ -101,7 +101,7 @@ class Process:
         self._pipelines: dict[int, Steps] = {}
         for number in stage.services:
             middleware: list[Middleware] = [
-                accounted(self, stage),
+                Accounted(self, stage),
                 *hired,
                 HandlerFaults(self, stage),
             ]
@@ -210,6 +210,8 @@ class Process:
             if self.idle:
                 break
             for number in self._pipelines:
+                while self.step("handle", number):  # batches that a stop hands over
+                    pass
                 self.step("settle", number)
             self._stage.clock.advance(1)
         if self.alive:
