@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from messaging.consuming.batch import Batch
@@ -145,3 +146,27 @@ def test_what_the_handler_sends_back_is_not_marked(banco: Transactional, tmp_pat
     assert failed(event, call(event, None)) == []
     assert load.calls == [[1, 2, 3], [1]]
     assert stored(tmp_path) == [1, 2, 3]
+
+
+def test_on_postgresql_a_batch_is_one_transaction_too(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute("CREATE TABLE IF NOT EXISTS batch_rows (number int CHECK (number <> 13))")
+        admin.execute("TRUNCATE batch_rows")
+        once = Transactional(lambda: psycopg.connect(postgres)).create()
+
+        def write(numbers: list[int]) -> None:
+            once.connection.cursor().executemany(
+                "INSERT INTO batch_rows VALUES (%s)", [(one,) for one in numbers]
+            )
+
+        load = Load(write)
+        call = lambda_handler(load, middleware=[once])
+        event = received(1, 2, 13, 4)
+        event["Records"].append(dict(event["Records"][0], messageId="twin", receiptHandle="twin"))
+        try:
+            assert failed(event, call(event, None)) == [2, 4]
+            assert failed(event, call(event, None)) == [2]
+            rows = admin.execute("SELECT number FROM batch_rows ORDER BY number").fetchall()
+            assert rows == [(1,), (2,), (4,)]
+        finally:
+            once.close()

@@ -314,3 +314,25 @@ def test_a_group_stays_in_order_through_failures(batch_fails: bool) -> None:
     assert stats.acknowledged == 60
     assert any(len([one for one in call if one[0] == "a"]) > 1 for call in lanes.calls)
     assert not failures
+
+
+def test_a_message_that_may_have_killed_a_process_is_handed_over_alone() -> None:
+    class Cautious(Load):
+        service = "load"
+        visibility_timeout = 60
+
+        @handles(batch=50, wait=300)
+        def rows(self, rows: Batch[Row]) -> None:
+            self.called(rows)
+
+    load = Cautious()
+    with broker_of(Cautious, "school", *rows(3)) as broker:
+        queue = broker.queue("load")
+        for _ in range(4):  # as processes that died with them in hand have left them
+            taken = queue.receive(10, 0)
+            queue.change_visibility(taken, [0] * len(taken))
+        queue.close()
+        with Worker(load, broker=broker, wait=0.1) as worker:
+            stats = settled(worker, 3)
+    assert stats.acknowledged == 3
+    assert [len(call) for call in load.calls] == [1, 1, 1]

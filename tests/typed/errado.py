@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import uuid4
 
-from messaging import Batch, Consumer, Event, Publisher, Retry, RetryPolicy, Topology, Worker, handles
+from messaging import (
+    Batch,
+    Consumer,
+    Event,
+    Publisher,
+    Retry,
+    RetryPolicy,
+    Topology,
+    Worker,
+    handles,
+)
 from messaging.testing import RecordingTopic
 
 
