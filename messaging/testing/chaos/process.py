@@ -210,8 +210,9 @@ class Process:
             if self.idle:
                 break
             for number in self._pipelines:
-                while self.step("handle", number):  # batches that a stop hands over
-                    pass
+                handlers = self._stage.setup.services[number].handlers.values()
+                if any(one.batch for one in handlers):  # what is gathered a stop hands over
+                    self.step("handle", number)
                 self.step("settle", number)
             self._stage.clock.advance(1)
         if self.alive:
