@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     known = dict(FUNCTIONS)
     try:
-        import aws_lambda_powertools  # noqa: F401, PLC0415
+        import aws_lambda_powertools  # noqa: F401
     except ImportError:
         del known["powertools"]
         print("aws-lambda-powertools is not installed: measured alone", file=sys.stderr)

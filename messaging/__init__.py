@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from messaging.aws import connect as connect
+    from messaging.consuming.batch import Batch as Batch
     from messaging.consuming.consumer import Consumer as Consumer
     from messaging.consuming.consumer import handles as handles
     from messaging.envelope import Envelope as Envelope
@@ -44,6 +45,7 @@ _HOME: Mapping[str, str] = {
     # a service
     "Consumer": "messaging.consuming.consumer",
     "handles": "messaging.consuming.consumer",
+    "Batch": "messaging.consuming.batch",
     "Envelope": "messaging.envelope",
     "Delivery": "messaging.transport",
     # what becomes of a message
@@ -68,6 +70,7 @@ _HOME: Mapping[str, str] = {
 }
 
 __all__ = [
+    "Batch",
     "Circuit",
     "Consumer",
     "Delivery",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from messaging.envelope import Envelope
+from messaging.outcome import Outcome
 from messaging.transport import Delivery
 
-__all__ = ["HandlerInfo", "HandlingState"]
+__all__ = ["BatchState", "HandlerInfo", "HandlingState"]
 
 
 class HandlerInfo(Protocol):
@@ -32,3 +34,16 @@ class HandlingState(Protocol):
     def envelope(self) -> Envelope: ...
     @property
     def delivery(self) -> Delivery: ...
+
+
+class BatchState(Protocol):
+    """One call of a handler with a batch: a `consuming.batch_dispatch.BatchCall` is one."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def handler(self) -> HandlerInfo: ...
+    @property
+    def calls(self) -> Sequence[HandlingState]: ...
+    def leave_out(self, call: HandlingState, outcome: Outcome, /) -> None: ...
+    def outcome(self, call: HandlingState, /) -> Outcome | None: ...

@@ -23,6 +23,7 @@ from messaging.answers import ask
 from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
+from messaging.consuming.batch_dispatch import handler_of, units
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
@@ -81,7 +82,9 @@ def lambda_handler(
     The answer lists exactly the messages that are to come again. On a FIFO queue, those of a
     message group that come after a failed one are not begun, and are failures, too; other groups
     go on. Sync handlers run one after another; async ones of a standard queue run together, on
-    one event loop that stays from one invocation to the next.
+    one event loop that stays from one invocation to the next. A consumer that takes a `Batch` is
+    handed what the invocation brought in batches, one after another; how many messages those can
+    have is what the event source mapping says (BatchSize, MaximumBatchingWindowInSeconds).
 
     The consumer's `open` is called before the first record of an execution environment, on that
     loop. Lambda ends an environment without a word, so `close` is never called.
@@ -157,7 +160,8 @@ class _Function:
         now = self._clock.now()
         deliveries = [delivery_of(record, now=now) for record in records]
         enough = _time_left(context, self._reserve)
-        if any(is_ordered(one.queue) for one in deliveries):
+        batches = any(one.batch for one in self._dispatch.consumer.handlers.values())
+        if batches or any(is_ordered(one.queue) for one in deliveries):
             outcomes = self._in_order(deliveries, enough)
         else:
             outcomes = self._together(deliveries, enough)
@@ -201,20 +205,41 @@ class _Function:
     def _in_order(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
     ) -> list[Outcome | None]:
-        """Handle them one after another. When one comes again, the rest of its group goes back with
-        it."""
-        outcomes: list[Outcome | None] = []
+        """Handle batches and single messages one after another. When one comes again, the rest of
+        its group goes back with it in a FIFO queue."""
+        outcomes: dict[str, Outcome | None] = {}
         groups = Groups()
-        for delivery in deliveries:
-            if groups.stopped(delivery):
-                outcomes.append(groups.back(delivery))
-                continue
-            outcome = self._outcome(delivery) if enough() else None
+        for unit in units(self._dispatch.consumer, deliveries):
+            fit = []
+            for delivery in unit:
+                if is_ordered(delivery.queue) and groups.stopped(delivery):
+                    outcomes[delivery.message_id] = groups.back(delivery)
+                else:
+                    fit.append(delivery)
+            ended: list[Outcome | None] = [None] * len(fit)
+            if fit and enough():
+                ended = self._unit(fit)
             # At once: if the copy is refused, nothing of the group may go on.
-            [outcome] = self._dead_lettered([delivery], [outcome])
-            groups.ended(delivery, outcome)
-            outcomes.append(outcome)
-        return outcomes
+            for one, outcome in zip(fit, self._dead_lettered(fit, ended), strict=True):
+                groups.ended(one, outcome)
+                outcomes[one.message_id] = outcome
+        return [outcomes[delivery.message_id] for delivery in deliveries]
+
+    def _unit(self, deliveries: list[Delivery]) -> list[Outcome | None]:
+        if handler_of(self._dispatch.consumer, deliveries[0]) is None:
+            return [self._outcome(delivery) for delivery in deliveries]
+        run = self._dispatch.batch(deliveries)
+        ended: Outcome | BaseException = Ack()
+        try:
+            coroutine = run.start()
+            if coroutine is not None:
+                [ended] = self._wait(_gathered([_acknowledged(coroutine)]))
+        except Exception as error:  # noqa: BLE001 - others must not fail for one batch
+            ended = error
+        return [
+            one or (_told(delivery, ended) if not isinstance(ended, Outcome) else None)
+            for delivery, one in zip(deliveries, run.outcomes, strict=True)
+        ]
 
     def _outcome(self, delivery: Delivery) -> Outcome | None:
         found = self._begun(delivery)
@@ -336,6 +361,11 @@ def _time_left(context: Any, reserve: float) -> Callable[[], bool]:
 
 async def _awaited(awaitable: Awaitable[None]) -> None:
     await awaitable
+
+
+async def _acknowledged(coroutine: Coroutine[Any, Any, None]) -> Outcome:
+    await coroutine
+    return Ack()
 
 
 async def _gathered(

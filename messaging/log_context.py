@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from messaging.consuming.batch_dispatch import BatchCall
     from messaging.consuming.dispatch import Call
 
 __all__ = ["FIELDS", "JsonLines", "LogContext", "adding", "with_ids"]
@@ -35,17 +36,27 @@ def adding(**more: str) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-@contextmanager
-def with_ids(call: Call) -> Iterator[None]:
-    """A middleware: records of the handler carry the ids of its message."""
-    envelope = call.envelope
-    with adding(
-        service=call.service,
-        event_id=envelope.id,
-        event_type=envelope.type,
-        message_id=call.delivery.message_id,
-    ):
-        yield
+class _WithIds:
+    @contextmanager
+    def __call__(self, call: Call) -> Iterator[None]:
+        envelope = call.envelope
+        with adding(
+            service=call.service,
+            event_id=envelope.id,
+            event_type=envelope.type,
+            message_id=call.delivery.message_id,
+        ):
+            yield
+
+    @contextmanager
+    def around_batch(self, batch: BatchCall) -> Iterator[None]:
+        with adding(service=batch.service, event_type=batch.handler.event.event_type):
+            yield
+
+
+with_ids = _WithIds()
+"""A middleware: records of the handler carry the ids of its message. Those of a handler that takes
+a batch carry service and type: it has many messages."""
 
 
 class LogContext(logging.Filter):

@@ -28,6 +28,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
 from messaging.envelope import TraceContext
 from messaging.event import Event
@@ -60,6 +61,12 @@ class Tracing:
         """The middleware: a CONSUMER span around the handler, a child of the publisher's."""
         tracer = self._tracer()
         return _OFF if tracer is None else _processing(tracer, call)
+
+    def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
+        """The middleware of a handler that takes a batch: one CONSUMER span, with a link to the
+        publisher's span of each message."""
+        tracer = self._tracer()
+        return _OFF if tracer is None else _processing_batch(tracer, batch)
 
     def producing(
         self, topic: str, kind: type[Event], given: str | None, *, alone: bool
@@ -131,35 +138,77 @@ def _producing(
 def _processing(tracer: Tracer, call: Call) -> Iterator[None]:
     envelope, delivery = call.envelope, call.delivery
     parent, links = _parent(call)
-    with tracer.start_as_current_span(
-        f"process {delivery.queue}",
-        context=parent,
-        kind=SpanKind.CONSUMER,
-        links=links,
-        attributes={
-            "messaging.system": "aws_sqs",
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": delivery.queue,
-            "messaging.consumer.group.name": call.service,
-            "messaging.message.id": delivery.message_id,
-            "cloudevents.event_id": envelope.id,
-            "cloudevents.event_source": envelope.source,
-            "cloudevents.event_type": envelope.type,
-            "code.function.name": f"{type(call.consumer).__qualname__}.{call.handler.name}",
-        },
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        own = span.get_span_context()
-        with adding(
-            trace_id=trace.format_trace_id(own.trace_id), span_id=trace.format_span_id(own.span_id)
-        ):
-            try:
-                yield
-            except BaseException as error:
-                _judge(span, error)
-                raise
+    with (
+        tracer.start_as_current_span(
+            f"process {delivery.queue}",
+            context=parent,
+            kind=SpanKind.CONSUMER,
+            links=links,
+            attributes={
+                "messaging.system": "aws_sqs",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": delivery.queue,
+                "messaging.consumer.group.name": call.service,
+                "messaging.message.id": delivery.message_id,
+                "cloudevents.event_id": envelope.id,
+                "cloudevents.event_source": envelope.source,
+                "cloudevents.event_type": envelope.type,
+                "code.function.name": f"{type(call.consumer).__qualname__}.{call.handler.name}",
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _judged(span),
+    ):
+        yield
+
+
+@contextmanager
+def _processing_batch(tracer: Tracer, batch: BatchCall) -> Iterator[None]:
+    calls = batch.calls
+    delivery = calls[0].delivery
+    parents = [parent for parent, _ in map(_parent, calls) if parent is not None]
+    published = [trace.get_current_span(one).get_span_context() for one in parents]
+    with (
+        tracer.start_as_current_span(
+            f"process {delivery.queue}",
+            kind=SpanKind.CONSUMER,
+            links=[Link(one) for one in published if one.is_valid],
+            attributes={
+                "messaging.system": "aws_sqs",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": delivery.queue,
+                "messaging.consumer.group.name": batch.service,
+                "messaging.batch.message_count": len(calls),
+                "cloudevents.event_type": batch.handler.event.event_type,
+                "code.function.name": f"{type(batch.consumer).__qualname__}.{batch.handler.name}",
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _judged(span),
+    ):
+        yield
+        for call in calls:
+            said = batch.outcome(call)
+            if said is not None and not isinstance(said, Ack):
+                message = {"messaging.message.id": call.delivery.message_id}
+                span.add_event(type(said).__name__.lower(), message)
+
+
+@contextmanager
+def _judged(span: Span) -> Iterator[None]:
+    """Log records carry the span's ids; how what is inside ends is how the span does."""
+    own = span.get_span_context()
+    ids = trace.format_trace_id(own.trace_id), trace.format_span_id(own.span_id)
+    with adding(trace_id=ids[0], span_id=ids[1]):
+        try:
+            yield
+        except BaseException as error:
+            _judge(span, error)
+            raise
 
 
 def _judge(span: Span, error: BaseException) -> None:

@@ -8,29 +8,24 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Concatenate, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 from messaging.consuming.attempts import receives_within
+from messaging.consuming.batch import Gathering, check_single, gathering_of, inside, refuse_beside
+from messaging.consuming.marking import MARK, handles
 from messaging.envelope import Envelope
 from messaging.errors import ConsumerError
 from messaging.event import Event
-from messaging.outcome import Circuit, Outcome, RetryPolicy
+from messaging.outcome import Circuit, RetryPolicy
 from messaging.projection import SERVICE_NAME, Projection
 from messaging.subtyping import spell
 from messaging.transport import Delivery
 
 __all__ = ["Consumer", "Handler", "handles"]
 
-_Function = TypeVar(
-    "_Function",
-    # A method that takes a message, so that a type checker refuses a handler that takes nothing,
-    # and one that returns what is no outcome (a generator never runs).
-    bound=Callable[Concatenate[Any, Any, ...], Outcome | Awaitable[Outcome | None] | None],
-)
-_MARK = "__messaging_handles__"
 _CONTEXT_MANAGERS = (
     contextlib.contextmanager(iter).__code__,
     cast(Any, contextlib.asynccontextmanager)(iter).__code__,
@@ -40,26 +35,13 @@ _DECORATED = contextlib.ContextDecorator()(iter).__code__
 """The code of what a context manager makes of a function below it, as in `@atomic`."""
 
 
-def handles(function: _Function) -> _Function:
-    """Mark a method as a handler. What it takes says what it handles.
-
-        @handles
-        def open_account(self, aluno: AlunoParaFinanceiro) -> None: ...
-
-        @handles
-        async def cancelled(self, matricula: MatriculaCancelada, envelope: Envelope) -> None: ...
-
-    The first parameter is an `Event`, or the `Projection` of it that is for this service. Further
-    parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
-    raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
-    """
-    setattr(function, _MARK, True)
-    return function
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """One handler of a consumer: its method's name, what it takes, and what else it asks for."""
+    """One handler of a consumer: its method's name, what it takes, and what else it asks for.
+
+    batch  how its batches are gathered, if it takes a `Batch` of views.
+    plain  it takes one view, and nothing else.
+    """
 
     name: str
     event: type[Event]
@@ -67,6 +49,8 @@ class Handler:
     is_async: bool
     envelope: str | None
     delivery: str | None
+    batch: Gathering | None = None
+    plain: bool = False
 
 
 class Consumer:
@@ -223,7 +207,7 @@ def _marked(cls: type[Consumer]) -> list[str]:
     for owner in reversed(cls.__mro__):
         for name, member in list(vars(owner).items()):
             # A staticmethod or classmethod hides the mark; it is refused later, not overlooked.
-            if getattr(getattr(member, "__func__", member), _MARK, getattr(member, _MARK, False)):
+            if getattr(getattr(member, "__func__", member), MARK, getattr(member, MARK, False)):
                 names[name] = None
             elif name in names:
                 # Overridden without the mark: a handler that nobody calls is a lost event.
@@ -245,7 +229,13 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
             "Event or a Projection"
         )
     hints = _hints(where, function)
-    view = _view(cls, where, parameters[0], hints)
+    taken = hints.get(parameters[0].name)
+    view_in_batch = inside(where, parameters[0], taken)
+    view = _view(cls, where, parameters[0], taken if view_in_batch is None else view_in_batch)
+    said = getattr(function, MARK, None)
+    if view_in_batch is None:
+        check_single(where, said, parameters[0], view)
+    batch = None if view_in_batch is None else gathering_of(where, said, cls.max_lease)
     extra: dict[type, str] = {}
     if parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise ConsumerError(
@@ -253,6 +243,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
         )
     for parameter in parameters[1:]:
         wanted = hints.get(parameter.name)
+        if wanted in (Envelope, Delivery) and batch is not None:
+            refuse_beside(where, parameters[0], parameter, wanted is Envelope)
         if wanted in (Envelope, Delivery):
             _check_extra(where, parameter, typing.cast(type, wanted), extra)
             extra[typing.cast(type, wanted)] = parameter.name
@@ -268,6 +260,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
         is_async=inspect.iscoroutinefunction(function),
         envelope=extra.get(Envelope),
         delivery=extra.get(Delivery),
+        batch=batch,
+        plain=not (extra or batch),
     )
 
 
@@ -303,7 +297,7 @@ def _check_hooks(cls: type[Consumer]) -> None:
     """`open` and `close` are called without an argument, and what they return is awaited."""
     for name in ("open", "close"):
         where, hook = f"{cls.__qualname__}.{name}", inspect.getattr_static(cls, name)
-        if getattr(hook, _MARK, False):
+        if getattr(hook, MARK, False):
             raise ConsumerError(
                 f"{where} is a handler, but {name}() is what the worker calls to {name} the "
                 "consumer itself: give the handler another name"
@@ -362,9 +356,8 @@ def _view(
     cls: type[Consumer],
     where: str,
     parameter: inspect.Parameter,
-    hints: Mapping[str, Any],
+    view: Any,
 ) -> type[Event | Projection]:
-    view = hints.get(parameter.name)
     if not isinstance(view, type) or not issubclass(view, Event | Projection):
         said = "has no annotation" if view is None else f"is {spell(view)}"
         raise ConsumerError(

@@ -14,21 +14,23 @@ from pydantic import BaseModel
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.consuming.attempts import Attempts
+from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middleware
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.decoder import Decoder, Read, envelope
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.settlement import give_back
 from messaging.tracebacks import causes_of, frames_of, package_of
 from messaging.transport import Delivery
 
-__all__ = ["Call", "Dispatcher", "Middleware"]
+__all__ = ["SWALLOWED", "Call", "Dispatcher", "Middleware", "check_returned"]
 
 log = logger("messaging.consuming.dispatch")
 
 _ACK = Ack()
-_SWALLOWED = (
+SWALLOWED = (
     "failed, and a middleware kept the exception to itself: let it raise, or to acknowledge the "
     "message all the same raise Ack"
 )
@@ -100,6 +102,7 @@ class Dispatcher:
         self.attempts = Attempts(policy, last_receive=consumer.max_receives, clock=clock)
         self._failing = self.attempts.failing
         self._middleware = tuple(middleware)
+        check_middleware(consumer, self._middleware)
         self._read = Decoder(consumer, codec or JsonCodec(), watched=bool(self._middleware))
         self._package = package_of(type(consumer))
         self._told: set[str] = set()
@@ -112,28 +115,15 @@ class Dispatcher:
         """
         try:
             read = self._read(delivery)
-        except CodecError as error:
-            service, message = self.consumer.service, delivery.message_id
-            log.warning("%s refused message %s: %s", service, message, error.reason)
-            refused = Reject(error.reason, error=type(error).__name__)
-            refused.origin = "message"
-            return refused
         except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
-            # Not the message's fault but the code's (a validator that breaks, a codec whose store
-            # is away): by the retry policy, like a handler's exception.
-            log.warning(
-                "%s could not read message %s: %s at %s",
-                self.consumer.service,
-                delivery.message_id,
-                " from ".join(causes_of(error)),
-                self._place(error),
-            )
-            return self.attempts.decide(error, delivery)
+            return self._unread(error, delivery)
         handler, view, _ = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
-        if self._middleware or handler.envelope or handler.delivery:
+        if self._middleware or not handler.plain:
             # Not as nearly always, when a method takes its view and nothing else.
+            if handler.batch is not None:
+                return self._alone(delivery)
             run = self._within_async if handler.is_async else self._within
             seen = self._call(delivery, read)
         if handler.is_async:
@@ -143,12 +133,65 @@ class Dispatcher:
             # with it. An async one is a task, which has a context of its own.
             returned = copy_context().run(run, seen)
             if returned is not None:
-                _check(returned)
+                check_returned(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
-            return self._decide(error, self._call(delivery, read))
+            return self.decide(error, self._call(delivery, read))
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
+
+    def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:
+        """The run of deliveries that one handler takes in a batch (`batch_dispatch.handler_of`)."""
+        return BatchRun(self, deliveries, self._middleware)
+
+    def _alone(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """A batch of one."""
+        run = self.batch([delivery])
+        coroutine = run.start()
+
+        async def ended(rest: Coroutine[Any, Any, None]) -> Outcome:
+            await rest
+            return run.outcomes[0] or give_back()
+
+        return run.outcomes[0] or give_back() if coroutine is None else ended(coroutine)
+
+    def read_call(self, delivery: Delivery) -> Call | Outcome:
+        """The call of a delivery, or its outcome if it cannot be read."""
+        try:
+            return self._call(delivery, self._read(delivery))
+        except Exception as error:  # noqa: BLE001 - the others of its batch go on
+            return self._unread(error, delivery)
+
+    def _unread(self, error: Exception, delivery: Delivery) -> Outcome:
+        """The outcome of a delivery that cannot be read, or not now."""
+        if isinstance(error, CodecError):
+            service, message = self.consumer.service, delivery.message_id
+            log.warning("%s refused message %s: %s", service, message, error.reason)
+            refused = Reject(error.reason, error=type(error).__name__)
+            refused.origin = "message"
+            return refused
+        # Not the message's fault but the code's (a validator that breaks, a codec whose store
+        # is away): by the retry policy, like a handler's exception.
+        log.warning(
+            "%s could not read message %s: %s at %s",
+            self.consumer.service,
+            delivery.message_id,
+            " from ".join(causes_of(error)),
+            self._place(error),
+        )
+        return self.attempts.decide(error, delivery)
+
+    def tell_batch_failed(self, batch: BatchCall, error: BaseException) -> None:
+        """Log that all of a batch failed together."""
+        self._tell_once(batch.handler, error)
+        log.warning(
+            "%s.%s raised %s on a batch of %d: %s; each is tried alone",
+            self.consumer.service,
+            batch.handler.name,
+            " from ".join(causes_of(error)),
+            len(batch.calls),
+            self._place(error),
+        )
 
     async def _run_async(
         self, run: Callable[[Any], Any], seen: Any, delivery: Delivery, read: Read
@@ -157,9 +200,9 @@ class Dispatcher:
         try:
             returned = await run(seen)
             if returned is not None:
-                _check(returned)
+                check_returned(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
-            return self._decide(error, self._call(delivery, read))
+            return self.decide(error, self._call(delivery, read))
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
@@ -179,24 +222,24 @@ class Dispatcher:
         if depth == len(self._middleware):
             returned = self._invoke(call)
             if returned is not None:
-                _check(returned)
+                check_returned(returned)
             return returned
-        returned = _SWALLOWED
+        returned = SWALLOWED
         around: Any = self._middleware[depth](call)
         with around:
             returned = self._within(call, depth + 1)
-        if returned is _SWALLOWED:
+        if returned is SWALLOWED:
             # Here, so that those around it see that the event is not handled.
-            raise InvalidReturn(_SWALLOWED)
+            raise InvalidReturn(SWALLOWED)
         return returned
 
     async def _within_async(self, call: Call, depth: int = 0) -> Any:
         if depth == len(self._middleware):
             returned = await self._invoke(call)
             if returned is not None:
-                _check(returned)
+                check_returned(returned)
             return returned
-        returned = _SWALLOWED
+        returned = SWALLOWED
         around: Any = self._middleware[depth](call)
         if hasattr(around, "__aenter__") and not hasattr(around, "__enter__"):
             async with around:
@@ -204,8 +247,8 @@ class Dispatcher:
         else:
             with around:
                 returned = await self._within_async(call, depth + 1)
-        if returned is _SWALLOWED:
-            raise InvalidReturn(_SWALLOWED)
+        if returned is SWALLOWED:
+            raise InvalidReturn(SWALLOWED)
         return returned
 
     def _invoke(self, call: Call) -> Any:
@@ -220,7 +263,8 @@ class Dispatcher:
             keywords[handler.delivery] = call.delivery
         return method(call.view, **keywords)
 
-    def _decide(self, error: BaseException, call: Call) -> Outcome:
+    def decide(self, error: BaseException, call: Call) -> Outcome:
+        """The outcome of a call that ended in `error`."""
         delivery, consumer = call.delivery, self.consumer
         if self._failing and isinstance(error, Outcome):
             self.attempts.succeeded(delivery.message_id)
@@ -238,9 +282,7 @@ class Dispatcher:
         if isinstance(error, Ack | Reject | Discard):
             return error
         outcome = self.attempts.decide(error, delivery)
-        if isinstance(error, InvalidReturn) and call.handler.name not in self._told:
-            self._told.add(call.handler.name)
-            log.error("%s.%s %s", consumer.service, call.handler.name, error)
+        self._tell_once(call.handler, error)
         # The text of an exception may quote personal data: its type and place are told instead.
         log.warning(
             "%s.%s raised %s on event %s, receive %d: %s; %s",
@@ -255,13 +297,18 @@ class Dispatcher:
         )
         return outcome
 
+    def _tell_once(self, handler: Handler, error: BaseException) -> None:
+        if isinstance(error, InvalidReturn) and handler.name not in self._told:
+            self._told.add(handler.name)
+            log.error("%s.%s %s", self.consumer.service, handler.name, error)
+
     def _place(self, error: BaseException) -> str:
         """The service's own frames: "financeiro/servico.py:42 in cobrar < financeiro/..."."""
         frames = " < ".join(map(str, reversed(frames_of(error, self._package))))
         return frames or "no frame of the service"
 
 
-def _check(returned: object) -> None:
+def check_returned(returned: object) -> None:
     """Raises an outcome that was returned, and `InvalidReturn` for what is neither one nor None."""
     # Inside the middleware: one that marks events as handled must see that this one was not.
     if isinstance(returned, Ack):

@@ -14,10 +14,10 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.django.database import Wrapper, raw, wrapper_of
 from messaging.django.setup import current
 from messaging.errors import ConfigurationError
-from messaging.handling import HandlingState
+from messaging.handling import BatchState, HandlingState
 from messaging.idempotency.marks import TABLE, Marks
 from messaging.idempotency.middleware import event_key
-from messaging.idempotency.transaction import Transaction
+from messaging.idempotency.transaction import BatchTransaction, Transaction
 from messaging.outcome import Ack
 from messaging.sql.driver import DriverConnection, dialect_of
 
@@ -38,7 +38,18 @@ class CloseConnections:
 
     @contextmanager
     def __call__(self, call: HandlingState) -> Iterator[None]:
-        if call.handler.is_async:
+        with self._around(is_async=call.handler.is_async):
+            yield
+
+    @contextmanager
+    def around_batch(self, batch: BatchState) -> Iterator[None]:
+        """The same, once around a handler that takes a batch."""
+        with self._around(is_async=batch.handler.is_async):
+            yield
+
+    @contextmanager
+    def _around(self, *, is_async: bool) -> Iterator[None]:
+        if is_async:
             # Django's async ORM queries in one thread, whose connection is shared by all async
             # handlers. This goes into the same line: before the handler's queries, and after.
             thread = SyncToAsync.single_thread_executor
@@ -109,25 +120,54 @@ class TransactionalAtomic:
     @contextmanager
     def __call__(self, call: HandlingState) -> Iterator[None]:
         self.check(call.service, is_async=call.handler.is_async)
-        wrapper = self._wrapper()
-        marked = Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
-        acknowledged: Ack | None = None
-        with _atomic(wrapper.alias, durable=True):
-            connection = raw(wrapper)
+        marked = self._transaction(call)
+
+        def begin(connection: DriverConnection) -> None:
             known = marked.begin(connection)
             if known is not None:
                 raise known
+
+        with self._in_transaction(call.service, begin, marked.mark):
+            yield
+
+    @contextmanager
+    def around_batch(self, batch: BatchState) -> Iterator[None]:
+        """The same for a handler that takes a batch: one transaction, and a mark for each event."""
+        self.check(batch.service, is_async=batch.handler.is_async)
+        marked = BatchTransaction(batch, self._transaction)
+
+        def begin(connection: DriverConnection) -> None:
+            marked.leave_out(marked.begin(connection))
+
+        with self._in_transaction(batch.service, begin, marked.mark):
+            yield
+
+    def _transaction(self, call: HandlingState) -> Transaction:
+        return Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
+
+    @contextmanager
+    def _in_transaction(
+        self,
+        service: str,
+        begin: Callable[[DriverConnection], None],
+        mark: Callable[[DriverConnection], None],
+    ) -> Iterator[None]:
+        wrapper = self._wrapper()
+        acknowledged: Ack | None = None
+        with _atomic(wrapper.alias, durable=True):
+            connection = raw(wrapper)
+            begin(connection)
             try:
                 yield
             except Ack as ack:
                 acknowledged = ack  # raised through `atomic` it would roll back
             if wrapper.needs_rollback or wrapper.connection is not connection:
                 raise ConfigurationError(
-                    f"a handler of {call.service} returned from a transaction that cannot be "
+                    f"a handler of {service} returned from a transaction that cannot be "
                     "committed (set_rollback, or a connection that it closed), and will run again: "
                     "raise instead, or put what may be undone into an atomic() of its own"
                 )
-            marked.mark(connection)
+            mark(connection)
         if acknowledged is not None:
             raise acknowledged
 

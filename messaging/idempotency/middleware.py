@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from messaging.backoff import Backoff
 from messaging.errors import ConfigurationError
-from messaging.handling import HandlingState
+from messaging.handling import BatchState, HandlingState
 from messaging.idempotency.renewal import Renewal
 from messaging.logs import logger
-from messaging.outcome import MAX_DELAY, Ack, Retry
+from messaging.outcome import MAX_DELAY, Ack, Outcome, Retry
 from messaging.stores import Claim, Done, IdempotencyStore
 
 __all__ = ["Idempotency", "event_key", "later"]
@@ -107,6 +107,46 @@ class Idempotency:
         finally:
             if self._renewal:
                 self._renewal.remove(claim)
+
+    @contextmanager
+    def around_batch(self, batch: BatchState) -> Iterator[None]:
+        """The same for a handler that takes a batch: a claim and a mark for each of its events.
+
+        Those that are done, or in progress elsewhere, are not handed to it.
+        """
+        claims: list[tuple[HandlingState, Claim]] = []
+        try:
+            self._begin_all(batch, claims)
+            yield
+        except Ack:
+            self._end_all(claims, lambda call: True)
+            raise
+        except BaseException:
+            self._end_all(claims, lambda call: False)
+            raise
+        else:
+            self._end_all(claims, lambda call: isinstance(batch.outcome(call), Ack))
+        finally:
+            for _, claim in claims:
+                if self._renewal:
+                    self._renewal.remove(claim)
+
+    def _begin_all(self, batch: BatchState, claims: list[tuple[HandlingState, Claim]]) -> None:
+        for call in batch.calls:
+            try:
+                claim = self._begin(call)
+            except Outcome as known:
+                batch.leave_out(call, known)
+                continue
+            claims.append((call, claim))
+            if self._renewal:
+                self._renewal.add(claim)
+
+    def _end_all(
+        self, claims: list[tuple[HandlingState, Claim]], done: Callable[[HandlingState], bool]
+    ) -> None:
+        for call, claim in claims:
+            (self._complete if done(call) else self._release)(claim, call)
 
     def _begin(self, call: HandlingState) -> Claim:
         found = self._store.begin(call.service, self._key(call), lease_seconds=self._lease)

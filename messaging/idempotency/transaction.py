@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
-from messaging.handling import HandlingState
+from messaging.handling import BatchState, HandlingState
 from messaging.idempotency.marks import GUARD, Marks, Row
 from messaging.idempotency.middleware import later
 from messaging.outcome import Ack, Outcome
 from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_written
 from messaging.sql.mysql_errors import DEADLOCK, LOCK_WAIT, NO_SAVEPOINT, error_number
 
-__all__ = ["BEGIN", "Transaction", "ended", "known"]
+__all__ = ["BEGIN", "BatchTransaction", "Transaction", "ended", "known"]
 
 _SAVEPOINT = "messaging_handling"
 BEGIN = (
@@ -41,12 +41,15 @@ class Transaction:
     event: str
     marks_of: Callable[[DriverConnection], Marks]
     guard: str = field(default_factory=lambda: uuid4().hex)
+    joins: bool = False
+    """Another one has begun it, and ends it."""
 
     def begin(self, connection: DriverConnection) -> Outcome | None:
         """Begin; None if the handler may run, else the outcome of the message."""
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
-            self._begin_sqlite(connection, marks)
+            if not self.joins:
+                self._begin_sqlite(connection, marks)
         elif marks.dialect == "mysql":
             return self._begin_mysql(connection, marks)
         else:
@@ -62,18 +65,25 @@ class Transaction:
         """Mark the event as handled once this transaction commits. Raises an `Outcome` if it
         already was."""
         marks = self.marks_of(connection)
-        if marks.dialect == "sqlite":
-            try:
-                execute(connection, f"RELEASE {_SAVEPOINT}")
-            except sqlite3.OperationalError:
-                raise ended(self.call) from None
+        if not self.joins:
+            self.release(connection)
         if marks.dialect == "mysql":
-            self._release_in_mysql(connection)
             written = marks.change(connection, "complete", **self._claim)
         else:
             written = marks.change(connection, "mark", **self._claim, guard=self.guard)
         if not written:
             raise self._known(connection, marks) or ended(self.call)
+
+    def release(self, connection: DriverConnection) -> None:
+        """See that it is still the transaction that was begun."""
+        dialect = self.marks_of(connection).dialect
+        if dialect == "sqlite":
+            try:
+                execute(connection, f"RELEASE {_SAVEPOINT}")
+            except sqlite3.OperationalError:
+                raise ended(self.call) from None
+        elif dialect == "mysql":
+            self._release_in_mysql(connection)
 
     def _begin_sqlite(self, connection: sqlite3.Connection, marks: Marks) -> None:
         self._refuse_async("SQLite's one lock for writing")
@@ -92,18 +102,23 @@ class Transaction:
         must_keep_what_is_written(connection)
         if connection.get_autocommit():
             connection.autocommit(False)
+        outcome = self._claimed_in_mysql(connection, marks)
+        if not self.joins:
+            # It is gone once the transaction has ended, also by a statement like CREATE TABLE.
+            execute(connection, f"SAVEPOINT {_SAVEPOINT}")
+        return outcome
+
+    def _claimed_in_mysql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
         try:
             # If the handler commits it, which it must not, anybody may have it at once.
             written = marks.change(connection, "claim", **self._claim, lease=0)
         except Exception as error:
-            if error_number(error) not in (LOCK_WAIT, DEADLOCK):
+            if error_number(error) == DEADLOCK:  # the whole transaction is undone
+                raise later(self.call, 0) from None
+            if error_number(error) != LOCK_WAIT:
                 raise
             return later(self.call, 0)
-        if not written:
-            return self._known(connection, marks) or later(self.call, 0)
-        # It is gone once the transaction has ended, also by a statement like CREATE TABLE.
-        execute(connection, f"SAVEPOINT {_SAVEPOINT}")
-        return None
+        return None if written else self._known(connection, marks) or later(self.call, 0)
 
     @property
     def _claim(self) -> Mapping[str, str]:
@@ -144,3 +159,50 @@ def ended(call: HandlingState) -> ConfigurationError:
         f"a handler of {call.service} ended the transaction that its mark belongs to, and "
         "will run again: leave commit, rollback and close to the middleware"
     )
+
+
+class BatchTransaction:
+    """The one transaction of a batch: `begin`, then the handler, then `mark`, then a commit.
+
+    In PostgreSQL it holds a lock for each event of the batch.
+    """
+
+    def __init__(self, batch: BatchState, single: Callable[[HandlingState], Transaction]) -> None:
+        self._batch = batch
+        guard = uuid4().hex
+        self._each = [replace(single(call), guard=guard) for call in batch.calls]
+
+    def begin(self, connection: DriverConnection) -> list[Outcome | None]:
+        """Begin; for each call None if it may be handled, else the outcome of its message."""
+        known: list[Outcome | None] = []
+        events: set[str] = set()
+        for number, one in enumerate(self._each):
+            outcome = replace(one, joins=number > 0).begin(connection)
+            if outcome is None and one.event in events:  # twice in one batch
+                outcome = later(one.call, 0)
+            events.add(one.event)
+            known.append(outcome)
+        return known
+
+    def leave_out(self, known: list[Outcome | None]) -> None:
+        """Keep from the handler what `begin` said is not to be handled."""
+        kept = []
+        for one, outcome in zip(self._each, known, strict=True):
+            if outcome is None:
+                kept.append(one)
+            else:
+                self._batch.leave_out(one.call, outcome)
+        self._opening, self._each = self._each[0], kept
+
+    def mark(self, connection: DriverConnection) -> None:
+        """Mark the events that are handled. Those of which the handler said another outcome are
+        not, whatever it wrote for them."""
+        self._opening.release(connection)
+        for one in self._each:
+            said = self._batch.outcome(one.call)
+            if said is None or isinstance(said, Ack):
+                try:
+                    replace(one, joins=True).mark(connection)
+                except Outcome:
+                    # Marked by another meanwhile: an outcome of this one must not be for all.
+                    raise later(one.call, 0) from None

@@ -9,10 +9,10 @@ from typing import Any, Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
-from messaging.handling import HandlingState
+from messaging.handling import BatchState, HandlingState
 from messaging.idempotency.marks import TABLE, Marks
 from messaging.idempotency.middleware import event_key
-from messaging.idempotency.transaction import Transaction
+from messaging.idempotency.transaction import BatchTransaction, Transaction
 from messaging.outcome import Ack
 from messaging.sql.driver import DriverConnection, dialect_of, driver_of
 from messaging.sql.pool import Connections
@@ -143,7 +143,22 @@ class Transactional(_Sharing):
         finally:
             self._give_back(connection)
 
-    def _finish(self, transaction: Transaction, connection: DriverConnection) -> None:
+    @contextmanager
+    def around_batch(self, batch: BatchState) -> Iterator[None]:
+        """The same for a handler that takes a batch: one transaction, and a mark for each event."""
+        transaction = BatchTransaction(batch, self._transaction)
+        connection, known = self._connections.take(transaction.begin)
+        try:
+            transaction.leave_out(known)
+            with self._handling(connection, lambda: self._finish(transaction, connection)):
+                yield
+            self._finish(transaction, connection)
+        finally:
+            self._give_back(connection)
+
+    def _finish(
+        self, transaction: Transaction | BatchTransaction, connection: DriverConnection
+    ) -> None:
         transaction.mark(connection)
         connection.commit()
 
@@ -229,7 +244,17 @@ class TransactionalSession(_Sharing):
                 yield
             self._finish(transaction, session)
 
-    def _finish(self, transaction: Transaction, session: Any) -> None:
+    @contextmanager
+    def around_batch(self, batch: BatchState) -> Iterator[None]:
+        """The same for a handler that takes a batch: one session, and a mark for each event."""
+        transaction = BatchTransaction(batch, self._transaction)
+        with self._sessions() as session:
+            transaction.leave_out(transaction.begin(_raw(session)))
+            with self._handling(session, lambda: self._finish(transaction, session)):
+                yield
+            self._finish(transaction, session)
+
+    def _finish(self, transaction: Transaction | BatchTransaction, session: Any) -> None:
         # Looked up again: after a commit by the handler the session has another connection, which
         # shows.
         transaction.mark(_raw(session))

@@ -166,7 +166,7 @@ class BackPressure:
         if least is None:
             half = max(1, min(BATCH_ENTRIES, waiting // 2))
             least = BATCH_ENTRIES if self._asked else half
-        free = able + waiting - self._in_flight.count - self._asked
+        free = able + waiting - self._in_flight.load - self._asked
         return free if free >= least else 0
 
     def _nap(self, until: float | None) -> float | None:

@@ -21,7 +21,7 @@ from messaging.runtime.settler import Settler
 from messaging.runtime.threads import Threads
 from messaging.tracebacks import package_of, summary
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "timeout_of"]
 
 log = logger("messaging.runtime")
 
@@ -143,7 +143,7 @@ class Executor:
 
     def gave_up(self, message: InFlightMessage) -> None:
         """Its handler went beyond a limit, and was given up: that is a failure, too."""
-        self._judge(message, self._policy(message, _timeout(message)))
+        self._judge(message, self._policy(message, timeout_of(message)))
 
     def _run(self, threads: Threads, loop: Runs) -> None:
         """The body of a thread: a receipt, those behind it, and on it goes."""
@@ -183,7 +183,7 @@ class Executor:
             self._ended(message, result)
         elif isinstance(result, asyncio.CancelledError) and message.told:
             if message.ending:
-                self._ended(message, self._policy(message, _timeout(message)))
+                self._ended(message, self._policy(message, timeout_of(message)))
             else:
                 self._ended(message, give_back())
         else:
@@ -193,6 +193,9 @@ class Executor:
     def _ended(self, message: InFlightMessage, outcome: Outcome) -> None:
         if message.started is not None:
             self._backpressure.took(self._now() - message.started)
+        self._settle(message, outcome)
+
+    def _settle(self, message: InFlightMessage, outcome: Outcome) -> None:
         if type(outcome) is Ack and self._breaker.calm:  # as nearly always
             self._settler.put(message, outcome)
             return
@@ -242,5 +245,6 @@ class Executor:
             return outcome
 
 
-def _timeout(message: InFlightMessage) -> HandlerTimeout:
+def timeout_of(message: InFlightMessage) -> HandlerTimeout:
+    """The error of a handler that was ended by a limit of time."""
     return HandlerTimeout(f"ended by its {message.ending}")

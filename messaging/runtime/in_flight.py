@@ -194,10 +194,17 @@ class InFlight:
         self._discarded = 0
         self._deduplicated = 0
         self._given_up: set[InFlightMessage] = set()
+        self.companions: set[InFlightMessage] = set()
+        """Those that a handler runs in a batch beside the first of it, which counts for all."""
 
     @property
     def count(self) -> int:
         return len(self._held)
+
+    @property
+    def load(self) -> int:
+        """The same, but what one handler runs in a batch counts once."""
+        return len(self._held) - len(self.companions)
 
     @property
     def stuck(self) -> int:
@@ -322,7 +329,10 @@ class InFlight:
                 return False
             del self._held[message.key]
             message.gone = message.lost = True
-            self._given_up.add(message)
+            if message in self.companions:
+                self.companions.discard(message)
+            else:
+                self._given_up.add(message)
             self._counts[Disposition.EXPIRED] += 1
         self._left([message], Disposition.EXPIRED)
         return True

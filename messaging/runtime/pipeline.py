@@ -10,9 +10,11 @@ from messaging.consuming.dispatch import Dispatcher
 from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.backpressure import BackPressure, State
+from messaging.runtime.batch_executor import executor_for
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.event_loop import EventLoop
-from messaging.runtime.executor import BROKEN_POLICY_DELAY, Executor
+from messaging.runtime.executor import BROKEN_POLICY_DELAY
+from messaging.runtime.gathering import BatchReadyQueue, largest_batch, line_for
 from messaging.runtime.handled import HandledCache
 from messaging.runtime.heartbeat import Heartbeat
 from messaging.runtime.in_flight import (
@@ -25,7 +27,7 @@ from messaging.runtime.in_flight import (
 )
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
-from messaging.runtime.ready_queue import FifoReadyQueue, ready_queue_for
+from messaging.runtime.ready_queue import FifoReadyQueue
 from messaging.runtime.receiver import Receiver
 from messaging.runtime.run_to_completion import RunToCompletion
 from messaging.runtime.settlement import Settlement
@@ -85,7 +87,10 @@ class Pipeline:
         self._run_to_completion: RunToCompletion | None = None
 
         self.in_flight = InFlight(self._settled)
-        self.ready_queue = ready_queue_for(queue.name, concurrency)
+        # A batch counts once in `concurrency`, and there is room to gather the largest beside.
+        prefetch = max(prefetch, largest_batch(consumer))
+        self.ready_queue = line = line_for(queue.name, concurrency, consumer, clock)
+        self._batches = line if isinstance(line, BatchReadyQueue) else None
         self.handled_cache = HandledCache(clock=clock)
         self.postponed = Postponed(clock)
         service = consumer.service
@@ -96,10 +101,11 @@ class Pipeline:
         self.heartbeat = self._make_heartbeat()
         self._ordered = isinstance(self.ready_queue, FifoReadyQueue)
         self.settler = self._make_settler()
-        self.executor = Executor(
+        self.executor = executor_for(
             dispatcher,
-            self.ready_queue,
+            line,
             self.settler,
+            self.in_flight,
             handled_cache=self.handled_cache,
             breaker=self.breaker,
             backpressure=self.backpressure,
@@ -111,11 +117,8 @@ class Pipeline:
         )
 
     def _make_isolation(self) -> Isolation:
-        return Isolation(
-            self.queue.name,
-            last_receive=self.consumer.max_receives,
-            others=lambda: self.in_flight.count,
-        )
+        most = self.consumer.max_receives
+        return Isolation(self.queue.name, last_receive=most, others=lambda: self.in_flight.count)
 
     def _make_wedge(self, concurrency: int, wedged: Callable[[str, float], None]) -> Wedge:
         return Wedge(
@@ -182,7 +185,9 @@ class Pipeline:
         self._leasing = threads.start(f"{name}-leases", self.heartbeat.run)
         receive = self.receiver.run
         hire = partial(threads.start, f"{name}-poller-helper")
-        if not self._ordered:
+        if self._batches is not None:
+            threads.start(f"{name}-batches", self._batches.run)
+        elif not self._ordered:
             self._run_to_completion = RunToCompletion(
                 self.executor, self.ready_queue, self.settler, loop, replace=self.receiver.replace
             )
@@ -228,14 +233,21 @@ class Pipeline:
 
     def _isolate(self) -> None:
         """Let a suspect go, if nothing else is in hand."""
+        self._hurry_batches()
         message = self.isolation.next()
         if message is not None:
             verdict = self.isolation.verdict(message)
             if verdict is None:
                 self.ready_queue.put(message)
+                self._hurry_batches()
             else:
                 self.settler.put(message, verdict)
                 self.settler.rouse()
+
+    def _hurry_batches(self) -> None:
+        """While a suspect waits nothing more is received, so no batch gets any fuller."""
+        if self._batches is not None and self.isolation.active:
+            self._batches.flush()
 
     def _settled(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
         """These have ended so, and are in flight no more: what they kept waiting may go on.
@@ -286,6 +298,8 @@ class Pipeline:
         self.settler.hurry()
         if self._run_to_completion is not None:
             self._run_to_completion.close()
+        if self._batches is not None:
+            self._batches.close()
         waiting = self._drain()
         for message in waiting:
             self.executor.put_back(message)

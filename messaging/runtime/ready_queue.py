@@ -132,6 +132,9 @@ class FifoReadyQueue(ReadyQueue):
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
+        self._make_groups()
+
+    def _make_groups(self) -> None:
         self._groups: dict[str, _Group] = {}
         self._back: dict[str, set[InFlightMessage]] = {}
         """By group, those on their way back to the queue: none that comes now may overtake them."""
@@ -204,6 +207,12 @@ class FifoReadyQueue(ReadyQueue):
             taken = _emptied(group)
             self._go_back(taken)
             return taken
+
+    def _new_group(self, name: str, head: InFlightMessage) -> None:
+        self._groups[name] = _Group(head)
+
+    def _emptied(self, name: str) -> list[InFlightMessage]:
+        return _emptied(self._groups[name])
 
     def _go_back(self, messages: Sequence[InFlightMessage]) -> None:
         for message in messages:

@@ -70,7 +70,9 @@ class Wedge:
         began = [
             message.started
             for message in (*self._in_flight.unfinished(), *self._in_flight.given_up)
-            if message.started is not None and now - message.started > self.limit
+            if message.started is not None
+            and now - message.started > self.limit
+            and message not in self._in_flight.companions
         ]
         if len(began) < self._concurrency:
             if self._since is not None:

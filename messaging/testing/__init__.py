@@ -7,7 +7,7 @@ fixtures: `messaging.pytest_plugin`.
 from __future__ import annotations
 
 from messaging.testing.clock import FakeClock
-from messaging.testing.delivery import Result, deliver, deliver_raw
+from messaging.testing.delivery import Result, deliver, deliver_batch, deliver_raw
 from messaging.testing.draining import Drained, drain
 from messaging.testing.lambda_events import lambda_event
 from messaging.testing.recording import Recorded, RecordingTopic
@@ -19,6 +19,7 @@ __all__ = [
     "RecordingTopic",
     "Result",
     "deliver",
+    "deliver_batch",
     "deliver_raw",
     "drain",
     "lambda_event",

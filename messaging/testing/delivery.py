@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
+from messaging.consuming.batch_dispatch import BatchCall, BatchRun
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Call, Dispatcher, Middleware
 from messaging.envelope import Envelope, new_id
@@ -23,9 +24,10 @@ from messaging.event import Event
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.projection import EVERYONE
 from messaging.publishing.encoder import Encoder
+from messaging.settlement import give_back
 from messaging.transport import Attribute, Delivery, Outgoing
 
-__all__ = ["Result", "deliver", "deliver_raw"]
+__all__ = ["Result", "batch_settled", "deliver", "deliver_batch", "deliver_raw", "settled"]
 
 _MAX_BYTES = 262_144
 
@@ -139,6 +141,51 @@ def deliver(
     )
 
 
+def deliver_batch(
+    consumer: Consumer,
+    events: Sequence[Event],
+    *,
+    source: str = "/tests",
+    receive_count: int = 1,
+    codec: Codec | None = None,
+    middleware: Sequence[Middleware] = (),
+    clock: Clock = SYSTEM_CLOCK,
+    runner: asyncio.Runner | None = None,
+) -> list[Result]:
+    """Hand `events` to `consumer` in one batch, and give the result of each, in their order.
+
+        results = deliver_batch(BI(database), [ana, bia, caio])
+        assert all(one.acknowledged for one in results)
+
+    Of all of them one handler must take a `Batch`; those that its view declines have a `Result`
+    with `received` False. What the handler raised for a message that it was then given alone is
+    in the `error` of that one's result. The arguments are those of `deliver`.
+    """
+    _check_consumer(consumer)
+    names = {type(event).event_type for event in events}
+    handlers = [consumer.handlers.get(name) for name in names]
+    if len(handlers) != 1 or handlers[0] is None or handlers[0].batch is None:
+        raise ConfigurationError(
+            f"deliver_batch({type(consumer).__qualname__}, ...) takes events of one type that its "
+            f"handler takes in a Batch; these are of {', '.join(sorted(names)) or 'no type'}"
+        )
+    encode = Encoder(source=source, max_bytes=_MAX_BYTES, codec=codec, clock=clock)
+    wanted = {EVERYONE, consumer.service}
+    mine: list[Delivery | None] = []
+    for event in events:
+        copies = [one for one in encode(event) if wanted & set(one.attributes["audience"].strings)]
+        mine.append(_delivery(consumer, copies[0], receive_count, clock) if copies else None)
+    seen = _Seen()
+    dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware), outages=False)
+    received = [one for one in mine if one is not None]
+    outcomes = iter(batch_settled(dispatch.batch(received), runner) if received else [])
+    why = f"{handlers[0].view.__qualname__}.wanted() declined the event"
+    return [
+        Result(outcome=None, why=why) if one is None else _result(seen, one, next(outcomes))
+        for one in mine
+    ]
+
+
 def deliver_raw(
     consumer: Consumer,
     body: str,
@@ -194,17 +241,35 @@ class _Seen:
     """The outermost middleware: remembers the call, and what came out of it."""
 
     calls: list[Call] = field(default_factory=list)
-    error: BaseException | None = None
+    errors: dict[str, BaseException] = field(default_factory=dict)
+    """By message id: what the last call with it raised."""
 
     @contextmanager
     def __call__(self, call: Call) -> Iterator[None]:
         self.calls.append(call)
+        with self._watching([call]):
+            yield
+
+    @contextmanager
+    def around_batch(self, batch: BatchCall) -> Iterator[None]:
+        self.calls.extend(batch.calls)
+        calls = batch.calls
+        with self._watching(calls):
+            yield
+
+    @contextmanager
+    def _watching(self, calls: Sequence[Call]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, Outcome):
-                self.error = error
+            for call in calls:
+                self.errors.pop(call.delivery.message_id, None)
+                if not isinstance(error, Outcome):
+                    self.errors[call.delivery.message_id] = error
             raise
+        else:
+            for call in calls:
+                self.errors.pop(call.delivery.message_id, None)
 
 
 def _dispatch(
@@ -217,15 +282,32 @@ def _dispatch(
     seen = _Seen()
     dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware), outages=False)
     outcome = settled(dispatch(delivery), runner)
-    call = seen.calls[0] if seen.calls else None
+    return _result(seen, delivery, outcome)
+
+
+def _result(seen: _Seen, delivery: Delivery, outcome: Outcome) -> Result:
+    call = next((one for one in seen.calls if one.delivery is delivery), None)
     return Result(
         outcome=outcome,
         view=call.view if call else None,
         envelope=call.envelope if call else None,
         delivery=delivery,
-        error=seen.error,
+        error=seen.errors.get(delivery.message_id),
         why=outcome.reason,
     )
+
+
+def batch_settled(run: BatchRun, runner: asyncio.Runner | None = None) -> list[Outcome]:
+    """The outcomes of a batch, one for each of its deliveries."""
+    rest = run.start()
+
+    async def ended(coroutine: Coroutine[Any, Any, None]) -> Outcome:
+        await coroutine
+        return Ack()
+
+    if rest is not None:
+        settled(ended(rest), runner)
+    return [one or give_back() for one in run.outcomes]
 
 
 def settled(

@@ -320,7 +320,7 @@ BUGS: dict[str, Bug] = {
     ),
     "lambda: a group goes on behind one that failed": bug(
         C + "lambda_handler",
-        "            groups.ended(delivery, outcome)\n",
+        "                groups.ended(one, outcome)\n",
         "",
     ),
     # Claim check, dead letters.

@@ -26,6 +26,7 @@ from messaging import (
     handles,
 )
 from messaging.aws import apply, connect
+from messaging.consuming.batch import Batch
 from messaging.consuming.dispatch import Dispatcher
 from messaging.envelope import TraceContext
 from messaging.errors import EventError
@@ -33,7 +34,7 @@ from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
 from messaging.log_context import LogContext, with_ids
 from messaging.outbox import Relay, SqlOutbox, ddl
-from messaging.outcome import Outcome
+from messaging.outcome import Outcome, Retry
 from messaging.tracing import Tracing
 from messaging.transport import Attribute, Broker, Delivery
 
@@ -267,6 +268,35 @@ def test_the_log_of_a_handler_says_which_message_and_which_trace(
     assert (inside["service"], inside["event_id"]) == ("bi", published.id)
     assert inside["message_id"] == delivery.message_id
     assert outside["trace_id"] == outside["event_id"] == ""
+
+
+def test_a_batch_has_one_span_with_a_link_to_each_publish(
+    broker: MemoryBroker, recorded: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Load(Consumer):
+        service = "bi"
+
+        @handles(batch=10)
+        def load(self, students: Batch[Enrolled]) -> dict[int, Retry]:
+            logging.getLogger("school").warning("inside")
+            return {1: Retry(5)}
+
+    caplog.handler.addFilter(LogContext())
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        for nome in (CANARY, "b", "c"):
+            publisher.publish(Enrolled(nome=nome))
+    run = Dispatcher(Load(), middleware=[with_ids, recorded.tracing]).batch(receive(broker, 3))
+    assert run.start() is None
+    (process,) = recorded.named("process alunos-bi")
+    published = {span.get_span_context().span_id for span in recorded.named("publish alunos")}
+    assert {link.context.span_id for link in process.links} == published
+    assert process.attributes is not None
+    assert process.attributes["messaging.batch.message_count"] == 3
+    assert [event.name for event in process.events] == ["retry"]
+    assert CANARY not in process.to_json()
+    (inside,) = (vars(one) for one in caplog.records if one.name == "school")
+    assert (inside["service"], inside["event_id"]) == ("bi", "")
+    assert inside["trace_id"] == trace.format_trace_id(process.get_span_context().trace_id)
 
 
 def test_a_lambda_function_goes_on_with_the_trace(broker: MemoryBroker, recorded: Recorded) -> None:

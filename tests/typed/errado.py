@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import uuid4
 
-from messaging import Consumer, Event, Publisher, Retry, RetryPolicy, Topology, Worker, handles
+from messaging import (
+    Batch,
+    Consumer,
+    Event,
+    Publisher,
+    Retry,
+    RetryPolicy,
+    Topology,
+    Worker,
+    handles,
+)
 from messaging.testing import RecordingTopic
 
 
@@ -28,6 +38,20 @@ class Marketing(Consumer):
     @handles  # wrong: True is no outcome
     def yes(self, aluno: AlunoCadastrado) -> bool:
         return True
+
+    @handles(batch=10)  # wrong: one message is no batch
+    def one(self, aluno: AlunoCadastrado) -> None: ...
+
+    @handles(batch="10")  # wrong: a size is a number
+    def many(self, alunos: Batch[AlunoCadastrado]) -> None: ...
+
+    @handles(batch=10)  # wrong: True is no outcome
+    def sure(self, alunos: Batch[AlunoCadastrado]) -> dict[int, bool]:
+        return {0: alunos[0].aluno_id == 1}
+
+    @handles(batch=10)
+    def names(self, alunos: Batch[AlunoCadastrado]) -> None:
+        self.nome = alunos.nome  # wrong: a batch has no field of its views
 
     @handles
     def later(self, aluno: AlunoCadastrado) -> None:

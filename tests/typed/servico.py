@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from messaging import (
+    Batch,
     Circuit,
     Consumer,
     Delivery,
@@ -29,6 +30,7 @@ from messaging import (
     upcast,
 )
 from messaging.idempotency import Idempotency, MemoryStore
+from messaging.outcome import Outcome
 from messaging.testing import FakeClock, RecordingTopic, deliver, drain
 
 
@@ -81,6 +83,24 @@ class BI(Consumer):
     async def count(self, aluno: AlunoParaBI) -> Retry | None:
         self.total += 1
         return Retry(3) if aluno.aluno_id.int == 0 else None
+
+
+class Loads(Consumer):
+    service = "bi"
+
+    @handles(batch=100, wait=1.0)
+    def load(self, alunos: Batch[AlunoParaBI]) -> dict[int, Outcome] | None:
+        rows: list[UUID] = [aluno.aluno_id for aluno in alunos]
+        seen: list[int] = [delivery.receive_count for delivery in alunos.deliveries]
+        return {0: Reject("twice")} if len(rows) != len(seen) else None
+
+
+class LoadsAsync(Consumer):
+    service = "bi"
+
+    @handles
+    async def load(self, alunos: Batch[AlunoParaBI]) -> Retry | None:
+        return Retry(3) if alunos[0].aluno_id.int == 0 else None
 
 
 def new_aluno() -> AlunoCadastrado:

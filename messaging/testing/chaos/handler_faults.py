@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
+from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.testing.chaos.faults import InjectedFaults
 from messaging.testing.chaos.wire import Killed
 
-__all__ = ["Sabotage", "HandlerFaults", "accounted"]
+__all__ = ["Accounted", "Sabotage", "HandlerFaults"]
 
 LONGEST_STALL = 90
 """Seconds: three leases of the kit's own consumers."""
@@ -37,15 +38,30 @@ class _Stage(Protocol):
     def meanwhile(self, name: str, seconds: float, /) -> None: ...
 
 
-def accounted(actor: _Actor, stage: _Stage) -> Callable[[Call], AbstractContextManager[None]]:
+class Accounted:
     """The outermost middleware: records how each run ended, after all other middleware."""
 
-    @contextmanager
-    def around(call: Call) -> Iterator[None]:
-        about = call.envelope.id
+    def __init__(self, actor: _Actor, stage: _Stage) -> None:
+        self._actor = actor
+        self._stage = stage
 
+    def __call__(self, call: Call) -> AbstractContextManager[None]:
+        return self._around([call])
+
+    @contextmanager
+    def around_batch(self, batch: BatchCall) -> Iterator[None]:
+        calls = batch.calls
+        with self._around(calls, batch):
+            yield
+
+    @contextmanager
+    def _around(self, calls: Sequence[Call], batch: BatchCall | None = None) -> Iterator[None]:
         def tell(what: str, detail: str = "") -> None:
-            stage.tell(actor.name, call.service, what, about, detail)
+            given = calls if batch is None else batch.calls
+            if batch is not None:  # those that were kept from the handler have their outcome
+                self._tell_each([one for one in calls if one not in given], batch)
+            for call in given:
+                self._stage.tell(self._actor.name, call.service, what, call.envelope.id, detail)
 
         try:
             yield
@@ -64,9 +80,25 @@ def accounted(actor: _Actor, stage: _Stage) -> Callable[[Call], AbstractContextM
             tell("failed", type(error).__qualname__)
             raise
         else:
-            tell("done")
+            if batch is None:
+                tell("done")
+            else:
+                self._tell_each(calls, batch)
 
-    return around
+    def _tell_each(self, calls: Sequence[Call], batch: BatchCall) -> None:
+        for call in calls:
+            said = batch.outcome(call)
+            what = next(word for kind, word in _WORDS.items() if isinstance(said, kind))
+            reason = "" if said is None or isinstance(said, Discard) else said.reason
+            self._stage.tell(self._actor.name, call.service, what, call.envelope.id, reason)
+
+
+_WORDS: Mapping[type, str] = {
+    Ack: "done",
+    Discard: "discarded",
+    Retry: "asked again",
+    Outcome: "rejected",
+}
 
 
 class HandlerFaults:
@@ -77,20 +109,34 @@ class HandlerFaults:
         self._stage = stage
         self._running: set[str] = set()
 
+    def __call__(self, call: Call) -> AbstractContextManager[None]:
+        return self._around(call)
+
     @contextmanager
-    def __call__(self, call: Call) -> Iterator[None]:
+    def _around(self, call: Call, batch: BatchCall | None = None) -> Iterator[None]:
         message = call.delivery.message_id
         if message in self._running:
             self._stage.tell(self._actor.name, call.service, "beside itself", call.envelope.id)
         self._running.add(message)
         try:
-            with self._hurt(call):
+            with self._hurt(call, batch):
                 yield
         finally:
             self._running.discard(message)
 
     @contextmanager
-    def _hurt(self, call: Call) -> Iterator[None]:
+    def around_batch(self, batch: BatchCall) -> Iterator[None]:
+        """What one message of a batch meets befalls all of them, or only its own outcome."""
+        with ExitStack() as stack:
+            for call in reversed(batch.calls):  # so that they end in order
+                try:
+                    stack.enter_context(self._around(call, batch))
+                except Outcome as said:
+                    batch.leave_out(call, said)
+            yield
+
+    @contextmanager
+    def _hurt(self, call: Call, batch: BatchCall | None) -> Iterator[None]:
         service, event = call.service, call.envelope.id
         self._actor.check_alive()
         name, kind = self._stage.injected.handler(service, event)
@@ -108,6 +154,8 @@ class HandlerFaults:
         except Ack as outcome:  # raised by the handler: the same as returning
             acknowledged = outcome
         self._actor.check_alive()
+        if batch is not None and not any(one is call for one in batch.calls):
+            return  # behind one of its group that comes again: it was not handed over
         self._stage.tell(self._actor.name, service, "handled", event, call.delivery.message_id)
         if kind == "stalled" and late:
             self._stall(name, number)

@@ -9,7 +9,7 @@ from typing import Any
 from messaging.consuming.dispatch import Middleware
 from messaging.errors import TransportError
 from messaging.lambda_handler import Handler, lambda_handler
-from messaging.testing.chaos.handler_faults import HandlerFaults, accounted
+from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
 from messaging.testing.chaos.leases import Leases
 from messaging.testing.chaos.process import ProcessStage, in_a_loop
 from messaging.testing.chaos.wire import Killed
@@ -45,7 +45,7 @@ class LambdaProcess:
             service = setup.services[number].service
             queue = stage.queue_for(self, service)
             middleware: list[Middleware] = [
-                accounted(self, stage), *hired, HandlerFaults(self, stage),
+                Accounted(self, stage), *hired, HandlerFaults(self, stage),
             ]  # fmt: skip
             handler = lambda_handler(
                 setup.consumers[number](), queue=queue, middleware=middleware, clock=stage.clock

@@ -10,7 +10,7 @@ from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
 from messaging.runtime import Stats
 from messaging.testing.chaos.faults import InjectedFaults
-from messaging.testing.chaos.handler_faults import HandlerFaults, accounted
+from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
 from messaging.testing.chaos.leases import Leases
 from messaging.testing.chaos.setup import Setup
 from messaging.testing.chaos.wire import Killed, WireOwner
@@ -101,7 +101,7 @@ class Process:
         self._pipelines: dict[int, Steps] = {}
         for number in stage.services:
             middleware: list[Middleware] = [
-                accounted(self, stage),
+                Accounted(self, stage),
                 *hired,
                 HandlerFaults(self, stage),
             ]
@@ -210,6 +210,9 @@ class Process:
             if self.idle:
                 break
             for number in self._pipelines:
+                handlers = self._stage.setup.services[number].handlers.values()
+                if any(one.batch for one in handlers):  # what is gathered a stop hands over
+                    self.step("handle", number)
                 self.step("settle", number)
             self._stage.clock.advance(1)
         if self.alive:

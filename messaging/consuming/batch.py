@@ -1,0 +1,166 @@
+"""Batch: what a handler takes that handles several messages of one type in one call."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, overload
+
+from messaging.envelope import Envelope
+from messaging.errors import ConsumerError
+from messaging.event import Event
+from messaging.projection import Projection
+from messaging.transport import Delivery
+
+__all__ = [
+    "LARGEST",
+    "LONGEST",
+    "Batch",
+    "Gathering",
+    "check_single",
+    "gathering_of",
+    "inside",
+    "refuse_beside",
+]
+
+LARGEST, LONGEST = 1_000, 300.0
+"""Messages of one batch, and seconds for which the first waits for others, at most: all of them
+are held in memory, and their leases are renewed ten in a request."""
+SIZE, WAIT = 100, 1.0
+"""Of a batch whose handler says neither."""
+
+_View = TypeVar("_View", bound=Event | Projection, covariant=True)
+
+
+class Batch(Sequence[_View], Generic[_View]):
+    """Several messages of one type, in the order in which the queue gave them; never empty.
+
+        @handles(batch=100, wait=1.0)
+        def load(self, alunos: Batch[AlunoParaBI]) -> None:
+            self.database.executemany(INSERT, [(aluno.aluno_id,) for aluno in alunos])
+
+    Its items are the views. `deliveries` and `envelopes` have the same length and order. Its
+    `repr` has no field of them. In a test of the method alone, make one of views: `Batch([aluno])`.
+    """
+
+    __slots__ = ("_envelopes", "_views", "deliveries")
+
+    def __init__(
+        self,
+        views: Sequence[_View],
+        deliveries: Sequence[Delivery] = (),
+        envelopes: Callable[[], Sequence[Envelope]] = tuple,
+    ) -> None:
+        self._views = tuple(views)
+        self.deliveries = tuple(deliveries)
+        """The message of each view: its id, how often it was received, when it was sent."""
+        self._envelopes = envelopes
+
+    @property
+    def envelopes(self) -> Sequence[Envelope]:
+        """The envelope of each view: the event's id, its source, its time."""
+        return self._envelopes()
+
+    @property
+    def cancelled(self) -> bool:
+        """True: nobody waits for the result of this call any more.
+
+        A handler that works for long asks it from time to time; an async one is cancelled by
+        itself. A single message whose lease is lost is told by its own `Delivery.cancelled`.
+        """
+        # A list, so that each has been asked: a stopping worker waits a moment for who asks.
+        told = [one.cancelled and one.cancel_token.reason for one in self.deliveries]
+        return any(reason and reason != "lease lost" for reason in told) or (
+            bool(told) and all(told)
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> _View: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_View]: ...
+    def __getitem__(self, index: int | slice) -> _View | Sequence[_View]:
+        return self._views[index]
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[_View]:
+        return iter(self._views)
+
+    def __repr__(self) -> str:
+        kind = type(self._views[0]).__qualname__ if self._views else "nothing"
+        return f"Batch({len(self)} of {kind})"
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """How a handler's batches are gathered: up to so many messages, or so many seconds from the
+    first one on."""
+
+    batch: int = SIZE
+    wait: float = WAIT
+
+
+def inside(where: str, parameter: inspect.Parameter, annotation: Any) -> Any:
+    """The view inside of `Batch[View]`; None if `annotation` is no batch."""
+    if annotation is Batch:
+        raise ConsumerError(
+            f"{where}: its first parameter {parameter.name!r} is a Batch of nothing; say of what, "
+            "as in Batch[AlunoParaBI]"
+        )
+    origin = typing.get_origin(annotation)
+    if origin is Batch:
+        return typing.get_args(annotation)[0]
+    several = isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset)
+    for view in typing.get_args(annotation) if several else ():
+        if isinstance(view, type) and issubclass(view, Event | Projection):
+            raise ConsumerError(
+                f"{where}: its first parameter {parameter.name!r} is a {origin.__qualname__} of "
+                f"{view.__qualname__}; for several messages in one call annotate it with "
+                f"Batch[{view.__qualname__}]"
+            )
+    return None
+
+
+def gathering_of(where: str, said: object, max_lease: float) -> Gathering:
+    """What `@handles(batch=..., wait=...)` said of a handler that takes a batch, checked."""
+    gathering = said if isinstance(said, Gathering) else Gathering()
+    size, wait = cast("tuple[object, object]", (gathering.batch, gathering.wait))
+    if type(size) is not int or not 1 <= size <= LARGEST:
+        raise ConsumerError(f"{where}: @handles(batch={size!r}): 1 to {LARGEST:,} messages")
+    if type(wait) not in (int, float) or not 0 <= gathering.wait <= LONGEST:
+        raise ConsumerError(
+            f"{where}: @handles(wait={wait!r}): 0 to {LONGEST:.0f} seconds, counted from the first "
+            "message of a batch"
+        )
+    if gathering.wait >= max_lease:
+        raise ConsumerError(
+            f"{where}: @handles(wait={wait!r}): less than max_lease ({max_lease!r}), which counts "
+            "from the receive, or a batch's first message comes again before its handler begins"
+        )
+    return gathering
+
+
+def check_single(
+    where: str, said: object, parameter: inspect.Parameter, view: type[Event | Projection]
+) -> None:
+    """Refuse `@handles(batch=..., wait=...)` of a handler that takes single messages."""
+    if isinstance(said, Gathering):
+        raise ConsumerError(
+            f"{where}: @handles(batch=, wait=) is for a handler that takes a batch, and "
+            f"{parameter.name!r} is one {view.__qualname__}; annotate it with "
+            f"Batch[{view.__qualname__}], or write @handles"
+        )
+
+
+def refuse_beside(
+    where: str, batch: inspect.Parameter, parameter: inspect.Parameter, is_envelope: bool
+) -> None:
+    """Refuse an `Envelope` or a `Delivery` beside a batch."""
+    kind, which = ("Envelope", "envelopes") if is_envelope else ("Delivery", "deliveries")
+    raise ConsumerError(
+        f"{where}: each message of a batch has its own {kind}; leave {parameter.name!r} out and "
+        f"read {batch.name}.{which}"
+    )

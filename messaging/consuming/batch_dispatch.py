@@ -1,0 +1,369 @@
+"""Gives several deliveries to a handler that takes a batch, and decides the outcome of each.
+
+A batch that raises is tried again at once, one message at a time, so that one bad row costs its
+own message attempts and no other's. When `LONE_FAILURES` fail alone one after the other, what is
+wrong is not a message, and the others come again by the retry policy without having been tried. A
+message that the policy would dead-letter is always tried alone before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol
+
+from messaging.codec import JsonCodec
+from messaging.consuming.batch import Batch
+from messaging.consuming.consumer import Consumer, Handler
+from messaging.consuming.fast_decoder import usual
+from messaging.envelope import Envelope
+from messaging.errors import ConfigurationError, InvalidReturn
+from messaging.handling import HandlingState
+from messaging.logs import logger
+from messaging.outcome import Ack, Outcome, Reject
+from messaging.settlement import Groups, give_back, is_ordered
+from messaging.transport import Delivery
+
+if TYPE_CHECKING:
+    from messaging.consuming.dispatch import Call, Dispatcher
+
+__all__ = ["LONE_FAILURES", "BatchCall", "BatchRun", "check_middleware", "handler_of", "units"]
+
+log = logger("messaging.consuming.dispatch")
+
+LONE_FAILURES = 3
+"""Messages of a failed batch that fail alone, none having succeeded, before the others are left."""
+
+
+class BatchCall:
+    """One call of a handler with several messages: what `around_batch` of a middleware sees.
+
+    calls  one `Call` for each message that the handler is given, in order.
+
+    Before the handler runs, `leave_out` takes a message away from it. After it has returned,
+    `outcome` says what it said of each.
+    """
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self.consumer: Consumer = calls[0].consumer
+        self.handler: Handler = calls[0].handler
+        self.calls: tuple[Call, ...] = tuple(calls)
+        self._outcomes: dict[str, Outcome] = {}
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.consumer.service
+
+    def leave_out(self, call: HandlingState, outcome: Outcome) -> None:
+        """Keep this message from the handler: `outcome` is what becomes of it."""
+        self.calls = tuple(one for one in self.calls if one is not call)
+        self._outcomes[call.delivery.message_id] = outcome
+
+    def outcome(self, call: HandlingState) -> Outcome | None:
+        """What was said of this message; None if nothing was yet."""
+        return self._outcomes.get(call.delivery.message_id)
+
+    def left_out(self, delivery: Delivery) -> Outcome | None:
+        """The outcome of a message that was kept from the handler; None if it was not."""
+        return self._outcomes.get(delivery.message_id)
+
+    def answered(self, returned: object) -> None:
+        """The handler returned this. Raises an outcome that is for all, and `InvalidReturn`."""
+        from messaging.consuming.dispatch import check_returned
+
+        if not isinstance(returned, Mapping):
+            if returned is not None:
+                check_returned(returned)
+            returned = {}
+        for position, outcome in returned.items():
+            if type(position) is not int or not 0 <= position < len(self.calls):
+                raise InvalidReturn(
+                    f"returned an outcome at {type(position).__qualname__} "
+                    f"{position if type(position) is int else ''}, which is no position in its "
+                    f"batch of {len(self.calls)}: count from 0, as enumerate(batch) does"
+                )
+            if not isinstance(outcome, Outcome):
+                raise InvalidReturn(
+                    f"returned a {type(outcome).__qualname__} at position {position} of its batch, "
+                    "which is not an outcome: leave it out to acknowledge, or say Retry, Reject or "
+                    "Discard"
+                )
+        for position, call in enumerate(self.calls):
+            self._outcomes[call.delivery.message_id] = returned.get(position, _ACK)
+
+    def __repr__(self) -> str:
+        return f"BatchCall({self.service}.{self.handler.name}, {len(self.calls)} messages)"
+
+
+_ACK = Ack()
+
+
+class _TakesBatches(Protocol):
+    def around_batch(self, batch: BatchCall, /) -> AbstractContextManager[Any]: ...
+
+
+def check_middleware(consumer: Consumer, middleware: Sequence[object]) -> None:
+    """Refuse a middleware that does not know batches, for a consumer that takes them.
+
+    It would be entered once for each message around one call: a transaction of each message, say,
+    of which the handler sees the last.
+    """
+    batched = [one.name for one in consumer.handlers.values() if one.batch is not None]
+    for one in middleware if batched else ():
+        if not callable(getattr(one, "around_batch", None)):
+            name = getattr(one, "__qualname__", type(one).__qualname__)
+            raise ConfigurationError(
+                f"{type(consumer).__qualname__}.{batched[0]} takes a batch, and the middleware "
+                f"{name} knows single messages only: give it a method around_batch(batch), a "
+                "context manager around one call for all of batch.calls, or leave it out"
+            )
+
+
+def handler_of(consumer: Consumer, delivery: Delivery) -> Handler | None:
+    """The handler that takes this delivery in a batch; None if it takes single messages, or if
+    that is not to be seen without reading the message."""
+    attribute = delivery.attributes.get("type")
+    kind: object = None if attribute is None else attribute.value
+    if kind is None:
+        try:
+            said = usual(delivery.body)
+            kind = JsonCodec().decode(delivery.body).type if said is None else said[0]
+        except Exception:  # noqa: BLE001 - it is read again, where it can be told
+            return None
+    handler = consumer.handlers.get(kind) if isinstance(kind, str) else None
+    return handler if handler is not None and handler.batch is not None else None
+
+
+def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
+    """The deliveries of one receive, as handlers are called: batches, and single messages.
+
+    In a FIFO queue messages of one group stay in order.
+    """
+    made: list[list[Delivery]] = []
+    piles: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        handler = handler_of(consumer, delivery)
+        mine = "" if handler is None else handler.name
+        if is_ordered(delivery.queue):
+            # Of another handler's pile, in which its group waits: that one is called before.
+            before = [
+                name
+                for name, pile in piles.items()
+                if name != mine and any(one.group == delivery.group for one in pile)
+            ]
+            made.extend(piles.pop(name) for name in before)
+        if handler is None or handler.batch is None:
+            made.append([delivery])
+            continue
+        pile = piles.setdefault(mine, [])
+        pile.append(delivery)
+        if len(pile) >= handler.batch.batch:
+            made.append(piles.pop(mine))
+    return [*made, *piles.values()]
+
+
+class BatchRun:
+    """One batch on its way through its handler.
+
+    outcomes  by the position of the delivery; None where nothing was decided yet: when the run was
+              cut short (it was cancelled, or raised what no outcome can be made of), those are to
+              come again.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        deliveries: Sequence[Delivery],
+        middleware: Sequence[Any],
+    ) -> None:
+        self.outcomes: list[Outcome | None] = [None] * len(deliveries)
+        self._dispatcher = dispatcher
+        self._deliveries = deliveries
+        self._middleware: Sequence[_TakesBatches] = middleware
+        self._at = {one.message_id: at for at, one in enumerate(deliveries)}
+        self._ordered = bool(deliveries) and is_ordered(deliveries[0].queue)
+        self._groups = Groups()
+
+    def start(self) -> Coroutine[Any, Any, None] | None:
+        """Run it to its end, or give the coroutine of an async handler."""
+        calls = self._read()
+        if not calls:
+            self._in_order()
+            return None
+        steps = self._steps(calls)
+        if calls[0].handler.is_async:
+            return self._drive_async(steps)
+        self._drive(steps)
+        return None
+
+    def _read(self) -> list[Call]:
+        """The calls of those that can be read; the others have their outcome."""
+        calls: list[Call] = []
+        for at, delivery in enumerate(self._deliveries):
+            if self._ordered and self._groups.stopped(delivery):
+                self.outcomes[at] = self._groups.back(delivery)
+                continue
+            found = self._dispatcher.read_call(delivery)
+            if isinstance(found, Outcome):
+                self._decided(delivery, found)
+            else:
+                calls.append(found)
+        return calls
+
+    def _decided(self, delivery: Delivery, outcome: Outcome) -> None:
+        self.outcomes[self._at[delivery.message_id]] = outcome
+        if self._ordered:
+            self._groups.ended(delivery, outcome)
+
+    def _steps(self, calls: list[Call]) -> Generator[BatchCall, BaseException | None, None]:
+        """Gives each call that is to be made, and is sent what that raised, or None."""
+        batch = BatchCall(calls)
+        error = yield batch
+        if error is None or isinstance(error, Outcome) or len(batch.calls) <= 1:
+            self._end(batch, calls, error)
+        else:
+            yield from self._one_by_one(batch, calls, error)
+        self._in_order()
+
+    def _one_by_one(
+        self, batch: BatchCall, calls: list[Call], error: BaseException
+    ) -> Generator[BatchCall, BaseException | None, None]:
+        self._dispatcher.tell_batch_failed(batch, error)
+        lone, left = 0, 0
+        given = {id(call) for call in batch.calls}
+        for call in calls:
+            delivery = call.delivery
+            if id(call) not in given:
+                self._decided(delivery, batch.outcome(call) or give_back())
+                continue
+            if self._ordered and self._groups.stopped(delivery):
+                self._decided(delivery, self._groups.back(delivery) or give_back())
+                continue
+            if delivery.cancel_token.reason:
+                self._decided(delivery, give_back())
+                continue
+            if lone >= LONE_FAILURES:
+                outcome: Outcome = self._dispatcher.attempts.decide(error, delivery)
+                if not isinstance(outcome, Reject):
+                    left += 1
+                    self._decided(delivery, outcome)
+                    continue
+            alone = BatchCall([call])
+            failed = yield alone
+            self._end(alone, [call], failed)
+            done = failed is None or isinstance(failed, Outcome)
+            # From the first success on there is no outage, and each is tried.
+            lone = -len(calls) if done else lone + 1
+        if left:
+            log.warning(
+                "%s.%s: %d failed alone one after the other; %d others of the batch come again",
+                batch.service, batch.handler.name, LONE_FAILURES, left,
+            )  # fmt: skip
+
+    def _end(self, batch: BatchCall, calls: list[Call], error: BaseException | None) -> None:
+        given = {id(call) for call in batch.calls}
+        for call in calls:
+            said: BaseException = batch.outcome(call) or _ACK
+            if error is not None and id(call) in given:
+                said = error
+            if isinstance(said, Ack):
+                outcome: Outcome = said
+                if self._dispatcher.attempts.failing:
+                    self._dispatcher.attempts.succeeded(call.delivery.message_id)
+            else:
+                outcome = self._dispatcher.decide(said, call)
+            self._decided(call.delivery, outcome)
+
+    def _in_order(self) -> None:
+        """In a FIFO queue what comes behind one that was not done goes back, too."""
+        groups = Groups()
+        for at, delivery in enumerate(self._deliveries) if self._ordered else ():
+            if groups.stopped(delivery):
+                self.outcomes[at] = groups.back(delivery)
+            else:
+                groups.ended(delivery, self.outcomes[at])
+
+    def _drive(self, steps: Generator[BatchCall, BaseException | None, None]) -> None:
+        batch = next(steps)
+        while True:
+            raised: BaseException | None = None
+            try:
+                copy_context().run(self._call, batch)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+                raised = error
+            try:
+                batch = steps.send(raised)
+            except StopIteration:
+                return
+
+    async def _drive_async(self, steps: Generator[BatchCall, BaseException | None, None]) -> None:
+        batch = next(steps)
+        while True:
+            raised: BaseException | None = None
+            try:
+                await self._call_async(batch)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+                raised = error
+            try:
+                batch = steps.send(raised)
+            except StopIteration:
+                return
+
+    def _call(self, batch: BatchCall) -> None:
+        with ExitStack() as stack:
+            given = self._entered(stack, batch)
+            if given is not None:
+                batch.answered(getattr(batch.consumer, batch.handler.name)(given))
+
+    async def _call_async(self, batch: BatchCall) -> None:
+        with ExitStack() as stack:
+            given = self._entered(stack, batch)
+            if given is not None:
+                batch.answered(await getattr(batch.consumer, batch.handler.name)(given))
+
+    def _entered(self, stack: ExitStack, batch: BatchCall) -> Batch[Any] | None:
+        """Enter the middleware; what is left for the handler, None if that is nothing."""
+        for one in self._middleware:
+            if not batch.calls:  # those outside of it have left out all of them
+                return None
+            stack.enter_context(_strict(one, batch))
+        if self._ordered:
+            _leave_out_successors(batch, self._deliveries)
+        if not batch.calls:
+            return None
+        calls = batch.calls
+
+        def envelopes() -> Sequence[Envelope]:
+            return tuple(call.envelope for call in calls)
+
+        views: list[Any] = [call.view for call in calls]
+        return Batch(views, [call.delivery for call in calls], envelopes)
+
+
+def _leave_out_successors(batch: BatchCall, deliveries: Sequence[Delivery]) -> None:
+    """A middleware kept one from the handler: those behind it in its group wait, too."""
+    groups = Groups()
+    by_id = {call.delivery.message_id: call for call in batch.calls}
+    for delivery in deliveries:
+        call = by_id.get(delivery.message_id)
+        if call is not None and groups.stopped(delivery):
+            batch.leave_out(call, groups.back(delivery) or give_back())
+        elif call is None:
+            said = batch.left_out(delivery)
+            if said is not None:
+                groups.ended(delivery, said)
+
+
+@contextmanager
+def _strict(middleware: _TakesBatches, batch: BatchCall) -> Iterator[None]:
+    """The middleware; what it keeps to itself is `InvalidReturn`."""
+    from messaging.consuming.dispatch import SWALLOWED
+
+    done = False
+    with middleware.around_batch(batch):
+        yield
+        done = True
+    if not done:
+        raise InvalidReturn(SWALLOWED)

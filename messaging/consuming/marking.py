@@ -1,0 +1,73 @@
+"""The decorator that makes a method of a consumer a handler, and what it says of batches."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Concatenate, TypeVar, overload
+
+from messaging.consuming.batch import SIZE, WAIT, Batch, Gathering
+from messaging.outcome import Outcome
+
+__all__ = ["MARK", "handles"]
+
+MARK = "__messaging_handles__"
+"""The attribute of a function that is marked: True, or how its batches are gathered."""
+
+_Function = TypeVar(
+    "_Function",
+    # A method that takes a message, so that a type checker refuses a handler that takes nothing,
+    # and one that returns what is no outcome (a generator never runs).
+    bound=Callable[Concatenate[Any, Any, ...], Outcome | Awaitable[Outcome | None] | None],
+)
+_Batched = TypeVar(
+    "_Batched",
+    bound=Callable[
+        Concatenate[Any, Batch[Any], ...],
+        Outcome
+        | Mapping[int, Outcome]
+        | Awaitable[Outcome | None]
+        | Awaitable[Mapping[int, Outcome] | None]
+        | None,
+    ],
+)
+
+
+@overload
+def handles(function: _Function, /) -> _Function: ...
+@overload
+def handles(function: _Batched, /) -> _Batched: ...
+@overload
+def handles(*, batch: int = SIZE, wait: float = WAIT) -> Callable[[_Batched], _Batched]: ...
+def handles(function: Any = None, /, *, batch: int = SIZE, wait: float = WAIT) -> Any:
+    """Mark a method as a handler. What it takes says what it handles.
+
+        @handles
+        def open_account(self, aluno: AlunoParaFinanceiro) -> None: ...
+
+        @handles
+        async def cancelled(self, matricula: MatriculaCancelada, envelope: Envelope) -> None: ...
+
+        @handles(batch=100, wait=1.0)
+        def load(self, alunos: Batch[AlunoParaBI]) -> None: ...
+
+    The first parameter is an `Event`, or the `Projection` of it that is for this service. Further
+    parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
+    raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
+
+    A handler that takes a `Batch` is called with as many messages as have come:
+
+    batch  at most so many (1 to 1,000).
+    wait   seconds (0 to 300) for which the first of them waits for others.
+
+    What it returns or raises is for all of them. For each of them it returns a dict that has an
+    outcome by position: `{3: Reject("no such course")}`; those not named are acknowledged.
+    """
+    if function is None:
+        return functools.partial(_mark, said=Gathering(batch, wait))
+    return _mark(function, said=True)
+
+
+def _mark(function: Any, said: Gathering | bool) -> Any:
+    setattr(function, MARK, said)
+    return function

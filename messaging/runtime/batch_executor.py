@@ -1,0 +1,135 @@
+"""The executor of a consumer that takes batches: one handler call, an outcome for each message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from messaging.consuming.batch_dispatch import BatchRun
+from messaging.consuming.dispatch import Dispatcher
+from messaging.outcome import Ack, Outcome
+from messaging.runtime.event_loop import Runs
+from messaging.runtime.executor import Executor, timeout_of
+from messaging.runtime.gathering import BatchReadyQueue
+from messaging.runtime.in_flight import LOST, InFlight, InFlightMessage, give_back
+from messaging.runtime.ready_queue import ReadyQueue
+from messaging.runtime.settler import Settler
+from messaging.settlement import Groups, is_ordered
+
+__all__ = ["BatchExecutor", "executor_for"]
+
+
+class BatchExecutor(Executor):
+    """Runs single messages as `Executor` does, and batches in one call each."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        ready_queue: ReadyQueue,
+        settler: Settler,
+        *,
+        in_flight: InFlight,
+        **parts: Any,
+    ) -> None:
+        super().__init__(dispatcher, ready_queue, settler, **parts)
+        self._in_flight = in_flight
+
+    def step(self, message: InFlightMessage, loop: Runs) -> bool:
+        line = self._ready_queue
+        batch = line.batch(message) if isinstance(line, BatchReadyQueue) else None
+        if batch is None:
+            return super().step(message, loop)
+        fit = self._fit(batch)
+        if not fit:
+            return False
+        began = self._now()
+        for one in fit:
+            one.started = began
+        self._in_flight.companions.update(fit[1:])
+        self._backpressure.look_again()  # they are one now: the next batch may come
+        run = self._dispatch.batch([one.delivery for one in fit])
+        try:
+            coroutine = run.start()
+        except BaseException as error:  # noqa: BLE001 - a handler may raise whatever there is
+            self._batch_ended(fit, run, error)
+            return False
+        if coroutine is None:
+            self._batch_ended(fit, run, None)
+            return False
+        counted = _acknowledged(coroutine)
+        for one in fit:
+            one.cancel = partial(self._cancel, fit, one, partial(loop.cancel_one, counted))
+        loop.submit(counted, partial(self._batch_coroutine_ended, fit, run))
+        return True
+
+    def _fit(self, batch: Sequence[InFlightMessage]) -> list[InFlightMessage]:
+        """Those that are to be handled; the others have ended."""
+        fit, groups = [], Groups()
+        ordered = is_ordered(batch[0].delivery.queue)
+        for one in batch:
+            outcome: Outcome | None = None
+            if one.lost or one.told or (ordered and groups.stopped(one.delivery)):
+                outcome = give_back()
+            elif not self._handled_cache.empty:
+                outcome = self._handled_cache.recall(one)
+            if outcome is None:
+                fit.append(one)
+                continue
+            groups.ended(one.delivery, outcome)
+            self._ended(one, outcome)
+        return fit
+
+    def _cancel(
+        self, batch: Sequence[InFlightMessage], message: InFlightMessage, cancel: partial[None]
+    ) -> None:
+        """One was told to end. A single lost lease is no reason to end all the others."""
+        if message.told != LOST or all(one.told or one.lost for one in batch):
+            cancel()
+
+    def _batch_coroutine_ended(
+        self, batch: Sequence[InFlightMessage], run: BatchRun, result: Outcome | BaseException
+    ) -> None:
+        self._batch_ended(batch, run, None if isinstance(result, Outcome) else result)
+        self._ready_queue.free()
+
+    def _batch_ended(
+        self, batch: Sequence[InFlightMessage], run: BatchRun, error: BaseException | None
+    ) -> None:
+        if batch[0].started is not None:
+            # What a message takes: `took` tells how many may wait.
+            self._backpressure.took((self._now() - batch[0].started) / len(batch))
+        self._in_flight.companions.difference_update(batch)
+        cancelled = isinstance(error, asyncio.CancelledError) and any(one.told for one in batch)
+        groups, ordered = Groups(), is_ordered(batch[0].delivery.queue)
+        for one, decided in zip(batch, run.outcomes, strict=True):
+            if ordered and groups.stopped(one.delivery):
+                outcome: Outcome = give_back()
+            elif decided is not None:
+                outcome = decided
+            elif error is None or cancelled:
+                outcome = self._policy(one, timeout_of(one)) if one.ending else give_back()
+            else:
+                outcome = self._unexpected(one, error)
+            # What was given up, or is in other hands, comes again, whatever was said of it.
+            groups.ended(one.delivery, give_back() if one.lost else outcome)
+            self._settle(one, outcome)
+
+
+async def _acknowledged(coroutine: Coroutine[Any, Any, None]) -> Outcome:
+    await coroutine
+    return Ack()
+
+
+def executor_for(
+    dispatcher: Dispatcher,
+    ready_queue: ReadyQueue,
+    settler: Settler,
+    in_flight: InFlight,
+    **parts: Any,
+) -> Executor:
+    """The executor of a pipeline with this line."""
+    if isinstance(ready_queue, BatchReadyQueue):
+        return BatchExecutor(dispatcher, ready_queue, settler, in_flight=in_flight, **parts)
+    return Executor(dispatcher, ready_queue, settler, **parts)
