@@ -12,12 +12,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from messaging.answers import ask
 from messaging.batching import batches
@@ -27,6 +25,7 @@ from messaging.consuming.batch_dispatch import handler_of, units
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
+from messaging.lambda_records import delivery_of, records_of
 from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome
 from messaging.settlement import (
@@ -40,13 +39,13 @@ from messaging.settlement import (
     seconds_of,
 )
 from messaging.transport import (
-    Attribute,
     DeadLetter,
     Delivery,
     QueueTransport,
-    epoch_seconds,
-    receives,
 )
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Handler", "delivery_of", "lambda_handler"]
 
@@ -101,44 +100,6 @@ def lambda_handler(
     return _Function(dispatcher, queue, reserve, clock)
 
 
-def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
-    """One record of an SQS event, received `now` (seconds since the epoch), as a delivery.
-
-    Lambda writes the names of an SQS message in its own way: `messageId`, `stringValue`, but
-    `ApproximateReceiveCount`. Binary values are base64.
-    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
-    """
-    system = _mapping(record.get("attributes"))
-    body, group = record.get("body") or "", system.get("MessageGroupId")
-    return Delivery(
-        queue=str(record.get("eventSourceARN", "")).rpartition(":")[2],
-        message_id=record["messageId"],
-        receipt=record["receiptHandle"],
-        # A test event that was written by hand may hold the document itself.
-        body=body if isinstance(body, str) else json.dumps(body),
-        attributes={
-            name if type(name) is str else str(name): _attribute(_mapping(one))
-            for name, one in _mapping(record.get("messageAttributes")).items()
-        },
-        receive_count=receives(system.get("ApproximateReceiveCount")),
-        sent_at=epoch_seconds(system.get("SentTimestamp")),
-        received_at=now,
-        group=group if isinstance(group, str) else None,
-    )
-
-
-def _mapping(said: Any) -> Mapping[str, Any]:
-    # Lambda gives dicts, of which there are several in a record: `Mapping` is slow to ask for.
-    return said if type(said) is dict or isinstance(said, Mapping) else {}
-
-
-def _attribute(said: Mapping[str, Any]) -> Attribute:
-    kind, text = said.get("dataType"), said.get("stringValue")
-    if type(kind) is str and kind and type(text) is str and text:
-        return Attribute(kind, text)
-    return Attribute.received(kind, text, said.get("binaryValue"))
-
-
 class _Function:
     """The handler itself. It lives as long as the execution environment of Lambda."""
 
@@ -155,7 +116,7 @@ class _Function:
     def __call__(
         self, event: Mapping[str, Any], context: Any = None
     ) -> dict[str, list[dict[str, str]]]:
-        records = _records(event)
+        records = records_of(event)
         self._open()
         now = self._clock.now()
         deliveries = [delivery_of(record, now=now) for record in records]
@@ -258,6 +219,8 @@ class _Function:
 
     def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         # Kept between invocations: what handlers hold (HTTP clients, pools) belongs to one loop.
+        import asyncio  # a tenth of a cold start, and sync handlers need none
+
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             weakref.finalize(self, self._loop.close)
@@ -331,26 +294,6 @@ def _told(delivery: Delivery, ended: Outcome | BaseException) -> Outcome | None:
     return None
 
 
-def _records(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    records = event.get("Records") if isinstance(event, Mapping) else None
-    if not isinstance(records, list) or not all(map(_of_sqs, records)):
-        raise ConfigurationError(
-            'this event is not of SQS (Records with eventSource "aws:sqs", messageId and '
-            "receiptHandle): lambda_handler is for a function that an SQS event source mapping "
-            "invokes"
-        )
-    return records
-
-
-def _of_sqs(record: object) -> bool:
-    return (
-        (type(record) is dict or isinstance(record, Mapping))
-        and record.get("eventSource") == "aws:sqs"
-        and isinstance(record.get("messageId"), str)
-        and isinstance(record.get("receiptHandle"), str)
-    )
-
-
 def _time_left(context: Any, reserve: float) -> Callable[[], bool]:
     """Whether another record may be begun. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
     remaining = getattr(context, "get_remaining_time_in_millis", None)
@@ -371,6 +314,8 @@ async def _acknowledged(coroutine: Coroutine[Any, Any, None]) -> Outcome:
 async def _gathered(
     coroutines: list[Coroutine[Any, Any, Outcome]],
 ) -> list[Outcome | BaseException]:
+    import asyncio
+
     # A cancelled handler has no outcome: it is not done.
     ended: list[Outcome | BaseException] = await asyncio.gather(*coroutines, return_exceptions=True)
     return ended

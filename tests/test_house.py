@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock deadline stores backoff printable logs personal",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
-    "projection codec tracebacks idempotency settlement answers batching",
+    "projection codec tracebacks idempotency settlement answers batching lambda_records",
     "dead_letters",
     "publishing consuming claimcheck contract",
     "topology outbox log_context",

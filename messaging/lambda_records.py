@@ -1,0 +1,74 @@
+"""The records of an SQS event, as AWS Lambda writes them, as deliveries.
+
+https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from messaging.errors import ConfigurationError
+from messaging.transport import Attribute, Delivery, epoch_seconds, receives
+
+__all__ = ["delivery_of", "records_of"]
+
+
+def records_of(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The event's records. Raises `ConfigurationError` when it is not an event of SQS."""
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    if not isinstance(records, list) or not all(map(_of_sqs, records)):
+        raise ConfigurationError(
+            'this event is not of SQS (Records with eventSource "aws:sqs", messageId and '
+            "receiptHandle): lambda_handler is for a function that an SQS event source mapping "
+            "invokes"
+        )
+    return records
+
+
+def _of_sqs(record: object) -> bool:
+    return (
+        (type(record) is dict or isinstance(record, Mapping))
+        and record.get("eventSource") == "aws:sqs"
+        and isinstance(record.get("messageId"), str)
+        and isinstance(record.get("receiptHandle"), str)
+    )
+
+
+def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
+    """One record of an SQS event, received `now` (seconds since the epoch), as a delivery.
+
+    Lambda writes the names of an SQS message in its own way: `messageId`, `stringValue`, but
+    `ApproximateReceiveCount`. Binary values are base64.
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+    """
+    system = _mapping(record.get("attributes"))
+    body, group = record.get("body") or "", system.get("MessageGroupId")
+    return Delivery(
+        queue=str(record.get("eventSourceARN", "")).rpartition(":")[2],
+        message_id=record["messageId"],
+        receipt=record["receiptHandle"],
+        # A test event that was written by hand may hold the document itself.
+        body=body if isinstance(body, str) else json.dumps(body),
+        attributes={
+            name if type(name) is str else str(name): _attribute(_mapping(one))
+            for name, one in _mapping(record.get("messageAttributes")).items()
+        },
+        receive_count=receives(system.get("ApproximateReceiveCount")),
+        sent_at=epoch_seconds(system.get("SentTimestamp")),
+        received_at=now,
+        group=group if isinstance(group, str) else None,
+    )
+
+
+def _mapping(said: Any) -> Mapping[str, Any]:
+    # Lambda gives dicts, of which there are several in a record: `Mapping` is slow to ask for.
+    return said if type(said) is dict or isinstance(said, Mapping) else {}
+
+
+def _attribute(said: Mapping[str, Any]) -> Attribute:
+    kind, text = said.get("dataType"), said.get("stringValue")
+    if type(kind) is str and kind and type(text) is str and text:
+        return Attribute(kind, text)
+    return Attribute.received(kind, text, said.get("binaryValue"))
