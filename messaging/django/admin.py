@@ -1,4 +1,4 @@
-"""Admin pages of the outbox and of what was handled: to look at, with nothing personal in them."""
+"""Admin pages of the outbox, of what was handled and of dead letters, with nothing personal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 
+from messaging.django.dead_letters import DeadLettersAdmin
 from messaging.django.models import HandledEvent, OutboxEntry
 from messaging.django.setup import current
 
-__all__ = ["HandledEventAdmin", "OutboxAdmin"]
+__all__ = ["DeadLettersAdmin", "HandledEventAdmin", "OutboxAdmin"]
 
 
 class _ReadOnly(admin.ModelAdmin):

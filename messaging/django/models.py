@@ -14,7 +14,7 @@ from messaging.django.fields import KeyField, MomentField
 from messaging.idempotency.marks import TABLE as MARKS
 from messaging.outbox import TABLE as OUTBOX
 
-__all__ = ["HandledEvent", "OutboxEntry"]
+__all__ = ["DeadLetterPage", "HandledEvent", "OutboxEntry"]
 
 
 class OutboxEntry(models.Model):
@@ -80,3 +80,16 @@ class HandledEvent(models.Model):
     def save(self, *given: Any, **named: Any) -> None:
         """Refused: marks are written by the middleware."""
         raise TypeError("marks are written by the middleware that handles an event once")
+
+
+class DeadLetterPage(models.Model):
+    """No table: it gives the admin's page of dead letters its address and its permissions.
+
+    The letters themselves are in SQS.
+    """
+
+    class Meta:
+        managed = False
+        default_permissions = ("view",)
+        permissions = (("redrive_deadletterpage", "Can send dead letters back to their queue"),)
+        verbose_name = "dead letter"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.django.conftest import DjangoProject
 
 OUTBOX, HANDLED = "/admin/messaging/outboxentry/", "/admin/messaging/handledevent/"
+LETTERS = "/admin/messaging/deadletterpage/"
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def page(admin: Any, url: str) -> str:
     answer = admin.get(url)
     assert answer.status_code == 200, answer
     text: str = answer.content.decode()
-    for personal in ("Ana Lima", "111.222", "4711"):
+    for personal in ("Ana Lima", "111.222", ">4711<"):
         assert personal not in text
     return text
 
@@ -109,3 +111,65 @@ def test_whoever_may_not_view_does_not_see_it(project: DjangoProject) -> None:
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.create_user("porteiro", password="x", is_staff=True))
     assert client.get(OUTBOX).status_code == 403
+
+
+@pytest.fixture
+def dead(project: DjangoProject, monkeypatch: pytest.MonkeyPatch) -> DjangoProject:
+    """A project with a dead letter of the library's, and this process on its server."""
+    for name, value in project.environment.items():
+        if name.startswith(("AWS_", "MESSAGING_")):
+            monkeypatch.setenv(name, value)
+    project.apply()
+    project.enrol("4711")
+    told = project.manage(
+        "messaging_worker", "provas:Recusa", "--topology", "escola.servicos:TOPOLOGY",
+        "--until-empty", ESCOLA_MIDDLEWARE="",
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    return project
+
+
+def test_dead_letters_are_listed_with_their_reason_and_sent_back(
+    admin: Any, dead: DjangoProject
+) -> None:
+    assert "Choose a service" in page(admin, LETTERS)
+    url = f"{LETTERS}?service=biblioteca"
+    text = page(admin, url)
+    assert "no such course" in text
+    assert "aluno.matriculado" in text
+    [id] = re.findall(r'name="letter" value="([^"]+)"', text)
+    assert "Nothing was ticked" in admin.post(url, {}, follow=True).content.decode()
+    answer = admin.post(url, {"letter": [id]}, follow=True).content.decode()
+    assert "1 sent back to" in answer
+    assert "No dead letters" in answer
+    done = dead.manage("messaging_worker", "escola.servicos:Biblioteca", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    assert dead.cards() == ["4711"]
+
+
+def test_who_may_look_at_dead_letters_may_not_send_them_back(
+    project: DjangoProject, dead: DjangoProject
+) -> None:
+    from django.contrib.auth.models import Permission, User
+    from django.test import Client
+
+    user = User.objects.create_user("plantao", password="x", is_staff=True)
+    client = Client(headers={"host": "localhost"})
+    client.force_login(user)
+    url = f"{LETTERS}?service=biblioteca"
+    assert client.get(url).status_code == 403
+    user.user_permissions.add(Permission.objects.get(codename="view_deadletterpage"))
+    text = page(client, url)
+    assert "no such course" in text
+    assert 'name="letter"' not in text
+    assert client.post(url, {"letter": ["x"]}).status_code == 403
+
+
+def test_a_queue_that_does_not_answer_is_said_on_the_page(
+    admin: Any, project: DjangoProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "sa-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    assert "127.0.0.1:9" in page(admin, f"{LETTERS}?service=biblioteca")

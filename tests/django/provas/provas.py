@@ -10,7 +10,7 @@ from escola.eventos import AlunoParaBiblioteca
 from escola.models import Carteirinha
 from tenacity import wait_fixed
 
-from messaging import Consumer, RetryPolicy, handles
+from messaging import Consumer, Reject, RetryPolicy, handles
 
 
 def say(text: str) -> None:
@@ -76,3 +76,13 @@ class Tranca(Prova):
             one.livros += 1
             one.save()
         transaction.on_commit(lambda: say(f"committed {aluno.aluno_id}"))
+
+
+class Recusa(Prova):
+    """Takes nobody."""
+
+    service = "biblioteca"
+
+    @handles
+    def matriculado(self, aluno: AlunoParaBiblioteca) -> None:
+        raise Reject("no such course")

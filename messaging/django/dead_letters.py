@@ -1,0 +1,108 @@
+"""The admin's page of dead letters: which there are and why, and a button that sends them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+
+from messaging.aws import connect
+from messaging.clock import utc
+from messaging.dead_letters import Letter, Where, Workbench
+from messaging.django.models import DeadLetterPage
+from messaging.django.setup import current, deployment
+from messaging.errors import MessagingError
+
+__all__ = ["DeadLettersAdmin"]
+
+MOST = 100
+"""Letters on a page: looking at one means to receive it."""
+
+
+@admin.register(DeadLetterPage)
+class DeadLettersAdmin(admin.ModelAdmin):
+    """Dead letters by service: ids, types and reasons. No page shows what is in one."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Never: `messaging dlq drop` does that."""
+        return False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The services; of the one that is chosen, its letters. A POST sends those back that are
+        ticked."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        topology = current().topology
+        services = () if topology is None else topology.services
+        service = request.GET.get("service", "")
+        may_redrive = cast("Any", request.user).has_perm("messaging.redrive_deadletterpage")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Dead letters",
+            "opts": self.opts,
+            "services": services,
+            "service": service,
+            "may_redrive": may_redrive,
+            "most": MOST,
+            **(extra_context or {}),
+        }
+        if service in services:
+            try:
+                if request.method == "POST":
+                    if not may_redrive:
+                        raise PermissionDenied
+                    self._redrive(request, service)
+                    return HttpResponseRedirect(request.get_full_path())
+                context["letters"] = [_shown(one) for one in _letters(service)]
+            except MessagingError as error:
+                # Of the library, so it names queue, region and remedy, and no data.
+                messages.error(request, str(error))
+        return TemplateResponse(request, "admin/messaging/dead_letters.html", context)
+
+    def _redrive(self, request: HttpRequest, service: str) -> None:
+        chosen = frozenset(request.POST.getlist("letter"))
+        if not chosen:
+            messages.warning(request, "Nothing was ticked.")
+            return
+        with _bench(service) as bench:
+            report = bench.redrive(Where(ids=chosen), dry_run=False)
+        if report.done:
+            messages.success(request, f"{report.done} sent back to {report.origin}.")
+        for one in report.failed:
+            messages.error(request, f"{one.id} stays: {one.reason}")
+        if not report.done and not report.failed:
+            messages.warning(request, "They are gone, or others look at them now: look again.")
+
+
+@contextmanager
+def _bench(service: str) -> Iterator[Workbench]:
+    broker = connect(deployment())
+    try:
+        yield Workbench(broker.letters(service), codec=current().codec)
+    finally:
+        broker.close()
+
+
+def _letters(service: str) -> list[Letter]:
+    with _bench(service) as bench:
+        return list(bench.letters(limit=MOST))
+
+
+def _shown(letter: Letter) -> dict[str, Any]:
+    # Not the letter: a template could reach its body.
+    return {**letter.to_dict(), "given_up": utc(letter.time)}
