@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "doctor": (
         "messaging.cli.doctor:doctor",
-        "Compare what a producer would send with who subscribes to the topic.",
+        "Say what would go wrong between the topic and the services, with the remedy.",
     ),
     "outbox": (
         "messaging.cli.outbox:app",
