@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.topology:app",
         "Compare, create and remove the topic, the queues and the subscriptions.",
     ),
+    "export": (
+        "messaging.cli.export:app",
+        "Write the topology as infrastructure as code: CloudFormation, IAM and more.",
+    ),
     "dlq": (
         "messaging.cli.dlq:app",
         "Dead letters: look at them, send them back to their queue, or drop them.",

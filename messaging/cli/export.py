@@ -1,0 +1,100 @@
+"""`messaging export`: infrastructure as code, from the topology that `topology apply` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messaging.cli.contract import put
+from messaging.cli.help import add, group
+from messaging.cli.options import TopologyName
+from messaging.cli.project import deployment
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.topology import Topology
+
+__all__ = ["app"]
+
+app = group("Write the topology as infrastructure as code: CloudFormation, IAM and more.")
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
+    ),
+]
+
+
+def cloudformation_command(
+    topology: TopologyName = None, output: Output = None, check: Check = False
+) -> None:
+    """Write a CloudFormation template of what `topology apply` would make.
+
+    Deploy the one or run the other: what both make is the same, and `topology plan` has nothing
+    to do afterwards. The CDK includes the template with `CfnInclude`.
+
+    [bold]Example:[/bold] messaging export cloudformation -o topology.json
+    """
+    from messaging.export import cloudformation
+
+    wanted, arn = _wanted(topology)
+    _write(cloudformation(wanted, others_topic=arn), output, check, "cloudformation")
+
+
+def iam_command(
+    topology: TopologyName = None,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", metavar="ROLE", help="One role's policy alone, as plain JSON."),
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", metavar="ID", help="With --role: the account's number.")
+    ] = "*",
+    region: Annotated[
+        str, typer.Option("--region", metavar="NAME", help="With --role: the region.")
+    ] = "*",
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write IAM policies with what the library calls in each role, and nothing else.
+
+    Roles are producer, relay, operator, topic-deploy, and for each service SERVICE-worker,
+    SERVICE-lambda and SERVICE-deploy. Without --role, all of them as a CloudFormation template.
+
+    [bold]Example:[/bold] messaging export iam --role bi-worker --account 111111111111
+    """
+    from messaging.aws.clients import Place
+    from messaging.export import iam_template, policies
+
+    wanted, arn = _wanted(topology)
+    if role is None:
+        _write(iam_template(wanted, others_topic=arn), output, check, "iam")
+        return
+    found = policies(wanted, Place("aws", region, account), others_topic=arn)
+    if role not in found:
+        raise ConfigurationError(f"--role {role!r}: known are {', '.join(found)}")
+    _write(found[role], output, check, f"iam --role {role}")
+
+
+def _wanted(said: str | None) -> tuple[Topology, str | None]:
+    """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
+    topology, settings = deployment(said)
+    topic = settings.topic or ""
+    return topology.prefixed(settings.prefix), topic if topic.startswith("arn:") else None
+
+
+def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
+    from messaging.contract.files import written
+
+    put(written(document), output, check, f"messaging export {words}")
+
+
+add(app, "cloudformation", cloudformation_command)
+add(app, "iam", iam_command)

@@ -1,0 +1,12 @@
+"""Infrastructure as code: a topology as CloudFormation, Terraform, IAM policies, alarms and more.
+
+Each function takes a topology, with its prefix, and gives a document as plain data. It asks
+nobody, and the same topology gives the same document. What a queue should be comes from
+`messaging.aws.desired`, which `messaging topology apply` writes, so the two cannot disagree.
+"""
+
+from messaging.export.cloudformation import cloudformation
+from messaging.export.iam import iam_template, policies
+from messaging.export.places import CLOUDFORMATION, TERRAFORM
+
+__all__ = ["CLOUDFORMATION", "TERRAFORM", "cloudformation", "iam_template", "policies"]
