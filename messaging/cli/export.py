@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from messaging.cli import screen
 from messaging.cli.contract import put
 from messaging.cli.help import add, group
 from messaging.cli.options import TopologyName
@@ -46,6 +47,27 @@ def cloudformation_command(
 
     wanted, arn = _wanted(topology)
     _write(cloudformation(wanted, others_topic=arn), output, check, "cloudformation")
+
+
+def terraform_command(
+    topology: TopologyName = None, output: Output = None, check: Check = False
+) -> None:
+    """Write Terraform (JSON) of what `topology apply` would make.
+
+    Its name has to end in .tf.json. Needs the provider hashicorp/aws 6.8 or later.
+
+    [bold]Example:[/bold] messaging export terraform -o topology.tf.json
+    """
+    from messaging.export.terraform import terraform
+    from messaging.topology import DEFAULT_MAX_BYTES
+
+    wanted, arn = _wanted(topology)
+    if wanted.owns_topic and wanted.topic.max_bytes != DEFAULT_MAX_BYTES:
+        screen.note(
+            f"the provider has no argument for the topic's MaximumMessageSize "
+            f"({wanted.topic.max_bytes}): set it with `messaging topology apply`"
+        )
+    _write(terraform(wanted, others_topic=arn), output, check, "terraform")
 
 
 def iam_command(
@@ -97,4 +119,5 @@ def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
 
 
 add(app, "cloudformation", cloudformation_command)
+add(app, "terraform", terraform_command)
 add(app, "iam", iam_command)

@@ -8,5 +8,13 @@ nobody, and the same topology gives the same document. What a queue should be co
 from messaging.export.cloudformation import cloudformation
 from messaging.export.iam import iam_template, policies
 from messaging.export.places import CLOUDFORMATION, TERRAFORM
+from messaging.export.terraform import terraform
 
-__all__ = ["CLOUDFORMATION", "TERRAFORM", "cloudformation", "iam_template", "policies"]
+__all__ = [
+    "CLOUDFORMATION",
+    "TERRAFORM",
+    "cloudformation",
+    "iam_template",
+    "policies",
+    "terraform",
+]

@@ -22,7 +22,7 @@ __all__ = [
 CLOUDFORMATION = Place("${AWS::Partition}", "${AWS::Region}", "${AWS::AccountId}")
 TERRAFORM = Place(
     "${data.aws_partition.current.partition}",
-    "${data.aws_region.current.region}",
+    "${data.aws_region.current.id}",
     "${data.aws_caller_identity.current.account_id}",
 )
 
