@@ -1,12 +1,9 @@
-"""Terraform takes the exported file, and plans what `topology apply` makes."""
+"""Terraform's JSON is as the provider's schema has it, and holds what `topology apply` makes."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,115 +11,101 @@ import pytest
 
 from messaging.aws import desired
 from messaging.aws.clients import Place
-from messaging.aws.policies import same_json
+from messaging.export.places import TERRAFORM
 from messaging.export.terraform import terraform
-from messaging.local import REGION, LocalServer
 from tests.export.conftest import TOPOLOGIES
-from tests.servers import missing
+
+SCHEMA = json.loads((Path(__file__).parent / "terraform-aws-5.100.json").read_text())
+META = {"depends_on", "lifecycle"}  # Terraform's own, of every resource
+TYPES: dict[Any, tuple[type, ...]] = {"string": (str,), "bool": (bool,), "number": (int,)}
 
 
-class Tool:
-    """Terraform in a folder of its own, with the provider from a mirror on this machine."""
-
-    def __init__(self, folder: Path, server: LocalServer) -> None:
-        self._folder = folder
-        self._binary, self._mirror = _installed()
-        self._environment = {
-            **{name: one for name, one in os.environ.items() if not name.startswith("TF_")},
-            "TF_CLI_CONFIG_FILE": os.devnull,
-            "CHECKPOINT_DISABLE": "1",
-        }
-        provider = {
-            "region": REGION,
-            "access_key": "local",
-            "secret_key": "local",
-            "skip_credentials_validation": True,
-            "skip_metadata_api_check": True,
-            "endpoints": dict.fromkeys(("sns", "sqs", "sts"), server.url),
-        }
-        self._write("provider.tf.json", {"provider": {"aws": provider}})
-
-    def _write(self, name: str, document: Any) -> None:
-        (self._folder / name).write_text(json.dumps(document))
-
-    def take(self, document: Any) -> None:
-        """`document`, made to fit an older provider as well, which takes no 1 MiB."""
-        assert document["terraform"]["required_providers"]["aws"].pop("version") == ">= 6.8.0"
-        for queue in document["resource"].get("aws_sqs_queue", {}).values():
-            assert queue["max_message_size"] == 1_048_576
-            queue["max_message_size"] = 262_144
-        self._write("topology.tf.json", document)
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [self._binary, *arguments, "-no-color"],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def init(self) -> None:
-        self.run("init", "-input=false", f"-plugin-dir={self._mirror}")
+def complaints(document: Any) -> list[str]:
+    """What the provider's schema has against the arguments of a document."""
+    found = []
+    for kind, ones in document["resource"].items():
+        schema = SCHEMA["resource"][kind]
+        for name, arguments in ones.items():
+            required = {one for one, said in schema.items() if said["required"]}
+            found += [f"{kind}.{name} lacks {one}" for one in required - set(arguments)]
+            for argument, value in arguments.items():
+                if argument in META:
+                    continue
+                said = schema.get(argument, {"settable": False})
+                if not said["settable"]:
+                    found.append(f"{kind}.{name}.{argument} cannot be set")
+                    continue
+                type_ = said["type"]
+                wanted = (dict,) if isinstance(type_, list) else TYPES[type_]
+                if type(value) not in wanted:
+                    found.append(f"{kind}.{name}.{argument} is no {type_}")
+    return found
 
 
-def _installed() -> tuple[str, Path]:
-    """The program, and a folder as `terraform providers mirror` makes it."""
-    binary = shutil.which("terraform")
-    mirror = Path(os.environ.get("TERRAFORM_MIRROR", "/opt/tf-plugins"))
-    if binary is None or not mirror.is_dir():
-        missing("terraform", "see `terraform providers mirror`, and set TERRAFORM_MIRROR")
-    return binary, mirror
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_the_providers_schema_has_nothing_to_say(name: str) -> None:
+    document = terraform(TOPOLOGIES[name])
+    assert complaints(document) == []
+    assert set(document["data"]) <= set(SCHEMA["data"])
 
 
-@pytest.fixture
-def tool(tmp_path: Path, server: LocalServer) -> Tool:
-    return Tool(tmp_path, server)
-
-
-def test_terraform_plans_what_apply_would_make(tool: Tool) -> None:
-    topology = TOPOLOGIES["FIFO"]
-    tool.take(terraform(topology))
-    tool.init()
-    tool.run("plan", "-input=false", "-out=planned")
-    planned = json.loads(tool.run("show", "-json", "planned"))["planned_values"]["root_module"]
-    queues = {
-        one["values"]["name"]: one["values"]
-        for one in planned["resources"]
-        if one["type"] == "aws_sqs_queue"
-    }
-    place = Place("aws", REGION, "000000000000")
-    wanted = list(desired.queues(topology, place, place.topic_arn("alunos.fifo")))
-    assert len(wanted) == len(queues) == 6
-    for one in wanted:
-        values = queues[one.name]
-        assert values["fifo_queue"]
-        assert values["tags"] == dict(one.claim.tags)
-        for attribute in ("RedrivePolicy", "RedriveAllowPolicy"):
-            argument = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", attribute).lower()
-            assert same_json(values.get(argument), one.attributes.get(attribute))
-        assert str(values["message_retention_seconds"]) == one.attributes["MessageRetentionPeriod"]
-    kinds = [one["type"] for one in planned["resources"]]
-    assert kinds.count("aws_sqs_queue_policy") == 6
-    assert kinds.count("aws_sns_topic_subscription") == 2
-    assert kinds.count("aws_sns_topic") == 1
+def test_the_schema_would_see_a_wrong_argument() -> None:
+    document = terraform(TOPOLOGIES["one service"])
+    queue = document["resource"]["aws_sqs_queue"]["um_queue"]
+    queue["visibility_timeout"] = queue.pop("visibility_timeout_seconds")
+    queue["sqs_managed_sse_enabled"] = "true"
+    del document["resource"]["aws_sns_topic_subscription"]["um"]["endpoint"]
+    assert sorted(complaints(document)) == [
+        "aws_sns_topic_subscription.um lacks endpoint",
+        "aws_sqs_queue.um_queue.sqs_managed_sse_enabled is no bool",
+        "aws_sqs_queue.um_queue.visibility_timeout cannot be set",
+    ]
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_what_is_referred_to_is_declared(name: str) -> None:
     document = terraform(TOPOLOGIES[name])
     declared = {f"{kind}.{one}" for kind, ones in document["resource"].items() for one in ones}
+    declared |= {f"data.{kind}.current" for kind in document["data"]}
     text = json.dumps(document["resource"])
-    named = set(re.findall(r"(aws_\w+\.\w+)(?:\.(?:arn|id))?", text)) - {
-        f"aws_{kind}.current" for kind in ("caller_identity", "partition", "region")
-    }
+    named = set(re.findall(r"((?:data\.)?aws_\w+\.\w+)", text))
     assert named <= declared
     services = len(TOPOLOGIES[name].services)
-    assert len(declared) == 7 * services + TOPOLOGIES[name].owns_topic
+    made = sum(len(ones) for ones in document["resource"].values())
+    assert made == 7 * services + TOPOLOGIES[name].owns_topic
+
+
+@pytest.mark.parametrize("name", ["FIFO", "one service"])
+def test_it_makes_what_apply_would_make(name: str) -> None:
+    topology = TOPOLOGIES[name]
+    place = Place("aws", "sa-east-1", "111111111111")
+    text = json.dumps(terraform(topology)["resource"])
+    for variable, value in zip(TERRAFORM, place, strict=True):
+        text = text.replace(variable, value)  # as Terraform fills them in
+    queues = {one["name"]: one for one in json.loads(text)["aws_sqs_queue"].values()}
+    wanted = list(desired.queues(topology, place, place.topic_arn(topology.topic.name)))
+    assert len(wanted) == len(queues)
+    for one in wanted:
+        made = queues[one.name]
+        assert made["tags"] == dict(one.claim.tags)
+        assert made.get("fifo_queue", False) is one.fifo
+        assert made["message_retention_seconds"] == int(one.attributes["MessageRetentionPeriod"])
+        for attribute, argument in (
+            ("RedrivePolicy", "redrive_policy"),
+            ("RedriveAllowPolicy", "redrive_allow_policy"),
+        ):
+            said = one.attributes.get(attribute)
+            assert (said is None) is (argument not in made)
+            assert said is None or json.loads(made[argument]) == json.loads(said)
+
+
+def test_json_inside_is_written_as_terraform_writes_it() -> None:
+    """Else each `terraform plan` would see changes of spaces."""
+    made = terraform(TOPOLOGIES["one service"])["resource"]
+    texts = [one["policy"] for one in made["aws_sqs_queue_policy"].values()]
+    texts += [made["aws_sqs_queue"]["um_queue"]["redrive_policy"]]
+    texts += [made["aws_sns_topic_subscription"]["um"]["filter_policy"]]
+    assert all(json.dumps(json.loads(one), separators=(",", ":")) == one for one in texts)
 
 
 def test_a_topic_in_another_account_is_named_by_its_arn() -> None:
