@@ -105,6 +105,97 @@ def iam_command(
     _write(found[role], output, check, f"iam --role {role}")
 
 
+def alarms_command(
+    topology: TopologyName = None,
+    oldest: Annotated[
+        int, typer.Option("--oldest", min=1, help="Seconds that a message may wait.")
+    ] = 900,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write CloudWatch alarms and a dashboard, as a CloudFormation template.
+
+    Per service: its queue is behind, nothing is deleted although messages wait, dead letters,
+    undelivered messages. The parameter NotifyTopicArn says whom they tell.
+
+    [bold]Example:[/bold] messaging export alarms -o alarms.json
+    """
+    from messaging.export.alarms import alarms
+
+    wanted, _ = _wanted(topology)
+    _write(alarms(wanted, oldest=oldest), output, check, "alarms")
+
+
+def grafana_command(
+    topology: TopologyName = None, output: Output = None, check: Check = False
+) -> None:
+    """Write a Grafana dashboard over the metrics that workers give to Prometheus.
+
+    [bold]Example:[/bold] messaging export grafana -o dashboard.json
+    """
+    from messaging.export.grafana import grafana
+
+    _write(grafana(_wanted(topology)[0]), output, check, "grafana")
+
+
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", min=1, help="Handlers at once in one task.")
+]
+Seconds = Annotated[
+    float, typer.Option("--seconds", min=0.0001, help="That a handler takes in the mean.")
+]
+Wait = Annotated[float, typer.Option("--wait", min=1, help="Seconds that a message may wait.")]
+Least = Annotated[int, typer.Option("--min", min=0, help="Tasks at least.")]
+Most = Annotated[int, typer.Option("--max", min=1, help="Tasks at most.")]
+
+
+def keda_command(
+    account: Annotated[str, typer.Option("--account", metavar="ID", help="The account's number.")],
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="The queues' region.")],
+    topology: TopologyName = None,
+    concurrency: Concurrency = 10,
+    seconds: Seconds = 0.1,
+    wait: Wait = 60,
+    least: Least = 1,
+    most: Most = 10,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write KEDA ScaledObjects: as many pods as the backlog needs.
+
+    Messages per pod = concurrency / seconds * wait.
+
+    [bold]Example:[/bold] messaging export keda --account 111111111111 --region sa-east-1
+    """
+    from messaging.export.scaling import Scaling, keda
+
+    scaling = Scaling(concurrency=concurrency, seconds=seconds, wait=wait, least=least, most=most)
+    made = keda(_wanted(topology)[0], scaling, account=account, region=region)
+    _write(made, output, check, "keda")
+
+
+def ecs_command(
+    topology: TopologyName = None,
+    concurrency: Concurrency = 10,
+    seconds: Seconds = 0.1,
+    wait: Wait = 60,
+    least: Least = 1,
+    most: Most = 10,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write target tracking for ECS: as many tasks as the backlog needs, as CloudFormation.
+
+    Messages per task = concurrency / seconds * wait.
+
+    [bold]Example:[/bold] messaging export ecs --concurrency 20 --seconds 0.05 -o scaling.json
+    """
+    from messaging.export.scaling import Scaling, ecs
+
+    scaling = Scaling(concurrency=concurrency, seconds=seconds, wait=wait, least=least, most=most)
+    _write(ecs(_wanted(topology)[0], scaling), output, check, "ecs")
+
+
 def _wanted(said: str | None) -> tuple[Topology, str | None]:
     """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
     topology, settings = deployment(said)
@@ -121,3 +212,7 @@ def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
 add(app, "cloudformation", cloudformation_command)
 add(app, "terraform", terraform_command)
 add(app, "iam", iam_command)
+add(app, "alarms", alarms_command)
+add(app, "grafana", grafana_command)
+add(app, "keda", keda_command)
+add(app, "ecs", ecs_command)

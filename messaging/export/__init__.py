@@ -5,16 +5,24 @@ nobody, and the same topology gives the same document. What a queue should be co
 `messaging.aws.desired`, which `messaging topology apply` writes, so the two cannot disagree.
 """
 
+from messaging.export.alarms import alarms
 from messaging.export.cloudformation import cloudformation
+from messaging.export.grafana import grafana
 from messaging.export.iam import iam_template, policies
 from messaging.export.places import CLOUDFORMATION, TERRAFORM
+from messaging.export.scaling import Scaling, ecs, keda
 from messaging.export.terraform import terraform
 
 __all__ = [
     "CLOUDFORMATION",
     "TERRAFORM",
+    "Scaling",
+    "alarms",
     "cloudformation",
+    "ecs",
+    "grafana",
     "iam_template",
+    "keda",
     "policies",
     "terraform",
 ]

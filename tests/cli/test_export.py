@@ -36,3 +36,21 @@ def test_one_roles_policy_alone_is_plain_json(messaging: Run, environment: dict[
     wrong = messaging("export", "iam", "--role", "worker")
     assert wrong.returncode == 2
     assert "mail-worker" in wrong.stderr
+
+
+def test_every_export_is_json_and_the_same_twice(messaging: Run) -> None:
+    scaling = ("--account", "111111111111", "--region", "sa-east-1")
+    for words in (
+        ["terraform"],
+        ["alarms", "--oldest", "600"],
+        ["grafana"],
+        ["keda", *scaling, "--min", "0"],
+        ["ecs", "--concurrency", "20", "--seconds", "0.05"],
+    ):
+        first, second = messaging("export", *words), messaging("export", *words)
+        assert first.returncode == 0, first.stderr
+        assert json.loads(first.stdout)
+        assert first.stdout == second.stdout
+    wrong = messaging("export", "ecs", "--min", "0")
+    assert wrong.returncode == 2
+    assert "least=1" in wrong.stderr
