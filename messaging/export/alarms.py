@@ -32,6 +32,29 @@ def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
+    resources = _alarms(topology, oldest)
+    resources["Dashboard"] = {
+        "Type": "AWS::CloudWatch::Dashboard",
+        "Properties": {
+            "DashboardName": topology.topic.name.replace(".", "-"),
+            "DashboardBody": json.dumps({"widgets": list(_widgets(topology))}),
+        },
+    }
+    return template(
+        f"Alarms and dashboard of {topology.topic.name}",
+        resources,
+        Parameters={
+            "NotifyTopicArn": {
+                "Type": "String",
+                "Default": "",
+                "Description": "ARN of the SNS topic that is told; empty: nobody is.",
+            }
+        },
+        Conditions={"HasNotify": {"Fn::Not": [{"Fn::Equals": [{"Ref": "NotifyTopicArn"}, ""]}]}},
+    )
+
+
+def _alarms(topology: Topology, oldest: int) -> dict[str, Any]:
     names = identifiers(topology.services, capitalized)
     resources: dict[str, Any] = {}
     if topology.owns_topic:
@@ -65,25 +88,7 @@ def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
                 above=0,
                 minutes=1,
             )
-    resources["Dashboard"] = {
-        "Type": "AWS::CloudWatch::Dashboard",
-        "Properties": {
-            "DashboardName": topology.topic.name.replace(".", "-"),
-            "DashboardBody": json.dumps({"widgets": list(_widgets(topology))}),
-        },
-    }
-    return template(
-        f"Alarms and dashboard of {topology.topic.name}",
-        resources,
-        Parameters={
-            "NotifyTopicArn": {
-                "Type": "String",
-                "Default": "",
-                "Description": "ARN of the SNS topic that is told; empty: nobody is.",
-            }
-        },
-        Conditions={"HasNotify": {"Fn::Not": [{"Fn::Equals": [{"Ref": "NotifyTopicArn"}, ""]}]}},
-    )
+    return resources
 
 
 def _alarm(
