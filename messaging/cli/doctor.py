@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from messaging.cli import screen
 from messaging.cli.contract import WhatServicesRead, events_at, needs_at, tell
-from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import deployment_if_any, require_topic
+from messaging.cli.options import CodecName, Json, TopologyName
+from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
 from messaging.printable import printable
 
 if TYPE_CHECKING:
+    from messaging.codec import Codec
     from messaging.contract.check import Finding
     from messaging.contract.needs import Needs
     from messaging.doctor import Diagnosis
@@ -35,6 +37,11 @@ def doctor(
         bool,
         typer.Option("--strict", metavar="", help="Exit 1 for warnings and what was not seen."),
     ] = False,
+    send: Annotated[
+        bool,
+        typer.Option("--send", metavar="", help="Send a probe to each service, and time it."),
+    ] = False,
+    codec: CodecName = None,
     json: Json = False,
 ) -> None:
     """Say what would go wrong between the topic and the services, with the remedy.
@@ -43,6 +50,9 @@ def doctor(
     may, and changes nothing. With a module of events, what would be published is compared with
     who subscribes, too. A sound set-up prints nothing. Exits with 1 for an error.
 
+    --send publishes a marked message for each service, which no handler sees: a worker deletes it
+    and logs its id. Only from an empty queue doctor takes it out itself.
+
     [bold]Example:[/bold] messaging doctor --topology consumers:TOPOLOGY
     """
     wanted, settings = deployment_if_any(topology)
@@ -50,6 +60,10 @@ def doctor(
     failed = False
     if wanted is not None:
         failed = _examined(wanted, settings, strict=strict, json=json)
+        if send and not failed:
+            failed = _probed(wanted, settings, chosen_codec(codec), json=json)
+    elif send:
+        raise typer.BadParameter("--send to whom? Give --topology MODULE:NAME")
     if events is not None:
         tell(_told(events, settings, needs_at(needs or ())), json)
     elif wanted is None:
@@ -81,6 +95,39 @@ def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool)
         severities.add(one.severity)
         _tell(one, json)
     return "error" in severities or (strict and bool(severities))
+
+
+_ENDS: Mapping[str, str] = {
+    "arrived": "in the queue after {arrived:.3f} s; no worker took it",
+    "not seen": "taken by a worker, whose log names it, or lost: see `messaging doctor`",
+    "left": "left to the workers, whose log names it: the queue holds other messages",
+    "refused": "the topic refused it: {code}",
+    "dead-lettered": "dead-lettered: a worker runs a version that knows no probes",
+    "undelivered": "SNS could not deliver it to the queue",
+}
+
+
+def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: bool) -> bool:
+    """Whether a probe failed."""
+    from messaging.aws import connect
+    from messaging.doctor.probe import probe
+
+    failed = False
+    broker = connect(settings)
+    try:
+        for hop in probe(wanted, broker, codec=codec):
+            failed = failed or hop.failed
+            if json:
+                screen.data(hop.to_dict())
+                continue
+            end = _ENDS[hop.end].format(arrived=hop.arrived or 0.0, code=printable(hop.code))
+            screen.line(
+                f"probe {hop.id}: {hop.service}: the topic answered after {hop.published:.3f} s; "
+                f"{end}"
+            )
+    finally:
+        broker.close()
+    return failed
 
 
 def _tell(one: Diagnosis, json: bool) -> None:

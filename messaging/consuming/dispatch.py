@@ -15,7 +15,7 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.consuming.attempts import Attempts
 from messaging.consuming.consumer import Consumer, Handler
-from messaging.consuming.decoder import Decoder, Read, envelope
+from messaging.consuming.decoder import Decoder, ProbeReceived, Read, envelope
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -118,6 +118,8 @@ class Dispatcher:
             refused = Reject(error.reason, error=type(error).__name__)
             refused.origin = "message"
             return refused
+        except ProbeReceived as probe:
+            return self._probed(probe.envelope, delivery)
         except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
             # Not the message's fault but the code's (a validator that breaks, a codec whose store
             # is away): by the retry policy, like a handler's exception.
@@ -149,6 +151,16 @@ class Dispatcher:
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
+
+    def _probed(self, envelope: Envelope, delivery: Delivery) -> Outcome:
+        sent = envelope.time.timestamp() if envelope.time is not None else delivery.received_at
+        log.info(
+            "%s received probe %s of messaging doctor, %.3f s after it was sent",
+            self.consumer.service,
+            envelope.id,
+            delivery.received_at - sent,
+        )
+        return Discard(f"probe {envelope.id} of messaging doctor")
 
     async def _run_async(
         self, run: Callable[[Any], Any], seen: Any, delivery: Delivery, read: Read

@@ -55,3 +55,20 @@ def test_without_topology_and_events_there_is_nothing_to_look_at(
     done = messaging("doctor", MESSAGING_TOPIC="students")
     assert done.returncode == 2
     assert "--topology" in done.stderr
+
+
+def test_a_probe_is_sent_to_each_service(messaging: Run) -> None:
+    assert messaging("topology", "apply").returncode == 0
+    done = messaging("doctor", "--send")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert "mail: the topic answered after" in lines[0]
+    assert lines[0].endswith("; no worker took it")
+    told = [
+        json.loads(line) for line in messaging("doctor", "--send", "--json").stdout.splitlines()
+    ]
+    assert [(one["service"], one["end"]) for one in told] == [
+        ("mail", "arrived"),
+        ("books", "arrived"),
+    ]
