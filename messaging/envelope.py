@@ -8,7 +8,10 @@ from datetime import datetime
 from os import urandom
 from typing import Any, Self
 
-__all__ = ["Envelope", "TraceContext", "new_id"]
+__all__ = ["PROBE", "Envelope", "TraceContext", "new_id"]
+
+PROBE = "messaging.probe"
+"""The type of what `messaging doctor --send` sends: it is discarded, and no handler sees it."""
 
 
 _VARIANTS: Mapping[str, str] = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))

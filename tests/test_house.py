@@ -29,7 +29,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "publishing consuming claimcheck contract",
     "topology outbox log_context",
     "runtime aws memory lambda_handler csvfile problems",
-    "fastapi flask metrics tracing",
+    "fastapi flask metrics tracing doctor export",
     "__init__ local testing",
     "cli django pytest_plugin",
     "__main__",

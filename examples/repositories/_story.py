@@ -236,7 +236,7 @@ class Story:
     def _doctor(self) -> str:
         """Which services are told nothing, as the producer is told by `messaging doctor`."""
         asked = self._teams["secretaria"].messaging("doctor", "escola_contrato.eventos", "--json")
-        deaf = {one["service"] for one in asked.lines if one["breaks"]}
+        deaf = {one["service"] for one in asked.lines if one.get("breaks")}
         return f"{', '.join(sorted(deaf))} is told nothing" if deaf else "all are told"
 
     def _next(self, version: str) -> None:

@@ -162,6 +162,10 @@ class Clients:
     def patient_cloudwatch(self) -> CloudWatchClient:
         return cast("CloudWatchClient", self._client("cloudwatch", patient=True))
 
+    def patient(self, service: str) -> Any:
+        """The client of any service, by boto3's name for it."""
+        return self._client(service, patient=True)
+
     @property
     def where(self) -> str:
         """The region, and the endpoint if it is not AWS's own: for messages."""

@@ -15,7 +15,7 @@ from messaging.aws.policies import merge, same_json
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import NotFound
 
-__all__ = ["Queues", "Standing"]
+__all__ = ["Queues", "Standing", "compare"]
 
 _T = TypeVar("_T")
 
@@ -69,7 +69,7 @@ class Queues:
             )
             return
         tags = wanted.claim.changes(found.tags)
-        values, details, drift = _compare(wanted, self._attributes(url, wanted.name))
+        values, details, drift = compare(wanted, self._attributes(url, wanted.name))
         details += tags.details
         if write and values:
             self._set(url, wanted.name, values)
@@ -113,7 +113,7 @@ class Queues:
         wanted.claim.check(f"queue {wanted.name}", tags, take_over=take_over)
         self._once_there(lambda: self._tag(url, wanted.name, wanted.claim.changes(tags)))
         # What stands in the policy is kept here, too.
-        values, _, _ = _compare(wanted, self._attributes(url, wanted.name))
+        values, _, _ = compare(wanted, self._attributes(url, wanted.name))
         if values:
             self._once_there(lambda: self._set(url, wanted.name, values))
 
@@ -158,7 +158,7 @@ class Queues:
         return translated(action, f"queue {name}", self._clients.where, quote=True)
 
 
-def _compare(
+def compare(
     wanted: DesiredQueue, standing: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """What to set, what that changes in words, and what others put there."""

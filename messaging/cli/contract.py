@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from messaging.contract.needs import Needs
     from messaging.event import Event
 
-__all__ = ["Target", "WhatServicesRead", "app", "events_at", "needs_at", "tell"]
+__all__ = ["Target", "WhatServicesRead", "app", "events_at", "needs_at", "put", "tell"]
 
 app = group("Write down what each service receives, and say who breaks when it changes.")
 
@@ -86,7 +86,7 @@ def export_command(
         text = written(write_document(catalogue, queues=queues, title=title))
     else:
         text = markdown_page(catalogue) if format == "markdown" else html_page(catalogue)
-    _put(text, output, check, f"messaging contract export {target}")
+    put(text, output, check, f"messaging contract export {target}")
 
 
 def check_command(
@@ -143,9 +143,7 @@ def needs_command(
     from messaging.contract.needs import needs_of, write_needs
 
     found = names.consumer_class(service, "the service")
-    _put(
-        written(write_needs(needs_of(found))), output, check, f"messaging contract needs {service}"
-    )
+    put(written(write_needs(needs_of(found))), output, check, f"messaging contract needs {service}")
 
 
 def generate_command(
@@ -162,7 +160,7 @@ def generate_command(
     from messaging.contract.generate import module_of
 
     text = module_of(_catalogue(catalogue, topic), service)
-    _put(text, output, check, f"messaging contract generate {catalogue} --service {service}")
+    put(text, output, check, f"messaging contract generate {catalogue} --service {service}")
 
 
 def schema_command(
@@ -188,7 +186,7 @@ def schema_command(
             f"{service} receives no {type}; in this catalogue it receives "
             f"{', '.join(one for one in found.types if found.view(service, one)) or 'nothing'}"
         )
-    _put(written(body_schema(view)), output, check, "messaging contract schema")
+    put(written(body_schema(view)), output, check, "messaging contract schema")
 
 
 def _mode(mode: str) -> Any:
@@ -295,7 +293,8 @@ def _topic(said: str | None) -> str:
     return names.topology(project.topology, f"topology in {project.file}:").topic.name
 
 
-def _put(text: str, output: Path | None, check: bool, command: str) -> None:
+def put(text: str, output: Path | None, check: bool, command: str) -> None:
+    """Write a document to a file or standard output, or compare; `command` writes it again."""
     if output is None:
         if check:
             raise ConfigurationError("--check: compare with what? Give --output FILE")

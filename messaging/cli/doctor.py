@@ -1,37 +1,137 @@
-"""`messaging doctor`: what a producer would send, compared with who subscribes to the topic."""
+"""`messaging doctor`: what would go wrong, and what to do about it."""
 
 from __future__ import annotations
 
-from messaging.cli.contract import Target, WhatServicesRead, events_at, needs_at, tell
-from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import deployment_if_any, require_topic
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.contract import WhatServicesRead, events_at, needs_at, tell
+from messaging.cli.options import CodecName, Json, TopologyName
+from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.printable import printable
+
+if TYPE_CHECKING:
+    from messaging.codec import Codec
+    from messaging.contract.check import Finding
+    from messaging.contract.needs import Needs
+    from messaging.doctor import Diagnosis
+    from messaging.settings import Settings
+    from messaging.topology import Topology
 
 __all__ = ["doctor"]
 
 
 def doctor(
-    events: Target,
+    events: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE[:EVENT]]", help="What is published: held against who subscribes."
+        ),
+    ] = None,
     topology: TopologyName = None,
     needs: WhatServicesRead = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", metavar="", help="Exit 1 for warnings and what was not seen."),
+    ] = False,
+    send: Annotated[
+        bool,
+        typer.Option("--send", metavar="", help="Send a probe to each service, and time it."),
+    ] = False,
+    codec: CodecName = None,
     json: Json = False,
 ) -> None:
-    """Compare what a producer would send with who subscribes to the topic.
+    """Say what would go wrong between the topic and the services, with the remedy.
 
-    Changes nothing. Exits with 1 where a service would be told nothing, or too much. The topic is
-    that of the topology or of MESSAGING_TOPIC.
+    Looks at topic, subscriptions, queues, policies, keys and Lambda mappings, as far as the role
+    may, and changes nothing. With a module of events, what would be published is compared with
+    who subscribes, too. A sound set-up prints nothing. Exits with 1 for an error.
 
-    [bold]Example:[/bold] messaging doctor consumers.events --topology consumers:TOPOLOGY
+    --send publishes a marked message for each service, which no handler sees: a worker deletes it
+    and logs its id. Only from an empty queue doctor takes it out itself.
+
+    [bold]Example:[/bold] messaging doctor --topology consumers:TOPOLOGY
     """
+    wanted, settings = deployment_if_any(topology)
+    require_topic(settings)
+    failed = False
+    if wanted is not None:
+        failed = _examined(wanted, settings, strict=strict, json=json)
+        if send and not failed:
+            failed = _probed(wanted, settings, chosen_codec(codec), json=json)
+    elif send:
+        raise typer.BadParameter("--send to whom? Give --topology MODULE:NAME")
+    if events is not None:
+        tell(_told(events, settings, needs_at(needs or ())), json)
+    elif wanted is None:
+        raise typer.BadParameter("nothing to look at: give --topology MODULE:NAME, or the events")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _told(events: str, settings: Settings, needs: list[Needs]) -> list[Finding]:
     from messaging.aws import connect
     from messaging.contract.catalogue import catalogue_of
     from messaging.contract.subscribers import check_subscribers
 
-    declared, read = events_at(events), needs_at(needs or ())
-    _, settings = deployment_if_any(topology)
-    require_topic(settings)
+    declared = events_at(events)
     broker = connect(settings)
     try:
         subscribers = broker.topic().subscribers()
     finally:
         broker.close()
-    tell(check_subscribers(catalogue_of(declared, topic=""), subscribers, read), json)
+    return check_subscribers(catalogue_of(declared, topic=""), subscribers, needs)
+
+
+def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool) -> bool:
+    """Whether something is wrong enough for exit code 1; each finding is told as it is found."""
+    from messaging.doctor import examine
+
+    severities = set()
+    for one in examine(wanted, settings):
+        severities.add(one.severity)
+        _tell(one, json)
+    return "error" in severities or (strict and bool(severities))
+
+
+_ENDS: Mapping[str, str] = {
+    "arrived": "in the queue after {arrived:.3f} s; no worker took it",
+    "not seen": "taken by a worker, whose log names it, or lost: see `messaging doctor`",
+    "left": "left to the workers, whose log names it: the queue holds other messages",
+    "refused": "the topic refused it: {code}",
+    "dead-lettered": "dead-lettered: a worker runs a version that knows no probes",
+    "undelivered": "SNS could not deliver it to the queue",
+}
+
+
+def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: bool) -> bool:
+    """Whether a probe failed."""
+    from messaging.aws import connect
+    from messaging.doctor.probe import probe
+
+    failed = False
+    broker = connect(settings)
+    try:
+        for hop in probe(wanted, broker, codec=codec):
+            failed = failed or hop.failed
+            if json:
+                screen.data(hop.to_dict())
+                continue
+            end = _ENDS[hop.end].format(arrived=hop.arrived or 0.0, code=printable(hop.code))
+            screen.line(
+                f"probe {hop.id}: {hop.service}: the topic answered after {hop.published:.3f} s; "
+                f"{end}"
+            )
+    finally:
+        broker.close()
+    return failed
+
+
+def _tell(one: Diagnosis, json: bool) -> None:
+    if json:
+        screen.data(one.to_dict())
+        return
+    screen.line(printable(f"{one.severity} {one.name}: {one.where}: {one.said}. {one.remedy}"))

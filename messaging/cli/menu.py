@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.topology:app",
         "Compare, create and remove the topic, the queues and the subscriptions.",
     ),
+    "export": (
+        "messaging.cli.export:app",
+        "Write the topology as infrastructure as code: CloudFormation, IAM and more.",
+    ),
     "dlq": (
         "messaging.cli.dlq:app",
         "Dead letters: look at them, send them back to their queue, or drop them.",
@@ -50,7 +54,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "doctor": (
         "messaging.cli.doctor:doctor",
-        "Compare what a producer would send with who subscribes to the topic.",
+        "Say what would go wrong between the topic and the services, with the remedy.",
     ),
     "outbox": (
         "messaging.cli.outbox:app",

@@ -14,12 +14,12 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from messaging.codec import Codec, JsonCodec, first_mistake
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import KnownHead, envelope_of, usual
-from messaging.envelope import Envelope
+from messaging.envelope import PROBE, Envelope
 from messaging.errors import CodecError
 from messaging.projection import READING, Projection
 from messaging.transport import Delivery
 
-__all__ = ["Read", "Decoder", "envelope"]
+__all__ = ["Decoder", "ProbeReceived", "Read", "envelope"]
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
@@ -40,6 +40,14 @@ def envelope(read: Read) -> Envelope:
     return JsonCodec().decode(found) if said is None else envelope_of(said[3], None)
 
 
+class ProbeReceived(Exception):
+    """The message is a probe of `messaging doctor`, for no handler."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(envelope.id)
+        self.envelope = envelope
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A handler that has read a message before: nothing about it is asked again."""
@@ -54,7 +62,7 @@ class Decoder:
     """Reads deliveries for one consumer.
 
     Calling it raises `CodecError` for what can never be handled: a body that cannot be read, a
-    type without handler, a newer version, data that the view refuses.
+    type without handler, a newer version, data that the view refuses. And `ProbeReceived`.
 
     watched  somebody beside the handlers looks at envelopes.
     """
@@ -125,6 +133,8 @@ class Decoder:
         handler = self._consumer.handlers.get(envelope.type)
         service = self._consumer.service
         if handler is None:
+            if envelope.type == PROBE:
+                raise ProbeReceived(envelope)
             raise CodecError(
                 f"type: {service} has no handler for this event type ({_safe(envelope.type)})"
             )

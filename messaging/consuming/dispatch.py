@@ -16,7 +16,7 @@ from messaging.codec import Codec, JsonCodec
 from messaging.consuming.attempts import Attempts
 from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middleware
 from messaging.consuming.consumer import Consumer, Handler
-from messaging.consuming.decoder import Decoder, Read, envelope
+from messaging.consuming.decoder import Decoder, ProbeReceived, Read, envelope
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -170,6 +170,8 @@ class Dispatcher:
             refused = Reject(error.reason, error=type(error).__name__)
             refused.origin = "message"
             return refused
+        if isinstance(error, ProbeReceived):
+            return self._probed(error.envelope, delivery)
         # Not the message's fault but the code's (a validator that breaks, a codec whose store
         # is away): by the retry policy, like a handler's exception.
         log.warning(
@@ -192,6 +194,16 @@ class Dispatcher:
             len(batch.calls),
             self._place(error),
         )
+
+    def _probed(self, envelope: Envelope, delivery: Delivery) -> Outcome:
+        sent = envelope.time.timestamp() if envelope.time is not None else delivery.received_at
+        log.info(
+            "%s received probe %s of messaging doctor, %.3f s after it was sent",
+            self.consumer.service,
+            envelope.id,
+            delivery.received_at - sent,
+        )
+        return Discard(f"probe {envelope.id} of messaging doctor")
 
     async def _run_async(
         self, run: Callable[[Any], Any], seen: Any, delivery: Delivery, read: Read

@@ -54,6 +54,9 @@ class Wire:
                 self.end_headers()
                 self.wfile.write(content)
 
+            def do_GET(self) -> None:  # Lambda's API
+                self.do_POST()
+
             def log_message(self, *_: Any) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -79,6 +82,8 @@ class Wire:
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes, str]:
         target = handler.headers.get("X-Amz-Target")
+        if handler.command == "GET" and self.upstream is not None:
+            return self._forward(handler, body)
         if target:
             action, params = target.rpartition(".")[2], json.loads(body)
         else:
@@ -99,7 +104,7 @@ class Wire:
         connection = http.client.HTTPConnection(urlsplit(self.upstream).netloc, timeout=30)
         try:
             headers = {n: v for n, v in handler.headers.items() if n.lower() != "host"}
-            connection.request("POST", handler.path, body, headers)
+            connection.request(handler.command, handler.path, body, headers)
             response = connection.getresponse()
             return response.status, response.read(), response.getheader("Content-Type", "")
         finally:

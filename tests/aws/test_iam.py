@@ -133,6 +133,10 @@ def _permission(action: str, params: dict[str, Any]) -> tuple[str, str]:
         if name in params:
             queue = params[name].rpartition("/")[2]
             return f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
+    if "SourceArn" in params:
+        return f"sqs:{action}", params["SourceArn"]
+    if action == "GetMetricStatistics":
+        return f"cloudwatch:{action}", "*"
     arn = params.get("TopicArn") or params.get("ResourceArn") or params.get("SubscriptionArn")
     # A subscription's ARN is its topic's with an id; IAM knows the topic.
     topic = ":".join(arn.split(":")[:6]) if arn else _arn("sns", params["Name"])

@@ -1,0 +1,218 @@
+"""`messaging export`: infrastructure as code, from the topology that `topology apply` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.contract import put
+from messaging.cli.help import add, group
+from messaging.cli.options import TopologyName
+from messaging.cli.project import deployment
+from messaging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from messaging.topology import Topology
+
+__all__ = ["app"]
+
+app = group("Write the topology as infrastructure as code: CloudFormation, IAM and more.")
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
+    ),
+]
+
+
+def cloudformation_command(
+    topology: TopologyName = None, output: Output = None, check: Check = False
+) -> None:
+    """Write a CloudFormation template of what `topology apply` would make.
+
+    Deploy the one or run the other: what both make is the same, and `topology plan` has nothing
+    to do afterwards. The CDK includes the template with `CfnInclude`.
+
+    [bold]Example:[/bold] messaging export cloudformation -o topology.json
+    """
+    from messaging.export import cloudformation
+
+    wanted, arn = _wanted(topology)
+    _write(cloudformation(wanted, others_topic=arn), output, check, "cloudformation")
+
+
+def terraform_command(
+    topology: TopologyName = None, output: Output = None, check: Check = False
+) -> None:
+    """Write Terraform (JSON) of what `topology apply` would make.
+
+    Its name has to end in .tf.json. Needs the provider hashicorp/aws 6.8 or later.
+
+    [bold]Example:[/bold] messaging export terraform -o topology.tf.json
+    """
+    from messaging.export.terraform import terraform
+    from messaging.topology import DEFAULT_MAX_BYTES
+
+    wanted, arn = _wanted(topology)
+    if wanted.owns_topic and wanted.topic.max_bytes != DEFAULT_MAX_BYTES:
+        screen.note(
+            f"the provider has no argument for the topic's MaximumMessageSize "
+            f"({wanted.topic.max_bytes}): set it with `messaging topology apply`"
+        )
+    _write(terraform(wanted, others_topic=arn), output, check, "terraform")
+
+
+def iam_command(
+    topology: TopologyName = None,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", metavar="ROLE", help="One role's policy alone, as plain JSON."),
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", metavar="ID", help="With --role: the account's number.")
+    ] = "*",
+    region: Annotated[
+        str, typer.Option("--region", metavar="NAME", help="With --role: the region.")
+    ] = "*",
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write IAM policies with what the library calls in each role, and nothing else.
+
+    Roles are producer, relay, operator, topic-deploy, and for each service SERVICE-worker,
+    SERVICE-lambda and SERVICE-deploy. Without --role, all of them as a CloudFormation template.
+
+    [bold]Example:[/bold] messaging export iam --role bi-worker --account 111111111111
+    """
+    from messaging.aws.clients import Place
+    from messaging.export import iam_template, policies
+
+    wanted, arn = _wanted(topology)
+    if role is None:
+        _write(iam_template(wanted, others_topic=arn), output, check, "iam")
+        return
+    found = policies(wanted, Place("aws", region, account), others_topic=arn)
+    if role not in found:
+        raise ConfigurationError(f"--role {role!r}: known are {', '.join(found)}")
+    _write(found[role], output, check, f"iam --role {role}")
+
+
+def alarms_command(
+    topology: TopologyName = None,
+    oldest: Annotated[
+        int, typer.Option("--oldest", min=1, help="Seconds that a message may wait.")
+    ] = 900,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write CloudWatch alarms and a dashboard, as a CloudFormation template.
+
+    Per service: its queue is behind, nothing is deleted although messages wait, dead letters,
+    undelivered messages. The parameter NotifyTopicArn says whom they tell.
+
+    [bold]Example:[/bold] messaging export alarms -o alarms.json
+    """
+    from messaging.export.alarms import alarms
+
+    wanted, _ = _wanted(topology)
+    _write(alarms(wanted, oldest=oldest), output, check, "alarms")
+
+
+def grafana_command(
+    topology: TopologyName = None, output: Output = None, check: Check = False
+) -> None:
+    """Write a Grafana dashboard over the metrics that workers give to Prometheus.
+
+    [bold]Example:[/bold] messaging export grafana -o dashboard.json
+    """
+    from messaging.export.grafana import grafana
+
+    _write(grafana(_wanted(topology)[0]), output, check, "grafana")
+
+
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", min=1, help="Handlers at once in one task.")
+]
+Seconds = Annotated[
+    float, typer.Option("--seconds", min=0.0001, help="That a handler takes in the mean.")
+]
+Wait = Annotated[float, typer.Option("--wait", min=1, help="Seconds that a message may wait.")]
+Least = Annotated[int, typer.Option("--min", min=0, help="Tasks at least.")]
+Most = Annotated[int, typer.Option("--max", min=1, help="Tasks at most.")]
+
+
+def keda_command(
+    account: Annotated[str, typer.Option("--account", metavar="ID", help="The account's number.")],
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="The queues' region.")],
+    topology: TopologyName = None,
+    concurrency: Concurrency = 10,
+    seconds: Seconds = 0.1,
+    wait: Wait = 60,
+    least: Least = 1,
+    most: Most = 10,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write KEDA ScaledObjects: as many pods as the backlog needs.
+
+    Messages per pod = concurrency / seconds * wait.
+
+    [bold]Example:[/bold] messaging export keda --account 111111111111 --region sa-east-1
+    """
+    from messaging.export.scaling import Scaling, keda
+
+    scaling = Scaling(concurrency=concurrency, seconds=seconds, wait=wait, least=least, most=most)
+    made = keda(_wanted(topology)[0], scaling, account=account, region=region)
+    _write(made, output, check, "keda")
+
+
+def ecs_command(
+    topology: TopologyName = None,
+    concurrency: Concurrency = 10,
+    seconds: Seconds = 0.1,
+    wait: Wait = 60,
+    least: Least = 1,
+    most: Most = 10,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write target tracking for ECS: as many tasks as the backlog needs, as CloudFormation.
+
+    Messages per task = concurrency / seconds * wait.
+
+    [bold]Example:[/bold] messaging export ecs --concurrency 20 --seconds 0.05 -o scaling.json
+    """
+    from messaging.export.scaling import Scaling, ecs
+
+    scaling = Scaling(concurrency=concurrency, seconds=seconds, wait=wait, least=least, most=most)
+    _write(ecs(_wanted(topology)[0], scaling), output, check, "ecs")
+
+
+def _wanted(said: str | None) -> tuple[Topology, str | None]:
+    """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
+    topology, settings = deployment(said)
+    topic = settings.topic or ""
+    return topology.prefixed(settings.prefix), topic if topic.startswith("arn:") else None
+
+
+def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
+    from messaging.contract.files import written
+
+    put(written(document), output, check, f"messaging export {words}")
+
+
+add(app, "cloudformation", cloudformation_command)
+add(app, "terraform", terraform_command)
+add(app, "iam", iam_command)
+add(app, "alarms", alarms_command)
+add(app, "grafana", grafana_command)
+add(app, "keda", keda_command)
+add(app, "ecs", ecs_command)

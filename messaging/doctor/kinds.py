@@ -1,0 +1,155 @@
+"""The kinds of findings: each with a name, how bad it is, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+from messaging.errors import ConfigurationError
+
+__all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "found"]
+
+Severity = Literal["error", "warning", "unknown"]
+"""error    messages are lost, refused, or do not come.
+warning  it works, and something is not as it should be.
+unknown  it could not be looked at.
+"""
+
+
+class Kind(NamedTuple):
+    """One kind of finding."""
+
+    severity: Severity
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """One thing that `doctor` found. `where` is a thing and its name: "queue alunos-bi"."""
+
+    name: str
+    severity: Severity
+    where: str
+    said: str
+    remedy: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json`."""
+        return asdict(self)
+
+
+def found(name: str, where: str, said: str, remedy: str = "") -> Diagnosis:
+    """A finding of the kind `name`, with its kind's remedy unless another is given."""
+    kind = KINDS.get(name)
+    if kind is None:
+        raise ConfigurationError(f"{name!r} is no kind of finding: add it to KINDS")
+    return Diagnosis(
+        name=name, severity=kind.severity, where=where, said=said, remedy=remedy or kind.remedy
+    )
+
+
+_APPLY = "run `messaging topology apply`"
+_APPLY_OWNER = "its owner runs `messaging topology apply`"
+
+KINDS: Mapping[str, Kind] = {
+    # Whether AWS answers at all.
+    "no-answer": Kind(
+        "error", "check the network, MESSAGING_ENDPOINT_URL or AWS_ENDPOINT_URL, and the region"
+    ),
+    "credentials-missing": Kind(
+        "error",
+        "set AWS_PROFILE, give the task or machine a role, or set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY",
+    ),
+    "credentials-expired": Kind("error", "renew the credentials: `aws sso login`, or a new role"),
+    "credentials-refused": Kind(
+        "error", "check that key and secret belong together, and that the key is active"
+    ),
+    "clock-skew": Kind(
+        "error", "set the clock of this machine (NTP): AWS refuses requests at 300 s"
+    ),
+    "access-denied": Kind("unknown", "give the role the permission, or ask who has it"),
+    "not-answered": Kind("unknown", "ask again; if it stays, see what the service says"),
+    # The topic.
+    "topic-missing": Kind(
+        "error", f"{_APPLY_OWNER}; check region, account and prefix if it should be there"
+    ),
+    "topic-size": Kind("error", f"{_APPLY_OWNER}, or lower MESSAGING_MAX_BYTES or max_bytes"),
+    "content-dedup": Kind(
+        "warning",
+        "switch ContentBasedDeduplication off: every message of this library has an id of its own",
+    ),
+    "fifo-mismatch": Kind(
+        "error", "topic and queue must both be FIFO (name ending in .fifo) or both standard"
+    ),
+    "another-owner": Kind(
+        "error", "agree on the owner; `messaging topology apply --take-over` if it is yours now"
+    ),
+    "key-managed": Kind(
+        "error",
+        "encrypt with SSE-SQS (SqsManagedSseEnabled), or with a customer key whose policy admits "
+        "sns.amazonaws.com",
+    ),
+    "key-unusable": Kind("error", "enable the key, cancel its deletion, or name another"),
+    "key-policy": Kind(
+        "error",
+        "let the key's policy allow sns.amazonaws.com kms:GenerateDataKey* and kms:Decrypt",
+    ),
+    # Subscriptions.
+    "subscription-missing": Kind("error", _APPLY),
+    "subscription-pending": Kind(
+        "error", f"{_APPLY} with credentials of the queue's account: then nobody has to confirm"
+    ),
+    "queue-elsewhere": Kind(
+        "error", "check MESSAGING_REGION and the credentials; remove the subscription not meant"
+    ),
+    "raw-delivery-off": Kind("error", _APPLY),
+    "filter-missing": Kind("error", _APPLY),
+    "filter-scope": Kind("error", _APPLY),
+    "filter-differs": Kind("error", f"{_APPLY}; SNS takes up to 15 minutes to heed it"),
+    "subscription-dlq-missing": Kind("error", _APPLY),
+    "subscription-dlq-elsewhere": Kind("warning", _APPLY),
+    "subscriber-queue-missing": Kind(
+        "warning",
+        "its owner creates the queue, or removes the service: `messaging topology remove`",
+    ),
+    # Queues.
+    "queue-missing": Kind("error", f"{_APPLY}; check region, account and prefix"),
+    "queue-policy-missing": Kind("error", _APPLY),
+    "queue-policy-other-topic": Kind("error", _APPLY),
+    "queue-policy-denies": Kind("error", "remove the Deny statement, or except sns.amazonaws.com"),
+    "redrive-missing": Kind("error", _APPLY),
+    "redrive-elsewhere": Kind("error", _APPLY),
+    "redrive-not-allowed": Kind("error", _APPLY),
+    "max-receives-low": Kind("error", _APPLY),
+    "dlq-missing": Kind("error", _APPLY),
+    "dlq-retention": Kind("error", _APPLY),
+    "dlq-size": Kind("error", _APPLY),
+    "undelivered-missing": Kind("error", _APPLY),
+    "queue-size": Kind("error", _APPLY),
+    "visibility-short": Kind("warning", _APPLY),
+    "retention-short": Kind("warning", _APPLY),
+    "long-poll-off": Kind("warning", _APPLY),
+    "delivery-delayed": Kind("warning", "set the queue's DelaySeconds to 0"),
+    "unencrypted": Kind("warning", _APPLY),
+    "differs": Kind("warning", "see `messaging topology plan`, then `messaging topology apply`"),
+    "contract-tag": Kind(
+        "warning", f"{_APPLY} from the version that is deployed, or deploy the version applied"
+    ),
+    # What is in them.
+    "backlog-not-received": Kind("error", "start a worker: `messaging run MODULE:SERVICE`"),
+    "backlog-old": Kind("warning", "start more workers, or see which handler is slow"),
+    "dead-letters": Kind("warning", "look at them: `messaging dlq list SERVICE`"),
+    "undelivered-messages": Kind(
+        "warning", "mend the queue's policy or key, then send them again from that queue"
+    ),
+    # Lambda functions.
+    "lambda-whole-batches": Kind(
+        "error", "give the mapping FunctionResponseTypes: [ReportBatchItemFailures]"
+    ),
+    "lambda-visibility": Kind(
+        "error", "raise the queue's visibility timeout, or shorten the function's timeout"
+    ),
+    "lambda-disabled": Kind("error", "enable the event source mapping, or delete it"),
+}

@@ -1,0 +1,132 @@
+"""Sends a marked message to each service's queue and times it; no handler sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from messaging.clock import SYSTEM_CLOCK, Clock, utc
+from messaging.codec import Codec, JsonCodec
+from messaging.envelope import PROBE, Envelope, new_id
+from messaging.topology import Subscription, Topology
+from messaging.transport import Attribute, Outgoing, QueueTransport, TopicTransport
+
+__all__ = ["Hop", "probe"]
+
+End = Literal["arrived", "not seen", "left", "refused", "dead-lettered", "undelivered"]
+
+
+class _Broker(Protocol):
+    def topic(self) -> TopicTransport: ...
+
+    def queue(self, service: str) -> QueueTransport: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """How one service's probe went.
+
+    end        "arrived": it was in the queue, and was taken out again. "not seen": a worker took
+               it, and its log names it; or it was lost. "left": the queue held other messages, so
+               it was not looked for. "refused": by the topic. "dead-lettered": by a worker whose
+               version of this library does not know probes. "undelivered": SNS could not deliver.
+    published  seconds until the topic had answered.
+    arrived    seconds until it was received from the queue; None where it was not.
+    """
+
+    service: str
+    id: str
+    end: End
+    published: float
+    arrived: float | None = None
+    code: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.end in ("refused", "dead-lettered", "undelivered")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json`."""
+        return {"name": "probe", **asdict(self)}
+
+
+def probe(
+    topology: Topology,
+    broker: _Broker,
+    *,
+    wait: float = 5.0,
+    codec: Codec | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[Hop]:
+    """One probe for each service of `topology`, one after the other.
+
+    A worker deletes a probe without a handler and logs it. Only from a queue that is empty is it
+    received here, for at most `wait` seconds: to receive what is not ours counts as a receive.
+    """
+    for one in topology.subscriptions:
+        yield _sent(one, topology, broker, wait, codec or JsonCodec(), clock)
+
+
+def _sent(
+    one: Subscription, topology: Topology, broker: _Broker, wait: float, codec: Codec, clock: Clock
+) -> Hop:
+    queue = broker.queue(one.service)
+    before = queue.depth()
+    message = _message(one, topology.topic.fifo, codec, clock)
+    start = clock.monotonic()
+    failures = broker.topic().publish([message])
+    published = clock.monotonic() - start
+
+    def ended(end: End, arrived: float | None = None, code: str = "") -> Hop:
+        return Hop(
+            service=one.service,
+            id=message.id,
+            end=end,
+            published=published,
+            arrived=arrived,
+            code=code,
+        )
+
+    for failure in failures:
+        return ended("refused", code=failure.code)
+    if before.visible or before.in_flight or before.delayed:
+        return ended("left")
+    if _taken_out(queue, message, start + wait, clock):
+        return ended("arrived", clock.monotonic() - start)
+    after = queue.depth()
+    if after.dead_letters > before.dead_letters:
+        return ended("dead-lettered")
+    return ended("undelivered" if after.undelivered > before.undelivered else "not seen")
+
+
+def _taken_out(queue: QueueTransport, message: Outgoing, until: float, clock: Clock) -> bool:
+    while (left := until - clock.monotonic()) > 0:
+        for delivery in queue.receive(1, min(left, 1.0)):
+            if delivery.body == message.body:
+                queue.delete([delivery])
+                return True
+            queue.change_visibility([delivery], [0])  # somebody else's, and it is theirs again
+            return False
+    return False
+
+
+def _message(one: Subscription, fifo: bool, codec: Codec, clock: Clock) -> Outgoing:
+    id = new_id()
+    envelope = Envelope(
+        id=id,
+        source="/messaging-doctor",
+        type=PROBE,
+        time=utc(clock.now()),
+        audience=(one.service,),
+    )
+    body = codec.encode(envelope, b"{}")
+    attributes = {
+        # The filter lets it pass as one of the service's events; the envelope says what it is.
+        "type": Attribute.string(one.types[0]),
+        "audience": Attribute.array((one.service,)),
+    }
+    size = len(body.encode()) + sum(value.size(name) for name, value in attributes.items())
+    if fifo:
+        return Outgoing(id, body, attributes, size, "messaging-probe", id)
+    return Outgoing(id, body, attributes, size)

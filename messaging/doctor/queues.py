@@ -1,0 +1,214 @@
+"""What would go wrong at a service's queue and its two dead-letter queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from messaging.aws.desired import DesiredQueue
+from messaging.aws.looks import Seen, read_json
+from messaging.aws.ownership import CONTRACT, OWNER
+from messaging.aws.queues import compare
+from messaging.doctor.kinds import Diagnosis, found
+from messaging.doctor.statements import verdict
+from messaging.topology import Queue
+
+__all__ = ["ServiceQueues", "check_queues"]
+
+_COVERED = frozenset(
+    {  # by a check of its own
+        "MaximumMessageSize",
+        "MessageRetentionPeriod",
+        "Policy",
+        "ReceiveMessageWaitTimeSeconds",
+        "RedriveAllowPolicy",
+        "RedrivePolicy",
+        "SqsManagedSseEnabled",
+        "VisibilityTimeout",
+    }
+)
+_LARGEST = 1_048_576  # SQS's own default, where a server says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceQueues:
+    """A service's three queues as they should be and as they were seen."""
+
+    queue: Queue
+    topic_arn: str
+    max_bytes: int
+    wanted: Mapping[str, DesiredQueue]
+    """By "dead letters", "undelivered" and "service"."""
+    seen: Mapping[str, Seen]
+
+    def number(self, role: str, attribute: str) -> int:
+        """A number that stands, or the one that should."""
+        fallback = self.wanted[role].attributes.get(attribute, "0")
+        return int(self.seen[role].values.get(attribute, fallback))
+
+
+def check_queues(case: ServiceQueues) -> Iterator[Diagnosis]:
+    """Everything that can be told of the three from their attributes and tags."""
+    for role, name in (
+        ("service", "queue-missing"),
+        ("dead letters", "dlq-missing"),
+        ("undelivered", "undelivered-missing"),
+    ):
+        seen, wanted = case.seen[role], case.wanted[role]
+        where = f"queue {wanted.name}"
+        if seen.there is False:
+            yield found(name, where, f"it does not exist: {_MISSING[role]}")
+        elif seen.there:
+            yield from _owned(where, wanted, seen)
+            if role != "dead letters":
+                yield from _policy(where, seen, case.topic_arn)
+            yield from _encrypted(where, seen)
+            yield from _rest(where, wanted, seen)
+    if case.seen["service"].there:
+        yield from _service(case)
+        yield from _redrive(case)
+    if case.seen["dead letters"].there:
+        yield from _dead_letters(case)
+    yield from _contents(case)
+
+
+_MISSING: Mapping[str, str] = {
+    "service": "the service receives nothing",
+    "dead letters": "what cannot be handled comes again until it expires",
+    "undelivered": "what SNS cannot deliver is lost",
+}
+
+
+def _owned(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnosis]:
+    owner = (seen.tags or {}).get(OWNER)
+    if owner not in (None, wanted.claim.owner):
+        yield found(
+            "another-owner", where, f"its tag says {owner!r}, the topology {wanted.claim.owner!r}"
+        )
+        return
+    said = (seen.tags or {}).get(CONTRACT)
+    if wanted.claim.contract and said not in (None, wanted.claim.contract):
+        yield found(
+            "contract-tag",
+            where,
+            f"it was applied for {said!r}, and the code here reads {wanted.claim.contract!r}",
+        )
+
+
+def _policy(where: str, seen: Seen, topic_arn: str) -> Iterator[Diagnosis]:
+    said = verdict(seen.values.get("Policy"), ["sqs:SendMessage"], topic_arn)
+    if said == "not allowed":
+        text = f"no statement of its policy lets {topic_arn} send: SNS drops what comes"
+        yield found("queue-policy-missing", where, text)
+    elif said == "other topic":
+        text = f"its policy lets another topic send, and not {topic_arn}"
+        yield found("queue-policy-other-topic", where, text)
+    elif said == "denied":
+        yield found("queue-policy-denies", where, "a Deny statement of its policy shuts SNS out")
+
+
+def _encrypted(where: str, seen: Seen) -> Iterator[Diagnosis]:
+    managed = seen.values.get("SqsManagedSseEnabled", "true").lower() == "true"
+    if not managed and not seen.values.get("KmsMasterKeyId"):
+        yield found("unencrypted", where, "its messages are not encrypted at rest")
+
+
+def _rest(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnosis]:
+    _, details, _ = compare(wanted, seen.values)
+    for one in details:
+        if one.partition(":")[0] not in _COVERED:
+            yield found("differs", where, one)
+    if delay := int(seen.values.get("DelaySeconds", 0)):
+        yield found("delivery-delayed", where, f"each message waits {delay} s before it is seen")
+    if seen.values.get("ContentBasedDeduplication", "false").lower() == "true":
+        text = "content-based deduplication is on: equal bodies within 5 minutes count as one"
+        yield found("content-dedup", where, text)
+
+
+def _service(case: ServiceQueues) -> Iterator[Diagnosis]:
+    queue, where = case.queue, f"queue {case.wanted['service'].name}"
+    visibility = case.number("service", "VisibilityTimeout")
+    if visibility < queue.visibility_timeout:
+        yield found(
+            "visibility-short",
+            where,
+            f"VisibilityTimeout is {visibility} s, the service counts on "
+            f"{queue.visibility_timeout} s: a message may come again while it is handled",
+        )
+    elif visibility > queue.visibility_timeout:
+        text = f"VisibilityTimeout: {visibility} -> {queue.visibility_timeout}"
+        yield found("differs", where, text)
+    retention = case.number("service", "MessageRetentionPeriod")
+    if retention < queue.retention:
+        text = f"messages are kept for {retention} s, the topology says {queue.retention} s"
+        yield found("retention-short", where, text)
+    elif retention > queue.retention:
+        text = f"MessageRetentionPeriod: {retention} -> {queue.retention}"
+        yield found("differs", where, text)
+    if case.number("service", "ReceiveMessageWaitTimeSeconds") == 0:
+        text = "short polls: whoever does not ask to wait pays for empty answers"
+        yield found("long-poll-off", where, text)
+    size = int(case.seen["service"].values.get("MaximumMessageSize", _LARGEST))
+    if size < case.max_bytes:
+        text = f"it takes {size} bytes, {case.max_bytes} may be published: SNS drops the larger"
+        yield found("queue-size", where, text)
+
+
+def _redrive(case: ServiceQueues) -> Iterator[Diagnosis]:
+    wanted = read_json(case.wanted["service"].attributes["RedrivePolicy"])
+    where = f"queue {case.wanted['service'].name}"
+    standing = read_json(case.seen["service"].values.get("RedrivePolicy"))
+    if not standing.get("deadLetterTargetArn"):
+        text = "it has no redrive policy: a message that kills its worker comes again for ever"
+        yield found("redrive-missing", where, text)
+        return
+    target = str(standing["deadLetterTargetArn"])
+    if target != wanted["deadLetterTargetArn"]:
+        name = case.wanted["dead letters"].name
+        text = f"its dead letters go to {target}, where nobody looks, and not to {name}"
+        yield found("redrive-elsewhere", where, text)
+    receives = int(standing.get("maxReceiveCount", 0))
+    if receives < case.queue.max_receives:
+        yield found(
+            "max-receives-low",
+            where,
+            f"SQS moves a message after {receives} receives, the retry policy counts on "
+            f"{case.queue.max_receives}: attempts are cut off, without a reason",
+        )
+    elif receives > case.queue.max_receives:
+        yield found("differs", where, f"maxReceiveCount: {receives} -> {case.queue.max_receives}")
+
+
+def _dead_letters(case: ServiceQueues) -> Iterator[Diagnosis]:
+    wanted, seen = case.wanted["dead letters"], case.seen["dead letters"]
+    where = f"queue {wanted.name}"
+    kept, of_queue = (
+        case.number(role, "MessageRetentionPeriod") for role in ("dead letters", "service")
+    )
+    if kept <= of_queue:
+        yield found(
+            "dlq-retention",
+            where,
+            f"it keeps messages for {kept} s, its queue for {of_queue} s: a dead letter keeps its "
+            "first date, and is gone before somebody looks",
+        )
+    size = int(seen.values.get("MaximumMessageSize", _LARGEST))
+    if size < int(wanted.attributes["MaximumMessageSize"]):
+        text = f"it takes {size} bytes: a dead letter with its reason is larger than its message"
+        yield found("dlq-size", where, text)
+    allowed = read_json(seen.values.get("RedriveAllowPolicy"))
+    ours = read_json(wanted.attributes["RedriveAllowPolicy"])["sourceQueueArns"]
+    permission = allowed.get("redrivePermission", "allowAll")
+    shut = permission == "byQueue" and not set(ours) <= set(allowed.get("sourceQueueArns", ()))
+    if permission == "denyAll" or shut:
+        text = "its RedriveAllowPolicy does not let the service's queue put dead letters here"
+        yield found("redrive-not-allowed", where, text)
+
+
+def _contents(case: ServiceQueues) -> Iterator[Diagnosis]:
+    for role, name in (("dead letters", "dead-letters"), ("undelivered", "undelivered-messages")):
+        count = int(case.seen[role].values.get("ApproximateNumberOfMessages", 0))
+        if count:
+            remedy = "" if role == "undelivered" else f"messaging dlq list {case.queue.service}"
+            text = f"about {count} messages are in it"
+            yield found(name, f"queue {case.wanted[role].name}", text, remedy)

@@ -1,0 +1,28 @@
+"""Infrastructure as code: a topology as CloudFormation, Terraform, IAM policies, alarms and more.
+
+Each function takes a topology, with its prefix, and gives a document as plain data. It asks
+nobody, and the same topology gives the same document. What a queue should be comes from
+`messaging.aws.desired`, which `messaging topology apply` writes, so the two cannot disagree.
+"""
+
+from messaging.export.alarms import alarms
+from messaging.export.cloudformation import cloudformation
+from messaging.export.grafana import grafana
+from messaging.export.iam import iam_template, policies
+from messaging.export.places import CLOUDFORMATION, TERRAFORM
+from messaging.export.scaling import Scaling, ecs, keda
+from messaging.export.terraform import terraform
+
+__all__ = [
+    "CLOUDFORMATION",
+    "TERRAFORM",
+    "Scaling",
+    "alarms",
+    "cloudformation",
+    "ecs",
+    "grafana",
+    "iam_template",
+    "keda",
+    "policies",
+    "terraform",
+]

@@ -1,0 +1,204 @@
+"""CloudWatch alarms and a dashboard over SQS's and SNS's own metrics, as CloudFormation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from messaging.export.cloudformation import template
+from messaging.export.places import capitalized, identifiers
+from messaging.topology import Queue, Topology
+
+__all__ = ["OLDEST", "alarms"]
+
+OLDEST = 900
+"""Seconds that the oldest message may wait before somebody is told."""
+_MINUTE = 60
+_NOTIFY: Mapping[str, Any] = {
+    "Fn::If": ["HasNotify", [{"Ref": "NotifyTopicArn"}], {"Ref": "AWS::NoValue"}]
+}
+
+
+def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
+    """For each service: its queue is behind, nothing is deleted from it, dead letters, undelivered.
+    And for a topic that the topology owns, that SNS could not deliver.
+
+    oldest  seconds; above it for five minutes a queue is behind.
+
+    The template's parameter `NotifyTopicArn` says whom alarms tell; without it they only show.
+    SQS leaves a message that was received three times out of the age, so the third alarm, that
+    messages wait and none is deleted, is the one that sees a service which fails at everything.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+    """
+    resources = _alarms(topology, oldest)
+    resources["Dashboard"] = {
+        "Type": "AWS::CloudWatch::Dashboard",
+        "Properties": {
+            "DashboardName": topology.topic.name.replace(".", "-"),
+            "DashboardBody": json.dumps({"widgets": list(_widgets(topology))}),
+        },
+    }
+    return template(
+        f"Alarms and dashboard of {topology.topic.name}",
+        resources,
+        Parameters={
+            "NotifyTopicArn": {
+                "Type": "String",
+                "Default": "",
+                "Description": "ARN of the SNS topic that is told; empty: nobody is.",
+            }
+        },
+        Conditions={"HasNotify": {"Fn::Not": [{"Fn::Equals": [{"Ref": "NotifyTopicArn"}, ""]}]}},
+    )
+
+
+def _alarms(topology: Topology, oldest: int) -> dict[str, Any]:
+    names = identifiers(topology.services, capitalized)
+    resources: dict[str, Any] = {}
+    if topology.owns_topic:
+        topic = topology.topic.name
+        resources["TopicFails"] = _alarm(
+            f"{topic}: SNS could not deliver",
+            "NumberOfNotificationsFailed",
+            topic,
+            above=0,
+            minutes=1,
+            of_topic=True,
+        )
+    for queue in topology.queues:
+        id, undelivered = names[queue.service], topology.subscription(queue.service).undelivered
+        resources[f"{id}Behind"] = _alarm(
+            f"{queue.name}: its oldest message has waited for more than {oldest} s",
+            "ApproximateAgeOfOldestMessage",
+            queue.name,
+            above=oldest,
+            minutes=5,
+        )
+        resources[f"{id}NothingDeleted"] = _nothing_deleted(queue)
+        for part, name, what in (
+            ("DeadLetters", queue.dead_letters.name, "could not be handled"),
+            ("Undelivered", undelivered.name, "could not be delivered by SNS"),
+        ):
+            resources[f"{id}{part}"] = _alarm(
+                f"{name}: messages are in it that {what}",
+                "ApproximateNumberOfMessagesVisible",
+                name,
+                above=0,
+                minutes=1,
+            )
+    return resources
+
+
+def _alarm(
+    about: str, metric: str, name: str, *, above: int, minutes: int, of_topic: bool = False
+) -> dict[str, Any]:
+    namespace, dimension = ("AWS/SNS", "TopicName") if of_topic else ("AWS/SQS", "QueueName")
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmDescription": about,
+            "Namespace": namespace,
+            "MetricName": metric,
+            "Dimensions": [{"Name": dimension, "Value": name}],
+            "Statistic": "Sum" if of_topic else "Maximum",
+            "Period": _MINUTE,
+            "EvaluationPeriods": minutes,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "Threshold": above,
+            "TreatMissingData": "notBreaching",  # of a queue long unused SQS tells nothing
+            "AlarmActions": _NOTIFY,
+        },
+    }
+
+
+def _nothing_deleted(queue: Queue) -> dict[str, Any]:
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmDescription": f"{queue.name}: messages wait, and for 15 minutes none is deleted",
+            "Metrics": [
+                {
+                    "Id": "stuck",
+                    "Expression": "IF(FILL(waiting, 0) > 0 AND FILL(deleted, 0) == 0, 1, 0)",
+                    "Label": "waiting, and none deleted",
+                },
+                _metric("waiting", "ApproximateNumberOfMessagesVisible", queue.name, "Minimum"),
+                _metric("deleted", "NumberOfMessagesDeleted", queue.name, "Sum"),
+            ],
+            "EvaluationPeriods": 3,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "Threshold": 1,
+            "TreatMissingData": "notBreaching",
+            "AlarmActions": _NOTIFY,
+        },
+    }
+
+
+def _metric(id: str, name: str, queue: str, statistic: str) -> dict[str, Any]:
+    return {
+        "Id": id,
+        "ReturnData": False,
+        "MetricStat": {
+            "Metric": {
+                "Namespace": "AWS/SQS",
+                "MetricName": name,
+                "Dimensions": [{"Name": "QueueName", "Value": queue}],
+            },
+            "Period": 5 * _MINUTE,
+            "Stat": statistic,
+        },
+    }
+
+
+def _widgets(topology: Topology) -> Iterator[dict[str, Any]]:
+    topic = topology.topic.name
+    published = [
+        ["AWS/SNS", name, "TopicName", topic]
+        for name in ("NumberOfMessagesPublished", "NumberOfNotificationsFailed")
+    ]
+    yield _widget(0, 0, 24, f"Topic {topic}", "Sum", published)
+    for row, queue in enumerate(topology.queues, start=1):
+        undelivered = topology.subscription(queue.service).undelivered.name
+        for column, title, statistic, metrics in (
+            (0, "waiting", "Maximum", [("ApproximateNumberOfMessagesVisible", queue.name)]),
+            (1, "oldest, s", "Maximum", [("ApproximateAgeOfOldestMessage", queue.name)]),
+            (
+                2,
+                "received and deleted",
+                "Sum",
+                [("NumberOfMessagesReceived", queue.name), ("NumberOfMessagesDeleted", queue.name)],
+            ),
+            (
+                3,
+                "dead letters, undelivered",
+                "Maximum",
+                [
+                    ("ApproximateNumberOfMessagesVisible", queue.dead_letters.name),
+                    ("ApproximateNumberOfMessagesVisible", undelivered),
+                ],
+            ),
+        ):
+            named = [["AWS/SQS", name, "QueueName", of] for name, of in metrics]
+            yield _widget(6 * column, 6 * row, 6, f"{queue.service}: {title}", statistic, named)
+
+
+def _widget(
+    x: int, y: int, width: int, title: str, statistic: str, metrics: list[list[str]]
+) -> dict[str, Any]:
+    return {
+        "type": "metric",
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": 6,
+        "properties": {
+            "title": title,
+            "region": "${AWS::Region}",
+            "view": "timeSeries",
+            "stat": statistic,
+            "period": _MINUTE,
+            "metrics": metrics,
+        },
+    }

@@ -1,0 +1,124 @@
+"""A topology as a CloudFormation template, which the CDK can include, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from messaging.aws import desired
+from messaging.aws.desired import DesiredQueue
+from messaging.aws.ownership import Ownership
+from messaging.export.places import (
+    CLOUDFORMATION,
+    capitalized,
+    identifiers,
+    substituted,
+    topic_arn,
+)
+from messaging.topology import DEFAULT_MAX_BYTES, Subscription, Topology
+
+__all__ = ["cloudformation", "template"]
+
+_PARTS = ("DeadLetters", "Undelivered", "Queue")
+"""In the order of `desired.queues`."""
+
+
+def cloudformation(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
+    """What `messaging topology apply` would make, as a template.
+
+    others_topic  the ARN of a topic that the topology does not own; else one of its name in the
+                  account and region of the stack.
+
+    Queues are kept when the stack is deleted, and when a change would replace them: they hold
+    messages. Account, region and partition are filled in at deployment.
+    """
+    arn = topic_arn(topology, CLOUDFORMATION, others_topic)
+    resources: dict[str, Any] = {}
+    if topology.owns_topic:
+        resources["Topic"] = _topic(topology)
+    wanted = list(desired.queues(topology, CLOUDFORMATION, arn))
+    names = identifiers(topology.services, capitalized)
+    for number, one in enumerate(topology.subscriptions):
+        id = names[one.service]
+        three = dict(zip(_PARTS, wanted[3 * number : 3 * number + 3], strict=True))
+        for part, queue in three.items():
+            # An ARN is a text here, so CloudFormation does not see what must be there first.
+            after = [f"{id}DeadLetters"] if part == "Queue" else []
+            resources[f"{id}{part}"] = _queue(queue, after)
+            resources[f"{id}{part}Policy"] = _policy(f"{id}{part}", queue)
+        resources[f"{id}Subscription"] = _subscription(id, one, arn, topology.owns_topic)
+    return template(f"Topic and queues of {topology.topic.name}", resources)
+
+
+def template(description: str, resources: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A template of these resources, with the pseudo parameters substituted."""
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"{description}. Written by messaging export; write it again, do not edit.",
+        **more,
+        "Resources": substituted(resources),
+    }
+
+
+def _topic(topology: Topology) -> dict[str, Any]:
+    topic = topology.topic
+    claim = Ownership(topic=topic.name, owner=topology.owner or topic.name)
+    properties: dict[str, Any] = {"TopicName": topic.name, "Tags": _tags(claim)}
+    if topic.fifo:
+        properties["FifoTopic"] = True
+    if topic.max_bytes != DEFAULT_MAX_BYTES:
+        properties["MaximumMessageSize"] = topic.max_bytes
+    return {
+        "Type": "AWS::SNS::Topic",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": properties,
+    }
+
+
+def _queue(queue: DesiredQueue, after: list[str]) -> dict[str, Any]:
+    properties: dict[str, Any] = {"QueueName": queue.name}
+    if queue.fifo:
+        properties["FifoQueue"] = True
+    properties |= {name: json.loads(value) for name, value in queue.attributes.items()}
+    properties["Tags"] = _tags(queue.claim)
+    return {
+        "Type": "AWS::SQS::Queue",
+        **({"DependsOn": after} if after else {}),
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": properties,
+    }
+
+
+def _policy(id: str, queue: DesiredQueue) -> dict[str, Any]:
+    return {
+        "Type": "AWS::SQS::QueuePolicy",
+        "Properties": {
+            "Queues": [{"Ref": id}],
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": list(queue.statements)},
+        },
+    }
+
+
+def _subscription(id: str, one: Subscription, arn: str, owns_topic: bool) -> dict[str, Any]:
+    attributes = desired.subscription_attributes(one, CLOUDFORMATION)
+    after = [f"{id}QueuePolicy", f"{id}UndeliveredPolicy", *(["Topic"] if owns_topic else [])]
+    return {
+        "Type": "AWS::SNS::Subscription",
+        "DependsOn": after,
+        "Properties": {
+            "TopicArn": arn,
+            "Protocol": "sqs",
+            "Endpoint": CLOUDFORMATION.queue_arn(one.queue),
+            "RawMessageDelivery": json.loads(attributes["RawMessageDelivery"]),
+            "FilterPolicyScope": attributes["FilterPolicyScope"],
+            "FilterPolicy": json.loads(attributes["FilterPolicy"]),
+            "RedrivePolicy": json.loads(attributes["RedrivePolicy"]),
+        },
+    }
+
+
+def _tags(claim: Ownership) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in sorted(claim.tags.items())]

@@ -1,0 +1,162 @@
+"""IAM policies: for each role what the library calls in it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from messaging.aws.clients import Place
+from messaging.export.cloudformation import template
+from messaging.export.places import CLOUDFORMATION, capitalized, identifiers, topic_arn
+from messaging.topology import Topology
+
+__all__ = ["iam_template", "policies"]
+
+_LOOK = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes")
+_RECEIVE = (*_LOOK, "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+_OWN_TOPIC = (
+    "sns:CreateTopic",
+    "sns:GetTopicAttributes",
+    "sns:SetTopicAttributes",
+    "sns:ListTagsForResource",
+    "sns:TagResource",
+    "sns:UntagResource",
+    "sns:ListSubscriptionsByTopic",
+)
+_FEED = (
+    "sns:GetTopicAttributes",
+    "sns:ListSubscriptionsByTopic",
+    "sns:GetSubscriptionAttributes",
+    "sns:SetSubscriptionAttributes",
+    "sns:Unsubscribe",
+)
+_OWN_QUEUES = (
+    "sqs:CreateQueue",
+    "sqs:GetQueueUrl",
+    "sqs:GetQueueAttributes",
+    "sqs:SetQueueAttributes",
+    "sqs:ListQueueTags",
+    "sqs:TagQueue",
+    "sqs:UntagQueue",
+    "sqs:DeleteQueue",
+)
+_SEE_TOPIC = (
+    "sns:GetTopicAttributes",
+    "sns:ListTagsForResource",
+    "sns:ListSubscriptionsByTopic",
+    "sns:GetSubscriptionAttributes",
+)
+_LETTERS = (*_RECEIVE, "sqs:ListQueueTags")
+_MOVE = ("sqs:StartMessageMoveTask", "sqs:ListMessageMoveTasks")
+"""AWS moves what its own redrive policy put there, and nothing that SNS did."""
+_ASK_AROUND = (
+    "cloudwatch:GetMetricStatistics",
+    "lambda:ListEventSourceMappings",
+    "lambda:GetFunctionConfiguration",
+)
+
+
+def policies(
+    topology: Topology, place: Place, *, others_topic: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """A policy document for each role, by the role's name.
+
+    producer, relay   publish.
+    topic-deploy      `messaging topology apply` for the topic, where the topology owns it.
+    SERVICE-worker    `messaging run`.
+    SERVICE-lambda    the same behind an event source mapping.
+    SERVICE-deploy    `messaging topology apply` and `remove` for that service.
+    operator          `messaging status`, `dlq` and `doctor` for all services.
+    """
+    topic = topic_arn(topology, place, others_topic)
+    found = {
+        "producer": _document(_statement("Publish", ["sns:Publish"], topic)),
+        "relay": _document(_statement("Publish", ["sns:Publish"], topic)),
+    }
+    if topology.owns_topic:
+        plain = topology.topic.name.removesuffix(".fifo")
+        found["topic-deploy"] = _document(
+            _statement("Topic", _OWN_TOPIC, topic),
+            _statement(
+                "SeeOwners", ["sqs:GetQueueUrl", "sqs:ListQueueTags"], place.queue_arn(f"{plain}-*")
+            ),
+        )
+    for service in topology.services:
+        found |= _of_service(topology, service, place, topic)
+    if topology.services:
+        found["operator"] = _operator(topology, place, topic)
+    return found
+
+
+def iam_template(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
+    """The same as managed policies of a CloudFormation template, with their ARNs as outputs."""
+    documents = policies(topology, CLOUDFORMATION, others_topic=others_topic)
+    ids = identifiers(documents, lambda role: f"{capitalized(role)}Policy")
+    return template(
+        f"IAM policies of {topology.topic.name}",
+        {
+            ids[role]: {
+                "Type": "AWS::IAM::ManagedPolicy",
+                "Properties": {
+                    "Description": f"{role} of topic {topology.topic.name}",
+                    "PolicyDocument": document,
+                },
+            }
+            for role, document in documents.items()
+        },
+        Outputs={f"{id}Arn": {"Value": {"Ref": id}} for id in ids.values()},
+    )
+
+
+def _of_service(
+    topology: Topology, service: str, place: Place, topic: str
+) -> dict[str, dict[str, Any]]:
+    queue = topology.queue(service)
+    arn, letters, undelivered = (
+        place.queue_arn(name)
+        for name in (
+            queue.name,
+            queue.dead_letters.name,
+            topology.subscription(service).undelivered.name,
+        )
+    )
+    only = {"StringEquals": {"sns:Protocol": "sqs", "sns:Endpoint": arn}}
+    receives = _document(
+        _statement("Queue", _RECEIVE, arn),
+        _statement("DeadLetters", [*_LOOK, "sqs:SendMessage"], letters),
+    )
+    return {
+        f"{service}-worker": receives,
+        f"{service}-lambda": receives,
+        f"{service}-deploy": _document(
+            _statement("Topic", _FEED, topic),
+            {**_statement("SubscribeItsOwnQueue", ["sns:Subscribe"], topic), "Condition": only},
+            _statement("Queues", _OWN_QUEUES, arn, letters, undelivered),
+        ),
+    }
+
+
+def _operator(topology: Topology, place: Place, topic: str) -> dict[str, Any]:
+    queues = [place.queue_arn(one.name) for one in topology.queues]
+    letters = [place.queue_arn(one.dead_letters.name) for one in topology.queues]
+    undelivered = [place.queue_arn(one.undelivered.name) for one in topology.subscriptions]
+    return _document(
+        _statement("Topic", _SEE_TOPIC, topic),
+        _statement("Queues", [*_LOOK, "sqs:ListQueueTags", "sqs:SendMessage"], *queues),
+        _statement("DeadLetters", [*_LETTERS, *_MOVE], *letters),
+        _statement("Undelivered", _LETTERS, *undelivered),
+        _statement("AgeAndMappings", _ASK_AROUND, "*"),
+    )
+
+
+def _statement(sid: str, actions: Sequence[str], *resources: str) -> dict[str, Any]:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": resources[0] if len(resources) == 1 else list(resources),
+    }
+
+
+def _document(*statements: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -1,0 +1,74 @@
+"""`messaging doctor`, as somebody on call types it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from messaging.local import LocalServer
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def sqs(server: LocalServer) -> Any:
+    return boto3.client("sqs", endpoint_url=server.url, **server.credentials)
+
+
+def test_a_sound_set_up_says_nothing_and_what_is_missing_is_told(
+    messaging: Run, environment: dict[str, str], sqs: Any
+) -> None:
+    missing = messaging("doctor")
+    assert missing.returncode == 1
+    first = missing.stdout.splitlines()[0]
+    assert first.startswith("error topic-missing: topic ")
+    assert "messaging topology apply" in first
+
+    assert messaging("topology", "apply").returncode == 0
+    sound = messaging("doctor")
+    assert (sound.returncode, sound.stdout, sound.stderr) == (0, "", "")
+
+    name = f"{environment['MESSAGING_PREFIX']}students-mail"
+    url = sqs.get_queue_url(QueueName=f"{name}-dlq")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="x")
+    warned = messaging("doctor")
+    assert warned.returncode == 0
+    assert warned.stdout == (
+        f"warning dead-letters: queue {name}-dlq: about 1 messages are in it. "
+        "messaging dlq list mail\n"
+    )
+    assert messaging("doctor", "--strict").returncode == 1
+
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"])
+    told = messaging("doctor", "--json")
+    assert told.returncode == 1
+    found = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {one["name"] for one in found} == {"queue-missing", "dead-letters"}
+
+
+def test_without_topology_and_events_there_is_nothing_to_look_at(
+    messaging: Run, project: Any
+) -> None:
+    (project / "pyproject.toml").unlink()
+    done = messaging("doctor", MESSAGING_TOPIC="students")
+    assert done.returncode == 2
+    assert "--topology" in done.stderr
+
+
+def test_a_probe_is_sent_to_each_service(messaging: Run) -> None:
+    assert messaging("topology", "apply").returncode == 0
+    done = messaging("doctor", "--send")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert "mail: the topic answered after" in lines[0]
+    assert lines[0].endswith("; no worker took it")
+    told = [
+        json.loads(line) for line in messaging("doctor", "--send", "--json").stdout.splitlines()
+    ]
+    assert [(one["service"], one["end"]) for one in told] == [
+        ("mail", "arrived"),
+        ("books", "arrived"),
+    ]

@@ -1,0 +1,56 @@
+"""`messaging export`, as a pipeline types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Run
+
+
+def test_it_writes_a_file_and_says_when_the_code_has_gone_on(messaging: Run, project: Path) -> None:
+    done = messaging("export", "cloudformation", "-o", "topology.json")
+    assert done.returncode == 0, done.stderr
+    resources = json.loads((project / "topology.json").read_text())["Resources"]
+    assert {"Topic", "MailQueue", "BooksSubscription"} <= set(resources)
+    assert messaging("export", "cloudformation", "-o", "topology.json", "--check").returncode == 0
+    school = (project / "school.py").read_text()
+    (project / "school.py").write_text(
+        school.replace("Topology.of(Mail, Books", "Topology.of(Mail")
+    )
+    old = messaging("export", "cloudformation", "-o", "topology.json", "--check")
+    assert old.returncode == 1
+    assert "messaging export cloudformation -o topology.json" in old.stderr
+
+
+def test_one_roles_policy_alone_is_plain_json(messaging: Run, environment: dict[str, str]) -> None:
+    done = messaging(
+        *("export", "iam", "--role", "mail-worker", "--account", "111111111111"),
+        *("--region", "sa-east-1"),
+    )
+    assert done.returncode == 0, done.stderr
+    queue = f"{environment['MESSAGING_PREFIX']}students-mail"
+    assert json.loads(done.stdout)["Statement"][0]["Resource"] == (
+        f"arn:aws:sqs:sa-east-1:111111111111:{queue}"
+    )
+    wrong = messaging("export", "iam", "--role", "worker")
+    assert wrong.returncode == 2
+    assert "mail-worker" in wrong.stderr
+
+
+def test_every_export_is_json_and_the_same_twice(messaging: Run) -> None:
+    scaling = ("--account", "111111111111", "--region", "sa-east-1")
+    for words in (
+        ["terraform"],
+        ["alarms", "--oldest", "600"],
+        ["grafana"],
+        ["keda", *scaling, "--min", "0"],
+        ["ecs", "--concurrency", "20", "--seconds", "0.05"],
+    ):
+        first, second = messaging("export", *words), messaging("export", *words)
+        assert first.returncode == 0, first.stderr
+        assert json.loads(first.stdout)
+        assert first.stdout == second.stdout
+    wrong = messaging("export", "ecs", "--min", "0")
+    assert wrong.returncode == 2
+    assert "least=1" in wrong.stderr

@@ -1,0 +1,168 @@
+"""The exported policies are those of the pages, and what the code calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from messaging.aws import apply, connect
+from messaging.aws.clients import Place
+from messaging.consuming.consumer import Consumer, handles
+from messaging.envelope import new_id
+from messaging.event import Event
+from messaging.export import iam_template, policies
+from messaging.lambda_handler import lambda_handler
+from messaging.local import REGION, LocalServer
+from messaging.outcome import Reject, Retry
+from messaging.testing import lambda_event
+from messaging.topology import Topology
+from tests.aws.conftest import Wire
+from tests.aws.test_iam import SCHOOL, Role, allowed, client, listed
+from tests.aws.test_iam import policy as of_page
+from tests.export.conftest import TOPOLOGIES, Lint
+
+PAGES = Place("aws", "sa-east-1", "111111111111")
+ACCOUNT = "444444444444"
+HERE = Place("aws", REGION, ACCOUNT)
+
+
+class Matriculado(Event, type="aluno.matriculado", version=1):
+    numero: int
+
+
+class Biblioteca(Consumer):
+    @handles
+    def abrir(self, aluno: Matriculado) -> None:
+        if aluno.numero == 1:
+            raise Reject("numero: 1")
+        if aluno.numero == 2:
+            raise Retry(delay=60)
+
+
+SERVICE = Topology.of(Biblioteca, topic="alunos", owner="leitura")
+PRODUCER = Topology.producer("alunos", owner="secretaria")
+
+
+def flat(statements: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    return {
+        (action, resource.replace(ACCOUNT, PAGES.account), str(one.get("Condition")))
+        for one in statements
+        for action in listed(one["Action"])
+        for resource in listed(one["Resource"])
+    }
+
+
+@pytest.mark.parametrize(
+    ("topology", "role", "page", "title"),
+    [
+        (PRODUCER, "producer", "producer-repository.md", "run"),
+        (PRODUCER, "topic-deploy", "producer-repository.md", "deploy"),
+        (SERVICE, "biblioteca-worker", "service-repository.md", "run"),
+        (SERVICE, "biblioteca-deploy", "service-repository.md", "deploy"),
+    ],
+)
+def test_a_roles_policy_is_the_one_of_its_page_whose_calls_are_recorded(
+    topology: Topology, role: str, page: str, title: str
+) -> None:
+    said = flat(of_page(page, title))
+    exported = flat(policies(topology, PAGES)[role]["Statement"])
+    assert {(a, r) for a, r, _ in exported} == {(a, r) for a, r, _ in said}
+    assert len(exported) == len(said)
+
+
+def needless(role: str, calls: list[tuple[str, str, dict[str, Any]]]) -> set[str]:
+    """Actions of a role's policy that none of the calls needs; each call must be allowed."""
+    statements = policies(SERVICE, HERE)[role]["Statement"]
+    used = set()
+    for action, arn, params in calls:
+        by = [one["Sid"] for one in statements if allowed(one, action, arn, params)]
+        assert by, f"{role} may not {action} on {arn}"
+        used |= {(sid, action) for sid in by}
+    granted = {(one["Sid"], action) for one in statements for action in listed(one["Action"])}
+    return {f"{sid} {action}" for sid, action in granted - used}
+
+
+@pytest.fixture
+def school() -> Any:
+    """A server of its own: the topic has no prefix, and the account is the pages'."""
+    with LocalServer(engine="ministack") as started:
+        session = boto3.Session(ACCOUNT, "local", region_name=REGION)
+        settings = started.settings(topic="alunos")
+        apply(PRODUCER, settings, session=session)
+        apply(SERVICE, settings, session=session)
+        yield started
+
+
+def test_an_operators_policy_is_what_status_dlq_and_doctor_call(
+    school: LocalServer, tmp_path: Path
+) -> None:
+    (tmp_path / "school.py").write_text(SCHOOL)
+    role = Role(school, tmp_path)
+    sqs = client(school, "sqs")
+    urls = {
+        option: sqs.get_queue_url(QueueName=f"alunos-biblioteca-{suffix}")["QueueUrl"]
+        for option, suffix in (("", "dlq"), (" --undelivered", "undelivered"))
+    }
+    try:
+        role.types("status --topology school:SERVICE")
+        role.types("doctor --topology school:SERVICE")
+        for option, url in urls.items():
+            for word in ("redrive", "drop"):
+                sqs.send_message(QueueUrl=url, MessageBody="x")
+                role.types(f"dlq list biblioteca{option} --topology school:SERVICE")
+                role.types(f"dlq {word} biblioteca{option} --yes --topology school:SERVICE")
+        role.types("doctor --topology school:SERVICE")
+        calls = role.calls()
+    finally:
+        role.wire.close()
+    asked_by_other_ways = {
+        "AgeAndMappings lambda:ListEventSourceMappings",
+        "AgeAndMappings lambda:GetFunctionConfiguration",
+        # AWS's own mover, which the local servers lack.
+        "DeadLetters sqs:StartMessageMoveTask",
+    }
+    assert needless("operator", calls) == asked_by_other_ways
+
+
+def test_a_lambda_functions_policy_is_what_it_calls_and_what_its_mapping_needs(
+    school: LocalServer,
+) -> None:
+    session = boto3.Session(ACCOUNT, "local", region_name=REGION)
+    wire = Wire(school.url)
+    settings = school.settings(topic="alunos", endpoint_url=wire.url)
+    broker = connect(settings, session=session)
+    sqs = client(school, "sqs")
+    url = sqs.get_queue_url(QueueName="alunos-biblioteca")["QueueUrl"]
+    try:
+        handler = lambda_handler(Biblioteca(), queue=broker.queue("biblioteca"))
+        for number in (1, 2):
+            sqs.send_message(QueueUrl=url, MessageBody=new_id())
+            (received,) = sqs.receive_message(QueueUrl=url)["Messages"]
+            event = lambda_event(Biblioteca, Matriculado(numero=number))
+            event["Records"][0]["receiptHandle"] = received["ReceiptHandle"]
+            handler(event, None)
+        role = Role.__new__(Role)
+        role.wire = wire
+        left = needless("biblioteca-lambda", role.calls())
+    finally:
+        broker.close()
+        wire.close()
+    # The mapping itself receives and deletes, with the function's role.
+    assert left == {"Queue sqs:ReceiveMessage", "Queue sqs:DeleteMessage"}
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_cfn_lint_has_nothing_to_say_of_the_policies(name: str, lint: Lint) -> None:
+    lint(iam_template(TOPOLOGIES[name]))
+
+
+def test_no_role_may_do_everything_anywhere() -> None:
+    for topology in TOPOLOGIES.values():
+        for role, document in policies(topology, HERE).items():
+            for one in document["Statement"]:
+                assert all("*" not in action for action in one["Action"]), role
+                if one["Resource"] == "*":  # CloudWatch knows no resources, Lambda hardly any
+                    assert not [a for a in one["Action"] if a.startswith(("sns:", "sqs:"))], role
