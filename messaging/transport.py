@@ -305,9 +305,10 @@ class TopicTransport(Protocol):
     in_callers_thread  requests must be made in the thread that publishes (a transaction's outbox).
     begin(batch)       `publish` in two steps, for several requests under way without a thread for
                        each: a generator that has sent the request when it yields, and returns or
-                       raises what `publish` would when it is resumed. Closed in between, it gives
-                       the request up: some of it may have been accepted. None instead of a
-                       generator: not this time, call `publish`.
+                       raises what `publish` would when it is resumed. It yields the number of the
+                       socket on which the answer comes, or None. Closed in between, it gives the
+                       request up: some of it may have been accepted. None instead of a generator:
+                       not this time, call `publish`.
     publish_timeout    seconds, a `Publisher`'s default `timeout` (`Settings.publish_timeout`).
 
     A transport that waits looks at `messaging.deadline.CURRENT` for how long it may.

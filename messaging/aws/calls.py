@@ -31,7 +31,7 @@ class TopicCalls(Protocol):
 
     def begin(
         self, arn: str, batch: Sequence[Outgoing]
-    ) -> Generator[None, None, Sequence[Failure]] | None:
+    ) -> Generator[int | None, None, Sequence[Failure]] | None:
         """`publish` in two steps, sent when it yields; None where that cannot be done."""
         ...
 

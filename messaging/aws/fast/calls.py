@@ -56,11 +56,11 @@ class FastTopicCalls:
 
     def begin(
         self, arn: str, batch: Sequence[Outgoing]
-    ) -> Generator[None, None, Sequence[Failure]]:
+    ) -> Generator[int | None, None, Sequence[Failure]]:
         """`publish` in two steps: the request has been sent when it yields."""
         sent = self._endpoint.send(self._publish, self._form(arn, batch))
         try:
-            yield
+            yield self._endpoint.file(sent)
         except BaseException:  # closed, or forgotten: nobody will ask for the answer
             self._endpoint.drop(sent)
             raise

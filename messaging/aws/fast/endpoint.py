@@ -105,6 +105,10 @@ class Endpoint:
         """The second half."""
         return self._pool.answer(sent) if isinstance(sent, SentRequest) else sent
 
+    def file(self, sent: SentRequest | Reply) -> int | None:
+        """The number of the socket on which the answer comes; None: it is there."""
+        return sent.connection.socket.fileno() if isinstance(sent, SentRequest) else None
+
     def drop(self, sent: SentRequest | Reply) -> None:
         """In place of the second half: nobody wants the answer."""
         if isinstance(sent, SentRequest):
