@@ -336,6 +336,15 @@ class QueueTransport(Protocol):
     """What a worker receives from: one SQS queue with its dead-letter queue.
 
     Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
+
+    A transport may also have these two, for many requests under way in one thread where answers
+    take long. Each returns a generator, or None: not this time, call the whole method.
+
+    begin_receive(limit, wait)  `receive` in steps: the request has been sent when it yields, and
+                                what it yields is the number of the socket to look at. Resumed when
+                                that can be read, it returns or raises what `receive` would, or
+                                yields once more.
+    begin_delete(deliveries)    the same for `delete`.
     """
 
     @property

@@ -14,9 +14,9 @@ from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Entry, PublishProgress, Tally
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.publishing.window import FIRST, RequestWindow
 from messaging.readiness import readable
 from messaging.transport import Outgoing
+from messaging.window import FIRST, RequestWindow
 
 __all__ = ["PublishRun"]
 

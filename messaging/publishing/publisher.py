@@ -33,8 +33,8 @@ from messaging.publishing.results import (
 )
 from messaging.publishing.sender import Sender
 from messaging.publishing.traced import Given, ProducerTracing, encoder_for, traced
-from messaging.publishing.window import MOST, RequestWindow
 from messaging.transport import TopicTransport, name_of
+from messaging.window import MOST, RequestWindow
 
 if TYPE_CHECKING:
     from messaging.contract.check import Finding

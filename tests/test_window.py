@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from messaging.publishing.window import FIRST, MOST, RequestWindow
+from messaging.window import FIRST, MOST, RequestWindow
 
 MAKING = 0.000_2
 """Seconds that it takes to make a request."""

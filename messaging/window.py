@@ -1,14 +1,14 @@
-"""Chooses how many publish requests are under way at once, from how long answers take."""
+"""Chooses how many requests are under way at once, from how long answers take."""
 
 from __future__ import annotations
 
 __all__ = ["FAR", "FIRST", "MOST", "RequestWindow"]
 
 FIRST = 4
-"""Requests under way at the start, and where answers come quickly."""
+"""Publish requests under way at the start, and where answers come quickly."""
 MOST = 128
-"""Never more. Each has a connection of its own, and up to 256 KiB in memory: at 30 ms an answer
-they are 40,000 events a second, more than one process can encode."""
+"""Publish requests, never more. Each has a connection of its own, and up to 256 KiB in memory: at
+30 ms an answer they are 40,000 events a second, about what one process can encode."""
 FAR = 0.002
 """Seconds of an answer from which on it is the way that takes so long. Less, and it is the
 processor: requests more would only take turns on it."""
@@ -22,14 +22,14 @@ class RequestWindow:
     before anybody waited for them. A request that the topic did not take for now halves
     it: to ask a topic for more that turns requests away makes it worse.
 
-    most   the limit is never higher.
+    most, first  the limit is never higher, and never lower.
     """
 
     __slots__ = ("_first", "_unwaited", "limit", "most")
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, first: int = FIRST) -> None:
         self.most = most
-        self._first = min(FIRST, most)
+        self._first = min(first, most)
         self.limit = self._first
         self._unwaited = 0
 
