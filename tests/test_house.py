@@ -46,6 +46,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "publishing.sender",  # only the lock under which it counts
         "publishing.pending",  # a future that threads wait for
         "publishing.buffered",  # somebody must send when the linger is over
+        "publishing.senders",  # its threads
         "memory",  # a queue is shared by threads
         "local",  # watches the server's process
         "testing",  # the fake clock and the recording topic are shared by threads
