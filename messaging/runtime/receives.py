@@ -102,6 +102,7 @@ class Receives:
                 thread was held up there, and another one receives in its place. Then so does this.
         """
         self._window.start()
+        self._settler.begins = True
         self._stumbled = False
         self._looked = self._now()
         try:
@@ -110,13 +111,17 @@ class Receives:
                 self._settler.attend(self._quick())
                 if not len(self) and not (self._settler.attended and self._settler.requests):
                     self._backpressure.way = 0.0 if not self._window.limit else self._way()
-                    self._settler.attend(False)
+                    self._end()
                     return True
                 if not self._hear_some(onward):
                     return False
         except BaseException:
-            self._settler.attend(False)
+            self._end()
             raise
+
+    def _end(self) -> None:
+        self._settler.begins = False
+        self._settler.attend(False)
 
     def _begin_some(self) -> None:
         while len(self) < self._window.limit and not self._closed():
@@ -175,6 +180,7 @@ class Receives:
         began = SYSTEM_CLOCK.monotonic()
         self._hear(receive, since, waited)
         self._begin_some()  # the next one is on its way while this one is handled
+        self._settler.attend(self._quick())
         goes_on = onward(True)
         self._made = SYSTEM_CLOCK.monotonic() - began
         return goes_on

@@ -96,6 +96,8 @@ class Settler:
         self._under_way: dict[int, Deleting] = {}
         """Deletes that have been sent, by the number of their socket. Whoever takes one out hears
         its answer; that is atomic."""
+        self.begins = False
+        """True while answers are far away: a thread that tends does not wait for them."""
         self.attended = False
         """True while another thread sees to what is under way, so that its own need not."""
         self._hurry_later = False
@@ -136,9 +138,10 @@ class Settler:
         with self._lock:
             self._tended -= 1
         if settle:
-            self.step(aged=False, waits=not self.attended)
+            self.step(aged=False, waits=not self.begins)
         wanted = self._own.wanted
-        if wanted and (self._later or len(self._inbox) >= wanted):
+        unheard = self._under_way and not self.attended
+        if wanted and (self._later or unheard or len(self._inbox) >= wanted):
             self.rouse()
 
     def call_back(self) -> None:

@@ -52,6 +52,8 @@ class Far:
         self.waits: list[float] = []
         """Of each receive that is out, and was."""
         self.begun = self.promised = 0
+        self.in_one_piece: list[int] = []
+        """Of each delete that was waited for, the receives that were out meanwhile."""
         self.worker: Worker | None = None
         queue.receive, queue.delete = self.receive, self.delete
         queue.begin_receive, queue.begin_delete = self.begin_receive, self.begin_delete
@@ -60,6 +62,7 @@ class Far:
         return self._answer("receive", self._receive, limit, wait)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        self.in_one_piece.append(self.out["receive"])
         return self._answer("delete", self._delete, deliveries)
 
     def begin_receive(self, limit: int, wait: float) -> Generator[int, None, Any]:
@@ -197,6 +200,23 @@ def test_a_handler_that_hangs_leaves_the_receives_under_way_to_another_thread(
     assert worker.stats.in_flight == 1
     release.set()
     until(lambda: worker.stats.acknowledged == 1000)
+
+
+def test_after_a_slow_handler_no_delete_is_waited_for_while_answers_wait(work, queue, until):
+    class Hiccups(Service):
+        service = "service"
+
+        @handles
+        def happened(self, event: Happened) -> None:
+            if event.n % 300 == 299:
+                time.sleep(0.03)
+
+    far = Far(queue)
+    queue.put(*range(3000))
+    worker = work(Hiccups())
+    until(lambda: worker.stats.acknowledged == 3000)
+    assert far.most["receive"] > 4
+    assert set(far.in_one_piece) <= {0}
 
 
 def test_slow_handlers_are_kept_busy_by_a_queue_that_is_far_away(work, queue, until):
