@@ -19,6 +19,9 @@ SLOWLY = 0.2
 ON_THE_WAY = 1_000
 """Messages that may be held beyond `concurrency` and its double, because the queue is far away: at
 30 ms an answer they are 16,000 a second."""
+WAYS = 3
+"""Times of an answer for whose handlers there is to be enough: one for the receives under way, one
+for the deletes, and one in reserve for answers that come late."""
 ON_THE_WAY_BYTES = 64 * 1024 * 1024
 """Of bodies, at most, for those messages together."""
 LONGEST_NAP = 1.0
@@ -41,7 +44,7 @@ class BackPressure:
     prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
                  wait can all be started within half a lease, at the mean handler time of late.
                  None: `concurrency`, and while answers take long as many more as the handlers get
-                 done while a receive and a delete are on their way (`ON_THE_WAY` at most).
+                 done in the time of three (`WAYS`; `ON_THE_WAY` at most).
     lease        the visibility timeout, in seconds.
     wedged       whether all handlers hang.
 
@@ -202,5 +205,5 @@ class BackPressure:
         prefetch = self._prefetch
         if self.way and self._chooses:
             most = min(ON_THE_WAY, int(ON_THE_WAY_BYTES / max(1.0, self.weight)))
-            prefetch += min(most, int(2 * self._concurrency * self.way / mean))
+            prefetch += min(most, int(WAYS * self._concurrency * self.way / mean))
         return min(prefetch, int(self._concurrency * (self._lease / 2) / mean))
