@@ -4,6 +4,7 @@ python -m benchmarks                      everything; half an hour
 python -m benchmarks --quick              one round of fewer events; about two minutes
 python -m benchmarks --smoke              only whether it runs: its figures mean nothing
 python -m benchmarks --only messaging     subjects whose name holds that
+python -m benchmarks --delay 10 --delay 30   far queues only: answers that take so many ms
 python -m benchmarks --docs               and write docs/explanation/performance.md
 """
 
@@ -13,11 +14,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import ROOT
+from benchmarks.far import far, far_tables
 from benchmarks.machine import machine
 from benchmarks.picture import draw
 from benchmarks.real import end_to_end
@@ -42,13 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "command": " ".join(["make bench", *_shown(said)]),
         "machine": machine(),
         "versions": {one.name: one.versions for one in environments()},
-        "runs": sit(plan, _tell),
+        "runs": far(plan, said.delay, _tell) if said.delay else sit(plan, _tell),
     }
+    if said.delay:
+        plan = replace(plan, works=("far",))
     if plan.real and plan.wants("end-to-end"):
         results["runs"] += end_to_end(plan, _tell)
     results["starts"] = starts(plan.starts) if plan.wants("start") else {}
     results["ratios"] = ratios(results["runs"])
-    tables = markdown(results)
+    tables = markdown(results) + far_tables(results["runs"], said.delay)
     print(tables)
     if said.json:
         said.json.write_text(json.dumps(results, indent=1) + "\n")
@@ -68,6 +73,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="only whether it runs")
     parser.add_argument("--only", action="append", default=[], help="subjects that hold this")
     parser.add_argument("--work", action="append", default=[], help="this work only: publish, ...")
+    parser.add_argument(
+        "--delay", action="append", type=float, default=[], metavar="MS",
+        help="far queues only: every answer so much later; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--events", type=int, help="events of the quickest subject in one run")
     parser.add_argument("--rounds", type=int, help="how often each subject runs each work")
     parser.add_argument("--growth", type=int, help="up to ten to this power (6)")
@@ -97,8 +106,11 @@ def _shown(said: argparse.Namespace) -> list[str]:
     for name in ("events", "rounds", "growth"):
         given = getattr(said, name)
         words += [] if given is None else [f"--{name} {given}"]
-    for name in ("only", "work"):
-        words += [f"--{name} {given}" for given in getattr(said, name)]
+    for name in ("delay", "only", "work"):
+        words += [
+            f"--{name} {given:g}" if name == "delay" else f"--{name} {given}"
+            for given in getattr(said, name)
+        ]
     return [f'ARGS="{" ".join(words)}"'] if words else []
 
 

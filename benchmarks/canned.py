@@ -75,6 +75,8 @@ class Shop:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.delay = 0.0
+        """Seconds from each request of a client's to its answer, as if the server were far away."""
         self.reset()
 
     def reset(self) -> None:
@@ -189,6 +191,8 @@ class Shop:
             queue.serve()
         elif path == "relay":
             self.relay = tuple(said["queues"])
+        elif path == "delay":
+            self.delay = float(said["seconds"])
         elif path == "await" and self.total(said["what"]) < said["count"]:
             self.awaited.append((said["what"], said["count"], answer))
             return
@@ -242,16 +246,25 @@ class Connection(asyncio.Protocol):
             return
         path = head.split(b" ", 2)[1]
         if path.startswith(b"/_canned/"):
-            self.shop.control(path[9:].decode(), body, self._json)
+            self.shop.control(path[9:].decode(), body, self._at_once)
             return
         action = _ACTION.search(body)
         self.shop.query(action[1].decode() if action else "", body, self._xml)
 
     def _json(self, body: bytes) -> None:
-        self._write(b"application/x-amz-json-1.0", body)
+        self._answer(b"application/x-amz-json-1.0", body)
 
     def _xml(self, body: bytes) -> None:
-        self._write(b"text/xml", body)
+        self._answer(b"text/xml", body)
+
+    def _at_once(self, body: bytes) -> None:
+        self._write(b"application/json", body)
+
+    def _answer(self, kind: bytes, body: bytes) -> None:
+        if self.shop.delay:
+            asyncio.get_running_loop().call_later(self.shop.delay, self._write, kind, body)
+        else:
+            self._write(kind, body)
 
     def _write(self, kind: bytes, body: bytes) -> None:
         if not self.transport.is_closing():

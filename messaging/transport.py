@@ -305,9 +305,10 @@ class TopicTransport(Protocol):
     in_callers_thread  requests must be made in the thread that publishes (a transaction's outbox).
     begin(batch)       `publish` in two steps, for several requests under way without a thread for
                        each: a generator that has sent the request when it yields, and returns or
-                       raises what `publish` would when it is resumed. Closed in between, it gives
-                       the request up: some of it may have been accepted. None instead of a
-                       generator: not this time, call `publish`.
+                       raises what `publish` would when it is resumed. It yields the number of the
+                       socket on which the answer comes, or None. Closed in between, it gives the
+                       request up: some of it may have been accepted. None instead of a generator:
+                       not this time, call `publish`.
     publish_timeout    seconds, a `Publisher`'s default `timeout` (`Settings.publish_timeout`).
 
     A transport that waits looks at `messaging.deadline.CURRENT` for how long it may.
@@ -335,6 +336,15 @@ class QueueTransport(Protocol):
     """What a worker receives from: one SQS queue with its dead-letter queue.
 
     Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
+
+    A transport may also have these two, for many requests under way in one thread where answers
+    take long. Each returns a generator, or None: not this time, call the whole method.
+
+    begin_receive(limit, wait)  `receive` in steps: the request has been sent when it yields, and
+                                what it yields is the number of the socket to look at. Resumed when
+                                that can be read, it returns or raises what `receive` would, or
+                                yields once more.
+    begin_delete(deliveries)    the same for `delete`.
     """
 
     @property

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
+import select
 import sys
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -257,6 +260,34 @@ def test_the_command_prints_a_table_and_writes_its_files(
     assert {one["work"] for one in results["runs"]} == {"publish", "publish-apart"}
     assert results["versions"]["project"]["boto3"]
     assert ElementTree.parse(tmp_path / "cpu.svg").getroot().tag.endswith("svg")
+
+
+def test_far_queues_have_a_table_of_rates_by_delay(
+    canned: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--smoke", "--delay", "0", "--delay", "1", "--only", "publish", "--events", "200"]
+    command.main(arguments)
+    printed = capsys.readouterr().out
+    assert "| | 0 ms | 1 ms |" in printed
+    (row,) = [one for one in printed.splitlines() if one.startswith("| messaging, publish_many")]
+    assert row.count(" us, 0.10 requests)") == 2
+
+
+def test_an_answer_is_late_by_the_delay_and_the_controls_are_not(canned: Canned) -> None:
+    canned.load("bench-a", 20, [MESSAGE])
+    canned.delay(3600)
+    asking = http.client.HTTPConnection(urlsplit(canned.url).netloc)
+    try:
+        body = '{"QueueUrl": "http://localhost/0/bench-a", "MaxNumberOfMessages": 10}'
+        asking.request("POST", "/", body, {"X-Amz-Target": "AmazonSQS.ReceiveMessage"})
+        while not canned.counts()["requests"].get("ReceiveMessage"):
+            pass  # each look is answered at once
+        assert asking.sock is not None
+        assert not select.select([asking.sock], [], [], 0)[0]
+    finally:
+        asking.close()
+        canned.delay(0)
+    assert len(receive(client(canned, "sqs"))) == 10
 
 
 def test_the_page_takes_new_figures_where_the_old_ones_were() -> None:

@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline stores backoff printable logs personal",
+    "errors clock deadline readiness window stores backoff printable logs personal",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
     "projection codec tracebacks idempotency settlement answers batching lambda_records",
     "dead_letters",
@@ -41,10 +41,12 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "mypy_boto3_dynamodb mypy_boto3_s3 mypy_boto3_sns mypy_boto3_sqs": {"aws"},
     "threading _thread concurrent multiprocessing": {
         "runtime",  # the worker's threads
-        "publishing.publisher",  # several requests in flight
+        "publishing.publisher",  # a pool for requests that need a thread each
+        "publishing.many",  # several requests in flight
         "publishing.sender",  # only the lock under which it counts
         "publishing.pending",  # a future that threads wait for
         "publishing.buffered",  # somebody must send when the linger is over
+        "publishing.senders",  # its threads
         "memory",  # a queue is shared by threads
         "local",  # watches the server's process
         "testing",  # the fake clock and the recording topic are shared by threads

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from benchmarks.job import Handled, Job, latencies, main, measure
 from benchmarks.machine import Gauge
@@ -32,9 +33,15 @@ WIRE = {
 MESSAGES = [{"body": body(number), "attributes": ATTRIBUTES} for number in range(10)]
 
 
-def client(job: Job, service: str) -> Any:
+def client(job: Job, service: str, connections: int = 10) -> Any:
     make: Any = boto3.client
-    return make(service, endpoint_url=job.url, region_name=REGION, **CREDENTIALS)
+    return make(
+        service,
+        endpoint_url=job.url,
+        region_name=REGION,
+        config=Config(max_pool_connections=connections),
+        **CREDENTIALS,
+    )
 
 
 def entries(texts: list[str]) -> list[dict[str, Any]]:
@@ -52,6 +59,18 @@ def publish(job: Job) -> dict[str, Any]:
             sns.publish_batch(TopicArn=TOPIC_ARN, PublishBatchRequestEntries=batch)
 
     return measure(job, run)
+
+
+def publish_pool(job: Job) -> dict[str, Any]:
+    """The same from `concurrency` threads at once."""
+    sns, texts = client(job, "sns", job.concurrency), [body(number) for number in range(1000)]
+
+    def send(at: int) -> None:
+        batch = entries([texts[number % 1000] for number in range(at, at + 10)])
+        sns.publish_batch(TopicArn=TOPIC_ARN, PublishBatchRequestEntries=batch)
+
+    with ThreadPoolExecutor(job.concurrency) as pool:
+        return measure(job, lambda count: list(pool.map(send, range(0, count, 10))))
 
 
 def loop(
@@ -92,6 +111,15 @@ def nothing(messages: Any) -> None:
 
 def consume(job: Job) -> dict[str, Any]:
     in_background(job, nothing)
+    return measure(job, Handled(job, QUEUE, MESSAGES))
+
+
+def consume_pool(job: Job) -> dict[str, Any]:
+    """The same loop in `concurrency` threads at once, with one client."""
+    sqs, stopped = client(job, "sqs", job.concurrency), threading.Event()
+    for _ in range(job.concurrency):
+        receive = partial(loop, sqs, QUEUE, stopped, nothing)
+        threading.Thread(target=receive, daemon=True).start()
     return measure(job, Handled(job, QUEUE, MESSAGES))
 
 
@@ -154,6 +182,8 @@ def end_to_end(job: Job) -> dict[str, Any]:
 WORKS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "publish": publish,
     "consume": consume,
+    "far-publish": publish_pool,
+    "far-consume": consume_pool,
     "wait": wait,
     "latency": latency,
     "end-to-end": end_to_end,

@@ -31,7 +31,7 @@ class TopicCalls(Protocol):
 
     def begin(
         self, arn: str, batch: Sequence[Outgoing]
-    ) -> Generator[None, None, Sequence[Failure]] | None:
+    ) -> Generator[int | None, None, Sequence[Failure]] | None:
         """`publish` in two steps, sent when it yields; None where that cannot be done."""
         ...
 
@@ -49,6 +49,18 @@ class QueueCalls(Protocol):
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
         """Returns the receipts that were refused, by their places."""
+        ...
+
+    def begin_receive(
+        self, url: str, *, limit: int, wait: int, lease: int
+    ) -> Generator[int, None, Sequence[Any]] | None:
+        """`receive` in two steps, sent when it yields; None where that cannot be done."""
+        ...
+
+    def begin_delete(
+        self, url: str, receipts: Sequence[str]
+    ) -> Generator[int, None, Sequence[Failure]] | None:
+        """`delete` in two steps, sent when it yields; None where that cannot be done."""
         ...
 
     def change_visibility(
@@ -111,6 +123,12 @@ class BotoQueueCalls:
             Entries=[{"Id": str(i), "ReceiptHandle": one} for i, one in enumerate(receipts)],
         )
         return batch_failures(answer, range(len(receipts)), "SQS")
+
+    def begin_receive(self, url: str, *, limit: int, wait: int, lease: int) -> None:
+        """Not possible: boto3 sends and waits in one call."""
+
+    def begin_delete(self, url: str, receipts: Sequence[str]) -> None:
+        """Not possible either."""
 
     def change_visibility(
         self, url: str, receipts: Sequence[str], seconds: Sequence[int]

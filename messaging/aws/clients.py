@@ -32,9 +32,9 @@ READ_TIMEOUT = 30
 """Seconds. Above the longest long poll (20 s), or every idle poll would end as an error."""
 STORE_TIMEOUT = 10.0
 """Seconds. DynamoDB and S3 answer in some milliseconds, and a handler waits for them."""
-POOL = 50
-"""Sockets one client may keep: pollers, settlers and leases of the services of one process. A
-socket is opened when it is needed, so a high number costs nothing."""
+POOL = 160
+"""Sockets one client may keep: what is under way at once for the services of one process, or for
+`publish_many`. A socket is opened when it is needed, so a high number costs nothing."""
 
 
 class Place(NamedTuple):

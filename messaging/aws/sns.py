@@ -83,7 +83,9 @@ class SnsTopic:
         with self._publishing or self._translated():
             return topics.publish(arn, self._allowed(batch))
 
-    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
+    def begin(
+        self, batch: Sequence[Outgoing]
+    ) -> Generator[int | None, None, Sequence[Failure]] | None:
         """`publish` in two steps: the request has been sent when it yields.
 
         None where boto3 carries the messages, and whenever `publish` has something to say first.
@@ -130,8 +132,8 @@ class SnsTopic:
         return arn, topics
 
     def _steps(
-        self, steps: Generator[None, None, Sequence[Failure]]
-    ) -> Generator[None, None, Sequence[Failure]]:
+        self, steps: Generator[int | None, None, Sequence[Failure]]
+    ) -> Generator[int | None, None, Sequence[Failure]]:
         with self._publishing or self._translated():
             return (yield from steps)
 

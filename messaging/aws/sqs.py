@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,25 @@ class SqsQueue:
             )
             return deliveries(self._name, messages, self._clock.now())
 
+    def begin_receive(
+        self, limit: int, wait: float
+    ) -> Generator[int, None, Sequence[Delivery]] | None:
+        """`receive` in two steps: sent when it yields; None where boto3 carries the messages."""
+        url, facts = self._ready(), self._facts()
+        steps = self._clients.queues.begin_receive(
+            url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
+        )
+        return None if steps is None else self._receiving(steps)
+
+    def begin_delete(
+        self, deliveries: Sequence[Delivery]
+    ) -> Generator[int, None, Sequence[Failure]] | None:
+        """`delete` in two steps: sent when it yields; None where boto3 carries the messages."""
+        url = self._ready()
+        check_batch(len(deliveries), f"queue {self._name}")
+        steps = self._clients.queues.begin_delete(url, [one.receipt for one in deliveries])
+        return None if steps is None else self._deleting(steps)
+
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """One DeleteMessageBatch request; none for no deliveries."""
         url = self._ready()
@@ -144,6 +163,18 @@ class SqsQueue:
     def close(self) -> None:
         """Refuse further use. A `receive` that waits ends with its wait: HTTP cannot wake it."""
         self._closed = True
+
+    def _receiving(
+        self, steps: Generator[int, None, Sequence[Any]]
+    ) -> Generator[int, None, Sequence[Delivery]]:
+        with self._translated("receive from"):
+            return deliveries(self._name, (yield from steps), self._clock.now())
+
+    def _deleting(
+        self, steps: Generator[int, None, Sequence[Failure]]
+    ) -> Generator[int, None, Sequence[Failure]]:
+        with self._translated("delete from"):
+            return (yield from steps)
 
     def _send(self, url: str, entries: list[Any]) -> list[Failure]:
         try:

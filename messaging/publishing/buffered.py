@@ -36,6 +36,7 @@ from messaging.publishing.pending import (
 )
 from messaging.publishing.results import Entry, NotPublished, Published, Tally
 from messaging.publishing.sender import Sender
+from messaging.publishing.senders import Senders
 from messaging.transport import BATCH_ENTRIES, Outgoing
 
 __all__ = ["BufferedPublisher", "Pending"]
@@ -58,7 +59,8 @@ class BufferedPublisher:
                  unreachable topic slows the producer down instead of filling memory. In an event
                  loop, where nothing may block, it raises `BufferFull` instead, and `await room()`
                  waits.
-    senders      requests under way at once; on a FIFO topic (`ordered`) one.
+    senders      requests under way at once, at most; on a FIFO topic (`ordered`) one. There are
+                 two, and more while answers take long and whole requests wait to be sent.
 
     `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
     topic that no longer answers they turn away after the request under way. A child process of
@@ -114,7 +116,7 @@ class BufferedPublisher:
         self._pending = 0
         self._flushing = 0
         self._broken: TransportError | None = None
-        self._threads: list[threading.Thread] = []
+        self._threads = Senders(self._run, self._senders)
         self._awaiting: list[Any] = []  # asyncio's futures, of those in `room`
 
     def publish(
@@ -158,8 +160,7 @@ class BufferedPublisher:
             self._pending += 1
             due = self._clock.monotonic() + self._linger
             self._waiting.append(Item(event, id, encode, messages, future, due))
-            if not self._threads:
-                self._start()
+            self._threads.enough(len(self._waiting))
             if len(self._waiting) == 1 or len(self._waiting) >= BATCH_ENTRIES:
                 self._changed.notify_all()
         return future
@@ -213,7 +214,7 @@ class BufferedPublisher:
         with self._changed:
             self._closed, self._broken = True, None
             self._wake()
-            threads = list(self._threads)
+            threads = list(self._threads.threads)
         for thread in threads:
             thread.join()
 
@@ -249,7 +250,7 @@ class BufferedPublisher:
         """Whom it would block if the calling thread waited; empty: nobody but itself."""
         if in_event_loop():
             return "the event loop"
-        mine = threading.current_thread() in self._threads
+        mine = threading.current_thread() in self._threads.threads
         return "the thread that sends (this is a callback of its)" if mine else ""
 
     def _check_may_wait(self, what: str) -> None:
@@ -269,24 +270,19 @@ class BufferedPublisher:
     def _has_room(self) -> bool:
         return self._closed or self._pending < self._max_pending
 
-    def _start(self) -> None:
-        # Daemons: atexit joins them after sending, where a thread that is none would be joined
-        # before atexit runs and would wait for a close() that never comes.
-        for number in range(self._senders):
-            thread = threading.Thread(
-                target=self._run, name=f"messaging-linger-{number}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
-
     def _run(self) -> None:
         while items := self._next():
-            for item, one in zip(items, self._outcomes(items), strict=True):
+            began = self._clock.monotonic()
+            outcomes = self._outcomes(items)
+            self._threads.way = self._clock.monotonic() - began
+            for item, one in zip(items, outcomes, strict=True):
                 self._tell(item.future, one)
             # After the futures, so that whoever flushed finds them done.
             with self._changed:
                 self._pending -= len(items)
                 self._wake()
+                if not self._closed:  # whoever closes joins those that there are
+                    self._threads.enough(len(self._waiting))
 
     def _tell(self, future: Pending, outcome: Published | Exception) -> None:
         try:
@@ -302,20 +298,32 @@ class BufferedPublisher:
             )
 
     def _next(self) -> list[Item]:
-        """The next request's worth of events, when it is full or due; none when closed."""
+        """The next request's worth of events, when it is full or due; none when closed, or when
+        the calling thread is not needed any more."""
         with self._changed:
-            while True:
-                if self._waiting:
-                    hurry = self._closed or self._flushing
-                    left = self._waiting[0].due - self._clock.monotonic()
-                    if hurry or left <= 0 or len(self._waiting) >= BATCH_ENTRIES:
-                        many = min(BATCH_ENTRIES, len(self._waiting))
-                        return [self._waiting.popleft() for _ in range(many)]
-                    self._changed.wait(left)
-                elif self._closed:
-                    return []
-                else:
-                    self._changed.wait()
+            self._threads.idle += 1
+            try:
+                return self._awaited()
+            finally:
+                self._threads.idle -= 1
+
+    def _awaited(self) -> list[Item]:
+        told = True
+        while True:
+            if self._waiting:
+                hurry = self._closed or self._flushing
+                left = self._waiting[0].due - self._clock.monotonic()
+                if hurry or left <= 0 or len(self._waiting) >= BATCH_ENTRIES:
+                    many = min(BATCH_ENTRIES, len(self._waiting))
+                    return [self._waiting.popleft() for _ in range(many)]
+                self._changed.wait(left)
+            elif self._closed:
+                return []
+            elif told or self._threads.longest_wait() is None:
+                told = self._changed.wait(self._threads.longest_wait())
+            else:
+                self._threads.leave()
+                return []
 
     def _outcomes(self, items: list[Item]) -> Sequence[Published | Exception]:
         """What became of each of `items`. Never raises."""

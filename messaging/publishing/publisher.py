@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Self
 from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.deadline import Deadline, within
+from messaging.deadline import within
 from messaging.errors import (
     ConfigurationError,
     MessagingError,
     PublishError,
-    TransportError,
 )
 from messaging.event import Event
 from messaging.publishing.buffered import BufferedPublisher
+from messaging.publishing.many import PublishRun
 from messaging.publishing.results import (
     Entry,
     NotPublished,
@@ -32,9 +31,10 @@ from messaging.publishing.results import (
     PublishResult,
     Tally,
 )
-from messaging.publishing.sender import Again, Answer, Begun, Sender
+from messaging.publishing.sender import Sender
 from messaging.publishing.traced import Given, ProducerTracing, encoder_for, traced
-from messaging.transport import Outgoing, TopicTransport, name_of
+from messaging.transport import TopicTransport, name_of
+from messaging.window import MOST, RequestWindow
 
 if TYPE_CHECKING:
     from messaging.contract.check import Finding
@@ -45,7 +45,8 @@ __all__ = ["Publisher"]
 TIMEOUT = 60.0
 """The default time limit of a publish, in seconds."""
 
-_UnderWay = Begun | Future[Answer] | Future[Answer | Again]
+MOST_THREADS = 16
+"""Requests under way at once where each needs a thread, unless the caller names a number."""
 
 
 class Publisher:
@@ -54,10 +55,11 @@ class Publisher:
     topic         where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
     source        who publishes, the CloudEvents source: "/cadastro".
     codec         how an envelope becomes text; `JsonCodec()` by default.
-    in_flight     requests that `publish_many` keeps under way at once: each on a connection of its
-                  own, or in a thread of its own where the topic cannot send and wait apart. On a
-                  FIFO topic it is 1, and no request holds two events of one group, for the
-                  order's sake.
+    in_flight     requests that `publish_many` keeps under way at once, at most; a buffer of this
+                  publisher, too. By default it chooses by itself: more while answers take longer
+                  than making a request, up to 128, or 16 where each needs a thread because the
+                  topic cannot send and wait apart. On a FIFO topic it is 1, and no request holds
+                  two events of one group, for the order's sake.
     max_attempts  times that an entry is sent before it is given up (full jitter between them,
                   at most 5 s). These are the only retries: the AWS transport turns botocore's
                   own off, so that the two do not multiply.
@@ -75,13 +77,13 @@ class Publisher:
         *,
         source: str,
         codec: Codec | None = None,
-        in_flight: int = 4,
+        in_flight: int | None = None,
         max_attempts: int = 5,
         timeout: float | None = None,
         tracing: ProducerTracing | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if in_flight < 1 or max_attempts < 1:
+        if (in_flight is not None and in_flight < 1) or max_attempts < 1:
             raise ConfigurationError("Publisher: in_flight and max_attempts start at 1")
         if timeout is None:
             timeout = float(getattr(topic, "publish_timeout", TIMEOUT))
@@ -94,7 +96,8 @@ class Publisher:
         # An outbox writes in its caller's transaction, which no other thread may touch.
         self._in_callers_thread = bool(getattr(topic, "in_callers_thread", False))
         self._ordered = bool(getattr(topic, "fifo", False))
-        self._in_flight = in_flight
+        self._in_flight = 1 if self._ordered else MOST if in_flight is None else in_flight
+        self._most_threads = MOST_THREADS if in_flight is None else in_flight
         self._lock = threading.Lock()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -176,7 +179,17 @@ class Publisher:
         if timeout is not None:
             _check_timeout(timeout)
             deadline = self._sender.deadline(timeout)
-        run = _Run(self, on_progress, deadline)
+        run = PublishRun(
+            self._encode,
+            self._sender,
+            Packer(self._topic.max_bytes, ordered=self._ordered),
+            RequestWindow(self._in_flight),
+            threads=self._threads,
+            in_callers_thread=self._in_callers_thread,
+            most_threads=self._most_threads,
+            on_progress=on_progress,
+            deadline=deadline,
+        )
         try:
             run.take(events, id)
             run.finish()
@@ -241,7 +254,7 @@ class Publisher:
             clock=self._clock,
             linger=linger,
             max_pending=max_pending,
-            senders=min(2, self._in_flight),
+            senders=min(MOST_THREADS, self._most_threads),
             ordered=self._ordered,
             on_failure=on_failure,
         )
@@ -291,24 +304,13 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _submit(self, batch: list[Entry], run: Deadline | None) -> _UnderWay:
-        deadline = self._sender.deadline()
-        if run is not None and run.left() < deadline.left():
-            deadline = run
-        if self._in_callers_thread:
-            answer: Future[Answer | Again] = Future()
-            answer.set_result(self._sender.send(batch, deadline))
-            return answer
-        # A thread for each request costs more than the request; most topics need none.
-        return self._sender.begin(batch, deadline) or self._threads().submit(
-            self._sender.send, batch, deadline
-        )
-
     def _threads(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork: a child that publishes starts its own.
         with self._lock:
             if self._pool is None or self._pool[0] != os.getpid():
-                pool = ThreadPoolExecutor(self._in_flight, thread_name_prefix="messaging-publish")
+                pool = ThreadPoolExecutor(
+                    self._most_threads, thread_name_prefix="messaging-publish"
+                )
                 self._pool = (os.getpid(), pool)
             return self._pool[1]
 
@@ -316,105 +318,3 @@ class Publisher:
 def _check_timeout(timeout: float) -> None:
     if not timeout > 0:  # not a number, too
         raise ConfigurationError(f"timeout={timeout}: more than 0 seconds; math.inf for no limit")
-
-
-class _Run:
-    """One `publish_many`: a window of requests under way, and the tally of what became of them."""
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        on_progress: Callable[[PublishProgress], None] | None,
-        deadline: Deadline | None,
-    ) -> None:
-        self.tally = Tally()
-        self._deadline = deadline
-        self._publisher = publisher
-        self._packer: Packer[Entry] = Packer(publisher._topic.max_bytes, ordered=publisher._ordered)
-        self._on_progress = on_progress
-        self._news = False
-        self._window: deque[tuple[list[Entry], _UnderWay]] = deque()
-
-    def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
-        """Send `events` in full requests, until they or the topic's answers end."""
-        tally, add = self.tally, self._packer.add
-        encode: Callable[..., list[Outgoing]] = self._publisher._encode
-        if self._publisher._encode.may_wait:
-            encode = self._limited
-        for event in events:
-            chosen = None if id is None else id(event)
-            try:
-                messages = encode(event, id=chosen)
-            except PublishError as error:
-                tally.refuse(event, chosen or "", error)
-                continue
-            owner = tally.take(event, messages[0].id if messages else "", len(messages))
-            for message in messages:
-                if batch := add((message, owner)):
-                    self._send(batch)
-            if self._news:
-                self._tell()
-            if tally.broken is not None:
-                return
-
-    def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
-        """The messages of `event`, by a codec that may store what is big."""
-        deadline = self._publisher._sender.deadline()
-        return within(deadline, self._publisher._encode, event, id=id)
-
-    def finish(self, *, quietly: bool = False) -> None:
-        """Send what is packed, unless nobody answers, and wait for all that is under way."""
-        if quietly:
-            self._on_progress = None  # it may be what raised
-        if batch := self._packer.rest():
-            self._send(batch)
-        self._tell()
-        while self._window:
-            self._settle_oldest()
-            self._tell()
-
-    def abandon(self) -> None:
-        """After an interrupt: nobody will wait for what is still under way."""
-        while self._window:
-            _, under_way = self._window.pop()
-            if isinstance(under_way, Begun):
-                under_way.close()
-
-    def _send(self, batch: list[Entry]) -> None:
-        # In a FIFO topic's group a later request must not overtake an earlier one.
-        limit = 1 if self._publisher._ordered else self._publisher._in_flight
-        while len(self._window) >= limit or self._has_answer():
-            self._settle_oldest()
-        if self._deadline is not None and not self._deadline.left():
-            self.tally.broken = self.tally.broken or TransportError(
-                f"the run was not done in its {self._deadline.seconds:g} s: go on with the rest, "
-                "or allow more time (publish_many(timeout=...))",
-                code="Timeout",
-                unknown=False,
-            )
-        if self.tally.broken is not None:
-            self.tally.unanswered(batch, self.tally.broken)
-            return
-        self._window.append((batch, self._publisher._submit(batch, self._deadline)))
-
-    def _has_answer(self) -> bool:
-        """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
-        oldest = self._window[0][1] if self._window else None
-        return isinstance(oldest, Future) and oldest.done()
-
-    def _settle_oldest(self) -> None:
-        batch, under_way = self._window.popleft()
-        answer = under_way.result()
-        if isinstance(answer, Again):
-            # Still under way, in a thread: while it waits for its next attempt the others go on.
-            again = self._publisher._threads().submit(answer.run)
-            self._window.append((batch, again))
-            return
-        self.tally.settle(*answer, batch=batch)
-        self._news = True
-
-    def _tell(self) -> None:
-        # Between batches, for it is the caller's and may raise.
-        if self._news and self._on_progress is not None:
-            self._news = False
-            self._on_progress(self.tally.progress())

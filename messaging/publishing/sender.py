@@ -23,8 +23,9 @@ LAST = 0.1
 """Of the time that a batch has, the part that is kept for the last attempt."""
 
 _Said = TypeVar("_Said")
-_Steps = Generator[None, None, _Said]
-"""A request that has been sent when it yields, and returns what was said to it."""
+_Steps = Generator[int | None, None, _Said]
+"""A request that has been sent when it yields, and returns what was said to it. What it yields is
+the number of the socket on which the answer comes, or None where nobody can look at it."""
 
 
 class Answer(NamedTuple):
@@ -99,7 +100,7 @@ class Sender:
         before = CURRENT.set(until)
         try:
             steps = self._begin(messages)
-            return None if steps is None else Begun(self._steps(messages, steps, until))
+            return None if steps is None else Begun(self._steps(messages, steps, until), until)
         finally:
             CURRENT.reset(before)
 
@@ -175,12 +176,17 @@ def _broken_word(error: Exception) -> TransportError:
 
 
 class Begun:
-    """A first attempt under way."""
+    """A first attempt under way.
 
-    __slots__ = ("_answer", "_steps")
+    file  the number of the socket on which its answer comes; None: it has one, or cannot tell.
+    """
 
-    def __init__(self, steps: _Steps[Answer | Again]) -> None:
+    __slots__ = ("_answer", "_steps", "deadline", "file")
+
+    def __init__(self, steps: _Steps[Answer | Again], deadline: Deadline) -> None:
         self._steps = steps
+        self.deadline = deadline
+        self.file: int | None = None
         self._answer: Answer | Again | None = None
         self._go_on()
 
@@ -195,8 +201,9 @@ class Begun:
         self._steps.close()
 
     def _go_on(self) -> None:
+        self.file = None
         try:
-            next(self._steps)
+            self.file = next(self._steps)
         except StopIteration as end:
             self._answer = end.value
 

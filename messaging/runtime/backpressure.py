@@ -16,6 +16,14 @@ __all__ = ["BackPressure", "State"]
 
 SLOWLY = 0.2
 """How much of the measured handler time is that of the last handler."""
+ON_THE_WAY = 1_000
+"""Messages that may be held beyond `concurrency` and its double, because the queue is far away: at
+30 ms an answer they are 16,000 a second."""
+WAYS = 3
+"""Times of an answer for whose handlers there is to be enough: one for the receives under way, one
+for the deletes, and one in reserve for answers that come late."""
+ON_THE_WAY_BYTES = 64 * 1024 * 1024
+"""Of bodies, at most, for those messages together."""
 LONGEST_NAP = 1.0
 """Seconds between two looks at a clock that may not be the machine's own."""
 
@@ -35,6 +43,8 @@ class BackPressure:
     concurrency  handlers that run at once; those that hang beyond their limit are taken off.
     prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
                  wait can all be started within half a lease, at the mean handler time of late.
+                 None: `concurrency`, and while answers take long as many more as the handlers get
+                 done in the time of three (`WAYS`; `ON_THE_WAY` at most).
     lease        the visibility timeout, in seconds.
     wedged       whether all handlers hang.
 
@@ -48,7 +58,7 @@ class BackPressure:
         isolation: Isolation,
         *,
         concurrency: int,
-        prefetch: int,
+        prefetch: int | None,
         lease: float,
         wedged: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -57,7 +67,12 @@ class BackPressure:
         self._in_flight = in_flight
         self._breaker = breaker
         self._concurrency = concurrency
-        self._prefetch = prefetch
+        self._prefetch = concurrency if prefetch is None else prefetch
+        self._chooses = prefetch is None
+        self.way = 0.0
+        """Seconds from a receive to its answer while several are under way; else 0."""
+        self.weight = 0.0
+        """Bytes of a message's body, of late and on average."""
         self._lease = lease
         self.mean: float | None = None
         """Seconds that a handler takes, of late and on average; None: nobody knows."""
@@ -125,6 +140,13 @@ class BackPressure:
             finally:
                 self._waiters -= 1
 
+    def take(self) -> int:
+        """`room` without waiting: how many to ask for, 0 if it is not worth it now."""
+        with self._lock:
+            free = min(BATCH_ENTRIES, self._free())
+            self._asked += free
+            return free
+
     def answered(self, asked: int) -> None:
         """A request for so many has ended, and what it brought is in hand."""
         with self._lock:
@@ -180,4 +202,8 @@ class BackPressure:
         mean = self.mean
         if not mean:
             return self._prefetch
-        return min(self._prefetch, int(self._concurrency * (self._lease / 2) / mean))
+        prefetch = self._prefetch
+        if self.way and self._chooses:
+            most = min(ON_THE_WAY, int(ON_THE_WAY_BYTES / max(1.0, self.weight)))
+            prefetch += min(most, int(WAYS * self._concurrency * self.way / mean))
+        return min(prefetch, int(self._concurrency * (self._lease / 2) / mean))

@@ -63,7 +63,7 @@ class Pipeline:
     inlet        a transport of its own to receive by: closing it wakes a receive that waits, where
                  that can be done, while `queue` can still settle.
     concurrency  handlers that run at once, sync and async together.
-    prefetch     receipts that may wait beside those in a handler.
+    prefetch     receipts that may wait beside those in a handler; None: see `BackPressure`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Pipeline:
         inlet: QueueTransport,
         *,
         concurrency: int,
-        prefetch: int,
+        prefetch: int | None = None,
         wait: float,
         clock: Clock,
         wedged: Callable[[str, float], None] = lambda service, seconds: None,
@@ -112,9 +112,8 @@ class Pipeline:
             concurrency=concurrency,
             clock=clock,
         )
-        self.receiver = self._make_receiver(
-            wait, most=(concurrency + prefetch) // BATCH_ENTRIES - 1
-        )
+        held = 2 * concurrency if prefetch is None else concurrency + prefetch
+        self.receiver = self._make_receiver(wait, most=held // BATCH_ENTRIES - 1)
 
     def _make_isolation(self) -> Isolation:
         most = self.consumer.max_receives
@@ -131,7 +130,7 @@ class Pipeline:
             over=lambda: self.backpressure.look_again(),
         )
 
-    def _make_backpressure(self, concurrency: int, prefetch: int) -> BackPressure:
+    def _make_backpressure(self, concurrency: int, prefetch: int | None) -> BackPressure:
         return BackPressure(
             self.in_flight,
             self.breaker,
@@ -163,6 +162,8 @@ class Pipeline:
             taken=self._received,
             # Of two receives of a FIFO queue the second might be entered first.
             most=0 if self._ordered else most,
+            settler=None if self._ordered else self.settler,
+            quick=lambda: self.executor.quick,
         )
 
     def _make_settler(self) -> Settler:

@@ -1,10 +1,11 @@
-"""Receiving: a thread that long-polls one queue, and helpers while it is full.
+"""Receiving: a thread that long-polls one queue, and asks for more at once where that is far away.
 
 A receive takes as long as the way to AWS and back, and brings ten messages at most: with handlers
 that are quicker, one after the other is not enough. So after each full receive that was long on
-its way a helper is hired, if there is room in hand for another ten; it leaves as soon as it
-brings less, or when there is no room for a while. An idle queue is asked by one thread, once in
-20 seconds.
+its way the thread keeps several under way (`Receives`), until they bring no more or there is no
+room in hand. Where the transport makes receives in one piece only, a helper is hired instead, a
+thread that leaves as soon as it brings less. An idle queue is asked by one thread, once in 20
+seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.backpressure import BackPressure
+from messaging.runtime.receives import Begin, Receives
+from messaging.runtime.settler import Settler
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Receiver"]
@@ -58,7 +61,9 @@ class Receiver:
 
     taken  called with what each receive brought, which may be after `stop`, and the moment from
            which its leases count.
-    most   helpers at once, but never more than `MOST_HELPERS`.
+    most   helpers at once, but never more than `MOST_HELPERS`; 0: one receive at a time.
+    settler, quick  for a transport that can begin a receive (`Receives`): who settles, and whether
+                    handlers run in the thread that receives. Without them there are helpers.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class Receiver:
         clock: Clock,
         taken: Callable[[Sequence[Delivery], float], None],
         most: int = 0,
+        settler: Settler | None = None,
+        quick: Callable[[], bool] = bool,
     ) -> None:
         self._queue = queue
         self._backpressure = backpressure
@@ -88,6 +95,24 @@ class Receiver:
         self._first = 0
         self._lock = threading.Lock()
         self._helpers = 0
+        begin: Begin | None = getattr(queue, "begin_receive", None)
+        self._together = (
+            None
+            if begin is None or settler is None
+            else Receives(
+                begin,
+                backpressure,
+                settler,
+                wait=wait,
+                clock=clock,
+                taken=taken,
+                full=self._full,
+                far=self._far,
+                failed=self._failed,
+                closed=self._stopped.is_set,
+                quick=quick,
+            )
+        )
 
     def run(self, hire: Hire = _nobody, onward: Onward = _go_on) -> None:
         """The body of the first thread.
@@ -97,6 +122,9 @@ class Receiver:
                 short (`LONG_WAY`). False: another thread receives in place of the calling one.
         """
         self._hire, self._onward, self._first = hire, onward, threading.get_ident()
+        together = self._together
+        if together is not None and len(together) and not together.run(onward):
+            return  # it was in place of another thread, and is replaced in its turn
         while free := self._backpressure.room():
             asked, self._asked_at = SYSTEM_CLOCK.monotonic(), self._clock.monotonic()
             try:
@@ -108,7 +136,11 @@ class Receiver:
             if brought == BATCH_ENTRIES:
                 self._full.append(took)
             far = self._far()
-            if far and brought == BATCH_ENTRIES:
+            if not far:
+                self._backpressure.way = 0.0
+            more = far and brought == BATCH_ENTRIES
+            alone = self._together is None or not self._together.possible
+            if more and alone:
                 self._grow()
             if brought is None:
                 self._pause()
@@ -120,6 +152,12 @@ class Receiver:
                 self._rest()  # a short poll: without a pause it would spin
             if not self._onward(not far):
                 return
+            if more and not alone and self._together is not None:
+                failures = self._failures
+                if not self._together.run(onward):
+                    return
+                if self._failures > failures:
+                    self._pause()
 
     def step(self, free: int, wait: float) -> int | None:
         """One receive of at most `free` messages: how many it brought, None if it failed."""
@@ -149,6 +187,8 @@ class Receiver:
     def asked_for(self, now: float) -> float:
         """Seconds for which the first thread's receive has been out; 0 if none is."""
         asked = self._asked_at
+        if asked is None and self._together is not None:
+            asked = self._together.since
         return 0.0 if asked is None else now - asked
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from messaging.answers import Refusals, ask
 from messaging.backoff import Backoff
@@ -15,6 +16,7 @@ from messaging.runtime.handled import HandledCache
 from messaging.runtime.heartbeat import longest_lease
 from messaging.runtime.in_flight import Disposition, InFlight, InFlightMessage
 from messaging.runtime.postponed import Postponed
+from messaging.runtime.under_way import UnderWay
 from messaging.settlement import (
     Action,
     action_of,
@@ -25,7 +27,7 @@ from messaging.settlement import (
 )
 from messaging.transport import Delivery, Failure, QueueTransport
 
-__all__ = ["Settlement"]
+__all__ = ["Deleting", "Later", "Settlement"]
 
 log = logger("messaging.runtime")
 
@@ -38,6 +40,13 @@ Again = list[tuple[InFlightMessage, Failure]]
 """What was refused, and why."""
 Later = list[tuple[float, InFlightMessage]]
 """What is to be tried again, after so many seconds."""
+
+
+class Deleting(NamedTuple):
+    """A DeleteMessageBatch that has been sent, and what it deletes."""
+
+    batch: list[InFlightMessage]
+    request: UnderWay[Sequence[Failure]]
 
 
 class Settlement:
@@ -63,6 +72,8 @@ class Settlement:
         clock: Clock,
     ) -> None:
         self._queue = queue
+        self._begin: Callable[[Sequence[Delivery]], Any] | None
+        self._begin = getattr(queue, "begin_delete", None)
         self._in_flight = in_flight
         self._handled_cache = handled_cache
         self._postponed = postponed
@@ -73,8 +84,13 @@ class Settlement:
         self.hurried = False
         """The worker stops: try few times."""
 
-    def settle(self, chunk: list[InFlightMessage]) -> Later:
-        """Settle `chunk`; returns what is to be tried again after so many seconds."""
+    def settle(
+        self, chunk: list[InFlightMessage], under_way: list[Deleting] | None = None
+    ) -> Later:
+        """Settle `chunk`; returns what is to be tried again after so many seconds.
+
+        under_way  takes deletes that have been sent, for `finish`; None: wait for their answers.
+        """
         sealed, gone = self._in_flight.seal(chunk)
         deletes: list[InFlightMessage] = []
         hides: list[InFlightMessage] = []
@@ -106,7 +122,13 @@ class Settlement:
             deletes += copied
             hides += never
         for batch in batches(deletes):
-            self._delete(batch, later)
+            begun = None if under_way is None else self._begin_delete(batch)
+            if begun is None or under_way is None:
+                self._delete(batch, later)
+            elif begun.request.file < 0:
+                later += self.finish(begun) or ()
+            else:
+                under_way.append(begun)
         for batch in batches(hides):
             self._change_visibility(batch, later)
         return later
@@ -130,8 +152,38 @@ class Settlement:
                 )  # fmt: skip
         return len(batch)
 
+    def finish(self, deleting: Deleting) -> Later | None:
+        """Take the answer to a delete; None if it was sent again, and its answer is to come."""
+        request = deleting.request
+        said: list[Sequence[Failure] | None] = []
+
+        def hear(_: Sequence[Delivery]) -> Sequence[Failure]:
+            said.append(request.hear())
+            return said[0] or ()
+
+        done, again = self._try(deleting.batch, hear, "delete")
+        if said == [None]:
+            return None
+        later: Later = []
+        self._deleted(done, again, later)
+        return later
+
+    def _begin_delete(self, batch: list[InFlightMessage]) -> Deleting | None:
+        """The delete of `batch`, sent; None where it is to be made in one piece."""
+        if self._begin is None:
+            return None
+        try:
+            steps = self._begin([message.delivery for message in batch])
+            return None if steps is None else Deleting(batch, UnderWay(steps))
+        except Exception as error:  # noqa: BLE001 - in one piece it is met again, and judged
+            log.debug("a delete of %s could not be begun: %s", self._queue.name, type(error))
+            return None
+
     def _delete(self, batch: list[InFlightMessage], later: Later) -> None:
         done, again = self._try(batch, self._queue.delete, "delete")
+        self._deleted(done, again, later)
+
+    def _deleted(self, done: list[InFlightMessage], again: Again, later: Later) -> None:
         rejected = [message for message in done if message.copied]
         if rejected:
             self._in_flight.settle(rejected, Disposition.DEAD_LETTERED)

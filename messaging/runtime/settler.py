@@ -6,18 +6,24 @@ import math
 import queue as queues
 import threading
 from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
+from typing import Any
 
 from messaging.clock import Clock
 from messaging.outcome import Outcome
 from messaging.runtime.in_flight import InFlight, InFlightMessage
-from messaging.runtime.settlement import Settlement
+from messaging.runtime.settlement import Deleting, Later, Settlement
+from messaging.runtime.under_way import UnderWay, answered, take
 from messaging.transport import BATCH_ENTRIES
 
 __all__ = ["Settler"]
 
 LINGER = 0.1
 """Seconds that a settlement waits for others to fill its batch, while others are in hand."""
+LOOK = 0.005
+"""Seconds between two looks at the inbox while answers to deletes are awaited."""
 
 
 class _Sleeper:
@@ -59,6 +65,9 @@ class _Sleeper:
                 self._wakes.get_nowait()
 
 
+_request = attrgetter("request")
+
+
 class Settler:
     """Settles what handlers are done with. `run` is the body of its thread.
 
@@ -84,6 +93,13 @@ class Settler:
         """A thread that tends, and waits for what it has begun."""
         self._lock = threading.Lock()
         self._tended = 0
+        self._under_way: dict[int, Deleting] = {}
+        """Deletes that have been sent, by the number of their socket. Whoever takes one out hears
+        its answer; that is atomic."""
+        self.begins = False
+        """True while answers are far away: a thread that tends does not wait for them."""
+        self.attended = False
+        """True while another thread sees to what is under way, so that its own need not."""
         self._hurry_later = False
         self._calling_back = False
         self._ending = False
@@ -122,9 +138,10 @@ class Settler:
         with self._lock:
             self._tended -= 1
         if settle:
-            self.step(aged=False)
+            self.step(aged=False, waits=not self.begins)
         wanted = self._own.wanted
-        if wanted and (self._later or len(self._inbox) >= wanted):
+        unheard = self._under_way and not self.attended
+        if wanted and (self._later or unheard or len(self._inbox) >= wanted):
             self.rouse()
 
     def call_back(self) -> None:
@@ -150,29 +167,64 @@ class Settler:
     def run(self) -> None:
         aged = False
         while True:
-            if self.step(aged):
+            if self.step(aged, waits=False):
                 aged = False
+            elif self._under_way and not (self.attended and not self._ending):
+                self.hear(answered(self.requests, LOOK))
             elif self._ending and not self._inbox and not self._later:
                 return
             else:
                 aged = self._sleep()
 
-    def step(self, aged: bool) -> int:
-        """Settle what is ready, all that waits if it has `aged`; how many those were."""
+    @property
+    def requests(self) -> Mapping[int, UnderWay[Any]]:
+        """The deletes under way, by the number of the socket on which the answer comes."""
+        return {file: one.request for file, one in tuple(self._under_way.items())}
+
+    def hear(self, requests: Sequence[UnderWay[Any]]) -> None:
+        """Take the answers to those of `requests` that are deletes; others are passed over."""
+        for request in requests:
+            deleting = take(self._under_way, request, _request)
+            if deleting is None:
+                continue
+            again = self._settlement.finish(deleting)
+            if again is None:
+                self._under_way[deleting.request.file] = deleting
+            else:
+                self._try_later(again)
+
+    def attend(self, attended: bool) -> None:
+        """Another thread sees to what is under way, or does so no more."""
+        before, self.attended = self.attended, attended
+        if before and not attended and self._under_way:
+            self.rouse()
+
+    def step(self, aged: bool, *, waits: bool = True) -> int:
+        """Settle what is ready, all that waits if it has `aged`; how many those were.
+
+        waits  for the answers to deletes; otherwise they are under way when this returns.
+        """
         with self._lock:
             self._take_back()
             chunk = [self._inbox.popleft() for _ in range(self._ready(aged))]
         if chunk:
-            again = self._settlement.settle(chunk)
-            if again:
-                now = self._clock.monotonic()
-                with self._lock:
-                    self._later += [(now + pause, message) for pause, message in again]
+            begun: list[Deleting] | None = None if waits else []
+            self._try_later(self._settlement.settle(chunk, begun))
+            for one in begun or ():
+                self._under_way[one.request.file] = one
         back = 0
         if self._calling_back and not self._settlement.hurried:
             back = self._settlement.call_back()
             self._calling_back = back > 0
         return len(chunk) + back
+
+    def _try_later(self, again: Later) -> None:
+        if again:
+            now = self._clock.monotonic()
+            with self._lock:
+                self._later += [(now + pause, message) for pause, message in again]
+            if self._own.wanted:  # its thread sleeps, and must know until when
+                self.rouse()
 
     def _ready(self, aged: bool) -> int:
         waiting = len(self._inbox)
@@ -180,10 +232,15 @@ class Settler:
             aged
             or self._eager
             or self._settlement.hurried
-            or waiting + len(self._later) >= self._in_flight.count
+            or waiting + self._leaving() >= self._in_flight.count
         ):
             return waiting
         return waiting - waiting % BATCH_ENTRIES
+
+    def _leaving(self) -> int:
+        """Of those in hand, so many are at the settler and fill no batch now."""
+        deleting = sum(len(one.batch) for one in tuple(self._under_way.values()))
+        return len(self._later) + deleting
 
     def _sleep(self) -> bool:
         """Until there may be something to do; True if the inbox has waited long enough."""

@@ -50,7 +50,8 @@ class Worker:
 
     concurrency  handlers of one consumer that run at once, sync and async together.
     prefetch     messages of one consumer that may wait beside those in a handler, their leases
-                 renewed; the default is `concurrency`.
+                 renewed. The default is `concurrency`, and more while the queue answers slowly and
+                 handlers are quick: as many as they get done meanwhile, 1,000 at most.
     wait         seconds (0 to 20) of one long poll.
     drain        seconds that a stopping worker gives to handlers that run.
     poll_grace   seconds that it gives to a long poll that is out. SQS may hand a message to a poll
@@ -90,7 +91,7 @@ class Worker:
         ]
         self._broker = broker
         self._concurrency = concurrency
-        self._prefetch = concurrency if prefetch is None else prefetch
+        self._prefetch = prefetch
         self._wait = wait
         self._poll_grace = poll_grace
         self._wedged_limit = wedged_limit

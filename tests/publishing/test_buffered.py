@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
@@ -648,3 +649,53 @@ def test_a_publisher_that_is_let_go_of_still_sends() -> None:
     assert future.result(5).copies == 1
     if (still := held()) is not None:  # by its own threads
         still.close()
+
+
+class FarTopic(ScriptedTopic):
+    """Answers each request `way` seconds late, and counts those under way."""
+
+    def __init__(self, way: float) -> None:
+        super().__init__()
+        self._way = way
+        self._counting = threading.Lock()
+        self.out = self.most = 0
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        with self._counting:
+            self.out += 1
+            self.most = max(self.most, self.out)
+        time.sleep(self._way)
+        with self._counting:
+            self.out -= 1
+        return super().publish(batch)
+
+
+def test_a_topic_that_is_far_away_gets_more_requests_at_once() -> None:
+    topic = FarTopic(0.03)
+    with Publisher(topic, source="/tests").buffered() as one_by_one:
+        futures = [one_by_one.publish(Noted(number=n)) for n in range(1000)]
+        assert len({future.result(10).id for future in futures}) == 1000
+    assert topic.most > 4
+    assert sum(topic.sizes) == 1000
+
+
+def test_the_publishers_in_flight_bounds_its_buffers() -> None:
+    topic = FarTopic(0.01)
+    with buffered(topic, senders=3) as one_by_one:
+        for future in [one_by_one.publish(Noted(number=n)) for n in range(500)]:
+            future.result(10)
+    assert topic.most == 3
+
+
+def test_threads_that_are_needed_no_more_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("messaging.publishing.senders.LEAVES", 0.05)
+    topic = FarTopic(0.02)
+    with Publisher(topic, source="/tests").buffered() as one_by_one:
+        for future in [one_by_one.publish(Noted(number=n)) for n in range(500)]:
+            future.result(10)
+        assert topic.most > 2
+        end = time.monotonic() + 10
+        while len(one_by_one._threads.threads) > 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert one_by_one.publish(Noted(number=1)).result(5)

@@ -304,7 +304,7 @@ def test_a_thread_that_dies_stops_the_worker_and_is_raised(work, queue, until):
 def test_a_settler_that_dies_leaves_nothing_uncounted(work, queue, until, monkeypatch):
     """Of a defect of the library's own: those of a transport it outlives."""
 
-    def settle(self, chunk):
+    def settle(self, chunk, under_way=None):
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr(Settlement, "settle", settle)

@@ -56,11 +56,11 @@ class FastTopicCalls:
 
     def begin(
         self, arn: str, batch: Sequence[Outgoing]
-    ) -> Generator[None, None, Sequence[Failure]]:
+    ) -> Generator[int | None, None, Sequence[Failure]]:
         """`publish` in two steps: the request has been sent when it yields."""
         sent = self._endpoint.send(self._publish, self._form(arn, batch))
         try:
-            yield
+            yield self._endpoint.file(sent)
         except BaseException:  # closed, or forgotten: nobody will ask for the answer
             self._endpoint.drop(sent)
             raise
@@ -102,6 +102,48 @@ class FastQueueCalls:
 
     def receive(self, url: str, *, limit: int, wait: int, lease: int) -> list[dict[str, Any]]:
         """Messages as boto3 gives them, but binary values in base64; `wait`, `lease` in seconds."""
+        asked = self._receive_body(url, limit, wait, lease)
+        return messages(self._endpoint.client, self._endpoint.exchange(self._receive, asked))
+
+    def begin_receive(
+        self, url: str, *, limit: int, wait: int, lease: int
+    ) -> Generator[int, None, list[dict[str, Any]]]:
+        """`receive` in two steps: sent when it yields the number of the socket to look at."""
+        asked = self._receive_body(url, limit, wait, lease)
+        sent = self._endpoint.send(self._receive, asked)
+        return messages(self._endpoint.client, (yield from self._endpoint.steps(sent)))
+
+    def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
+        """The entries not deleted."""
+        asked = self._delete_body(url, receipts)
+        return self._refused(
+            self._delete, len(receipts), self._endpoint.exchange(self._delete, asked)
+        )
+
+    def begin_delete(
+        self, url: str, receipts: Sequence[str]
+    ) -> Generator[int, None, Sequence[Failure]]:
+        """`delete` in two steps: sent when it yields the number of the socket to look at."""
+        sent = self._endpoint.send(self._delete, self._delete_body(url, receipts))
+        reply = yield from self._endpoint.steps(sent)
+        return self._refused(self._delete, len(receipts), reply)
+
+    def change_visibility(
+        self, url: str, receipts: Sequence[str], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
+        """The entries whose visibility was not changed."""
+        entries = [
+            {"Id": str(place), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
+            for place, (one, time) in enumerate(zip(receipts, seconds, strict=True))
+        ]
+        asked = _batch(url, to_json(entries))
+        reply = self._endpoint.exchange(self._change_visibility, asked)
+        return self._refused(self._change_visibility, len(receipts), reply)
+
+    def close(self) -> None:
+        self._endpoint.close()
+
+    def _receive_body(self, url: str, limit: int, wait: int, lease: int) -> bytes:
         asked = self._asked.get((url, limit, wait, lease))
         if asked is None:
             asked = self._asked[url, limit, wait, lease] = to_json(
@@ -114,32 +156,13 @@ class FastQueueCalls:
                     "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
                 }
             )
-        return messages(self._endpoint.client, self._endpoint.exchange(self._receive, asked))
+        return asked
 
-    def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
-        """The entries not deleted."""
+    def _delete_body(self, url: str, receipts: Sequence[str]) -> bytes:
         # Each message passes here: what stands around the receipts is written once for all.
-        entries = _DELETED[len(receipts)] % tuple([to_json(one) for one in receipts])
-        return self._ask(self._delete, url, entries, len(receipts))
+        return _batch(url, _DELETED[len(receipts)] % tuple([to_json(one) for one in receipts]))
 
-    def change_visibility(
-        self, url: str, receipts: Sequence[str], seconds: Sequence[int]
-    ) -> Sequence[Failure]:
-        """The entries whose visibility was not changed."""
-        entries = [
-            {"Id": str(place), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
-            for place, (one, time) in enumerate(zip(receipts, seconds, strict=True))
-        ]
-        return self._ask(self._change_visibility, url, to_json(entries), len(receipts))
-
-    def close(self) -> None:
-        self._endpoint.close()
-
-    def _ask(
-        self, operation: EndpointOperation, url: str, entries: bytes, count: int
-    ) -> Sequence[Failure]:
-        body = b'{"QueueUrl":%b,"Entries":%b}' % (to_json(url), entries)
-        reply = self._endpoint.exchange(operation, body)
+    def _refused(self, operation: EndpointOperation, count: int, reply: Reply) -> Sequence[Failure]:
         if reply.body == self._good.get(count) and reply.status == 200:
             return ()
         answer = json_answer(self._endpoint.client, operation.name, reply)
@@ -147,3 +170,7 @@ class FastQueueCalls:
         if not failures:
             self._good[count] = reply.body
         return failures
+
+
+def _batch(url: str, entries: bytes) -> bytes:
+    return b'{"QueueUrl":%b,"Entries":%b}' % (to_json(url), entries)

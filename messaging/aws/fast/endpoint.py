@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
@@ -104,6 +104,22 @@ class Endpoint:
     def answer(self, sent: SentRequest | Reply) -> Reply:
         """The second half."""
         return self._pool.answer(sent) if isinstance(sent, SentRequest) else sent
+
+    def file(self, sent: SentRequest | Reply) -> int | None:
+        """The number of the socket on which the answer comes; None: it is there."""
+        return sent.connection.socket.fileno() if isinstance(sent, SentRequest) else None
+
+    def steps(self, sent: SentRequest | Reply) -> Generator[int, None, Reply]:
+        """The second half for a caller who looks at the socket: yields its number, and goes on when
+        that can be read. It yields again if the request had to be sent again."""
+        try:
+            while isinstance(sent, SentRequest):
+                yield sent.connection.socket.fileno()
+                sent = self._pool.hear(sent)
+        except GeneratorExit:  # closed, or forgotten: nobody will ask for the answer
+            self.drop(sent)
+            raise
+        return sent
 
     def drop(self, sent: SentRequest | Reply) -> None:
         """In place of the second half: nobody wants the answer."""

@@ -114,12 +114,19 @@ class ConnectionPool:
 
     def answer(self, sent: SentRequest) -> Reply:
         """The second half: the answer."""
+        heard = self.hear(sent)
+        while isinstance(heard, SentRequest):
+            heard = self.hear(heard)
+        return heard
+
+    def hear(self, sent: SentRequest) -> Reply | SentRequest:
+        """The answer; or the request, sent again on a new connection, whose answer is to come."""
         try:
             return self._hear(sent.connection, sent.deadline)
         except _Closed as error:
             if sent.again is None:
                 raise self._lost(error) from None
-        return self.answer(self._send_anew(sent.again, sent.deadline))
+        return self._send_anew(sent.again, sent.deadline)
 
     def drop(self, sent: SentRequest) -> None:
         """In place of the second half: nobody wants the answer."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -83,6 +85,51 @@ def test_no_more_are_out_than_was_said(scripted: Callable[..., Scripted]) -> Non
         made.publish_many(notes(100), on_progress=told.append)
     assert server.accepted == 2
     assert [one.consumed - one.accepted for one in told[:3]] == [20, 20, 20]
+
+
+class Far:
+    """Answers each request `WAY` seconds late, after what a test does at a request's number."""
+
+    WAY = 0.02
+
+    def __init__(self, first: Callable[[int], None] = lambda number: None) -> None:
+        self._first = first
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def __call__(self, sock: Any) -> None:
+        with self._lock:
+            number = next(self._numbers)
+        self._first(number)
+        time.sleep(self.WAY)
+        sock.sendall(TEN)
+
+
+def test_a_topic_that_is_far_away_gets_more_requests_at_once(
+    scripted: Callable[..., Scripted],
+) -> None:
+    server = scripted(*[[Far()] * 100] * 128)
+    with publisher(server) as made:
+        assert made.publish_many(notes(2000)).accepted == 2000
+    assert server.accepted >= 12
+
+
+def test_one_answer_that_is_late_does_not_hold_up_the_others(
+    scripted: Callable[..., Scripted],
+) -> None:
+    enough = threading.Event()
+
+    def look(number: int) -> None:
+        if number == 60:
+            assert enough.wait(10), "the others wait for this one"
+        if number == 250:
+            enough.set()
+
+    far = Far(look)
+    server = scripted(*[[far] * 300] * 128)
+    with publisher(server) as made:
+        assert made.publish_many(notes(3000)).accepted == 3000
+    assert enough.is_set()
 
 
 def test_only_what_was_refused_is_sent_again(

@@ -1,0 +1,219 @@
+"""One `publish_many`: requests under way, and the tally of what became of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from messaging.batching import Packer
+from messaging.clock import SYSTEM_CLOCK
+from messaging.deadline import Deadline, within
+from messaging.errors import PublishError, TransportError
+from messaging.event import Event
+from messaging.publishing.encoder import Encoder
+from messaging.publishing.results import Entry, PublishProgress, Tally
+from messaging.publishing.sender import Again, Answer, Begun, Sender
+from messaging.readiness import readable
+from messaging.transport import Outgoing
+from messaging.window import FIRST, RequestWindow
+
+__all__ = ["PublishRun"]
+
+LOOKS_UP = 1.0
+"""Seconds of waiting for whichever answer comes first, until the oldest is waited for alone."""
+
+
+_UnderWay = Begun | Future[Answer] | Future[Answer | Again]
+
+_now = SYSTEM_CLOCK.monotonic
+
+
+class _Request:
+    __slots__ = ("batch", "sent", "under_way")
+
+    def __init__(self, batch: list[Entry], under_way: _UnderWay, sent: float) -> None:
+        self.batch = batch
+        self.under_way = under_way
+        self.sent = sent
+
+
+class PublishRun:
+    """Packs events into requests, keeps several under way, and settles them as they are answered.
+
+    encode, sender     what makes messages of an event, and what sends them.
+    packer             fills the requests.
+    limit              how many may be under way.
+    threads            gives the pool for requests that need a thread, `most_threads` at once.
+    in_callers_thread  requests are made in the calling thread, one after the other.
+    on_progress        told after answers, in the calling thread.
+    deadline           of the whole run; None for none.
+    """
+
+    def __init__(
+        self,
+        encode: Encoder,
+        sender: Sender,
+        packer: Packer[Entry],
+        limit: RequestWindow,
+        *,
+        threads: Callable[[], ThreadPoolExecutor],
+        in_callers_thread: bool,
+        most_threads: int,
+        on_progress: Callable[[PublishProgress], None] | None,
+        deadline: Deadline | None,
+    ) -> None:
+        self.tally = Tally()
+        self._deadline = deadline
+        self._encode = encode
+        self._sender = sender
+        self._packer = packer
+        self._threads = threads
+        self._in_callers_thread = in_callers_thread
+        self._most_threads = most_threads
+        self._on_progress = on_progress
+        self._news = False
+        self._limit = limit
+        self._window: deque[_Request] = deque()
+        self._at_hand = False
+        """What was settled last had been answered before anybody waited for it."""
+        self._sent = _now()
+
+    def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
+        """Send `events` in full requests, until they or the topic's answers end."""
+        tally, add = self.tally, self._packer.add
+        encode: Callable[..., list[Outgoing]] = self._encode
+        if self._encode.may_wait:
+            encode = self._limited
+        for event in events:
+            chosen = None if id is None else id(event)
+            try:
+                messages = encode(event, id=chosen)
+            except PublishError as error:
+                tally.refuse(event, chosen or "", error)
+                continue
+            owner = tally.take(event, messages[0].id if messages else "", len(messages))
+            for message in messages:
+                if batch := add((message, owner)):
+                    self._send(batch)
+            if self._news:
+                self._tell()
+            if tally.broken is not None:
+                return
+
+    def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
+        """The messages of `event`, by a codec that may store what is big."""
+        deadline = self._sender.deadline()
+        return within(deadline, self._encode, event, id=id)
+
+    def finish(self, *, quietly: bool = False) -> None:
+        """Send what is packed, unless nobody answers, and wait for all that is under way."""
+        if quietly:
+            self._on_progress = None  # it may be what raised
+        if batch := self._packer.rest():
+            self._send(batch)
+        self._tell()
+        while self._window:
+            self._settle_some(0.0)
+            self._tell()
+
+    def abandon(self) -> None:
+        """After an interrupt: nobody will wait for what is still under way."""
+        while self._window:
+            under_way = self._window.pop().under_way
+            if isinstance(under_way, Begun):
+                under_way.close()
+
+    def _send(self, batch: list[Entry]) -> None:
+        made = _now() - self._sent
+        while len(self._window) >= self._limit.limit:
+            self._settle_some(made)
+        while self._has_answer():
+            self._settle(self._window[0])
+        if self._deadline is not None and not self._deadline.left():
+            self.tally.broken = self.tally.broken or TransportError(
+                f"the run was not done in its {self._deadline.seconds:g} s: go on with the rest, "
+                "or allow more time (publish_many(timeout=...))",
+                code="Timeout",
+                unknown=False,
+            )
+        if self.tally.broken is not None:
+            self.tally.unanswered(batch, self.tally.broken)
+            return
+        began = _now()
+        under_way = self._submit(batch)
+        self._window.append(_Request(batch, under_way, began))
+        if not isinstance(under_way, Begun):
+            self._limit.most = min(self._limit.most, self._most_threads)
+        self._sent = _now()
+
+    def _submit(self, batch: list[Entry]) -> _UnderWay:
+        deadline, run = self._sender.deadline(), self._deadline
+        if run is not None and run.left() < deadline.left():
+            deadline = run
+        if self._in_callers_thread:
+            answer: Future[Answer | Again] = Future()
+            answer.set_result(self._sender.send(batch, deadline))
+            return answer
+        # A thread for each request costs more than the request; most topics need none.
+        return self._sender.begin(batch, deadline) or self._threads().submit(
+            self._sender.send, batch, deadline
+        )
+
+    def _has_answer(self) -> bool:
+        """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
+        oldest = self._window[0].under_way if self._window else None
+        return isinstance(oldest, Future) and oldest.done()
+
+    def _settle_some(self, made: float) -> None:
+        """Settle one at least: the oldest, or whichever is answered first.
+
+        made  seconds that it took to make the last request.
+        """
+        began = _now()
+        answered = self._answered()
+        for request in answered:
+            self._settle(request)
+        now = _now()
+        waited = 0.0 if self._at_hand else now - began
+        for request in answered:
+            self._limit.answered(took=now - request.sent, waited=waited, made=made)
+
+    def _answered(self) -> list[_Request]:
+        """Requests to settle now: of a few the oldest, of many one that has an answer."""
+        window, self._at_hand = self._window, False
+        oldest = window[0].under_way
+        if len(window) <= FIRST or not isinstance(oldest, Begun) or oldest.file is None:
+            return [window[0]]
+        if readable([oldest.file], 0):
+            self._at_hand = True
+            return [window[0]]
+        files = {
+            one.under_way.file: one
+            for one in window
+            if isinstance(one.under_way, Begun) and one.under_way.file is not None
+        }
+        found = readable(tuple(files), min(LOOKS_UP, oldest.deadline.left()))
+        return [files[file] for file in found] or [window[0]]
+
+    def _settle(self, request: _Request) -> None:
+        window = self._window
+        if window[0] is request:
+            window.popleft()
+        else:
+            window.remove(request)
+        answer = request.under_way.result()
+        if isinstance(answer, Again):
+            self._limit.refused()
+            # Still under way, in a thread: while it waits for its next attempt the others go on.
+            again = self._threads().submit(answer.run)
+            window.append(_Request(request.batch, again, request.sent))
+            return
+        self.tally.settle(*answer, batch=request.batch)
+        self._news = True
+
+    def _tell(self) -> None:
+        # Between batches, for it is the caller's and may raise.
+        if self._news and self._on_progress is not None:
+            self._news = False
+            self._on_progress(self.tally.progress())

@@ -1,0 +1,233 @@
+"""Several receives of one queue under way in one thread, while the queue is far away and full."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import TransportError
+from messaging.runtime.backpressure import BackPressure
+from messaging.runtime.receive_window import ReceiveWindow
+from messaging.runtime.settler import Settler
+from messaging.runtime.under_way import UnderWay, answered, take
+from messaging.transport import Delivery
+
+__all__ = ["Begin", "Receives"]
+
+WAIT = 1.0
+"""Seconds for which such a receive waits for a message: only the receive of an idle queue, which is
+alone, waits for long."""
+LOOKS_UP = 0.1
+"""Seconds of waiting for an answer after which it is looked whether there is something else."""
+
+Begin = Callable[[int, float], Generator[int, None, Sequence[Delivery]] | None]
+Taken = Callable[[Sequence[Delivery], float], None]
+
+
+class _Receive(NamedTuple):
+    request: UnderWay[Sequence[Delivery]]
+    asked: int
+    at: float
+
+
+_request = attrgetter("request")
+
+
+class Receives:
+    """Receives under way, and the answers to deletes beside them, for one thread at a time.
+
+    begin   sends a receive (`QueueTransport.begin_receive`).
+    taken   called with what each brought, and the moment from which its leases count.
+    full    seconds of full receives of late.
+    far     whether they say that the queue is far away.
+    failed  called with an error.
+    closed  whether no more receives are to be made.
+    quick   whether handlers run in this thread: then it also hears what the settler is answered.
+    """
+
+    def __init__(
+        self,
+        begin: Begin,
+        backpressure: BackPressure,
+        settler: Settler,
+        *,
+        wait: float,
+        clock: Clock,
+        taken: Taken,
+        full: deque[float],
+        far: Callable[[], bool],
+        failed: Callable[[TransportError], None],
+        closed: Callable[[], bool],
+        quick: Callable[[], bool],
+    ) -> None:
+        self._begin = begin
+        self._backpressure = backpressure
+        self._settler = settler
+        self._wait = min(wait, WAIT)
+        self._now = clock.monotonic
+        self._taken = taken
+        self._full = full
+        self._far = far
+        self._failed = failed
+        self._closed = closed
+        self._quick = quick
+        self._window = ReceiveWindow()
+        self._stumbled = False
+        self.possible = True
+        """False: the transport makes receives in one piece only."""
+        self._looked = 0.0
+        """When somebody looked last for answers: what is there now came later."""
+        self._made = 0.0
+        """Seconds that it took to handle what the last one brought."""
+        self._under_way: dict[int, _Receive] = {}
+        """By the number of the socket. Whoever takes one out hears it; that is atomic."""
+        self._at_hand: deque[_Receive] = deque()
+        """Those that were answered at once."""
+
+    def __len__(self) -> int:
+        return len(self._under_way) + len(self._at_hand)
+
+    @property
+    def since(self) -> float | None:
+        """When the oldest was sent; None: none is under way."""
+        return min([one.at for one in tuple(self._under_way.values())], default=None)
+
+    def run(self, onward: Callable[[bool], bool]) -> bool:
+        """Receive until the queue has no more, or no room is left; then nothing is under way.
+
+        onward  called after each, when what it brought may be handled in this thread. False: this
+                thread was held up there, and another one receives in its place. Then so does this.
+        """
+        self._window.start()
+        self._settler.begins = True
+        self._stumbled = False
+        self._looked = self._now()
+        try:
+            while True:
+                self._begin_some()
+                self._settler.attend(self._quick())
+                if not len(self) and not (self._settler.attended and self._settler.requests):
+                    self._backpressure.way = 0.0 if not self._window.limit else self._way()
+                    self._end()
+                    return True
+                if not self._hear_some(onward):
+                    return False
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        self._settler.begins = False
+        self._settler.attend(False)
+
+    def _begin_some(self) -> None:
+        while len(self) < self._window.limit and not self._closed():
+            asked = self._backpressure.take()
+            if not asked:
+                return
+            begun = False
+            try:
+                steps = self._begin(asked, self._wait)
+                if steps is None:
+                    self.possible = False
+                    self._window.stop()
+                    return
+                request = UnderWay(steps, self._wait)
+                begun = True
+                receive = _Receive(request, asked, self._now())
+                if request.file < 0:
+                    self._at_hand.append(receive)
+                else:
+                    self._under_way[request.file] = receive
+            except TransportError as error:
+                self._stumble(error)
+            finally:
+                if not begun:
+                    self._backpressure.answered(asked)
+
+    def _hear_some(self, onward: Callable[[bool], bool]) -> bool:
+        while self._at_hand:
+            if not self._finish(self._at_hand.popleft(), self._looked, 0.0, onward):
+                return False
+        together: dict[int, UnderWay[Any]] = {
+            file: one.request for file, one in tuple(self._under_way.items())
+        }
+        if self._settler.attended:
+            together.update(self._settler.requests)
+        if not together:
+            return True
+        since, began, waited = self._looked, SYSTEM_CLOCK.monotonic(), 0.0
+        found = answered(together, 0)
+        if not found:
+            found = answered(together, LOOKS_UP)
+            since, waited = self._now(), SYSTEM_CLOCK.monotonic() - began
+        self._looked = self._now()
+        self._settler.hear(found)
+        for request in found:
+            receive = take(self._under_way, request, _request)
+            if receive is not None:
+                if not self._finish(receive, since, waited, onward):
+                    return False
+                waited = 0.0
+        return True
+
+    def _finish(
+        self, receive: _Receive, since: float, waited: float, onward: Callable[[bool], bool]
+    ) -> bool:
+        began = SYSTEM_CLOCK.monotonic()
+        self._hear(receive, since, waited)
+        self._begin_some()  # the next one is on its way while this one is handled
+        self._settler.attend(self._quick())
+        goes_on = onward(True)
+        self._made = SYSTEM_CLOCK.monotonic() - began
+        return goes_on
+
+    def _hear(self, receive: _Receive, since: float, waited: float) -> None:
+        out = len(self) + 1
+        ended = True
+        try:
+            deliveries = receive.request.hear()
+            if deliveries is None:
+                self._under_way[receive.request.file] = receive
+                ended = False
+                return
+            if deliveries:
+                # What came while this thread was busy came after it had looked last.
+                # Beyond its wait the answer was slow, and the leases began before.
+                self._taken(deliveries, min(max(receive.at, since), receive.at + self._wait))
+                self._weigh(deliveries)
+            self._judge(len(deliveries), receive, out, waited)
+        except TransportError as error:
+            self._stumble(error)
+        finally:
+            if ended:
+                self._backpressure.answered(receive.asked)
+
+    def _judge(self, count: int, receive: _Receive, out: int, waited: float) -> None:
+        took = SYSTEM_CLOCK.monotonic() - receive.request.asked
+        self._window.brought(
+            count, asked=receive.asked, out=out, took=took, waited=waited, made=self._made
+        )
+        if count == receive.asked:
+            self._full.append(took)
+            self._backpressure.way = self._way()
+            if not self._far():
+                self._window.stop()
+
+    def _weigh(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
+            before = self._backpressure.weight
+            self._backpressure.weight = before + (mean - before) / 8 if before else mean
+
+    def _stumble(self, error: TransportError) -> None:
+        self._window.stop()
+        if not (self._closed() or self._stumbled):
+            self._stumbled = True  # all that are under way may meet the same: it is told once
+            self._failed(error)
+
+    def _way(self) -> float:
+        return min(self._full, default=0.0)

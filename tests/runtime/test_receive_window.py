@@ -1,0 +1,126 @@
+"""The controller of receives under way, in a simulated world: no test waits."""
+
+from __future__ import annotations
+
+import heapq
+
+import pytest
+
+from messaging.runtime.receive_window import MOST_RECEIVES, ReceiveWindow
+
+HANDLING = 0.000_25
+"""Seconds that it takes to receive and handle ten messages."""
+
+
+class World:
+    """A queue with a backlog of full receives, `way` seconds off, and a thread that handles them.
+
+    An empty receive waits for `PATIENCE`. `room` is how many receives there is room for.
+    """
+
+    PATIENCE = 1.0
+
+    def __init__(self, way: float, backlog: int = 10**9, room: int = 10**9) -> None:
+        self.window = ReceiveWindow()
+        self.way, self.backlog, self.room = way, backlog, room
+        self.now = 0.0
+        self.out: list[tuple[float, float, int]] = []
+        self.full = self.empty = self.most = 0
+        self.handling = HANDLING
+        self.window.start()
+
+    def run(self, seconds: float) -> float:
+        """Full receives a second; ends early when no receive is to be under way any more."""
+        began, full = self.now, self.full
+        while self.now < began + seconds:
+            while len(self.out) < min(self.window.limit, self.room):
+                count = 10 if self.backlog else 0
+                self.backlog -= bool(count)
+                answered = self.now + self.way + (0 if count else self.PATIENCE)
+                heapq.heappush(self.out, (answered, self.now, count))
+            self.most = max(self.most, len(self.out))
+            if not self.out:
+                break
+            out = len(self.out)
+            answered, sent, count = heapq.heappop(self.out)
+            waited = max(0.0, answered - self.now)
+            self.now += waited
+            self.window.brought(
+                count,
+                asked=10,
+                out=out,
+                took=self.now - sent,
+                waited=waited,
+                made=self.handling,
+            )
+            self.full += bool(count)
+            self.empty += not count
+            self.now += self.handling if count else 0
+        return (self.full - full) / max(1e-9, self.now - began)
+
+
+@pytest.mark.parametrize("way", [0.003, 0.01])
+def test_the_processor_is_the_bound_and_not_the_way(way: float) -> None:
+    world = World(way)
+    world.run(0.5)
+    assert world.run(1) > 0.9 / HANDLING
+
+
+def test_a_long_way_takes_as_many_as_there_may_be_and_no_more() -> None:
+    world = World(0.1)
+    world.run(0.8)
+    assert world.run(5) > 0.9 * MOST_RECEIVES / 0.1
+    assert world.most == MOST_RECEIVES
+
+
+def test_the_first_second_is_not_lost_to_growing() -> None:
+    world = World(0.03)
+    world.run(0.03 * 10)
+    assert world.window.limit == MOST_RECEIVES
+
+
+def test_slow_handling_needs_few() -> None:
+    world = World(0.03)
+    world.handling = 0.03
+    world.run(10)
+    assert world.window.limit <= 4
+
+
+def test_a_way_that_becomes_short_needs_fewer() -> None:
+    world = World(0.03)
+    world.run(1)
+    world.way = 0.003
+    world.run(30)
+    assert world.window.limit <= 2 * 0.003 / HANDLING
+
+
+def test_the_room_in_hand_is_no_reason_to_grow() -> None:
+    world = World(0.03, room=3)
+    world.run(5)
+    assert world.window.limit <= 2 * 3
+
+
+@pytest.mark.parametrize("burst", [2, 10, 100, 1000])
+def test_a_burst_costs_no_more_empty_receives_than_it_had_full_ones(burst: int) -> None:
+    world = World(0.03, backlog=burst)
+    world.run(60)
+    assert world.full == burst
+    assert world.window.limit == 0
+    assert world.empty <= min(burst, MOST_RECEIVES) + 1
+
+
+def test_answers_that_are_not_full_let_it_shrink_to_one_and_not_further() -> None:
+    world = World(0.03)
+    world.run(1)
+    for _ in range(200):
+        world.window.brought(7, asked=10, out=5, took=0.03, waited=0.01, made=HANDLING)
+    assert world.window.limit == 1
+
+
+def test_an_error_ends_it() -> None:
+    world = World(0.03)
+    world.run(1)
+    world.window.stop()
+    assert world.window.limit == 0
+    world.window.start()
+    assert world.window.limit == 1
