@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -41,7 +41,7 @@ class DeadLettersAdmin(admin.ModelAdmin):
         return False
 
     def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+        self, request: Any, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The services; of the one that is chosen, its letters. A POST sends those back that are
         ticked."""
@@ -50,7 +50,7 @@ class DeadLettersAdmin(admin.ModelAdmin):
         topology = current().topology
         services = () if topology is None else topology.services
         service = request.GET.get("service", "")
-        may_redrive = cast("Any", request.user).has_perm("messaging.redrive_deadletterpage")
+        may_redrive = request.user.has_perm("messaging.redrive_deadletterpage")
         context = {
             **self.admin_site.each_context(request),
             "title": "Dead letters",
@@ -74,7 +74,7 @@ class DeadLettersAdmin(admin.ModelAdmin):
                 messages.error(request, str(error))
         return TemplateResponse(request, "admin/messaging/dead_letters.html", context)
 
-    def _redrive(self, request: HttpRequest, service: str) -> None:
+    def _redrive(self, request: Any, service: str) -> None:
         chosen = frozenset(request.POST.getlist("letter"))
         if not chosen:
             messages.warning(request, "Nothing was ticked.")

@@ -88,7 +88,8 @@ class Pipeline:
 
         self.in_flight = InFlight(self._settled)
         # A batch counts once in `concurrency`, and there is room to gather the largest beside.
-        prefetch = max(prefetch, largest_batch(consumer))
+        if largest := largest_batch(consumer):
+            prefetch = max(concurrency if prefetch is None else prefetch, largest)
         self.ready_queue = line = line_for(queue.name, concurrency, consumer, clock)
         self._batches = line if isinstance(line, BatchReadyQueue) else None
         self.handled_cache = HandledCache(clock=clock)
