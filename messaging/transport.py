@@ -335,6 +335,14 @@ class QueueTransport(Protocol):
     """What a worker receives from: one SQS queue with its dead-letter queue.
 
     Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
+
+    A transport may also have these:
+
+    release(deliveries, seconds)
+                     put each back for its `seconds`, which nobody renews: its receipt is void then.
+                     What `change_visibility` does where a transport has no `release`.
+    receipts_travel  whether a receipt is good for every object of its queue, and in another process
+                     (missing: True). False: for the object that received it, until that is closed.
     """
 
     @property

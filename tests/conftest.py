@@ -10,9 +10,18 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.rabbitmq_server import rabbitmq_node, rabbitmq_server, rabbitmq_url
 from tests.servers import postgres, postgres_server, redis_server, redis_url
 
-__all__ = ["postgres", "postgres_server", "redis_server", "redis_url"]  # fixtures for every test
+__all__ = [  # fixtures for every test
+    "postgres",
+    "postgres_server",
+    "rabbitmq_node",
+    "rabbitmq_server",
+    "rabbitmq_url",
+    "redis_server",
+    "redis_url",
+]
 
 hypothesis.settings.register_profile("house", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("house")
