@@ -81,7 +81,7 @@ class RabbitBroker:
 
     def _in_hand(self, name: str) -> int:
         with self._lock:
-            return sum(len(one.in_hand) for one in self._given if one.name == name)
+            return sum(one.held for one in self._given if one.name == name)
 
 
 def connect(settings: Settings) -> RabbitBroker:

@@ -65,7 +65,8 @@ class Link:
     def post(self, work: Callable[[], None]) -> None:
         """Run `work` in the connection's thread, soon."""
         with self._lock:
-            if self._pid != os.getpid():
+            died = self._thread is not None and not self._thread.is_alive()
+            if self._pid != os.getpid() or died:
                 self._fresh()
             if self._thread is None:
                 if self._closed:

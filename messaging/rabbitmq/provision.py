@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from messaging.aws.changes import Change, Plan
+from messaging.aws.naming import topic_of
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
 from messaging.projection import SERVICE_NAME
@@ -127,6 +128,7 @@ def _run(
     create_topic: bool = False,
 ) -> Plan:
     chosen = settings if settings is not None else Settings.from_environment()
+    topic_of(topology, chosen)  # raises where the environment names another topic
     named = topology.prefixed(chosen.prefix)
     if named.topic.fifo:
         raise TopologyError(

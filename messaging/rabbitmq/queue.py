@@ -11,6 +11,7 @@ from messaging.dead_letters import reason
 from messaging.errors import NotFound, TransportError
 from messaging.rabbitmq.errors import check_batch
 from messaging.rabbitmq.in_hand import InHand, void
+from messaging.rabbitmq.intake import Intake
 from messaging.rabbitmq.link import ANSWER_SECONDS, Answer, Link, Session
 from messaging.rabbitmq.names import (
     DEFAULT_EXCHANGE,
@@ -18,7 +19,6 @@ from messaging.rabbitmq.names import (
     delay_queue,
     rounded_delay,
 )
-from messaging.rabbitmq.polling import Poll
 from messaging.rabbitmq.records import read_record
 from messaging.rabbitmq.topic import Confirming
 from messaging.rabbitmq.wire import delivery, properties
@@ -60,11 +60,11 @@ class RabbitQueue:
         self._clock = clock
         subject = f"queue {name}"
         self.in_hand = InHand(clock)
-        self._in_flight = in_flight or (lambda: len(self.in_hand))
+        self._in_flight = in_flight or (lambda: self.held)
         self._session = Session(link, subject, setup=self._prepare, lost=self._lost)
         self._asking = Session(sending, subject)
         self._sending = Confirming(sending, f"the dead letters of queue {name}")
-        self._polls: dict[str, Poll] = {}
+        self._intake = Intake(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
         self._timer: object = None
         self._lease = lease
         self._delays: set[int] = set()
@@ -86,18 +86,18 @@ class RabbitQueue:
             self._lease = found.visibility_timeout if found else DEFAULT_LEASE
         return self._lease
 
+    @property
+    def held(self) -> int:
+        """How many messages RabbitMQ has given to this object and still counts as unsettled."""
+        return len(self.in_hand) + self._intake.kept
+
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         """At most `limit` messages; waits `wait` seconds for the first."""
         self._ready()
-        lease = self.visibility_timeout
-
-        def ended(poll: Poll) -> None:
-            self._polls.pop(poll.tag, None)
+        _ = self.visibility_timeout  # asked for once, here: the connection's thread cannot wait
 
         def start(channel: Any, answer: Answer) -> None:
-            poll = Poll(self._link, self._name, limit, wait, partial(self._take, lease), ended)
-            poll.start(channel, answer)
-            self._polls[poll.tag] = poll
+            self._intake.poll(channel, answer, limit, wait)
 
         answer = self._session.ask(start)
         found: list[Delivery] = self._session.wait(answer, wait + ANSWER_SECONDS)
@@ -109,7 +109,7 @@ class RabbitQueue:
         check_batch(len(deliveries), f"queue {self._name}")
         tags, failures = self.in_hand.settle(deliveries)
         if tags:
-            self._session.say(partial(_acknowledge, tags))
+            self._session.say(partial(self._acknowledge, tags))
         return failures
 
     def change_visibility(
@@ -146,7 +146,7 @@ class RabbitQueue:
             failures |= {one.index: one for one in refused}
         settled = [place for place in later if place not in failures]
         tags, _ = self.in_hand.settle([deliveries[place] for place in settled])
-        self._session.say(partial(_acknowledge, tags))
+        self._session.say(partial(self._acknowledge, tags))
         back = self.change_visibility([deliveries[place] for place in now], [0] * len(now))
         failures |= {now[one.index]: one._replace(index=now[one.index]) for one in back}
         return sorted(failures.values())
@@ -246,16 +246,14 @@ class RabbitQueue:
         ready()
 
     def _consumer_ended(self, frame: Any) -> None:
-        poll = self._polls.pop(frame.method.consumer_tag, None)
-        if poll is not None:
-            poll.broken_off()
+        self._intake.broken_off(frame.method.consumer_tag)
 
     def _lost(self) -> None:
         self.in_hand.drop()
-        self._polls.clear()
+        self._intake.lost()
 
-    def _take(self, lease: int, method: Any, found: Any, body: bytes) -> Delivery:
-        receipt = self.in_hand.take(method.delivery_tag, lease)
+    def _take(self, method: Any, found: Any, body: bytes) -> Delivery:
+        receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
         if self._timer is None:
             self._watch()
         return delivery(self._name, receipt, found, body, self._clock.now())
@@ -270,12 +268,13 @@ class RabbitQueue:
 
     def _put_back_ended(self, channel: Any) -> None:
         for tag in self.in_hand.ended():
+            self._intake.settled(tag)
             channel.basic_nack(tag, requeue=True)
         if self._timer is not None:
             self._link.forget(self._timer)
         self._watch()
 
-
-def _acknowledge(tags: Sequence[int], channel: Any) -> None:
-    for tag in tags:
-        channel.basic_ack(tag)
+    def _acknowledge(self, tags: Sequence[int], channel: Any) -> None:
+        for tag in tags:
+            self._intake.settled(tag)
+            channel.basic_ack(tag)
