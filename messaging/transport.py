@@ -341,8 +341,8 @@ class QueueTransport(Protocol):
     release(deliveries, seconds)
                      put each back for its `seconds`, which nobody renews: its receipt is void then.
                      What `change_visibility` does where a transport has no `release`.
-    receipts_travel  whether a receipt is good for every object of its queue, and in another process
-                     (missing: True). False: for the object that received it, until that is closed.
+    receipts_travel  whether a receipt is good in another process, or for another broker object
+                     (missing: True). False: for the queues of the broker object that it came from.
     """
 
     @property

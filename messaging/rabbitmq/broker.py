@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from urllib.parse import urlsplit
 
 import pika
@@ -11,6 +10,7 @@ import pika
 from messaging.dead_letters.letter import Kind
 from messaging.errors import SettingsError
 from messaging.rabbitmq.dead_letters import RabbitDeadLetters
+from messaging.rabbitmq.holding import Holding
 from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import letters_name
 from messaging.rabbitmq.queue import RabbitQueue
@@ -19,6 +19,9 @@ from messaging.settings import Settings
 from messaging.topology import queue_name
 
 __all__ = ["RabbitBroker", "connect", "links"]
+
+LETTER_LEASE = 30
+"""Seconds; whoever takes letters says how long they are held."""
 
 
 class RabbitBroker:
@@ -35,7 +38,7 @@ class RabbitBroker:
         self._topic = topic
         self._settings = settings
         self._lock = threading.Lock()
-        self._given: weakref.WeakSet[RabbitQueue] = weakref.WeakSet()
+        self._holdings: dict[str, Holding] = {}
 
     def topic(self) -> RabbitTopic:
         """The topic; no request is made."""
@@ -49,22 +52,15 @@ class RabbitBroker:
     def queue(self, service: str) -> RabbitQueue:
         """The queue of `service`, called as `messaging.topology.queue_name` says; no request."""
         name = queue_name(self._topic, service)
-        queue = RabbitQueue(
-            self._receiving,
-            self._sending,
-            name,
-            letters_name(self._topic, service),
-            in_flight=lambda: self._in_hand(name),
-        )
-        with self._lock:
-            self._given.add(queue)
-        return queue
+        letters = letters_name(self._topic, service)
+        return RabbitQueue(self._held(name), self._sending, name, letters)
 
     def letters(self, service: str, *, kind: Kind = "dead") -> RabbitDeadLetters:
         """The dead letters of `service`, for a `Workbench`."""
-        return RabbitDeadLetters(
-            self._receiving, self._sending, queue_name(self._topic, service), self._topic, kind
-        )
+        origin = queue_name(self._topic, service)
+        name = letters_name(self._topic, service)
+        holding = self._held(name, lease=LETTER_LEASE)
+        return RabbitDeadLetters(holding, self._sending, origin, self._topic, kind)
 
     def oldest(self, service: str) -> float | None:
         """None: RabbitMQ does not tell the age of a message over AMQP."""
@@ -73,15 +69,17 @@ class RabbitBroker:
     def close(self) -> None:
         """Close the connections; what is in hand goes back to its queues at once."""
         with self._lock:
-            given = list(self._given)
-        for queue in given:
-            queue.close()
+            holdings = list(self._holdings.values())
+        for holding in holdings:
+            holding.close()
         self._receiving.close()
         self._sending.close()
 
-    def _in_hand(self, name: str) -> int:
+    def _held(self, name: str, *, lease: int | None = None) -> Holding:
         with self._lock:
-            return sum(one.held for one in self._given if one.name == name)
+            if name not in self._holdings:
+                self._holdings[name] = Holding(self._receiving, name, lease=lease)
+            return self._holdings[name]
 
 
 def connect(settings: Settings) -> RabbitBroker:

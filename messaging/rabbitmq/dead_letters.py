@@ -8,6 +8,7 @@ from messaging.dead_letters.letter import Kind
 from messaging.dead_letters.source import OnProgress
 from messaging.errors import NotFound
 from messaging.rabbitmq.errors import TOPOLOGY_REMEDY
+from messaging.rabbitmq.holding import Holding
 from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import DEFAULT_EXCHANGE, unrouted_name
 from messaging.rabbitmq.queue import RabbitQueue
@@ -26,12 +27,13 @@ class RabbitDeadLetters:
 
     keeps_undelivered = False
 
-    def __init__(self, receiving: Link, sending: Link, origin: str, topic: str, kind: Kind) -> None:
-        suffix = "dlq" if kind == "dead" else "undelivered"
+    def __init__(
+        self, holding: Holding, sending: Link, origin: str, topic: str, kind: Kind
+    ) -> None:
         self._kind: Kind = kind
         self._origin = origin
-        self._name = f"{origin}-{suffix}"
-        self._letters = RabbitQueue(receiving, sending, self._name, self._name, lease=30)
+        self._name = f"{origin}-{'dlq' if kind == 'dead' else 'undelivered'}"
+        self._letters = RabbitQueue(holding, sending, self._name, self._name)
         self._sending = Confirming(sending, f"queue {origin}")
         self._topic = topic
 

@@ -33,6 +33,7 @@ Take = Callable[[Any, Any, bytes], Delivery]
 class _WaitingReceive:
     limit: int
     answer: Answer
+    owner: object
     short: bool
     found: list[Delivery] = field(default_factory=list)
     timer: int = 0
@@ -74,7 +75,7 @@ class Intake:
         """How many messages arrived that nobody has asked for yet."""
         return len(self._kept)
 
-    def poll(self, channel: Any, answer: Answer, limit: int, wait: float) -> None:
+    def poll(self, channel: Any, answer: Answer, owner: object, limit: int, wait: float) -> None:
         """`answer` gets at most `limit` deliveries, after at most `wait` seconds."""
         self._forget_idle()
         if self._kept:
@@ -82,7 +83,7 @@ class Intake:
             answer.set_result([self._take(*one) for one in some])
             self._end_of_polls(channel)
             return
-        poll = _WaitingReceive(limit, answer, wait <= 0)
+        poll = _WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
         credit = sum(one.prefetch - one.unsettled for one in self._consumers.values())
         asked = sum(one.limit - len(one.found) for one in self._polls) - limit
@@ -93,6 +94,11 @@ class Intake:
             self._end(channel, poll)
         if wait > 0:
             poll.timer = self._later(wait, lambda: self._end(channel, poll))
+
+    def wake(self, channel: Any, owner: object) -> None:
+        """The polls of `owner` end with what they have."""
+        for poll in [one for one in self._polls if one.owner is owner]:
+            self._end(channel, poll)
 
     def settled(self, tag: int) -> None:
         """The message with this delivery tag is acknowledged, or goes back: there is credit."""

@@ -2,71 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.dead_letters import reason
 from messaging.errors import NotFound, TransportError
 from messaging.rabbitmq.errors import check_batch
-from messaging.rabbitmq.in_hand import InHand, void
-from messaging.rabbitmq.intake import Intake
-from messaging.rabbitmq.link import ANSWER_SECONDS, Answer, Link, Session
+from messaging.rabbitmq.holding import Holding
+from messaging.rabbitmq.in_hand import void
+from messaging.rabbitmq.link import Answer, Link, Session
 from messaging.rabbitmq.names import (
     DEFAULT_EXCHANGE,
     delay_arguments,
     delay_queue,
     rounded_delay,
 )
-from messaging.rabbitmq.records import read_record
 from messaging.rabbitmq.topic import Confirming
-from messaging.rabbitmq.wire import delivery, properties
+from messaging.rabbitmq.wire import properties
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
 
 __all__ = ["RabbitQueue"]
-
-DEFAULT_LEASE = 30
-"""Seconds, where the topology's record of the queue is gone."""
 
 
 class RabbitQueue:
     """One quorum queue with its dead letters: a `QueueTransport`.
 
-    A message belongs to this object from its receive until it is settled, its lease ends, this
-    object is closed, or the connection is lost: then RabbitMQ gives it to whoever asks next.
+    A message belongs to this program's connection from its receive until it is settled, its lease
+    ends, or the connection is lost: then RabbitMQ gives it to whoever asks next.
 
-    sending    the link for messages that it publishes: letters, and what is put back for later.
-    in_flight  how many messages all objects of this program have in hand (`depth`).
-    lease      the visibility timeout in seconds; None: what the topology's record says.
+    holding  what the program holds of the queue, shared by all its objects.
+    sending  the link for messages that it publishes: letters, and what is put back for later.
     """
 
     receipts_travel = False
 
-    def __init__(
-        self,
-        link: Link,
-        sending: Link,
-        name: str,
-        dead_letters: str,
-        *,
-        in_flight: Callable[[], int] | None = None,
-        lease: int | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        self._link = link
+    def __init__(self, holding: Holding, sending: Link, name: str, dead_letters: str) -> None:
         self._name = name
         self._dead_letters = dead_letters
-        self._clock = clock
-        subject = f"queue {name}"
-        self.in_hand = InHand(clock)
-        self._in_flight = in_flight or (lambda: self.held)
-        self._session = Session(link, subject, setup=self._prepare, lost=self._lost)
-        self._asking = Session(sending, subject)
+        self._holding = holding
+        self._asking = Session(sending, f"queue {name}")
         self._sending = Confirming(sending, f"the dead letters of queue {name}")
-        self._intake = Intake(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
-        self._timer: object = None
-        self._lease = lease
         self._delays: set[int] = set()
         self._closed = False
 
@@ -80,36 +55,21 @@ class RabbitQueue:
     @property
     def visibility_timeout(self) -> int:
         """Seconds, as the topology has it; read once."""
-        if self._lease is None:
-            self._ready()
-            found = read_record(self._asking, self._name)
-            self._lease = found.visibility_timeout if found else DEFAULT_LEASE
-        return self._lease
-
-    @property
-    def held(self) -> int:
-        """How many messages RabbitMQ has given to this object and still counts as unsettled."""
-        return len(self.in_hand) + self._intake.kept
+        self._ready()
+        return self._holding.lease(self._asking)
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         """At most `limit` messages; waits `wait` seconds for the first."""
         self._ready()
-        _ = self.visibility_timeout  # asked for once, here: the connection's thread cannot wait
-
-        def start(channel: Any, answer: Answer) -> None:
-            self._intake.poll(channel, answer, limit, wait)
-
-        answer = self._session.ask(start)
-        found: list[Delivery] = self._session.wait(answer, wait + ANSWER_SECONDS)
-        return found
+        self._holding.lease(self._asking)  # asked for here: the connection's thread cannot wait
+        return self._holding.receive(self, limit, wait)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Acknowledge. AMQP does not answer: if the connection is lost now, they come again."""
         self._ready()
         check_batch(len(deliveries), f"queue {self._name}")
-        tags, failures = self.in_hand.settle(deliveries)
-        if tags:
-            self._session.say(partial(self._acknowledge, tags))
+        tags, failures = self._holding.in_hand.settle(deliveries)
+        self._holding.acknowledge(tags)
         return failures
 
     def change_visibility(
@@ -118,9 +78,9 @@ class RabbitQueue:
         """0 puts a message back at once; otherwise it stays in hand for so long, and goes then."""
         self._ready()
         check_batch(len(deliveries), f"queue {self._name}")
-        failures = self.in_hand.hold(deliveries, seconds)
+        failures = self._holding.in_hand.hold(deliveries, seconds)
         if deliveries:
-            self._session.say(self._put_back_ended)
+            self._holding.put_back_ended()
         return failures
 
     def release(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
@@ -133,9 +93,8 @@ class RabbitQueue:
         check_batch(len(deliveries), f"queue {self._name}")
         now = [place for place, one in enumerate(seconds) if one <= 0]
         later = [place for place, one in enumerate(seconds) if one > 0]
-        failures = {
-            place: void(place) for place in later if not self.in_hand.has(deliveries[place])
-        }
+        in_hand = self._holding.in_hand
+        failures = {place: void(place) for place in later if not in_hand.has(deliveries[place])}
         later = [place for place in later if place not in failures]
         self._declare_delays({rounded_delay(seconds[place]) for place in later})
         entries = [
@@ -145,8 +104,8 @@ class RabbitQueue:
             refused = self._sending.session.wait(self._sending.send(entries))
             failures |= {one.index: one for one in refused}
         settled = [place for place in later if place not in failures]
-        tags, _ = self.in_hand.settle([deliveries[place] for place in settled])
-        self._session.say(partial(self._acknowledge, tags))
+        tags, _ = self._holding.in_hand.settle([deliveries[place] for place in settled])
+        self._holding.acknowledge(tags)
         back = self.change_visibility([deliveries[place] for place in now], [0] * len(now))
         failures |= {now[one.index]: one._replace(index=now[one.index]) for one in back}
         return sorted(failures.values())
@@ -183,7 +142,7 @@ class RabbitQueue:
                 self._delays.discard(seconds)
         return QueueDepth(
             visible=visible,
-            in_flight=self._in_flight(),
+            in_flight=len(self._holding),
             delayed=delayed,
             oldest=None,
             dead_letters=self._count(self._dead_letters),
@@ -191,11 +150,11 @@ class RabbitQueue:
         )
 
     def close(self) -> None:
-        """Refuse further use; wake a waiting `receive`; what is in hand goes back at once."""
+        """Refuse further use; wake a waiting `receive`. Leases of what is in hand go on."""
         if not self._closed:
             self._closed = True
-            self.in_hand.drop()
-            for session in (self._session, self._asking, self._sending.session):
+            self._holding.wake(self)
+            for session in (self._asking, self._sending.session):
                 session.close()
 
     def _count(self, queue: str) -> int:
@@ -240,41 +199,3 @@ class RabbitQueue:
                 code="Closed",
                 retryable=False,
             )
-
-    def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
-        channel.add_on_cancel_callback(self._consumer_ended)
-        ready()
-
-    def _consumer_ended(self, frame: Any) -> None:
-        self._intake.broken_off(frame.method.consumer_tag)
-
-    def _lost(self) -> None:
-        self.in_hand.drop()
-        self._intake.lost()
-
-    def _take(self, method: Any, found: Any, body: bytes) -> Delivery:
-        receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
-        if self._timer is None:
-            self._watch()
-        return delivery(self._name, receipt, found, body, self._clock.now())
-
-    def _watch(self) -> None:
-        left = self.in_hand.next_end()
-        self._timer = None if left is None else self._link.later(left, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        self._session.say(self._put_back_ended)
-
-    def _put_back_ended(self, channel: Any) -> None:
-        for tag in self.in_hand.ended():
-            self._intake.settled(tag)
-            channel.basic_nack(tag, requeue=True)
-        if self._timer is not None:
-            self._link.forget(self._timer)
-        self._watch()
-
-    def _acknowledge(self, tags: Sequence[int], channel: Any) -> None:
-        for tag in tags:
-            self._intake.settled(tag)
-            channel.basic_ack(tag)
