@@ -122,6 +122,8 @@ class Link:
         wanted, self._wanted = self._wanted, []
         if isinstance(result, BaseException):
             error = translated(result, f"connect to {self.where}")
+            if isinstance(error, TransportError):
+                error.unknown = False  # nothing was sent
             for _, otherwise in wanted:
                 otherwise(error)
             return
