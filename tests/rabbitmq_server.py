@@ -84,7 +84,11 @@ class RabbitNode:
             stderr=subprocess.DEVNULL,
         )
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def url(self) -> str:
@@ -177,8 +181,13 @@ def _free_ports(number: int) -> list[int]:
     """Below those that the system gives to clients: while the node is down, a client that tries
     such a port may be given it as its own, and is then connected to itself."""
     found: list[int] = []
-    while len(found) < number:
-        port = random.randrange(15_000, 30_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
+    with contextlib.ExitStack() as held:
+        while len(found) < number:
+            port = random.SystemRandom().randrange(15_000, 30_000)
+            # Without SO_REUSEADDR: the node must be able to bind it just as well.
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                one.listen()
+                found.append(port)
     return found

@@ -109,7 +109,8 @@ class Link:
                 return
         self._loop.add_callback_threadsafe(self._end)
         thread.join(ANSWER_SECONDS)
-        self._loop.close()
+        if not thread.is_alive():
+            self._loop.close()
 
     def _end(self) -> None:
         if self.connection is not None and self.connection.is_open:
