@@ -72,7 +72,8 @@ DOORS = {  # a foreign thing, and the rooms that may know it
 }
 ENVIRONMENT = {"settings", "local"}  # `local` composes that of the server it starts
 PRINTERS = {"cli", "__main__"}
-LOGGERS = {"logs", "cli.screen", "local.child", "testing.chaos", "rabbitmq.link"}  # the others set levels only
+# All but the first set levels only.
+LOGGERS = {"logs", "cli.screen", "local.child", "testing.chaos", "rabbitmq.link"}
 NO_NAMES = {"utils", "util", "base", "core", "common", "helpers", "helper", "misc"}
 MUTABLE = set("list dict set bytearray defaultdict deque OrderedDict Counter Lock RLock".split())
 READ_ONLY = set("Mapping Sequence Collection Set AbstractSet Iterable".split())
