@@ -51,7 +51,7 @@ def test_every_field_is_read_from_its_name() -> None:
         "log_level": "DEBUG",
         "topology": "consumers:TOPOLOGY",
         "database": "sqlite:///alunos.db",
-            "broker_url": "amqp://rabbit.example/school",
+        "broker_url": "amqp://rabbit.example/school",
     }
     assert "alunos.db" not in repr(settings)  # a database's URL may hold a password
 
