@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from messaging.aws import connect as connect
+    from messaging.connecting import connect as connect
     from messaging.consuming.batch import Batch as Batch
     from messaging.consuming.consumer import Consumer as Consumer
     from messaging.consuming.consumer import handles as handles
@@ -62,7 +62,7 @@ _HOME: Mapping[str, str] = {
     "Worker": "messaging.runtime",
     "Topology": "messaging.topology",
     "MemoryBroker": "messaging.memory",
-    "connect": "messaging.aws",
+    "connect": "messaging.connecting",
     "Settings": "messaging.settings",
     # errors
     "MessagingError": "messaging.errors",

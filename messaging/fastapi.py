@@ -115,7 +115,7 @@ class PublisherLifespan:
     def _broker(self) -> Broker:
         if self._make_broker is not None:
             return self._make_broker()
-        from messaging.aws import connect
+        from messaging.connecting import connect
 
         return connect()
 

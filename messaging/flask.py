@@ -75,7 +75,7 @@ class PublisherExtension:
         if self._make_broker is not None:
             broker = self._make_broker()
         else:
-            from messaging.aws import connect
+            from messaging.connecting import connect
 
             broker = connect()
         publisher = Publisher(broker.topic(), source=self._source, **self._options)

@@ -28,7 +28,7 @@ log = logger("messaging.settings")
 class Settings(BaseModel):
     """What belongs to the deployment. Each field is read from `MESSAGING_<FIELD>`.
 
-    topic        the SNS topic: its name or its ARN.
+    topic        the SNS topic: its name or its ARN; on RabbitMQ the exchange's name.
     prefix       put before the names of topic and queues: "dev-" for several environments in
                  one account.
     source       who publishes, the CloudEvents source: "/cadastro".
@@ -47,6 +47,8 @@ class Settings(BaseModel):
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
     database     where the outbox is: "postgresql://user@host/name", "mysql://...",
                  "sqlite:///file.db". Or MESSAGING_DATABASE_FILE names a file that says so.
+    broker_url   which broker: "sqs:" or nothing is AWS; "amqp://user:password@host:5672/vhost" or
+                 "amqps://" is RabbitMQ, several nodes of a cluster with commas between them.
 
     Neither `repr` nor an error shows the password of a URL.
     """
@@ -70,6 +72,7 @@ class Settings(BaseModel):
     language: Literal["en", "pt"] = "en"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
     database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password
+    broker_url: str | None = Field(default=None, pattern=r"^(sqs:$|amqps?://)")
 
     @field_validator("endpoint_url")
     @classmethod
@@ -89,7 +92,8 @@ class Settings(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, without_password(value) if name == "endpoint_url" and value else value
+            shown = name in ("endpoint_url", "broker_url") and value
+            yield name, _without_passwords(value) if shown else value
 
     @classmethod
     def from_environment(
@@ -135,7 +139,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
                 field = str(wrong["loc"][0])
-                shown = "***" if field == "database" else repr(without_password(wrong["input"]))
+                shown = "***" if field == "database" else repr(_without_passwords(wrong["input"]))
                 mistakes.append(f"{said_by[field]}={shown}: {wrong['msg']}")
         else:
             if not mistakes:
@@ -188,6 +192,11 @@ def without_password(url: str) -> str:
     """`url` for people to read: "http://u:secret@host/x" becomes "http://***@host/x"."""
     # To the last "@": a password that should have been percent-encoded may hold one.
     return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", url))
+
+
+def _without_passwords(urls: str) -> str:
+    """The same of several URLs with commas between them."""
+    return ",".join(map(without_password, re.split(r",(?=\s*[a-z]+://)", urls)))
 
 
 _SERVICE_LINK = re.compile(

@@ -337,14 +337,20 @@ class QueueTransport(Protocol):
 
     Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
 
-    A transport may also have these two, for many requests under way in one thread where answers
-    take long. Each returns a generator, or None: not this time, call the whole method.
+    A transport may also have these. The first two are for many requests under way in one thread
+    where answers take long; each returns a generator, or None: not this time, call the whole method.
 
-    begin_receive(limit, wait)  `receive` in steps: the request has been sent when it yields, and
-                                what it yields is the number of the socket to look at. Resumed when
-                                that can be read, it returns or raises what `receive` would, or
-                                yields once more.
-    begin_delete(deliveries)    the same for `delete`.
+    begin_receive(limit, wait)
+                     `receive` in steps: the request has been sent when it yields, and what it
+                     yields is the number of the socket to look at. Resumed when that can be read,
+                     it returns or raises what `receive` would, or yields once more.
+    begin_delete(deliveries)
+                     the same for `delete`.
+    release(deliveries, seconds)
+                     put each back for its `seconds`, which nobody renews: its receipt is void then.
+                     What `change_visibility` does where a transport has no `release`.
+    receipts_travel  whether a receipt is good in another process, or for another broker object
+                     (missing: True). False: for the queues of the broker object that it came from.
     """
 
     @property

@@ -10,6 +10,7 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.rabbitmq_server import rabbitmq_node, rabbitmq_server, rabbitmq_url
 from tests.servers import (
     mariadb,
     mariadb_server,
@@ -24,6 +25,9 @@ __all__ = [  # fixtures for every test
     "mariadb_server",
     "postgres",
     "postgres_server",
+    "rabbitmq_node",
+    "rabbitmq_server",
+    "rabbitmq_url",
     "redis_server",
     "redis_url",
 ]

@@ -28,7 +28,8 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "dead_letters",
     "publishing consuming claimcheck contract",
     "topology outbox log_context",
-    "runtime aws memory lambda_handler csvfile problems",
+    "runtime aws memory rabbitmq lambda_handler csvfile problems",
+    "connecting",
     "fastapi flask metrics tracing doctor export",
     "__init__ local testing",
     "cli django pytest_plugin",
@@ -53,8 +54,11 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "idempotency.memory",  # marks are shared by threads
         "idempotency.renewal",  # somebody must renew the claim of a handler that runs
         "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
+        "rabbitmq.link",  # the client's connection belongs to one thread
+        "rabbitmq.broker",  # only the lock over the queues that it gave out
         "aws.clients",  # only the lock under which clients are made
     },
+    "pika": {"rabbitmq"},
     "django asgiref": {"django"},
     "moto ministack": {"local"},
     "psycopg sqlalchemy": {"sql"},
@@ -70,7 +74,8 @@ DOORS = {  # a foreign thing, and the rooms that may know it
 }
 ENVIRONMENT = {"settings", "local"}  # `local` composes that of the server it starts
 PRINTERS = {"cli", "__main__"}
-LOGGERS = {"logs", "cli.screen", "local.child", "testing.chaos"}  # the others set levels only
+# All but the first set levels only.
+LOGGERS = {"logs", "cli.screen", "local.child", "testing.chaos", "rabbitmq.link"}
 NO_NAMES = {"utils", "util", "base", "core", "common", "helpers", "helper", "misc"}
 MUTABLE = set("list dict set bytearray defaultdict deque OrderedDict Counter Lock RLock".split())
 READ_ONLY = set("Mapping Sequence Collection Set AbstractSet Iterable".split())

@@ -83,6 +83,11 @@ class Clients:
     ) -> None:
         if read_timeout <= 0:
             raise ConfigurationError(f"timeout={read_timeout!r}: more than 0 seconds")
+        if (settings.broker_url or "sqs:") != "sqs:":
+            raise SettingsError(
+                "this asks AWS, and MESSAGING_BROKER_URL names another broker: unset it, or call "
+                "messaging.connect, which goes by it"
+            )
         self._settings = settings
         self._read_timeout = read_timeout
         self._given = session

@@ -154,7 +154,7 @@ def _message(
 
 
 def _publish(message: Outgoing, settings: Settings) -> None:
-    from messaging.aws import connect
+    from messaging.connecting import connect
 
     broker = connect(settings)
     try:
@@ -165,4 +165,4 @@ def _publish(message: Outgoing, settings: Settings) -> None:
 
 
 def _is_here(settings: Settings) -> bool:
-    return urlsplit(settings.endpoint_url or "").hostname in _HERE
+    return urlsplit(settings.broker_url or settings.endpoint_url or "").hostname in _HERE

@@ -21,7 +21,7 @@ from messaging.errors import ConfigurationError
 from messaging.printable import printable
 
 if TYPE_CHECKING:
-    from messaging.aws import AwsBroker
+    from messaging.connecting import ServiceBroker
     from messaging.dead_letters import DeadLetterSource, Letter, Where, Workbench, WorkbenchReport
     from messaging.dead_letters.source import OnProgress
     from messaging.topology import Topology
@@ -263,8 +263,8 @@ def _cells(letter: Letter) -> list[str]:
 
 
 @contextmanager
-def _opened(said: str | None) -> Iterator[tuple[Topology, AwsBroker]]:
-    from messaging.aws import connect
+def _opened(said: str | None) -> Iterator[tuple[Topology, ServiceBroker]]:
+    from messaging.connecting import connect
 
     wanted, settings = deployment(said)
     broker = connect(settings)
@@ -274,7 +274,7 @@ def _opened(said: str | None) -> Iterator[tuple[Topology, AwsBroker]]:
         broker.close()
 
 
-def _bench(wanted: Topology, broker: AwsBroker, service: str, undelivered: bool) -> Workbench:
+def _bench(wanted: Topology, broker: ServiceBroker, service: str, undelivered: bool) -> Workbench:
     from messaging.dead_letters import Workbench
 
     wanted.queue(service)  # says which services there are, if this is none

@@ -89,7 +89,7 @@ def relay_command(
 
     [bold]Example:[/bold] messaging outbox relay --keep 7
     """
-    from messaging.aws import connect
+    from messaging.connecting import connect
     from messaging.outbox import Relay, connector
 
     _, settings = deployment_if_any(topology)

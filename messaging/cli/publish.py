@@ -222,7 +222,7 @@ def _pair(given: str, option: str, parts: tuple[str, str, str]) -> tuple[str, st
 
 
 def _connect(settings: Settings) -> Broker:
-    from messaging.aws import connect
+    from messaging.connecting import connect
 
     require_topic(settings)
     return connect(settings)

@@ -25,7 +25,7 @@ def status(topology: TopologyName = None, json: Json = False) -> None:
 
     [bold]Example:[/bold] messaging status --json
     """
-    from messaging.aws import connect
+    from messaging.connecting import connect
     from messaging.errors import NotFound, TransportError
 
     wanted, settings = deployment(topology)

@@ -63,7 +63,7 @@ def plan_command(
 
     [bold]Example:[/bold] messaging topology plan --topology consumers:TOPOLOGY
     """
-    from messaging.aws import plan
+    from messaging.connecting import plan
 
     try:
         wanted, settings = deployment(topology)
@@ -94,7 +94,7 @@ def apply_command(
 
     [bold]Example:[/bold] messaging topology apply --topology consumers:TOPOLOGY
     """
-    from messaging.aws import apply
+    from messaging.connecting import apply
 
     wanted, settings = deployment(topology)
     try:
@@ -125,7 +125,7 @@ def remove_command(
 
     [bold]Example:[/bold] messaging topology remove biblioteca --yes
     """
-    from messaging.aws import remove
+    from messaging.connecting import remove
 
     wanted, settings = deployment(topology)
     found = remove(

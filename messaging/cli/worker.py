@@ -222,7 +222,7 @@ def _work(
     until_empty: bool,
     json: bool,
 ) -> None:
-    from messaging.aws import connect
+    from messaging.connecting import connect
     from messaging.errors import WorkerWedged
     from messaging.runtime import Stage, Worker
     from messaging.runtime.hooks import close_unstarted

@@ -19,6 +19,10 @@ class DeadLetterSource(Protocol):
 
     What `MemoryBroker.letters` and `AwsBroker.letters` give. Each method but `move_all` takes at
     most `BATCH_ENTRIES` deliveries, and returns or raises as the other sockets do.
+
+    A source may also say `keeps_undelivered` (missing: True). False: the broker has no letters of
+    kind "undelivered", since a publish fails when a queue does not take its copy; `receive` raises
+    `NotFound` for them.
     """
 
     @property

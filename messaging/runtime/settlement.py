@@ -200,13 +200,16 @@ class Settlement:
         def change_visibility(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
             with self._lock:
                 now = self._clock.monotonic()
-                return self._queue.change_visibility(
+                # Nobody renews these: a broker may have a better way than a lease (`release`).
+                release = getattr(self._queue, "release", self._queue.change_visibility)
+                failures: Sequence[Failure] = release(
                     deliveries,
                     [
                         min(seconds_of(message.outcome), longest_lease(message, now))
                         for message in batch
                     ],
                 )
+                return failures
 
         done, again = self._try(batch, change_visibility, "change_visibility")
         for message in done:

@@ -1,6 +1,6 @@
-"""What every transport is tried with: one small topology, on memory, ministack and moto.
+"""What every transport is tried with: one small topology, on memory, ministack, moto and RabbitMQ.
 
-On a server twice: carried by the fast transport, and by boto3.
+On a server of AWS twice: carried by the fast transport, and by boto3.
 
 A test asks for `site`, which is fresh for each test (a prefix of its own on a server that all
 share), and uses nothing but the protocols of `messaging.transport`. `site.letters` is the one
@@ -29,8 +29,12 @@ from messaging.event import Event
 from messaging.local import Engine, LocalServer
 from messaging.memory import MemoryBroker
 from messaging.outcome import RetryPolicy
+from messaging.rabbitmq import apply as apply_rabbitmq
+from messaging.rabbitmq import connect as connect_rabbitmq
+from messaging.settings import Settings
 from messaging.topology import Topology
 from messaging.transport import Attribute, Broker, Delivery, Outgoing, QueueTransport
+from tests.rabbitmq_server import RabbitNode
 
 
 class ParcelSent(Event, type="parcel.sent", version=1):
@@ -67,7 +71,7 @@ class Claims(Consumer):
 TOPOLOGY = Topology.of(Depot, Claims, topic="parcels")
 FIFO_TOPOLOGY = Topology.of(Depot, Claims, topic="parcels.fifo")
 
-ENGINES = ("memory", "ministack", "moto", "ministack-boto3", "moto-boto3")
+ENGINES = ("memory", "ministack", "moto", "ministack-boto3", "moto-boto3", "rabbitmq")
 
 Letter = tuple[str, Mapping[str, Attribute]]
 
@@ -79,8 +83,9 @@ class Site:
     broker: Broker
     bare: Broker
     letters: Callable[[str], list[Letter]]
-    lose: Callable[[str, str], None]
-    """Let a message (service, body) of type "parcel.sent" be one that SNS could not deliver."""
+    lose: Callable[[str, str], None] | None
+    """Let a message (service, body) of type "parcel.sent" be one that SNS could not deliver; None
+    where a publish fails then (`keeps_undelivered`)."""
 
     def send(self, *bodies: str, type: str = "parcel.sent", audience: str = "*") -> None:
         """Publish `bodies` as one batch; all of them must be accepted."""
@@ -143,7 +148,10 @@ def site(
     request: pytest.FixtureRequest, servers: Callable[[Engine], LocalServer]
 ) -> Iterator[Site]:
     """A standard topic with its queues."""
-    yield from _site(request.param, TOPOLOGY, servers)
+    if request.param == "rabbitmq":
+        yield from _rabbitmq(TOPOLOGY, request.getfixturevalue("rabbitmq_server"))
+    else:
+        yield from _site(request.param, TOPOLOGY, servers)
 
 
 @pytest.fixture(params=["memory", "ministack", "ministack-boto3"])
@@ -217,5 +225,21 @@ def _server(topology: Topology, server: LocalServer, transport: str) -> Iterator
         sqs.close()
 
     yield Site(broker, bare, letters, lose)
+    broker.close()
+    bare.close()
+
+
+def _rabbitmq(topology: Topology, node: RabbitNode) -> Iterator[Site]:
+    prefix = f"t{os.getpid()}-{next(_prefixes)}-"
+    settings = Settings(broker_url=node.url, topic=topology.topic.name, prefix=prefix)
+    apply_rabbitmq(topology, settings, create_topic=True)
+    broker = connect_rabbitmq(settings)
+    bare = connect_rabbitmq(settings.model_copy(update={"topic": "nowhere"}))
+
+    def letters(service: str) -> list[Letter]:
+        found = broker.letters(service).receive(10, 1, 30)
+        return [(one.body, one.attributes) for one in found]
+
+    yield Site(broker, bare, letters, None)
     broker.close()
     bare.close()

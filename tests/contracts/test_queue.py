@@ -160,6 +160,17 @@ def test_old_receipt_does_not_release_what_was_received_again(site: Site) -> Non
     assert len(queue.receive(10, 0)) == 0
 
 
+def test_a_receipt_settles_by_another_object_of_the_queue(site: Site) -> None:
+    site.send("1")
+    mine, theirs = site.queue("depot"), site.queue("depot")
+    delivery = one(mine)
+    mine.close()
+
+    assert not theirs.delete([delivery])
+
+    assert theirs.depth()[:3] == (0, 0, 0)
+
+
 def test_long_poll_ends_when_a_message_comes(site: Site) -> None:
     queue = site.queue("depot")
     publisher = threading.Timer(0.3, lambda: site.send("1"))

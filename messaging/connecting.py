@@ -1,0 +1,131 @@
+"""One door to the broker that the environment names: AWS, or RabbitMQ.
+
+    broker = connect()        # by MESSAGING_BROKER_URL: "amqp://...", "amqps://..."; else AWS
+    apply(TOPOLOGY)           # and there the topic and the queues are made
+
+A program changes its broker by its environment only.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from messaging.errors import MissingExtra, SettingsError
+from messaging.settings import Settings
+from messaging.transport import Broker
+
+if TYPE_CHECKING:
+    from messaging.aws import Plan
+    from messaging.dead_letters.letter import Kind
+    from messaging.dead_letters.source import DeadLetterSource
+    from messaging.topology import Topology
+
+__all__ = ["ServiceBroker", "apply", "connect", "plan", "remove"]
+
+
+class ServiceBroker(Broker, Protocol):
+    """A `Broker` of a service outside this process, with what operators ask of it."""
+
+    def letters(self, service: str, *, kind: Kind = "dead") -> DeadLetterSource:
+        """The dead letters of `service`, or what could not be delivered to it."""
+        ...
+
+    def oldest(self, service: str) -> float | None:
+        """Seconds that the oldest message of `service` has waited; None where nobody tells."""
+        ...
+
+
+def connect(settings: Settings | None = None, *, session: Any = None) -> ServiceBroker:
+    """Connect to the topic that `settings` (by default the environment) names. No request is made.
+
+    `session` (a `boto3.Session`) brings credentials of its own to AWS, and is refused for RabbitMQ.
+
+    Raises `SettingsError` for settings that cannot be, and `MissingExtra` when they name RabbitMQ
+    and its client is not installed.
+    """
+    chosen = settings if settings is not None else Settings.from_environment()
+    if _is_rabbitmq(chosen):
+        if session is not None:
+            raise SettingsError("session= is of AWS, and MESSAGING_BROKER_URL names RabbitMQ")
+        from messaging.rabbitmq import connect as connect_rabbitmq
+
+        return connect_rabbitmq(chosen)
+    from messaging.aws import connect as connect_aws
+
+    return connect_aws(chosen, session=session)
+
+
+def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
+    """What `apply` would do. Changes nothing."""
+    chosen = settings if settings is not None else Settings.from_environment()
+    if _is_rabbitmq(chosen):
+        from messaging.rabbitmq import plan as plan_rabbitmq
+
+        return plan_rabbitmq(topology, chosen, take_over=take_over)
+    from messaging.aws import plan as plan_aws
+
+    return plan_aws(topology, chosen, take_over=take_over)
+
+
+def apply(
+    topology: Topology,
+    settings: Settings | None = None,
+    *,
+    take_over: bool = False,
+    wait: float = 0,
+) -> Plan:
+    """Create what is missing and set what differs. Safe to repeat; deletes no queue."""
+    chosen = settings if settings is not None else Settings.from_environment()
+    if _is_rabbitmq(chosen):
+        from messaging.rabbitmq import apply as apply_rabbitmq
+
+        return apply_rabbitmq(topology, chosen, take_over=take_over, wait=wait)
+    from messaging.aws import apply as apply_aws
+
+    return apply_aws(topology, chosen, take_over=take_over, wait=wait)
+
+
+def remove(
+    topology: Topology,
+    service: str,
+    settings: Settings | None = None,
+    *,
+    dry_run: bool = False,
+    lose_messages: bool = False,
+    take_over: bool = False,
+) -> Plan:
+    """Delete what belongs to `service`, for good, and tell what was deleted and what is lost."""
+    chosen = settings if settings is not None else Settings.from_environment()
+    if _is_rabbitmq(chosen):
+        from messaging.rabbitmq import remove as remove_rabbitmq
+
+        return remove_rabbitmq(
+            topology,
+            service,
+            chosen,
+            dry_run=dry_run,
+            lose_messages=lose_messages,
+            take_over=take_over,
+        )
+    from messaging.aws import remove as remove_aws
+
+    return remove_aws(
+        topology,
+        service,
+        chosen,
+        dry_run=dry_run,
+        lose_messages=lose_messages,
+        take_over=take_over,
+    )
+
+
+def _is_rabbitmq(settings: Settings) -> bool:
+    if not (settings.broker_url or "").startswith("amqp"):
+        return False
+    if find_spec("pika") is None:
+        raise MissingExtra(
+            "MESSAGING_BROKER_URL names RabbitMQ, and its client is not installed: "
+            'pip install "messaging-sns-sqs[rabbitmq]"'
+        )
+    return True

@@ -1,0 +1,115 @@
+"""A program's connection to RabbitMQ: its topic and its queues by name."""
+
+from __future__ import annotations
+
+import threading
+from urllib.parse import urlsplit
+
+import pika
+
+from messaging.dead_letters.letter import Kind
+from messaging.errors import SettingsError
+from messaging.rabbitmq.dead_letters import RabbitDeadLetters
+from messaging.rabbitmq.holding import Holding
+from messaging.rabbitmq.link import Link
+from messaging.rabbitmq.names import letters_name
+from messaging.rabbitmq.queue import RabbitQueue
+from messaging.rabbitmq.topic import RabbitTopic
+from messaging.settings import Settings
+from messaging.topology import queue_name
+
+__all__ = ["RabbitBroker", "connect", "links"]
+
+LETTER_LEASE = 30
+"""Seconds; whoever takes letters says how long they are held."""
+
+
+class RabbitBroker:
+    """One exchange and its queues: a `Broker`. Make it with `messaging.connecting.connect`.
+
+    Two connections, each with a thread of its own: one receives and settles, the other publishes,
+    since RabbitMQ stops reading from a connection that publishes when it is short of memory or
+    disk. Safe to share between threads; a forked child opens its own.
+    """
+
+    def __init__(self, receiving: Link, sending: Link, topic: str, settings: Settings) -> None:
+        self._receiving = receiving
+        self._sending = sending
+        self._topic = topic
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._holdings: dict[str, Holding] = {}
+
+    def topic(self) -> RabbitTopic:
+        """The topic; no request is made."""
+        return RabbitTopic(
+            self._sending,
+            self._topic,
+            max_bytes=self._settings.max_bytes,
+            publish_timeout=self._settings.publish_timeout,
+        )
+
+    def queue(self, service: str) -> RabbitQueue:
+        """The queue of `service`, called as `messaging.topology.queue_name` says; no request."""
+        name = queue_name(self._topic, service)
+        letters = letters_name(self._topic, service)
+        return RabbitQueue(self._held(name), self._sending, name, letters)
+
+    def letters(self, service: str, *, kind: Kind = "dead") -> RabbitDeadLetters:
+        """The dead letters of `service`, for a `Workbench`."""
+        origin = queue_name(self._topic, service)
+        name = letters_name(self._topic, service)
+        holding = self._held(name, lease=LETTER_LEASE)
+        return RabbitDeadLetters(holding, self._sending, origin, self._topic, kind)
+
+    def oldest(self, service: str) -> float | None:
+        """None: RabbitMQ does not tell the age of a message over AMQP."""
+        return None
+
+    def close(self) -> None:
+        """Close the connections; what is in hand goes back to its queues at once."""
+        with self._lock:
+            holdings = list(self._holdings.values())
+        for holding in holdings:
+            holding.close()
+        self._receiving.close()
+        self._sending.close()
+
+    def _held(self, name: str, *, lease: int | None = None) -> Holding:
+        with self._lock:
+            if name not in self._holdings:
+                self._holdings[name] = Holding(self._receiving, name, lease=lease)
+            return self._holdings[name]
+
+
+def connect(settings: Settings) -> RabbitBroker:
+    """Connect to the RabbitMQ that `settings.broker_url` names. Makes no request.
+
+    Raises `SettingsError` when no topic is named, or a URL cannot be read.
+    """
+    if not settings.topic:
+        raise SettingsError("no topic: set MESSAGING_TOPIC to its name")
+    if settings.topic.startswith("arn:"):
+        raise SettingsError("MESSAGING_TOPIC is an ARN, and MESSAGING_BROKER_URL names RabbitMQ")
+    receiving, sending = links(settings), links(settings)
+    return RabbitBroker(receiving, sending, settings.prefix + settings.topic, settings)
+
+
+def links(settings: Settings) -> Link:
+    """A link to the nodes of `settings.broker_url`: several URLs are separated by commas."""
+    urls = [one.strip() for one in (settings.broker_url or "").split(",") if one.strip()]
+    try:
+        parameters = [pika.URLParameters(one) for one in urls]
+        where = ", ".join(_place(one) for one in urls)
+    except Exception:  # noqa: BLE001 - the client's own text would quote the URL, and its password
+        raise SettingsError(
+            "MESSAGING_BROKER_URL cannot be read: amqp://user:password@host:5672/vhost, where a "
+            'password writes "/" as "%2F", "@" as "%40" and "?" as "%3F"'
+        ) from None
+    return Link(parameters, where)
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"

@@ -1,0 +1,68 @@
+"""Translates what the client raises into the library's own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pika.exceptions
+
+from messaging.errors import AccessDenied, MessagingError, NotFound, TransportError
+from messaging.transport import BATCH_ENTRIES
+
+__all__ = ["TOPOLOGY_REMEDY", "check_batch", "translated"]
+
+TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check virtual host and prefix"
+
+_REFUSED = (
+    pika.exceptions.AuthenticationError,
+    pika.exceptions.ProbableAuthenticationError,
+    pika.exceptions.ProbableAccessDeniedError,
+)
+NOT_FOUND, NO_ACCESS, NOT_ALLOWED, PRECONDITION = 404, 403, 530, 406
+"""Reply codes. https://www.rabbitmq.com/amqp-0-9-1-reference#constants"""
+
+
+def translated(error: BaseException, subject: str) -> Exception:
+    """`error` of the client as one of ours. What the broker says of names is quoted."""
+    if isinstance(error, MessagingError):
+        return error
+    causes = list(_causes(error))
+    for one in causes:
+        code = getattr(one, "reply_code", None)
+        text = str(getattr(one, "reply_text", ""))[:300]
+        if code == NOT_FOUND:
+            return NotFound(f"{subject} does not exist ({text}); {TOPOLOGY_REMEDY}", code="404")
+        if code in (NO_ACCESS, NOT_ALLOWED):
+            return AccessDenied(f"{subject}: not allowed ({text})", code=str(code))
+        if isinstance(one, _REFUSED):
+            return AccessDenied(
+                f"{subject}: RabbitMQ refuses the user, the password or the virtual host",
+                code=type(one).__name__,
+            )
+        if code == PRECONDITION:
+            return TransportError(f"{subject}: {text}", code=str(code), retryable=False)
+    last = causes[-1]
+    return TransportError(
+        f"{subject}: the connection to RabbitMQ failed ({type(last).__name__})",
+        code=type(last).__name__,
+    )
+
+
+def check_batch(number: int, target: str) -> None:
+    """Refuse more entries than one batch may have."""
+    if number > BATCH_ENTRIES:
+        raise TransportError(
+            f"{number} entries in one batch for {target}; it takes {BATCH_ENTRIES}",
+            code="TooManyEntriesInBatchRequest",
+            retryable=False,
+        )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what it holds: the client wraps each attempt of a connection in others."""
+    yield error
+    for one in getattr(error, "exceptions", ()):
+        yield from _causes(one)
+    inner = getattr(error, "exception", None)
+    if isinstance(inner, BaseException):
+        yield from _causes(inner)

@@ -1,0 +1,119 @@
+"""What a program holds of one queue: a channel, its consumers, and the leases of what they sent.
+
+Every object of the queue that a broker gives out shares it, so a receipt of one settles by another:
+a worker receives by one object and settles by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.rabbitmq.in_hand import InHand
+from messaging.rabbitmq.intake import Intake
+from messaging.rabbitmq.link import ANSWER_SECONDS, Answer, Link, Session
+from messaging.rabbitmq.records import read_record
+from messaging.rabbitmq.wire import delivery
+from messaging.transport import Delivery
+
+__all__ = ["Holding"]
+
+DEFAULT_LEASE = 30
+"""Seconds, where the topology's record of the queue is gone."""
+
+
+class Holding:
+    """One channel that receives from `name`; `lease` as for `RabbitQueue`."""
+
+    def __init__(
+        self,
+        link: Link,
+        name: str,
+        *,
+        lease: int | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._link = link
+        self._name = name
+        self._lease = lease
+        self._clock = clock
+        self.in_hand = InHand(clock)
+        self._session = Session(link, f"queue {name}", setup=self._prepare, lost=self._lost)
+        self._intake = Intake(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
+        self._timer: object = None
+
+    def __len__(self) -> int:
+        return len(self.in_hand) + self._intake.kept
+
+    def lease(self, asking: Session) -> int:
+        """Seconds for which a received message is held; read once from the topology's record."""
+        if self._lease is None:
+            found = read_record(asking, self._name)
+            self._lease = found.visibility_timeout if found else DEFAULT_LEASE
+        return self._lease
+
+    def receive(self, owner: object, limit: int, wait: float) -> Sequence[Delivery]:
+        """At most `limit` messages; waits `wait` seconds for the first, or until `wake(owner)`."""
+
+        def start(channel: Any, answer: Answer) -> None:
+            self._intake.poll(channel, answer, owner, limit, wait)
+
+        found: list[Delivery] = self._session.call(start, wait + ANSWER_SECONDS)
+        return found
+
+    def wake(self, owner: object) -> None:
+        """The polls of `owner` wait no longer."""
+        self._session.say(lambda channel: self._intake.wake(channel, owner))
+
+    def acknowledge(self, tags: Sequence[int]) -> None:
+        """Messages with these delivery tags are done."""
+        if tags:
+            self._session.say(partial(self._acknowledge, tags))
+
+    def put_back_ended(self) -> None:
+        """Whatever lease has ended: its message goes back now."""
+        self._session.say(self._put_back_ended)
+
+    def close(self) -> None:
+        """Give the channel back, and with it what is in hand."""
+        self.in_hand.drop()
+        self._session.close()
+
+    def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
+        channel.add_on_cancel_callback(
+            lambda frame: self._intake.broken_off(frame.method.consumer_tag)
+        )
+        ready()
+
+    def _lost(self) -> None:
+        self.in_hand.drop()
+        self._intake.lost()
+
+    def _take(self, method: Any, found: Any, body: bytes) -> Delivery:
+        receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
+        if self._timer is None:
+            self._watch()
+        return delivery(self._name, receipt, found, body, self._clock.now())
+
+    def _acknowledge(self, tags: Sequence[int], channel: Any) -> None:
+        for tag in tags:
+            self._intake.settled(tag)
+            channel.basic_ack(tag)
+
+    def _watch(self) -> None:
+        left = self.in_hand.next_end()
+        self._timer = None if left is None else self._link.later(left, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._session.say(self._put_back_ended)
+
+    def _put_back_ended(self, channel: Any) -> None:
+        for tag in self.in_hand.ended():
+            self._intake.settled(tag)
+            channel.basic_nack(tag, requeue=True)
+        if self._timer is not None:
+            self._link.forget(self._timer)
+        self._watch()

@@ -1,0 +1,93 @@
+"""The messages that a queue object has received and not settled, with the end of each lease.
+
+RabbitMQ has no leases: a message stays with the channel that received it for as long as that
+is open. The lease is kept here: when it ends the message is put back, and its receipt is void.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from messaging.clock import Clock
+from messaging.transport import Delivery, Failure
+
+__all__ = ["InHand", "Lease"]
+
+
+class Lease(NamedTuple):
+    """One received message: its delivery tag on the channel, and when it is put back."""
+
+    tag: int
+    until: float
+
+
+class InHand:
+    """Receipts and leases. Each method is one step of a dict, and safe from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._own = os.urandom(8).hex()
+        self._leases: dict[str, Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def take(self, tag: int, seconds: float) -> str:
+        """A message was received; its receipt."""
+        receipt = f"{self._own}-{next(self._numbers)}"
+        self._leases[receipt] = Lease(tag, self._clock.monotonic() + seconds)
+        return receipt
+
+    def settle(self, deliveries: Sequence[Delivery]) -> tuple[list[int], list[Failure]]:
+        """These are no longer in hand: their delivery tags, and the receipts that are void."""
+        tags: list[int] = []
+        failures: list[Failure] = []
+        for place, one in enumerate(deliveries):
+            lease = self._leases.pop(one.receipt, None)
+            if lease is None:
+                failures.append(void(place))
+            else:
+                tags.append(lease.tag)
+        return tags, failures
+
+    def hold(self, deliveries: Sequence[Delivery], seconds: Sequence[float]) -> list[Failure]:
+        """The leases end `seconds` from now; the receipts that are void."""
+        failures: list[Failure] = []
+        now = self._clock.monotonic()
+        for place, (one, each) in enumerate(zip(deliveries, seconds, strict=True)):
+            lease = self._leases.get(one.receipt)
+            if lease is None:
+                failures.append(void(place))
+            else:
+                self._leases[one.receipt] = lease._replace(until=now + each)
+        return failures
+
+    def has(self, delivery: Delivery) -> bool:
+        """Whether its receipt is good."""
+        return delivery.receipt in self._leases
+
+    def ended(self) -> list[int]:
+        """The delivery tags of those whose leases have ended: they are no longer in hand."""
+        now = self._clock.monotonic()
+        over = [receipt for receipt, one in list(self._leases.items()) if one.until <= now]
+        found = [self._leases.pop(receipt, None) for receipt in over]
+        return [one.tag for one in found if one is not None]
+
+    def next_end(self) -> float | None:
+        """Seconds until the first lease ends; None without one."""
+        ends = [one.until for one in list(self._leases.values())]
+        return max(0.0, min(ends) - self._clock.monotonic()) if ends else None
+
+    def drop(self) -> None:
+        """The channel is gone, and the broker gives its messages to others."""
+        self._leases.clear()
+
+
+def void(place: int) -> Failure:
+    """The failure of a receipt that settles nothing any more."""
+    said = "the receipt is void: the lease has ended, or the message is settled already"
+    return Failure(place, "ReceiptHandleIsInvalid", said, False)

@@ -1,0 +1,204 @@
+"""Long polls over RabbitMQ's consumers, which send by themselves for as long as they have credit.
+
+A poll starts a consumer whose prefetch is the poll's limit. A consumer that has sent so many is
+ended at once: what is in hand takes the place of the prefetch, and nobody is sent what nobody
+asked for. One that has sent fewer serves the next poll. Ending it may hit messages on their way,
+which RabbitMQ takes back and counts as received: so that is done only when no poll follows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from messaging.errors import TransportError
+from messaging.rabbitmq.link import Answer, Link
+from messaging.transport import Delivery
+
+__all__ = ["Intake"]
+
+GATHER_SECONDS = 0.002
+"""After the first message of a poll: the others that are there follow at once."""
+IDLE_SECONDS = 0.25
+"""Without a poll: then the consumers are ended."""
+
+Take = Callable[[Any, Any, bytes], Delivery]
+"""Makes a delivery of the method, the properties and the body; its lease begins."""
+
+
+@dataclass(eq=False)
+class _WaitingReceive:
+    limit: int
+    answer: Answer
+    owner: object
+    short: bool
+    found: list[Delivery] = field(default_factory=list)
+    timer: int = 0
+
+
+@dataclass(eq=False)
+class _Consumer:
+    prefetch: int
+    unsettled: int = 0
+
+
+class Intake:
+    """The consumers of one queue object, and who waits for their messages. In the link's thread.
+
+    hold  seconds after which messages go back that arrived when nobody asked any more.
+    """
+
+    def __init__(self, link: Link, queue: str, take: Take, hold: Callable[[], float]) -> None:
+        self._link = link
+        self._queue = queue
+        self._take = take
+        self._hold = hold
+        self._timers: dict[int, object] = {}
+        self._numbers = count(1)
+        self.lost()
+
+    def lost(self) -> None:
+        """The channel is gone, with its consumers and all that they sent."""
+        for timer in list(self._timers):
+            self._forget(timer)
+        self._consumers: dict[str, _Consumer] = {}
+        self._of: dict[int, _Consumer] = {}
+        self._polls: deque[_WaitingReceive] = deque()
+        self._kept: deque[tuple[Any, Any, bytes]] = deque()
+        self._idle = 0
+
+    @property
+    def kept(self) -> int:
+        """How many messages arrived that nobody has asked for yet."""
+        return len(self._kept)
+
+    def poll(self, channel: Any, answer: Answer, owner: object, limit: int, wait: float) -> None:
+        """`answer` gets at most `limit` deliveries, after at most `wait` seconds."""
+        self._forget_idle()
+        if self._kept:
+            some = [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
+            answer.set_result([self._take(*one) for one in some])
+            self._end_of_polls(channel)
+            return
+        poll = _WaitingReceive(limit, answer, owner, wait <= 0)
+        self._polls.append(poll)
+        credit = sum(one.prefetch - one.unsettled for one in self._consumers.values())
+        asked = sum(one.limit - len(one.found) for one in self._polls) - limit
+        if credit <= asked:
+            channel.basic_qos(prefetch_count=limit)
+            self._start(channel, poll, limit, wait)
+        elif wait <= 0:
+            self._end(channel, poll)
+        if wait > 0:
+            poll.timer = self._later(wait, lambda: self._end(channel, poll))
+
+    def wake(self, channel: Any, owner: object) -> None:
+        """The polls of `owner` end with what they have."""
+        for poll in [one for one in self._polls if one.owner is owner]:
+            self._end(channel, poll)
+
+    def settled(self, tag: int) -> None:
+        """The message with this delivery tag is acknowledged, or goes back: there is credit."""
+        consumer = self._of.pop(tag, None)
+        if consumer is not None:
+            consumer.unsettled -= 1
+
+    def broken_off(self, tag: str) -> None:
+        """The broker has ended a consumer, as it does when the queue is deleted."""
+        if self._consumers.pop(tag, None) is None:
+            return
+        polls, self._polls = self._polls, deque()
+        for poll in polls:
+            self._forget(poll.timer)
+            if not poll.answer.done():
+                poll.answer.set_exception(
+                    TransportError(
+                        f"queue {self._queue}: RabbitMQ ended the consumer; was the queue deleted?",
+                        code="ConsumerCancelled",
+                    )
+                )
+
+    def _start(self, channel: Any, poll: _WaitingReceive, limit: int, wait: float) -> None:
+        def started(_frame: Any) -> None:
+            if wait <= 0:
+                # What was in the queue is sent before the answer to this.
+                self._cancel(channel, tag, lambda: self._end(channel, poll))
+
+        tag = channel.basic_consume(self._queue, self._arrived, callback=started)
+        self._consumers[tag] = _Consumer(limit)
+
+    def _arrived(self, channel: Any, method: Any, found: Any, body: bytes) -> None:
+        consumer = self._consumers.get(method.consumer_tag)
+        if consumer is not None:
+            consumer.unsettled += 1
+            self._of[method.delivery_tag] = consumer
+            if consumer.unsettled >= consumer.prefetch:
+                self._cancel(channel, method.consumer_tag)
+        if not self._polls:
+            if not self._kept:
+                self._later(self._hold(), lambda: self._give_back(channel))
+            self._kept.append((method, found, body))
+            return
+        poll = self._polls[0]
+        poll.found.append(self._take(method, found, body))
+        if len(poll.found) >= poll.limit:
+            self._end(channel, poll)
+        elif len(poll.found) == 1 and not poll.short:
+            self._forget(poll.timer)
+            poll.timer = self._later(GATHER_SECONDS, lambda: self._end(channel, poll))
+
+    def _end(self, channel: Any, poll: _WaitingReceive) -> None:
+        if poll not in self._polls:
+            return
+        self._polls.remove(poll)
+        self._forget(poll.timer)
+        if not poll.answer.done():
+            poll.answer.set_result(poll.found)
+        self._end_of_polls(channel)
+
+    def _end_of_polls(self, channel: Any) -> None:
+        if not self._polls and self._consumers and not self._idle:
+            self._idle = self._later(IDLE_SECONDS, lambda: self._idled(channel))
+
+    def _idled(self, channel: Any) -> None:
+        self._idle = 0
+        for tag in list(self._consumers):
+            self._cancel(channel, tag)
+
+    def _cancel(self, channel: Any, tag: str, then: Callable[[], None] = lambda: None) -> None:
+        if self._consumers.pop(tag, None) is None or not channel.is_open:
+            then()
+            return
+        channel.basic_cancel(tag, callback=lambda _: then())
+        # The client would send back what still arrives for a consumer that is being ended, and the
+        # broker would count that as a receive. It is as good as any other message.
+        channel._cancelled.discard(tag)
+
+    def _give_back(self, channel: Any) -> None:
+        kept, self._kept = self._kept, deque()
+        for method, _, _ in kept:
+            self.settled(method.delivery_tag)
+            if channel.is_open:
+                channel.basic_nack(method.delivery_tag, requeue=True)
+
+    def _later(self, seconds: float, work: Callable[[], None]) -> int:
+        number = next(self._numbers)
+
+        def run() -> None:
+            del self._timers[number]
+            work()
+
+        self._timers[number] = self._link.later(seconds, run)
+        return number
+
+    def _forget(self, timer: int) -> None:
+        found = self._timers.pop(timer, None)
+        if found is not None:
+            self._link.forget(found)
+
+    def _forget_idle(self) -> None:
+        self._forget(self._idle)
+        self._idle = 0

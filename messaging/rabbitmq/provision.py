@@ -1,0 +1,290 @@
+"""Writes a topology out on RabbitMQ: what stands, what should, and the step between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from messaging.aws.changes import Change, Plan
+from messaging.aws.naming import topic_of
+from messaging.clock import SYSTEM_CLOCK
+from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
+from messaging.projection import SERVICE_NAME
+from messaging.rabbitmq.broker import links
+from messaging.rabbitmq.link import Session
+from messaging.rabbitmq.names import (
+    dead_letter_arguments,
+    letters_name,
+    queue_arguments,
+    record_name,
+    unrouted_arguments,
+    unrouted_name,
+)
+from messaging.rabbitmq.records import QueueRecord, read_beside
+from messaging.rabbitmq.requests import Requests
+from messaging.rabbitmq.wire import routing_keys
+from messaging.settings import Settings
+from messaging.topology import MAX_RETENTION, Queue, Topology, queue_name
+
+__all__ = ["apply", "plan", "remove"]
+
+LOOK_AGAIN = 2.0
+FIXED = ("max_receives", "retention")
+"""What a standing queue keeps: RabbitMQ refuses to declare it otherwise."""
+
+
+def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
+    """What `apply` would do. Changes nothing.
+
+    Raises `OwnershipError` and `TopicNotFound` as `apply` does.
+    """
+    return _run(topology, settings, write=False, take_over=take_over)
+
+
+def apply(
+    topology: Topology,
+    settings: Settings | None = None,
+    *,
+    take_over: bool = False,
+    wait: float = 0,
+    create_topic: bool = False,
+) -> Plan:
+    """Create what is missing and set what differs, as `messaging.aws.apply` does.
+
+    The exchange with its alternate, and for each service a quorum queue, its dead letters and its
+    bindings. Deletes no queue. Bindings that the consumers no longer need are taken off. Who owns
+    what is written in a record beside each; a record of another owner raises `OwnershipError`.
+    """
+    until = SYSTEM_CLOCK.monotonic() + wait
+    while True:
+        try:
+            return _run(
+                topology, settings, write=True, take_over=take_over, create_topic=create_topic
+            )
+        except TopicNotFound:
+            left = until - SYSTEM_CLOCK.monotonic()
+            if left <= 0:
+                raise
+            SYSTEM_CLOCK.sleep(min(left, LOOK_AGAIN))
+
+
+def remove(
+    topology: Topology,
+    service: str,
+    settings: Settings | None = None,
+    *,
+    dry_run: bool = False,
+    lose_messages: bool = False,
+    take_over: bool = False,
+) -> Plan:
+    """Delete a service's queue, its dead letters and its record. Stop its workers before.
+
+    A queue that holds messages keeps everything where it is (`Plan.kept`), unless
+    `lose_messages`. Messages that workers have in hand, and those that wait for a delay, are not
+    counted: AMQP does not tell.
+    """
+    if not SERVICE_NAME.fullmatch(service):
+        raise TopologyError(
+            f"service {service!r}: give the name of a service as its consumer has it, like "
+            '"biblioteca", not that of a queue'
+        )
+    chosen = settings if settings is not None else Settings.from_environment()
+    named = topology.prefixed(chosen.prefix)
+    link = links(chosen)
+    try:
+        requests = Requests(Session(link, f"service {service}"))
+        topic = named.topic.name
+        queue, letters = queue_name(topic, service), letters_name(topic, service)
+        counts = {name: requests.messages(name) for name in (queue, letters)}
+        standing = {name: count for name, count in counts.items() if count is not None}
+        if standing:
+            _check_owner(requests.session, queue, named.owner_of(service), take_over)
+        if not lose_messages and any(standing.values()):
+            changes = [_kept(name, count) for name, count in standing.items()]
+        else:
+            changes = [_deleted(name, count) for name, count in standing.items()]
+            for name in (*standing, record_name(queue)) if not dry_run else ():
+                requests.delete_queue(name)
+        return Plan(topic=topic, where=link.where, changes=tuple(changes))
+    finally:
+        link.close()
+
+
+def _kept(name: str, count: int) -> Change:
+    said = f"holds {count} messages" if count else "is empty"
+    return Change(action="keep", kind="queue", name=name, details=(said,))
+
+
+def _deleted(name: str, count: int) -> Change:
+    said = (f"{count} messages are lost",) if count else ()
+    return Change(action="delete", kind="queue", name=name, details=said)
+
+
+def _run(
+    topology: Topology,
+    settings: Settings | None,
+    *,
+    write: bool,
+    take_over: bool,
+    create_topic: bool = False,
+) -> Plan:
+    chosen = settings if settings is not None else Settings.from_environment()
+    topic_of(topology, chosen)  # raises where the environment names another topic
+    named = topology.prefixed(chosen.prefix)
+    if named.topic.fifo:
+        raise TopologyError(
+            f"topic {named.topic.name!r}: FIFO topics are AWS's; RabbitMQ promises no order to "
+            "several workers. Name a topic without .fifo"
+        )
+    link = links(chosen)
+    try:
+        session = Session(link, f"topology of topic {named.topic.name}")
+        walk = _Writing(Requests(session), named, write, take_over)
+        changes = tuple(walk.changes(create_topic))
+        return Plan(topic=named.topic.name, where=link.where, changes=changes)
+    finally:
+        link.close()
+
+
+def _check_owner(session: Session, owned: str, owner: str, take_over: bool) -> QueueRecord | None:
+    """The record beside `owned`. Raises `OwnershipError` where it is another's."""
+    try:
+        found = read_beside(session, owned)
+    except NotFound:
+        return None
+    if found is not None and found.owner not in ("", owner) and not take_over:
+        raise OwnershipError(
+            f"{owned} belongs to {found.owner!r} and not to {owner!r}: nothing was changed; "
+            "--take-over makes it this topology's"
+        )
+    return found
+
+
+class _Writing:
+    """One walk over everything. `plan` and `apply` are the same walk, so they cannot disagree."""
+
+    def __init__(
+        self, requests: Requests, topology: Topology, write: bool, take_over: bool
+    ) -> None:
+        self._requests = requests
+        self._topology = topology
+        self._write = write
+        self._take_over = take_over
+
+    def changes(self, create_topic: bool) -> Iterator[Change]:
+        """The topic, then the queues and what feeds them."""
+        # Looked at before anything is written: whoever is refused has changed nothing.
+        topic = self._look_at_topic(create_topic)
+        looked = [self._look_at_queue(one) for one in self._topology.queues]
+        yield self._settle_topic(topic)
+        for queue, (standing, record) in zip(self._topology.queues, looked, strict=True):
+            yield from self._settle_queue(queue, standing, record)
+
+    def _look_at_topic(self, create: bool) -> Change:
+        name = self._topology.topic.name
+        standing = self._requests.exchange_stands(name)
+        if self._topology.owns_topic:
+            owner = self._topology.owner or name
+            record = _check_owner(self._requests.session, name, owner, self._take_over)
+            if standing and record is not None and record.owner == owner:
+                return Change(action="leave", kind="topic", name=name)
+            said = (f"owner: {record.owner or 'nobody'} -> {owner}",) if record else ()
+            return Change(
+                action="change" if standing else "create", kind="topic", name=name, details=said
+            )
+        if standing:
+            said = ("another topology's, not managed here",)
+            return Change(action="other", kind="topic", name=name, details=said)
+        if not create:
+            raise TopicNotFound(
+                f"topic {name} does not exist yet at {self._requests.session.link.where}: its "
+                "owner applies first (a topology with owns_topic=True)",
+                code="404",
+            )
+        return Change(action="create", kind="topic", name=name)
+
+    def _settle_topic(self, change: Change) -> Change:
+        if self._write and change.action in ("create", "change"):
+            topic = self._topology.topic.name
+            owner = (self._topology.owner or topic) if self._topology.owns_topic else ""
+            unrouted = unrouted_name(topic)
+            self._requests.declare_exchange(unrouted, "fanout", {})
+            self._requests.declare_queue(unrouted, unrouted_arguments(MAX_RETENTION))
+            self._requests.bind(unrouted, unrouted, "")
+            self._requests.declare_exchange(topic, "direct", {"alternate-exchange": unrouted})
+            self._requests.write_record(topic, QueueRecord(owner=owner))
+        return change
+
+    def _look_at_queue(self, queue: Queue) -> tuple[bool, QueueRecord | None]:
+        owner = self._topology.owner_of(queue.service)
+        record = _check_owner(self._requests.session, queue.name, owner, self._take_over)
+        return self._requests.messages(queue.name) is not None, record
+
+    def _settle_queue(
+        self, queue: Queue, standing: bool, record: QueueRecord | None
+    ) -> Iterator[Change]:
+        subscription = self._topology.subscription(queue.service)
+        keys = routing_keys(subscription.types, subscription.audience)
+        wanted = QueueRecord(
+            owner=self._topology.owner_of(queue.service),
+            visibility_timeout=queue.visibility_timeout,
+            max_receives=queue.max_receives,
+            retention=queue.retention,
+            keys=tuple(keys),
+            contract=queue.contract,
+        )
+        yield self._dead_letters(queue)
+        drift = _differences(record, wanted, FIXED) if standing and record else ()
+        if record is not None and drift:
+            wanted = wanted.model_copy(update={name: getattr(record, name) for name in FIXED})
+            said = "RabbitMQ cannot change a standing queue: remove the service and apply again"
+            details = tuple(f"{one}: {said}" for one in drift)
+            yield Change(action="drift", kind="queue", name=queue.name, details=details)
+        own = ("owner", "visibility_timeout", "contract")
+        differs = _differences(record, wanted, own) if record else ()
+        action = "leave" if standing and record and not differs else "change"
+        if not drift or action == "change":
+            yield Change(
+                action="leave" if action == "leave" else "change" if standing else "create",
+                kind="queue",
+                name=queue.name,
+                details=differs,
+            )
+        bound = set(record.keys) if standing and record else set()
+        more, fewer = [one for one in keys if one not in bound], sorted(bound - set(keys))
+        yield Change(
+            action="leave" if not more and not fewer else "change" if bound else "create",
+            kind="subscription",
+            name=queue.name,
+            details=(*(f"+ {one}" for one in more), *(f"- {one}" for one in fewer)),
+        )
+        if self._write:
+            self._write_queue(queue, wanted, standing, more, fewer)
+
+    def _dead_letters(self, queue: Queue) -> Change:
+        name = queue.dead_letters.name
+        standing = self._requests.messages(name) is not None
+        if self._write and not standing:
+            arguments = dead_letter_arguments(queue.dead_letters.retention)
+            self._requests.declare_queue(name, arguments)
+        return Change(action="leave" if standing else "create", kind="queue", name=name)
+
+    def _write_queue(
+        self, queue: Queue, record: QueueRecord, standing: bool, more: list[str], fewer: list[str]
+    ) -> None:
+        if not standing:
+            self._requests.declare_queue(queue.name, queue_arguments(queue))
+        for key in more:
+            self._requests.bind(queue.name, self._topology.topic.name, key)
+        for key in fewer:
+            self._requests.unbind(queue.name, self._topology.topic.name, key)
+        self._requests.write_record(queue.name, record)
+
+
+def _differences(
+    found: QueueRecord, wanted: QueueRecord, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: {getattr(found, name)} -> {getattr(wanted, name)}"
+        for name in names
+        if getattr(found, name) != getattr(wanted, name)
+    )

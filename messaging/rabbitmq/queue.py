@@ -1,0 +1,201 @@
+"""The `QueueTransport` on RabbitMQ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from messaging.dead_letters import reason
+from messaging.errors import NotFound, TransportError
+from messaging.rabbitmq.errors import check_batch
+from messaging.rabbitmq.holding import Holding
+from messaging.rabbitmq.in_hand import void
+from messaging.rabbitmq.link import Answer, Link, Session
+from messaging.rabbitmq.names import (
+    DEFAULT_EXCHANGE,
+    delay_arguments,
+    delay_queue,
+    rounded_delay,
+)
+from messaging.rabbitmq.topic import Confirming
+from messaging.rabbitmq.wire import properties
+from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
+
+__all__ = ["RabbitQueue"]
+
+
+class RabbitQueue:
+    """One quorum queue with its dead letters: a `QueueTransport`.
+
+    A message belongs to this program's connection from its receive until it is settled, its lease
+    ends, or the connection is lost: then RabbitMQ gives it to whoever asks next.
+
+    holding  what the program holds of the queue, shared by all its objects.
+    sending  the link for messages that it publishes: letters, and what is put back for later.
+    """
+
+    receipts_travel = False
+
+    def __init__(self, holding: Holding, sending: Link, name: str, dead_letters: str) -> None:
+        self._name = name
+        self._dead_letters = dead_letters
+        self._holding = holding
+        self._asking = Session(sending, f"queue {name}")
+        self._sending = Confirming(sending, f"the dead letters of queue {name}")
+        self._delays: set[int] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"RabbitQueue({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def visibility_timeout(self) -> int:
+        """Seconds, as the topology has it; read once."""
+        self._ready()
+        return self._holding.lease(self._asking)
+
+    def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
+        """At most `limit` messages; waits `wait` seconds for the first."""
+        self._ready()
+        self._holding.lease(self._asking)  # asked for here: the connection's thread cannot wait
+        return self._holding.receive(self, limit, wait)
+
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        """Acknowledge. AMQP does not answer: if the connection is lost now, they come again."""
+        self._ready()
+        check_batch(len(deliveries), f"queue {self._name}")
+        tags, failures = self._holding.in_hand.settle(deliveries)
+        self._holding.acknowledge(tags)
+        return failures
+
+    def change_visibility(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
+        """0 puts a message back at once; otherwise it stays in hand for so long, and goes then."""
+        self._ready()
+        check_batch(len(deliveries), f"queue {self._name}")
+        failures = self._holding.in_hand.hold(deliveries, seconds)
+        if deliveries:
+            self._holding.put_back_ended()
+        return failures
+
+    def release(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
+        """Put back for later: the broker keeps each in a delay queue for its `seconds`.
+
+        The receive count goes with it, in a header. The message is acknowledged when the copy
+        stands; if that is lost, it comes twice.
+        """
+        self._ready()
+        check_batch(len(deliveries), f"queue {self._name}")
+        now = [place for place, one in enumerate(seconds) if one <= 0]
+        later = [place for place, one in enumerate(seconds) if one > 0]
+        in_hand = self._holding.in_hand
+        failures = {place: void(place) for place in later if not in_hand.has(deliveries[place])}
+        later = [place for place in later if place not in failures]
+        self._declare_delays({rounded_delay(seconds[place]) for place in later})
+        entries = [
+            (place, self._copy(deliveries[place], rounded_delay(seconds[place]))) for place in later
+        ]
+        if entries:
+            refused = self._sending.session.wait(self._sending.send(entries))
+            failures |= {one.index: one for one in refused}
+        settled = [place for place in later if place not in failures]
+        tags, _ = self._holding.in_hand.settle([deliveries[place] for place in settled])
+        self._holding.acknowledge(tags)
+        back = self.change_visibility([deliveries[place] for place in now], [0] * len(now))
+        failures |= {now[one.index]: one._replace(index=now[one.index]) for one in back}
+        return sorted(failures.values())
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
+        """Publish copies to the dead-letter queue, and wait until the broker has confirmed them."""
+        self._ready()
+        check_batch(len(letters), f"the dead letters of {self._name}")
+        if not letters:
+            return ()
+        entries = []
+        for place, one in enumerate(letters):
+            found = properties(
+                reason.attributes(one), group=one.delivery.group, sent_at=one.delivery.sent_at
+            )
+            body = one.delivery.body.encode(errors="surrogatepass")
+            entries.append((place, (DEFAULT_EXCHANGE, self._dead_letters, body, found)))
+        failures: Sequence[Failure] = self._sending.session.wait(self._sending.send(entries))
+        missing = [one for one in failures if one.code == "Unroutable"]
+        if missing:
+            raise NotFound(f"queue {self._dead_letters} does not exist", code="404")
+        return failures
+
+    def depth(self) -> QueueDepth:
+        """Counted by the broker. It tells nobody what others have in hand: `in_flight` is what this
+        program has; `delayed` is what waits in delay queues that this object has used."""
+        self._ready()
+        visible = self._count(self._name)
+        delayed = 0
+        for seconds in list(self._delays):
+            try:
+                delayed += self._count(delay_queue(self._name, seconds))
+            except NotFound:
+                self._delays.discard(seconds)
+        return QueueDepth(
+            visible=visible,
+            in_flight=len(self._holding),
+            delayed=delayed,
+            oldest=None,
+            dead_letters=self._count(self._dead_letters),
+            undelivered=0,
+        )
+
+    def close(self) -> None:
+        """Refuse further use; wake a waiting `receive`. Leases of what is in hand go on."""
+        if not self._closed:
+            self._closed = True
+            self._holding.wake(self)
+            for session in (self._asking, self._sending.session):
+                session.close()
+
+    def _count(self, queue: str) -> int:
+        def ask(channel: Any, answer: Answer) -> None:
+            channel.queue_declare(
+                queue, passive=True, callback=lambda frame: answer.set_result(frame.method)
+            )
+
+        return int(self._asking.call(ask).message_count)
+
+    def _declare_delays(self, delays: set[int]) -> None:
+        for seconds in delays:
+            arguments = delay_arguments(self._name, seconds)
+
+            def declare(channel: Any, answer: Answer, seconds: int = seconds) -> None:
+                channel.queue_declare(
+                    delay_queue(self._name, seconds),
+                    durable=True,
+                    arguments=arguments,  # noqa: B023 - called before the next round
+                    callback=lambda frame: answer.set_result(frame),
+                )
+
+            # Each time: that is what keeps a queue which expires.
+            self._asking.call(declare)
+            self._delays.add(seconds)
+
+    def _copy(self, one: Delivery, seconds: int) -> tuple[str, str, bytes, Any]:
+        found = properties(
+            one.attributes,
+            group=one.group,
+            receives=one.receive_count,
+            message_id=one.message_id,
+            sent_at=one.sent_at,
+        )
+        body = one.body.encode(errors="surrogatepass")
+        return DEFAULT_EXCHANGE, delay_queue(self._name, seconds), body, found
+
+    def _ready(self) -> None:
+        if self._closed:
+            raise TransportError(
+                f"queue {self._name} was closed; ask the broker for another",
+                code="Closed",
+                retryable=False,
+            )

@@ -1,0 +1,69 @@
+"""Requests about exchanges, queues and bindings, each answered before the next is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from messaging.errors import NotFound
+from messaging.rabbitmq.link import Answer, Session
+from messaging.rabbitmq.records import QueueRecord, declare_record
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    """What `apply` and `remove` ask of one channel."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def messages(self, queue: str) -> int | None:
+        """How many messages `queue` holds that nobody has in hand; None where it does not exist."""
+        try:
+            frame = self._ask(lambda channel, done: channel.queue_declare(
+                queue, passive=True, callback=done))  # fmt: skip
+        except NotFound:
+            return None
+        return int(frame.method.message_count)
+
+    def exchange_stands(self, exchange: str) -> bool:
+        """Whether `exchange` exists."""
+        try:
+            self._ask(lambda channel, done: channel.exchange_declare(
+                exchange, passive=True, callback=done))  # fmt: skip
+        except NotFound:
+            return False
+        return True
+
+    def declare_exchange(self, exchange: str, kind: str, arguments: Mapping[str, Any]) -> None:
+        """Create it, or see that it stands just so."""
+        self._ask(lambda channel, done: channel.exchange_declare(
+            exchange, kind, durable=True, arguments=dict(arguments), callback=done))  # fmt: skip
+
+    def declare_queue(self, queue: str, arguments: Mapping[str, Any]) -> None:
+        """Create it, or see that it stands just so."""
+        self._ask(lambda channel, done: channel.queue_declare(
+            queue, durable=True, arguments=dict(arguments), callback=done))  # fmt: skip
+
+    def bind(self, queue: str, exchange: str, key: str) -> None:
+        """What is published to `exchange` with `key` goes to `queue`, too."""
+        self._ask(lambda channel, done: channel.queue_bind(queue, exchange, key, callback=done))
+
+    def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """The opposite of `bind`."""
+        self._ask(lambda channel, done: channel.queue_unbind(queue, exchange, key, callback=done))
+
+    def delete_queue(self, queue: str) -> None:
+        """Delete it with its messages; nothing where there is none."""
+        self._ask(lambda channel, done: channel.queue_delete(queue, callback=done))
+
+    def write_record(self, owned: str, record: QueueRecord) -> None:
+        """Write what the broker would not tell of `owned`."""
+        self.session.call(lambda channel, answer: declare_record(channel, owned, record, answer))
+
+    def _ask(self, request: Callable[[Any, Callable[[Any], None]], Any]) -> Any:
+        def work(channel: Any, answer: Answer) -> None:
+            request(channel, answer.set_result)
+
+        return self.session.call(work)

@@ -1,0 +1,187 @@
+"""The `TopicTransport` on RabbitMQ: an exchange, published to with confirms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from messaging.errors import TransportError
+from messaging.rabbitmq.errors import check_batch
+from messaging.rabbitmq.link import Answer, Link, Session, Work
+from messaging.rabbitmq.wire import keys_of, properties, unfit
+from messaging.transport import Failure, Outgoing
+
+__all__ = ["Confirming", "RabbitTopic"]
+
+Entry = tuple[str, str, bytes, Any]
+"""Exchange, routing key, body and properties of one message."""
+
+
+class _Batch:
+    """The messages of one `send` that the broker has not answered yet."""
+
+    def __init__(self, answer: Answer, number: int) -> None:
+        self.answer = answer
+        self.left = number
+        self.failures: list[Failure] = []
+
+    def confirmed(self, failure: Failure | None) -> None:
+        self.left -= 1
+        if failure is not None:
+            self.failures.append(failure)
+        if not self.left and not self.answer.done():
+            self.answer.set_result(self.failures)
+
+
+class Confirming:
+    """A channel in confirm mode: batches of several callers are under way at once.
+
+    exchange  looked for each time the channel is opened, so that a missing one is told by name.
+    """
+
+    def __init__(self, link: Link, subject: str, *, exchange: str = "") -> None:
+        self._exchange = exchange
+        self._next = 1
+        self._waiting: dict[int, tuple[_Batch, int, str]] = {}
+        self._returned: dict[str, int] = {}
+        self.session = Session(link, subject, setup=self._prepare, lost=self._lost)
+
+    def send(self, entries: Sequence[tuple[int, Entry]]) -> Answer:
+        """Publish `entries`, each with its place; the future has the failures."""
+        return self.session.ask(self._publishing(entries))
+
+    def _publishing(self, entries: Sequence[tuple[int, Entry]]) -> Work:
+        def publish(channel: Any, answer: Answer) -> None:
+            batch = _Batch(answer, len(entries))
+            for place, (exchange, key, body, found) in entries:
+                self._waiting[self._next] = (batch, place, found.message_id)
+                self._next += 1
+                channel.basic_publish(exchange, key, body, found, mandatory=True)
+
+        return publish
+
+    def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
+        self._next = 1
+        channel.add_on_return_callback(self._on_return)
+
+        def confirming(*_: Any) -> None:
+            if self._exchange:
+                channel.exchange_declare(self._exchange, passive=True, callback=lambda _: ready())
+            else:
+                ready()
+
+        channel.confirm_delivery(self._on_confirm, callback=confirming)
+
+    def _on_return(self, _channel: Any, method: Any, found: Any, _body: bytes) -> None:
+        # It comes before the confirmation of the same message.
+        self._returned[found.message_id] = method.reply_code
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        tag = method.delivery_tag
+        tags = [one for one in self._waiting if one <= tag] if method.multiple else [tag]
+        for one in tags:
+            batch, place, message_id = self._waiting.pop(one)
+            batch.confirmed(self._verdict(place, message_id, method.NAME == "Basic.Ack"))
+
+    def _verdict(self, place: int, message_id: str, taken: bool) -> Failure | None:
+        if self._returned.pop(message_id, None) is not None:
+            said = "no queue takes it, and the exchange has no alternate; apply the topology again"
+            return Failure(place, "Unroutable", said, False)
+        if taken:
+            return None
+        return Failure(place, "Nacked", "RabbitMQ could not take the message", True)
+
+    def _lost(self) -> None:
+        # What was confirmed stands; of the others nobody knows.
+        waiting, self._waiting, self._returned = self._waiting, {}, {}
+        batches = {id(batch): batch for batch, _, _ in waiting.values()}
+        unknown: dict[int, list[int]] = {}
+        for batch, place, _ in waiting.values():
+            unknown.setdefault(id(batch), []).append(place)
+        for key, places in unknown.items():
+            batch = batches[key]
+            said = "the connection was lost before RabbitMQ confirmed the message"
+            batch.failures += [Failure(one, "ConnectionLost", said, True, True) for one in places]
+            if not batch.answer.done():
+                batch.answer.set_result(batch.failures)
+
+
+class RabbitTopic:
+    """One exchange: a `TopicTransport`. Confirms of several requests are awaited together."""
+
+    fifo = False
+
+    def __init__(self, link: Link, name: str, *, max_bytes: int, publish_timeout: float) -> None:
+        self._name = name
+        self._max_bytes = max_bytes
+        self.publish_timeout = publish_timeout
+        self._confirming = Confirming(link, f"topic {name}", exchange=name)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"RabbitTopic({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        """The exchange's name."""
+        return self._name
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that one request, and so one message, may have (`Settings.max_bytes`)."""
+        return self._max_bytes
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """Publish `batch` in one go, and wait until the broker has confirmed each message."""
+        refused, answer = self._send(batch)
+        return refused if answer is None else self._finish(refused, answer)
+
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
+        """`publish` in two steps: the messages are on their way when it yields."""
+        if self._closed or not batch:
+            return None
+        refused, answer = self._send(batch)
+        return None if answer is None else self._steps(refused, answer)
+
+    def close(self) -> None:
+        """Refuse further use."""
+        if not self._closed:
+            self._closed = True
+            self._confirming.session.close()
+
+    def _steps(
+        self, refused: list[Failure], answer: Answer
+    ) -> Generator[None, None, Sequence[Failure]]:
+        yield
+        return self._finish(refused, answer)
+
+    def _send(self, batch: Sequence[Outgoing]) -> tuple[list[Failure], Answer | None]:
+        if self._closed:
+            raise TransportError(
+                f"topic {self._name} was closed; ask the broker for another",
+                code="Closed",
+                retryable=False,
+            )
+        check_batch(len(batch), f"topic {self._name}")
+        refused: list[Failure] = []
+        entries: list[tuple[int, Entry]] = []
+        for place, one in enumerate(batch):
+            wrong = unfit(one.body, one.attributes)
+            if wrong is None:
+                try:
+                    entries.append((place, self._entry(one)))
+                    continue
+                except UnicodeEncodeError:
+                    wrong = "half of a surrogate pair, which UTF-8 does not have"
+            refused.append(Failure(place, "InvalidParameter", wrong, False))
+        return refused, self._confirming.send(entries) if entries else None
+
+    def _entry(self, one: Outgoing) -> Entry:
+        keys = keys_of(one.attributes)
+        found = properties(one.attributes, keys=keys, group=one.group)
+        return self._name, keys[0], one.body.encode(), found
+
+    def _finish(self, refused: list[Failure], answer: Answer) -> Sequence[Failure]:
+        failures: list[Failure] = self._confirming.session.wait(answer, self.publish_timeout)
+        return sorted(refused + failures) if refused or failures else ()

@@ -1,0 +1,142 @@
+"""What a message is on RabbitMQ: properties, headers and routing keys.
+
+    message_id    the id of this message, another one for each publish
+    timestamp     when it was sent, in whole seconds; header `sent` has milliseconds
+    headers       attributes  table: a String as text, a Binary as bytes, else [type, text]
+                  group       the message group, where there is one
+                  receives    receives before it was put back with a delay, or moved
+
+A message goes to a direct exchange with one routing key for each pair of type and audience: the
+first is its routing key, the others stand in `BCC`, which the broker takes off. A queue that is
+bound by several of them gets one copy.
+https://www.rabbitmq.com/docs/sender-selected
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pika
+
+from messaging.dead_letters.reason import MAX_ATTRIBUTES
+from messaging.transport import MOST_RECEIVES, Attribute, Delivery
+
+__all__ = ["delivery", "properties", "routing_key", "routing_keys", "unfit"]
+
+PERSISTENT = 2
+MAX_SHORT = 255
+"""Bytes of a routing key, a header's name and a queue's name in AMQP 0-9-1."""
+NOWHERE = "messaging.nowhere"
+"""The routing key of a message that no subscription can want: it has no type or no audience."""
+
+
+def routing_key(type: str, audience: str) -> str:
+    """The one key that stands for `type` sent to `audience`. A long one is hashed."""
+    key = f"{type} {audience}"
+    if len(key.encode(errors="surrogatepass")) <= MAX_SHORT:
+        return key
+    return "sha256 " + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+def routing_keys(types: Iterable[str], audience: Iterable[str]) -> list[str]:
+    """Every pair of a type and an audience, each once, in order."""
+    heard = list(dict.fromkeys(audience))
+    return [routing_key(one, who) for one in dict.fromkeys(types) for who in heard]
+
+
+def keys_of(attributes: Mapping[str, Attribute]) -> list[str]:
+    """The routing keys of a message with these attributes."""
+    kind, audience = attributes.get("type"), attributes.get("audience")
+    if kind is None or audience is None:
+        return [NOWHERE]
+    return routing_keys(kind.strings, audience.strings) or [NOWHERE]
+
+
+def unfit(body: str, attributes: Mapping[str, Attribute]) -> str | None:
+    """Why this message cannot be sent, or None. The same is refused as on SNS, and no more."""
+    if not body:
+        return "the message is empty"
+    if len(attributes) > MAX_ATTRIBUTES:
+        return f"{len(attributes)} attributes; a message takes {MAX_ATTRIBUTES}"
+    for name, one in attributes.items():
+        if not one.value:
+            return f"attribute {name!r} is empty"
+        if not name or len(name.encode(errors="surrogatepass")) > MAX_SHORT:
+            return f"an attribute's name has more than {MAX_SHORT} bytes"
+    return None
+
+
+def properties(
+    attributes: Mapping[str, Attribute],
+    *,
+    keys: Sequence[str] = (),
+    group: str | None = None,
+    receives: int = 0,
+    message_id: str = "",
+    sent_at: float = 0.0,
+) -> Any:
+    """The properties of a message that is published with routing keys `keys`."""
+    sent = sent_at or time.time()
+    headers: dict[str, Any] = {
+        "attributes": {name: _packed(one) for name, one in attributes.items()},
+        "sent": int(sent * 1000),
+    }
+    if group is not None:
+        headers["group"] = group
+    if receives:
+        headers["receives"] = receives
+    if len(keys) > 1:
+        headers["BCC"] = list(keys[1:])
+    return pika.BasicProperties(
+        content_type="application/json",
+        headers=headers,
+        delivery_mode=PERSISTENT,
+        message_id=message_id or os.urandom(16).hex(),
+        timestamp=int(sent),
+    )
+
+
+def delivery(queue: str, receipt: str, found: Any, body: bytes, now: float) -> Delivery:
+    """What the broker delivered. Anybody may send there: whatever it is, it is a delivery."""
+    headers = found.headers if isinstance(found.headers, dict) else {}
+    packed = headers.get("attributes")
+    group = headers.get("group")
+    sent = headers.get("sent")
+    return Delivery(
+        queue=queue,
+        message_id=found.message_id or receipt,
+        receipt=receipt,
+        body=body.decode(errors="replace"),
+        attributes={str(name): _unpacked(one) for name, one in packed.items()}
+        if isinstance(packed, dict)
+        else {},
+        receive_count=receives(headers) + 1,
+        sent_at=sent / 1000 if isinstance(sent, int) and 0 < sent < 10**14 else now,
+        received_at=now,
+        group=group if isinstance(group, str) else None,
+    )
+
+
+def receives(headers: Mapping[str, Any]) -> int:
+    """How often a message was received before: the broker's count, and ours from before a delay."""
+    counts = (headers.get("x-delivery-count"), headers.get("receives"))
+    return min(MOST_RECEIVES, sum(one for one in counts if isinstance(one, int) and one > 0))
+
+
+def _packed(one: Attribute) -> Any:
+    if isinstance(one.value, bytes) and one.type == "Binary":
+        return one.value
+    return one.value if one.type == "String" else [one.type, one.value]
+
+
+def _unpacked(one: Any) -> Attribute:
+    if isinstance(one, bytes):
+        return Attribute("Binary", one)
+    if isinstance(one, list) and len(one) == 2 and isinstance(one[0], str):
+        kind, value = one
+        return Attribute(kind, value if isinstance(value, str | bytes) else str(value))
+    return Attribute.string(str(one))
