@@ -337,8 +337,8 @@ class QueueTransport(Protocol):
 
     Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
 
-    A transport may also have these. The first two are for many requests under way in one thread
-    where answers take long; each returns a generator, or None: not this time, call the whole method.
+    A transport may also have these. The first two are for many requests under way in one thread,
+    where answers take long; each returns a generator, or None: not now, call the whole method.
 
     begin_receive(limit, wait)
                      `receive` in steps: the request has been sent when it yields, and what it

@@ -17,7 +17,7 @@ from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.runtime.ready_queue import FifoReadyQueue, ReadyQueue, ready_queue_for
 from messaging.settlement import group_of, is_ordered
 
-__all__ = ["BatchFifoReadyQueue", "BatchReadyQueue", "largest_batch", "line_for"]
+__all__ = ["BatchFifoReadyQueue", "BatchReadyQueue", "prefetch_of", "line_for"]
 
 LONGEST_NAP = 1.0
 """Seconds between two looks at a clock that may not be the machine's own."""
@@ -217,9 +217,13 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
             return True
 
 
-def largest_batch(consumer: Consumer) -> int:
-    """Messages of the largest batch that a handler of `consumer` takes; 0 if none takes one."""
-    return max((one.batch.batch for one in consumer.handlers.values() if one.batch), default=0)
+def prefetch_of(consumer: Consumer, concurrency: int, prefetch: int | None) -> int | None:
+    """`prefetch` with room to gather the largest batch that a handler of `consumer` takes.
+
+    A batch counts once in `concurrency`, whatever it holds.
+    """
+    largest = max((one.batch.batch for one in consumer.handlers.values() if one.batch), default=0)
+    return max(concurrency if prefetch is None else prefetch, largest) if largest else prefetch
 
 
 def line_for(queue: str, slots: int, consumer: Consumer, clock: Clock) -> ReadyQueue:

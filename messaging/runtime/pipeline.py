@@ -14,7 +14,7 @@ from messaging.runtime.batch_executor import executor_for
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.event_loop import EventLoop
 from messaging.runtime.executor import BROKEN_POLICY_DELAY
-from messaging.runtime.gathering import BatchReadyQueue, largest_batch, line_for
+from messaging.runtime.gathering import BatchReadyQueue, line_for, prefetch_of
 from messaging.runtime.handled import HandledCache
 from messaging.runtime.heartbeat import Heartbeat
 from messaging.runtime.in_flight import (
@@ -87,9 +87,7 @@ class Pipeline:
         self._run_to_completion: RunToCompletion | None = None
 
         self.in_flight = InFlight(self._settled)
-        # A batch counts once in `concurrency`, and there is room to gather the largest beside.
-        if largest := largest_batch(consumer):
-            prefetch = max(concurrency if prefetch is None else prefetch, largest)
+        prefetch = prefetch_of(consumer, concurrency, prefetch)
         self.ready_queue = line = line_for(queue.name, concurrency, consumer, clock)
         self._batches = line if isinstance(line, BatchReadyQueue) else None
         self.handled_cache = HandledCache(clock=clock)
