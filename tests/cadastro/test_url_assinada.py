@@ -165,7 +165,7 @@ def test_an_upload_that_nobody_read_yet_is_waiting(handler: UrlAssinada) -> None
     assert status == 200
     assert resultado == {
         "id": dito["id"], "estado": "aguardando", "linhas": 0, "aceitas": 0, "rejeitadas": 0,
-        "esperando": 0, "motivo": "", "amostra": [], "rejeitados_url": None,
+        "esperando": 0, "motivo": "", "amostra": [], "avisos": [], "rejeitados_url": None,
         "decididas": {"novos": 0, "atualizados": 0, "iguais": 0, "recusados": 0},
     }  # fmt: skip
 
