@@ -417,8 +417,10 @@ def test_what_the_reading_guessed_is_told_in_words_of_a_secretary(oficina: Ofici
     assert resultado.avisos == [
         "colunas que ninguém lê aqui: turno",
         "o cabeçalho está na linha 2: o que há acima dele foi ignorado",
-        "data_nascimento: datas lidas como dd/mm/aaaa, e nenhuma linha o prova: "
-        "confira o dia e o mês de uma delas",
+        (
+            "data_nascimento: datas lidas como dd/mm/aaaa, e nenhuma linha o prova: "
+            "confira o dia e o mês de uma delas"
+        ),
         "linhas que o arquivo já tem, com os mesmos dados (linha 4)",
         "linhas com menos células que o cabeçalho: o que falta foi lido como vazio (linha 5)",
     ]

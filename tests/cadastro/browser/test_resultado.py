@@ -90,8 +90,10 @@ def test_what_the_reading_guessed_is_on_the_page(
 
     pagina.esperar_texto("#envio-estado", "2 linhas decididas: 2 alunos novos.")
     assert [um.text for um in pagina.todos("#avisos li")] == [
-        "data_nascimento: datas lidas como dd/mm/aaaa, e nenhuma linha o prova: "
-        "confira o dia e o mês de uma delas",
+        (
+            "data_nascimento: datas lidas como dd/mm/aaaa, e nenhuma linha o prova: "
+            "confira o dia e o mês de uma delas"
+        ),
         "linhas com menos células que o cabeçalho: o que falta foi lido como vazio (linha 3)",
     ]
     pagina.retratar(f"avisos-1280-{esquema}", ate="#planilha")
