@@ -14,15 +14,16 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from examples.cadastro.api.limites import Ritmo, TamanhoMaximo
+from examples.cadastro.api.docs import SEM_SCRIPT, pagina
+from examples.cadastro.api.limites import Corpo, Ritmo, Vagas, recusa
 from examples.cadastro.api.modelos import (
     AlunoConhecido,
     AlunoCriado,
-    Erro,
     Erros,
     NovoAluno,
     Saude,
@@ -40,9 +41,12 @@ log = logger("cadastro.api")
 
 CORPO = 16_384
 """Bytes of one request: the longest enrolment has about 1,500."""
+DE_UMA_VEZ = 24
+"""Enrolments on their way in one copy. The server has 40 threads, so `/saude` finds one."""
 _RECUSAS: dict[int | str, dict[str, Any]] = {
     200: {"model": AlunoConhecido, "description": "Known already: nothing to do, or updated"},
     409: {"model": Erros, "description": "It may be another student: a person must decide"},
+    408: {"model": Erros, "description": "The body took too long"},
     413: {"model": Erros, "description": "The body is too big"},
     422: {"model": Erros, "description": "Fields are wrong; each is named"},
     429: {"model": Erros, "description": "Too many at once: see Retry-After"},
@@ -56,9 +60,11 @@ def criar(
     *,
     origens: Sequence[str] = (),
     por_segundo: float = 200,
+    prazo: float = 10.0,
     depois_de_inserir: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application. `rele`, if given, lives as long as it; else it runs elsewhere."""
+    """The application. `rele`, if given, lives as long as it; else it runs elsewhere. `prazo`:
+    seconds in which a body must be there."""
 
     @asynccontextmanager
     async def vida(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,8 +74,12 @@ def criar(
         if rele is not None:
             rele.stop()
 
-    app = FastAPI(title="API REST cadastro", version="1.0", lifespan=vida)
-    app.add_middleware(TamanhoMaximo, maximo=CORPO)
+    app = FastAPI(
+        title="API REST cadastro", version="1.0", lifespan=vida, docs_url=None, redoc_url=None
+    )
+    # The last that is added is the first that a request meets.
+    app.add_middleware(Vagas, maximo=DE_UMA_VEZ)
+    app.add_middleware(Corpo, maximo=CORPO, prazo=prazo)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(origens),
@@ -78,6 +88,7 @@ def criar(
         expose_headers=["retry-after"],
     )
     app.add_exception_handler(RequestValidationError, _errado(alunos))
+    app.add_exception_handler(HTTPException, _negado)
     app.add_exception_handler(Exception, _quebrado)
     senhas = _Senhas()
     ritmo = Ritmo(por_segundo)
@@ -90,7 +101,7 @@ def criar(
         already, with the same data (`igual`) or with data that are new (`atualizado`)."""
         if espera := ritmo.espera():
             segundos = str(math.ceil(espera))
-            return _recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
+            return recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
         linha = Linha.lida(x_cadastro_linha)
         try:
             try:
@@ -100,11 +111,11 @@ def criar(
             except Conflito as erro:
                 if linha is not None:
                     alunos.recusar(linha, erro.campo, erro.motivo)
-                return _recusa(409, erro.campo, erro.motivo)
+                return recusa(409, erro.campo, erro.motivo)
         except SemDocumentos as erro:
             return _sem_documentos(erro)
         if decisao.situacao == "recusado":  # the same row again
-            return _recusa(409, decisao.campo, decisao.motivo)
+            return recusa(409, decisao.campo, decisao.motivo)
         if decisao.situacao == "novo":
             depois_de_inserir()
         if rele is not None and decisao.situacao != "igual":
@@ -143,11 +154,16 @@ def criar(
             resposta.status_code = 503
             return Saude(estado="sem documentos", pendentes=0)
 
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        """The contract as a page that needs nothing from elsewhere, and no script."""
+        return HTMLResponse(pagina(app.openapi()), headers=SEM_SCRIPT)
+
     return app
 
 
 class _Senhas:
-    """argon2id, few at a time: each needs 19 MiB, and forty threads would need 760."""
+    """argon2id, few at a time: each needs 19 MiB and a core."""
 
     def __init__(self) -> None:
         # The least that OWASP's Password Storage Cheat Sheet recommends.
@@ -184,14 +200,7 @@ def _resposta(novo: NovoAluno, decisao: Decisao) -> Response | AlunoCriado:
 
 def _sem_documentos(erro: SemDocumentos) -> JSONResponse:
     log.error("the document store: %s", erro)
-    return _recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
-
-
-def _recusa(
-    status: int, campo: str, motivo: str, cabecalhos: dict[str, str] | None = None
-) -> JSONResponse:
-    erros = Erros(erros=[Erro(campo=campo, motivo=motivo)])
-    return JSONResponse(erros.model_dump(), status, cabecalhos)
+    return recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
 
 
 def _errado(alunos: Alunos) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -210,5 +219,15 @@ def _errado(alunos: Alunos) -> Callable[[Request, Exception], Awaitable[Response
     return errado
 
 
+async def _negado(_pedido: Request, erro: Exception) -> Response:
+    """What Starlette and FastAPI refuse by themselves, in English and another form."""
+    assert isinstance(erro, HTTPException)
+    if erro.status_code == 400:
+        # A body that its reader gave up on: too deep, or not UTF-8.
+        return recusa(422, "", "o corpo não é JSON que se possa ler")
+    motivo = {404: "não há nada neste endereço", 405: "este método não serve aqui"}
+    return recusa(erro.status_code, "", motivo.get(erro.status_code, "recusado"), erro.headers)
+
+
 async def _quebrado(_pedido: Request, erro: Exception) -> Response:
-    return _recusa(500, "", "algo deu errado aqui")
+    return recusa(500, "", "algo deu errado aqui")

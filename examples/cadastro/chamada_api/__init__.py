@@ -36,7 +36,7 @@ class ChamadaAPI(Consumer):
     """POSTs each student to the API.
 
     2xx        done: enrolled now, or before, or corrected.
-    429        again after Retry-After.
+    408, 429   again after Retry-After.
     5xx, down  again, after a pause that doubles up to half an hour.
     other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong. 409
                is one of them: it may be another student, and a person must decide.
@@ -67,8 +67,8 @@ class ChamadaAPI(Consumer):
         status = resposta.status_code
         if resposta.is_success:
             return
-        if status == 429:
-            raise Retry(_depois(resposta, delivery.receive_count), "the API answered 429")
+        if status in (408, 429):
+            raise Retry(_depois(resposta, delivery.receive_count), f"the API answered {status}")
         if 400 <= status < 500:
             onde = f" (row {linha})" if Linha.lida(linha) else ""
             log.warning("message %s%s: the API answered %d", delivery.message_id, onde, status)
