@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import secrets
 import shutil
 import signal
 import socket
@@ -158,6 +159,7 @@ class Sistema:
         enderecos = [f"http://127.0.0.1:{porta}", f"http://localhost:{porta}"]
         ditos = {
             "mongo": f"mongodb://127.0.0.1:{portas[0]}/?retryWrites=false",
+            "segredo": secrets.token_urlsafe(32),
             "api_porta": portas[1],
             "api_url": f"http://127.0.0.1:{portas[1]}",
             "url_assinada_porta": portas[2],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import math
 import threading
@@ -59,12 +60,19 @@ def criar(
     rele: Rele | None = None,
     *,
     origens: Sequence[str] = (),
+    segredo: str | None = None,
     por_segundo: float = 200,
     prazo: float = 10.0,
     depois_de_inserir: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application. `rele`, if given, lives as long as it; else it runs elsewhere. `prazo`:
-    seconds in which a body must be there."""
+    """The application.
+
+    rele     if given, lives as long as it; else it runs elsewhere.
+    segredo  whoever does not show it is a stranger, who is not told why a 409 is one, and cannot
+             speak for a row of a file; None: there are no strangers.
+    prazo    seconds in which a body must be there.
+    """
+    da_casa = _da_casa(segredo)
 
     @asynccontextmanager
     async def vida(_app: FastAPI) -> AsyncIterator[None]:
@@ -87,7 +95,7 @@ def criar(
         allow_headers=["content-type"],
         expose_headers=["retry-after"],
     )
-    app.add_exception_handler(RequestValidationError, _errado(alunos))
+    app.add_exception_handler(RequestValidationError, _errado(alunos, da_casa))
     app.add_exception_handler(HTTPException, _negado)
     app.add_exception_handler(Exception, _quebrado)
     senhas = _Senhas()
@@ -95,14 +103,17 @@ def criar(
 
     @app.post("/alunos", status_code=201, response_model=AlunoCriado, responses=_RECUSAS)
     def cadastrar(
-        novo: NovoAluno, x_cadastro_linha: Annotated[str, Header()] = ""
+        novo: NovoAluno,
+        x_cadastro_linha: Annotated[str, Header()] = "",
+        authorization: Annotated[str, Header()] = "",
     ) -> Response | AlunoCriado:
         """Enrol a student. 201: inserted, and its event is sure to be published. 200: known
         already, with the same data (`igual`) or with data that are new (`atualizado`)."""
         if espera := ritmo.espera():
             segundos = str(math.ceil(espera))
             return recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
-        linha = Linha.lida(x_cadastro_linha)
+        conhecido = da_casa(authorization)
+        linha = Linha.lida(x_cadastro_linha) if conhecido else None
         try:
             try:
                 decisao = alunos.cadastrar(
@@ -111,11 +122,11 @@ def criar(
             except Conflito as erro:
                 if linha is not None:
                     alunos.recusar(linha, erro.campo, erro.motivo)
-                return recusa(409, erro.campo, erro.motivo)
+                return _conflito(erro.campo, erro.motivo, conhecido)
         except SemDocumentos as erro:
             return _sem_documentos(erro)
         if decisao.situacao == "recusado":  # the same row again
-            return recusa(409, decisao.campo, decisao.motivo)
+            return _conflito(decisao.campo, decisao.motivo, conhecido)
         if decisao.situacao == "novo":
             depois_de_inserir()
         if rele is not None and decisao.situacao != "igual":
@@ -203,12 +214,30 @@ def _sem_documentos(erro: SemDocumentos) -> JSONResponse:
     return recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
 
 
-def _errado(alunos: Alunos) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _da_casa(segredo: str | None) -> Callable[[str], bool]:
+    """Whether an Authorization header is that of chamada_api."""
+    if segredo is None:
+        return lambda _dito: True
+    esperado = f"Bearer {segredo}".encode()
+    return lambda dito: hmac.compare_digest(dito.encode(), esperado)
+
+
+def _conflito(campo: str, motivo: str, conhecido: bool) -> JSONResponse:
+    """A stranger is not told whose CPF, e-mail or birth date is here."""
+    if conhecido:
+        return recusa(409, campo, motivo)
+    return recusa(409, "", "não foi possível concluir por aqui: fale com a secretaria")
+
+
+def _errado(
+    alunos: Alunos, da_casa: Callable[[str], bool]
+) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def errado(pedido: Request, erro: Exception) -> Response:
         assert isinstance(erro, RequestValidationError)
         # FastAPI's own answer repeats what was sent, the password with it.
         erros = erros_de(erro.errors())
-        if linha := Linha.lida(pedido.headers.get(LINHA, "")):
+        linha = Linha.lida(pedido.headers.get(LINHA, ""))
+        if linha is not None and da_casa(pedido.headers.get("authorization", "")):
             um = erros.erros[0]
             try:
                 await run_in_threadpool(alunos.recusar, linha, um.campo, um.motivo)

@@ -51,8 +51,11 @@ class ChamadaAPI(Consumer):
     visibility_timeout = 60
     max_receives = 1000
 
-    def __init__(self, url: str, *, transporte: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, *, segredo: str = "", transporte: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._url = f"{url.rstrip('/')}/alunos"
+        self._cabecalhos = {"authorization": f"Bearer {segredo}"} if segredo else {}
         self._transporte = transporte
         self._cliente: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
 
@@ -61,7 +64,9 @@ class ChamadaAPI(Consumer):
         corpo = matricula.model_dump(mode="json", exclude_none=True) | {"origem": "csv"}
         linha = corpo.pop("posicao_no_upload", "")
         try:
-            resposta = await self._http().post(self._url, json=corpo, headers={LINHA: linha})
+            resposta = await self._http().post(
+                self._url, json=corpo, headers={LINHA: linha, **self._cabecalhos}
+            )
         except httpx.HTTPError as erro:
             raise Retry(_pausa(delivery.receive_count), type(erro).__name__) from None
         status = resposta.status_code
@@ -118,5 +123,5 @@ def novo_handler(ajustes: Ajustes | None = None) -> Handler:
     from messaging.aws import connect
 
     ditos = ajustes or Ajustes.do_ambiente()
-    consumidor = ChamadaAPI(ditos.api_url)
+    consumidor = ChamadaAPI(ditos.api_url, segredo=ditos.exigir("segredo"))
     return lambda_handler(consumidor, queue=connect().queue(consumidor.service))
