@@ -312,6 +312,13 @@ def test_the_docs_need_nothing_from_elsewhere(api: Cliente) -> None:
     assert api.get("/redoc").status_code == 404
 
 
+def test_every_refusal_has_the_one_form_in_the_contract_as_well(api: Cliente) -> None:
+    documento = api.get("/openapi.json").json()
+
+    assert "HTTPValidationError" not in documento["components"]["schemas"]
+    assert campos(api.get("/leituras/nenhuma")) == ["leitura"]
+
+
 def test_the_rhythm_gives_back_what_time_brings() -> None:
     agora = [0.0]
     ritmo = Ritmo(2, relogio=lambda: agora[0])

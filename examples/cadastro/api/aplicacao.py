@@ -53,6 +53,10 @@ _RECUSAS: dict[int | str, dict[str, Any]] = {
     429: {"model": Erros, "description": "Too many at once: see Retry-After"},
     503: {"model": Erros, "description": "The document store does not answer; try again"},
 }
+_DE_LEITURA: dict[int | str, dict[str, Any]] = {
+    422: {"model": Erros, "description": "That is no id of a reading"},
+    503: _RECUSAS[503],
+}
 
 
 def criar(
@@ -134,7 +138,7 @@ def criar(
         log.info("aluno %s %s %s", decisao.aluno_id, _DITO[decisao.situacao], decisao.evento_id)
         return _resposta(novo, decisao)
 
-    @app.get("/leituras/{leitura}", responses={503: {"model": Erros}})
+    @app.get("/leituras/{leitura}", responses=_DE_LEITURA)
     def contas(leitura: UUID) -> Response:
         """What became of the rows of one file: counts, and the first refused ones."""
         try:
@@ -142,7 +146,7 @@ def criar(
         except SemDocumentos as erro:
             return _sem_documentos(erro)
 
-    @app.get("/leituras/{leitura}/linhas", responses={503: {"model": Erros}})
+    @app.get("/leituras/{leitura}/linhas", responses=_DE_LEITURA)
     def linhas(leitura: UUID) -> Response:
         """Every row that is decided, one JSON object in each line (NDJSON)."""
         try:
