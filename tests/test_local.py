@@ -177,6 +177,44 @@ def test_one_that_was_killed_is_noticed_and_can_start_again(
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("end", ["server.stop()", "sys.exit()", "os.kill(os.getpid(), 9)"])
+def test_with_a_folder_messages_and_files_are_there_at_the_next_start(
+    end: str, script: Script, tmp_path: Path, scratch: Path
+) -> None:
+    folder = tmp_path / "kept"
+    program = script(
+        f"server.stop(); server = LocalServer(state={str(folder)!r}).start()\n"
+        "import boto3\n"
+        "ask = lambda what: boto3.Session(**server.credentials).client(\n"
+        "    what, endpoint_url=server.url)\n"
+        "url = ask('sqs').create_queue(QueueName='fila')['QueueUrl']\n"
+        "ask('sqs').send_message(QueueUrl=url, MessageBody='at once')\n"
+        "ask('sqs').send_message(QueueUrl=url, MessageBody='later', DelaySeconds=900)\n"
+        "ask('s3').create_bucket(Bucket='balde', CreateBucketConfiguration={\n"
+        "    'LocationConstraint': 'sa-east-1'})\n"
+        "ask('s3').put_object(Bucket='balde', Key='a/b', Body=b'c')\n"
+        "print(server.pid, server.port, flush=True)\n"
+        f"{end}\n"
+    )
+    told(program)
+    pid, port = told(program)
+    program.wait(PATIENCE)
+    assert eventually(lambda: gone(pid) and refused(port))
+
+    # Another server, on another port.
+    with LocalServer(state=folder) as server:
+        assert server.port != port
+        queue = client(server, "sqs")
+        url = queue.get_queue_url(QueueName="fila")["QueueUrl"]
+        received = queue.receive_message(QueueUrl=url)["Messages"]
+        assert [message["Body"] for message in received] == ["at once"]
+        depth = queue.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert depth["ApproximateNumberOfMessagesDelayed"] == "1"
+        kept = client(server, "s3").get_object(Bucket="balde", Key="a/b")["Body"].read()
+        assert kept == b"c"
+    assert list(scratch.iterdir()) == []
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_it_ends_when_its_parent_is_killed(engine: Engine, script: Script, scratch: Path) -> None:
     program = script(
@@ -362,6 +400,8 @@ def test_what_cannot_be_is_refused_at_once() -> None:
         LocalServer(engine="localstack")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="port=70000"):
         LocalServer(port=70000)
+    with pytest.raises(ConfigurationError, match="engine='moto' keeps no state"):
+        LocalServer(engine="moto", state="somewhere")
 
 
 def test_its_repr_says_whether_it_runs(server: LocalServer) -> None:

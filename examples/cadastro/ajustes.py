@@ -25,6 +25,7 @@ class Ajustes(BaseModel):
     """Each field is read from `CADASTRO_<FIELD>`; README.md says which part looks at which.
 
     mongo            a MongoDB URI; may hold a password, so it is not in `repr`.
+    segredo          what chamada_api shows to the API; who does not is a stranger.
     api_por_segundo  enrolments a second that one copy of the API takes; 0: no limit.
     origens          origins that may call from a browser, separated by spaces.
     limite_csv       bytes of an upload.
@@ -36,6 +37,7 @@ class Ajustes(BaseModel):
 
     mongo: str = Field(default="", repr=False)
     mongo_banco: str = "cadastro"
+    segredo: str = Field(default="", repr=False)
     api_host: str = "127.0.0.1"
     api_porta: int = Field(default=8081, ge=0, le=65535)
     api_por_segundo: float = Field(default=200, ge=0)

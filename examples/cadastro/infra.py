@@ -6,6 +6,7 @@ On one machine this makes them; in an account `template.yaml` and `messaging top
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -31,7 +32,8 @@ def montar(sessao: boto3.Session, settings: Settings, ajustes: Ajustes) -> None:
     arn = _fila(sqs, ajustes.fila_batch, VISIVEL_BATCH, 20)
     regiao: Any = {"LocationConstraint": sessao.region_name}
     for balde in (ajustes.balde, ajustes.balde_resultados):
-        s3.create_bucket(Bucket=balde, CreateBucketConfiguration=regiao)
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(Bucket=balde, CreateBucketConfiguration=regiao)
     s3.put_bucket_cors(
         Bucket=ajustes.balde,
         CORSConfiguration={

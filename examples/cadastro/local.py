@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import secrets
 import shutil
 import signal
 import socket
@@ -44,13 +45,21 @@ class Sistema:
     """All parts, from `with` to its end. `cuidar` is to be called again and again.
 
     pasta   for databases, logs, and orders.
+    guarda  whether queues and uploaded files are kept in `pasta`, too, for the next start with it.
     porta   of the page; 0 takes a free one.
     mais    environment for every part, beside what is composed here.
     """
 
-    def __init__(self, pasta: Path, *, porta: int = 0, mais: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        pasta: Path,
+        *,
+        porta: int = 0,
+        guarda: bool = False,
+        mais: dict[str, str] | None = None,
+    ) -> None:
         self.pasta = pasta
-        self.nuvem = Nuvem()
+        self.nuvem = Nuvem(pasta / "aws" if guarda else None)
         self._porta = porta
         self._mais = mais or {}
         self._estados: dict[str, str] = {}
@@ -150,6 +159,7 @@ class Sistema:
         enderecos = [f"http://127.0.0.1:{porta}", f"http://localhost:{porta}"]
         ditos = {
             "mongo": f"mongodb://127.0.0.1:{portas[0]}/?retryWrites=false",
+            "segredo": secrets.token_urlsafe(32),
             "api_porta": portas[1],
             "api_url": f"http://127.0.0.1:{portas[1]}",
             "url_assinada_porta": portas[2],
@@ -233,7 +243,7 @@ def main() -> None:
         signal.signal(sinal, lambda *_: fim.set())
     pasta = Path(dados.pasta or tempfile.mkdtemp(prefix="cadastro-")).absolute()
     try:
-        with Sistema(pasta, porta=dados.porta) as sistema:
+        with Sistema(pasta, porta=dados.porta, guarda=bool(dados.pasta)) as sistema:
             _dizer(sistema, em_json=dados.json)
             while not fim.wait(OLHAR):
                 sistema.cuidar()
@@ -248,7 +258,7 @@ def main() -> None:
 def _argumentos() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--porta", type=int, default=8080, help="of the page; 0: a free one")
-    parser.add_argument("--pasta", help="keep databases and logs here; else a temporary folder")
+    parser.add_argument("--pasta", help="keep everything here; else a temporary folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 

@@ -1,7 +1,8 @@
 """The stand-in for AWS on one machine: watched like the other parts, and its losses are told.
 
-It holds its queues and buckets in memory. When its process dies it comes again, empty, on the same
-port; what stood in it is gone, and that is said.
+With a folder it keeps queues, dead letters and files from one stop to the next start. Without one
+they are in memory, and what a stop loses is said. When its process is killed it comes again on the
+same port, as it was at its last start, and that is said, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from pathlib import Path
 
 from consumers import TOPOLOGY
 from examples.cadastro.ajustes import Ajustes
@@ -27,12 +29,24 @@ BATCH = "cadastro-batch"
 DE_NOVO = 1.0
 """Seconds between two tries to start it."""
 
+_MORREU = "the stand-in for AWS ended: messages and files that stood in it are lost"
+_MORREU_COM_PASTA = (
+    "the stand-in for AWS ended: messages that came since the start are lost, those that stood in "
+    "it then come again"
+)
+_PERDE = "lost with the stand-in for AWS, messages that nobody had taken"
+_FICA = "kept for the next start with this folder, messages that nobody had taken"
+
 
 class Nuvem:
-    """Used by one thread. `mortes`: how often it died."""
+    """Used by one thread. `mortes`: how often it died.
 
-    def __init__(self) -> None:
-        self.servidor = LocalServer(log=None)
+    estado  the folder in which it keeps what it holds; None keeps nothing.
+    """
+
+    def __init__(self, estado: Path | None = None) -> None:
+        self.servidor = LocalServer(log=None, state=estado)
+        self._guarda = estado is not None
         self.mortes = 0
         self._de_novo = 0.0
 
@@ -47,7 +61,7 @@ class Nuvem:
             return
         self.mortes += 1
         self._de_novo = time.monotonic() + DE_NOVO
-        _dizer("the stand-in for AWS ended: messages and files that stood in it are lost")
+        _dizer(_MORREU_COM_PASTA if self._guarda else _MORREU)
         try:
             self.servidor.start()
             self.montar(ajustes)
@@ -55,7 +69,7 @@ class Nuvem:
             self.servidor.stop()
             _dizer(f"the stand-in for AWS did not come again: {type(erro).__name__}")
         else:
-            _dizer("the stand-in for AWS is there again, empty")
+            _dizer("the stand-in for AWS is there again")
 
     def em_pe(self) -> Mapping[str, int]:
         """Messages that stand in each queue, by its reader; what does not answer is left out."""
@@ -71,16 +85,18 @@ class Nuvem:
                         # The test event that S3 sends at the start tells of no file.
                         lidas = fila.receive(10, 0)
                         fila.delete([uma for uma in lidas if "s3:TestEvent" in uma.body])
+                        outras = [uma for uma in lidas if "s3:TestEvent" not in uma.body]
+                        fila.change_visibility(outras, [0] * len(outras))
                     fundo = fila.depth()
                     if quantas := fundo.visible + fundo.in_flight + fundo.delayed:
                         achados[nome] = quantas
         return achados
 
     def despedir(self) -> None:
-        """Called when the parts have stopped: says what will be lost with it."""
+        """Called when the parts have stopped: says what will be lost with it, or is kept."""
         if achados := self.em_pe():
             ditos = ", ".join(f"{nome} {quantas}" for nome, quantas in achados.items())
-            _dizer(f"lost with the stand-in for AWS, messages that nobody had taken: {ditos}")
+            _dizer(f"{_FICA if self._guarda else _PERDE}: {ditos}")
 
 
 def _dizer(texto: str) -> None:

@@ -30,6 +30,7 @@ class Resultado:
 
     etag    of the object: another file under the same key begins anew.
     feitas  rows (good and bad) behind which a reading goes on after it was interrupted.
+    avisos  what the reading guessed or put right, and columns that it left out; no values.
     """
 
     estado: Estado = "aguardando"
@@ -38,6 +39,7 @@ class Resultado:
     rejeitadas: int = 0
     motivo: str = ""
     amostra: list[dict[str, Any]] = field(default_factory=list)
+    avisos: list[str] = field(default_factory=list)
     etag: str = ""
     feitas: int = 0
 
@@ -136,6 +138,7 @@ class Resultados:
             "decididas": decididas,
             "motivo": lido.motivo,
             "amostra": amostra[:AMOSTRA],
+            "avisos": lido.avisos,
             "rejeitados_url": url,
         }
 

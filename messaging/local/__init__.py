@@ -43,23 +43,34 @@ class LocalServer:
     port    0 takes a free one.
     log     a file to which the server's log is appended, requests and all; None keeps warnings
             only, in a folder that is removed at the end.
+    state   a folder in which ministack keeps what it holds, from one stop to the next start;
+            queues are written when it ends in order (`stop()`, SIGTERM, this process's end) and
+            not when it is killed, files of S3 at once. Two servers must not share one.
 
-    What it holds is in memory and gone at `stop()`. `start` raises `MissingExtra` when the engine
-    could not be installed, and `ConfigurationError` when the port cannot be had. A server that
-    stopped can be started again, empty, on the same port. It may be used from any thread; a forked
-    child process may talk to it, and does not stop it.
+    Without `state`, what it holds is in memory and gone at `stop()`. `start` raises `MissingExtra`
+    when the engine could not be installed, and `ConfigurationError` when the port cannot be had. A
+    server that stopped can be started again, on the same port; empty, if it has no `state`. It may
+    be used from any thread; a forked child process may talk to it, and does not stop it.
     """
 
     def __init__(
-        self, *, engine: Engine = "ministack", port: int = 0, log: str | Path | None = None
+        self,
+        *,
+        engine: Engine = "ministack",
+        port: int = 0,
+        log: str | Path | None = None,
+        state: str | Path | None = None,
     ) -> None:
         if engine not in _HEALTH:
             raise ConfigurationError(f"engine={engine!r}: use one of {', '.join(_HEALTH)}")
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port={port}: use 1 to 65535, or 0 for a free one")
+        if state is not None and engine != "ministack":
+            raise ConfigurationError(f"engine={engine!r} keeps no state: only ministack does")
         self.engine: Engine = engine
         self._port = port
         self._log = None if log is None else Path(log)
+        self._state = None if state is None else Path(state).absolute()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Any] | None = None
@@ -118,13 +129,15 @@ class LocalServer:
             try:
                 level = "WARNING" if self._log is None else "INFO"
                 with closing(listener), self._open_log(scratch) as log:
-                    process = spawn(python, self.engine, listener, scratch, log, level)
+                    process = spawn(python, self.engine, listener, scratch, log, level, self._state)
             except BaseException:
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise
             self._process = process
             # Runs at `stop`, when this object is garbage collected, and when the interpreter exits.
-            self._end = weakref.finalize(self, end, process, scratch, os.getpid())
+            self._end = weakref.finalize(
+                self, end, process, scratch, os.getpid(), saves=bool(self._state)
+            )
             try:
                 self._wait_until_it_answers(process, scratch)
             except BaseException:

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 
 def main() -> None:
@@ -27,10 +28,13 @@ def main() -> None:
     parser.add_argument("parent", type=int, help="the process whose end ends this one")
     parser.add_argument("scratch", help="the folder that is removed at the end")
     given = parser.parse_args()
+    keeps = os.environ.get("PERSIST_STATE") == "1"
 
     def end(*_: object) -> None:
-        # An emulator keeps nothing, so there is nothing to save: no graceful stop, which waits
-        # for open long polls. What it may have started goes down with its process group.
+        # No graceful stop, which waits for open long polls: what is to be kept is written here.
+        # What it may have started goes down with its process group.
+        if keeps:
+            _save()
         shutil.rmtree(given.scratch, ignore_errors=True)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
@@ -38,8 +42,11 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    # The signal's handler runs in the main thread, between two steps of the server: so what is
+    # written is never half of a change.
+    orphaned = partial(os.kill, os.getpid(), signal.SIGTERM) if keeps else end
     threading.Thread(
-        target=_watch, args=(given.parent, end), name="watch-parent", daemon=True
+        target=_watch, args=(given.parent, orphaned), name="watch-parent", daemon=True
     ).start()
     {"ministack": _ministack, "moto": _moto}[given.engine](given.socket)
 
@@ -66,6 +73,12 @@ def _watch(parent: int, end: Callable[[], None]) -> None:
 
 
 # What follows is imported by name: the engines are not in the environment that is type-checked.
+
+
+def _save() -> None:
+    """Write what ministack holds, as it does itself at the end of a graceful stop."""
+    app = importlib.import_module("ministack.app")
+    app.save_all(app._build_persistence_save_dict())
 
 
 def _ministack(descriptor: int) -> None:

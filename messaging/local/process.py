@@ -20,6 +20,7 @@ HOST = "127.0.0.1"
 REGION = "sa-east-1"
 _ACCOUNT = "000000000000"
 _STOP_SECONDS = 5.0
+_SAVE_SECONDS = 60.0  # a state of some hundred thousand messages takes seconds to write
 _CHILD = Path(__file__).with_name("child.py")
 _PASSED_ON = frozenset(
     "PATH HOME LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH".split()
@@ -33,8 +34,10 @@ def spawn(
     scratch: Path,
     log: IO[bytes],
     log_level: str,
+    state: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """The server's process, run by `python`; it serves `listener`, and writes in `scratch` only."""
+    """The server's process, run by `python`; it serves `listener`, and writes in `scratch` and, if
+    it is given, `state` only."""
     descriptor = listener.fileno()
     # -I: nothing of the caller's environment or folder is imported
     command = [str(python), "-I", str(_CHILD)]
@@ -46,7 +49,7 @@ def spawn(
         stderr=log,
         pass_fds=(descriptor,),
         cwd=scratch,
-        env=_environment(listener.getsockname()[1], scratch, log_level),
+        env=_environment(listener.getsockname()[1], scratch, log_level) | _kept(state),
         # A terminal's Ctrl-C is for this process, which stops the server in its own order.
         start_new_session=True,
     )
@@ -99,6 +102,18 @@ def _environment(port: int, scratch: Path, log_level: str) -> dict[str, str]:
     }
 
 
+def _kept(state: Path | None) -> dict[str, str]:
+    """What makes ministack keep its state, and `child.py` write it at the end."""
+    if state is None:
+        return {}
+    return {
+        "PERSIST_STATE": "1",
+        "S3_PERSIST": "1",
+        "STATE_DIR": str(state / "services"),
+        "S3_DATA_DIR": str(state / "s3"),
+    }
+
+
 def answers(port: int, path: str) -> bool:
     """True if `GET path` is answered with 200 within five seconds."""
     # http.client rather than urllib, which would ask the proxy of the environment.
@@ -112,14 +127,19 @@ def answers(port: int, path: str) -> bool:
         connection.close()
 
 
-def end(process: subprocess.Popen[bytes], scratch: Path, owner: int) -> None:
-    """End and reap the process, and remove its folder; only in the process that started it."""
+def end(
+    process: subprocess.Popen[bytes], scratch: Path, owner: int, *, saves: bool = False
+) -> None:
+    """End and reap the process, and remove its folder; only in the process that started it.
+
+    saves   it has a state to write first.
+    """
     if os.getpid() != owner:
         return  # a forked child: the server is its parent's
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(_STOP_SECONDS)
+            process.wait(_SAVE_SECONDS if saves else _STOP_SECONDS)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

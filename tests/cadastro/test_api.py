@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pymongo
 import pytest
+import uvicorn
 from argon2 import PasswordHasher
 
-from examples.cadastro.api.aplicacao import CORPO, criar
+from examples.cadastro.api.aplicacao import CORPO, DE_UMA_VEZ, criar
 from examples.cadastro.api.limites import Ritmo
 from examples.cadastro.api.modelos import NovoAluno
 from examples.cadastro.documentos import Alunos
@@ -183,6 +191,132 @@ def test_too_many_at_once_are_asked_to_come_again(alunos: Alunos) -> None:
     assert [uma.status_code for uma in respostas] == [201, 429, 429]
     assert 90 <= int(respostas[1].headers["retry-after"]) <= 100
     assert alunos.quantos() == 1
+
+
+def test_while_enrolments_hang_the_next_is_429_and_health_answers(alunos: Alunos) -> None:
+    solta = threading.Event()
+    # Stands for anything that takes long in an enrolment: hashes, a store, a topic.
+    app = criar(alunos, por_segundo=0, depois_de_inserir=lambda: assert_(solta.wait(60)))
+
+    async def tudo() -> tuple[list[int], httpx.Response, httpx.Response]:
+        transporte = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transporte, base_url="http://127.0.0.1") as http:
+
+            async def cadastrar(numero: int) -> int:
+                aluno = {"nome": "N", "email": f"n{numero}@example.com", "senha": SENHA}
+                return (await http.post("/alunos", json=aluno)).status_code
+
+            # More than the server has threads.
+            presos = [asyncio.create_task(cadastrar(numero)) for numero in range(60)]
+            try:
+                saude = await http.get("/saude")
+                recusada = await http.post("/alunos", json=ANA)
+            finally:
+                solta.set()
+            return await asyncio.gather(*presos), saude, recusada
+
+    ditos, saude, recusada = asyncio.run(asyncio.wait_for(tudo(), 50))
+
+    assert (saude.status_code, recusada.status_code) == (200, 429)
+    assert recusada.headers["retry-after"] == "1"
+    assert campos(recusada) == [""]
+    assert sorted(ditos) == [201] * DE_UMA_VEZ + [429] * (60 - DE_UMA_VEZ)
+    # Every place is free again.
+    assert Cliente(app).post("/alunos", json=ANA).status_code == 201
+
+
+def assert_(dito: bool) -> None:
+    assert dito
+
+
+def test_a_body_that_does_not_come_is_given_up(alunos: Alunos) -> None:
+    app = criar(alunos, prazo=0.3)
+    with servida(app) as porta, socket.create_connection(("127.0.0.1", porta), 30) as soquete:
+        soquete.sendall(
+            b"POST /alunos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 500\r\n\r\n{"nome": "A'
+        )
+        # To the end of the connection, which the server closes.
+        resposta = b"".join(iter(lambda: soquete.recv(4096), b"")).decode()
+
+    assert resposta.startswith("HTTP/1.1 408 ")
+    assert json.loads(resposta.partition("\r\n\r\n")[2])["erros"][0]["campo"] == ""
+    assert alunos.quantos() == 0
+
+
+@contextmanager
+def servida(app: Any) -> Iterator[int]:
+    """The application behind a real socket."""
+    porta = porta_livre()
+    servidor = uvicorn.Server(uvicorn.Config(app, port=porta, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=servidor.run)
+    thread.start()
+    try:
+        while not servidor.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield porta
+    finally:
+        servidor.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "corpo",
+    [
+        b"[" * 8000,
+        b'{"nome":' * 1800,
+        b'{"nome": ' + b"[" * 6000 + b"]" * 6000 + b"}",
+        b'{"nome": "Jo\xe3o", "email": "j@example.com"}',
+        b'{"nome": "\\ud800", "email": "j@example.com"}',
+        b'{"nome": ' + b"9" * 6000 + b', "email": "j@example.com"}',
+    ],
+    ids=["lists", "objects", "closed", "cp1252", "half a letter", "digits"],
+)
+def test_a_body_that_is_odd_gets_the_documented_422_in_portuguese(
+    api: Cliente, corpo: bytes
+) -> None:
+    resposta = api.post("/alunos", content=corpo, headers={"content-type": "application/json"})
+
+    assert resposta.status_code == 422
+    assert campos(resposta)[0] in ("", "nome")
+    assert "There was an error" not in resposta.text
+
+
+@pytest.mark.parametrize(
+    ("metodo", "caminho", "status"), [("get", "/nada", 404), ("get", "/alunos", 405)]
+)
+def test_what_is_not_there_is_told_in_portuguese_and_in_the_one_form(
+    api: Cliente, metodo: str, caminho: str, status: int
+) -> None:
+    resposta = getattr(api, metodo)(caminho)
+
+    assert resposta.status_code == status
+    assert campos(resposta) == [""]
+    assert "Not" not in resposta.text
+
+
+def test_the_docs_need_nothing_from_elsewhere(api: Cliente) -> None:
+    resposta = api.get("/docs")
+
+    assert resposta.status_code == 200
+    assert "<script" not in resposta.text
+    enderecos = re.findall(r"(?:src|href)=[\"']([^\"']*)", resposta.text)
+    assert enderecos
+    assert [um for um in enderecos if um != "openapi.json" and not um.startswith("#")] == []
+    # Every link of the page leads to a place on it.
+    lugares = set(re.findall(r'id="([^"]+)"', resposta.text))
+    assert {um[1:] for um in enderecos if um.startswith("#")} <= lugares
+    for dito in ("POST /alunos", "valor_mensalidade", "429", "janeway@voyager.sf"):
+        assert dito in resposta.text
+    assert api.get("/redoc").status_code == 404
+
+
+def test_every_refusal_has_the_one_form_in_the_contract_as_well(api: Cliente) -> None:
+    documento = api.get("/openapi.json").json()
+
+    assert "HTTPValidationError" not in documento["components"]["schemas"]
+    assert campos(api.get("/leituras/nenhuma")) == ["leitura"]
 
 
 def test_the_rhythm_gives_back_what_time_brings() -> None:

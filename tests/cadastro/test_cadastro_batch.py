@@ -18,11 +18,14 @@ from botocore.exceptions import ClientError
 from examples.cadastro.cadastro_batch import CadastroBatch, Pausa, objeto, objetos, upload_de
 from examples.cadastro.cadastro_batch.fila import FilaDeAlunos
 from examples.cadastro.cadastro_batch.objeto import abrir
+from examples.cadastro.cadastro_batch.palavras import na_tela
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.lambda_local import uma_vez
 from examples.cadastro.resultados import Resultado, Resultados
 from messaging.aws import connect
 from messaging.codec import JsonCodec
+from messaging.csvfile.file_texts import FILE_TEXTS
+from messaging.csvfile.row_texts import ROW_TEXTS
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError, TransportError
 from messaging.publishing.publisher import Publisher
@@ -396,6 +399,40 @@ def test_the_sample_is_short_and_the_side_file_whole(oficina: Oficina) -> None:
 
     assert len(resultado.amostra) == 100
     assert len(oficina.rejeitados().splitlines()) == 251
+
+
+DUVIDOSA = """Turma 5A;;;;
+nome;email;data_nascimento;turno;cpf
+Ana;ana@example.com;05/03/1995;manhã;
+Ana;ana@example.com;05/03/1995;manhã;
+Bia;bia@example.com
+"""
+
+
+def test_what_the_reading_guessed_is_told_in_words_of_a_secretary(oficina: Oficina) -> None:
+    oficina.por(DUVIDOSA.encode())
+    resultado = oficina.batch(Fila(), pedaco=2).converter(oficina.balde, CHAVE)
+
+    assert resultado.aceitas == 3
+    assert resultado.avisos == [
+        "colunas que ninguém lê aqui: turno",
+        "o cabeçalho está na linha 2: o que há acima dele foi ignorado",
+        (
+            "data_nascimento: datas lidas como dd/mm/aaaa, e nenhuma linha o prova: "
+            "confira o dia e o mês de uma delas"
+        ),
+        "linhas que o arquivo já tem, com os mesmos dados (linha 4)",
+        "linhas com menos células que o cabeçalho: o que falta foi lido como vazio (linha 5)",
+    ]
+    pagina = oficina.resultados.para_a_pagina(UPLOAD)
+    assert pagina["avisos"] == resultado.avisos
+
+
+def test_no_text_for_the_page_names_an_option_of_a_command() -> None:
+    todos = [portugues for _, portugues in (*ROW_TEXTS.values(), *FILE_TEXTS.values())]
+
+    assert any("--" in um for um in todos)
+    assert [um for um in map(na_tela, todos) if "--" in um or " = " in um] == []
 
 
 def test_a_file_converted_twice_sends_the_same_ids(oficina: Oficina) -> None:

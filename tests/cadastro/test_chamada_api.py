@@ -91,7 +91,7 @@ def test_a_student_who_may_be_another_is_not_taken_for_enrolled() -> None:
     assert resultado.why == f"the API answered 409: cpf (row {linha})"
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 301])
+@pytest.mark.parametrize("status", [500, 502, 503, 301, 408])
 def test_an_api_that_is_ill_is_called_again(status: int) -> None:
     resultado = chamar(responde(status))
     assert resultado.retried

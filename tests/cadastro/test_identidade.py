@@ -188,6 +188,55 @@ def test_a_doubt_is_a_conflict_that_names_the_field_and_changes_nobody(
     assert documentos() == antes
 
 
+@pytest.mark.parametrize(
+    "autorizacao", [None, "", "Bearer ", "Bearer outro", "segredo", "Bearer é"]
+)
+def test_a_stranger_is_not_told_why_and_cannot_speak_for_a_row(
+    alunos: Alunos, autorizacao: str | None
+) -> None:
+    api = Cliente(criar(alunos, segredo="segredo"))
+    leitura = str(uuid4())
+    cabecalhos = {LINHA: f"{leitura}/2"}
+    if autorizacao is not None:
+        cabecalhos["authorization"] = autorizacao.encode()  # type: ignore[assignment]
+    assert cadastrar(api, ANA).status_code == 201
+
+    # Of somebody's CPF, and of a name that two have: the same answer.
+    outra = api.post("/alunos", json=ANA | {"nome": "Bia Souza"}, headers=cabecalhos)
+    for dia in ("2010-01-01", "2012-01-01"):
+        cadastrar(api, BIA, data_nascimento=dia)
+    duvida = api.post("/alunos", json=BIA, headers=cabecalhos)
+    errada = api.post("/alunos", json=ANA | {"cpf": "1"}, headers=cabecalhos)
+
+    assert dito(outra) == dito(duvida) == (409, "")
+    assert outra.text == duvida.text
+    assert "cpf" not in outra.text.lower()
+    assert dito(errada) == (422, "cpf")
+    nada = {"novos": 0, "iguais": 0, "atualizados": 0, "recusados": 0, "amostra": []}
+    assert alunos.contas(leitura) == nada
+
+
+def test_chamada_api_shows_the_secret_and_is_told(alunos: Alunos) -> None:
+    chamada = ChamadaAPI(
+        "http://api",
+        segredo="segredo",
+        transporte=httpx.ASGITransport(criar(alunos, segredo="segredo")),
+    )
+    leitura = str(uuid4())
+    linhas = [
+        MatriculaRecebida(
+            nome=nome, email="mae@example.com", cpf=CPF, posicao_no_upload=f"{leitura}/{n}"
+        )
+        for n, nome in enumerate(("Ana", "Bia"), 2)
+    ]
+
+    resultados = [deliver(chamada, uma) for uma in linhas]
+
+    assert resultados[1].why == f"the API answered 409: cpf (row {leitura}/3)"
+    contas = alunos.contas(leitura)
+    assert (contas["novos"], contas["recusados"]) == (1, 1)
+
+
 def test_two_of_one_name_born_on_two_days_are_two(api: Cliente, alunos: Alunos) -> None:
     for dia in ("2010-01-01", "2012-01-01"):
         assert cadastrar(api, BIA, data_nascimento=dia).status_code == 201

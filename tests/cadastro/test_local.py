@@ -243,6 +243,41 @@ def test_what_is_lost_at_the_stop_is_said(
     assert "messages that nobody had taken: bi 1\n" in capfd.readouterr().err
 
 
+def test_what_stood_in_queues_is_there_after_a_restart_with_the_same_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Sistema(tmp_path, guarda=True) as sistema, sistema.cuidado():
+        pagina = Pagina(sistema)
+        for nome in ("bi", "marketing"):
+            pagina.mandar(f"/servicos/{nome}/parar")
+            esperar(lambda nome=nome: pagina.servicos()[nome]["estado"] == "parado", "down")
+        pagina.cadastrar("uma")
+        endereco = pagina.enviar(
+            b"nome,email,aceita_marketing\nDuas,duas@example.com,sim\nTorta,torta,sim\n"
+        )
+        esperar(lambda: pagina.upload(endereco), "the file decided")
+        esperar(lambda: pagina.servicos()["bi"]["na_fila"] == 2, "its queue measured")
+        upload = endereco.rpartition("/")[2]
+        pagina.close()
+    dito = capfd.readouterr().err
+    assert "lost" not in dito
+    assert "messages that nobody had taken: marketing 2, bi 2\n" in dito
+
+    with Sistema(tmp_path, guarda=True) as sistema, sistema.cuidado():
+        pagina = Pagina(sistema)
+        assert pagina.servicos()["bi"]["estado"] == "parado"
+        for nome in ("bi", "marketing"):
+            pagina.mandar(f"/servicos/{nome}/iniciar")
+        esperar(lambda: todos(pagina, 2), "both students at each service")
+        assert {um["repetidos"] for um in pagina.servicos().values()} == {0}
+        # The file's result survives, too, and what is new still finds its way.
+        depois = pagina.upload(f"{sistema.ajustes.url_assinada_url}/uploads/{upload}")
+        assert (depois["decididas"]["novos"], depois["rejeitadas"]) == (1, 1)
+        assert pagina.cadastrar("outra").status_code == 201
+        esperar(lambda: todos(pagina, 3), "a third at each service")
+        pagina.close()
+
+
 @pytest.mark.parametrize("como", [signal.SIGINT, signal.SIGKILL], ids=lambda um: um.name)
 def test_it_ends_with_all_its_processes_however_it_ends(
     como: signal.Signals, tmp_path: Path

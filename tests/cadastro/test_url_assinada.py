@@ -165,7 +165,7 @@ def test_an_upload_that_nobody_read_yet_is_waiting(handler: UrlAssinada) -> None
     assert status == 200
     assert resultado == {
         "id": dito["id"], "estado": "aguardando", "linhas": 0, "aceitas": 0, "rejeitadas": 0,
-        "esperando": 0, "motivo": "", "amostra": [], "rejeitados_url": None,
+        "esperando": 0, "motivo": "", "amostra": [], "avisos": [], "rejeitados_url": None,
         "decididas": {"novos": 0, "atualizados": 0, "iguais": 0, "recusados": 0},
     }  # fmt: skip
 
@@ -294,6 +294,22 @@ def test_the_result_of_a_file_that_nobody_read_is_not_there(handler: UrlAssinada
     assert invocar(handler, "GET", f"/uploads/{uuid4()}/resultado")[0] == 404
 
 
-@pytest.mark.parametrize("caminho", ["/uploads/" + "-" * 36, "/uploads/" + "a" * 36])
+@pytest.mark.parametrize(
+    "caminho",
+    [
+        "/uploads/" + "-" * 36,
+        "/uploads/" + "a" * 36,
+        "/uploads/",
+        "/uploads/lixo",
+        "/uploads/lixo/resultado",
+        "/uploads/../resultados",
+        "/uploads/%00%ff",
+        "/uploads/" + "é" * 36,
+        "/uploads/" + "{" + "0" * 32 + "}",
+        f"/uploads/{uuid4()}/outra",
+        f"/uploads/{uuid4().hex}",
+        "/uploads/" + "x" * 9000,
+    ],
+)
 def test_an_id_that_is_none_is_not_there(handler: UrlAssinada, caminho: str) -> None:
     assert invocar(handler, "GET", caminho)[0] == 404

@@ -31,6 +31,7 @@ def main() -> None:
         alunos,
         Rele(alunos, publisher),
         origens=ajustes.origens_permitidas,
+        segredo=ajustes.exigir("segredo"),
         por_segundo=ajustes.api_por_segundo,
         depois_de_inserir=_morrer_se_pedido(ajustes.pasta) if ajustes.controle else lambda: None,
     )

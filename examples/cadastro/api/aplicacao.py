@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import math
 import threading
@@ -14,15 +15,16 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from examples.cadastro.api.limites import Ritmo, TamanhoMaximo
+from examples.cadastro.api.docs import SEM_SCRIPT, pagina
+from examples.cadastro.api.limites import Corpo, Ritmo, Vagas, recusa
 from examples.cadastro.api.modelos import (
     AlunoConhecido,
     AlunoCriado,
-    Erro,
     Erros,
     NovoAluno,
     Saude,
@@ -40,13 +42,20 @@ log = logger("cadastro.api")
 
 CORPO = 16_384
 """Bytes of one request: the longest enrolment has about 1,500."""
+DE_UMA_VEZ = 24
+"""Enrolments on their way in one copy. The server has 40 threads, so `/saude` finds one."""
 _RECUSAS: dict[int | str, dict[str, Any]] = {
     200: {"model": AlunoConhecido, "description": "Known already: nothing to do, or updated"},
     409: {"model": Erros, "description": "It may be another student: a person must decide"},
+    408: {"model": Erros, "description": "The body took too long"},
     413: {"model": Erros, "description": "The body is too big"},
     422: {"model": Erros, "description": "Fields are wrong; each is named"},
     429: {"model": Erros, "description": "Too many at once: see Retry-After"},
     503: {"model": Erros, "description": "The document store does not answer; try again"},
+}
+_DE_LEITURA: dict[int | str, dict[str, Any]] = {
+    422: {"model": Erros, "description": "That is no id of a reading"},
+    503: _RECUSAS[503],
 }
 
 
@@ -55,10 +64,19 @@ def criar(
     rele: Rele | None = None,
     *,
     origens: Sequence[str] = (),
+    segredo: str | None = None,
     por_segundo: float = 200,
+    prazo: float = 10.0,
     depois_de_inserir: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application. `rele`, if given, lives as long as it; else it runs elsewhere."""
+    """The application.
+
+    rele     if given, lives as long as it; else it runs elsewhere.
+    segredo  whoever does not show it is a stranger, who is not told why a 409 is one, and cannot
+             speak for a row of a file; None: there are no strangers.
+    prazo    seconds in which a body must be there.
+    """
+    da_casa = _da_casa(segredo)
 
     @asynccontextmanager
     async def vida(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,8 +86,12 @@ def criar(
         if rele is not None:
             rele.stop()
 
-    app = FastAPI(title="API REST cadastro", version="1.0", lifespan=vida)
-    app.add_middleware(TamanhoMaximo, maximo=CORPO)
+    app = FastAPI(
+        title="API REST cadastro", version="1.0", lifespan=vida, docs_url=None, redoc_url=None
+    )
+    # The last that is added is the first that a request meets.
+    app.add_middleware(Vagas, maximo=DE_UMA_VEZ)
+    app.add_middleware(Corpo, maximo=CORPO, prazo=prazo)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(origens),
@@ -77,21 +99,25 @@ def criar(
         allow_headers=["content-type"],
         expose_headers=["retry-after"],
     )
-    app.add_exception_handler(RequestValidationError, _errado(alunos))
+    app.add_exception_handler(RequestValidationError, _errado(alunos, da_casa))
+    app.add_exception_handler(HTTPException, _negado)
     app.add_exception_handler(Exception, _quebrado)
     senhas = _Senhas()
     ritmo = Ritmo(por_segundo)
 
     @app.post("/alunos", status_code=201, response_model=AlunoCriado, responses=_RECUSAS)
     def cadastrar(
-        novo: NovoAluno, x_cadastro_linha: Annotated[str, Header()] = ""
+        novo: NovoAluno,
+        x_cadastro_linha: Annotated[str, Header()] = "",
+        authorization: Annotated[str, Header()] = "",
     ) -> Response | AlunoCriado:
         """Enrol a student. 201: inserted, and its event is sure to be published. 200: known
         already, with the same data (`igual`) or with data that are new (`atualizado`)."""
         if espera := ritmo.espera():
             segundos = str(math.ceil(espera))
-            return _recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
-        linha = Linha.lida(x_cadastro_linha)
+            return recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
+        conhecido = da_casa(authorization)
+        linha = Linha.lida(x_cadastro_linha) if conhecido else None
         try:
             try:
                 decisao = alunos.cadastrar(
@@ -100,11 +126,11 @@ def criar(
             except Conflito as erro:
                 if linha is not None:
                     alunos.recusar(linha, erro.campo, erro.motivo)
-                return _recusa(409, erro.campo, erro.motivo)
+                return _conflito(erro.campo, erro.motivo, conhecido)
         except SemDocumentos as erro:
             return _sem_documentos(erro)
         if decisao.situacao == "recusado":  # the same row again
-            return _recusa(409, decisao.campo, decisao.motivo)
+            return _conflito(decisao.campo, decisao.motivo, conhecido)
         if decisao.situacao == "novo":
             depois_de_inserir()
         if rele is not None and decisao.situacao != "igual":
@@ -112,7 +138,7 @@ def criar(
         log.info("aluno %s %s %s", decisao.aluno_id, _DITO[decisao.situacao], decisao.evento_id)
         return _resposta(novo, decisao)
 
-    @app.get("/leituras/{leitura}", responses={503: {"model": Erros}})
+    @app.get("/leituras/{leitura}", responses=_DE_LEITURA)
     def contas(leitura: UUID) -> Response:
         """What became of the rows of one file: counts, and the first refused ones."""
         try:
@@ -120,7 +146,7 @@ def criar(
         except SemDocumentos as erro:
             return _sem_documentos(erro)
 
-    @app.get("/leituras/{leitura}/linhas", responses={503: {"model": Erros}})
+    @app.get("/leituras/{leitura}/linhas", responses=_DE_LEITURA)
     def linhas(leitura: UUID) -> Response:
         """Every row that is decided, one JSON object in each line (NDJSON)."""
         try:
@@ -143,11 +169,16 @@ def criar(
             resposta.status_code = 503
             return Saude(estado="sem documentos", pendentes=0)
 
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        """The contract as a page that needs nothing from elsewhere, and no script."""
+        return HTMLResponse(pagina(app.openapi()), headers=SEM_SCRIPT)
+
     return app
 
 
 class _Senhas:
-    """argon2id, few at a time: each needs 19 MiB, and forty threads would need 760."""
+    """argon2id, few at a time: each needs 19 MiB and a core."""
 
     def __init__(self) -> None:
         # The least that OWASP's Password Storage Cheat Sheet recommends.
@@ -184,22 +215,33 @@ def _resposta(novo: NovoAluno, decisao: Decisao) -> Response | AlunoCriado:
 
 def _sem_documentos(erro: SemDocumentos) -> JSONResponse:
     log.error("the document store: %s", erro)
-    return _recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
+    return recusa(503, "", "tente de novo em instantes", {"Retry-After": "2"})
 
 
-def _recusa(
-    status: int, campo: str, motivo: str, cabecalhos: dict[str, str] | None = None
-) -> JSONResponse:
-    erros = Erros(erros=[Erro(campo=campo, motivo=motivo)])
-    return JSONResponse(erros.model_dump(), status, cabecalhos)
+def _da_casa(segredo: str | None) -> Callable[[str], bool]:
+    """Whether an Authorization header is that of chamada_api."""
+    if segredo is None:
+        return lambda _dito: True
+    esperado = f"Bearer {segredo}".encode()
+    return lambda dito: hmac.compare_digest(dito.encode(), esperado)
 
 
-def _errado(alunos: Alunos) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _conflito(campo: str, motivo: str, conhecido: bool) -> JSONResponse:
+    """A stranger is not told whose CPF, e-mail or birth date is here."""
+    if conhecido:
+        return recusa(409, campo, motivo)
+    return recusa(409, "", "não foi possível concluir por aqui: fale com a secretaria")
+
+
+def _errado(
+    alunos: Alunos, da_casa: Callable[[str], bool]
+) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def errado(pedido: Request, erro: Exception) -> Response:
         assert isinstance(erro, RequestValidationError)
         # FastAPI's own answer repeats what was sent, the password with it.
         erros = erros_de(erro.errors())
-        if linha := Linha.lida(pedido.headers.get(LINHA, "")):
+        linha = Linha.lida(pedido.headers.get(LINHA, ""))
+        if linha is not None and da_casa(pedido.headers.get("authorization", "")):
             um = erros.erros[0]
             try:
                 await run_in_threadpool(alunos.recusar, linha, um.campo, um.motivo)
@@ -210,5 +252,15 @@ def _errado(alunos: Alunos) -> Callable[[Request, Exception], Awaitable[Response
     return errado
 
 
+async def _negado(_pedido: Request, erro: Exception) -> Response:
+    """What Starlette and FastAPI refuse by themselves, in English and another form."""
+    assert isinstance(erro, HTTPException)
+    if erro.status_code == 400:
+        # A body that its reader gave up on: too deep, or not UTF-8.
+        return recusa(422, "", "o corpo não é JSON que se possa ler")
+    motivo = {404: "não há nada neste endereço", 405: "este método não serve aqui"}
+    return recusa(erro.status_code, "", motivo.get(erro.status_code, "recusado"), erro.headers)
+
+
 async def _quebrado(_pedido: Request, erro: Exception) -> Response:
-    return _recusa(500, "", "algo deu errado aqui")
+    return recusa(500, "", "algo deu errado aqui")

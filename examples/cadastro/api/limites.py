@@ -1,24 +1,34 @@
-"""Limits of the API: bytes in one request, and enrolments in one second."""
+"""Limits of the API: bytes and seconds of one body, enrolments at once and in one second."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Ritmo", "TamanhoMaximo"]
+__all__ = ["Corpo", "Ritmo", "Vagas", "recusa"]
 
 
-class TamanhoMaximo:
-    """ASGI middleware: a body over `maximo` bytes is 413, whether it says its length or not."""
+def recusa(
+    status: int, campo: str, motivo: str, cabecalhos: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The one form in which the API says no."""
+    return JSONResponse({"erros": [{"campo": campo, "motivo": motivo}]}, status, cabecalhos)
 
-    def __init__(self, app: ASGIApp, *, maximo: int) -> None:
+
+class Corpo:
+    """ASGI middleware: a body over `maximo` bytes is 413, whether it says its length or not, and
+    one that is not whole after `prazo` seconds is 408."""
+
+    def __init__(self, app: ASGIApp, *, maximo: int, prazo: float = 10.0) -> None:
         self._app = app
         self._maximo = maximo
+        self._prazo = prazo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,17 +39,19 @@ class TamanhoMaximo:
             await self._recusa()(scope, receive, send)
             return
         # Read before the application sees it: a body in chunks tells its length at its end.
-        corpo = bytearray()
-        mais = True
-        while mais:
-            parte = await receive()
-            if parte["type"] != "http.request":
-                return  # the caller has gone
-            corpo += parte.get("body", b"")
-            mais = parte.get("more_body", False)
-            if len(corpo) > self._maximo:
-                await self._recusa()(scope, receive, send)
-                return
+        try:
+            async with asyncio.timeout(self._prazo):
+                corpo = await self._ler(receive)
+        except TimeoutError:
+            # The rest of it may still come: this connection is of no more use.
+            demorou = recusa(408, "", "o corpo demorou demais a chegar", {"Connection": "close"})
+            await demorou(scope, receive, send)
+            return
+        if corpo is None:
+            return  # the caller has gone
+        if len(corpo) > self._maximo:
+            await self._recusa()(scope, receive, send)
+            return
         lido = False
 
         async def receber() -> Message:
@@ -47,13 +59,48 @@ class TamanhoMaximo:
             if lido:
                 return await receive()
             lido = True
-            return {"type": "http.request", "body": bytes(corpo), "more_body": False}
+            return {"type": "http.request", "body": corpo, "more_body": False}
 
         await self._app(scope, receber, send)
 
+    async def _ler(self, receive: Receive) -> bytes | None:
+        corpo = bytearray()
+        while len(corpo) <= self._maximo:
+            parte = await receive()
+            if parte["type"] != "http.request":
+                return None
+            corpo += parte.get("body", b"")
+            if not parte.get("more_body", False):
+                break
+        return bytes(corpo)
+
     def _recusa(self) -> JSONResponse:
-        motivo = f"o corpo tem mais de {self._maximo} bytes"
-        return JSONResponse({"erros": [{"campo": "", "motivo": motivo}]}, 413)
+        return recusa(413, "", f"o corpo tem mais de {self._maximo} bytes")
+
+
+class Vagas:
+    """ASGI middleware: at most `maximo` enrolments on their way, and the next is 429 at once.
+
+    Each holds one of the server's threads, and `/saude` needs one, too. It stands behind `Corpo`:
+    whoever sends slowly holds no place.
+    """
+
+    def __init__(self, app: ASGIApp, *, maximo: int) -> None:
+        self._app = app
+        self._vagas = threading.BoundedSemaphore(maximo)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        if not self._vagas.acquire(blocking=False):
+            cheio = recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": "1"})
+            await cheio(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._vagas.release()
 
 
 class Ritmo:

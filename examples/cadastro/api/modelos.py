@@ -101,8 +101,10 @@ class Saude(BaseModel):
     pendentes: int
 
 
+_PARTES = (("body",), ("path",), ("header",))
 _MOTIVOS: Mapping[str, str] = {
     "missing": "falta",
+    "uuid_parsing": "não é um identificador",
     "extra_forbidden": "este campo não existe",
     "cpf": "não é um CPF: 11 dígitos, com os verificadores certos",
     "controle": "contém um caractere de controle, ou um que não se lê",
@@ -135,7 +137,9 @@ def erros_de(mistakes: Iterable[Mapping[str, Any]]) -> Erros:
     """pydantic's mistakes as the page shows them: one for each field, and never its value."""
     achados: dict[str, str] = {}
     for um in mistakes:
-        lugar = [str(parte) for parte in um["loc"] if parte != "body"]
+        onde = um["loc"]
+        # FastAPI says first in which part of the request it is.
+        lugar = [str(parte) for parte in onde[onde[:1] in _PARTES :]]
         tipo = str(um["type"])
         campo = lugar[0] if lugar and tipo != "json_invalid" else ""
         # What the caller called a field is the caller's text: shown if it is short and plain.

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.cadastro_batch.avisos import NaoEDoS3, lido, objetos
 from examples.cadastro.cadastro_batch.objeto import abrir
+from examples.cadastro.cadastro_batch.palavras import na_tela
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.linhas import AMOSTRA, Linha, leitura_de
 from examples.cadastro.resultados import Resultado, Resultados
@@ -154,7 +155,7 @@ class CadastroBatch:
                 tabela = events_from(cast(BinaryIO, arquivo), MatriculaRecebida, language="pt")
             except ConfigurationError as erro:
                 # It names columns and what is wrong with them, and no cell.
-                return self._recusar(upload, resultado, str(erro))
+                return self._recusar(upload, resultado, na_tela(str(erro)))
             self._ler(upload, tabela, resultado, Path(pasta) / "rejeitados.csv", resta)
         return resultado
 
@@ -186,6 +187,7 @@ class CadastroBatch:
                 resultado.linhas = resultado.feitas = linhas
                 resultado.rejeitadas, resultado.amostra = maus.count, amostra
                 resultado.aceitas = linhas - maus.count
+                resultado.avisos = _avisos(tabela)
                 if len(pedaco) == self._pedaco:
                     self._resultados.gravar(upload, resultado)
                     if resta() < RESERVA:
@@ -193,7 +195,7 @@ class CadastroBatch:
                         raise Pausa
         if resultado.rejeitadas:
             self._resultados.guardar_rejeitadas(upload, rejeitados)
-        resultado.estado = "pronto"
+        resultado.estado, resultado.avisos = "pronto", _avisos(tabela)
         self._resultados.gravar(upload, resultado)
         log.info(
             "upload %s: %d rows, %d sent, %d rejected",
@@ -228,7 +230,15 @@ def upload_de(chave: str) -> str:
 
 
 def _mostra(linha: BadRow) -> dict[str, Any]:
-    return {"linha": linha.line, "coluna": linha.column, "motivo": linha.reason}
+    return {"linha": linha.line, "coluna": linha.column, "motivo": na_tela(linha.reason)}
+
+
+def _avisos(tabela: Table[MatriculaRecebida]) -> list[str]:
+    """What a secretary should know of the file, beside its refused rows."""
+    avisos = [na_tela(um.text) for um in tabela.notices]
+    if tabela.ignored:
+        avisos.insert(0, f"colunas que ninguém lê aqui: {', '.join(tabela.ignored)}")
+    return avisos
 
 
 def _tempo(context: Any) -> Callable[[], float]:

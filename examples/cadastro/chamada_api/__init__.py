@@ -36,7 +36,7 @@ class ChamadaAPI(Consumer):
     """POSTs each student to the API.
 
     2xx        done: enrolled now, or before, or corrected.
-    429        again after Retry-After.
+    408, 429   again after Retry-After.
     5xx, down  again, after a pause that doubles up to half an hour.
     other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong. 409
                is one of them: it may be another student, and a person must decide.
@@ -51,8 +51,11 @@ class ChamadaAPI(Consumer):
     visibility_timeout = 60
     max_receives = 1000
 
-    def __init__(self, url: str, *, transporte: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, *, segredo: str = "", transporte: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._url = f"{url.rstrip('/')}/alunos"
+        self._cabecalhos = {"authorization": f"Bearer {segredo}"} if segredo else {}
         self._transporte = transporte
         self._cliente: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
 
@@ -61,14 +64,16 @@ class ChamadaAPI(Consumer):
         corpo = matricula.model_dump(mode="json", exclude_none=True) | {"origem": "csv"}
         linha = corpo.pop("posicao_no_upload", "")
         try:
-            resposta = await self._http().post(self._url, json=corpo, headers={LINHA: linha})
+            resposta = await self._http().post(
+                self._url, json=corpo, headers={LINHA: linha, **self._cabecalhos}
+            )
         except httpx.HTTPError as erro:
             raise Retry(_pausa(delivery.receive_count), type(erro).__name__) from None
         status = resposta.status_code
         if resposta.is_success:
             return
-        if status == 429:
-            raise Retry(_depois(resposta, delivery.receive_count), "the API answered 429")
+        if status in (408, 429):
+            raise Retry(_depois(resposta, delivery.receive_count), f"the API answered {status}")
         if 400 <= status < 500:
             onde = f" (row {linha})" if Linha.lida(linha) else ""
             log.warning("message %s%s: the API answered %d", delivery.message_id, onde, status)
@@ -118,5 +123,5 @@ def novo_handler(ajustes: Ajustes | None = None) -> Handler:
     from messaging.aws import connect
 
     ditos = ajustes or Ajustes.do_ambiente()
-    consumidor = ChamadaAPI(ditos.api_url)
+    consumidor = ChamadaAPI(ditos.api_url, segredo=ditos.exigir("segredo"))
     return lambda_handler(consumidor, queue=connect().queue(consumidor.service))

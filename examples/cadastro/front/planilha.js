@@ -203,7 +203,7 @@ function fim(corpo) {
 }
 
 function mostrar(corpo) {
-  const { linhas, esperando, decididas, amostra, rejeitados_url: url } = corpo;
+  const { linhas, esperando, decididas, amostra, avisos = [], rejeitados_url: url } = corpo;
   const fora = recusadas(corpo);
   // What is not known is no zero.
   const ou = (valor) => (valor === null || valor === undefined ? "?" : numero(valor));
@@ -214,6 +214,8 @@ function mostrar(corpo) {
   escrever(achar("r-atualizados"), ou(decididas?.atualizados));
   escrever(achar("r-iguais"), ou(decididas?.iguais));
   escrever(achar("r-rejeitadas"), decididas ? numero(fora) : `${numero(fora)}+?`);
+  achar("avisos").hidden = avisos.length === 0;
+  achar("avisos").querySelector("ul").replaceChildren(...avisos.map((um) => novo("li", {}, um)));
   achar("rejeitadas").hidden = amostra.length === 0;
   achar("baixar").hidden = !url;
   achar("rejeitadas").querySelector("tbody").replaceChildren(...amostra.map((uma) => novo(

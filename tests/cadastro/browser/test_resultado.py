@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.cadastro.browser.pagina import Pagina
 
 
@@ -51,6 +53,8 @@ def test_each_row_of_a_file_is_told_and_the_same_file_again_has_no_new_student(
     assert [um[:2] for um in recusadas] == [["5", "cpf"], ["6", "email"]]
     assert recusadas[0][2] == "este CPF já é de um aluno com outro nome"
     pagina.esperar_texto("#fila-alunos", "1 linha recusada ficou guardada")
+    # All days are 12 or below: what is read is yyyy-mm-dd, and nothing is guessed.
+    assert not pagina.um("#avisos").is_displayed()
     pagina.retratar("resultado-1280", ate="#planilha")
     pagina.largura(390)
     pagina.retratar("resultado-390", ate="#planilha")
@@ -74,3 +78,24 @@ def test_each_row_of_a_file_is_told_and_the_same_file_again_has_no_new_student(
     pagina.esperar_texto(
         "#envio-estado", "3 linhas decididas: 0 alunos novos, 1 atualizado, 2 já cadastrados."
     )
+
+
+@pytest.mark.parametrize("esquema", ["light", "dark"])
+def test_what_the_reading_guessed_is_on_the_page(
+    pagina: Pagina, tmp_path: Path, esquema: str
+) -> None:
+    pagina.cores(esquema)
+    email = f"{uuid4().hex[:10]}@exemplo.com.br"
+    enviar(pagina, tmp_path, [f"Ana Aviso;{email};05/03/2015;", f"Bia Aviso;{email}"])
+
+    pagina.esperar_texto("#envio-estado", "2 linhas decididas: 2 alunos novos.")
+    assert [um.text for um in pagina.todos("#avisos li")] == [
+        (
+            "data_nascimento: datas lidas como dd/mm/aaaa, e nenhuma linha o prova: "
+            "confira o dia e o mês de uma delas"
+        ),
+        "linhas com menos células que o cabeçalho: o que falta foi lido como vazio (linha 3)",
+    ]
+    pagina.retratar(f"avisos-1280-{esquema}", ate="#planilha")
+    pagina.largura(390)
+    pagina.retratar(f"avisos-390-{esquema}", ate="#planilha")
