@@ -15,7 +15,8 @@
     no test    no test runs the line: counted as survived, without a run
     accepted   survived, and tools/mutants.toml says why it may
 
-Tests that need the server of a database are left out: each would add seconds to each mutant.
+Two rooms get a PostgreSQL and a MariaDB, started once for all mutants of the room. Other tests that
+need a server are left out: each would add seconds to each mutant.
 Works on a copy in a temporary folder: the working tree is only read. A process that has imported
 the third-party packages is forked for each mutant, imports the copy with the mutant in it, and
 runs the tests of that module until the first fails. Ctrl-C ends the run and prints what is known.
@@ -32,6 +33,7 @@ import json
 import os
 import py_compile
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -42,7 +44,7 @@ import tomllib
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,11 +80,11 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/buffered": "publishing/test_buffered",
         },
         "idempotency": {
-            "idempotency/marks": "contracts/test_idempotency_store idempotency/test_transactional",
-            "idempotency/memory": "idempotency/test_memory contracts/test_idempotency_store",
-            "idempotency/sql": "contracts/test_idempotency_store",
+            "idempotency/marks": "idempotency/test_sql_store contracts/test_idempotency_store",
+            "idempotency/memory": "idempotency/test_memory",
+            "idempotency/sql": "idempotency/test_sql_store contracts/test_idempotency_store",
             "idempotency/middleware": "idempotency/test_middleware",
-            "idempotency/renewal": "idempotency/test_middleware",
+            "idempotency/renewal": "idempotency/test_renewal",
         },
         "fast": {
             "aws/fast/requests": "aws/fast/test_requests aws/fast/test_signing",
@@ -99,6 +101,11 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         },
     }.items()
 }  # fmt: skip
+SERVERS: Mapping[str, tuple[str, ...]] = {
+    "idempotency": ("postgres", "mariadb"),
+    "outbox": ("postgres", "mariadb"),
+}
+"""Which servers of tests/servers.py the tests of a room may use."""
 
 
 class Baseline(NamedTuple):
@@ -280,7 +287,18 @@ def _tests(
 
 
 class WithoutServers:
-    """A plugin of pytest that leaves out the tests that need the server of a database."""
+    """A plugin of pytest that leaves out the tests that need a server which does not run."""
+
+    def __init__(self) -> None:
+        # What a fixture or a parameter of such a test has in its name.
+        words = {
+            "TESTS_POSTGRES": ("postgres", "pg_place"),
+            "TESTS_MARIADB": ("mysql", "mariadb"),
+            "": ("redis", "dynamo"),
+        }
+        self._without = [
+            word for name, all in words.items() if name not in os.environ for word in all
+        ]
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [item for item in items if not self._needs_one(item)]
@@ -289,7 +307,7 @@ class WithoutServers:
         params = getattr(item, "callspec", None)
         values = params.params.values() if params else ()
         names = [*item.fixturenames, *(value for value in values if isinstance(value, str))]
-        return any(word in name for name in names for word in ("postgres", "redis", "dynamo"))
+        return any(word in name for name in names for word in self._without)
 
 
 def _lines(coverage: Any, path: Path) -> list[int]:
@@ -328,6 +346,19 @@ def accepted_survivors() -> dict[tuple[str, str, str], str]:
     """Why each survivor of tools/mutants.toml may stay, by path and lines."""
     entries = tomllib.loads(ACCEPTED.read_text()).get("accepted", [])
     return {(one["path"], one["was"], one["becomes"]): one["reason"] for one in entries}
+
+
+@contextmanager
+def servers_of(room: str) -> Iterator[None]:
+    """The servers of a room run, and the environment tells its tests where."""
+    # Not `import tests.servers`: the forks are to import that from the copy.
+    servers = runpy.run_path(str(ROOT / "tests/servers.py"))
+    with ExitStack() as stack:
+        for name in SERVERS.get(room, ()):
+            address = stack.enter_context(servers[f"running_{name}"]())
+            os.environ[variable := f"TESTS_{name.upper()}"] = address
+            stack.callback(os.environ.pop, variable, None)
+        yield
 
 
 @contextmanager
@@ -391,7 +422,8 @@ def main() -> int:
         for room in rooms:
             modules = [path for path in GUARDS[room] if path in (options.module or GUARDS[room])]
             try:
-                results.append(run_room(room, modules, copy, options))
+                with servers_of(room):
+                    results.append(run_room(room, modules, copy, options))
             except Red as red:
                 say(str(red))
                 return 2
