@@ -15,8 +15,8 @@
     no test    no test runs the line: counted as survived, without a run
     accepted   survived, and tools/mutants.toml says why it may
 
-Two rooms get a PostgreSQL and a MariaDB, started once for all mutants of the room. Other tests that
-need a server are left out: each would add seconds to each mutant.
+A PostgreSQL and a MariaDB are started once for all mutants of the rooms that have tests for them.
+Other tests that need a server are left out: each would add seconds to each mutant.
 Works on a copy in a temporary folder: the working tree is only read. A process that has imported
 the third-party packages is forked for each mutant, imports the copy with the mutant in it, and
 runs the tests of that module until the first fails. Ctrl-C ends the run and prints what is known.
@@ -105,7 +105,14 @@ SERVERS: Mapping[str, tuple[str, ...]] = {
     "idempotency": ("postgres", "mariadb"),
     "outbox": ("postgres", "mariadb"),
 }
-"""Which servers of tests/servers.py the tests of a room may use."""
+"""Which servers of tests/servers.py run for a room."""
+SERVED = (
+    "tests/idempotency/test_sql_store.py",
+    "tests/outbox/test_relay.py",
+    "tests/outbox/test_rules.py",
+)
+"""The tests that may use them; elsewhere those that need a server are left out, because they wait
+for the server's own clock."""
 
 
 class Baseline(NamedTuple):
@@ -287,27 +294,19 @@ def _tests(
 
 
 class WithoutServers:
-    """A plugin of pytest that leaves out the tests that need a server which does not run."""
-
-    def __init__(self) -> None:
-        # What a fixture or a parameter of such a test has in its name.
-        words = {
-            "TESTS_POSTGRES": ("postgres", "pg_place"),
-            "TESTS_MARIADB": ("mysql", "mariadb"),
-            "": ("redis", "dynamo"),
-        }
-        self._without = [
-            word for name, all in words.items() if name not in os.environ for word in all
-        ]
+    """A plugin of pytest that leaves out the tests that need a server, but for `SERVED`."""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if not self._needs_one(item)]
+        items[:] = [item for item in items if self._may_run(item)]
 
-    def _needs_one(self, item: Any) -> bool:
+    def _may_run(self, item: Any) -> bool:
         params = getattr(item, "callspec", None)
         values = params.params.values() if params else ()
         names = [*item.fixturenames, *(value for value in values if isinstance(value, str))]
-        return any(word in name for name in names for word in self._without)
+        served = item.nodeid.startswith(SERVED)
+        never = ("redis", "dynamo")
+        words = never if served else (*never, "postgres", "mysql", "mariadb")
+        return not any(word in name for name in names for word in words)
 
 
 def _lines(coverage: Any, path: Path) -> list[int]:

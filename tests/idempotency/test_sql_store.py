@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from messaging.errors import ConfigurationError, TransportError
 from messaging.idempotency import MySqlStore, PostgresStore, SqliteStore
 from messaging.idempotency.marks import TABLE, Marks
 from messaging.sql import mysql
-from messaging.sql.driver import DriverConnection, execute
+from messaging.sql.driver import DriverConnection, execute, execute_many
 from messaging.stores import Claim, Done, InProgress
 from messaging.testing import FakeClock
 
@@ -28,6 +29,7 @@ class Disturbed(Marks):
     """Lets something happen before or after a look, or after a claim."""
 
     hooks: ClassVar[dict[str, Callable[[], object]]] = {}
+    """Of the test that runs."""
 
     def look(self, *args: Any) -> Any:
         self._happens("before look")
@@ -42,6 +44,25 @@ class Disturbed(Marks):
 
     def _happens(self, when: str) -> None:
         self.hooks.get(when, lambda: None)()
+
+
+@pytest.fixture(autouse=True)
+def undisturbed() -> Iterator[None]:
+    yield
+    Disturbed.hooks.clear()
+
+
+@dataclass(frozen=True)
+class Served:
+    """The store of a server, and a look into its table from outside."""
+
+    store: PostgresStore | MySqlStore
+    connection: Any
+    past: str
+
+    def age(self, column: str) -> None:
+        """As though 100 seconds had passed."""
+        execute(self.connection, f"update {TABLE} set {column} = {column} {self.past}")
 
 
 @pytest.fixture
@@ -67,7 +88,6 @@ def ours(path: Path, clock: FakeClock) -> Iterator[SqliteStore]:
     store = SqliteStore(path, clock=clock)
     store._marks = Disturbed("sqlite", TABLE, clock)
     yield store
-    Disturbed.hooks.clear()
     store.close()
 
 
@@ -217,3 +237,78 @@ def test_on_postgresql_one_process_at_a_time_makes_the_table(postgres: str) -> N
         assert not making.is_alive()
     claim(store)
     store.close()
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    if request.param == "postgres":
+        conninfo = request.getfixturevalue("postgres")
+        connection: Any = psycopg.connect(conninfo, autocommit=True)
+        made = Served(PostgresStore(conninfo).create(), connection, "- interval '100 s'")
+    else:
+        url = request.getfixturevalue("mariadb")
+        connection = mysql(url)()
+        connection.autocommit(True)
+        made = Served(MySqlStore(url).create(), connection, "- 100")
+    with closing(connection):
+        yield made
+    made.store.close()
+
+
+def test_a_servers_store_takes_over_what_has_expired_and_nothing_else(served: Served) -> None:
+    first = claim(served.store)
+    found = served.store.begin("mail", "e1", lease_seconds=60)
+    assert isinstance(found, InProgress)
+    assert 50 < found.seconds <= 60
+    served.age("until")
+    second = claim(served.store)
+    for change in (served.store.complete, served.store.release):
+        assert not change(first)
+    assert not served.store.renew(first, lease_seconds=60)
+    assert served.store.renew(second, lease_seconds=600)
+    found = served.store.begin("mail", "e1", lease_seconds=60)
+    assert isinstance(found, InProgress)
+    assert found.seconds > 500
+    assert served.store.complete(second)
+    for _ in range(2):
+        assert isinstance(served.store.begin("mail", "e1", lease_seconds=60), Done)
+    again = claim(served.store, "e2")
+    assert served.store.release(again)
+    assert not served.store.release(again)
+    claim(served.store, "e2")
+
+
+def test_a_servers_store_prunes_what_is_old_and_nothing_else(served: Served) -> None:
+    insert = f"insert into {TABLE} (service, event_id, handled_at) values (:s, :e, now())"
+    if served.past == "- 100":
+        insert = insert.replace("now()", "unix_timestamp()")
+    execute_many(served.connection, insert, [{"s": "mail", "e": f"o{n}"} for n in range(1001)])
+    claim(served.store, "abandoned")
+    served.age("handled_at")
+    served.age("until")
+    held = claim(served.store, "held")
+    served.store.complete(claim(served.store, "new"))
+    assert served.store.prune(200) == 0
+    assert served.store.prune(30) == 1002
+    assert served.store.prune(30) == 0
+    assert isinstance(served.store.begin("mail", "new", lease_seconds=60), Done)
+    assert served.store.complete(held)
+    claim(served.store, "o0")
+
+
+def test_mysql_claims_what_is_given_back_between_two_statements(mariadb: str) -> None:
+    with closing(MySqlStore(mariadb).create()) as others, closing(MySqlStore(mariadb)) as ours:
+        ours._marks = Disturbed("mysql", TABLE, SYSTEM_CLOCK)
+        held = claim(others)
+        Disturbed.hooks["before look"] = lambda: others.release(held)
+        assert claim(ours).token != held.token
+
+
+def test_a_statement_can_be_run_by_whoever_has_a_driver_of_its_own(
+    others: SqliteStore, path: Path
+) -> None:
+    others.complete(claim(others))
+    look = Marks("sqlite", TABLE, SYSTEM_CLOCK).statement("look")
+    with closing(sqlite3.connect(path)) as connection:
+        values = {"service": "mail", "event_id": "e1", "now": 0}
+        assert connection.execute(look, values).fetchone() == (1, None, None)
