@@ -68,3 +68,14 @@ def test_a_lease_that_is_over_lets_the_next_one_in_and_the_first_is_told(clock: 
     assert store.release(second) is True
     assert store.complete(second) is False
     assert len(store) == 0
+
+
+def test_a_renewed_claim_lasts_from_then_on_and_is_completed_once(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock)
+    mine = claim(store, "a")
+    clock.advance(29)
+    assert store.renew(mine, lease_seconds=30)
+    clock.advance(29)
+    assert store.begin("mail", "a", lease_seconds=30) == InProgress(1.0)
+    assert store.complete(mine)
+    assert not store.complete(mine)

@@ -129,6 +129,20 @@ def test_with_a_long_lease_the_thread_looks_each_second(store: Noting, clock: St
     clock.end()
 
 
+def test_a_claim_after_a_quiet_time_is_renewed_by_a_new_thread(
+    store: Noting, clock: SteppedClock
+) -> None:
+    renewing = Renewal(store, 4)
+    for event in ("a", "b"):
+        claim = store.claim(event)
+        renewing.add(claim)
+        clock.begin()
+        clock.turn(1)
+        renewing.remove(claim)
+        clock.end()
+    assert store.renewed == ["a", "b"]
+
+
 def test_each_outage_of_the_store_is_told_once(
     store: Noting, clock: SteppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -312,3 +312,27 @@ def test_a_statement_can_be_run_by_whoever_has_a_driver_of_its_own(
     with closing(sqlite3.connect(path)) as connection:
         values = {"service": "mail", "event_id": "e1", "now": 0}
         assert connection.execute(look, values).fetchone() == (1, None, None)
+
+
+def test_what_expired_a_moment_ago_is_taken_over(served: Served) -> None:
+    assert isinstance(served.store.begin("mail", "e1", lease_seconds=99.9), Claim)
+    served.age("until")
+    claim(served.store)
+
+
+def test_what_mysql_refuses_is_an_error_and_not_taken_for_a_claim_of_others(mariadb: str) -> None:
+    with (
+        closing(MySqlStore(mariadb).create()) as store,
+        pytest.raises(TransportError, match="of marks"),
+    ):
+        store.begin("service" * 50, "e1", lease_seconds=60)
+
+
+def test_a_connection_on_which_mysql_would_shorten_a_key_is_refused(mariadb: str) -> None:
+    def lenient() -> Any:
+        connection = mysql(mariadb)()
+        connection.cursor().execute("set session sql_mode = ''")
+        return connection
+
+    with closing(MySqlStore(lenient)) as store, pytest.raises(TransportError, match="strict mode"):
+        store.create()

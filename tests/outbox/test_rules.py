@@ -412,3 +412,11 @@ def test_a_relay_knows_its_topic_by_its_name_or_by_what_it_is(sqlite: Place) -> 
     for topic, name in [(Named(), "school"), (ScriptedTopic(), "ScriptedTopic")]:
         with relay(sqlite, topic) as one:
             assert one.topic_name == name
+
+
+def test_looking_into_an_outbox_waits_for_nobody_who_writes(sqlite: Place) -> None:
+    with closing(sqlite.connect()) as writer, sqlite.claims() as claims:
+        writer.execute("BEGIN IMMEDIATE")
+        assert claims.claim(1, lease=60) == []
+        assert claims.status().pending == 0
+        claims.check()
