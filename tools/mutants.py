@@ -10,7 +10,8 @@
                                                have not changed since
 
     killed     a test failed, or the process ended
-    timeout    no answer in time: noticed as well, and counted as killed
+    timeout    no answer in time: noticed as well, and counted as killed; the JSON lists them, as
+               a machine that was busy meanwhile may be the reason
     survived   every test passed
     no test    no test runs the line: counted as survived, without a run
     accepted   survived, and tools/mutants.toml says why it may
@@ -139,6 +140,7 @@ def run_room(
         drawn = [one for one in drawn if str(one) in earlier.left]
         outcomes.update(earlier.outcomes)
     left: list[str] = []
+    timed_out: list[str] = []
     excused: set[tuple[str, str, str]] = set()
     result = {"room": room, "places": places, "drawn": len(drawn), "ran": 0}
     try:
@@ -156,6 +158,8 @@ def run_room(
             if outcome in ("survived", "no test"):
                 left.append(f"{outcome}: {mutant}")
                 say(left[-1])
+            if outcome == "timeout":
+                timed_out.append(str(mutant))
             if number % 25 == 0:
                 say(f"{room}: {number} of {len(drawn)}")
     except KeyboardInterrupt:
@@ -169,7 +173,11 @@ def run_room(
         result["stale"] = [" | ".join(key) for key in sorted(mine - excused)]
     score = round(killed / counted, 4) if counted else 1.0
     figures = {name: outcomes[name] for name in names}
-    return result | figures | {"ran": outcomes.total(), "score": score, "left": left}
+    return (
+        result
+        | figures
+        | {"ran": outcomes.total(), "score": score, "left": left, "timed out": timed_out}
+    )
 
 
 class Earlier(NamedTuple):

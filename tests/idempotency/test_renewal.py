@@ -160,6 +160,42 @@ def test_each_outage_of_the_store_is_told_once(
     clock.end()
 
 
+def test_a_claim_that_another_has_taken_over_is_told_and_renewed_no_more(
+    store: Noting, clock: SteppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewing, claim = Renewal(store, 4), store.claim("a")
+    renewing.add(claim)
+    clock.begin()
+    store._claims["mail", "a"] = ("another", clock.monotonic() + 60)
+    clock.turn(1)
+    assert caplog.messages == [
+        (
+            "the claim of an event of mail was taken over while its handler runs: it may be handled "
+            "twice"
+        )
+    ]
+    clock.end()
+    assert store.renewed == ["a"]
+
+
+def test_a_handler_that_ends_while_its_claim_is_renewed_was_not_robbed(
+    store: Noting, clock: SteppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewing, claim = Renewal(store, 4), store.claim("a")
+
+    def end(claim: Claim, *, lease_seconds: float) -> bool:
+        store.complete(claim)
+        renewing.remove(claim)
+        return MemoryStore.renew(store, claim, lease_seconds=lease_seconds)
+
+    store.renew = end  # type: ignore[method-assign]
+    renewing.add(claim)
+    clock.begin()
+    clock.turn(1)
+    clock.end()
+    assert caplog.messages == []
+
+
 def test_after_a_fork_the_child_renews_what_it_claims_and_nothing_of_its_parents(
     store: Noting, clock: SteppedClock
 ) -> None:
