@@ -8,6 +8,9 @@ end.
 A server starts when the first test of a process asks for it, and listens on a socket file in a
 folder of its own: no port that another could have. Where the server is not installed the tests
 that need it are skipped and say so; where the environment says CI they fail.
+
+Whoever runs pytest many times starts the servers once (`running_postgres`, `running_mariadb`) and
+hands on what these give as TESTS_POSTGRES and TESTS_MARIADB: then no test starts one of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -42,6 +45,7 @@ __all__ = [
     "redis_server",
     "redis_url",
     "running_mariadb",
+    "running_postgres",
 ]
 
 _USER = "messaging"
@@ -49,9 +53,9 @@ _START_SECONDS = 60.0
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The conninfo of a server's own database; for fixtures that make others."""
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """The conninfo of a new PostgreSQL's own database."""
     binaries = _postgres_binaries()
     owner = _somebody_else()
     folder = _folder()
@@ -76,10 +80,27 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The conninfo of a server's own database; for fixtures that make others."""
+    with _running("TESTS_POSTGRES", running_postgres) as conninfo:
+        yield conninfo
+
+
+@contextmanager
+def _running(name: str, start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """The server that the environment names, or a new one."""
+    if given := os.environ.get(name):
+        yield given
+        return
+    with start() as address:
+        yield address
+
+
 @pytest.fixture
 def postgres(postgres_server: str) -> Iterator[str]:
     """The conninfo of a database that only this test has."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(postgres_server, autocommit=True) as admin:
         admin.execute(f"create database {name}".encode())
         yield postgres_server.replace("dbname=postgres", f"dbname={name}")
@@ -129,14 +150,14 @@ def running_mariadb(**more: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[str]:
     """The one that tests share; see `mariadb`."""
-    with running_mariadb() as url:
+    with _running("TESTS_MARIADB", running_mariadb) as url:
         yield url
 
 
 @pytest.fixture
 def mariadb(mariadb_server: str) -> Iterator[str]:
     """The URL of a database that only this test has; its collation takes "a" for "A"."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{os.getpid()}_{next(_numbers)}"
     path = mariadb_server.partition("unix_socket=")[2]
     with pymysql.connect(unix_socket=path, user=_USER, autocommit=True) as admin:
         admin.cursor().execute(f"create database {name} collate utf8mb4_general_ci")

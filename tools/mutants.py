@@ -10,12 +10,14 @@
                                                have not changed since
 
     killed     a test failed, or the process ended
-    timeout    no answer in time: noticed as well, and counted as killed
+    timeout    no answer in time: noticed as well, and counted as killed; the JSON lists them, as
+               a machine that was busy meanwhile may be the reason
     survived   every test passed
     no test    no test runs the line: counted as survived, without a run
     accepted   survived, and tools/mutants.toml says why it may
 
-Tests that need the server of a database are left out: each would add seconds to each mutant.
+A PostgreSQL and a MariaDB are started once for all mutants of the rooms that have tests for them.
+Other tests that need a server are left out: each would add seconds to each mutant.
 Works on a copy in a temporary folder: the working tree is only read. A process that has imported
 the third-party packages is forked for each mutant, imports the copy with the mutant in it, and
 runs the tests of that module until the first fails. Ctrl-C ends the run and prints what is known.
@@ -32,6 +34,7 @@ import json
 import os
 import py_compile
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -42,7 +45,7 @@ import tomllib
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,11 +81,11 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/buffered": "publishing/test_buffered",
         },
         "idempotency": {
-            "idempotency/marks": "contracts/test_idempotency_store idempotency/test_transactional",
-            "idempotency/memory": "idempotency/test_memory contracts/test_idempotency_store",
-            "idempotency/sql": "contracts/test_idempotency_store",
+            "idempotency/marks": "idempotency/test_sql_store contracts/test_idempotency_store",
+            "idempotency/memory": "idempotency/test_memory",
+            "idempotency/sql": "idempotency/test_sql_store contracts/test_idempotency_store",
             "idempotency/middleware": "idempotency/test_middleware",
-            "idempotency/renewal": "idempotency/test_middleware",
+            "idempotency/renewal": "idempotency/test_renewal",
         },
         "fast": {
             "aws/fast/requests": "aws/fast/test_requests aws/fast/test_signing",
@@ -99,6 +102,18 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         },
     }.items()
 }  # fmt: skip
+SERVERS: Mapping[str, tuple[str, ...]] = {
+    "idempotency": ("postgres", "mariadb"),
+    "outbox": ("postgres", "mariadb"),
+}
+"""Which servers of tests/servers.py run for a room."""
+SERVED = (
+    "tests/idempotency/test_sql_store.py",
+    "tests/outbox/test_relay.py",
+    "tests/outbox/test_rules.py",
+)
+"""The tests that may use them; elsewhere those that need a server are left out, because they wait
+for the server's own clock."""
 
 
 class Baseline(NamedTuple):
@@ -125,6 +140,7 @@ def run_room(
         drawn = [one for one in drawn if str(one) in earlier.left]
         outcomes.update(earlier.outcomes)
     left: list[str] = []
+    timed_out: list[str] = []
     excused: set[tuple[str, str, str]] = set()
     result = {"room": room, "places": places, "drawn": len(drawn), "ran": 0}
     try:
@@ -142,6 +158,8 @@ def run_room(
             if outcome in ("survived", "no test"):
                 left.append(f"{outcome}: {mutant}")
                 say(left[-1])
+            if outcome == "timeout":
+                timed_out.append(str(mutant))
             if number % 25 == 0:
                 say(f"{room}: {number} of {len(drawn)}")
     except KeyboardInterrupt:
@@ -155,7 +173,11 @@ def run_room(
         result["stale"] = [" | ".join(key) for key in sorted(mine - excused)]
     score = round(killed / counted, 4) if counted else 1.0
     figures = {name: outcomes[name] for name in names}
-    return result | figures | {"ran": outcomes.total(), "score": score, "left": left}
+    return (
+        result
+        | figures
+        | {"ran": outcomes.total(), "score": score, "left": left, "timed out": timed_out}
+    )
 
 
 class Earlier(NamedTuple):
@@ -280,16 +302,19 @@ def _tests(
 
 
 class WithoutServers:
-    """A plugin of pytest that leaves out the tests that need the server of a database."""
+    """A plugin of pytest that leaves out the tests that need a server, but for `SERVED`."""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if not self._needs_one(item)]
+        items[:] = [item for item in items if self._may_run(item)]
 
-    def _needs_one(self, item: Any) -> bool:
+    def _may_run(self, item: Any) -> bool:
         params = getattr(item, "callspec", None)
         values = params.params.values() if params else ()
         names = [*item.fixturenames, *(value for value in values if isinstance(value, str))]
-        return any(word in name for name in names for word in ("postgres", "redis", "dynamo"))
+        served = item.nodeid.startswith(SERVED)
+        never = ("redis", "dynamo")
+        words = never if served else (*never, "postgres", "mysql", "mariadb")
+        return not any(word in name for name in names for word in words)
 
 
 def _lines(coverage: Any, path: Path) -> list[int]:
@@ -328,6 +353,19 @@ def accepted_survivors() -> dict[tuple[str, str, str], str]:
     """Why each survivor of tools/mutants.toml may stay, by path and lines."""
     entries = tomllib.loads(ACCEPTED.read_text()).get("accepted", [])
     return {(one["path"], one["was"], one["becomes"]): one["reason"] for one in entries}
+
+
+@contextmanager
+def servers_of(room: str) -> Iterator[None]:
+    """The servers of a room run, and the environment tells its tests where."""
+    # Not `import tests.servers`: the forks are to import that from the copy.
+    servers = runpy.run_path(str(ROOT / "tests/servers.py"))
+    with ExitStack() as stack:
+        for name in SERVERS.get(room, ()):
+            address = stack.enter_context(servers[f"running_{name}"]())
+            os.environ[variable := f"TESTS_{name.upper()}"] = address
+            stack.callback(os.environ.pop, variable, None)
+        yield
 
 
 @contextmanager
@@ -391,7 +429,8 @@ def main() -> int:
         for room in rooms:
             modules = [path for path in GUARDS[room] if path in (options.module or GUARDS[room])]
             try:
-                results.append(run_room(room, modules, copy, options))
+                with servers_of(room):
+                    results.append(run_room(room, modules, copy, options))
             except Red as red:
                 say(str(red))
                 return 2

@@ -54,9 +54,8 @@ class Renewal:
             self._due.pop(claim, None)
 
     def _run(self) -> None:
-        pause = threading.Event()
         while True:
-            pause.wait(min(LONGEST_STEP, self._lease / 8))
+            SYSTEM_CLOCK.sleep(min(LONGEST_STEP, self._lease / 8))
             now = SYSTEM_CLOCK.monotonic()
             with self._lock:
                 if not self._due:

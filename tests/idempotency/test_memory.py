@@ -34,6 +34,7 @@ def test_pruning_forgets_what_is_older_and_no_more(clock: FakeClock) -> None:
     store.complete(claim(store, "new"))
     working = claim(store, "under way")
     assert store.prune(60) == 2
+    assert store.prune(60) == 0
     assert len(store) == 2
     assert isinstance(store.begin("mail", "new", lease_seconds=30), Done)
     assert isinstance(store.begin("mail", "of that moment", lease_seconds=30), Done)
@@ -58,7 +59,7 @@ def test_a_lease_that_is_over_lets_the_next_one_in_and_the_first_is_told(clock: 
     first = claim(store, "a")
     clock.advance(29)
     waiting = store.begin("mail", "a", lease_seconds=30)
-    assert isinstance(waiting, InProgress)
+    assert waiting == InProgress(1.0)
     clock.advance(1)
     second = claim(store, "a")
     assert store.renew(first, lease_seconds=30) is False
@@ -67,3 +68,14 @@ def test_a_lease_that_is_over_lets_the_next_one_in_and_the_first_is_told(clock: 
     assert store.release(second) is True
     assert store.complete(second) is False
     assert len(store) == 0
+
+
+def test_a_renewed_claim_lasts_from_then_on_and_is_completed_once(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock)
+    mine = claim(store, "a")
+    clock.advance(29)
+    assert store.renew(mine, lease_seconds=30)
+    clock.advance(29)
+    assert store.begin("mail", "a", lease_seconds=30) == InProgress(1.0)
+    assert store.complete(mine)
+    assert not store.complete(mine)

@@ -17,6 +17,7 @@ import pytest
 
 from messaging.errors import ConfigurationError
 from messaging.idempotency import Idempotency, MemoryStore, event_key
+from messaging.idempotency.middleware import later
 from messaging.outcome import Ack, Discard, Reject, Retry
 from messaging.stores import Claim, Done, InProgress
 from messaging.testing import FakeClock, deliver
@@ -162,6 +163,16 @@ def test_keys_that_a_database_would_refuse_are_hashed() -> None:
     assert len(set(hashed)) == 5
     assert all(one.startswith("sha256:") and len(one) == 71 for one in hashed)
     assert key("x" * 600) == hashed[0]
+    longest = "x" * (512 - len("/s "))
+    assert key(longest) == f"/s {longest}"
+    assert key(longest + "x").startswith("sha256:")
+
+
+def test_duplicates_of_a_handler_that_runs_for_hours_come_once_an_hour() -> None:
+    call: Any = SimpleNamespace(delivery=SimpleNamespace(receive_count=40))
+    assert later(call, seconds_left=15).delay == 3600
+    assert later(call, seconds_left=7200).delay == 7200
+    assert later(call, seconds_left=1e9).delay == 43_200
 
 
 class Broken(MemoryStore):
@@ -229,6 +240,22 @@ def test_a_claim_that_was_taken_over_is_told(caplog: pytest.LogCaptureFixture) -
 def test_a_lease_that_cannot_be(lease: float) -> None:
     with pytest.raises(ConfigurationError, match="lease"):
         Idempotency(MemoryStore(), lease=lease)
+
+
+def test_a_claim_holds_for_a_minute_or_for_as_long_as_a_message_may_be_hidden() -> None:
+    clock = FakeClock()
+    seconds: list[float] = []
+
+    def ask(event: Enrolled) -> None:
+        found = store.begin("billing", KEY, lease_seconds=1)
+        assert isinstance(found, InProgress)
+        seconds.append(found.seconds)
+
+    for more in ({}, {"lease": 43_200.0}):
+        store = MemoryStore(clock=clock)
+        once = Idempotency(store, renew=False, **more)
+        assert deliver(Billing(ask), EVENT, id="e1", middleware=[once]).acknowledged
+    assert seconds == [60.0, 43_200.0]
 
 
 def test_the_memory_store_is_bounded() -> None:

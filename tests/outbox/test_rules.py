@@ -388,3 +388,35 @@ def test_an_entry_that_is_tried_again_later_is_told_by_its_id(
     with caplog.at_level("INFO", "messaging.outbox"):
         drained(sqlite, ScriptedTopic(busy(0)), max_attempts=1)
     assert f"event {id} is tried again later: InternalError" in caplog.messages
+
+
+def test_what_was_noted_later_is_counted_once(sqlite: Place) -> None:
+    sqlite.publish(*noted("a"))
+
+    def away(batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        sqlite.run("ALTER TABLE messaging_outbox RENAME TO elsewhere")
+        return ()
+
+    with relay(sqlite, ScriptedTopic(away)) as one:
+        one.drain()
+        sqlite.run("ALTER TABLE elsewhere RENAME TO messaging_outbox")
+        for _ in range(3):
+            one.drain()
+        assert one.stats.published == 1
+
+
+def test_a_relay_knows_its_topic_by_its_name_or_by_what_it_is(sqlite: Place) -> None:
+    class Named(ScriptedTopic):
+        name = "school"
+
+    for topic, name in [(Named(), "school"), (ScriptedTopic(), "ScriptedTopic")]:
+        with relay(sqlite, topic) as one:
+            assert one.topic_name == name
+
+
+def test_looking_into_an_outbox_waits_for_nobody_who_writes(sqlite: Place) -> None:
+    with closing(sqlite.connect()) as writer, sqlite.claims() as claims:
+        writer.execute("BEGIN IMMEDIATE")
+        assert claims.claim(1, lease=60) == []
+        assert claims.status().pending == 0
+        claims.check()
