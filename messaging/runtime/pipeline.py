@@ -84,10 +84,10 @@ class Pipeline:
         self._clock = clock
         self._lease = max(1, queue.visibility_timeout)
         self._closing = self._abandoned = False
+        prefetch = prefetch_of(consumer, concurrency, prefetch)
         self._run_to_completion: RunToCompletion | None = None
 
         self.in_flight = InFlight(self._settled)
-        prefetch = prefetch_of(consumer, concurrency, prefetch)
         self.ready_queue = line = line_for(queue.name, concurrency, consumer, clock)
         self._batches = line if isinstance(line, BatchReadyQueue) else None
         self.handled_cache = HandledCache(clock=clock)
@@ -111,7 +111,7 @@ class Pipeline:
             concurrency=concurrency,
             clock=clock,
         )
-        held = 2 * concurrency if prefetch is None else concurrency + prefetch
+        held = concurrency + (concurrency if prefetch is None else prefetch)
         self.receiver = self._make_receiver(wait, most=held // BATCH_ENTRIES - 1)
 
     def _make_isolation(self) -> Isolation:
@@ -183,8 +183,7 @@ class Pipeline:
         self.executor.start(threads, loop)
         self._settling = threads.start(f"{name}-settler", self.settler.run)
         self._leasing = threads.start(f"{name}-leases", self.heartbeat.run)
-        receive = self.receiver.run
-        hire = partial(threads.start, f"{name}-poller-helper")
+        receive = partial(self.receiver.run, partial(threads.start, f"{name}-poller-helper"))
         if self._batches is not None:
             threads.start(f"{name}-batches", self._batches.run)
         elif not self._ordered:
@@ -193,7 +192,7 @@ class Pipeline:
             )
             threads.start(f"{name}-watch", self._run_to_completion.watch)
             receive = partial(receive, onward=self._run_to_completion.work)
-        threads.start(f"{name}-poller", partial(receive, hire))
+        threads.start(f"{name}-poller", receive)
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
         """A receive brought these; their leases count from `since`."""
