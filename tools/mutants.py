@@ -74,7 +74,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         },
         "publishing": {
             "publishing/sender": "publishing/test_sender",
-            "publishing/pending": "publishing/test_sender publishing/test_buffered",
+            "publishing/pending": "publishing/test_pending publishing/test_buffered",
             "publishing/roundtrip": "publishing/test_roundtrip",
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
