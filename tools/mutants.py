@@ -74,7 +74,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         },
         "publishing": {
             "publishing/sender": "publishing/test_sender",
-            "publishing/pending": "publishing/test_sender publishing/test_buffered",
+            "publishing/pending": "publishing/test_pending publishing/test_buffered",
             "publishing/roundtrip": "publishing/test_roundtrip",
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
@@ -102,18 +102,14 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         },
     }.items()
 }  # fmt: skip
-SERVERS: Mapping[str, tuple[str, ...]] = {
-    "idempotency": ("postgres", "mariadb"),
-    "outbox": ("postgres", "mariadb"),
+SERVERS = ("postgres", "mariadb")
+SERVED: Mapping[str, str] = {
+    "messaging/idempotency/marks.py": "tests/idempotency/test_sql_store.py",
+    "messaging/idempotency/sql.py": "tests/idempotency/test_sql_store.py",
+    "messaging/outbox/claims.py": "tests/outbox/test_relay.py",
 }
-"""Which servers of tests/servers.py run for a room."""
-SERVED = (
-    "tests/idempotency/test_sql_store.py",
-    "tests/outbox/test_relay.py",
-    "tests/outbox/test_rules.py",
-)
-"""The tests that may use them; elsewhere those that need a server are left out, because they wait
-for the server's own clock."""
+"""The modules whose lines for a database are tried, too, and the tests that may use its server.
+Others that need one are left out: they cost seconds, or wait for the server's own clock."""
 
 
 class Baseline(NamedTuple):
@@ -210,7 +206,9 @@ def baseline(copy: Path, path: str, tests: tuple[str, ...]) -> Baseline:
     """Run the tests on the copy as it is; `Red` if they fail."""
     data = copy.parent / "lines.json"
     begun = time.monotonic()
-    code, said = fork_tests(copy, tests, timeout=600, lines_of=(path, data))
+    code, said = fork_tests(
+        copy, tests, served=SERVED.get(path), timeout=600, lines_of=(path, data)
+    )
     if code != 0:
         raise Red(f"{' '.join(tests)} fail without a mutant (exit code {code}):\n{said[-3000:]}")
     return Baseline(time.monotonic() - begun, frozenset(json.loads(data.read_text())))
@@ -223,7 +221,8 @@ def try_mutant(copy: Path, mutant: Any, tests: tuple[str, ...], known: Baseline)
     source = file.read_text()
     file.write_text(mutant.code)
     try:
-        code, _ = fork_tests(copy, tests, timeout=5 + 4 * known.seconds)
+        served = SERVED.get(mutant.path)
+        code, _ = fork_tests(copy, tests, served=served, timeout=5 + 4 * known.seconds)
     finally:
         file.write_text(source)
     return {0: "survived", None: "timeout"}.get(code, "killed")
@@ -233,6 +232,7 @@ def fork_tests(
     copy: Path,
     tests: tuple[str, ...],
     *,
+    served: str | None,
     timeout: float,
     lines_of: tuple[str, Path] | None = None,
 ) -> tuple[int | None, str]:
@@ -243,7 +243,7 @@ def fork_tests(
         code = 70
         try:
             os.setsid()
-            code = _tests(copy, tests, output, lines_of)
+            code = _tests(copy, tests, served, output, lines_of)
         except BaseException:  # noqa: BLE001 - this process ends here
             with output.open("a") as file:
                 traceback.print_exc(file=file)
@@ -263,7 +263,11 @@ def fork_tests(
 
 
 def _tests(
-    copy: Path, tests: tuple[str, ...], output: Path, lines_of: tuple[str, Path] | None
+    copy: Path,
+    tests: tuple[str, ...],
+    served: str | None,
+    output: Path,
+    lines_of: tuple[str, Path] | None,
 ) -> int:
     """In the forked process: the copy is the only `messaging` that it knows."""
     os.chdir(copy)
@@ -288,7 +292,7 @@ def _tests(
     # Hypothesis is loaded before pytest would rewrite the assertions in it.
     preloaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    code = int(pytest.main([*quiet, *preloaded, *tests], plugins=[WithoutServers()]))
+    code = int(pytest.main([*quiet, *preloaded, *tests], plugins=[WithoutServers(served)]))
     if coverage is not None and lines_of is not None:
         coverage.stop()
         lines_of[1].write_text(json.dumps(_lines(coverage, copy / lines_of[0])))
@@ -302,7 +306,10 @@ def _tests(
 
 
 class WithoutServers:
-    """A plugin of pytest that leaves out the tests that need a server, but for `SERVED`."""
+    """A plugin of pytest that leaves out the tests that need a server, but for those of a file."""
+
+    def __init__(self, served: str | None) -> None:
+        self._served = served
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [item for item in items if self._may_run(item)]
@@ -311,7 +318,7 @@ class WithoutServers:
         params = getattr(item, "callspec", None)
         values = params.params.values() if params else ()
         names = [*item.fixturenames, *(value for value in values if isinstance(value, str))]
-        served = item.nodeid.startswith(SERVED)
+        served = self._served is not None and item.nodeid.startswith(self._served)
         never = ("redis", "dynamo")
         words = never if served else (*never, "postgres", "mysql", "mariadb")
         return not any(word in name for name in names for word in words)
@@ -356,12 +363,12 @@ def accepted_survivors() -> dict[tuple[str, str, str], str]:
 
 
 @contextmanager
-def servers_of(room: str) -> Iterator[None]:
-    """The servers of a room run, and the environment tells its tests where."""
+def servers_of(modules: list[str]) -> Iterator[None]:
+    """The servers run if one of `modules` needs them, and the environment tells its tests where."""
     # Not `import tests.servers`: the forks are to import that from the copy.
     servers = runpy.run_path(str(ROOT / "tests/servers.py"))
     with ExitStack() as stack:
-        for name in SERVERS.get(room, ()):
+        for name in SERVERS if SERVED.keys() & set(modules) else ():
             address = stack.enter_context(servers[f"running_{name}"]())
             os.environ[variable := f"TESTS_{name.upper()}"] = address
             stack.callback(os.environ.pop, variable, None)
@@ -429,7 +436,7 @@ def main() -> int:
         for room in rooms:
             modules = [path for path in GUARDS[room] if path in (options.module or GUARDS[room])]
             try:
-                with servers_of(room):
+                with servers_of(modules):
                     results.append(run_room(room, modules, copy, options))
             except Red as red:
                 say(str(red))
