@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "site"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 NOT_PAGES = {"404.html"}
+OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
+"""A line that a command printed. Its end goes into the element, which the copy button leaves out."""
 SEARCHES = {
     "troubleshooting": "how-to/runbook",
     "runbook": "how-to/runbook",
@@ -92,7 +94,8 @@ def build() -> None:
     for path in SITE.rglob("*.html"):
         up = "../" * (len(path.relative_to(SITE).parts) - 1)
         shim = re.compile(r'src="https://unpkg\.com/iframe-worker/shim"')
-        path.write_text(shim.sub(f'src="{up}assets/worker-from-disk.js"', path.read_text()))
+        text = shim.sub(f'src="{up}assets/worker-from-disk.js"', path.read_text())
+        path.write_text(OUTPUT_LINE.sub(r'<span class="go">\1\n</span>', text))
 
 
 def complaints(pages: dict[Path, Page]) -> Iterator[str]:
