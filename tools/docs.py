@@ -25,7 +25,7 @@ SITE = ROOT / "site"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 NOT_PAGES = {"404.html"}
 OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
-"""A line that a command printed. Its end goes into the element, which the copy button leaves out."""
+"""A line that a command printed. Its end goes into the element, which the copy button skips."""
 SEARCHES = {
     "troubleshooting": "how-to/runbook",
     "runbook": "how-to/runbook",
