@@ -24,6 +24,39 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "site"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 NOT_PAGES = {"404.html"}
+OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
+"""A line that a command printed. Its end goes into the element, which the copy button skips."""
+SEARCHES = {
+    "troubleshooting": "how-to/troubleshooting",
+    "runbook": "how-to/runbook",
+    "IAM": "how-to/service-repository",
+    "LGPD": "explanation/security",
+    "encryption": "explanation/security",
+    "Django": "how-to/django",
+    "FastAPI": "how-to/web-frameworks",
+    "OpenTelemetry": "how-to/observability",
+    "Prometheus": "how-to/observability",
+    "install": "how-to/install",
+    "upgrade": "how-to/upgrade",
+    "glossary": "reference/glossary",
+    "FAQ": "reference/glossary",
+    "DLQ": "how-to/dead-letters",
+    "redrive": "how-to/dead-letters",
+    "idempotency": "how-to/handle-once",
+    "circuit breaker": "how-to/circuit-breaker",
+    "visibility timeout": "how-to/leases-and-time-limits",
+    "outbox": "how-to/outbox",
+    "FIFO": "how-to/fifo",
+    "Celery": "how-to/from-celery",
+    "boto3": "how-to/from-boto3",
+    "Kubernetes": "how-to/deploy",
+    "Fargate": "how-to/deploy",
+    "autoscaling": "how-to/tuning",
+    "pricing": "explanation/cost",
+    "middleware": "how-to/middleware",
+    "Sentry": "how-to/errors-and-tracebacks",
+}
+"""What a user would type, and the page that must have it in its title or a heading."""
 
 
 class Page(HTMLParser):
@@ -61,7 +94,8 @@ def build() -> None:
     for path in SITE.rglob("*.html"):
         up = "../" * (len(path.relative_to(SITE).parts) - 1)
         shim = re.compile(r'src="https://unpkg\.com/iframe-worker/shim"')
-        path.write_text(shim.sub(f'src="{up}assets/worker-from-disk.js"', path.read_text()))
+        text = shim.sub(f'src="{up}assets/worker-from-disk.js"', path.read_text())
+        path.write_text(OUTPUT_LINE.sub(r'<span class="go">\1\n</span>', text))
 
 
 def complaints(pages: dict[Path, Page]) -> Iterator[str]:
@@ -110,6 +144,14 @@ def _unsearchable(pages: dict[Path, Page]) -> Iterator[str]:
         names = {page.name, page.name.removesuffix("index.html")}
         if page.path.name not in NOT_PAGES and not names & known:
             yield f"{page.name}: the search does not know this page"
+    for words, wanted in SEARCHES.items():
+        found = {
+            item["location"].partition(".html")[0]
+            for item in index["items"]
+            if words.lower() in re.sub("<[^>]+>", "", item["title"]).lower()
+        }
+        if wanted not in found:
+            yield f"{wanted}: has {words!r} in no title or heading, so that a search misses it"
 
 
 def main(command: str) -> None:
