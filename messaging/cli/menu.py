@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.doctor:doctor",
         "Compare what a producer would send with who subscribes to the topic.",
     ),
+    "explain": (
+        "messaging.cli.explain:explain",
+        "Show who receives an event, which fields each service gets, and what a month of it costs.",
+    ),
     "outbox": (
         "messaging.cli.outbox:app",
         "Send what your transactions wrote to the outbox, and maintain it.",
