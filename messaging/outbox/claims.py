@@ -77,17 +77,21 @@ class Claims:
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the table is missing."""
+        if not self.exists():
+            raise ConfigurationError(
+                f"there is no table {self._table} in this database: make it with what `messaging "
+                "outbox ddl` prints, or with messaging.outbox.create(connection)"
+            )
+
+    def exists(self) -> bool:
+        """Whether the table is there."""
         with self._database.transaction(writes=False) as cursor:
             if self._database.dialect == "sqlite":
                 question = "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t"
             else:
                 question = "SELECT CAST(to_regclass(:t) AS text)"
             [[found]] = cursor.read(question, t=self._table)
-        if found is None:
-            raise ConfigurationError(
-                f"there is no table {self._table} in this database: make it with what `messaging "
-                "outbox ddl` prints, or with messaging.outbox.create(connection)"
-            )
+        return found is not None
 
     def claim(self, limit: int, *, lease: float) -> list[OutboxRow]:
         """At most `limit` entries, by age, for `lease` seconds: of each key the first and those
