@@ -18,6 +18,7 @@ __all__ = [
     "Circuit",
     "Discard",
     "Outcome",
+    "RateLimit",
     "Reject",
     "Retry",
     "RetryPolicy",
@@ -172,3 +173,40 @@ class Circuit:
     def __post_init__(self) -> None:
         if self.failures < 1:
             raise ConfigurationError(f"Circuit(failures={self.failures}): at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many messages each process of a service receives: `count` in `per` seconds, on average.
+
+        rate = RateLimit(50)          # 50 a second
+        rate = RateLimit(100, per=60)
+
+    burst  so many may come at once after a pause; by default what one second allows, and at least
+           one. More than ten are still received ten at a time.
+
+    It bounds receiving, so that nothing waits in hand: no lease runs out and no attempt counts.
+    A message that comes again counts again.
+    """
+
+    count: float
+    per: float = 1.0
+    burst: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.count < float("inf") or not 0 < self.per < float("inf"):
+            raise ConfigurationError(
+                f"RateLimit({self.count!r}, per={self.per!r}): both more than 0, and finite"
+            )
+        if self.burst is not None and self.burst < 1:
+            raise ConfigurationError(f"RateLimit(burst={self.burst!r}): at least 1")
+
+    @property
+    def a_second(self) -> float:
+        """Messages a second."""
+        return self.count / self.per
+
+    @property
+    def most(self) -> int:
+        """The burst, as given or by default."""
+        return max(1, int(self.a_second)) if self.burst is None else self.burst

@@ -15,7 +15,16 @@ from messaging.errors import EventError
 from messaging.event import Discreet, Event
 from messaging.subtyping import declared, satisfies, spell
 
-__all__ = ["EVERYONE", "READING", "SERVICE_NAME", "Copy", "Projection", "views", "wanted_by_all"]
+__all__ = [
+    "EVERYONE",
+    "READING",
+    "SERVICE_NAME",
+    "Copy",
+    "Projection",
+    "all_copies",
+    "views",
+    "wanted_by_all",
+]
 
 EVERYONE = "*"
 """The audience of an event without projections: every service that handles it."""
@@ -153,6 +162,11 @@ def wanted_by_all(kind: type[Event]) -> Sequence[Copy] | None:
     for view in kind.__projections__:
         if getattr(cast("Any", view).wanted, "__func__", None) is not plain.__func__:
             return None
+    return all_copies(kind)
+
+
+def all_copies(kind: type[Event]) -> Sequence[Copy]:
+    """The copies of an event of `kind` that no view declines."""
     return _copies(kind, lambda view: True)
 
 

@@ -56,6 +56,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.doctor:doctor",
         "Say what would go wrong between the topic and the services, with the remedy.",
     ),
+    "explain": (
+        "messaging.cli.explain:explain",
+        "Show who receives an event, which fields each service gets, and what a month of it costs.",
+    ),
+    "where": (
+        "messaging.cli.where:where",
+        "Find an event: in the outbox, in the marks of services, among dead letters.",
+    ),
     "outbox": (
         "messaging.cli.outbox:app",
         "Send what your transactions wrote to the outbox, and maintain it.",

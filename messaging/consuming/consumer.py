@@ -19,7 +19,7 @@ from messaging.consuming.marking import MARK, handles
 from messaging.envelope import Envelope
 from messaging.errors import ConsumerError
 from messaging.event import Event
-from messaging.outcome import Circuit, RetryPolicy
+from messaging.outcome import Circuit, RateLimit, RetryPolicy
 from messaging.projection import SERVICE_NAME, Projection
 from messaging.subtyping import spell
 from messaging.transport import Delivery
@@ -79,6 +79,7 @@ class Consumer:
     handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
                         one is told by `Delivery.cancelled`, and its message is given up.
     circuit             when to slow down because everything fails, or None for never.
+    rate                how many messages a process receives in a second (`RateLimit`), or None.
     log_tracebacks      True: the log of an unexpected exception holds its text and the lines of its
                         code. They may quote personal data, so by default only types and places do.
 
@@ -92,6 +93,7 @@ class Consumer:
     max_lease: ClassVar[float] = 3600
     handler_timeout: ClassVar[float | None] = None
     circuit: ClassVar[Circuit | None] = Circuit()
+    rate: ClassVar[RateLimit | None] = None
     log_tracebacks: ClassVar[bool] = False
     handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType({})
     """By event type; read from the methods marked with `@handles`."""
@@ -185,6 +187,10 @@ def _check_limits(cls: type[Consumer]) -> None:
     if cls.circuit is not None and not isinstance(cls.circuit, Circuit):
         raise ConsumerError(
             f"{cls.__qualname__}.circuit must be a Circuit or None, not {cls.circuit!r}"
+        )
+    if cls.rate is not None and not isinstance(cls.rate, RateLimit):
+        raise ConsumerError(
+            f"{cls.__qualname__}.rate must be a RateLimit or None, not {cls.rate!r}"
         )
 
 

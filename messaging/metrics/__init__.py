@@ -87,7 +87,8 @@ METRICS: Sequence[Metric] = (
         False,
         "1",
         _STATE,
-        "1 for the state that the service is in: receiving, paused, wedged or circuit_open.",
+        "1 for the state that the service is in: receiving, paused, wedged, circuit_open or "
+        "rate_limited.",
     ),
     Metric(
         "messaging.worker.receive_failing",

@@ -8,7 +8,7 @@ than its lease.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ from messaging.errors import ConfigurationError
 from messaging.outbox.rows import READ, OutboxRow, row_of
 from messaging.outbox.table import PENDING, TABLE
 from messaging.sql.database import Cursor, Database
-from messaging.sql.dialect import Dialect, table_name
+from messaging.sql.dialect import table_name
 
 __all__ = ["Claims", "OutboxStatus", "Troubled"]
 
@@ -29,12 +29,6 @@ _SHOWN = 100
 
 _FREE = "o.published_at IS NULL AND o.parked_at IS NULL AND o.free_at <= :now"
 _LOCK = " FOR UPDATE OF o SKIP LOCKED"
-_THERE: Mapping[Dialect, str] = {
-    "sqlite": "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t",
-    "postgresql": "SELECT CAST(to_regclass(:t) AS text)",
-    "mysql": "SELECT max(table_name) FROM information_schema.tables "
-    "WHERE table_schema = coalesce(:schema, database()) AND table_name = :name",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +81,15 @@ class Claims:
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the table is missing."""
-        with self._database.transaction(writes=False) as cursor:
-            schema, _, name = self._table.rpartition(".")
-            [[found]] = cursor.read(
-                _THERE[self._database.dialect], t=self._table, schema=schema or None, name=name
-            )
-        if found is None:
+        if not self.exists():
             raise ConfigurationError(
                 f"there is no table {self._table} in this database: make it with what `messaging "
                 "outbox ddl` prints, or with messaging.outbox.create(connection)"
             )
+
+    def exists(self) -> bool:
+        """Whether the table is there."""
+        return self._database.has_table(self._table)
 
     def claim(self, limit: int, *, lease: float) -> list[OutboxRow]:
         """At most `limit` entries, by age, for `lease` seconds: of each key the first and those

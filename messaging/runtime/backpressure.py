@@ -10,6 +10,7 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.in_flight import InFlight
 from messaging.runtime.isolation import Isolation
+from messaging.runtime.rate import TokenBucket
 from messaging.transport import BATCH_ENTRIES
 
 __all__ = ["BackPressure", "State"]
@@ -35,6 +36,7 @@ class State(Enum):
     PAUSED = "paused"
     WEDGED = "wedged"
     OPEN = "circuit open"
+    LIMITED = "rate limited"
 
 
 class BackPressure:
@@ -47,6 +49,7 @@ class BackPressure:
                  done in the time of three (`WAYS`; `ON_THE_WAY` at most).
     lease        the visibility timeout, in seconds.
     wedged       whether all handlers hang.
+    rate         has a token for each message that may be received; None: no limit.
 
     What requests that are out have been promised counts as held.
     """
@@ -61,7 +64,9 @@ class BackPressure:
         prefetch: int | None,
         lease: float,
         wedged: Callable[[], bool] = lambda: False,
+        rate: TokenBucket | None = None,
     ) -> None:
+        self._rate = rate
         self._wedged = wedged
         self._isolation = isolation
         self._in_flight = in_flight
@@ -89,12 +94,20 @@ class BackPressure:
             return State.PAUSED
         if self._wedged():
             return State.WEDGED
-        return State.OPEN if self._breaker.open else State.RECEIVING
+        if self._breaker.open:
+            return State.OPEN
+        limited = self._rate is not None and self._rate.free() - self._asked < 1
+        return State.LIMITED if limited else State.RECEIVING
 
     @property
     def asked(self) -> int:
         """How many messages the requests that are out may bring."""
         return self._asked
+
+    def received(self, count: int) -> None:
+        """So many have come, of what requests that are out have been promised."""
+        if self._rate is not None:
+            self._rate.took(count)
 
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
@@ -189,11 +202,18 @@ class BackPressure:
             half = max(1, min(BATCH_ENTRIES, waiting // 2))
             least = BATCH_ENTRIES if self._asked else half
         free = able + waiting - self._in_flight.load - self._asked
+        if self._rate is not None:
+            least = min(least, self._rate.most)
+            free = min(free, self._rate.free() - self._asked)
         return free if free >= least else 0
 
     def _nap(self, until: float | None) -> float | None:
         """Seconds until another look is due without being woken; None for never."""
         naps = [LONGEST_NAP] if self._breaker.open else []
+        if self._rate is not None:
+            # Whoever takes messages off meanwhile wakes us; tokens come by themselves.
+            due = self._rate.wait(min(BATCH_ENTRIES, self._rate.most))
+            naps.append(min(LONGEST_NAP, due) if due > 0 else LONGEST_NAP)
         if until is not None:
             naps.append(until - SYSTEM_CLOCK.monotonic())
         return min(naps, default=None)

@@ -27,6 +27,7 @@ from messaging.runtime.in_flight import (
 )
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
+from messaging.runtime.rate import TokenBucket
 from messaging.runtime.ready_queue import FifoReadyQueue
 from messaging.runtime.receiver import Receiver
 from messaging.runtime.run_to_completion import RunToCompletion
@@ -130,6 +131,7 @@ class Pipeline:
         )
 
     def _make_backpressure(self, concurrency: int, prefetch: int | None) -> BackPressure:
+        rate = self.consumer.rate
         return BackPressure(
             self.in_flight,
             self.breaker,
@@ -138,6 +140,7 @@ class Pipeline:
             prefetch=prefetch,
             lease=self._lease,
             wedged=lambda: self.wedge.wedged,
+            rate=None if rate is None else TokenBucket(rate, self._clock),
         )
 
     def _make_heartbeat(self) -> Heartbeat:
@@ -196,6 +199,7 @@ class Pipeline:
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
         """A receive brought these; their leases count from `since`."""
+        self.backpressure.received(len(deliveries))
         if self._abandoned and deliveries:
             self._return(deliveries)
             return

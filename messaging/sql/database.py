@@ -36,6 +36,14 @@ _NOW: Mapping[Dialect, str] = {
 }
 
 
+_THERE: Mapping[Dialect, str] = {
+    "sqlite": "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t",
+    "postgresql": "SELECT CAST(to_regclass(:t) AS text)",
+    "mysql": "SELECT max(table_name) FROM information_schema.tables "
+    "WHERE table_schema = coalesce(:schema, database()) AND table_name = :name",
+}
+
+
 class Cursor:
     """Runs statements within one transaction. Parameters are written `:name`."""
 
@@ -103,6 +111,13 @@ class Database:
             if connection.in_transaction:  # SQLite itself rolls back when its disk is full
                 execute(connection, "ROLLBACK")
             raise
+
+    def has_table(self, table: str) -> bool:
+        """Whether there is a table of this name, which may have a schema before it."""
+        schema, _, name = table.rpartition(".")
+        with self.transaction(writes=False) as cursor:
+            [[found]] = cursor.read(_THERE[self.dialect], t=table, schema=schema or None, name=name)
+        return found is not None
 
     def close(self) -> None:
         """Close the connection, if there is one; the next transaction makes another."""

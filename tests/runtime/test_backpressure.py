@@ -187,7 +187,13 @@ def test_the_state_says_what_keeps_it_from_receiving() -> None:
     service.wedged = False
     assert service.pressure.state is State.OPEN
     assert service.breaker.judge(delivery(1), Ack()) is False
-    assert [state.value for state in State] == ["receiving", "paused", "wedged", "circuit open"]
+    assert [state.value for state in State] == [
+        "receiving",
+        "paused",
+        "wedged",
+        "circuit open",
+        "rate limited",
+    ]
 
 
 def test_a_pause_receives_nothing_and_gives_back_what_comes() -> None:

@@ -1,0 +1,59 @@
+"""Finds what an outbox holds of one event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from messaging.outbox.table import TABLE
+from messaging.sql.database import Database
+from messaging.sql.dialect import table_name
+
+__all__ = ["Entry", "entries_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One copy of an event in the outbox. Times are seconds since the epoch, or None.
+
+    error  code of the last failure to send it.
+    """
+
+    seq: int
+    created: float
+    published: float | None
+    parked: float | None
+    attempts: int
+    error: str | None
+    body: str = field(repr=False)
+
+    @property
+    def state(self) -> str:
+        """ "published", "parked" (refused for good) or "pending"."""
+        if self.published is not None:
+            return "published"
+        return "pending" if self.parked is None else "parked"
+
+
+def entries_of(database: Database, id: str, *, table: str = TABLE) -> list[Entry]:
+    """The entries of the event called `id`, in their order. Reads the whole table, changes nothing.
+
+    A published entry is there until it is pruned.
+    """
+    with database.transaction(writes=False) as cursor:
+        rows = cursor.read(
+            "SELECT seq, created, published_at, parked_at, attempts, error, body "  # noqa: S608 - a checked name
+            f"FROM {table_name(table)} WHERE id = :id ORDER BY seq",
+            id=id,
+        )
+    return [
+        Entry(
+            seq=seq,
+            created=created,
+            published=published,
+            parked=parked,
+            attempts=attempts,
+            error=error,
+            body=body,
+        )
+        for seq, created, published, parked, attempts, error, body in rows
+    ]
