@@ -7,7 +7,6 @@ from functools import partial
 
 from messaging.clock import Clock
 from messaging.consuming.dispatch import Dispatcher
-from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.backpressure import BackPressure, State
 from messaging.runtime.batch_executor import executor_for
@@ -29,7 +28,7 @@ from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
 from messaging.runtime.rate import TokenBucket
 from messaging.runtime.ready_queue import FifoReadyQueue
-from messaging.runtime.receiver import Receiver
+from messaging.runtime.receiver import Receiver, return_late
 from messaging.runtime.run_to_completion import RunToCompletion
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
@@ -201,7 +200,7 @@ class Pipeline:
         """A receive brought these; their leases count from `since`."""
         self.backpressure.received(len(deliveries))
         if self._abandoned and deliveries:
-            self._return(deliveries)
+            return_late(self.queue, deliveries)
             return
         self.postponed.received(deliveries)
         put = (self._run_to_completion and self._run_to_completion.open()) or self.ready_queue.put
@@ -360,18 +359,6 @@ class Pipeline:
             if self.in_flight.count == before:
                 break
         return self.in_flight.settle(self.in_flight.finished(), Disposition.EXPIRED)
-
-    def _return(self, deliveries: Sequence[Delivery]) -> None:
-        """After the end, with nobody left to settle."""
-        try:
-            self.queue.change_visibility(deliveries, [0] * len(deliveries))
-        except TransportError as error:
-            log.warning(
-                "%d messages of %s came after the end and are left to their leases: %s",
-                len(deliveries),
-                self.queue.name,
-                error.code or type(error).__name__,
-            )
 
     def _give_back_waiting(self) -> None:
         """Nothing is wanted any more: what waits for a handler is given back."""

@@ -24,7 +24,7 @@ from messaging.runtime.receives import Begin, Receives
 from messaging.runtime.settler import Settler
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
-__all__ = ["Receiver"]
+__all__ = ["Receiver", "return_late"]
 
 log = logger("messaging.runtime")
 
@@ -265,3 +265,16 @@ class Receiver:
             SYSTEM_CLOCK.monotonic() - self._failing_since,
         )
         self._failures = 0
+
+
+def return_late(queue: QueueTransport, deliveries: Sequence[Delivery]) -> None:
+    """Make visible again what a receive brought after the end, when nobody is left to settle."""
+    try:
+        queue.change_visibility(deliveries, [0] * len(deliveries))
+    except TransportError as error:
+        log.warning(
+            "%d messages of %s came after the end and are left to their leases: %s",
+            len(deliveries),
+            queue.name,
+            error.code or type(error).__name__,
+        )
