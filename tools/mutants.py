@@ -78,7 +78,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/roundtrip": "publishing/test_roundtrip",
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
-            "publishing/buffered": "publishing/test_buffered",
+            "publishing/buffered": "publishing/test_pending publishing/test_buffered",
         },
         "idempotency": {
             "idempotency/marks": "idempotency/test_sql_store contracts/test_idempotency_store",

@@ -170,8 +170,8 @@ def test_a_claim_that_another_has_taken_over_is_told_and_renewed_no_more(
     clock.turn(1)
     assert caplog.messages == [
         (
-            "the claim of an event of mail was taken over while its handler runs: it may be "
-            "handled twice"
+            "the claim of an event of mail was taken over while its handler runs: "
+            "it may be handled twice"
         )
     ]
     clock.end()

@@ -564,3 +564,9 @@ def test_relays_that_claim_at_the_same_moment_share_no_entry(server: Place) -> N
     for thread in threads:
         thread.join()
     assert len(claimed) == len(set(claimed)) > 0
+
+
+def test_a_claim_of_many_on_mysql_takes_no_more_than_it_may(mysql: Place) -> None:
+    mysql.publish(*noted(*map(str, range(600))))
+    with mysql.claims() as claims:
+        assert [row.seq for row in claims.claim(550, lease=60)] == list(range(1, 551))

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Sequence
+
 import pytest
 
+from messaging.claimcheck import ClaimCheck, MemoryBlobStore
 from messaging.errors import PublishError
 from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import Published
+from messaging.transport import Failure, Outgoing
+from tests.publishing.test_buffered import Asked
 from tests.scripted import Noted, ScriptedTopic, wrong
 
 
@@ -32,3 +40,35 @@ def test_an_event_whose_request_was_broken_off_may_have_been_accepted() -> None:
     assert result is not None
     [failed] = result.failed
     assert (failed.index, failed.id, failed.unknown) == (0, "n1", True)
+
+
+def test_an_event_that_nobody_wants_keeps_its_id_when_the_sending_thread_encodes_it() -> None:
+    publisher = Publisher(ScriptedTopic(), source="/tests", codec=ClaimCheck(MemoryBlobStore()))
+
+    async def publish() -> Published:
+        async with publisher.buffered(linger=0) as buffered:
+            return await buffered.publish(Asked(number=1, consent=False), id="mine")
+
+    assert asyncio.run(publish()) == Published("mine", 0)
+
+
+def test_a_task_that_is_cancelled_while_it_waits_for_room_leaves_nothing_behind() -> None:
+    answered = threading.Event()
+
+    def slow(batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        assert answered.wait(10)
+        return ()
+
+    async def impatient() -> None:
+        async with Publisher(ScriptedTopic(slow), source="/tests").buffered(
+            linger=0, max_pending=1
+        ) as buffered:
+            first = buffered.publish(Noted(number=1))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(buffered.room(), 0.01)
+            assert buffered._awaiting == []
+            answered.set()
+            await buffered.room()
+            assert (await first).copies == 1
+
+    asyncio.run(impatient())
