@@ -117,7 +117,8 @@ def running_mariadb(**more: str) -> Iterator[str]:
     try:
         if owner:
             shutil.chown(folder, owner)
-        data = ["--no-defaults", f"--datadir={folder / 'data'}"]
+        # At its start it deletes what others have in a folder for temporary files that they share.
+        data = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
         accounts = ["--auth-root-authentication-method=normal", "--skip-test-db"]
         _as(owner, [install, *data, *accounts])
         path = folder / "mariadb.sock"
