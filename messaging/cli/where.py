@@ -15,7 +15,7 @@ from messaging.clock import utc
 from messaging.errors import MessagingError
 
 if TYPE_CHECKING:
-    from messaging.aws import AwsBroker
+    from messaging.connecting import ServiceBroker
 
 __all__ = ["where"]
 
@@ -39,7 +39,7 @@ def where(
 
     [bold]Example:[/bold] messaging where 7f3c0d1e-5a0b-4c5e-9a55-1f2d3c4b5a69
     """
-    from messaging.aws import connect
+    from messaging.connecting import connect
 
     wanted, settings = deployment(topology)
     found: dict[str, Any] = {"id": id, "outbox": None, "marks": None, "unknown": []}
@@ -108,7 +108,7 @@ def _ask_database(found: dict[str, Any], url: str, outbox: str, marks: str) -> N
         ]
 
 
-def _ask_queues(found: dict[str, Any], broker: AwsBroker, services: Sequence[str]) -> None:
+def _ask_queues(found: dict[str, Any], broker: ServiceBroker, services: Sequence[str]) -> None:
     from messaging.dead_letters import Where, Workbench
     from messaging.errors import NotFound
 

@@ -11,8 +11,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from messaging.aws import connect
 from messaging.clock import utc
+from messaging.connecting import connect
 from messaging.dead_letters import Letter, Where, Workbench
 from messaging.django.models import DeadLetterPage
 from messaging.django.setup import current, deployment

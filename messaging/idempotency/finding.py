@@ -40,7 +40,11 @@ def marks_of(database: Database, event_id: str, *, table: str = TABLE) -> list[M
             pattern="% " + re.sub("[!%_]", r"!\g<0>", event_id),
         )
     return [
-        Mark(service=service, handled=handled)
+        Mark(service=_text(service), handled=handled)
         for service, handled, key in rows
-        if key.endswith(f" {event_id}")  # LIKE of SQLite knows no case
+        if _text(key).endswith(f" {event_id}")  # LIKE of SQLite knows no case
     ]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value  # MySQL compares them as bytes

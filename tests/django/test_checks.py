@@ -25,7 +25,11 @@ def checked(messaging: object) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("messaging", "id", "said"),
     [
-        ({"TOPICO": "alunos"}, "E001", "nobody reads 'TOPICO'; known are CODEC, CONCURRENCY, "),
+        (
+            {"TOPICO": "alunos"},
+            "E001",
+            "nobody reads 'TOPICO'; known are BROKER_URL, CODEC, CONCURRENCY, ",
+        ),
         ({"TOPIC": "alunos", "DRAIN": -1}, "E001", "MESSAGING: DRAIN='-1': Input should be"),
         ({"TOPIC": "alunos", "MIDDLEWARE": "a:B"}, "E001", 'a list of "module:NAME" was expected'),
         ({"TOPIC": "alunos", "DATABASE": "outro"}, "E001", "there is no 'outro' in DATABASES"),
