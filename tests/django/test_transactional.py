@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from messaging.consuming.batch import Batch
 from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import PublishError
 from messaging.event import Event
 from messaging.outcome import Ack, Discard, Reject, Retry
-from messaging.testing import Result, deliver
+from messaging.testing import Result, deliver, deliver_batch
 from tests.django.conftest import DjangoProject
 
 
@@ -244,3 +245,43 @@ def test_marks_are_pruned(project: DjangoProject) -> None:
     assert TransactionalAtomic().prune(3600) == 0
     assert TransactionalAtomic().prune(-1) == 1
     assert marks() == []
+
+
+class Shelves(Consumer):
+    """Writes a batch of cards with one statement; a number of "0" is refused by the database."""
+
+    service = "library"
+
+    @handles(batch=10)
+    def noted(self, events: Batch[Noted]) -> None:
+        from escola.models import Carteirinha
+
+        Carteirinha.objects.bulk_create(
+            Carteirinha(aluno_id=one.number, nome=None if one.number == "0" else "Ana")
+            for one in events
+        )
+
+
+def test_a_batch_and_the_marks_of_its_events_are_one_transaction(project: DjangoProject) -> None:
+    from messaging.django import CloseConnections, TransactionalAtomic
+
+    around = [CloseConnections(), TransactionalAtomic()]
+    events = [Noted(number=str(number)) for number in range(1, 5)]
+    done = deliver_batch(Shelves(), events, middleware=around)
+    assert all(one.acknowledged for one in done)
+    assert project.cards() == ["1", "2", "3", "4"]
+    assert len(marks()) == 4
+
+
+def test_one_bad_row_of_a_batch_undoes_its_own_effect_and_no_other_s(
+    project: DjangoProject,
+) -> None:
+    from messaging.django import CloseConnections, TransactionalAtomic
+
+    around = [CloseConnections(), TransactionalAtomic()]
+    events = [Noted(number=number) for number in "120"]
+    done = deliver_batch(Shelves(), events, middleware=around)
+    assert [one.acknowledged for one in done] == [True, True, False]
+    assert done[2].retried
+    assert project.cards() == ["1", "2"]
+    assert len(marks()) == 2
