@@ -27,9 +27,19 @@ from messaging.publishing.encoder import Encoder
 from messaging.settlement import give_back
 from messaging.transport import Attribute, Delivery, Outgoing
 
-__all__ = ["Result", "batch_settled", "deliver", "deliver_batch", "deliver_raw", "settled"]
+__all__ = [
+    "MAX_BYTES",
+    "Result",
+    "batch_settled",
+    "deliver",
+    "deliver_batch",
+    "deliver_raw",
+    "received_of",
+    "settled",
+]
 
-_MAX_BYTES = 262_144
+MAX_BYTES = 262_144
+"""What SNS takes unless it is told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -126,14 +136,14 @@ def deliver(
     """
     _check_consumer(consumer)
     handler = consumer.handlers.get(type(event).event_type)
-    encode = Encoder(source=source, max_bytes=_MAX_BYTES, codec=codec, clock=clock)
+    encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
     copies = encode(event, id=id, time=time, traceparent=traceparent)
     if handler is None:
         return Result(outcome=None, why=_unhandled(consumer, event))
-    for copy in copies:
-        if {EVERYONE, consumer.service} & set(copy.attributes["audience"].strings):
-            delivery = _delivery(consumer, copy, receive_count, clock)
-            return _dispatch(consumer, delivery, codec, middleware, runner)
+    copy = received_of(consumer, copies)
+    if copy is not None:
+        delivery = _delivery(consumer, copy, receive_count, clock)
+        return _dispatch(consumer, delivery, codec, middleware, runner)
     return Result(
         outcome=None,
         why=f"{handler.view.__qualname__}.wanted() declined the event, so no copy of it is sent "
@@ -169,12 +179,11 @@ def deliver_batch(
             f"deliver_batch({type(consumer).__qualname__}, ...) takes events of one type that its "
             f"handler takes in a Batch; these are of {', '.join(sorted(names)) or 'no type'}"
         )
-    encode = Encoder(source=source, max_bytes=_MAX_BYTES, codec=codec, clock=clock)
-    wanted = {EVERYONE, consumer.service}
-    mine: list[Delivery | None] = []
-    for event in events:
-        copies = [one for one in encode(event) if wanted & set(one.attributes["audience"].strings)]
-        mine.append(_delivery(consumer, copies[0], receive_count, clock) if copies else None)
+    encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
+    copies = [received_of(consumer, encode(event)) for event in events]
+    mine = [
+        None if one is None else _delivery(consumer, one, receive_count, clock) for one in copies
+    ]
     seen = _Seen()
     dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware), outages=False)
     received = [one for one in mine if one is not None]
@@ -184,6 +193,13 @@ def deliver_batch(
         Result(outcome=None, why=why) if one is None else _result(seen, one, next(outcomes))
         for one in mine
     ]
+
+
+def received_of(consumer: Consumer | type[Consumer], copies: Sequence[Outgoing]) -> Outgoing | None:
+    """The copy of an event that the queue of `consumer` receives; None if its view declined."""
+    wanted = {EVERYONE, consumer.service}
+    mine = (one for one in copies if wanted & set(one.attributes["audience"].strings))
+    return next(mine, None)
 
 
 def deliver_raw(

@@ -10,13 +10,12 @@ from messaging.codec import Codec
 from messaging.consuming.consumer import Consumer
 from messaging.envelope import new_id
 from messaging.event import Event
-from messaging.projection import EVERYONE
 from messaging.publishing.encoder import Encoder
+from messaging.testing.delivery import MAX_BYTES, received_of
 from messaging.transport import Attribute, Outgoing
 
 __all__ = ["lambda_event"]
 
-_MAX_BYTES = 262_144
 _ACCOUNT, _REGION = "123456789012", "sa-east-1"
 
 
@@ -42,18 +41,15 @@ def lambda_event(
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
     """
-    encode = Encoder(source=source, max_bytes=_MAX_BYTES, codec=codec, clock=clock)
+    encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
     queue = f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{topic}-{consumer.service}"
-    wanted = {EVERYONE, consumer.service}
     copies = [
-        copy
+        received_of(consumer, encode(event))
         for event in events
         if type(event).event_type in consumer.handlers
-        for copy in encode(event)
-        if wanted & set(copy.attributes["audience"].strings)
     ]
     now = str(int(clock.now() * 1000))
-    return {"Records": [_record(copy, queue, now, receive_count) for copy in copies]}
+    return {"Records": [_record(copy, queue, now, receive_count) for copy in copies if copy]}
 
 
 def _record(copy: Outgoing, queue: str, now: str, receive_count: int) -> dict[str, Any]:
