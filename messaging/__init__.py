@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from messaging.memory import MemoryBroker as MemoryBroker
     from messaging.outcome import Circuit as Circuit
     from messaging.outcome import Discard as Discard
+    from messaging.outcome import RateLimit as RateLimit
     from messaging.outcome import Reject as Reject
     from messaging.outcome import Retry as Retry
     from messaging.outcome import RetryPolicy as RetryPolicy
@@ -54,6 +55,7 @@ _HOME: Mapping[str, str] = {
     "Discard": "messaging.outcome",
     "RetryPolicy": "messaging.outcome",
     "Circuit": "messaging.outcome",
+    "RateLimit": "messaging.outcome",
     # publishing
     "Publisher": "messaging.publishing.publisher",
     "Published": "messaging.publishing.results",
@@ -86,6 +88,7 @@ __all__ = [
     "PublishResult",
     "Published",
     "Publisher",
+    "RateLimit",
     "Reject",
     "Retry",
     "RetryPolicy",
