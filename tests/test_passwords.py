@@ -110,46 +110,36 @@ def test_a_server_that_is_away_is_told_without_the_password_of_its_address(
     assert_silent(*(record.getMessage() for record in caplog.records if "messaging" in record.name))
 
 
+def assert_no_error_tells(url: str, kind: type[PostgresStore] | type[MySqlStore]) -> None:
+    """Neither a store of marks nor a relay's database, on a server that is not there."""
+
+    def mark() -> None:
+        with closing(kind(url)) as store:
+            assert_silent(repr(store))
+            store.begin("mail", "e1", lease_seconds=60)
+
+    def relay() -> None:
+        with closing(Database(connector(url))) as database:
+            database.now()
+
+    for use in (mark, relay):
+        with pytest.raises(MessagingError) as away:
+            use()
+        assert_silent(told(away.value))
+
+
 @pytest.mark.parametrize("password", PASSWORDS)
 @pytest.mark.parametrize(
     "form", ["postgresql://u:{}@127.0.0.1:1/x", "host=127.0.0.1 port=1 password={}"]
 )
 def test_a_postgresql_url_is_told_by_no_error(form: str, password: str) -> None:
-    url = form.format(password)
-
-    def mark() -> None:
-        with closing(PostgresStore(url)) as store:
-            assert_silent(repr(store))
-            store.begin("mail", "e1", lease_seconds=60)
-
-    def relay() -> None:
-        with closing(Database(connector(url))) as database:
-            database.now()
-
-    for use in (mark, relay):
-        with pytest.raises(MessagingError) as away:
-            use()
-        assert_silent(told(away.value))
+    assert_no_error_tells(form.format(password), PostgresStore)
 
 
 @pytest.mark.parametrize("password", [*PASSWORDS, "12/34SEGREDO@OUTRO"])
 @pytest.mark.parametrize("scheme", ["mysql", "mariadb+pymysql"])
 def test_a_mysql_url_is_told_by_no_error(scheme: str, password: str) -> None:
-    url = f"{scheme}://u:{password}@127.0.0.1:1/x"
-
-    def mark() -> None:
-        with closing(MySqlStore(url)) as store:
-            assert_silent(repr(store))
-            store.begin("mail", "e1", lease_seconds=60)
-
-    def relay() -> None:
-        with closing(Database(connector(url))) as database:
-            database.now()
-
-    for use in (mark, relay):
-        with pytest.raises(MessagingError) as away:
-            use()
-        assert_silent(told(away.value))
+    assert_no_error_tells(f"{scheme}://u:{password}@127.0.0.1:1/x", MySqlStore)
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
