@@ -98,19 +98,10 @@ def remove(
     """Delete what belongs to `service`, for good, and tell what was deleted and what is lost."""
     chosen = settings if settings is not None else Settings.from_environment()
     if _is_rabbitmq(chosen):
-        from messaging.rabbitmq import remove as remove_rabbitmq
-
-        return remove_rabbitmq(
-            topology,
-            service,
-            chosen,
-            dry_run=dry_run,
-            lose_messages=lose_messages,
-            take_over=take_over,
-        )
-    from messaging.aws import remove as remove_aws
-
-    return remove_aws(
+        from messaging.rabbitmq import remove as remove_there
+    else:
+        from messaging.aws import remove as remove_there
+    return remove_there(
         topology,
         service,
         chosen,

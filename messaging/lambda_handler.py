@@ -21,7 +21,7 @@ from messaging.answers import ask
 from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.consuming.batch_dispatch import handler_of, units
+from messaging.consuming.batch_dispatch import acknowledged, handler_of, largest_batch, units
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
@@ -112,6 +112,7 @@ class _Function:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened = False
+        self._takes_batches = largest_batch(dispatch.consumer) > 0
 
     def __call__(
         self, event: Mapping[str, Any], context: Any = None
@@ -121,8 +122,7 @@ class _Function:
         now = self._clock.now()
         deliveries = [delivery_of(record, now=now) for record in records]
         enough = _time_left(context, self._reserve)
-        batches = any(one.batch for one in self._dispatch.consumer.handlers.values())
-        if batches or any(is_ordered(one.queue) for one in deliveries):
+        if self._takes_batches or any(is_ordered(one.queue) for one in deliveries):
             outcomes = self._in_order(deliveries, enough)
         else:
             outcomes = self._together(deliveries, enough)
@@ -194,7 +194,7 @@ class _Function:
         try:
             coroutine = run.start()
             if coroutine is not None:
-                [ended] = self._wait(_gathered([_acknowledged(coroutine)]))
+                [ended] = self._wait(_gathered([acknowledged(coroutine)]))
         except Exception as error:  # noqa: BLE001 - others must not fail for one batch
             ended = error
         return [
@@ -304,11 +304,6 @@ def _time_left(context: Any, reserve: float) -> Callable[[], bool]:
 
 async def _awaited(awaitable: Awaitable[None]) -> None:
     await awaitable
-
-
-async def _acknowledged(coroutine: Coroutine[Any, Any, None]) -> Outcome:
-    await coroutine
-    return Ack()
 
 
 async def _gathered(

@@ -10,7 +10,7 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.help import add, group
-from messaging.cli.options import Json
+from messaging.cli.options import Check, Json, Output
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -42,16 +42,6 @@ Topic = Annotated[
     str | None,
     typer.Option(
         "--topic", metavar="NAME", help="The topic's name. Else that of the project's topology."
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
-]
-Check = Annotated[
-    bool,
-    typer.Option(
-        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
     ),
 ]
 

@@ -10,7 +10,7 @@ import typer
 from messaging.cli import screen
 from messaging.cli.contract import put
 from messaging.cli.help import add, group
-from messaging.cli.options import TopologyName
+from messaging.cli.options import Check, Output, TopologyName
 from messaging.cli.project import deployment
 from messaging.errors import ConfigurationError
 
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = group("Write the topology as infrastructure as code: CloudFormation, IAM and more.")
-
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
-]
-Check = Annotated[
-    bool,
-    typer.Option(
-        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
-    ),
-]
 
 
 def cloudformation_command(

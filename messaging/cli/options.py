@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["CodecName", "Json", "TopologyName"]
+__all__ = ["Check", "CodecName", "Json", "Output", "TopologyName"]
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print data as JSON, for scripts.")]
 
@@ -25,5 +26,17 @@ CodecName = Annotated[
         "--codec",
         metavar="MODULE:NAME",
         help="How bodies are written and read (a ClaimCheck, say). Else the project's file.",
+    ),
+]
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
+]
+
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
     ),
 ]

@@ -20,8 +20,9 @@ from messaging.errors import ConfigurationError, MessagingError
 if TYPE_CHECKING:
     from messaging.outbox import Claims, OutboxStatus, RelayStats
     from messaging.settings import Settings
+    from messaging.sql.database import Database
 
-__all__ = ["app"]
+__all__ = ["DatabaseUrl", "TableName", "app", "asked"]
 
 app = group("Send what your transactions wrote to the outbox, and maintain it.")
 
@@ -230,15 +231,24 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _claims(given: str | None, table: str) -> Iterator[Claims]:
-    from messaging.outbox import Claims, Database, connector
-    from messaging.sql.opening import is_database_error
+    from messaging.outbox import Claims
 
     _, settings = deployment_if_any(None)
-    database = Database(connector(_url(given, settings)))
-    try:
+    with asked(_url(given, settings)) as database:
         claims = Claims(database, table=table)
         claims.check()
         yield claims
+
+
+@contextmanager
+def asked(url: str) -> Iterator[Database]:
+    """The database at `url`, for a command: what it refuses is a `MessagingError`."""
+    from messaging.outbox import Database, connector
+    from messaging.sql.opening import is_database_error
+
+    database = Database(connector(url))
+    try:
+        yield database
     except Exception as error:
         if not is_database_error(error):
             raise

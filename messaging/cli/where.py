@@ -9,10 +9,9 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.options import Json, TopologyName
-from messaging.cli.outbox import DatabaseUrl, TableName
+from messaging.cli.outbox import DatabaseUrl, TableName, asked
 from messaging.cli.project import deployment
 from messaging.clock import utc
-from messaging.errors import MessagingError
 
 if TYPE_CHECKING:
     from messaging.connecting import ServiceBroker
@@ -69,12 +68,10 @@ def where(
 
 def _ask_database(found: dict[str, Any], url: str, outbox: str, marks: str) -> None:
     from messaging.idempotency.finding import marks_of
-    from messaging.outbox import Claims, Database, connector
+    from messaging.outbox import Claims
     from messaging.outbox.finding import entries_of
-    from messaging.sql.opening import is_database_error
 
-    database = Database(connector(url))
-    try:
+    with asked(url) as database:
         if Claims(database, table=outbox).exists():
             entries = entries_of(database, found["id"], table=outbox)
             found["outbox"] = [
@@ -92,12 +89,6 @@ def _ask_database(found: dict[str, Any], url: str, outbox: str, marks: str) -> N
         else:
             found["unknown"].append(f"when it was published: there is no table {outbox}")
         noted = marks_of(database, found["id"], table=marks)
-    except Exception as error:
-        if not is_database_error(error):
-            raise
-        raise MessagingError(f"the database refused it: {type(error).__name__}") from None
-    finally:
-        database.close()
     if noted is None:
         found["unknown"].append(
             f"who handled it: there is no table {marks}; marks in other stores are not read"

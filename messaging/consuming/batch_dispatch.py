@@ -28,7 +28,16 @@ from messaging.transport import Delivery
 if TYPE_CHECKING:
     from messaging.consuming.dispatch import Call, Dispatcher
 
-__all__ = ["LONE_FAILURES", "BatchCall", "BatchRun", "check_middleware", "handler_of", "units"]
+__all__ = [
+    "LONE_FAILURES",
+    "BatchCall",
+    "BatchRun",
+    "acknowledged",
+    "check_middleware",
+    "handler_of",
+    "largest_batch",
+    "units",
+]
 
 log = logger("messaging.consuming.dispatch")
 
@@ -134,6 +143,18 @@ def handler_of(consumer: Consumer, delivery: Delivery) -> Handler | None:
             return None
     handler = consumer.handlers.get(kind) if isinstance(kind, str) else None
     return handler if handler is not None and handler.batch is not None else None
+
+
+def largest_batch(consumer: Consumer) -> int:
+    """Messages of the largest batch that a handler of `consumer` takes; 0 if none takes one."""
+    return max((one.batch.batch for one in consumer.handlers.values() if one.batch), default=0)
+
+
+async def acknowledged(run: Coroutine[Any, Any, None]) -> Outcome:
+    """`run` (`BatchRun.start`) for those who wait for an outcome: each message has its own in
+    `BatchRun.outcomes`."""
+    await run
+    return _ACK
 
 
 def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[list[Delivery]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from messaging.consuming.batch_dispatch import BatchRun
+from messaging.consuming.batch_dispatch import BatchRun, acknowledged
 from messaging.consuming.dispatch import Dispatcher
-from messaging.outcome import Ack, Outcome
+from messaging.outcome import Outcome
 from messaging.runtime.event_loop import Runs
 from messaging.runtime.executor import Executor, timeout_of
 from messaging.runtime.gathering import BatchReadyQueue
@@ -58,7 +58,7 @@ class BatchExecutor(Executor):
         if coroutine is None:
             self._batch_ended(fit, run, None)
             return False
-        counted = _acknowledged(coroutine)
+        counted = acknowledged(coroutine)
         for one in fit:
             one.cancel = partial(self._cancel, fit, one, partial(loop.cancel_one, counted))
         loop.submit(counted, partial(self._batch_coroutine_ended, fit, run))
@@ -115,11 +115,6 @@ class BatchExecutor(Executor):
             # What was given up, or is in other hands, comes again, whatever was said of it.
             groups.ended(one.delivery, give_back() if one.lost else outcome)
             self._settle(one, outcome)
-
-
-async def _acknowledged(coroutine: Coroutine[Any, Any, None]) -> Outcome:
-    await coroutine
-    return Ack()
 
 
 def executor_for(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from messaging.clock import Clock
-from messaging.consuming.batch_dispatch import handler_of
+from messaging.consuming.batch_dispatch import handler_of, largest_batch
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.runtime.ready_queue import FifoReadyQueue, ReadyQueue, ready_queue_for
@@ -222,17 +222,13 @@ def prefetch_of(consumer: Consumer, concurrency: int, prefetch: int | None) -> i
 
     A batch counts once in `concurrency`, whatever it holds.
     """
-    largest = _largest_batch(consumer)
+    largest = largest_batch(consumer)
     return max(concurrency if prefetch is None else prefetch, largest) if largest else prefetch
-
-
-def _largest_batch(consumer: Consumer) -> int:
-    return max((one.batch.batch for one in consumer.handlers.values() if one.batch), default=0)
 
 
 def line_for(queue: str, slots: int, consumer: Consumer, clock: Clock) -> ReadyQueue:
     """The line of `consumer` for the queue of this name."""
-    if not _largest_batch(consumer):
+    if not largest_batch(consumer):
         return ready_queue_for(queue, slots)
     make = BatchFifoReadyQueue if is_ordered(queue) else BatchReadyQueue
     return make(slots, consumer, clock)

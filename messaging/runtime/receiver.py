@@ -23,6 +23,7 @@ from messaging.runtime.backpressure import BackPressure
 from messaging.runtime.receives import Begin, Receives
 from messaging.runtime.settler import Settler
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+from messaging.window import FAR
 
 __all__ = ["Receiver", "return_late"]
 
@@ -33,9 +34,6 @@ BACKOFF = Backoff(first=0.25, longest=30.0, jitter=0.5)
 
 MOST_HELPERS = 3
 """Beside the first: as many connections more."""
-LONG_WAY = 0.002
-"""Seconds of a full receive from which on two at once are quicker than one after the other. Less,
-and it is the processor that is the limit: threads more would only take turns."""
 RECEIVES = 8
 """Full receives of late of which the quickest tells how long the way is: a slower one may only have
 waited for the processor."""
@@ -119,7 +117,7 @@ class Receiver:
 
         hire    starts another thread for what it is given.
         onward  called after each receive, when the next one may be made, with whether the way is
-                short (`LONG_WAY`). False: another thread receives in place of the calling one.
+                short (`FAR`). False: another thread receives in place of the calling one.
         """
         self._hire, self._onward, self._first = hire, onward, threading.get_ident()
         together = self._together
@@ -205,7 +203,7 @@ class Receiver:
         return len(deliveries)
 
     def _far(self) -> bool:
-        return min(self._full, default=0.0) >= LONG_WAY
+        return min(self._full, default=0.0) >= FAR
 
     def _grow(self) -> None:
         """The queue is not empty yet: hire a helper, if there is room for what it may bring."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.consuming.batch_dispatch import BatchCall, BatchRun
+from messaging.consuming.batch_dispatch import BatchCall, BatchRun, acknowledged
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Call, Dispatcher, Middleware
 from messaging.envelope import Envelope, new_id
@@ -316,13 +316,8 @@ def _result(seen: _Seen, delivery: Delivery, outcome: Outcome) -> Result:
 def batch_settled(run: BatchRun, runner: asyncio.Runner | None = None) -> list[Outcome]:
     """The outcomes of a batch, one for each of its deliveries."""
     rest = run.start()
-
-    async def ended(coroutine: Coroutine[Any, Any, None]) -> Outcome:
-        await coroutine
-        return Ack()
-
     if rest is not None:
-        settled(ended(rest), runner)
+        settled(acknowledged(rest), runner)
     return [one or give_back() for one in run.outcomes]
 
 

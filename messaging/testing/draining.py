@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from messaging.clock import Clock
 from messaging.codec import Codec
-from messaging.consuming.batch_dispatch import handler_of, units
+from messaging.consuming.batch_dispatch import handler_of, largest_batch, units
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError, TransportError
@@ -126,9 +126,9 @@ class _Lane:
 
     def _receive(self) -> list[Delivery]:
         """What one receive brings; for handlers that take batches, as many as fill the largest."""
-        wanted = [one.batch.batch for one in self.consumer.handlers.values() if one.batch]
+        wanted = largest_batch(self.consumer)
         deliveries = list(self.queue.receive(BATCH_ENTRIES, 0))
-        while deliveries and len(deliveries) < max(wanted, default=0):
+        while deliveries and len(deliveries) < wanted:
             more = self.queue.receive(BATCH_ENTRIES, 0)
             if not more:
                 break

@@ -55,7 +55,7 @@ def calm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("messaging.runtime.executor.QUICK", 0.5)
     monkeypatch.setattr("messaging.runtime.executor.BRIEF", 0.5)
     monkeypatch.setattr("messaging.runtime.executor.SLOW", 0.6)
-    monkeypatch.setattr("messaging.runtime.receiver.LONG_WAY", 60)
+    monkeypatch.setattr("messaging.runtime.receiver.FAR", 60)
 
 
 def warm(worker: Worker, service: Service, queue: ScriptedQueue, until) -> None:
