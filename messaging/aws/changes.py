@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Action", "Change", "Plan"]
+from messaging.clock import SYSTEM_CLOCK
+from messaging.errors import TopicNotFound
+
+__all__ = ["Action", "Change", "Plan", "once_there"]
 
 Action = Literal["create", "change", "leave", "other", "drift", "delete", "keep"]
 Kind = Literal["topic", "queue", "subscription"]
@@ -65,3 +69,17 @@ class Plan:
                 for one in self.changes
             ],
         }
+
+
+def once_there(apply: Callable[[], Plan], *, wait: float, look_again: float) -> Plan:
+    """`apply()`, tried again every `look_again` seconds for `wait` while it raises
+    `TopicNotFound`: the topic's owner may be about to make it."""
+    until = SYSTEM_CLOCK.monotonic() + wait
+    while True:
+        try:
+            return apply()
+        except TopicNotFound:
+            left = until - SYSTEM_CLOCK.monotonic()
+            if left <= 0:
+                raise
+            SYSTEM_CLOCK.sleep(min(left, look_again))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from messaging.aws import desired as wanted
-from messaging.aws.changes import Change, Plan
+from messaging.aws.changes import Change, Plan, once_there
 from messaging.aws.clients import Clients
 from messaging.aws.naming import NamedTopic, topic_of
 from messaging.aws.ownership import OWNER, Ownership
 from messaging.aws.queues import Queues
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT, Subscriptions
 from messaging.aws.topics import OthersTopic, OwnTopic
-from messaging.clock import SYSTEM_CLOCK
-from messaging.errors import AccessDenied, TopicNotFound
+from messaging.errors import AccessDenied
 from messaging.settings import Settings
 from messaging.topology import Topology
 
@@ -69,22 +69,16 @@ def apply(
     apply before you deploy the producer that needs them.
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering.html
     """
-    until = SYSTEM_CLOCK.monotonic() + wait
-    while True:
-        try:
-            return _run(
-                topology,
-                settings,
-                session,
-                write=True,
-                take_over=take_over,
-                create_topic=create_topic,
-            )
-        except TopicNotFound:
-            left = until - SYSTEM_CLOCK.monotonic()
-            if left <= 0:
-                raise
-            SYSTEM_CLOCK.sleep(min(left, LOOK_AGAIN))
+    written = partial(
+        _run,
+        topology,
+        settings,
+        session,
+        write=True,
+        take_over=take_over,
+        create_topic=create_topic,
+    )
+    return once_there(written, wait=wait, look_again=LOOK_AGAIN)
 
 
 def _run(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from messaging.aws.changes import Change, Plan
+from messaging.aws.changes import Change, Plan, once_there
 from messaging.aws.naming import topic_of
-from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
 from messaging.projection import SERVICE_NAME
 from messaging.rabbitmq.broker import links
@@ -54,17 +54,10 @@ def apply(
     bindings. Deletes no queue. Bindings that the consumers no longer need are taken off. Who owns
     what is written in a record beside each; a record of another owner raises `OwnershipError`.
     """
-    until = SYSTEM_CLOCK.monotonic() + wait
-    while True:
-        try:
-            return _run(
-                topology, settings, write=True, take_over=take_over, create_topic=create_topic
-            )
-        except TopicNotFound:
-            left = until - SYSTEM_CLOCK.monotonic()
-            if left <= 0:
-                raise
-            SYSTEM_CLOCK.sleep(min(left, LOOK_AGAIN))
+    written = partial(
+        _run, topology, settings, write=True, take_over=take_over, create_topic=create_topic
+    )
+    return once_there(written, wait=wait, look_again=LOOK_AGAIN)
 
 
 def remove(
