@@ -69,8 +69,14 @@ HOJE = (datetime.now(UTC) - timedelta(hours=3)).date()
     ("coluna", "celula", "motivo"),
     [
         ("valor_mensalidade", "-10,00", "0"),
-        ("data_nascimento", HOJE.strftime("%d/%m/%Y"), "no passado"),
-        ("data_nascimento", (HOJE + timedelta(days=1)).strftime("%d/%m/%Y"), "no passado"),
+        # Named, since the workers of a run that began at midnight would collect two dates.
+        pytest.param("data_nascimento", HOJE.strftime("%d/%m/%Y"), "no passado", id="today"),
+        pytest.param(
+            "data_nascimento",
+            (HOJE + timedelta(days=1)).strftime("%d/%m/%Y"),
+            "no passado",
+            id="tomorrow",
+        ),
         ("data_nascimento", "05/03/2091", ""),
         ("data_nascimento", "05/03/1871", "1900"),
         ("nome", "Ana\ue000Teste", "não se lê"),
