@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 __all__ = ["Ajustes", "AjustesErrados"]
 
 PREFIXO = "CADASTRO_"
+_PAGINA = "(aluno|secretaria|plantao)"
+_PAGINAS = rf"^\s*{_PAGINA}(\s+{_PAGINA})*\s*$"
 
 
 class AjustesErrados(ValueError):
@@ -31,6 +33,13 @@ class Ajustes(BaseModel):
     limite_csv       bytes of an upload.
     pasta            where the services keep their databases, and the painel reads them.
     controle         True on one machine: the painel may stop services, the API may be killed.
+    paginas          which pages this server has: aluno, secretaria, plantao, separated by spaces.
+    pagina_url       what browsers call this server, when that is not what it hears (behind TLS).
+    nomes            host names that are ours, separated by spaces.
+    segredo_sessao   signs the cookie of who is logged in.
+    segredo_passes   signs what the secretary's page shows to the presigned URL service.
+    oidc_emissor     the OpenID Connect provider; its configuration is read from there.
+    oidc_papeis      the claim with a person's roles: `secretaria`, `plantao`, or both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +63,15 @@ class Ajustes(BaseModel):
     porta: int = Field(default=8080, ge=0, le=65535)
     pasta: Path = Path("dados")
     controle: bool = False
+    paginas: str = Field(default="aluno secretaria plantao", pattern=_PAGINAS)
+    pagina_url: str = Field(default="", pattern=r"^(https?://[^/]+)?$")
+    nomes: str = "127.0.0.1 localhost"
+    segredo_sessao: str = Field(default="", repr=False)
+    segredo_passes: str = Field(default="", repr=False)
+    oidc_emissor: str = Field(default="", pattern=r"^(https?://.*)?$")
+    oidc_cliente: str = "cadastro"
+    oidc_segredo: str = Field(default="", repr=False)
+    oidc_papeis: str = "papeis"
 
     @classmethod
     def do_ambiente(cls, ambiente: Mapping[str, str] | None = None) -> Self:
@@ -82,5 +100,7 @@ class Ajustes(BaseModel):
         """The text of `campo`. Raises `AjustesErrados` where nobody said it."""
         valor = str(getattr(self, campo))
         if not valor:
-            raise AjustesErrados(f"{PREFIXO}{campo.upper()}: say it, this part cannot do without")
+            raise AjustesErrados(
+                f"{PREFIXO}{campo.upper()}: this part needs it; set it in the environment"
+            )
         return valor

@@ -205,7 +205,7 @@ def _http(ajustes: Ajustes) -> None:
         CORSMiddleware,
         allow_origins=ajustes.origens_permitidas,
         allow_methods=["GET", "POST"],
-        allow_headers=["content-type"],
+        allow_headers=["content-type", "authorization"],
     )
     app = Starlette(
         routes=[Route("/{caminho:path}", invocar, methods=["GET", "POST"])], middleware=[cors]

@@ -103,7 +103,11 @@ class Sistema:
             self._esperar(
                 self.partes["url_assinada"], lambda: _ouve(self.ajustes.url_assinada_porta)
             )
-            self._esperar(self.partes["painel"], lambda: _responde(self.url, "/servicos"))
+            self._esperar(self.partes["painel"], lambda: _responde(self.url, "/config.json"))
+            self._esperar(
+                self.partes["login"],
+                lambda: _responde(self.ajustes.oidc_emissor, "/.well-known/openid-configuration"),
+            )
             self.cuidar()
             self._pilha = pilha.pop_all()
         return self
@@ -153,13 +157,17 @@ class Sistema:
 
     def _compor(self) -> None:
         (self.pasta / "controle").mkdir(parents=True, exist_ok=True)
-        portas = [porta_livre() for _ in range(3)]
+        portas = [porta_livre() for _ in range(4)]
         self._porta_documentos = portas[0]
         porta = porta_livre(self._porta)
         enderecos = [f"http://127.0.0.1:{porta}", f"http://localhost:{porta}"]
         ditos = {
             "mongo": f"mongodb://127.0.0.1:{portas[0]}/?retryWrites=false",
             "segredo": secrets.token_urlsafe(32),
+            "segredo_sessao": secrets.token_urlsafe(32),
+            "segredo_passes": secrets.token_urlsafe(32),
+            "oidc_emissor": f"http://127.0.0.1:{portas[3]}",
+            "oidc_segredo": secrets.token_urlsafe(32),
             "api_porta": portas[1],
             "api_url": f"http://127.0.0.1:{portas[1]}",
             "url_assinada_porta": portas[2],
@@ -180,7 +188,9 @@ class Sistema:
             None,
             *_documentos(portas[0], self.pasta / "documentos"),
         )
-        modulos: dict[str, tuple[str, ...]] = {"api": ("api",), "painel": ("painel",)}
+        modulos: dict[str, tuple[str, ...]] = {
+            "api": ("api",), "painel": ("painel",), "login": ("login_local", str(portas[3])),
+        }  # fmt: skip
         modulos |= {nome: ("lambda_local", nome) for nome in FUNCOES}
         modulos |= {nome: ("servicos", nome) for nome in TOPOLOGY.services}
         self.partes = {
@@ -200,7 +210,7 @@ class Sistema:
 
     def _parar(self) -> None:
         # Those that take work in first, then those that give it on, the documents last.
-        for nomes in (("painel", *FUNCOES), ("api",), TOPOLOGY.services):
+        for nomes in (("painel", "login", *FUNCOES), ("api",), TOPOLOGY.services):
             partes = [self.partes[nome] for nome in nomes]
             for parte in partes:
                 parte.pedir_fim()

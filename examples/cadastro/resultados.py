@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -20,6 +22,7 @@ __all__ = ["AMOSTRA", "Resultado", "Resultados"]
 _CONTAS = ("novos", "atualizados", "iguais", "recusados")
 _NADA: dict[str, Any] = {**dict.fromkeys(_CONTAS, 0), "amostra": []}
 _EXPIRA_EM = 60
+_ULTIMOS = 20
 
 Estado = Literal["aguardando", "lendo", "pronto", "recusado"]
 
@@ -71,6 +74,27 @@ class Resultados:
             Body=json.dumps(asdict(resultado), ensure_ascii=False).encode(),
             ContentType="application/json",
         )
+
+    def anunciar(self, upload: str, nome: str) -> None:
+        """Note that a file of this name may come, for the list of the last ones."""
+        agora = time.time()
+        # S3 lists keys in their order: the newest first, so that nobody has to read them all.
+        chave = f"envios/{10**13 - int(agora * 1000):013d}-{upload}.json"
+        dito = {"id": upload, "nome": nome, "em": datetime.fromtimestamp(agora, UTC).isoformat()}
+        self._s3.put_object(
+            Bucket=self._balde,
+            Key=chave,
+            Body=json.dumps(dito, ensure_ascii=False).encode(),
+            ContentType="application/json",
+        )
+
+    def ultimos(self) -> list[dict[str, Any]]:
+        """The last files that were announced, newest first: id, name and time of each."""
+        achados = self._s3.list_objects_v2(Bucket=self._balde, Prefix="envios/", MaxKeys=_ULTIMOS)
+        return [
+            json.loads(self._s3.get_object(Bucket=self._balde, Key=um["Key"])["Body"].read())
+            for um in achados.get("Contents", [])
+        ]
 
     def guardar_rejeitadas(self, upload: str, arquivo: Path) -> None:
         """The CSV of bad rows: personal data, in a bucket that is not public."""

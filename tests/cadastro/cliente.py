@@ -13,9 +13,12 @@ __all__ = ["Cliente"]
 class Cliente:
     """`get`, `post`, `options`: each a request of its own. Close-free."""
 
-    def __init__(self, app: Any, base: str = "http://127.0.0.1") -> None:
+    def __init__(
+        self, app: Any, base: str = "http://127.0.0.1", headers: dict[str, str] | None = None
+    ) -> None:
         self._app = app
         self._base = base
+        self._headers = headers or {}
 
     def get(self, caminho: str, **dito: Any) -> httpx.Response:
         return self._pedir("GET", caminho, dito)
@@ -28,6 +31,7 @@ class Cliente:
 
     def _pedir(self, metodo: str, caminho: str, dito: Any) -> httpx.Response:
         async def pedir() -> httpx.Response:
+            dito["headers"] = self._headers | dito.get("headers", {})
             transporte = httpx.ASGITransport(self._app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transporte, base_url=self._base) as cliente:
                 return await cliente.request(metodo, caminho, **dito)

@@ -19,9 +19,9 @@ import pytest
 from consumers import TOPOLOGY
 from examples.cadastro.local import Sistema
 from tests.cadastro.conftest import terminar
+from tests.cadastro.entrada import passe, sessao
 
 RAIZ = Path(__file__).parents[2]
-NOSSA = {"x-cadastro": "1"}
 
 
 def esperar(pronto: Callable[[], Any], o_que: str, segundos: float = 60) -> Any:
@@ -37,7 +37,10 @@ class Pagina:
 
     def __init__(self, sistema: Sistema) -> None:
         self._sistema = sistema
-        self._http = httpx.Client(trust_env=False, timeout=20)
+        self._passe = passe(sistema.ajustes)
+        self._http = httpx.Client(
+            trust_env=False, timeout=20, headers=sessao(sistema.ajustes, "plantao")
+        )
 
     def cadastrar(self, nome: str, **mais: Any) -> httpx.Response:
         corpo = {"nome": nome, "email": f"{nome}@example.com", "aceita_marketing": True, **mais}
@@ -51,7 +54,7 @@ class Pagina:
         return {nome: um["recebidos"] for nome, um in self.servicos().items()}
 
     def mandar(self, caminho: str) -> None:
-        resposta = self._http.post(f"{self._sistema.url}{caminho}", headers=NOSSA)
+        resposta = self._http.post(f"{self._sistema.url}{caminho}")
         assert resposta.status_code == 202
 
     def saude(self) -> Any:
@@ -63,13 +66,13 @@ class Pagina:
     def enviar(self, corpo: bytes) -> str:
         uploads = f"{self._sistema.ajustes.url_assinada_url}/uploads"
         pedido = {"nome": "alunos.csv", "tamanho": len(corpo), "tipo": "text/csv"}
-        dito = self._http.post(uploads, json=pedido).json()
+        dito = self._http.post(uploads, json=pedido, headers=self._passe).json()
         posto = self._http.put(dito["url"], content=corpo, headers=dito["cabecalhos"])
         assert posto.status_code == 200
         return f"{uploads}/{dito['id']}"
 
     def upload(self, endereco: str) -> Any:
-        dito = self._http.get(endereco).json()
+        dito = self._http.get(endereco, headers=self._passe).json()
         return dito if dito["estado"] in ("pronto", "recusado") else None
 
     def close(self) -> None:
@@ -296,7 +299,7 @@ def test_it_ends_with_all_its_processes_however_it_ends(
         dito = json.loads(processo.stdout.readline())
         filhos = psutil.Process(processo.pid).children(recursive=True)
         assert {um.pid for um in filhos} >= {pid for pid in dito["pids"].values() if pid}
-        assert len(filhos) >= 11
+        assert len(filhos) >= 12
 
         processo.send_signal(como)
         _, vivos = psutil.wait_procs(filhos, timeout=40)

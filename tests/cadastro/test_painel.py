@@ -24,6 +24,7 @@ from messaging.errors import TransportError
 from messaging.testing import deliver
 from messaging.transport import QueueDepth
 from tests.cadastro.cliente import Cliente
+from tests.cadastro.entrada import sessao
 
 SERVICOS = ["plataforma", "financeiro", "marketing", "bi"]
 
@@ -49,6 +50,9 @@ class Escola:
             api_url="http://127.0.0.1:1111",
             url_assinada_url="http://127.0.0.1:2222/caminho",
             s3_url="http://127.0.0.1:3333",
+            oidc_emissor="http://127.0.0.1:4444",
+            segredo_sessao="de teste",
+            segredo_passes="de teste, outro",
         )
         self.vista = Vista(pasta)
         self.recebidos = {um: Recebidos(pasta, um) for um in SERVICOS}
@@ -63,9 +67,15 @@ class Escola:
                 deliver(servico(banco), evento, id=id, middleware=[self.recebidos[classe.service]])
                 banco.close()
 
-    def cliente(self, **mudanca: Any) -> Cliente:
+    def cliente(self, *papeis: str, **mudanca: Any) -> Cliente:
+        """Of somebody with these roles; without one, of whoever is on call."""
         ajustes = self.ajustes.model_copy(update=mudanca)
-        return Cliente(criar(ajustes, self.vista))
+        quem = sessao(ajustes, *(papeis or ("plantao",)))
+        return Cliente(criar(ajustes, self.vista), headers=quem)
+
+    def ninguem(self, **mudanca: Any) -> Cliente:
+        """Of somebody who is not logged in."""
+        return Cliente(criar(self.ajustes.model_copy(update=mudanca), self.vista))
 
 
 @pytest.fixture
@@ -167,6 +177,7 @@ def test_the_page_may_talk_to_its_parts_and_to_nobody_else(escola: Escola) -> No
         "uploads": "http://127.0.0.1:2222/caminho",
         "limite_csv": 104_857_600,
         "controle": True,
+        "escola": "/secretaria.html",
     }
     politica = dict(
         parte.strip().split(" ", 1)
@@ -183,7 +194,7 @@ def test_the_page_may_talk_to_its_parts_and_to_nobody_else(escola: Escola) -> No
     assert resposta.headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("caminho", ["/", "/style.css", "/nada.txt", "/ao-vivo/nada"])
+@pytest.mark.parametrize("caminho", ["/", "/style.css", "/nada.txt", "/ao-vivo/nada", "/entrar"])
 def test_every_answer_has_the_headers(escola: Escola, caminho: str) -> None:
     assert "content-security-policy" in escola.cliente().get(caminho).headers
 
@@ -201,36 +212,137 @@ def test_another_host_name_is_not_ours(escola: Escola) -> None:
 
 def test_orders_are_files_that_others_look_at(escola: Escola) -> None:
     cliente, controle = escola.cliente(), escola.ajustes.pasta / "controle"
-    nossa = {"x-cadastro": "1"}
 
-    assert cliente.post("/servicos/bi/parar", headers=nossa).status_code == 202
+    assert cliente.post("/servicos/bi/parar").status_code == 202
     assert [um.name for um in controle.iterdir()] == ["parado-bi"]
-    assert cliente.post("/servicos/bi/iniciar", headers=nossa).status_code == 202
-    assert cliente.post("/servicos/bi/iniciar", headers=nossa).status_code == 202
+    assert cliente.post("/servicos/bi/iniciar").status_code == 202
+    assert cliente.post("/servicos/bi/iniciar").status_code == 202
     assert list(controle.iterdir()) == []
-    assert cliente.post("/api/matar", headers=nossa).status_code == 202
+    assert cliente.post("/api/matar").status_code == 202
     assert [um.name for um in controle.iterdir()] == ["morra-depois-de-inserir"]
 
 
 @pytest.mark.parametrize(
     ("caminho", "cabecalhos", "mudanca", "status"),
     [
-        ("/servicos/bi/parar", {}, {}, 403),
-        ("/servicos/bi/parar", {"x-cadastro": "0"}, {}, 403),
-        ("/servicos/bi/parar", {"x-cadastro": "1"}, {"controle": False}, 403),
-        ("/api/matar", {}, {}, 403),
-        ("/servicos/segredos/parar", {"x-cadastro": "1"}, {}, 404),
-        ("/servicos/bi/apagar", {"x-cadastro": "1"}, {}, 404),
-        ("/servicos/bi/matar", {"x-cadastro": "1"}, {}, 404),
-        ("/api/parar", {"x-cadastro": "1"}, {}, 404),
+        ("/servicos/bi/parar", {"x-csrf": ""}, {}, 403),
+        ("/servicos/bi/parar", {"x-csrf": "de outra página".encode()}, {}, 403),
+        ("/servicos/bi/parar", {"cookie": ""}, {}, 401),
+        ("/servicos/bi/parar", {"cookie": "cadastro=e30=.abc.def"}, {}, 401),
+        ("/servicos/bi/parar", {}, {"controle": False}, 403),
+        ("/api/matar", {"x-csrf": ""}, {}, 403),
+        ("/servicos/segredos/parar", {}, {}, 404),
+        ("/servicos/bi/apagar", {}, {}, 404),
+        ("/servicos/bi/matar", {}, {}, 404),
+        ("/api/parar", {}, {}, 404),
     ],
 )
 def test_an_order_of_anybody_else_is_refused(
-    escola: Escola, caminho: str, cabecalhos: dict[str, str], mudanca: dict[str, Any], status: int
+    escola: Escola, caminho: str, cabecalhos: dict[str, Any], mudanca: dict[str, Any], status: int
 ) -> None:
     cliente = escola.cliente(**mudanca)
     assert cliente.post(caminho, headers=cabecalhos).status_code == status
     assert list((escola.ajustes.pasta / "controle").glob("*")) == []
+
+
+DO_PLANTAO = ["/servicos", f"/servicos/bi/alunos/{uuid4()}", "/ao-vivo"]
+
+
+@pytest.mark.parametrize(
+    ("caminho", "papel"), [*((um, "plantao") for um in DO_PLANTAO), ("/passe", "secretaria")]
+)
+def test_data_are_for_those_who_have_the_role(escola: Escola, caminho: str, papel: str) -> None:
+    outro = "plantao" if papel == "secretaria" else "secretaria"
+    assert escola.ninguem().get(caminho).status_code == 401
+    assert escola.cliente(outro).get(caminho).status_code == 403
+    assert escola.cliente("aluno").get(caminho).status_code == 403
+    # A cookie that somebody else signed is none.
+    falsa = sessao(Ajustes(segredo_sessao="de outro"), papel)
+    assert escola.ninguem().get(caminho, headers=falsa).status_code == 401
+
+
+def test_a_page_sends_to_the_login_and_says_to_whom_it_does_not_belong(escola: Escola) -> None:
+    for papel in ("secretaria", "plantao"):
+        resposta = escola.ninguem().get(f"/{papel}.html")
+        assert resposta.status_code == 303
+        assert resposta.headers["location"] == f"/entrar?para=/{papel}.html"
+        certa = escola.cliente(papel).get(f"/{papel}.html")
+        assert (certa.status_code, certa.headers["cache-control"]) == (200, "no-store")
+        errada = escola.cliente("outro").get(f"/{papel}.html")
+        assert errada.status_code == 403
+        assert "não tem acesso a esta página" in errada.text
+    assert escola.ninguem().get("/").status_code == 200  # the student's is for everybody
+
+
+@pytest.mark.parametrize("pagina", ["aluno", "secretaria", "plantao"])
+def test_each_page_can_be_served_alone(escola: Escola, pagina: str) -> None:
+    cliente = escola.cliente("secretaria", "plantao", paginas=pagina)
+    caminhos = {"aluno": "/", "secretaria": "/secretaria.html", "plantao": "/plantao.html"}
+    for nome, caminho in caminhos.items():
+        assert cliente.get(caminho).status_code == (200 if nome == pagina else 404), nome
+    assert cliente.get("/servicos").status_code == (200 if pagina == "plantao" else 404)
+    assert cliente.get("/passe").status_code == (200 if pagina == "secretaria" else 404)
+    assert cliente.get("/quem").status_code == (404 if pagina == "aluno" else 200)
+    assert cliente.get("/style.css").status_code == 200
+
+
+def test_the_students_page_alone_needs_no_provider_and_the_others_say_what_they_lack() -> None:
+    criar(Ajustes(paginas="aluno"), Vista(Path()))
+    for falta in ("oidc_emissor", "segredo_sessao", "segredo_passes"):
+        tudo = {
+            "oidc_emissor": "https://login.example", "segredo_sessao": "s", "segredo_passes": "p"
+        }  # fmt: skip
+        with pytest.raises(AjustesErrados, match=f"CADASTRO_{falta.upper()}"):
+            criar(Ajustes(**{**tudo, falta: ""}), Vista(Path()))  # type: ignore[arg-type]
+    with pytest.raises(AjustesErrados, match="CADASTRO_PAGINAS"):
+        Ajustes.do_ambiente({"CADASTRO_PAGINAS": "aluno cozinha"})
+
+
+def test_whoever_leaves_has_no_session(escola: Escola) -> None:
+    cliente = escola.cliente()
+    assert cliente.get("/quem").json() == {
+        "nome": "Teste",
+        "papeis": ["plantao"],
+        "csrf": "um-csrf",
+    }
+    assert cliente.post("/sair", headers={"x-csrf": "outro"}).status_code == 403
+    resposta = cliente.post("/sair")
+    assert resposta.status_code == 204
+    assert "cadastro=null" in resposta.headers["set-cookie"]
+    assert escola.ninguem().get("/quem").json() == {"nome": None, "papeis": [], "csrf": None}
+
+
+def test_a_provider_that_does_not_answer_is_told_in_words(escola: Escola) -> None:
+    # Nobody listens there; the page says so and offers another try.
+    resposta = escola.ninguem().get("/entrar?para=/plantao.html")
+    assert resposta.status_code == 503
+    assert "O serviço de login não responde agora." in resposta.text
+    assert 'href="/entrar?para=/plantao.html"' in resposta.text
+
+
+def test_an_answer_that_no_login_asked_for_is_refused(escola: Escola) -> None:
+    resposta = escola.ninguem().get("/volta?code=roubado&state=inventado")
+    assert resposta.status_code == 400
+    assert "O login não foi concluído." in resposta.text
+
+
+def test_what_is_personal_is_hidden_from_whoever_is_on_call(
+    escola: Escola, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aplicacao, "OLHAR", 0.01)
+    evento = cadastrado("Ana Souza", cpf="52998224725", curso="Dança")
+    escola.receber(evento, "financeiro", "plataforma")
+
+    campos = escola.cliente().get(f"/servicos/financeiro/alunos/{evento.aluno_id}").json()["campos"]
+    assert campos == {
+        "aluno_id": str(evento.aluno_id), "nome": "•••", "email": "•••", "cpf": "•••",
+        "valor_mensalidade": None,
+    }  # fmt: skip
+    dito = json.dumps(ouvir(escola, 2), ensure_ascii=False)
+    assert "Dança" in dito
+    assert str(evento.aluno_id) in dito
+    for segredo in ("Ana", "ana@example.com", "52998224725"):
+        assert segredo not in dito
 
 
 class Pedido:
@@ -267,7 +379,7 @@ def test_a_stream_begins_with_what_is_and_goes_on_with_what_comes(
     escola: Escola, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aplicacao, "OLHAR", 0.01)
-    antes, depois = cadastrado("Ana\nSouza"), cadastrado("Bia")
+    antes, depois = cadastrado("Ana"), cadastrado("Bia")
     escola.receber(antes)
 
     mensagens = ouvir(escola, 4, lambda: escola.receber(depois, "financeiro", "bi"))
@@ -276,7 +388,7 @@ def test_a_stream_begins_with_what_is_and_goes_on_with_what_comes(
         "servicos", *["recebidos"] * 4, "servicos", "recebidos", "recebidos"
     ]  # fmt: skip
     inicio = {dito["servico"]: dito for _, dito in mensagens[1:5]}
-    assert [um["campos"]["nome"] for um in inicio["financeiro"]["alunos"]] == ["Ana\nSouza"]
+    assert [um["aluno_id"] for um in inicio["financeiro"]["alunos"]] == [str(antes.aluno_id)]
     assert inicio["marketing"]["alunos"] == []  # who did not consent is not told of
     assert [(dito["servico"], dito["recebidos"]) for _, dito in mensagens[6:]] == [
         (um, 2) for um in TOPOLOGY.services if um in ("financeiro", "bi")
@@ -291,13 +403,13 @@ def test_a_flood_is_counted_whole_and_shown_in_part(
 
     def enxurrada() -> None:
         for numero in range(70):
-            escola.receber(cadastrado(f"A{numero}"), "plataforma")
+            escola.receber(cadastrado(curso=f"C{numero}"), "plataforma")
 
     mensagens = ouvir(escola, 3, enxurrada)
 
     _, ultima = mensagens[-1]
     assert (ultima["recebidos"], len(ultima["alunos"])) == (70, 50)
-    assert ultima["alunos"][-1]["campos"]["nome"] == "A69"
+    assert ultima["alunos"][-1]["campos"]["curso"] == "C69"
     inicio = ouvir(escola, 1)
     assert [len(dito["alunos"]) for nome, dito in inicio[1:] if dito["recebidos"]] == [20]
 

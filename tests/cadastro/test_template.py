@@ -106,6 +106,7 @@ def test_of_what_is_uploaded_only_one_folder_can_be_written_by_the_signer(recurs
     assert len(onde) == 2
     assert "${Balde.Arn}/enviados/*" in onde[0]
     assert "${BaldeResultados.Arn}/relatorios/*" in onde[1]
+    assert "${BaldeResultados.Arn}/envios/*" in onde[1]
 
 
 def test_every_mapping_reports_what_failed(recursos: Any) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +21,7 @@ from examples.cadastro.api.aplicacao import criar
 from examples.cadastro.documentos import Alunos
 from examples.cadastro.lambda_local import Contexto, evento_http
 from examples.cadastro.linhas import LINHA, leitura_de
+from examples.cadastro.passes import Passes
 from examples.cadastro.resultados import Resultado, Resultados
 from examples.cadastro.url_assinada import UrlAssinada
 from examples.cadastro.url_assinada.decisoes import Decisoes
@@ -36,11 +38,16 @@ def handler(s3: Any, balde: str) -> UrlAssinada:
 
 
 def invocar(
-    handler: UrlAssinada, metodo: str = "POST", caminho: str = "/uploads", corpo: Any = None
+    handler: UrlAssinada,
+    metodo: str = "POST",
+    caminho: str = "/uploads",
+    corpo: Any = None,
+    **mais: str,
 ) -> tuple[int, Any]:
     """Through JSON, as Lambda does."""
     cru = corpo if isinstance(corpo, bytes) else json.dumps(corpo).encode()
     cabecalhos = {"content-type": "application/json", "host": "x.lambda-url.sa-east-1.on.aws"}
+    cabecalhos |= mais
     evento = evento_http(metodo, caminho, "", cabecalhos, b"" if corpo is None else cru)
     resposta = handler(json.loads(json.dumps(evento)), Contexto())
     assert resposta["headers"]["cache-control"] == "no-store"
@@ -152,7 +159,7 @@ def test_a_body_in_base64_is_read(handler: UrlAssinada) -> None:
 
 @pytest.mark.parametrize(
     ("metodo", "caminho"),
-    [("GET", "/uploads"), ("POST", "/"), ("PUT", "/uploads"), ("GET", "/uploads/../segredo")],
+    [("DELETE", "/uploads"), ("POST", "/"), ("PUT", "/uploads"), ("GET", "/uploads/../segredo")],
 )
 def test_there_is_nothing_else(handler: UrlAssinada, metodo: str, caminho: str) -> None:
     assert invocar(handler, metodo, caminho)[0] == 404
@@ -313,3 +320,50 @@ def test_the_result_of_a_file_that_nobody_read_is_not_there(handler: UrlAssinada
 )
 def test_an_id_that_is_none_is_not_there(handler: UrlAssinada, caminho: str) -> None:
     assert invocar(handler, "GET", caminho)[0] == 404
+
+
+def test_the_last_files_are_listed_newest_first(handler: UrlAssinada) -> None:
+    assert invocar(handler, "GET", "/uploads") == (200, {"uploads": []})
+    ids = []
+    for nome in ("turma a.csv", "turma b.csv", "ação.csv"):
+        ids.append(pedir(handler, nome=nome)[1]["id"])
+        time.sleep(0.002)  # two keys of one millisecond have no order
+
+    status, dito = invocar(handler, "GET", "/uploads")
+
+    assert status == 200
+    assert [um["id"] for um in dito["uploads"]] == ids[::-1]
+    assert [um["nome"] for um in dito["uploads"]] == ["ação.csv", "turma b.csv", "turma a.csv"]
+    assert all(datetime.fromisoformat(um["em"]).tzinfo for um in dito["uploads"])
+
+
+PEDIDOS = [
+    ("POST", "/uploads"),
+    ("GET", "/uploads"),
+    ("GET", "/uploads/0f8fad5b-d9cb-469f-a165-70867728950e"),
+    ("GET", "/uploads/0f8fad5b-d9cb-469f-a165-70867728950e/resultado"),
+    ("GET", "/lixo"),
+]
+
+
+@pytest.mark.parametrize(("metodo", "caminho"), PEDIDOS)
+def test_nobody_is_served_without_a_pass(s3: Any, balde: str, metodo: str, caminho: str) -> None:
+    passes = Passes("um segredo")
+    handler = UrlAssinada(s3, Resultados(s3, balde), balde=balde, limite=LIMITE, passes=passes)
+    corpo = {"nome": "a.csv", "tamanho": 1, "tipo": "text/csv"} if metodo == "POST" else None
+    maus = ["", "Bearer", "Bearer x.y.z", f"Basic {passes.novo('s')}", passes.novo("s")]
+    for mostra in (*maus, f"Bearer {Passes('outro').novo('s')}"):
+        status, dito = invocar(handler, metodo, caminho, corpo, authorization=mostra)
+        assert (status, dito["erros"][0]["motivo"]) == (401, "entre de novo")
+
+    bom = f"Bearer {passes.novo('s')}"
+    assert invocar(handler, metodo, caminho, corpo, authorization=bom)[0] != 401
+
+
+def test_a_pass_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes("um segredo")
+    mostra = f"Bearer {passes.novo('sonia')}"
+    assert passes.de(mostra) == "sonia"
+    # What counts is the time in the pass, which its signature covers.
+    monkeypatch.setattr("itsdangerous.timed.time.time", lambda: time.monotonic() + 10**10)
+    assert passes.de(mostra) is None

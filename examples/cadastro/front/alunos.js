@@ -1,4 +1,4 @@
-// The room of what arrived: the last messages of each queue, and one student compared across them.
+// What arrived: the last messages of each queue, and one student compared across them.
 
 import { achar, dataHora, dormir, escrever, horas, novo } from "./dom.js";
 import { pedir, SemResposta } from "./pedidos.js";
@@ -15,11 +15,14 @@ const CAMPOS = {
 /** What nobody receives, and why: it would be odd if the table did not say so. */
 const DE_NINGUEM = { senha: "Senha", aceita_marketing: "Aceite" };
 
+const OCULTO = "•••"; // what the server puts in place of what is personal
+
 const reais = new Intl.NumberFormat("pt-BR", { style: "currency", currency: "BRL" });
 
 /** A field's value as people write it; null where it was not given. */
 export function legivel(campo, valor) {
   if (valor === null || valor === undefined || valor === "") return null;
+  if (valor === OCULTO) return "oculto";
   if (campo === "valor_mensalidade") return reais.format(Number(valor));
   if (campo === "data_matricula") return dataHora(new Date(valor));
   if (campo === "cpf") return String(valor).replace(/^(\d{3})(\d{3})(\d{3})(\d{2})$/, "$1.$2.$3-$4");
@@ -71,8 +74,8 @@ export class Mensagens {
 
 /** The table of one student: a row for each field, a column for each service. */
 export class Comparacao {
-  #seguido = null; // {aluno_id, nome?, aceita_marketing?}
-  #preso = false; // somebody enrolled this one here: others do not push it away
+  #seguido = null; // an id
+  #preso = false; // somebody asked for this one: others do not push it away
   #desde = 0; // when it was chosen
   #visto = {}; // service -> campos
   #marketingEmDia = false;
@@ -88,16 +91,12 @@ export class Comparacao {
     ));
   }
 
-  /** The student who was enrolled with the form: followed until a file is sent. */
-  seguir(aluno) {
-    this.#preso = true;
-    this.#escolher(aluno);
+  /** The student with this id, until another is asked for; "" follows whoever comes next. */
+  seguir(id) {
+    this.#preso = id !== "";
+    if (!id) return;
+    this.#escolher(id);
     for (const servico of Object.keys(SERVICOS)) this.#perguntar(servico);
-  }
-
-  /** Many come: follow one of them, and after a while another. */
-  soltar() {
-    this.#preso = false;
   }
 
   estados(servicos) {
@@ -112,18 +111,18 @@ export class Comparacao {
     if (alunos.length === 0) return;
     const novato = alunos.at(-1).aluno_id;
     if (!this.#preso && servico === "plataforma" && Date.now() - this.#desde > TROCA) {
-      this.#escolher({ aluno_id: novato });
+      this.#escolher(novato);
     }
     if (!this.#seguido || servico in this.#visto) return;
-    const achado = alunos.findLast((um) => um.aluno_id === this.#seguido.aluno_id);
+    const achado = alunos.findLast((um) => um.aluno_id === this.#seguido);
     if (achado) {
       this.#visto[servico] = achado.campos;
       this.#desenhar();
     } else this.#perguntar(servico);
   }
 
-  #escolher(aluno) {
-    this.#seguido = aluno;
+  #escolher(id) {
+    this.#seguido = id;
     this.#desde = Date.now();
     this.#visto = {};
     this.#desenhar();
@@ -135,11 +134,11 @@ export class Comparacao {
     this.#perguntando.add(servico);
     await dormir(PERGUNTA);
     this.#perguntando.delete(servico);
-    const { aluno_id: id } = this.#seguido;
+    const id = this.#seguido;
     if (servico in this.#visto) return;
     try {
       const { status, corpo } = await pedir(`/servicos/${servico}/alunos/${encodeURIComponent(id)}`);
-      if (status !== 200 || this.#seguido.aluno_id !== id) return;
+      if (status !== 200 || this.#seguido !== id) return;
       this.#visto[servico] = corpo.campos;
       this.#desenhar();
     } catch (erro) {
@@ -148,12 +147,11 @@ export class Comparacao {
   }
 
   #desenhar() {
-    const nome = this.#seguido?.nome ?? Object.values(this.#visto).find((campos) => campos.nome)?.nome;
     const chegou = Object.keys(this.#visto).length;
     if (!this.#seguido) return;
-    escrever(achar("comparado"), `${nome ?? "Um aluno"}: entrou uma vez, chegou a ${chegou} de 4 serviços.`);
+    escrever(achar("comparado"), `Um aluno entrou uma vez e chegou a ${chegou} de 4 serviços.`);
     achar("comparacao-tabela").hidden = false;
-    achar("comparacao").dataset.aluno = this.#seguido.aluno_id;
+    achar("comparacao").dataset.aluno = this.#seguido;
     achar("comparacao").querySelector("tbody").replaceChildren(
       ...Object.entries({ ...CAMPOS, ...DE_NINGUEM }).map(([campo, rotulo]) => novo(
         "tr", { "data-campo": campo }, novo("th", { scope: "row" }, rotulo),
@@ -171,8 +169,7 @@ export class Comparacao {
     if (campo in DE_NINGUEM) return texto("nunca", "–", "nunca chega");
     if (campos === undefined) {
       if (servico !== "marketing") return texto("espera", "…", "ainda não");
-      if (this.#seguido.aceita_marketing === false) return texto("nunca", "–", "sem aceite");
-      // Of a row in a file the page does not know it; but two have it, and nothing waits for this one.
+      // Whether somebody agreed the page does not know; but two have it, and nothing waits for this one.
       const esquecido = this.#marketingEmDia && Object.keys(this.#visto).length >= 2;
       return esquecido ? texto("nunca", "–", "não é avisado") : texto("espera", "…", "ainda não");
     }

@@ -1,4 +1,4 @@
-// The room of the form: one student to the API, every error beside its field.
+// The form: one student to the API, every error beside its field.
 
 import { cpfEscrito, cpfValido } from "./cpf.js";
 import { achar, dormir, escrever, novo } from "./dom.js";
@@ -11,8 +11,7 @@ const NOMES = {
 };
 const ESPERAS = [1, 2, 4, 8]; // seconds before each further try, when nobody answers
 
-/** `aoCadastrar({aluno_id, nome, aceita_marketing})` is called after each enrolment. */
-export function ligarFormulario(api, aoCadastrar) {
+export function ligarFormulario(api) {
   const formulario = achar("formulario");
   const estado = achar("formulario-estado");
   const botao = formulario.querySelector("[type=submit]");
@@ -54,9 +53,9 @@ export function ligarFormulario(api, aoCadastrar) {
       const { resposta, incerta } = await tentar(api, aluno, estado);
       if (resposta.status === 201) {
         estado.dataset.tipo = "certo";
-        escrever(estado, `${resposta.corpo.nome}: cadastro feito. Veja abaixo chegar aos serviços.`);
+        estado.dataset.aluno = resposta.corpo.aluno_id; // what whoever is on call may look for
+        escrever(estado, `${resposta.corpo.nome}: cadastro feito.`);
         formulario.reset();
-        aoCadastrar({ ...resposta.corpo, aceita_marketing: aluno.aceita_marketing });
       } else if (resposta.status === 200) {
         estado.dataset.tipo = "certo";
         const mudou = resposta.corpo.situacao === "atualizado";
@@ -65,7 +64,6 @@ export function ligarFormulario(api, aoCadastrar) {
           ? "Já está cadastrado: a tentativa que ficou sem resposta deve ter entrado."
           : `${resposta.corpo.nome} já estava no cadastro. ${mudou ? "Os dados novos foram guardados." : "Nada mudou."}`);
         formulario.reset();
-        if (mudou) aoCadastrar({ ...resposta.corpo, aceita_marketing: aluno.aceita_marketing });
       } else {
         estado.dataset.tipo = "";
         escrever(estado, "");

@@ -1,4 +1,6 @@
-// The room of requests: JSON to the API and to the presigned URL service, and what came back.
+// Requests: JSON to the API, the presigned URL service and the server of the page, and what came back.
+
+import { dormir } from "./dom.js";
 
 /** Nobody answered: it is not known whether the other side did what was asked. */
 export class SemResposta extends Error {}
@@ -11,7 +13,8 @@ export async function pedir(url, metodo = "GET", corpo = undefined, cabecalhos =
       method: metodo,
       headers: corpo === undefined ? cabecalhos : { "Content-Type": "application/json", ...cabecalhos },
       body: corpo === undefined ? undefined : JSON.stringify(corpo),
-      credentials: "omit",
+      // Cookies go to the server of the page and to nobody else.
+      credentials: "same-origin",
       referrerPolicy: "no-referrer",
       cache: "no-store",
     });
@@ -32,5 +35,19 @@ export function errosDe({ status, corpo }) {
   return [{ campo: "", motivo: `a resposta foi ${status}` }];
 }
 
-/** A command to the painel. The header is what a form of another site cannot send. */
-export const mandar = (caminho) => pedir(caminho, "POST", undefined, { "X-Cadastro": "1" });
+/** What the server says of the others; asks again until it answers. `aviso(texto)` tells. */
+export async function configuracao(aviso) {
+  for (;;) {
+    try {
+      const { status, corpo } = await pedir("config.json");
+      if (status === 200) {
+        aviso("");
+        return corpo;
+      }
+    } catch (erro) {
+      if (!(erro instanceof SemResposta)) throw erro;
+    }
+    aviso("O servidor da página ainda não responde. Tento de novo…");
+    await dormir(1);
+  }
+}

@@ -1,7 +1,7 @@
 // The CSV file: straight to S3 by a presigned URL, then what became of its rows, to the last one.
 
 import { achar, dormir, escrever, novo, numero, quantos, tamanho } from "./dom.js";
-import { errosDe, pedir, SemResposta } from "./pedidos.js";
+import { errosDe, SemResposta } from "./pedidos.js";
 
 const TIPOS = ["text/csv", "application/vnd.ms-excel", "text/plain"];
 const DE_NOVO = 0.7; // seconds between two questions about what became of a file
@@ -10,8 +10,9 @@ const LEMBRADO = "cadastro-upload"; // the last file's id and name: a page that 
 class Recusado extends Error {}
 class Cancelado extends Error {}
 
-/** `aoEnviar()` is called when a file starts. */
-export function ligarPlanilha(uploads, limite, aoEnviar) {
+/** `pedirUpload(caminho, metodo, corpo)` asks the presigned URL service; `aoEnviar()` is called when
+ * a file has been sent. What it returns shows another file: `ver({id, nome})`. */
+export function ligarPlanilha(pedirUpload, limite, aoEnviar) {
   const entrada = achar("arquivo");
   const enviar = achar("enviar");
   let cancelar = null;
@@ -25,14 +26,20 @@ export function ligarPlanilha(uploads, limite, aoEnviar) {
   });
   ligarSoltar(entrada);
   achar("cancelar").addEventListener("click", () => cancelar?.());
-  achar("baixar").addEventListener("click", () => baixar(uploads, id));
-  achar("baixar-tudo").addEventListener("click", () => baixarTudo(uploads, id));
-  const ultimo = lembrado();
-  if (ultimo) {
-    id = ultimo.id;
-    escrever(achar("r-arquivo"), ultimo.nome);
-    void acompanhar(uploads, id, () => id === ultimo.id);
+  achar("baixar").addEventListener("click", () => baixar(pedirUpload, id));
+  achar("baixar-tudo").addEventListener("click", () => baixarTudo(pedirUpload, id));
+  function ver(upload) {
+    id = upload.id;
+    lembrar(upload);
+    dizer("", "");
+    achar("resultado").hidden = true;
+    escrever(achar("r-arquivo"), upload.nome);
+    // Not waited for: while the rows are decided another file may be sent.
+    void acompanhar(pedirUpload, upload.id, () => id === upload.id);
   }
+
+  const ultimo = lembrado();
+  if (ultimo) ver(ultimo);
 
   achar("envio").addEventListener("submit", async (evento) => {
     evento.preventDefault();
@@ -41,19 +48,15 @@ export function ligarPlanilha(uploads, limite, aoEnviar) {
     const errado = erroDe(arquivo, limite);
     recusar(errado);
     if (errado) return entrada.focus();
-    aoEnviar();
     enviar.setAttribute("aria-disabled", "true");
     achar("resultado").hidden = true;
     dizer("andamento", "Enviando o arquivo…");
     try {
-      id = await subir(uploads, arquivo, (abortar) => { cancelar = abortar; });
-      lembrar({ id, nome: arquivo.name });
-      escrever(achar("r-arquivo"), arquivo.name);
+      const enviado = await subir(pedirUpload, arquivo, (abortar) => { cancelar = abortar; });
       entrada.value = "";
       escrever(achar("nome-arquivo"), "");
-      // Not waited for: while the rows are decided another file may be sent.
-      const este = id;
-      void acompanhar(uploads, este, () => id === este);
+      ver({ id: enviado, nome: arquivo.name });
+      aoEnviar();
     } catch (erro) {
       if (erro instanceof Recusado) {
         dizer("", "");
@@ -68,6 +71,7 @@ export function ligarPlanilha(uploads, limite, aoEnviar) {
       achar("cancelar").hidden = true;
     }
   });
+  return ver;
 }
 
 function lembrado() {
@@ -122,11 +126,11 @@ function dizer(tipo, texto) {
 }
 
 /** The upload's id. A URL that was refused is asked for once more: it may have been too old. */
-async function subir(uploads, arquivo, aoComecar) {
+async function subir(pedirUpload, arquivo, aoComecar) {
   const tipo = TIPOS.includes(arquivo.type) ? arquivo.type : "text/csv";
   for (let vez = 0; vez < 2; vez += 1) {
     const pedido = { nome: arquivo.name, tamanho: arquivo.size, tipo };
-    const resposta = await pedir(`${uploads}/uploads`, "POST", pedido);
+    const resposta = await pedirUpload("/uploads", "POST", pedido);
     if (resposta.status !== 201) throw new Recusado(errosDe(resposta)[0].motivo);
     const status = await por(resposta.corpo, arquivo, aoComecar);
     if (status >= 200 && status < 300) return resposta.corpo.id;
@@ -158,10 +162,10 @@ function por({ url, metodo, cabecalhos }, arquivo, aoComecar) {
 }
 
 /** Asks until every row is decided, or until `atual` says that another file is looked at. */
-async function acompanhar(uploads, id, atual) {
+async function acompanhar(pedirUpload, id, atual) {
   while (atual()) {
     try {
-      const { status, corpo } = await pedir(`${uploads}/uploads/${id}`);
+      const { status, corpo } = await pedirUpload(`/uploads/${id}`);
       if (!atual()) return;
       if (status === 404) return;
       if (status === 200) {
@@ -228,9 +232,9 @@ function mostrar(corpo) {
   escrever(achar("rejeitadas-resto"), resto > 0 ? `E mais ${numero(resto)}, no resultado para baixar.` : "");
 }
 
-async function baixarTudo(uploads, id) {
+async function baixarTudo(pedirUpload, id) {
   try {
-    const { status, corpo } = await pedir(`${uploads}/uploads/${id}/resultado`);
+    const { status, corpo } = await pedirUpload(`/uploads/${id}/resultado`);
     if (status !== 200) throw new SemResposta();
     await salvar(corpo.url, "resultado.csv");
   } catch {
@@ -247,9 +251,9 @@ async function salvar(endereco, nome) {
 }
 
 /** The URL lives 60 s, so a fresh one is asked for at the click. */
-async function baixar(uploads, id) {
+async function baixar(pedirUpload, id) {
   try {
-    const { corpo } = await pedir(`${uploads}/uploads/${id}`);
+    const { corpo } = await pedirUpload(`/uploads/${id}`);
     await salvar(corpo.rejeitados_url, "linhas-rejeitadas.csv");
   } catch {
     dizer("ruim", "As linhas rejeitadas não puderam ser baixadas. Tente de novo.");

@@ -1,7 +1,8 @@
 // The four cards, one service each: what it has, and whether it is behind; and the queue before the API.
 
 import { achar, escrever, horas, novo, numero, quantos } from "./dom.js";
-import { mandar, SemResposta } from "./pedidos.js";
+import { SemResposta } from "./pedidos.js";
+import { mandar } from "./sessao.js";
 
 export const SERVICOS = {
   plataforma: { nome: "Plataforma", curto: "Plat.", papel: "dá acesso ao curso" },

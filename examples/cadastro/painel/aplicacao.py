@@ -1,4 +1,9 @@
-"""The page's own server: its files, its configuration, and its stream of events."""
+"""The server of the pages: their files, their configuration, who may see what, and the stream.
+
+Three pages, each of which may be served alone: the student's form (`aluno`, public, and as well
+served by any host of static files), the secretary's (`secretaria`), and that of whoever is on call
+(`plantao`), where personal data are hidden.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +21,15 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from examples.cadastro.ajustes import Ajustes
+from examples.cadastro.painel.acesso import Acesso, Rota
 from examples.cadastro.painel.vista import SERVICOS, Vista
+from examples.cadastro.passes import VALE, Passes
 
 __all__ = ["criar"]
 
@@ -34,7 +41,10 @@ VIVO = 10.0
 
 
 def criar(ajustes: Ajustes, vista: Vista) -> Starlette:
-    """The application of the page."""
+    """The application of the pages that `ajustes.paginas` names. Raises `AjustesErrados` where one
+    with a login lacks its provider or its secrets."""
+    paginas = set(ajustes.paginas.split())
+    acesso = Acesso(ajustes) if paginas & {"secretaria", "plantao"} else None
 
     @asynccontextmanager
     async def vida(_app: Starlette) -> AsyncIterator[None]:
@@ -49,9 +59,51 @@ def criar(ajustes: Ajustes, vista: Vista) -> Starlette:
                 "uploads": ajustes.url_assinada_url,
                 "limite_csv": ajustes.limite_csv,
                 "controle": ajustes.controle,
+                "escola": "/secretaria.html" if "secretaria" in paginas else "",
             }
         )
 
+    rotas: list[Route | Mount] = [Route("/config.json", config)]
+    if acesso is not None:
+        rotas += acesso.rotas()
+    if acesso is not None and "secretaria" in paginas:
+        rotas += _da_secretaria(ajustes, acesso)
+    if acesso is not None and "plantao" in paginas:
+        rotas += _do_plantao(ajustes, acesso, vista)
+    arquivos = StaticFiles(directory=FRONT, html="aluno" in paginas, check_dir=False)
+    rotas += [
+        Route(f"/{um}.html", _nada)
+        for um, nome in (("index", "aluno"), ("secretaria", "secretaria"), ("plantao", "plantao"))
+        if nome not in paginas
+    ]
+    rotas.append(Mount("/", arquivos))
+    # A name that somebody else's DNS sends here is not ours.
+    nomes = Middleware(TrustedHostMiddleware, allowed_hosts=ajustes.nomes.split())
+    return Starlette(
+        routes=rotas,
+        lifespan=vida,
+        middleware=[
+            nomes,
+            Middleware(_Cabecalhos, csp=_csp(ajustes)),
+            *([acesso.sessao] if acesso is not None else []),
+        ],
+    )
+
+
+def _da_secretaria(ajustes: Ajustes, acesso: Acesso) -> list[Route]:
+    passes = Passes(ajustes.exigir("segredo_passes"))
+
+    async def passe(pedido: Request) -> Response:
+        dito = {"passe": passes.novo(pedido.session["quem"]), "vale": VALE}
+        return JSONResponse(dito, headers={"cache-control": "no-store"})
+
+    return [
+        Route("/secretaria.html", acesso.pagina("secretaria", _arquivo("secretaria.html"))),
+        Route("/passe", acesso.so("secretaria", passe)),
+    ]
+
+
+def _do_plantao(ajustes: Ajustes, acesso: Acesso, vista: Vista) -> list[Route]:
     async def servicos(_pedido: Request) -> Response:
         return JSONResponse(await run_in_threadpool(_filas, vista))
 
@@ -68,41 +120,36 @@ def criar(ajustes: Ajustes, vista: Vista) -> Starlette:
         )
 
     async def mandar(pedido: Request) -> Response:
-        # A page of another origin cannot send this header without asking, and is not answered.
-        if not ajustes.controle or pedido.headers.get("x-cadastro") != "1":
+        if not ajustes.controle:
             return JSONResponse({"erros": [{"campo": "", "motivo": "só aqui"}]}, 403)
-        servico, ordem = pedido.path_params["servico"], pedido.path_params["ordem"]
+        servico, ordem = pedido.path_params.get("servico", "api"), pedido.path_params["ordem"]
         if not _mandar(ajustes.pasta / "controle", servico, ordem):
             return JSONResponse({"erros": [{"campo": "", "motivo": "não há"}]}, 404)
         return Response(status_code=202)
 
-    rotas = [
-        Route("/config.json", config),
-        Route("/servicos", servicos),
-        Route("/servicos/{servico}/alunos/{aluno_id}", aluno),
-        Route("/servicos/{servico}/{ordem}", mandar, methods=["POST"]),
-        Route("/api/{ordem}", _para_api(mandar), methods=["POST"]),
-        Route("/ao-vivo", ao_vivo),
-        Mount("/", StaticFiles(directory=FRONT, html=True, check_dir=False)),
+    def so(rota: Rota, *, ordem: bool = False) -> Rota:
+        return acesso.so("plantao", rota, ordem=ordem)
+
+    return [
+        Route("/plantao.html", acesso.pagina("plantao", _arquivo("plantao.html"))),
+        Route("/servicos", so(servicos)),
+        Route("/servicos/{servico}/alunos/{aluno_id}", so(aluno)),
+        Route("/servicos/{servico}/{ordem}", so(mandar, ordem=True), methods=["POST"]),
+        Route("/api/{ordem}", so(mandar, ordem=True), methods=["POST"]),
+        Route("/ao-vivo", so(ao_vivo)),
     ]
-    return Starlette(
-        routes=rotas,
-        lifespan=vida,
-        middleware=[
-            # A name that somebody else's DNS sends here is not ours.
-            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
-            Middleware(_Cabecalhos, csp=_csp(ajustes)),
-        ],
-    )
 
 
-def _para_api(mandar: Any) -> Any:
-    async def com_servico(pedido: Request) -> Response:
-        pedido.path_params["servico"] = "api"
-        resposta: Response = await mandar(pedido)
-        return resposta
+def _arquivo(nome: str) -> Rota:
+    async def arquivo(_pedido: Request) -> Response:
+        # Asked for each time: a page of before must not be shown to who has left.
+        return FileResponse(FRONT / nome, headers={"cache-control": "no-store"})
 
-    return com_servico
+    return arquivo
+
+
+async def _nada(_pedido: Request) -> Response:
+    return Response("Not Found", 404)
 
 
 def _mandar(pasta: Path, servico: str, ordem: str) -> bool:

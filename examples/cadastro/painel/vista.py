@@ -10,6 +10,7 @@ from typing import Any
 
 from consumers import TOPOLOGY
 from examples.cadastro.chamada_api import ChamadaAPI
+from examples.cadastro.painel.mascara import mascarados
 from examples.cadastro.recebidos import contagem, novos, recebido
 from messaging.errors import MessagingError
 from messaging.logs import logger
@@ -75,12 +76,14 @@ class Vista:
             if alunos or de is None:
                 cursores[nome] = ate
                 total = contagem(self._pasta, nome).recebidos
-                mensagens.append({"servico": nome, "recebidos": total, "alunos": alunos})
+                ditos = [mascarados(um) for um in alunos]
+                mensagens.append({"servico": nome, "recebidos": total, "alunos": ditos})
         return mensagens
 
     def aluno(self, servico: str, aluno_id: str) -> dict[str, Any] | None:
-        """What one service has received of one student."""
-        return recebido(self._pasta, servico, aluno_id) if servico in SERVICOS else None
+        """What one service has received of one student, personal values hidden."""
+        achado = recebido(self._pasta, servico, aluno_id) if servico in SERVICOS else None
+        return achado and mascarados(achado)
 
     def _estados(self) -> Mapping[str, str]:
         try:

@@ -1,6 +1,7 @@
 """Presigned URLs: who may put one file, of one size and type, for sixty seconds; and its result.
 
 An AWS Lambda handler behind a function URL (payload format 2.0); CORS is the function URL's own.
+Whoever asks shows a pass, which the secretary's page has from its own server (`passes.py`).
 https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 """
 
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.linhas import leitura_de
+from examples.cadastro.passes import Passes
 from examples.cadastro.resultados import Resultados
 from examples.cadastro.url_assinada.decisoes import Decisoes, SemDecisoes
 from messaging.logs import logger
@@ -45,6 +47,7 @@ class UrlAssinada:
     """The handler. `s3` signs by SigV4 (`Config(signature_version="s3v4")`), without a request.
 
     decisoes  what the API decided of the rows; without it they are not known.
+    passes    reads what callers show; None asks nobody (behind an authoriser of API Gateway).
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class UrlAssinada:
         balde: str,
         limite: int,
         decisoes: Decisoes | None = None,
+        passes: Passes | None = None,
     ) -> None:
+        self._passes = passes
         self._decisoes = decisoes
         self._s3 = s3
         self._resultados = resultados
@@ -63,13 +68,19 @@ class UrlAssinada:
         self._limite = limite
 
     def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
-        """`POST /uploads`, `GET /uploads/{id}` and `GET /uploads/{id}/resultado`; see README.md
-        for the shapes."""
+        """`POST /uploads`, `GET /uploads`, `GET /uploads/{id}` and `GET /uploads/{id}/resultado`;
+        see README.md for the shapes."""
         metodo = event["requestContext"]["http"]["method"]
         caminho = event.get("rawPath", "/")
+        # Names of headers come in lower case: so says payload format 2.0.
+        mostra = event.get("headers", {}).get("authorization", "")
+        if self._passes is not None and self._passes.de(mostra) is None:
+            return _resposta(401, {"erros": [{"campo": "", "motivo": "entre de novo"}]})
         try:
             if (metodo, caminho) == ("POST", "/uploads"):
                 return _resposta(201, self._assinar(_corpo(event)))
+            if (metodo, caminho) == ("GET", "/uploads"):
+                return _resposta(200, {"uploads": self._resultados.ultimos()})
             achado = _UPLOAD.fullmatch(caminho)
             if metodo == "GET" and achado:
                 return self._relatorio(achado[1]) if achado[2] else self._resultado(achado[1])
@@ -79,7 +90,7 @@ class UrlAssinada:
         return _resposta(404, {"erros": [{"campo": "", "motivo": "não há nada aqui"}]})
 
     def _assinar(self, pedido: Mapping[str, Any]) -> dict[str, Any]:
-        tamanho, tipo = self._conferido(pedido)
+        nome, tamanho, tipo = self._conferido(pedido)
         upload = str(uuid4())
         # Each of these is a signed header: any other size or type has another signature. The
         # key is ours, so that nobody writes over what somebody else has sent.
@@ -93,6 +104,7 @@ class UrlAssinada:
             },
             ExpiresIn=EXPIRA_EM,
         )
+        self._resultados.anunciar(upload, nome)
         log.info("upload %s may come: %d bytes", upload, tamanho)
         return {
             "id": upload,
@@ -102,7 +114,7 @@ class UrlAssinada:
             "expira_em": EXPIRA_EM,
         }
 
-    def _conferido(self, pedido: Mapping[str, Any]) -> tuple[int, str]:
+    def _conferido(self, pedido: Mapping[str, Any]) -> tuple[str, int, str]:
         nome, tamanho, tipo = (pedido.get(um) for um in ("nome", "tamanho", "tipo"))
         if not isinstance(nome, str) or not nome.lower().endswith(".csv") or len(nome) > 255:
             raise _Recusa("nome", "um arquivo .csv, de no máximo 255 caracteres no nome")
@@ -112,7 +124,7 @@ class UrlAssinada:
             raise _Recusa("tamanho", f"no máximo {self._limite} bytes")
         if tipo not in TIPOS:
             raise _Recusa("tipo", f"um destes: {', '.join(TIPOS)}")
-        return tamanho, str(tipo)
+        return nome, tamanho, str(tipo)
 
     def _resultado(self, upload: str) -> dict[str, Any]:
         contas = self._decisoes.contas if self._decisoes else lambda _: None
@@ -177,4 +189,5 @@ def novo_handler(ajustes: Ajustes | None = None) -> UrlAssinada:
         balde=ditos.balde,
         limite=ditos.limite_csv,
         decisoes=Decisoes(ditos.api_url),
+        passes=Passes(ditos.exigir("segredo_passes")),
     )

@@ -9,6 +9,7 @@ import pytest
 
 from examples.cadastro.local import Sistema
 from tests.cadastro.browser.pagina import Pagina, chromium
+from tests.cadastro.entrada import sessao
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +25,17 @@ def _aberta(
 ) -> Iterator[tuple[Pagina, Path]]:
     pasta = tmp_path_factory.mktemp("chromium")
     with chromium(pasta) as navegador:
-        yield Pagina(navegador, sistema.url), pasta / "baixados"
+        quem = sessao(sistema.ajustes, "plantao")
+        yield Pagina(navegador, sistema.url, quem), pasta / "baixados"
 
 
 @pytest.fixture
 def pagina(_aberta: tuple[Pagina, Path]) -> Pagina:
-    """The page, loaded anew, with nothing on its way."""
+    """The pages, loaded anew, with nothing on its way."""
     feita, _ = _aberta
+    feita.abrir()
     feita.largura(1280)
     feita.cores("light")
-    feita.abrir()
     feita.em_dia()
     feita.queixas()
     return feita

@@ -1,4 +1,4 @@
-"""The page in headless Chromium, as its user sees it: fields, buttons, numbers, and waiting."""
+"""The three pages in headless Chromium, each in its tab, as their users see them."""
 
 from __future__ import annotations
 
@@ -52,23 +52,77 @@ def chromium(pasta: Path) -> Iterator[webdriver.Chrome]:
         navegador.quit()
 
 
-class Pagina:
-    """What one does with the page. Nothing here reaches behind it but `recebido` and `estados`,
-    which ask the painel's own routes."""
+PAGINAS = {"aluno": "", "secretaria": "secretaria.html", "plantao": "plantao.html"}
+FRONT = Path(__file__).parents[3] / "examples" / "cadastro" / "front"
 
-    def __init__(self, navegador: webdriver.Chrome, url: str) -> None:
+
+def _ids() -> dict[str, str]:
+    """An id to the page that alone has it."""
+    onde: dict[str, list[str]] = {}
+    for pagina, arquivo in PAGINAS.items():
+        texto = (FRONT / (arquivo or "index.html")).read_text(encoding="utf-8")
+        for um in re.findall(r'\bid="([^"]+)"', texto):
+            onde.setdefault(um, []).append(pagina)
+    return {um: paginas[0] for um, paginas in onde.items() if len(paginas) == 1}
+
+
+DE_QUEM = _ids()
+
+
+class Pagina:
+    """What one does with the pages, as somebody who may see them all. A selector with an id brings
+    the tab of its page to the front; any other looks at the tab that is there.
+
+    Nothing here reaches behind the pages but `recebido` and `estados`, which ask the routes that
+    `plantao` asks.
+    """
+
+    def __init__(self, navegador: webdriver.Chrome, url: str, cabecalhos: dict[str, str]) -> None:
         self.navegador = navegador
         self.url = url
+        self._cabecalhos = cabecalhos
+        self._abas: dict[str, str] = {}
+        self.atual = ""
+
+    def entrar(self, quem: str = "direcao") -> None:
+        """By the provider's page, as everybody does."""
+        self.navegador.get(f"{self.url}/entrar")
+        self.navegador.find_element(By.CSS_SELECTOR, f"button[value={quem}]").click()
+        self.esperar(lambda: self.navegador.current_url == f"{self.url}/secretaria.html")
 
     def abrir(self) -> None:
-        self.navegador.get(self.url)
-        self.esperar(lambda: self.um("html").get_attribute("data-pronta") == "sim")
+        """Load each page anew, in its tab."""
+        if not self._abas:
+            self.entrar()
+            self._abas["aluno"] = self.navegador.current_window_handle
+            for nome in ("secretaria", "plantao"):
+                self.navegador.switch_to.new_window("tab")
+                self._abas[nome] = self.navegador.current_window_handle
+        for nome, arquivo in PAGINAS.items():
+            self.em(nome)
+            self.navegador.get(f"{self.url}/{arquivo}")
+            self.esperar(lambda: self.um("html").get_attribute("data-pronta") == "sim", nome)
         self.esperar(lambda: self.texto("#conexao") == "ao vivo")
 
+    def em(self, nome: str) -> None:
+        """Bring the tab of a page to the front."""
+        if self.atual != nome:
+            self.navegador.switch_to.window(self._abas[nome])
+            self.atual = nome
+
+    def _achar(self, css: str) -> None:
+        achado = re.search(r"#([\w-]+)", css)
+        if achado:
+            dono = "plantao" if achado[1].startswith("servico-") else DE_QUEM.get(achado[1])
+            if dono:
+                self.em(dono)
+
     def um(self, css: str) -> WebElement:
+        self._achar(css)
         return self.navegador.find_element(By.CSS_SELECTOR, css)
 
     def todos(self, css: str) -> list[WebElement]:
+        self._achar(css)
         return self.navegador.find_elements(By.CSS_SELECTOR, css)
 
     def texto(self, css: str) -> str:
@@ -113,17 +167,28 @@ class Pagina:
 
     def cadastrar(self, **campos: str | bool) -> str:
         """Enrol, wait for the API's yes, and the new student's id."""
-        antes = self.aluno_seguido()
+        antes = self._cadastrado()
         self.preencher(**campos)
         self.enviar_formulario()
         self.esperar_texto("#formulario-estado", "cadastro feito")
-        return self.esperar(lambda: (novo := self.aluno_seguido()) != antes and novo)
+        return self.esperar(lambda: (novo := self._cadastrado()) != antes and novo)
 
-    def aluno_seguido(self) -> str:
-        return self.um("#comparacao").get_attribute("data-aluno") or ""
+    def _cadastrado(self) -> str:
+        return self.um("#formulario-estado").get_attribute("data-aluno") or ""
+
+    # the student whom whoever is on call looks at
+
+    def seguir(self, aluno_id: str) -> None:
+        """Ask for one student, and wait until the table is theirs."""
+        entrada = self.um("#procurado")
+        entrada.clear()
+        entrada.send_keys(aluno_id)
+        self.um("#procura [type=submit]").click()
+        self.esperar(lambda: self.um("#comparacao").get_attribute("data-aluno") == aluno_id)
 
     def coluna(self, servico: str) -> dict[str, str]:
         """The table of one student: field to cell, for one service."""
+        self.em("plantao")
         linhas: dict[str, str] = self.executar(
             "return Object.fromEntries([...document.querySelectorAll('#comparacao tbody tr')]"
             ".map(tr => [tr.dataset.campo, tr.querySelector("
@@ -154,13 +219,15 @@ class Pagina:
         )
 
     def estados(self) -> dict[str, dict[str, Any]]:
-        resposta = httpx.get(f"{self.url}/servicos", trust_env=False).raise_for_status()
+        resposta = httpx.get(
+            f"{self.url}/servicos", headers=self._cabecalhos, trust_env=False
+        ).raise_for_status()
         return {um["servico"]: um for um in resposta.json()["servicos"]}
 
     def recebido(self, servico: str, aluno_id: str) -> dict[str, Any] | None:
         """The fields that were in the message, or None where there was none."""
         url = f"{self.url}/servicos/{servico}/alunos/{aluno_id}"
-        resposta = httpx.get(url, trust_env=False)
+        resposta = httpx.get(url, headers=self._cabecalhos, trust_env=False)
         if resposta.status_code == 404:
             return None
         campos: dict[str, Any] = resposta.raise_for_status().json()["campos"]
@@ -176,13 +243,15 @@ class Pagina:
         acoes.key_down(junto).send_keys(tecla).key_up(junto).perform()
 
     def largura(self, pontos: int, altura: int = 900) -> None:
-        self.navegador.execute_cdp_cmd(
+        """Of every tab."""
+        self._em_todas(
             "Emulation.setDeviceMetricsOverride",
             {"width": pontos, "height": altura, "deviceScaleFactor": 1, "mobile": pontos < 500},
         )
 
     def cores(self, esquema: str) -> None:
-        self.navegador.execute_cdp_cmd(
+        """Of every tab."""
+        self._em_todas(
             "Emulation.setEmulatedMedia",
             {"features": [
                 {"name": "prefers-color-scheme", "value": esquema},
@@ -191,9 +260,18 @@ class Pagina:
             ]},
         )  # fmt: skip
 
+    def _em_todas(self, comando: str, dito: dict[str, Any]) -> None:
+        antes = self.atual
+        for nome in self._abas:
+            self.em(nome)
+            self.navegador.execute_cdp_cmd(comando, dito)
+        if antes:
+            self.em(antes)
+
     def retratar(self, nome: str, *, ate: str = "html") -> None:
         """The page into `artefatos/`, which a build keeps: whole, or down to the end of `ate`."""
         ARTEFATOS.mkdir(exist_ok=True)
+        self._achar(ate)
         largura = self.executar("return window.innerWidth")
         # As high as the page, so that there is no bar at its side.
         self.largura(largura, self.executar("return document.documentElement.scrollHeight"))

@@ -73,6 +73,14 @@ def test_each_row_of_a_file_is_told_and_the_same_file_again_has_no_new_student(
     pagina.abrir()
     pagina.esperar_texto("#envio-estado", "5 linhas decididas: 3 alunos novos")
     assert pagina.texto("#r-arquivo") == "turma.csv"
+    # And any other browser has it in the list.
+    pagina.executar("localStorage.clear()")
+    pagina.abrir()
+    pagina.em("secretaria")
+    assert not pagina.um("#resultado").is_displayed()
+    pagina.um("#lista-envios li button").click()
+    pagina.esperar_texto("#envio-estado", "5 linhas decididas: 3 alunos novos")
+    assert pagina.um("#resultado").is_displayed()
 
     enviar(pagina, tmp_path, [turma[0].replace("Ana", "ANA"), *turma[1:3]])
     pagina.esperar_texto(

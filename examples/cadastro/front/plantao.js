@@ -1,26 +1,13 @@
-// The room where the page is put together: who the others are, the form, the file, the live view.
+// The page of whoever is on call: the services, their queues, the last messages, one student.
 
 import { Comparacao, Mensagens } from "./alunos.js";
-import { achar, dormir, escrever } from "./dom.js";
-import { ligarFormulario } from "./formulario.js";
-import { mandar, pedir, SemResposta } from "./pedidos.js";
-import { ligarPlanilha } from "./planilha.js";
+import { achar, escrever } from "./dom.js";
+import { Fluxo } from "./fluxo.js";
+import { configuracao, SemResposta } from "./pedidos.js";
 import { Cartao, filaDeAlunos, SERVICOS } from "./servicos.js";
+import { entrar, ligarSessao, mandar } from "./sessao.js";
 
 const comparacao = new Comparacao();
-
-async function configuracao() {
-  for (;;) {
-    try {
-      const { status, corpo } = await pedir("/config.json");
-      if (status === 200) return corpo;
-    } catch (erro) {
-      if (!(erro instanceof SemResposta)) throw erro;
-    }
-    aviso("O painel ainda não responde. Tento de novo…");
-    await dormir(1);
-  }
-}
 
 function aviso(texto) {
   achar("sem-conexao").hidden = !texto;
@@ -28,7 +15,7 @@ function aviso(texto) {
 }
 
 /** The stream reconnects by itself; what it says first makes up for what was missed. */
-function ouvir(cartoes, mensagens) {
+function ouvir(cartoes, mensagens, fluxo) {
   const fonte = new EventSource("/ao-vivo");
   const pilula = achar("conexao");
   fonte.addEventListener("open", () => {
@@ -40,17 +27,21 @@ function ouvir(cartoes, mensagens) {
     pilula.dataset.estado = "reiniciando";
     escrever(pilula, "reconectando");
     aviso("Sem conexão com o painel: o que se vê abaixo parou. Tento de novo…");
+    // Closed for good: an answer that is no stream, as it is for a login that has ended.
+    if (fonte.readyState === EventSource.CLOSED) entrar();
   });
   fonte.addEventListener("servicos", ({ data }) => {
     const { servicos, fila_alunos: fila } = JSON.parse(data);
     filaDeAlunos(fila);
     for (const servico of servicos) cartoes[servico.servico]?.dado(servico);
     comparacao.estados(servicos);
+    fluxo.estados(servicos);
   });
   fonte.addEventListener("recebidos", ({ data }) => {
     const { servico, alunos } = JSON.parse(data);
     mensagens[servico]?.chegaram(alunos);
     comparacao.chegaram(servico, alunos);
+    fluxo.chegaram(servico, alunos);
   });
 }
 
@@ -72,17 +63,17 @@ function ligarBancada() {
   });
 }
 
-const { api, uploads, limite_csv: limite, controle } = await configuracao();
+const { controle } = await configuracao(aviso);
+await ligarSessao("plantao");
 const nomes = Object.keys(SERVICOS);
 const cartoes = Object.fromEntries(nomes.map((nome) => [nome, new Cartao(nome, controle)]));
 const mensagens = Object.fromEntries(nomes.map((nome) => [nome, new Mensagens(nome)]));
 achar("servicos").replaceChildren(...nomes.map((nome) => cartoes[nome].raiz));
 achar("mensagens").replaceChildren(...nomes.map((nome) => mensagens[nome].raiz));
-ouvir(cartoes, mensagens);
-ligarFormulario(api, (aluno) => {
-  escrever(achar("bancada-estado"), "");
-  comparacao.seguir(aluno);
+ouvir(cartoes, mensagens, new Fluxo(achar("fluxo")));
+achar("procura").addEventListener("submit", (evento) => {
+  evento.preventDefault();
+  comparacao.seguir(achar("procurado").value.trim());
 });
-ligarPlanilha(uploads, limite, () => comparacao.soltar());
 if (controle) ligarBancada();
 document.documentElement.dataset.pronta = "sim"; // what a test waits for
