@@ -48,18 +48,23 @@ class Nuvem:
         self.servidor = LocalServer(log=None, state=estado)
         self._guarda = estado is not None
         self.mortes = 0
+        self.montada = False
+        """Whether topic, subscriptions, queues and buckets are there. What is published before that,
+        after a death, finds a topic without subscriptions."""
         self._de_novo = 0.0
 
     def montar(self, ajustes: Ajustes) -> None:
         """Topic, queues and buckets."""
         sessao = new_session(**self.servidor.credentials)
         montar(sessao, self.servidor.settings(topic=TOPICO), ajustes)
+        self.montada = True
 
     def cuidar(self, ajustes: Ajustes) -> None:
         """Start it again if it died."""
         if self.servidor.pid is not None or time.monotonic() < self._de_novo:
             return
         self.mortes += 1
+        self.montada = False
         self._de_novo = time.monotonic() + DE_NOVO
         _dizer(_MORREU_COM_PASTA if self._guarda else _MORREU)
         try:

@@ -225,7 +225,8 @@ def test_a_stand_in_for_aws_that_dies_comes_again_and_says_what_that_means(
     os.kill(morta, signal.SIGKILL)
 
     esperar(lambda: sistema.servidor.pid not in (None, morta), "the stand-in again")
-    # The API keeps what it owes until the topic is there again.
+    # Not before: a topic that has no subscriptions yet loses what is published.
+    esperar(lambda: sistema.nuvem.montada, "its queues and subscriptions")
     esperar(lambda: pagina.cadastrar("depois").status_code in (200, 201), "an enrolment")
     esperar(lambda: max(pagina.recebidos().values()) > antes, "the student at a service")
 
