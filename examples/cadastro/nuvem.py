@@ -49,8 +49,8 @@ class Nuvem:
         self._guarda = estado is not None
         self.mortes = 0
         self.montada = False
-        """Whether topic, subscriptions, queues and buckets are there. What is published before that,
-        after a death, finds a topic without subscriptions."""
+        """Whether topic, subscriptions, queues and buckets are there. What is published before
+        that, after a death, finds a topic without subscriptions."""
         self._de_novo = 0.0
 
     def montar(self, ajustes: Ajustes) -> None:

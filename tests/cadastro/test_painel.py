@@ -24,7 +24,7 @@ from messaging.errors import TransportError
 from messaging.testing import deliver
 from messaging.transport import QueueDepth
 from tests.cadastro.cliente import Cliente
-from tests.cadastro.entrada import CSRF, sessao
+from tests.cadastro.entrada import sessao
 
 SERVICOS = ["plataforma", "financeiro", "marketing", "bi"]
 
