@@ -50,7 +50,14 @@ def montar(sessao: boto3.Session, settings: Settings, ajustes: Ajustes) -> None:
     s3.put_bucket_notification_configuration(
         Bucket=ajustes.balde,
         NotificationConfiguration={
-            "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]
+            "QueueConfigurations": [
+                {
+                    "QueueArn": arn,
+                    "Events": ["s3:ObjectCreated:*"],
+                    # What waits in conferir/ is not read before somebody has looked at it.
+                    "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "enviados/"}]}},
+                }
+            ]
         },
     )
 

@@ -56,14 +56,10 @@ class Resultados:
 
     def ler(self, upload: str) -> Resultado:
         """What is known; a `Resultado()` when nothing is."""
-        try:
-            achado = self._s3.get_object(Bucket=self._balde, Key=f"resultados/{upload}.json")
-        except ClientError as erro:
-            if erro.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
-                return Resultado()
-            raise
+        dito = self._dito(f"resultados/{upload}.json")
+        if dito is None:
+            return Resultado()
         conhecidos = {um.name for um in fields(Resultado)}
-        dito = json.loads(achado["Body"].read())
         return Resultado(**{nome: valor for nome, valor in dito.items() if nome in conhecidos})
 
     def gravar(self, upload: str, resultado: Resultado) -> None:
@@ -95,6 +91,32 @@ class Resultados:
             json.loads(self._s3.get_object(Bucket=self._balde, Key=um["Key"])["Body"].read())
             for um in achados.get("Contents", [])
         ]
+
+    def mapa(self, upload: str) -> dict[str, Any] | None:
+        """What the secretary said of one file's columns; None where nobody was asked."""
+        return self._dito(f"mapas/{upload}.json")
+
+    def forma(self, forma: str) -> dict[str, Any] | None:
+        """What was said of the last file with such a header."""
+        return self._dito(f"formas/{forma}.json")
+
+    def guardar_mapa(self, upload: str, forma: str, mapa: dict[str, Any]) -> None:
+        """Keep it for this file, and for the next one with such a header."""
+        corpo = json.dumps(mapa, ensure_ascii=False).encode()
+        for chave in (f"mapas/{upload}.json", f"formas/{forma}.json"):
+            self._s3.put_object(
+                Bucket=self._balde, Key=chave, Body=corpo, ContentType="application/json"
+            )
+
+    def _dito(self, chave: str) -> dict[str, Any] | None:
+        try:
+            achado = self._s3.get_object(Bucket=self._balde, Key=chave)
+        except ClientError as erro:
+            if erro.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
+                return None
+            raise
+        dito: dict[str, Any] = json.loads(achado["Body"].read())
+        return dito
 
     def guardar_rejeitadas(self, upload: str, arquivo: Path) -> None:
         """The CSV of bad rows: personal data, in a bucket that is not public."""

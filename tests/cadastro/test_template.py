@@ -96,7 +96,7 @@ def test_what_each_may_do(recursos: Any, papel: str, pode: set[str]) -> None:
     assert todas - {"logs:CreateLogStream", "logs:PutLogEvents"} == pode
 
 
-def test_of_what_is_uploaded_only_one_folder_can_be_written_by_the_signer(recursos: Any) -> None:
+def test_of_what_is_uploaded_only_two_folders_can_be_written_by_the_signer(recursos: Any) -> None:
     onde = [
         str(onde)
         for acoes, onde in permissoes(recursos["UrlAssinadaRole"]["Properties"])
@@ -105,6 +105,7 @@ def test_of_what_is_uploaded_only_one_folder_can_be_written_by_the_signer(recurs
     # The second is what it writes itself, into the bucket that nobody outside may write to.
     assert len(onde) == 2
     assert "${Balde.Arn}/enviados/*" in onde[0]
+    assert "${Balde.Arn}/conferir/*" in onde[0]
     assert "${BaldeResultados.Arn}/relatorios/*" in onde[1]
     assert "${BaldeResultados.Arn}/envios/*" in onde[1]
 

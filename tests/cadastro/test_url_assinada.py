@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import time
+import zipfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import httpx
+import openpyxl
 import pytest
 
 from examples.cadastro import url_assinada
@@ -124,7 +126,8 @@ def test_a_url_whose_time_is_up_is_refused_by_s3(
         ({"tamanho": 12.5}, "tamanho"),
         ({"tipo": "text/html"}, "tipo"),
         ({"tipo": None}, "tipo"),
-        ({"nome": "alunos.xlsx"}, "nome"),
+        ({"nome": "alunos.xls"}, "nome"),
+        ({"nome": "alunos.xlsx"}, "tipo"),
         ({"nome": "x" * 252 + ".csv"}, "nome"),
         ({"nome": 7}, "nome"),
     ],
@@ -367,3 +370,143 @@ def test_a_pass_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     # What counts is the time in the pass, which its signature covers.
     monkeypatch.setattr("itsdangerous.timed.time.time", lambda: time.monotonic() + 10**10)
     assert passes.de(mostra) is None
+
+
+EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+TURMA = """Escola Exemplo;;
+Aluno;Contato;Nasc.
+Ana Souza;ana@example.com;05/03/2015
+Bia Lima;bia;25/03/2016
+Caio Reis;caio@example.com;07/09/2017
+"""
+
+
+def em_espera(handler: UrlAssinada, corpo: bytes, **mudanca: Any) -> str:
+    """A file that somebody wants to look at first; its path."""
+    _, dito = pedir(handler, tamanho=len(corpo), conferir=True, **mudanca)
+    assert por(dito, corpo) == 200
+    return f"/uploads/{dito['id']}"
+
+
+def test_the_first_rows_are_shown_and_nothing_is_converted_before_somebody_says_so(
+    handler: UrlAssinada, s3: Any, balde: str
+) -> None:
+    corpo = b"Nome;E-mail;Turma\nAna;ana@example.com;5A\nBia;bia;5B\n"
+    caminho = em_espera(handler, corpo)
+
+    status, dito = invocar(handler, "GET", f"{caminho}/previa")
+
+    assert status == 200
+    assert dito["colunas"] == ["Nome", "E-mail", "Turma"]
+    assert dito["linhas"] == [["Ana", "ana@example.com", "5A"], ["Bia", "bia", "5B"]]
+    assert (dito["mapa"], dito["datas"], dito["lembrado"]) == (
+        {"nome": "Nome", "email": "E-mail"}, "auto", False
+    )  # fmt: skip
+    assert [um["campo"] for um in dito["campos"] if um["obrigatorio"]] == ["nome", "email"]
+    assert dito["erro"] == ""
+    assert [(um["linha"], um["coluna"]) for um in dito["primeiras"]] == [(2, ""), (3, "E-mail")]
+    assert "Contents" not in s3.list_objects_v2(Bucket=balde, Prefix="enviados/")
+
+
+def test_a_mapping_that_was_said_once_is_remembered_for_the_next_file_of_that_shape(
+    handler: UrlAssinada, s3: Any, balde: str
+) -> None:
+    corpo = TURMA.encode().split(b"\n", 1)[1]
+    caminho = em_espera(handler, corpo)
+    _, antes = invocar(handler, "GET", f"{caminho}/previa")
+    assert "nome" in antes["erro"]
+    mapa = {"nome": "Aluno", "email": "Contato", "data_nascimento": "Nasc."}
+    tentado = invocar(handler, "POST", f"{caminho}/previa", {"mapa": mapa, "datas": "dmy"})
+    assert tentado[0] == 200
+    assert [um["coluna"] for um in tentado[1]["primeiras"]] == ["", "Contato", ""]
+
+    assert (
+        invocar(handler, "POST", f"{caminho}/confirmar", {"mapa": mapa, "datas": "dmy"})[0] == 202
+    )
+
+    upload = caminho.rpartition("/")[2]
+    assert s3.get_object(Bucket=balde, Key=f"enviados/{upload}.csv")["Body"].read() == corpo
+    proxima = em_espera(handler, corpo + b"Duda;duda@example.com;01/01/2018\n")
+    _, depois = invocar(handler, "GET", f"{proxima}/previa")
+    assert (depois["mapa"], depois["datas"], depois["lembrado"]) == (mapa, "dmy", True)
+    assert depois["erro"] == ""
+
+
+@pytest.mark.parametrize(
+    ("dito", "campo"),
+    [
+        ({}, "mapa"),
+        ({"mapa": []}, "mapa"),
+        ({"mapa": {"senha": "Aluno"}}, "mapa"),
+        ({"mapa": {"nome": ""}}, "mapa"),
+        ({"mapa": {"nome": 3}}, "mapa"),
+        ({"mapa": {"nome": "Aluno"}}, "mapa"),  # nobody is the e-mail
+        ({"mapa": {"nome": "Aluno", "email": "Aluno"}}, "mapa"),
+        ({"mapa": {"nome": "Aluno", "email": "Não há"}}, "mapa"),
+        ({"mapa": {"nome": "Aluno", "email": "Contato"}, "datas": "ymd"}, "datas"),
+    ],
+)
+def test_a_mapping_that_is_none_is_told_and_the_file_waits_on(
+    handler: UrlAssinada, s3: Any, balde: str, dito: Any, campo: str
+) -> None:
+    caminho = em_espera(handler, TURMA.encode().split(b"\n", 1)[1])
+    status, resposta = invocar(handler, "POST", f"{caminho}/confirmar", dito)
+    assert (status, resposta["erros"][0]["campo"]) == (422, campo)
+    assert "Contents" not in s3.list_objects_v2(Bucket=balde, Prefix="enviados/")
+    assert invocar(handler, "GET", f"{caminho}/previa")[0] == 200
+
+
+def planilha_excel() -> bytes:
+    livro = openpyxl.Workbook()
+    folha = livro.active
+    assert folha is not None
+    folha.append(["nome", "email"])
+    folha.append(["Ana", "ana@example.com"])
+    feito = io.BytesIO()
+    livro.save(feito)
+    return feito.getvalue()
+
+
+def zipado() -> bytes:
+    feito = io.BytesIO()
+    with zipfile.ZipFile(feito, "w", zipfile.ZIP_DEFLATED) as arquivo:
+        arquivo.writestr("respostas.csv", CSV.decode())
+    return feito.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("nome", "tipo", "corpo"),
+    [("turma.XLSX", EXCEL, planilha_excel()), ("respostas.zip", "application/zip", zipado())],
+    ids=["xlsx", "zip"],
+)
+def test_a_workbook_and_a_zip_are_shown_too(
+    s3: Any, balde: str, nome: str, tipo: str, corpo: bytes
+) -> None:
+    handler = UrlAssinada(s3, Resultados(s3, balde), balde=balde, limite=10**6)
+    _, dito = pedir(handler, nome=nome, tipo=tipo, tamanho=len(corpo), conferir=True)
+    assert por(dito, corpo) == 200
+    _, previa = invocar(handler, "GET", f"/uploads/{dito['id']}/previa")
+    assert previa["linhas"] == [["Ana", "ana@example.com"]]
+
+
+def test_a_file_that_is_none_is_told_before_it_goes_on(handler: UrlAssinada) -> None:
+    caminho = em_espera(handler, b"<html><body>Sua sess\xc3\xa3o expirou</body></html>")
+    status, dito = invocar(handler, "GET", f"{caminho}/previa")
+    assert status == 422
+    assert "HTML" in dito["erros"][0]["motivo"]
+
+
+@pytest.mark.parametrize("o_que", ["previa", "confirmar"])
+def test_of_a_file_that_does_not_wait_there_is_nothing(handler: UrlAssinada, o_que: str) -> None:
+    corpo = {"mapa": {"nome": "a", "email": "b"}}
+    assert invocar(handler, "POST", f"/uploads/{uuid4()}/{o_que}", corpo)[0] == 404
+
+
+def test_of_a_long_file_only_the_beginning_is_read(s3: Any, balde: str) -> None:
+    handler = UrlAssinada(s3, Resultados(s3, balde), balde=balde, limite=10**8)
+    for codificacao in ("utf-8", "utf-16"):
+        linhas = "".join(f"Aluno {n};a{n}@example.com\n" for n in range(60_000))
+        caminho = em_espera(handler, ("nome;email\n" + linhas).encode(codificacao))
+        _, dito = invocar(handler, "GET", f"{caminho}/previa")
+        assert [um[0] for um in dito["linhas"]] == [f"Aluno {n}" for n in range(5)]
+        assert dito["erro"] == ""

@@ -24,6 +24,7 @@ from examples.cadastro.cadastro_batch.objeto import abrir
 from examples.cadastro.cadastro_batch.palavras import na_tela
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.linhas import AMOSTRA, Linha, leitura_de
+from examples.cadastro.mapa import mapa_de
 from examples.cadastro.resultados import Resultado, Resultados
 from messaging.csvfile import BadRow, BadRows, EventRow, Table, events_from
 from messaging.errors import ConfigurationError, MessagingError
@@ -152,7 +153,12 @@ class CadastroBatch:
             abrir(self._s3, balde, chave, cabeca) as arquivo,
         ):
             try:
-                tabela = events_from(cast(BinaryIO, arquivo), MatriculaRecebida, language="pt")
+                tabela = events_from(
+                    cast(BinaryIO, arquivo),
+                    MatriculaRecebida,
+                    mapa_de(self._resultados.mapa(upload)),
+                    language="pt",
+                )
             except ConfigurationError as erro:
                 # It names columns and what is wrong with them, and no cell.
                 return self._recusar(upload, resultado, na_tela(str(erro)))

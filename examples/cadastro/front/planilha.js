@@ -2,12 +2,17 @@
 
 import { achar, dormir, escrever, novo, numero, quantos, tamanho } from "./dom.js";
 import { errosDe, SemResposta } from "./pedidos.js";
+import { conferir, fecharPrevia } from "./previa.js";
 
-const TIPOS = ["text/csv", "application/vnd.ms-excel", "text/plain"];
+const TIPOS = {
+  ".csv": ["text/csv", "application/vnd.ms-excel", "text/plain"],
+  ".xlsx": ["application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"],
+  ".zip": ["application/zip", "application/x-zip-compressed"],
+};
 const DE_NOVO = 0.7; // seconds between two questions about what became of a file
 const LEMBRADO = "cadastro-upload"; // the last file's id and name: a page that is loaded anew goes on
 
-class Recusado extends Error {}
+export class Recusado extends Error {}
 class Cancelado extends Error {}
 
 /** `pedirUpload(caminho, metodo, corpo)` asks the presigned URL service; `aoEnviar()` is called when
@@ -48,6 +53,7 @@ export function ligarPlanilha(pedirUpload, limite, aoEnviar) {
     const errado = erroDe(arquivo, limite);
     recusar(errado);
     if (errado) return entrada.focus();
+    fecharPrevia();
     enviar.setAttribute("aria-disabled", "true");
     achar("resultado").hidden = true;
     dizer("andamento", "Enviando o arquivo…");
@@ -55,8 +61,14 @@ export function ligarPlanilha(pedirUpload, limite, aoEnviar) {
       const enviado = await subir(pedirUpload, arquivo, (abortar) => { cancelar = abortar; });
       entrada.value = "";
       escrever(achar("nome-arquivo"), "");
-      ver({ id: enviado, nome: arquivo.name });
-      aoEnviar();
+      const upload = { id: enviado, nome: arquivo.name };
+      achar("resultado").hidden = true;
+      id = null; // whatever was looked at before
+      dizer("andamento", "Enviado. Lendo as primeiras linhas…");
+      await conferir(pedirUpload, upload, () => {
+        ver(upload);
+        aoEnviar();
+      });
     } catch (erro) {
       if (erro instanceof Recusado) {
         dizer("", "");
@@ -106,9 +118,11 @@ function ligarSoltar(entrada) {
   });
 }
 
+const fimDe = (nome) => nome.toLowerCase().match(/\.[a-z]+$/)?.[0] ?? "";
+
 function erroDe(arquivo, limite) {
   if (!arquivo) return "escolha um arquivo";
-  if (!arquivo.name.toLowerCase().endsWith(".csv")) return "o nome deve terminar em .csv";
+  if (!(fimDe(arquivo.name) in TIPOS)) return "o nome deve terminar em .csv, .xlsx ou .zip";
   if (arquivo.size === 0) return "está vazio";
   if (arquivo.size > limite) return `tem ${tamanho(arquivo.size)}; o limite é ${tamanho(limite)}`;
   return "";
@@ -120,16 +134,17 @@ function recusar(motivo) {
   else achar("arquivo").removeAttribute("aria-invalid");
 }
 
-function dizer(tipo, texto) {
+export function dizer(tipo, texto) {
   achar("envio-estado").dataset.tipo = tipo;
   escrever(achar("envio-estado"), texto);
 }
 
 /** The upload's id. A URL that was refused is asked for once more: it may have been too old. */
 async function subir(pedirUpload, arquivo, aoComecar) {
-  const tipo = TIPOS.includes(arquivo.type) ? arquivo.type : "text/csv";
+  const tipos = TIPOS[fimDe(arquivo.name)];
+  const tipo = tipos.includes(arquivo.type) ? arquivo.type : tipos[0];
   for (let vez = 0; vez < 2; vez += 1) {
-    const pedido = { nome: arquivo.name, tamanho: arquivo.size, tipo };
+    const pedido = { nome: arquivo.name, tamanho: arquivo.size, tipo, conferir: true };
     const resposta = await pedirUpload("/uploads", "POST", pedido);
     if (resposta.status !== 201) throw new Recusado(errosDe(resposta)[0].motivo);
     const status = await por(resposta.corpo, arquivo, aoComecar);

@@ -14,14 +14,17 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import uuid4
 
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.linhas import leitura_de
+from examples.cadastro.mapa import NaoServe
 from examples.cadastro.passes import Passes
 from examples.cadastro.resultados import Resultados
 from examples.cadastro.url_assinada.decisoes import Decisoes, SemDecisoes
+from examples.cadastro.url_assinada.previa import NaoHa, Previas, conferir_em
 from messaging.logs import logger
 
 __all__ = ["EXPIRA_EM", "TIPOS", "UrlAssinada", "novo_handler"]
@@ -30,11 +33,17 @@ log = logger("cadastro.url_assinada")
 
 EXPIRA_EM = 60
 """Seconds, as in the school's system of today."""
-TIPOS = ("text/csv", "application/vnd.ms-excel", "text/plain")
-"""What browsers call a CSV file; Windows with Excel says the second."""
+TIPOS = {
+    ".csv": ("text/csv", "application/vnd.ms-excel", "text/plain"),
+    ".xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",),
+    ".zip": ("application/zip", "application/x-zip-compressed"),
+}
+"""What browsers call such files; Windows with Excel says the second of a CSV file."""
 _CORPO = 4096
 _HEX = "[0-9a-f]"
-_UPLOAD = re.compile(rf"/uploads/({_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}})(/resultado)?")
+_UPLOAD = re.compile(
+    rf"/uploads/({_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}})(/resultado|/previa|/confirmar)?"
+)
 
 
 class _Recusa(Exception):
@@ -66,10 +75,11 @@ class UrlAssinada:
         self._resultados = resultados
         self._balde = balde
         self._limite = limite
+        self._previas = Previas(s3, balde, resultados)
 
     def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
-        """`POST /uploads`, `GET /uploads`, `GET /uploads/{id}` and `GET /uploads/{id}/resultado`;
-        see README.md for the shapes."""
+        """`POST /uploads`, `GET /uploads`, and of one file `GET`, `previa`, `confirmar` and
+        `resultado`; see README.md for the shapes."""
         metodo = event["requestContext"]["http"]["method"]
         caminho = event.get("rawPath", "/")
         # Names of headers come in lower case: so says payload format 2.0.
@@ -82,15 +92,36 @@ class UrlAssinada:
             if (metodo, caminho) == ("GET", "/uploads"):
                 return _resposta(200, {"uploads": self._resultados.ultimos()})
             achado = _UPLOAD.fullmatch(caminho)
-            if metodo == "GET" and achado:
-                return self._relatorio(achado[1]) if achado[2] else self._resultado(achado[1])
-        except _Recusa as recusa:
+            if achado and (feito := self._de_um(metodo, achado[1], achado[2] or "", event)):
+                return feito
+        except (_Recusa, NaoServe) as recusa:
             erros = [{"campo": recusa.campo, "motivo": recusa.motivo}]
             return _resposta(422, {"erros": erros})
+        except NaoHa:
+            pass
         return _resposta(404, {"erros": [{"campo": "", "motivo": "não há nada aqui"}]})
+
+    def _de_um(
+        self, metodo: str, upload: str, o_que: str, event: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """What is asked of one file; None for what nobody answers."""
+        match metodo, o_que:
+            case "GET", "":
+                return self._resultado(upload)
+            case "GET", "/resultado":
+                return self._relatorio(upload)
+            case "GET", "/previa":
+                return _resposta(200, self._previas.de(upload))
+            case "POST", "/previa":
+                return _resposta(200, self._previas.tentar(upload, _corpo(event)))
+            case "POST", "/confirmar":
+                self._previas.confirmar(upload, _corpo(event))
+                return _resposta(202, {"id": upload})
+        return None
 
     def _assinar(self, pedido: Mapping[str, Any]) -> dict[str, Any]:
         nome, tamanho, tipo = self._conferido(pedido)
+        conferir = pedido.get("conferir") is True
         upload = str(uuid4())
         # Each of these is a signed header: any other size or type has another signature. The
         # key is ours, so that nobody writes over what somebody else has sent.
@@ -98,7 +129,7 @@ class UrlAssinada:
             "put_object",
             Params={
                 "Bucket": self._balde,
-                "Key": f"enviados/{upload}.csv",
+                "Key": conferir_em(upload) if conferir else f"enviados/{upload}.csv",
                 "ContentType": tipo,
                 "ContentLength": tamanho,
             },
@@ -116,14 +147,17 @@ class UrlAssinada:
 
     def _conferido(self, pedido: Mapping[str, Any]) -> tuple[str, int, str]:
         nome, tamanho, tipo = (pedido.get(um) for um in ("nome", "tamanho", "tipo"))
-        if not isinstance(nome, str) or not nome.lower().endswith(".csv") or len(nome) > 255:
-            raise _Recusa("nome", "um arquivo .csv, de no máximo 255 caracteres no nome")
+        fim = PurePosixPath(nome).suffix.lower() if isinstance(nome, str) else ""
+        if not isinstance(nome, str) or fim not in TIPOS or len(nome) > 255:
+            raise _Recusa(
+                "nome", "um arquivo .csv, .xlsx ou .zip, de no máximo 255 caracteres no nome"
+            )
         if type(tamanho) is not int or tamanho < 1:
             raise _Recusa("tamanho", "o número de bytes do arquivo, que não pode estar vazio")
         if tamanho > self._limite:
             raise _Recusa("tamanho", f"no máximo {self._limite} bytes")
-        if tipo not in TIPOS:
-            raise _Recusa("tipo", f"um destes: {', '.join(TIPOS)}")
+        if tipo not in TIPOS[fim]:
+            raise _Recusa("tipo", f"um destes: {', '.join(TIPOS[fim])}")
         return nome, tamanho, str(tipo)
 
     def _resultado(self, upload: str) -> dict[str, Any]:

@@ -176,6 +176,13 @@ class Pagina:
     def _cadastrado(self) -> str:
         return self.um("#formulario-estado").get_attribute("data-aluno") or ""
 
+    # the secretary's file
+
+    def confirmar(self) -> None:
+        """Look at the first rows of the file that was sent, and let it go on."""
+        self.esperar(lambda: self.um("#previa").is_displayed(), "the first rows")
+        self.um("#previa-confirmar").click()
+
     # the student whom whoever is on call looks at
 
     def seguir(self, aluno_id: str) -> None:

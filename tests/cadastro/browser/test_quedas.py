@@ -74,6 +74,7 @@ def test_a_service_that_was_down_catches_up_with_the_others(
     arquivo, bons, com_aceite = planilha(tmp_path, "escola")
     assert bons == LINHAS - len(SUJAS)
     # Slow enough that one sees it grow; and what it said, even if nobody looks at that moment.
+    pagina.em("secretaria")
     pagina.navegador.execute_cdp_cmd("Network.enable", {})
     pagina.navegador.execute_cdp_cmd(
         "Network.emulateNetworkConditions",
@@ -85,12 +86,14 @@ def test_a_service_that_was_down_catches_up_with_the_others(
     )
     pagina.um("#arquivo").send_keys(str(arquivo))
     pagina.um("#enviar").click()
+    pagina.confirmar()
 
     pagina.mandar("financeiro")
     pagina.esperar(lambda: pagina.estado("financeiro") == "parado")
     pagina.esperar_texto("#servico-financeiro .frase", "Fora do ar")
     pagina.esperar_texto("#envio-estado", "2.000 linhas decididas: ")
     assert pagina.texto("#r-novos") == f"{bons:,}".replace(",", ".")
+    pagina.em("secretaria")
     andou = pagina.executar("return window.andou")
     assert andou == sorted(andou) or 0 in andou
     assert any(0 < um < 100 for um in andou), "a bar that is empty and then full is no progress"
@@ -180,6 +183,7 @@ def test_an_api_that_dies_in_the_middle_of_a_file_loses_nobody(
     pagina.esperar_texto("#bancada-estado", "Armado")
     pagina.um("#arquivo").send_keys(str(arquivo))
     pagina.um("#enviar").click()
+    pagina.confirmar()
     pagina.esperar_texto("#envio-estado", "60 linhas decididas: ")
     for servico in ("plataforma", "financeiro", "bi"):
         pagina.esperar(lambda um=servico: pagina.recebidos(um) >= antes[um] + bons, servico)

@@ -7,9 +7,12 @@ import io
 from pathlib import Path
 from uuid import uuid4
 
+import openpyxl
 import pytest
+from selenium.webdriver.support.ui import Select
 
 from tests.cadastro.browser.pagina import Pagina
+from tests.cadastro.browser.test_pagina import CONTRASTE
 
 
 def enviar(pagina: Pagina, pasta: Path, linhas: list[str]) -> None:
@@ -17,6 +20,7 @@ def enviar(pagina: Pagina, pasta: Path, linhas: list[str]) -> None:
     arquivo.write_text("\n".join(["nome;email;data_nascimento;cpf", *linhas]), encoding="utf-8")
     pagina.um("#arquivo").send_keys(str(arquivo))
     pagina.um("#enviar").click()
+    pagina.confirmar()
 
 
 def contas(pagina: Pagina) -> dict[str, str]:
@@ -107,3 +111,70 @@ def test_what_the_reading_guessed_is_on_the_page(
     pagina.retratar(f"avisos-1280-{esquema}", ate="#planilha")
     pagina.largura(390)
     pagina.retratar(f"avisos-390-{esquema}", ate="#planilha")
+
+
+def test_columns_of_any_name_are_matched_once_and_remembered(
+    pagina: Pagina, tmp_path: Path
+) -> None:
+    arquivo = tmp_path / "outra.csv"
+    email = f"{uuid4().hex[:10]}@exemplo.com.br"
+    arquivo.write_text(f"Estudante;Contato da família\nAna Mapa;{email}\nBia Mapa;bia\n")
+    pagina.um("#arquivo").send_keys(str(arquivo))
+    pagina.um("#enviar").click()
+    pagina.esperar(lambda: pagina.um("#previa").is_displayed())
+    assert "nome" in pagina.texto("#previa-erro")
+    # What cannot be yet is not sent.
+    pagina.um("#previa-confirmar").click()
+    pagina.esperar_texto("#previa-erro", "Ainda não serve")
+    Select(pagina.um("#mapa-nome")).select_by_visible_text("Estudante")
+    Select(pagina.um("#mapa-email")).select_by_visible_text("Contato da família")
+    pagina.esperar_texto("#previa-linhas tbody", "vira um aluno")
+    destinos = [um.text for um in pagina.todos("#previa-linhas .destino")]
+    assert destinos[0] == "vira um aluno"
+    assert destinos[1].startswith("Contato da família: ")
+    assert pagina.texto("#previa-erro") == ""
+    for esquema in ("light", "dark"):
+        pagina.cores(esquema)
+        assert pagina.executar(CONTRASTE)["fracos"] == []
+        pagina.retratar(f"previa-1280-{esquema}")
+    pagina.largura(390)
+    assert pagina.executar(
+        "const raiz = document.documentElement; return raiz.scrollWidth <= raiz.clientWidth"
+    )
+    pagina.retratar("previa-390")
+    pagina.largura(1280)
+    pagina.um("#previa-confirmar").click()
+    pagina.esperar_texto("#envio-estado", "2 linhas decididas: 1 aluno novo, 1 linha recusada.")
+    # But for the answer that said no, which the page told.
+    assert [um for um in pagina.queixas() if "status of 422" not in um] == []
+
+    # The same shape again: nothing has to be chosen; and it may be left alone.
+    pagina.um("#arquivo").send_keys(str(arquivo))
+    pagina.um("#enviar").click()
+    pagina.esperar_texto("#previa-lembrado", "último arquivo com este cabeçalho")
+    assert pagina.um("#mapa-nome").get_property("value") == "Estudante"
+    pagina.um("#previa-desistir").click()
+    pagina.esperar_texto("#envio-estado", "Nada foi cadastrado")
+    assert not pagina.um("#previa").is_displayed()
+
+
+def test_a_workbook_is_taken_as_it_is(pagina: Pagina, tmp_path: Path) -> None:
+    livro = openpyxl.Workbook()
+    folha = livro.active
+    assert folha is not None
+    folha.append(["nome", "email"])
+    folha.append(["Ana Planilha", f"{uuid4().hex[:10]}@exemplo.com.br"])
+    livro.save(tmp_path / "turma.xlsx")
+    pagina.um("#arquivo").send_keys(str(tmp_path / "turma.xlsx"))
+    pagina.um("#enviar").click()
+    pagina.confirmar()
+    pagina.esperar_texto("#envio-estado", "1 linha decidida: 1 aluno novo.")
+
+
+def test_a_page_of_html_is_refused_before_anything_is_made_of_it(
+    pagina: Pagina, tmp_path: Path
+) -> None:
+    (tmp_path / "sessao.csv").write_text("<html><body>Sua sessão expirou</body></html>")
+    pagina.um("#arquivo").send_keys(str(tmp_path / "sessao.csv"))
+    pagina.um("#enviar").click()
+    pagina.esperar_texto("#arquivo-erro", "HTML")

@@ -1,0 +1,146 @@
+"""The look before a file is converted: its columns, five rows, and which column fills which field.
+
+A file that is to be looked at waits in `conferir/`. What the secretary says of its columns is kept
+for the file, and for the next one with the same header; then the file goes on to `enviados/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping as Dicionario
+from itertools import islice
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from examples.cadastro.cadastro_batch.objeto import abrir
+from examples.cadastro.cadastro_batch.palavras import na_tela
+from examples.cadastro.eventos import MatriculaRecebida
+from examples.cadastro.mapa import CAMPOS, NaoServe, mapa_de
+from examples.cadastro.resultados import Resultados
+from messaging.csvfile import BadRow, Mapping, Rows, Table, events_from
+from messaging.csvfile.cells import same
+from messaging.csvfile.columns import known_names
+from messaging.errors import ConfigurationError
+
+__all__ = ["NaoHa", "Previas", "conferir_em"]
+
+_CONHECIDAS = known_names(MatriculaRecebida, Mapping())
+COMECO = 1024 * 1024
+"""Bytes that are read of a long CSV file. A workbook is read whole."""
+LINHAS = 5
+
+
+class NaoHa(Exception):
+    """No file waits under this id."""
+
+
+def conferir_em(upload: str) -> str:
+    """The key under which a file waits."""
+    return f"conferir/{upload}.csv"
+
+
+class Previas:
+    """Looks at files that wait, and lets them go on. Safe to share."""
+
+    def __init__(self, s3: Any, balde: str, resultados: Resultados) -> None:
+        self._s3 = s3
+        self._balde = balde
+        self._resultados = resultados
+
+    def de(self, upload: str) -> dict[str, Any]:
+        """As `GET /uploads/{id}/previa` answers. Raises `NaoHa` and `NaoServe`."""
+        with self._comeco(upload) as arquivo:
+            try:
+                with Rows(arquivo, known=_CONHECIDAS, language="pt") as linhas:
+                    colunas = linhas.header
+                    celulas = [uma.cells for uma in islice(linhas, LINHAS)]
+            except ConfigurationError as erro:
+                raise NaoServe("", na_tela(str(erro))) from None
+            lembrado = self._resultados.forma(_forma(colunas))
+            dito = lembrado or {"mapa": _provavel(colunas), "datas": "auto"}
+            resposta: dict[str, Any] = {
+                "colunas": colunas,
+                "linhas": celulas,
+                "campos": [
+                    {"campo": nome, "obrigatorio": campo.is_required()}
+                    for nome, campo in MatriculaRecebida.model_fields.items()
+                    if nome in CAMPOS
+                ],
+                **dito,
+                "lembrado": lembrado is not None,
+            }
+            arquivo.seek(0)
+            return resposta | self._tentar(arquivo, dito)
+
+    def tentar(self, upload: str, dito: Dicionario[str, Any]) -> dict[str, Any]:
+        """What would become of the first rows. Raises `NaoHa`, and `NaoServe` for a mapping that is
+        none; one that does not fill an event is told in `erro`."""
+        mapa_de(dito)
+        with self._comeco(upload) as arquivo:
+            return self._tentar(arquivo, dito)
+
+    def confirmar(self, upload: str, dito: Dicionario[str, Any]) -> None:
+        """Keep the mapping, and let the file be converted. Raises `NaoHa` and `NaoServe`."""
+        mapa = mapa_de(dito)
+        guardado = {"mapa": dict(dito["mapa"]), "datas": dito.get("datas", "auto")}
+        with self._comeco(upload) as arquivo:
+            try:
+                with events_from(arquivo, MatriculaRecebida, mapa, language="pt") as tabela:
+                    forma = _forma(tabela.header)
+            except ConfigurationError as erro:
+                raise NaoServe("mapa", na_tela(str(erro))) from None
+        # The mapping first: the file's event may come before the next line is reached.
+        self._resultados.guardar_mapa(upload, forma, guardado)
+        self._s3.copy_object(
+            Bucket=self._balde,
+            Key=f"enviados/{upload}.csv",
+            CopySource={"Bucket": self._balde, "Key": conferir_em(upload)},
+        )
+
+    def _tentar(self, arquivo: io.BytesIO, dito: Dicionario[str, Any]) -> dict[str, Any]:
+        try:
+            with events_from(arquivo, MatriculaRecebida, mapa_de(dito), language="pt") as tabela:
+                return {"erro": "", "primeiras": _primeiras(tabela)}
+        except ConfigurationError as erro:
+            return {"erro": na_tela(str(erro)), "primeiras": []}
+
+    def _comeco(self, upload: str) -> io.BytesIO:
+        chave = conferir_em(upload)
+        try:
+            cabeca = self._s3.head_object(Bucket=self._balde, Key=chave)
+        except ClientError as erro:
+            if erro.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey", "NotFound"):
+                raise
+            raise NaoHa from None
+        with abrir(self._s3, self._balde, chave, cabeca) as objeto:
+            comeco = objeto.read(COMECO)
+            if comeco.startswith(b"PK") or len(comeco) < COMECO:
+                return io.BytesIO(comeco + objeto.read())
+        # To the end of a line; in UTF-16 it has a second byte.
+        fim = comeco.rfind(b"\n") + 1
+        if comeco.startswith((b"\xff\xfe", b"\xfe\xff")):
+            fim += fim % 2
+        return io.BytesIO(comeco[:fim] or comeco)
+
+
+def _provavel(colunas: tuple[str, ...]) -> dict[str, str]:
+    """A column for each field that is called like it."""
+    nomes = {same(um): um for um in reversed(colunas)}
+    return {campo: nomes[same(campo)] for campo in CAMPOS if same(campo) in nomes}
+
+
+def _forma(colunas: tuple[str, ...]) -> str:
+    """The same for every file whose header has these columns in this order."""
+    return hashlib.sha256(json.dumps(colunas).encode()).hexdigest()[:32]
+
+
+def _primeiras(tabela: Table[MatriculaRecebida]) -> list[dict[str, Any]]:
+    return [
+        {"linha": uma.line, "coluna": uma.column, "motivo": na_tela(uma.reason)}
+        if isinstance(uma, BadRow)
+        else {"linha": uma.line, "coluna": "", "motivo": ""}
+        for uma in islice(tabela, LINHAS)
+    ]
