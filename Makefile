@@ -19,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo repositories cadastro cadastro-test test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
+.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ cadastro-test:  ## its tests, which need more packages than the library's
 	$(INSTALL) cadastro
 	$(LOCAL)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/cadastro $(ARGS)
+
+package:  ## the zip of cadastro's functions, for arm64, into dist/; the same sources give the same bytes
+	$(INSTALL) cadastro
+	@$(BIN)/python -m examples.cadastro.pacote dist
 
 test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test

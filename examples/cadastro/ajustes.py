@@ -60,6 +60,7 @@ class Ajustes(BaseModel):
     url_assinada_porta: int = Field(default=8082, ge=0, le=65535)
     url_assinada_url: str = Field(default="http://127.0.0.1:8082", pattern=r"^https?://")
     s3_url: str = ""
+    host: str = "127.0.0.1"
     porta: int = Field(default=8080, ge=0, le=65535)
     pasta: Path = Path("dados")
     controle: bool = False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,16 @@ from typing import Any
 import pytest
 from cfnlint.decode import cfn_yaml
 
+from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.chamada_api import ChamadaAPI
+from examples.cadastro.pacote import PACOTES, com_dependencias, comprimir
+from examples.cadastro.painel.aplicacao import criar
+from examples.cadastro.painel.vista import Vista
+from tests.cadastro.cliente import Cliente
 
-TEMPLATE = Path(__file__).parents[2] / "examples" / "cadastro" / "template.yaml"
+PASTA = Path(__file__).parents[2] / "examples" / "cadastro"
+TEMPLATE = PASTA / "template.yaml"
+TODOS = [TEMPLATE, PASTA / "rede.yaml", PASTA / "pagina.yaml"]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +36,7 @@ def do_tipo(recursos: Any, tipo: str) -> dict[str, Any]:
 
 
 def permissoes(papel: Any) -> Iterator[tuple[list[str], Any]]:
-    for politica in papel["Policies"]:
+    for politica in papel.get("Policies", []):
         for uma in politica["PolicyDocument"]["Statement"]:
             acoes = uma["Action"]
             yield [acoes] if isinstance(acoes, str) else list(acoes), uma["Resource"]
@@ -35,7 +44,7 @@ def permissoes(papel: Any) -> Iterator[tuple[list[str], Any]]:
 
 def test_cfn_lint_has_nothing_to_say() -> None:
     dito = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), "--regions", "sa-east-1", "--", TEMPLATE],
+        [Path(sys.executable).with_name("cfn-lint"), "--regions", "sa-east-1", "--", *TODOS],
         capture_output=True,
         text=True,
         check=False,
@@ -48,12 +57,101 @@ def test_every_function_has_a_role_of_its_own(recursos: Any) -> None:
     assert len(papeis) == len(set(papeis)) == 3
 
 
-def test_no_role_may_do_everything_or_anywhere(recursos: Any) -> None:
-    for nome, papel in do_tipo(recursos, "AWS::IAM::Role").items():
+@pytest.mark.parametrize("template", TODOS, ids=lambda um: um.name)
+def test_no_role_may_do_everything_or_anywhere(template: Path) -> None:
+    papeis = do_tipo(cfn_yaml.load(str(template))["Resources"], "AWS::IAM::Role")
+    for nome, papel in papeis.items():
         assert "ManagedPolicyArns" not in papel
         for acoes, onde in permissoes(papel):
             assert not [uma for uma in acoes if "*" in uma], nome
-            assert "*" not in ([onde] if isinstance(onde, str) else onde), nome
+            if acoes != ["ecr:GetAuthorizationToken"]:  # a call that knows no resource
+                assert "*" not in ([onde] if isinstance(onde, str) else onde), nome
+
+
+def test_another_version_of_the_code_updates_every_function(recursos: Any) -> None:
+    for funcao in do_tipo(recursos, "AWS::Lambda::Function").values():
+        assert str(funcao["Code"]["S3ObjectVersion"]) == str({"Ref": "VersaoPacote"})
+
+
+def test_each_container_is_given_what_it_asks_for(tmp_path: Path) -> None:
+    """The settings of rede.yaml are ones that the parts read, and they lack none."""
+    rede = cfn_yaml.load(str(PASTA / "rede.yaml"))["Resources"]
+    for tarefa, paginas in (("ApiTarefa", None), ("SecretariaTarefa", "secretaria")):
+        (container,) = rede[tarefa]["Properties"]["ContainerDefinitions"]
+        ditos = {um["Name"]: um["Value"] for um in container["Environment"]}
+        ambiente = {
+            nome: valor if isinstance(valor, str) else "https://um.exemplo.br"
+            for nome, valor in ditos.items()
+        }
+        ambiente |= {um["Name"]: "um segredo" for um in container["Secrets"]}
+        ajustes = Ajustes.do_ambiente(ambiente)
+        if paginas:
+            assert ajustes.paginas == paginas
+            assert criar(ajustes, Vista(tmp_path)).routes
+            assert ajustes.host == "0.0.0.0"
+        else:
+            assert ajustes.exigir("mongo")
+            assert ajustes.exigir("segredo")
+            assert ajustes.api_host == "0.0.0.0"
+
+
+def test_the_page_on_cloudfront_has_the_headers_of_the_local_server(tmp_path: Path) -> None:
+    cabecalhos = cfn_yaml.load(str(PASTA / "pagina.yaml"))["Resources"]["Cabecalhos"]["Properties"]
+    politica = cabecalhos["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"][
+        "ContentSecurityPolicy"
+    ]["ContentSecurityPolicy"]["Fn::Sub"]
+    aqui = Cliente(criar(Ajustes(paginas="aluno", api_url="https://api"), Vista(tmp_path))).get("/")
+    politica = politica.replace("${OrigemApi}", "https://api").replace("\n", " ").strip()
+    local = aqui.headers["content-security-policy"].replace(" http://127.0.0.1:8082", "")
+    assert politica == local
+
+
+def test_the_package_is_the_same_twice(tmp_path: Path) -> None:
+    def pacote(nome: str, momento: float) -> bytes:
+        pasta = tmp_path / nome
+        (pasta / "b").mkdir(parents=True)
+        for arquivo in ("b/dois.py", "um.py"):
+            (pasta / arquivo).write_text(f"# {arquivo}\n")
+            os.utime(pasta / arquivo, (momento, momento))
+        (pasta / "b" / "__pycache__").mkdir()
+        (pasta / "b" / "__pycache__" / "dois.pyc").write_bytes(nome.encode())
+        comprimir(pasta, tmp_path / f"{nome}.zip")
+        return (tmp_path / f"{nome}.zip").read_bytes()
+
+    assert pacote("hoje", 1_700_000_000) == pacote("amanha", 1_800_000_000)
+    with zipfile.ZipFile(tmp_path / "hoje.zip") as arquivo:
+        assert arquivo.namelist() == ["b/dois.py", "um.py"]
+
+
+SO_O_PACOTE = """
+import sys
+from importlib.metadata import packages_distributions
+
+class Fora:
+    def __init__(self, postos):
+        de = packages_distributions()
+        nome = lambda um: um.lower().replace("_", "-")
+        self.fora = {m for m, ds in de.items() if not any(nome(d) in postos for d in ds)}
+    def find_spec(self, nome, caminho=None, alvo=None):
+        if nome.partition(".")[0] in self.fora:
+            raise ModuleNotFoundError(nome, name=nome)
+
+sys.meta_path.insert(0, Fora({*sys.argv[1:], "messaging-sns-sqs"}))
+import examples.cadastro.funcoes, openpyxl
+"""
+
+
+def test_the_functions_need_nothing_that_is_not_in_the_package() -> None:
+    def importar(pacotes: set[str]) -> str:
+        dito = subprocess.run(
+            [sys.executable, "-c", SO_O_PACOTE, *pacotes],
+            capture_output=True, text=True, check=False, cwd=PASTA.parents[1],
+        )  # fmt: skip
+        return dito.stderr.strip().splitlines()[-1] if dito.returncode else ""
+
+    postos = com_dependencias(PACOTES)
+    assert importar(postos) == ""
+    assert "itsdangerous" in importar(postos - {"itsdangerous"})  # it would be noticed
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ def main() -> None:
     """Serve until SIGTERM; streams that are open are cut after a second."""
     filho("painel")
     ajustes = Ajustes.do_ambiente()
+    # Only the page of whoever is on call looks at queues: the others need no way to AWS.
+    plantao = "plantao" in ajustes.paginas.split()
     uvicorn.run(
-        criar(ajustes, Vista(ajustes.pasta, connect())),
-        host="127.0.0.1",
+        criar(ajustes, Vista(ajustes.pasta, connect() if plantao else None)),
+        host=ajustes.host,
         port=ajustes.porta,
         log_config=None,
         access_log=False,

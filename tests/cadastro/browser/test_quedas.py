@@ -223,6 +223,7 @@ def test_a_page_that_lost_the_painel_says_so_and_finds_it_again(
     pagina.preencher(nome="Sem Painel", email=f"{uuid4().hex[:10]}@exemplo.com.br")
     pagina.enviar_formulario()
     pagina.esperar_texto("#formulario-estado", "cadastro feito")
+    pagina.em("plantao")
     pagina.esperar(lambda: not pagina.um("#sem-conexao").is_displayed())
     assert pagina.texto("#conexao") == "ao vivo"
     pagina.esperar(lambda: pagina.recebidos("bi") == antes["bi"] + 1)
