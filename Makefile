@@ -125,11 +125,11 @@ format:  ## let ruff put the files in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs:  ## build the site into site/, any warning is an error
+docs:  ## build the site into site/, in English and Portuguese; any warning is an error
 	$(INSTALL) docs
 	$(BIN)/python tools/docs.py build
 
-docs-serve:  ## read the site while you write it
+docs-serve:  ## read the English site while you write it
 	$(INSTALL) docs
 	$(BIN)/zensical serve $(ARGS)
 

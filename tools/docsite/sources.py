@@ -1,0 +1,173 @@
+"""What the site's generator reads, for each language: a configuration, and a folder of pages.
+
+Both are written from `zensical.toml`, `docs/` and `docs/pt/`. A page gets what its author need not
+write: a description, and in Portuguese the anchors and the links of the English page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from .translations import Docs, headings, join, split
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "build" / "docs"
+CONFIG = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
+PORTUGUESE = tomllib.loads((ROOT / "docs" / "pt" / "site.toml").read_text())
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+SITE_URL = os.environ.get("DOCS_URL", URLS["Documentation"]).rstrip("/") + "/"
+DOCS = Docs(ROOT / "docs", tuple(CONFIG["extra"]["english_only"]))
+LINK = re.compile(r"(?P<start>\]\()(?P<path>[^)\s:#]+\.md)(?P<rest>[^)]*\))")
+LENGTH = 160
+"""Of a description, in characters: what a search engine shows."""
+
+
+def write() -> dict[str, Path]:
+    """Write the sources anew, and say where: the folder of each language."""
+    shutil.rmtree(SOURCES, ignore_errors=True)
+    return {language: _write(language) for language in ("en", "pt")}
+
+
+def _write(language: str) -> Path:
+    folder = SOURCES / language
+    pages = folder / "docs"
+    for page in DOCS.pages():
+        text = english(page) if language == "en" else portuguese(page)
+        if text is not None:
+            (pages / page).parent.mkdir(parents=True, exist_ok=True)
+            (pages / page).write_text(text)
+    shutil.copytree(DOCS.folder / "assets", pages / "assets")
+    if language == "pt" and (DOCS.portuguese / "assets").exists():
+        shutil.copytree(DOCS.portuguese / "assets", pages / "assets", dirs_exist_ok=True)
+    (folder / "zensical.toml").write_text(f"project = {toml(settings(language))}\n")
+    return folder
+
+
+def english(page: str) -> str:
+    """An English page as the generator reads it."""
+    fields, body = split((DOCS.folder / page).read_text())
+    if DOCS.is_english_only(page) or page in DOCS.listed():
+        fields["only"] = "true"
+    return join({"description": json.dumps(description(body)), **fields}, body)
+
+
+def portuguese(page: str) -> str | None:
+    """A page of the Portuguese site; one that nobody has translated is the English one."""
+    if DOCS.is_english_only(page):
+        return None
+    path = DOCS.portuguese / page
+    _, original = split((DOCS.folder / page).read_text())
+    if path.exists():
+        fields, body = split(path.read_text())
+        body = _with_anchors(body, original)
+    else:
+        fields, body = {"untranslated": "true"}, original
+    body = LINK.sub(lambda found: _to_english(page, found), body)
+    fields = {"description": json.dumps(description(body)), **fields}
+    return join(fields, body)
+
+
+def description(body: str) -> str:
+    """A page's first paragraph, without its markup."""
+    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", body))
+    prose = (part for part in paragraphs if re.match(r"[\w`*\"'(\[]", part) and "```" not in part)
+    text = next(prose, CONFIG["site_description"])
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"[`*]|<[^>]+>", "", text).replace('"', "'")  # it will stand in an attribute
+    if len(text) <= LENGTH:
+        return text
+    sentences = text[: LENGTH + 1].rpartition(". ")[0]
+    return f"{sentences}." if sentences else text[: LENGTH - 2].rpartition(" ")[0] + " …"
+
+
+def _with_anchors(body: str, original: str) -> str:
+    """The body, whose headings have the anchors of the English ones: a link leads to either."""
+    import markdown  # comes with the generator, which the tests do not need
+
+    reader = markdown.Markdown(extensions=["attr_list", "toc"])
+    reader.convert("\n\n".join(f"{'#' * one.level} {one.text}" for one in headings(original)))
+    anchors = list(_anchors(reader.toc_tokens))
+    lines = body.split("\n")
+    for heading, anchor in zip(headings(body), anchors, strict=True):
+        lines[heading.line] += f" {{#{anchor}}}"
+    return "\n".join(lines)
+
+
+def _anchors(tokens: list[dict[str, Any]]) -> Iterator[str]:
+    for token in tokens:
+        yield token["id"]
+        yield from _anchors(token["children"])
+
+
+def _to_english(page: str, found: re.Match[str]) -> str:
+    """A link of a Portuguese page; one to a page that is in English only leads to that site."""
+    target = os.path.normpath(PurePosixPath(page).parent / found["path"])
+    if not DOCS.is_english_only(target):
+        return found[0]
+    up = "../" * len(PurePosixPath(page).parts)
+    return f"{found['start']}{up}{target.removesuffix('.md')}.html{found['rest']}"
+
+
+def settings(language: str) -> dict[str, Any]:
+    """The generator's configuration for a language."""
+    theme = {**CONFIG["theme"], "custom_dir": str(ROOT / "tools/docsite/theme")}
+    extra = {**CONFIG["extra"], "alternate": True, "scope": urlsplit(SITE_URL).path}
+    plugins = {**CONFIG["plugins"]}
+    python = plugins["mkdocstrings"]["handlers"]["python"]
+    handler = {**python, "paths": [str(ROOT)]}
+    handler["options"] = {**python["options"], "extensions": [str(ROOT / "tools/docstrings.py")]}
+    plugins["mkdocstrings"] = {"handlers": {"python": handler}}
+    made = {**CONFIG, "site_url": SITE_URL, "theme": theme, "extra": extra, "plugins": plugins}
+    made["exclude_docs"] = ""
+    if language == "pt":
+        made["site_url"] = f"{SITE_URL}pt/"
+        made["edit_uri"] = f"{CONFIG['edit_uri']}/pt"
+        made["site_description"] = PORTUGUESE["description"]
+        made["theme"] = {**theme, "language": "br", "palette": list(_palette(theme["palette"]))}
+        made["nav"] = portuguese_nav(CONFIG["nav"])
+        del plugins["mkdocstrings"]  # what it documents is in English
+    return made
+
+
+def _palette(palette: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for entry in palette:
+        toggle = entry["toggle"]
+        yield {**entry, "toggle": {**toggle, "name": PORTUGUESE["titles"][toggle["name"]]}}
+
+
+def portuguese_nav(nav: list[Any]) -> list[Any]:
+    """The navigation with Portuguese titles; pages in English only are linked where they are."""
+    made: list[Any] = []
+    for entry in nav:
+        title, target = next(iter(entry.items())) if isinstance(entry, dict) else ("", entry)
+        if isinstance(target, list):
+            target = portuguese_nav(target)
+        elif DOCS.is_english_only(target):
+            target = f"../{target.removesuffix('.md')}.html"
+        made.append({portuguese_title(title): target} if title else target)
+    return made
+
+
+def portuguese_title(title: str) -> str:
+    if title not in PORTUGUESE["titles"]:
+        raise SystemExit(f"docs/pt/site.toml: has no Portuguese for the title {title!r}: add it")
+    return str(PORTUGUESE["titles"][title])
+
+
+def toml(value: Any) -> str:
+    """A value as TOML writes it, all in one line."""
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
