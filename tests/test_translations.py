@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tools.docsite.sources import DOCS
 from tools.docsite.translations import Docs, blocks, headings, split
+from tools.pictures import drawn
 
 ENGLISH = """# A queue
 
@@ -130,6 +132,33 @@ def test_a_translation_has_the_headings_and_the_code_of_its_page(
     path.write_text(path.read_text().replace(was, becomes))
     (complaint,) = docs.complaints()
     assert why in complaint
+
+
+def test_the_readme_is_translated_and_leads_to_portuguese_pages(docs: Docs) -> None:
+    english, portuguese = (docs.folder.parent / name for name in ("README.md", "README.pt-BR.md"))
+    english.write_text("# It\n\n[Queue](docs/queue.md)\n")
+    assert [*docs.complaints()] == ["README.md has no translation: write README.pt-BR.md"]
+    portuguese.write_text("# Ela\n\n[Fila](docs/pt/queue.md)\n")
+    docs.stamp("README.md")
+    docs.stamp("README.md")  # once more, and there is still one stamp
+    assert portuguese.read_text().count("translates") == 1
+    assert [*docs.complaints()] == []
+    portuguese.write_text(portuguese.read_text().replace("docs/pt/", "docs/"))
+    (complaint,) = docs.complaints()
+    assert complaint.startswith("README.pt-BR.md: links to docs/queue.md")
+
+
+def test_the_home_page_shows_figures_of_the_performance_page() -> None:
+    home = (DOCS.folder / "index.md").read_text()
+    measured = (DOCS.folder / "explanation" / "performance.md").read_text()
+    figures = re.findall(r"([\d.]+) µs", home)
+    assert len(figures) == 4
+    assert all(f"| {figure} (" in measured for figure in figures)
+
+
+def test_the_pictures_are_as_they_are_drawn() -> None:
+    old = [path.name for path, text in drawn().items() if path.read_text() != text]
+    assert not old, "run python tools/pictures.py"
 
 
 def test_a_heading_is_none_in_code_and_a_longer_fence_holds_a_shorter_one() -> None:

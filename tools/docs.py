@@ -2,7 +2,8 @@
 
 python tools/docs.py build          build, then check
 python tools/docs.py check          only check the site that stands
-python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now
+python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now;
+                                        README.pt-BR.md is such a page, too
 """
 
 from __future__ import annotations
@@ -57,11 +58,11 @@ def check() -> None:
 
 def stamp(names: list[str]) -> None:
     for name in names:
-        page = name.removeprefix("docs/").removeprefix("pt/")
-        if not (sources.DOCS.portuguese / page).exists():
+        page = name.removeprefix("docs/").removeprefix("pt/").replace(".pt-BR.md", ".md")
+        if page != "README.md" and not (sources.DOCS.portuguese / page).exists():
             sys.exit(f"docs/pt/{page} is not there: translate docs/{page} first")
         sources.DOCS.stamp(page)
-        print(f"docs/pt/{page} translates docs/{page} as it is now")
+        print(f"{name} is a translation of the English page as it is now")
 
 
 if __name__ == "__main__":

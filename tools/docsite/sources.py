@@ -6,6 +6,7 @@ write: a description, and in Portuguese the anchors and the links of the English
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -26,6 +27,9 @@ URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
 SITE_URL = os.environ.get("DOCS_URL", URLS["Documentation"]).rstrip("/") + "/"
 DOCS = Docs(ROOT / "docs", tuple(CONFIG["extra"]["english_only"]))
 LINK = re.compile(r"(?P<start>\]\()(?P<path>[^)\s:#]+\.md)(?P<rest>[^)]*\))")
+PICTURE = re.compile(
+    r"^!\[(?P<alt>[^\]]*)\]\((?:\.\./)*assets/(?P<name>[\w-]+)\.svg\)$", flags=re.M
+)
 LENGTH = 160
 """Of a description, in characters: what a search engine shows."""
 
@@ -56,7 +60,7 @@ def english(page: str) -> str:
     fields, body = split((DOCS.folder / page).read_text())
     if DOCS.is_english_only(page) or page in DOCS.listed():
         fields["only"] = "true"
-    return join({"description": json.dumps(description(body)), **fields}, body)
+    return join({"description": json.dumps(description(body)), **fields}, _drawn(body, DOCS.folder))
 
 
 def portuguese(page: str) -> str | None:
@@ -72,7 +76,7 @@ def portuguese(page: str) -> str | None:
         fields, body = {"untranslated": "true"}, original
     body = LINK.sub(lambda found: _to_english(page, found), body)
     fields = {"description": json.dumps(description(body)), **fields}
-    return join(fields, body)
+    return join(fields, _drawn(body, DOCS.portuguese))
 
 
 def description(body: str) -> str:
@@ -99,6 +103,22 @@ def _with_anchors(body: str, original: str) -> str:
     for heading, anchor in zip(headings(body), anchors, strict=True):
         lines[heading.line] += f" {{#{anchor}}}"
     return "\n".join(lines)
+
+
+def _drawn(body: str, folder: Path) -> str:
+    """The body with the pictures of `tools/pictures.py` in it, so that they follow the page's
+    switch of light and dark, which an image cannot."""
+
+    def draw(found: re.Match[str]) -> str:
+        path = folder / "assets" / f"{found['name']}.svg"
+        if not path.exists() or 'class="picture"' not in (text := path.read_text().strip()):
+            return found[0]
+        text = re.sub("<style>.*?</style>", "", text)
+        label = html.escape(found["alt"])
+        text = text.replace('role="img"', f'role="img" aria-label="{label}"', 1)
+        return f'<figure class="drawing" tabindex="0">{text}</figure>'
+
+    return PICTURE.sub(draw, body)
 
 
 def _anchors(tokens: list[dict[str, Any]]) -> Iterator[str]:

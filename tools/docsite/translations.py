@@ -21,6 +21,8 @@ HEADING = re.compile(r"^(?P<level>#{1,6}) +(?P<text>.+?) *$")
 COMMENT = re.compile(r"(^|\s)(#|//|--)(\s.*)?$")
 PROSE = {"", "text", "mermaid"}
 """Blocks that people read and no machine does: pictures in letters. They may be translated."""
+README = ("README.md", "README.pt-BR.md")
+README_STAMP = re.compile(r"\A<!-- translates: (?P<hash>\w+) -->\n+")
 STAMP = "python tools/docs.py stamp"
 
 
@@ -129,12 +131,16 @@ class Docs(NamedTuple):
             if self.is_english_only(page):
                 continue
             if (self.portuguese / page).exists():
-                yield from self._complaints_of(page)
+                english, text = ((top / page).read_text() for top in (self.folder, self.portuguese))
+                yield from _differences(
+                    f"docs/pt/{page}", f"docs/{page}", english, text, *split(text)
+                )
             elif page not in listed:
                 yield (
                     f"docs/{page} has no translation: write docs/pt/{page} (TRANSLATING.md says "
                     f"how), or list {page} in {here} until somebody does"
                 )
+        yield from self._complaints_of_readme()
         for path in sorted(self.portuguese.rglob("*.md")):
             page = path.relative_to(self.portuguese).as_posix()
             if page not in pages or self.is_english_only(page):
@@ -143,26 +149,14 @@ class Docs(NamedTuple):
                     "English"
                 )
 
-    def _complaints_of(self, page: str) -> Iterator[str]:
-        english, text = (self.folder / page).read_text(), (self.portuguese / page).read_text()
-        fields, body = split(text)
-        name = f"docs/pt/{page}"
-        if "translates" not in fields:
-            yield f"{name}: says of no English text that it translates it: {STAMP} {name}"
-        elif fields["translates"] != fingerprint(english):
-            yield (
-                f"{name}: docs/{page} has changed since it was translated: bring it up to date "
-                f"(git log -p docs/{page} shows what changed), then {STAMP} {name}"
-            )
-        _, original = split(english)
-        yield from _headings_differ(name, headings(original), headings(body))
-        before, above = english.count("\n", 0, -len(original)), text.count("\n", 0, -len(body))
-        wanted = [one._replace(line=one.line + before + 1) for one in blocks(original)]
-        found = [one._replace(line=one.line + above + 1) for one in blocks(body)]
-        yield from _blocks_differ(name, wanted, found)
-
     def stamp(self, page: str) -> None:
         """Record that a page's translation is one of its English text as it is now."""
+        if page == README[0]:
+            stamp = fingerprint((self.folder.parent / page).read_text())
+            path = self.folder.parent / README[1]
+            body = README_STAMP.sub("", path.read_text())
+            path.write_text(f"<!-- translates: {stamp} -->\n\n{body}")
+            return
         path = self.portuguese / page
         fields, body = split(path.read_text())
         fields["translates"] = fingerprint((self.folder / page).read_text())
@@ -170,6 +164,41 @@ class Docs(NamedTuple):
         if page in self.listed():
             lines = self.untranslated.read_text().splitlines(keepends=True)
             self.untranslated.write_text("".join(line for line in lines if line.strip() != page))
+
+    def _complaints_of_readme(self) -> Iterator[str]:
+        english, portuguese = (self.folder.parent / name for name in README)
+        if not english.exists():
+            return
+        if not portuguese.exists():
+            yield f"{README[0]} has no translation: write {README[1]}"
+            return
+        text = portuguese.read_text()
+        found = README_STAMP.match(text)
+        fields = {"translates": found["hash"]} if found else {}
+        body = text[found.end() :] if found else text
+        yield from _differences(README[1], README[0], english.read_text(), text, fields, body)
+        for page in re.findall(r"\]\(docs/([^)#]+\.md)", text):
+            if not page.startswith("pt/") and (self.portuguese / page).exists():
+                yield f"{README[1]}: links to docs/{page}, which is in Portuguese: docs/pt/{page}"
+
+
+def _differences(
+    name: str, original: str, english: str, text: str, fields: dict[str, str], body: str
+) -> Iterator[str]:
+    """Where a translation is not one of the English page as it is now."""
+    if "translates" not in fields:
+        yield f"{name}: says of no English text that it translates it: {STAMP} {name}"
+    elif fields["translates"] != fingerprint(english):
+        yield (
+            f"{name}: {original} has changed since it was translated: bring it up to date "
+            f"(git log -p {original} shows what changed), then {STAMP} {name}"
+        )
+    _, prose = split(english)
+    yield from _headings_differ(name, headings(prose), headings(body))
+    before, above = english.count("\n", 0, -len(prose)), text.count("\n", 0, -len(body))
+    wanted = [one._replace(line=one.line + before + 1) for one in blocks(prose)]
+    found = [one._replace(line=one.line + above + 1) for one in blocks(body)]
+    yield from _blocks_differ(name, wanted, found)
 
 
 def _headings_differ(name: str, wanted: list[Heading], found: list[Heading]) -> Iterator[str]:
