@@ -24,7 +24,7 @@ from messaging.cli.app import app
 ROOT = Path(__file__).parents[1]
 # What stands in the Portuguese pages is the English pages' code: tests/test_translations.py.
 ENGLISH = {*(ROOT / "docs").rglob("*.md")} - {*(ROOT / "docs" / "pt").rglob("*.md")}
-PAGES = [ROOT / "README.md", *sorted(ENGLISH)]
+PAGES = [ROOT / "README.md", ROOT / "messaging" / "AGENTS.md", *sorted(ENGLISH)]
 BLOCK = re.compile(
     r"^(?P<comment><!-- not run: (?P<why>[^\n]+) -->\n\n?)?"
     r"(?P<indent> *)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",

@@ -37,7 +37,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     outside = [name for name in names if not re.match(r"messaging/|messaging_sns_sqs-", name)]
     assert outside == []
-    assert "messaging/py.typed" in names
+    assert {"messaging/py.typed", "messaging/AGENTS.md"} <= {*names}
 
 
 def test_what_only_the_tests_of_the_library_use_is_not_in_the_wheel(wheel: Path) -> None:

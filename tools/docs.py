@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from docsite import pages, sources
+from docsite import browser, pages, search_index, sources
 
 SITE = pages.SITE
 OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
@@ -29,25 +29,30 @@ def build() -> None:
         zensical = Path(sys.executable).with_name("zensical")
         subprocess.run([zensical, "build", "--clean", "--strict"], cwd=folder, check=True)
         shutil.move(folder / "site", SITE if language == "en" else SITE / language)
-    (
-        SITE / "pt" / "404.html"
-    ).unlink()  # a server knows one such page, and ours is in both languages
+    # A server shows one such page for both, and the English one is in both languages.
+    (SITE / "pt" / "404.html").unlink()
     for path in SITE.rglob("*.html"):
         _mend(path)
+    search_index.improve(SITE)
+    search_index.improve(SITE / "pt")
     pages.write_sitemap()
+    guide = (sources.ROOT / "messaging" / "AGENTS.md").read_text()
+    (SITE / "agents.md").write_text(guide)
+    (SITE / "llms.txt").write_text(sources.llms_txt())
 
 
 def _mend(path: Path) -> None:
     """What the generator would load from another host is put beside the pages."""
     top = SITE / "pt" if path.is_relative_to(SITE / "pt") else SITE
     up = "../" * (len(path.relative_to(top).parts) - 1)
-    text = SHIM.sub(f'src="{up}assets/worker-from-disk.js"', path.read_text())
+    text = path.read_text().replace("<span></span><code>", '<code tabindex="0">')
+    text = SHIM.sub(f'src="{up}assets/worker-from-disk.js"', text)
     path.write_text(OUTPUT_LINE.sub(r'<span class="go">\1\n</span>', text))
 
 
 def check() -> None:
     """Say what is wrong with the sources and the site, and end if anything is."""
-    found = [*sources.DOCS.complaints(), *pages.complaints()]
+    found = [*sources.DOCS.complaints(), *pages.complaints(), *browser.complaints()]
     waiting = len(sources.DOCS.listed())
     print(f"{len(pages.read())} pages in {SITE.name}/, {len(found)} complaints")
     if waiting:

@@ -2,13 +2,17 @@
 
     python tools/pictures.py            draw them all
     python tools/pictures.py --check    say whether they are as drawn, and draw nothing
+    python tools/pictures.py --social   have Chromium write social.png, which a shared link shows
 
 The one of the home page is made from `consumers/events.py`: which service receives which fields.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -509,6 +513,39 @@ def drawn() -> dict[Path, str]:
     return made
 
 
+def social() -> None:
+    """The picture of a shared link: it has to be a bitmap, so a browser draws it."""
+    sentences = (
+        (
+            "One event,<br>several services,<br>each with its own fields",
+            "Typed events over SNS and SQS, in Python",
+        ),
+        (
+            "Um evento,<br>vários serviços,<br>cada um com os seus campos",
+            "Eventos tipados por SNS e SQS, em Python",
+        ),
+    )
+    for language, (folder, (title, below)) in enumerate(zip(FOLDERS, sentences, strict=True)):
+        page = (
+            "<!doctype html><meta charset=utf-8><style>body{margin:0;width:1200px;height:630px;"
+            "display:grid;grid-template-columns:1fr 1fr;gap:30px;align-items:center;padding:0 50px;"
+            "box-sizing:border-box;background:#fff;color:#16282d;font-family:system-ui,sans-serif}"
+            "h1{font-size:46px;line-height:1.15;margin:24px 0}p{font-size:24px;color:#4a5d63}"
+            f"svg{{width:100%}}.logo svg{{width:88px}}</style><div><div class=logo>{LOGO}</div>"
+            f"<h1>{title}</h1><p>{below}</p></div><div>{fan_out(language).svg()}</div>"
+        )
+        with tempfile.TemporaryDirectory() as place:
+            source = Path(place, "social.html")
+            source.write_text(page)
+            subprocess.run(
+                [shutil.which("chromium") or "google-chrome", "--headless", "--no-sandbox",
+                 "--disable-gpu", "--hide-scrollbars", "--force-prefers-reduced-motion",
+                 f"--user-data-dir={place}/profile", "--window-size=1200,630",
+                 f"--screenshot={folder / 'social.png'}", source.as_uri()],
+                check=True, capture_output=True,
+            )  # fmt: skip
+
+
 def main(check: bool) -> None:
     for path, text in drawn().items():
         if check and (not path.exists() or path.read_text() != text):
@@ -519,6 +556,10 @@ def main(check: bool) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["--check"]):
-        sys.exit(__doc__)
-    main(check=sys.argv[1:] == ["--check"])
+    match sys.argv[1:]:
+        case ["--social"]:
+            social()
+        case [] | ["--check"] as given:
+            main(check=bool(given))
+        case _:
+            sys.exit(__doc__)

@@ -6,7 +6,6 @@ This reads HTML and knows nothing of the tool that wrote it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from functools import cache, cached_property
 from html.parser import HTMLParser
@@ -19,37 +18,6 @@ SITE = ROOT / "site"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 NOT_FETCHED = {"canonical", "next", "prev", "alternate"}
 NOT_PAGES = {"404.html"}
-SEARCHES = {
-    "troubleshooting": "how-to/troubleshooting",
-    "runbook": "how-to/runbook",
-    "IAM": "how-to/service-repository",
-    "LGPD": "explanation/security",
-    "encryption": "explanation/security",
-    "Django": "how-to/django",
-    "FastAPI": "how-to/web-frameworks",
-    "OpenTelemetry": "how-to/observability",
-    "Prometheus": "how-to/observability",
-    "install": "how-to/install",
-    "upgrade": "how-to/upgrade",
-    "glossary": "reference/glossary",
-    "FAQ": "reference/glossary",
-    "DLQ": "how-to/dead-letters",
-    "redrive": "how-to/dead-letters",
-    "idempotency": "how-to/handle-once",
-    "circuit breaker": "how-to/circuit-breaker",
-    "visibility timeout": "how-to/leases-and-time-limits",
-    "outbox": "how-to/outbox",
-    "FIFO": "how-to/fifo",
-    "Celery": "how-to/from-celery",
-    "boto3": "how-to/from-boto3",
-    "Kubernetes": "how-to/deploy",
-    "Fargate": "how-to/deploy",
-    "autoscaling": "how-to/tuning",
-    "pricing": "explanation/cost",
-    "middleware": "how-to/middleware",
-    "Sentry": "how-to/errors-and-tracebacks",
-}
-"""What a user would type, and the page that must have it in its title or a heading."""
 
 
 class Page(HTMLParser):
@@ -163,15 +131,6 @@ def _unsearchable() -> Iterator[str]:
             name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
             if top(path) == folder and path.name not in NOT_PAGES and name not in known:
                 yield f"{page.name}: the search does not know this page"
-    index = json.loads((SITE / "search.json").read_text())
-    for words, wanted in SEARCHES.items():
-        found = {
-            item["location"].partition(".html")[0]
-            for item in index["items"]
-            if words.lower() in re.sub("<[^>]+>", "", item["title"]).lower()
-        }
-        if wanted not in found:
-            yield f"{wanted}: has {words!r} in no title or heading, so that a search misses it"
 
 
 def _languages() -> Iterator[str]:

@@ -182,6 +182,33 @@ def portuguese_title(title: str) -> str:
     return str(PORTUGUESE["titles"][title])
 
 
+def llms_txt() -> str:
+    """What a language model is told of the site: each page, in the navigation's order."""
+    lines = [
+        f"# {CONFIG['site_name']}",
+        f"> {CONFIG['site_description']}",
+        f"A short guide for writing code with it: {SITE_URL}agents.md (in the wheel: "
+        "messaging/AGENTS.md). The same pages in Portuguese: " + SITE_URL + "pt/index.html",
+    ]
+    return "\n\n".join([*lines, *_listed(CONFIG["nav"], "Start")]) + "\n"
+
+
+def _listed(nav: list[Any], section: str) -> Iterator[str]:
+    here: list[str] = []
+    below: list[str] = []
+    for entry in nav:
+        title, target = next(iter(entry.items())) if isinstance(entry, dict) else (section, entry)
+        if isinstance(target, list):
+            below += _listed(target, title)
+        elif not target.startswith("http"):
+            _, body = split((DOCS.folder / target).read_text())
+            url = SITE_URL + target.removesuffix(".md") + ".html"
+            here.append(f"- [{title}]({url}): {description(body)}")
+    if here:
+        yield f"## {section}\n\n" + "\n".join(here)
+    yield from below
+
+
 def toml(value: Any) -> str:
     """A value as TOML writes it, all in one line."""
     if isinstance(value, dict):

@@ -1,0 +1,155 @@
+"""What only a browser can say of the site: contrast, axe's findings, copied text, weight, search.
+
+One headless Chromium opens one page of ours, `browser.js`, which opens the site's pages in a frame,
+asks its questions, and posts the answers. It needs Chromium on the PATH and no driver.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from .pages import SITE
+from .searches import SEARCHES
+from .sources import SITE_URL
+
+HERE = Path(__file__).parent
+HEAVIEST = 300_000
+"""Bytes of the home page at its first load, compressed as every server sends them."""
+PATIENCE = 300
+"""Seconds after which the browser is taken to be stuck."""
+PHONE, DESK = 390, 1400
+LOOKS = (
+    ("index.html", DESK, "light"),
+    ("index.html", DESK, "dark"),
+    ("pt/index.html", PHONE, "dark"),
+    ("pt/tutorial.html", PHONE, "light"),
+    ("how-to/leases-and-time-limits.html", PHONE, "dark"),
+    ("how-to/dead-letters.html", DESK, "dark"),
+    ("pt/explanation/cost.html", DESK, "light"),
+    ("reference/glossary.html", PHONE, "light"),
+    ("reference/api/errors.html", DESK, "dark"),
+    ("404.html", DESK, "light"),
+)
+"""Pages of each kind: axe needs some seconds for one, and the rest is made of the same parts."""
+
+
+class Answers(SimpleHTTPRequestHandler):
+    """The site's files; what the page asks, and where it posts what it found."""
+
+    def __init__(self, *arguments: Any, answers: Queue[dict[str, Any]], **named: Any) -> None:
+        self.answers = answers
+        super().__init__(*arguments, directory=str(SITE), **named)
+
+    def do_GET(self) -> None:
+        own = {
+            "/__check/": (HERE / "browser.html", "text/html"),
+            "/__check/browser.js": (HERE / "browser.js", "text/javascript"),
+            "/__check/axe.js": (HERE / "vendor" / "axe.min.js", "text/javascript"),
+        }
+        if self.path == "/__check/questions":
+            self._send(json.dumps(questions()).encode(), "application/json")
+        elif self.path in own:
+            path, kind = own[self.path]
+            self._send(path.read_bytes(), kind)
+        else:
+            super().do_GET()
+
+    def translate_path(self, path: str) -> str:
+        """A page that is shown for any address names its own files from the top of the site."""
+        return super().translate_path("/" + path.removeprefix(urlsplit(SITE_URL).path).lstrip("/"))
+
+    def do_POST(self) -> None:
+        self.answers.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self._send(b"", "text/plain")
+
+    def _send(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: what matters is in the answers."""
+
+
+def questions() -> dict[str, Any]:
+    """What the page is to look at."""
+    looks = [{"page": page, "width": width, "scheme": scheme} for page, width, scheme in LOOKS]
+    searches = {language: list(wanted) for language, wanted in SEARCHES.items()}
+    return {"looks": looks, "homes": ["index.html", "pt/index.html"], "searches": searches}
+
+
+def complaints() -> Iterator[str]:
+    """What a browser finds wrong with the site that stands."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        yield "the site is looked at in a browser: apt-get install chromium"
+        return
+    for answer in _asked(chromium):
+        yield from _judged(answer)
+
+
+def _asked(chromium: str) -> list[dict[str, Any]]:
+    answers: Queue[dict[str, Any]] = Queue()
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(Answers, answers=answers)) as server,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+    ):
+        Thread(target=server.serve_forever, daemon=True).start()
+        options = (
+            "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync --disable-dev-shm-usage "
+            "--force-prefers-reduced-motion --window-size=1500,1000"
+        )
+        browser = subprocess.Popen(
+            [chromium, *options.split(), f"--user-data-dir={profile}",
+             f"http://127.0.0.1:{server.server_port}/__check/"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        got: list[dict[str, Any]] = []
+        try:
+            while not got or not got[-1].get("end"):
+                got.append(answers.get(timeout=PATIENCE))
+        except Empty:
+            got.append({"error": f"the browser said nothing for {PATIENCE} seconds"})
+        finally:
+            browser.terminate()
+            browser.wait()
+            server.shutdown()
+    return got
+
+
+def _judged(answer: dict[str, Any]) -> Iterator[str]:
+    where = answer.get("where", "")
+    if "error" in answer:
+        yield f"{where}: {answer['error']}"
+    for finding in answer.get("axe", []):
+        yield f"{where}: {finding}"
+    if answer.get("wider"):
+        yield f"{where}: is {answer['wider']} pixels wide: it has to be moved sideways"
+    for text in answer.get("copied", []):
+        if text.startswith("$ ") or "\n$ " in text:
+            yield f"{where}: the copy button takes the prompt: {text[:60]!r}"
+    if "fetched" in answer:
+        paths = {urlsplit(url).path.lstrip("/") for url in answer["fetched"]}
+        paths = {path for path in paths if (SITE / path).is_file()}
+        weight = sum(len(gzip.compress((SITE / path).read_bytes())) for path in paths)
+        if weight > HEAVIEST:
+            yield f"{where}: weighs {weight:,} bytes at its first load: {sorted(paths)}"
+    for words, first in answer.get("searches", {}).items():
+        wanted = SEARCHES[answer["language"]][words]
+        if first.partition(".html")[0] != wanted:
+            yield f"search ({answer['language']}): {words!r} finds {first} first, and not {wanted}"
