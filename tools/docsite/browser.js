@@ -58,8 +58,15 @@ async function look({ page, width, scheme }) {
 async function weigh(page) {
   const frame = await opened(page, 1400);
   await new Promise((done) => setTimeout(done, 1500)); // what a script fetches later, too
-  const entries = frame.contentWindow.performance.getEntriesByType("resource");
-  return { where: page, fetched: [frame.contentWindow.location.href, ...entries.map((one) => one.name)] };
+  const inside = frame.contentWindow;
+  const names = () => inside.performance.getEntriesByType("resource").map((one) => one.name);
+  const fetched = [inside.location.href, ...names()];
+  inside.dispatchEvent(new KeyboardEvent("keydown", { key: "k", ctrlKey: true }));
+  for (let waited = 0; waited < 10_000; waited += 100) {
+    if (names().some((name) => name.endsWith("/search.json"))) return { where: page, fetched };
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  return { where: page, fetched, error: "a key was pressed, and the search's index was not fetched" };
 }
 
 async function search(language, queries) {

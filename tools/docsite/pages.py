@@ -33,6 +33,7 @@ class Page(HTMLParser):
         self.language = ""
         self.switches: list[str] = []
         self.alternates: dict[str, str] = {}
+        self.meta: dict[str, str] = {}
         self.feed(path.read_text())
 
     @cached_property
@@ -46,6 +47,10 @@ class Page(HTMLParser):
             self.links.append(found["href"])
         if tag == "html":
             self.language = found.get("lang", "")
+        if tag == "meta":
+            self.meta[found.get("name") or found.get("property", "")] = found.get("content", "")
+        if tag == "link" and found.get("rel") == "canonical":
+            self.meta["canonical"] = found["href"]
         if tag == "a" and "hreflang" in found:
             self.switches.append(found["href"])
         if tag == "link" and found.get("rel") == "alternate":
@@ -98,6 +103,7 @@ def complaints() -> Iterator[str]:
             yield f"{pages[path].name}: no page leads here: add it to nav in zensical.toml"
     yield from _unsearchable()
     yield from _languages()
+    yield from _shown_elsewhere()
 
 
 def _fetches_elsewhere(page: Page) -> Iterator[str]:
@@ -152,6 +158,21 @@ def _languages() -> Iterator[str]:
         wanted = {SITE / name, SITE / "pt" / name}
         if named != (set() if DOCS.is_english_only(name.as_posix()) or waits else wanted):
             yield f"{page.name}: names as its languages {sorted(page.alternates)}"
+
+
+def _shown_elsewhere() -> Iterator[str]:
+    """What a search engine and a shared link show of each page is there."""
+    for path, page in read().items():
+        if path.name in NOT_PAGES:
+            continue
+        for name in ("description", "og:title", "og:description"):
+            if len(page.meta.get(name, "")) < 3:
+                yield f"{page.name}: has no {name}"
+        for name, wanted in (("canonical", path), ("og:url", path), ("og:image", None)):
+            target, _ = _target(page, page.meta.get(name, ""))
+            there = name in page.meta and target is not None and target.exists()
+            if not there or wanted not in (None, target):
+                yield f"{page.name}: its {name} is {page.meta.get(name)!r}"
 
 
 def write_sitemap() -> None:
