@@ -19,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-serve bench bench-smoke mutants mutants-smoke lock release clean
+.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-smoke mutants mutants-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -128,6 +128,10 @@ format:  ## let ruff put the files in order
 docs:  ## build the site into site/, in English and Portuguese; any warning is an error
 	$(INSTALL) docs
 	$(BIN)/python tools/docs.py build
+
+docs-pictures:  ## pictures of eight pages of the site, both languages, into artefatos/site/
+	$(INSTALL) docs
+	$(BIN)/python tools/docs.py photograph
 
 docs-serve:  ## read the English site while you write it
 	$(INSTALL) docs

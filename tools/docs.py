@@ -77,6 +77,8 @@ if __name__ == "__main__":
             check()
         case ["check"]:
             check()
+        case ["photograph"]:
+            browser.photograph(sources.ROOT / "artefatos" / "site")
         case ["stamp", *names] if names:
             stamp(names)
         case _:

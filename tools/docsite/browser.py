@@ -45,6 +45,24 @@ LOOKS = (
 """Pages of each kind: axe needs some seconds for one, and the rest is made of the same parts."""
 
 
+PHOTOGRAPHS = (
+    ("index.html", DESK, "light"),
+    ("pt/index.html", PHONE, "dark"),
+    ("pt/tutorial.html", DESK, "dark"),
+    ("tutorial.html", PHONE, "light"),
+    ("how-to/fifo.html", DESK, "dark"),
+    ("pt/how-to/index.html", PHONE, "light"),
+    ("reference/api/services.html", DESK, "light"),
+    ("pt/reference/glossary.html", PHONE, "dark"),
+)
+"""What is kept of each run of CI for people to look at."""
+OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage "
+    "--force-prefers-reduced-motion"
+).split()
+
+
 class Answers(SimpleHTTPRequestHandler):
     """The site's files; what the page asks, and where it posts what it found."""
 
@@ -102,6 +120,22 @@ def complaints() -> Iterator[str]:
         yield from _judged(answer)
 
 
+def photograph(folder: Path) -> None:
+    """Pictures of some pages, as they are on a desk and on a phone, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chromium = shutil.which("chromium") or "google-chrome"
+    for page, width, scheme in PHOTOGRAPHS:
+        name = f"{page.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.png"
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            subprocess.run(
+                [chromium, *OPTIONS, "--hide-scrollbars", f"--user-data-dir={profile}",
+                 f"--window-size={width},1400", f"--screenshot={folder / name}",
+                 f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
+                 (SITE / page).as_uri()],
+                check=True, capture_output=True, timeout=PATIENCE,
+            )  # fmt: skip
+
+
 def _asked(chromium: str) -> list[dict[str, Any]]:
     answers: Queue[dict[str, Any]] = Queue()
     with (
@@ -109,13 +143,8 @@ def _asked(chromium: str) -> list[dict[str, Any]]:
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
     ):
         Thread(target=server.serve_forever, daemon=True).start()
-        options = (
-            "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-            "--disable-component-update --disable-sync --disable-dev-shm-usage "
-            "--force-prefers-reduced-motion --window-size=1500,1000"
-        )
         browser = subprocess.Popen(
-            [chromium, *options.split(), f"--user-data-dir={profile}",
+            [chromium, *OPTIONS, "--window-size=1500,1000", f"--user-data-dir={profile}",
              f"http://127.0.0.1:{server.server_port}/__check/"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
