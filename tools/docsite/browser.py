@@ -39,7 +39,7 @@ LOOKS = (
     ("how-to/dead-letters.html", DESK, "dark"),
     ("pt/explanation/cost.html", DESK, "light"),
     ("reference/glossary.html", PHONE, "light"),
-    ("reference/api/errors.html", DESK, "dark"),
+    ("reference/api/services.html", DESK, "light"),
     ("404.html", DESK, "light"),
 )
 """Pages of each kind: axe needs some seconds for one, and the rest is made of the same parts."""
