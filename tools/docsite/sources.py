@@ -89,7 +89,11 @@ def description(body: str) -> str:
     if len(text) <= LENGTH:
         return text
     sentences = text[: LENGTH + 1].rpartition(". ")[0]
-    return f"{sentences}." if len(sentences) > LENGTH / 2 else text[: LENGTH - 2].rpartition(" ")[0] + " …"
+    return (
+        f"{sentences}."
+        if len(sentences) > LENGTH / 2
+        else text[: LENGTH - 2].rpartition(" ")[0] + " …"
+    )
 
 
 def _with_anchors(body: str, original: str) -> str:
