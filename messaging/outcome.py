@@ -177,13 +177,16 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How many messages each process of a service receives: `count` in `per` seconds, on average.
+    """How many messages a service receives: `count` in `per` seconds, on average.
 
-        rate = RateLimit(50)          # 50 a second
+        rate = RateLimit(50)                 # 50 a second in each process
         rate = RateLimit(100, per=60)
+        rate = RateLimit(50, shared=True)    # 50 a second in all processes together
 
     burst  so many may come at once after a pause; by default what one second allows, and at least
            one. More than ten are still received ten at a time.
+    shared the limit is one of all processes of the service together. The worker is told by
+           `Worker(rates=)` or `MESSAGING_RATES` where it is kept: Redis or PostgreSQL.
 
     It bounds receiving, so that nothing waits in hand: no lease runs out and no attempt counts.
     A message that comes again counts again.
@@ -192,6 +195,7 @@ class RateLimit:
     count: float
     per: float = 1.0
     burst: int | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.count < float("inf") or not 0 < self.per < float("inf"):

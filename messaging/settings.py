@@ -47,6 +47,8 @@ class Settings(BaseModel):
     topology     where the command line finds the Topology: "consumers:TOPOLOGY".
     database     where the outbox is: "postgresql://user@host/name", "mysql://...",
                  "sqlite:///file.db". Or MESSAGING_DATABASE_FILE names a file that says so.
+    rates        where rate limits that all processes share are kept: "redis://host:6379/0" or
+                 "postgresql://user@host/name".
     broker_url   which broker: "sqs:" or nothing is AWS; "amqp://user:password@host:5672/vhost" or
                  "amqps://" is RabbitMQ, several nodes of a cluster with commas between them.
 
@@ -72,6 +74,9 @@ class Settings(BaseModel):
     language: Literal["en", "pt"] = "en"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
     database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password
+    rates: str | None = Field(
+        default=None, pattern=r"^(rediss?|unix|postgres(ql)?)://", repr=False
+    )  # may hold a password
     broker_url: str | None = Field(default=None, pattern=r"^(sqs:$|amqps?://)")
 
     @field_validator("endpoint_url")
@@ -139,7 +144,11 @@ class Settings(BaseModel):
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
                 field = str(wrong["loc"][0])
-                shown = "***" if field == "database" else repr(_without_passwords(wrong["input"]))
+                shown = (
+                    "***"
+                    if field in ("database", "rates")
+                    else repr(_without_passwords(wrong["input"]))
+                )
                 mistakes.append(f"{said_by[field]}={shown}: {wrong['msg']}")
         else:
             if not mistakes:

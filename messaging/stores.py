@@ -1,7 +1,8 @@
-"""Protocols of stores: one remembers who handles which event, the other keeps big bodies.
+"""Protocols of stores: for who handles which event, for big bodies, and for shared rate limits.
 
 The stores themselves stand where their databases are known: `messaging.idempotency` (memory,
-SQLite, PostgreSQL, Redis), `messaging.claimcheck` and `messaging.aws` (DynamoDB, S3).
+SQLite, PostgreSQL, Redis), `messaging.rates` (memory, PostgreSQL, Redis), `messaging.claimcheck`
+and `messaging.aws` (DynamoDB, S3).
 """
 
 from __future__ import annotations
@@ -9,7 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["BlobStore", "Claim", "Done", "IdempotencyStore", "InProgress"]
+__all__ = [
+    "MEMBER_SECONDS",
+    "BlobStore",
+    "Claim",
+    "Done",
+    "IdempotencyStore",
+    "InProgress",
+    "RateStore",
+    "Reservation",
+]
+
+MEMBER_SECONDS = 45.0
+"""A process that a `RateStore` has not heard of for so long is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,4 +101,44 @@ class BlobStore(Protocol):
     def get(self, key: str) -> bytes:
         """What was put. Raises `messaging.errors.NotFound` when there is nothing under `key`, and
         `TransportError` when the store did not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """`seconds` until what was reserved may be used, 0 or less for now; and how many processes
+    share the limit, the asking one included."""
+
+    seconds: float
+    members: int
+
+
+class RateStore(Protocol):
+    """Keeps, for each queue, the token bucket that all who receive from it share.
+
+    A bucket is one moment: that until which its tokens are reserved. Whoever reserves moves it on,
+    and waits until it has come; so nobody waits for long while others are served. Time is the
+    store's own, so that no machine's clock matters. Every method is atomic and may be called from
+    any thread and in any process; it raises `TransportError` (a store of your own: anything) when
+    its database is away.
+    """
+
+    def reserve(
+        self, queue: str, member: str, cost: float, *, saved: float, ahead: float
+    ) -> Reservation:
+        """Move the moment on by `cost` seconds, and note that `member` is alive.
+
+        cost   seconds that the limit takes to make the tokens that are reserved; may be 0.
+        saved  the moment is never further behind than this: what is not used for longer is lost.
+        ahead  it is never further ahead than this for each member, before it is moved: then it was
+               written by a clock that has been set back.
+        """
+        ...
+
+    def leave(self, queue: str, member: str, cost: float) -> None:
+        """`member` ends, and gives back what it has not used."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections that the store made itself."""
         ...

@@ -46,6 +46,7 @@ __all__ = [
     "redis_url",
     "running_mariadb",
     "running_postgres",
+    "running_redis",
 ]
 
 _USER = "messaging"
@@ -166,9 +167,9 @@ def mariadb(mariadb_server: str) -> Iterator[str]:
         admin.cursor().execute(f"drop database {name}")
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
-    """The URL of a Redis that keeps nothing on disk."""
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """The URL of a new Redis that keeps nothing on disk."""
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server", "apt-get install redis-server")
@@ -198,6 +199,13 @@ def redis_server() -> Iterator[str]:
     finally:
         _stop(process, signal.SIGTERM)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The one that tests share; see `redis_url`."""
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline readiness window stores backoff printable logs personal",
+    "errors clock deadline readiness window stores backoff printable logs personal redis_client",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
-    "projection codec tracebacks idempotency settlement answers batching lambda_records",
+    "projection codec tracebacks idempotency rates settlement answers batching lambda_records",
     "dead_letters",
     "publishing consuming claimcheck contract",
     "topology outbox log_context",
@@ -52,6 +52,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "local",  # watches the server's process
         "testing",  # the fake clock and the recording topic are shared by threads
         "idempotency.memory",  # marks are shared by threads
+        "rates.memory",  # a bucket is shared by threads
         "idempotency.renewal",  # somebody must renew the claim of a handler that runs
         "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "rabbitmq.link",  # the client's connection belongs to one thread
@@ -63,7 +64,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "moto ministack": {"local"},
     "psycopg sqlalchemy": {"sql"},
     "sqlite3": {"sql", "idempotency.transaction"},  # the latter knows the error of a lost savepoint
-    "redis": {"idempotency.redis"},
+    "redis": {"redis_client"},
     "fastapi starlette": {"fastapi"},
     "flask": {"flask"},
     "opentelemetry": {"metrics", "tracing"},

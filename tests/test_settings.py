@@ -32,6 +32,7 @@ def test_every_field_is_read_from_its_name() -> None:
             "MESSAGING_LANGUAGE": "pt",
             "MESSAGING_TOPOLOGY": "consumers:TOPOLOGY",
             "MESSAGING_DATABASE": "sqlite:///alunos.db",
+            "MESSAGING_RATES": "redis://cache.example/0",
             "MESSAGING_BROKER_URL": "amqp://rabbit.example/school",
         }
     )
@@ -51,6 +52,7 @@ def test_every_field_is_read_from_its_name() -> None:
         "log_level": "DEBUG",
         "topology": "consumers:TOPOLOGY",
         "database": "sqlite:///alunos.db",
+        "rates": "redis://cache.example/0",
         "broker_url": "amqp://rabbit.example/school",
     }
     assert "alunos.db" not in repr(settings)  # a database's URL may hold a password

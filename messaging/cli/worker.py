@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from messaging.consuming.dispatch import Middleware
     from messaging.runtime import Worker, WorkerReport
     from messaging.settings import Settings
+    from messaging.stores import RateStore
     from messaging.topology import Topology
     from messaging.transport import Broker
 
@@ -227,11 +228,12 @@ def _work(
     from messaging.runtime import Stage, Worker
     from messaging.runtime.hooks import close_unstarted
 
-    broker = connect(settings)
+    broker, rates = connect(settings), _rates(settings)
     try:
         worker = Worker(
             *consumers,
             broker=broker,
+            rates=rates,
             concurrency=settings.concurrency,
             wait=settings.wait,
             drain=settings.drain,
@@ -256,7 +258,17 @@ def _work(
             else:
                 _tell(worker.stop(), json)
     finally:
+        if rates is not None:
+            rates.close()
         broker.close()
+
+
+def _rates(settings: Settings) -> RateStore | None:
+    if settings.rates is None:
+        return None
+    from messaging.rates import open_rates
+
+    return open_rates(settings.rates)
 
 
 @contextmanager

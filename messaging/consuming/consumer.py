@@ -79,7 +79,8 @@ class Consumer:
     handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
                         one is told by `Delivery.cancelled`, and its message is given up.
     circuit             when to slow down because everything fails, or None for never.
-    rate                how many messages a process receives in a second (`RateLimit`), or None.
+    rate                how many messages a process, or all together, receive in a second
+                        (`RateLimit`), or None.
     log_tracebacks      True: the log of an unexpected exception holds its text and the lines of its
                         code. They may quote personal data, so by default only types and places do.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from messaging.errors import ConfigurationError, MissingExtra, TransportError
+from messaging.errors import ConfigurationError, TransportError
+from messaging.redis_client import is_redis_error, open_redis
 from messaging.stores import Claim, Done, InProgress
 
 __all__ = ["KEEP", "RedisStore"]
@@ -77,7 +78,11 @@ class RedisStore:
         if timeout <= 0:
             raise ConfigurationError(f"RedisStore(timeout={timeout!r}): more than 0 seconds")
         self._owned = isinstance(client, str)
-        self._client = _connect(client, timeout) if isinstance(client, str) else client
+        self._client = (
+            open_redis(client, timeout=timeout, who="RedisStore")
+            if isinstance(client, str)
+            else client
+        )
         self._prefix = prefix
         self._keep = keep
         self._begin, self._renew, self._complete, self._release = (
@@ -119,7 +124,7 @@ class RedisStore:
         try:
             return int(script(keys=[key], args=arguments))
         except Exception as error:
-            if not _is_redis_error(error):
+            if not is_redis_error(error):
                 raise
             name = type(error).__name__
             raise TransportError(
@@ -127,24 +132,3 @@ class RedisStore:
                 "and state",
                 code=name,
             ) from None
-
-
-def _is_redis_error(error: Exception) -> bool:
-    return any(one.__name__ == "RedisError" for one in type(error).__mro__)
-
-
-def _connect(url: str, timeout: float) -> Any:
-    try:
-        import redis
-    except ImportError as error:
-        raise MissingExtra(
-            "RedisStore needs the package redis, which is not installed; "
-            'run: pip install "messaging-sns-sqs[redis]"'
-        ) from error
-    try:
-        return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
-    except ValueError:
-        raise ConfigurationError(
-            "the URL of Redis cannot be read: write redis://host:6379/0; in a password write "
-            '"%2F" for "/", "%3A" for ":", "%40" for "@" (it is not shown)'
-        ) from None

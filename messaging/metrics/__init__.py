@@ -22,6 +22,7 @@ from messaging.outbox.relay import Relay
 from messaging.publishing.publisher import Publisher
 from messaging.runtime.backpressure import State
 from messaging.runtime.in_flight import Disposition
+from messaging.runtime.shared_rate import SharedBucket
 from messaging.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -96,6 +97,13 @@ METRICS: Sequence[Metric] = (
         "1",
         _WORKER,
         "1 while the queue does not answer.",
+    ),
+    Metric(
+        "messaging.worker.rate_failing",
+        False,
+        "1",
+        _WORKER,
+        "1 while the store of a shared rate does not answer; 0 also where no rate is shared.",
     ),
     Metric(
         "messaging.publisher.published", True, "{message}", ("topic",), "Accepted by the topic."
@@ -229,3 +237,7 @@ def _of_service(service: str, pipeline: Pipeline) -> Iterator[Sample]:
         name = state.value.replace(" ", "_")
         yield Sample("messaging.worker.state", (service, name), state is now)
     yield Sample("messaging.worker.receive_failing", label, pipeline.receiver.failing)
+    rate = pipeline.rate
+    yield Sample(
+        "messaging.worker.rate_failing", label, isinstance(rate, SharedBucket) and rate.away
+    )

@@ -67,6 +67,8 @@ class BackPressure:
         rate: TokenBucket | None = None,
     ) -> None:
         self._rate = rate
+        if rate is not None:
+            rate.refilled = self.look_again
         self._wedged = wedged
         self._isolation = isolation
         self._in_flight = in_flight

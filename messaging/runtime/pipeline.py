@@ -26,14 +26,15 @@ from messaging.runtime.in_flight import (
 )
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
-from messaging.runtime.rate import TokenBucket
 from messaging.runtime.ready_queue import FifoReadyQueue
 from messaging.runtime.receiver import Receiver, return_late
 from messaging.runtime.run_to_completion import RunToCompletion
 from messaging.runtime.settlement import Settlement
 from messaging.runtime.settler import Settler
+from messaging.runtime.shared_rate import SharedBucket, bucket_for
 from messaging.runtime.threads import Threads
 from messaging.runtime.wedge import Wedge
+from messaging.stores import RateStore
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["Pipeline"]
@@ -64,6 +65,7 @@ class Pipeline:
                  that can be done, while `queue` can still settle.
     concurrency  handlers that run at once, sync and async together.
     prefetch     receipts that may wait beside those in a handler; None: see `BackPressure`.
+    rates        where a rate that is shared is kept.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Pipeline:
         wait: float,
         clock: Clock,
         wedged: Callable[[str, float], None] = lambda service, seconds: None,
+        rates: RateStore | None = None,
     ) -> None:
         self.consumer = consumer = dispatcher.consumer
         self.queue = queue
@@ -96,6 +99,7 @@ class Pipeline:
         self.breaker = Breaker(consumer.circuit, self.postponed, service=service, clock=clock)
         self.isolation = self._make_isolation()
         self.wedge = self._make_wedge(concurrency, wedged)
+        self.rate = bucket_for(consumer.rate, rates, queue.name, clock)
         self.backpressure = self._make_backpressure(concurrency, prefetch)
         self.heartbeat = self._make_heartbeat()
         self._ordered = isinstance(self.ready_queue, FifoReadyQueue)
@@ -130,7 +134,6 @@ class Pipeline:
         )
 
     def _make_backpressure(self, concurrency: int, prefetch: int | None) -> BackPressure:
-        rate = self.consumer.rate
         return BackPressure(
             self.in_flight,
             self.breaker,
@@ -139,7 +142,7 @@ class Pipeline:
             prefetch=prefetch,
             lease=self._lease,
             wedged=lambda: self.wedge.wedged,
-            rate=None if rate is None else TokenBucket(rate, self._clock),
+            rate=self.rate,
         )
 
     def _make_heartbeat(self) -> Heartbeat:
@@ -185,6 +188,8 @@ class Pipeline:
         self.executor.start(threads, loop)
         self._settling = threads.start(f"{name}-settler", self.settler.run)
         self._leasing = threads.start(f"{name}-leases", self.heartbeat.run)
+        if isinstance(self.rate, SharedBucket):
+            threads.start(f"{name}-rate", self.rate.run)
         receive = partial(self.receiver.run, partial(threads.start, f"{name}-poller-helper"))
         if self._batches is not None:
             threads.start(f"{name}-batches", self._batches.run)
@@ -346,6 +351,8 @@ class Pipeline:
         self._abandoned = True
         self.heartbeat.stop()
         self.settler.end()
+        if isinstance(self.rate, SharedBucket):
+            self.rate.stop(self.backpressure.asked)
 
     def settle_rest(self) -> int:
         """After the threads' end: what a settler that died left. Returns how many have expired."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable
 
 from messaging.clock import Clock
 from messaging.outcome import RateLimit
@@ -18,6 +20,8 @@ class TokenBucket:
 
     def __init__(self, limit: RateLimit, clock: Clock) -> None:
         self.most = limit.most
+        self.refilled: Callable[[], None] = lambda: None
+        """Called when tokens have come in another way than with time."""
         self._a_second = limit.a_second
         self._clock = clock
         self._lock = threading.Lock()
@@ -37,7 +41,10 @@ class TokenBucket:
     def wait(self, tokens: int) -> float:
         """Seconds until so many tokens are there, if nobody takes one."""
         with self._lock:
-            return max(0.0, (tokens - self._filled()) / self._a_second)
+            short = tokens - self._filled()
+            if short <= 0:
+                return 0.0
+            return short / self._a_second if self._a_second else math.inf
 
     def _filled(self) -> float:
         now = self._clock.monotonic()

@@ -29,7 +29,9 @@ from messaging.runtime.in_flight import Stats
 from messaging.runtime.lifecycle import Lifecycle, Stage, StopRequest, StopSequence, WorkerReport
 from messaging.runtime.pipeline import Pipeline
 from messaging.runtime.receiver import BACKOFF
+from messaging.runtime.shared_rate import must_be_kept
 from messaging.runtime.threads import Threads, on_signals
+from messaging.stores import RateStore
 from messaging.transport import Broker
 
 __all__ = ["Worker"]
@@ -62,6 +64,7 @@ class Worker:
     patience     seconds to wait at the start for a queue that does not answer; None is for ever,
                  0 not at all. A queue that does not exist or may not be used is an error at once.
     middleware   context managers around every handler, outermost first.
+    rates        where a rate with `shared=True` is kept: a store of `messaging.rates`. It is yours.
 
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
     Every received message ends in exactly one of the four ways that `Stats` counts. A worker
@@ -82,9 +85,12 @@ class Worker:
         patience: float | None = None,
         codec: Codec | None = None,
         middleware: Sequence[Middleware] = (),
+        rates: RateStore | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         _check(consumers, concurrency, prefetch, wait, drain)
+        for consumer in consumers:
+            must_be_kept(consumer, rates)
         self._dispatchers = [
             Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
             for consumer in consumers
@@ -97,6 +103,7 @@ class Worker:
         self._wedged_limit = wedged_limit
         self._drain = drain
         self._patience = math.inf if patience is None else patience
+        self._rates = rates
         self._clock = clock
         self._stop_requests: queues.SimpleQueue[StopRequest] = queues.SimpleQueue()
         self._threads = Threads(self._died)
@@ -293,6 +300,7 @@ class Worker:
                     wait=self._wait,
                     clock=self._clock,
                     wedged=self._wedged,
+                    rates=self._rates,
                 )
             opened.pop_all()
         return pipelines

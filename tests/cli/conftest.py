@@ -25,7 +25,7 @@ from messaging.consuming.consumer import Consumer, handles
 from messaging.consuming.dispatch import Call
 from messaging.envelope import Envelope
 from messaging.event import Event
-from messaging.outcome import Reject
+from messaging.outcome import RateLimit, Reject
 from messaging.projection import Projection
 from messaging.topology import Topology
 
@@ -74,6 +74,11 @@ class OpenedMail(AsyncMail):
 
     async def close(self) -> None:
         sys.stdout.write(f"closed {self.pool.pop()}\\n")
+
+
+class SlowMail(Mail):
+    service = "mail"
+    rate = RateLimit(50, shared=True)
 
 
 class Books(Consumer):

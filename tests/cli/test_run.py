@@ -180,3 +180,17 @@ def test_an_endpoint_that_does_not_answer_is_waited_for_as_long_as_was_said(mess
     assert done.returncode == 1
     assert "127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_run_takes_the_store_of_a_shared_rate_from_the_environment(
+    messaging: Run, publish: Callable[..., None], redis_url: str
+) -> None:
+    publish(Ana=1)
+    run = ("run", "school:SlowMail", "--until-empty", "--wait", "0.2")
+    refused = messaging(*run)
+    assert refused.returncode != 0
+    assert "SlowMail.rate is shared" in refused.stderr
+    assert "MESSAGING_RATES" in refused.stderr
+    done = messaging(*run, MESSAGING_RATES=redis_url)
+    assert done.returncode == 0, done.stderr
+    assert "handled Ana" in done.stdout

@@ -1,0 +1,163 @@
+"""Shared rates in PostgreSQL: a row for each queue and for each process that receives from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from messaging.errors import ConfigurationError
+from messaging.sql.dialect import table_name
+from messaging.sql.driver import DriverConnection, execute
+from messaging.sql.opening import is_database_error, postgres, unanswered
+from messaging.sql.pool import Connections
+from messaging.stores import MEMBER_SECONDS, Reservation
+
+__all__ = ["TABLE", "PostgresRates", "ddl"]
+
+TABLE = "messaging_rates"
+SILENCE_SECONDS = 2.0
+"""Meanwhile the process uses up the tokens that it has; then it goes by its share."""
+_FORGET = 10 * MEMBER_SECONDS
+
+_T = TypeVar("_T")
+
+# One statement, so that the row of the queue is locked for no round trip. That row has no member.
+# The clock is read again after the wait for it: the value to be inserted is from before.
+_NOW = "CAST(extract(epoch FROM clock_timestamp()) AS float8)"
+_RESERVE = f"""
+WITH alive AS (
+    INSERT INTO {{table}} (queue, member, at) VALUES (:queue, :member, {_NOW})
+    ON CONFLICT (queue, member) DO UPDATE SET at = excluded.at
+), counted AS (
+    SELECT count(*) + 1 AS members FROM {{table}}
+    WHERE queue = :queue AND member NOT IN ('', :member) AND at > {_NOW} - {MEMBER_SECONDS}
+)
+INSERT INTO {{table}} AS bucket (queue, member, at)
+VALUES (:queue, '', {_NOW} - CAST(:saved AS float8) + CAST(:cost AS float8))
+ON CONFLICT (queue, member) DO UPDATE SET at = CAST(:cost AS float8) + greatest(
+    least(bucket.at, {_NOW} + (SELECT members FROM counted) * CAST(:ahead AS float8)),
+    {_NOW} - CAST(:saved AS float8)
+)
+RETURNING at - {_NOW}, (SELECT members FROM counted)
+"""  # noqa: S608 - a checked name is put in, and a number of ours
+_LEAVE = """
+UPDATE {table} SET at = at - CAST(:cost AS float8) WHERE queue = :queue AND member = ''
+"""
+_FORGET_MEMBERS = f"""
+DELETE FROM {{table}}
+WHERE queue = :queue AND member <> '' AND (member = :member OR at < {_NOW} - {_FORGET})
+"""  # noqa: S608 - a checked name is put in, and a number of ours
+
+
+def ddl(table: str = TABLE) -> str:
+    """The statement that makes the table. It is UNLOGGED: what it holds is worth seconds, and
+    after a crash of the server the buckets are full."""
+    return (
+        f"CREATE UNLOGGED TABLE IF NOT EXISTS {table_name(table)} (\n"
+        "    queue text NOT NULL,\n"
+        "    member text NOT NULL,\n"
+        "    at double precision NOT NULL,\n"
+        "    PRIMARY KEY (queue, member)\n"
+        ") WITH (fillfactor = 50)"
+    )
+
+
+class PostgresRates:
+    """A `RateStore` in PostgreSQL. Needs the extra `postgres`.
+
+        Worker(Biblioteca(), broker=connect(), rates=PostgresRates("postgresql://school@db/school"))
+
+    connect  a conninfo, or a function that gives a connection of psycopg, which is set to
+             autocommit. One connection is kept for each service of the process.
+    timeout  seconds for which a statement may stay unanswered, on connections that are made from
+             a conninfo.
+
+    The table is made where it is missing and the role may make it; `ddl` gives the statement.
+    """
+
+    def __init__(
+        self,
+        connect: str | Callable[[], DriverConnection],
+        *,
+        table: str = TABLE,
+        timeout: float = SILENCE_SECONDS,
+    ) -> None:
+        make = (
+            connect
+            if callable(connect)
+            else postgres(connect, timeout=timeout, application="messaging rates")
+        )
+        self._table = table_name(table)
+
+        def autocommitting() -> DriverConnection:
+            connection = make()
+            connection.autocommit = True
+            return connection
+
+        self._connections = Connections(autocommitting)
+
+    def __repr__(self) -> str:
+        return f"PostgresRates(table={self._table!r})"
+
+    def create(self) -> Self:
+        """Create the table if it is missing."""
+
+        def made(connection: DriverConnection) -> None:
+            with connection.transaction():
+                # Two `CREATE TABLE IF NOT EXISTS` at once: one fails on the system's tables.
+                lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
+                execute(connection, lock, {"table": self._table})
+                execute(connection, ddl(self._table))
+
+        self._run(made)
+        return self
+
+    def reserve(
+        self, queue: str, member: str, cost: float, *, saved: float, ahead: float
+    ) -> Reservation:
+        seconds, members = self._run(
+            lambda connection: self._execute(
+                connection,
+                _RESERVE,
+                queue=queue,
+                member=member,
+                cost=cost,
+                saved=saved,
+                ahead=ahead,
+            ).fetchone()
+        )
+        return Reservation(float(seconds), int(members))
+
+    def leave(self, queue: str, member: str, cost: float) -> None:
+        def left(connection: DriverConnection) -> None:
+            self._execute(connection, _LEAVE, queue=queue, cost=cost)
+            self._execute(connection, _FORGET_MEMBERS, queue=queue, member=member)
+
+        self._run(left)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _execute(self, connection: DriverConnection, statement: str, **values: object) -> Any:
+        return execute(connection, statement.format(table=self._table), values)
+
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
+        try:
+            try:
+                return self._connections.run(work)
+            except Exception as error:
+                if type(error).__name__ != "UndefinedTable":
+                    raise
+                self.create()
+                return self._connections.run(work)
+        except Exception as error:
+            if not is_database_error(error):
+                raise
+            doing = f"cannot use the table {self._table} of rates"
+            if type(error).__name__ == "InsufficientPrivilege":
+                raise ConfigurationError(
+                    f"{doing}: it is not there, or this role may not use it; make it by the "
+                    "statement that messaging.rates.postgres.ddl() gives, and grant SELECT, "
+                    "INSERT, UPDATE and DELETE"
+                ) from None
+            raise unanswered(doing, error) from None

@@ -1,0 +1,97 @@
+"""Shared rates in Redis: a moment and a set of members for each queue, changed by scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from messaging.errors import ConfigurationError, TransportError
+from messaging.redis_client import is_redis_error, open_redis
+from messaging.stores import MEMBER_SECONDS, Reservation
+
+__all__ = ["RedisRates"]
+
+SILENCE_SECONDS = 2.0
+"""Meanwhile the process uses up the tokens that it has; then it goes by its share."""
+
+# Numbers go and come as text: Redis cuts the fraction off those that a script returns. What nobody
+# used for so long that the bucket is full again is forgotten.
+_RESERVE = f"""
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local cost, saved, ahead = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - {MEMBER_SECONDS})
+redis.call('EXPIRE', KEYS[2], {int(MEMBER_SECONDS) + 1})
+local members = redis.call('ZCARD', KEYS[2])
+local till = tonumber(redis.call('GET', KEYS[1]) or '0')
+till = math.max(math.min(till, now + members * ahead), now - saved) + cost
+redis.call('SET', KEYS[1], string.format('%.6f', till), 'EX',
+    math.ceil(math.max(0, till - now) + saved) + {int(MEMBER_SECONDS) + 1})
+return {{string.format('%.6f', till - now), members}}
+"""
+_LEAVE = """
+redis.call('ZREM', KEYS[2], ARGV[1])
+local till = redis.call('GET', KEYS[1])
+if till then
+    redis.call('SET', KEYS[1], string.format('%.6f', tonumber(till) - tonumber(ARGV[2])), 'KEEPTTL')
+end
+return 0
+"""
+
+
+class RedisRates:
+    """A `RateStore` in Redis 6 or later. Needs the extra `redis`.
+
+        Worker(Biblioteca(), broker=connect(), rates=RedisRates("redis://cache:6379/0"))
+
+    client  a URL, or a `redis.Redis` of yours, which stays open at `close`.
+    prefix  of the keys, which bear the queue's name: "rate/{t-biblioteca}" and
+            "rate/{t-biblioteca}/members". The braces keep both on one node of a cluster.
+    timeout seconds for which Redis may be silent, on connections that are made from a URL.
+
+    A Redis that forgets (a restart without a file, an eviction) starts with a full bucket.
+    """
+
+    def __init__(
+        self, client: str | Any, *, prefix: str = "rate/", timeout: float = SILENCE_SECONDS
+    ) -> None:
+        if timeout <= 0:
+            raise ConfigurationError(f"RedisRates(timeout={timeout!r}): more than 0 seconds")
+        self._owned = isinstance(client, str)
+        self._client = (
+            open_redis(client, timeout=timeout, who="RedisRates", attempts=2)
+            if isinstance(client, str)
+            else client
+        )
+        self._prefix = prefix
+        self._reserve, self._leave = map(self._client.register_script, (_RESERVE, _LEAVE))
+
+    def __repr__(self) -> str:
+        return f"RedisRates(prefix={self._prefix!r})"  # the client's own repr may show its URL
+
+    def reserve(
+        self, queue: str, member: str, cost: float, *, saved: float, ahead: float
+    ) -> Reservation:
+        seconds, members = self._run(self._reserve, queue, member, cost, saved, ahead)
+        return Reservation(float(seconds), int(members))
+
+    def leave(self, queue: str, member: str, cost: float) -> None:
+        self._run(self._leave, queue, member, cost)
+
+    def close(self) -> None:
+        if self._owned:
+            self._client.close()
+
+    def _run(self, script: Any, queue: str, member: str, *seconds: float) -> Any:
+        key = f"{self._prefix}{{{queue}}}"
+        arguments = [member, *(f"{one:.6f}" for one in seconds)]
+        try:
+            return script(keys=[key, f"{key}/members"], args=arguments)
+        except Exception as error:
+            if not is_redis_error(error):
+                raise
+            name = type(error).__name__
+            raise TransportError(
+                f"Redis did not take a rate ({name}); check its address, password and state",
+                code=name,
+            ) from None
