@@ -22,7 +22,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline readiness window stores backoff printable logs personal redis_client",
+    "errors clock deadline readiness window stores backoff printable logs personal",
+    "redis_client histogram",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
     "projection codec tracebacks idempotency rates settlement answers batching lambda_records",
     "dead_letters",

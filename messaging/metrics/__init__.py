@@ -4,19 +4,22 @@
     REGISTRY.register(prometheus.Collector(metrics))         # messaging.metrics.prometheus
     otel.observe(metrics)                                    # messaging.metrics.otel
 
-Values are read from what these objects count anyway, when somebody scrapes or exports: a message
-costs nothing. Labels are services, topics and tables, outcomes and states, never what an event
-holds, so their number does not grow with traffic.
+Counts are read from what these objects count anyway, when somebody scrapes or exports. Durations
+and ages are measured as soon as there is a `Metrics` of a worker or a publisher. Labels are
+services, topics and tables, the event types that a consumer handles, outcomes, states and classes
+of errors, never what an event holds, so their number does not grow with traffic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from messaging.errors import ConfigurationError
+from messaging.histogram import Read
 from messaging.logs import logger
+from messaging.metrics.names import METRICS, Metric
 from messaging.outbox.claims import OutboxStatus
 from messaging.outbox.relay import Relay
 from messaging.publishing.publisher import Publisher
@@ -26,6 +29,7 @@ from messaging.runtime.shared_rate import SharedBucket
 from messaging.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from messaging.runtime.measures import Measures
     from messaging.runtime.pipeline import Pipeline
 
 __all__ = ["METRICS", "Backlog", "Metric", "Metrics", "Sample"]
@@ -33,107 +37,12 @@ __all__ = ["METRICS", "Backlog", "Metric", "Metrics", "Sample"]
 log = logger("messaging.metrics")
 
 
-class Metric(NamedTuple):
-    """One metric, by its name for OpenTelemetry; Prometheus has underscores for dots."""
-
-    name: str
-    counts: bool
-    """True: a counter, which only grows; False: a gauge."""
-    unit: str
-    labels: tuple[str, ...]
-    help: str
-
-
-_WORKER, _SETTLED, _STATE = ("service",), ("service", "outcome"), ("service", "state")
-METRICS: Sequence[Metric] = (
-    Metric("messaging.worker.received", True, "{message}", _WORKER, "Receipts."),
-    Metric(
-        "messaging.worker.settled",
-        True,
-        "{message}",
-        _SETTLED,
-        "Receipts that ended: acknowledged, released, dead_lettered or expired.",
-    ),
-    Metric(
-        "messaging.worker.discarded",
-        True,
-        "{message}",
-        _WORKER,
-        "Of the acknowledged, those that a handler discarded.",
-    ),
-    Metric(
-        "messaging.worker.deduplicated",
-        True,
-        "{message}",
-        _WORKER,
-        "Of the settled, those that came again after they had been handled.",
-    ),
-    Metric(
-        "messaging.worker.in_flight",
-        False,
-        "{message}",
-        _WORKER,
-        "Waiting for a handler, in one, or waiting to be settled.",
-    ),
-    Metric("messaging.worker.waiting", False, "{message}", _WORKER, "Of these, not yet begun."),
-    Metric(
-        "messaging.worker.stuck",
-        False,
-        "{handler}",
-        _WORKER,
-        "Handlers that still run although their message was given up.",
-    ),
-    Metric(
-        "messaging.worker.state",
-        False,
-        "1",
-        _STATE,
-        "1 for the state that the service is in: receiving, paused, wedged, circuit_open or "
-        "rate_limited.",
-    ),
-    Metric(
-        "messaging.worker.receive_failing",
-        False,
-        "1",
-        _WORKER,
-        "1 while the queue does not answer.",
-    ),
-    Metric(
-        "messaging.worker.rate_failing",
-        False,
-        "1",
-        _WORKER,
-        "1 while the store of a shared rate does not answer; 0 also where no rate is shared.",
-    ),
-    Metric(
-        "messaging.publisher.published", True, "{message}", ("topic",), "Accepted by the topic."
-    ),
-    Metric(
-        "messaging.publisher.refused",
-        True,
-        "{message}",
-        ("topic",),
-        "Not accepted in the end, after all attempts.",
-    ),
-    Metric("messaging.relay.published", True, "{message}", ("topic",), "Accepted by the topic."),
-    Metric("messaging.relay.failed", True, "{message}", ("topic",), "Attempts to be made again."),
-    Metric("messaging.relay.parked", True, "{message}", ("topic",), "Refused for good."),
-    Metric("messaging.relay.lost", True, "{message}", ("topic",), "Leases taken over by another."),
-    Metric("messaging.relay.pruned", True, "{message}", ("topic",), "Deleted after publishing."),
-    Metric("messaging.outbox.backlog", False, "{message}", ("table",), "Entries to be sent."),
-    Metric("messaging.outbox.parked", False, "{message}", ("table",), "Entries refused for good."),
-    Metric(
-        "messaging.outbox.age", False, "s", ("table",), "Age of the oldest entry to be sent, or 0."
-    ),
-)
-
-
 class Sample(NamedTuple):
     """One value at this moment, with the values of its metric's labels in their order."""
 
     name: str
     labels: tuple[str, ...]
-    value: float
+    value: float | Read
 
 
 class Backlog:
@@ -160,7 +69,8 @@ _ABOUT: Mapping[type, str] = {
 class Metrics:
     """Reads workers, publishers, relays and backlogs. May be read from any thread.
 
-    Two sources with the same labels, such as two publishers to one topic, are added up.
+    Two sources with the same labels, such as two publishers to one topic, are added up. From now on
+    the workers and publishers measure how long handlers and requests take.
     Raises `ConfigurationError` for a source of another type.
     """
 
@@ -171,16 +81,18 @@ class Metrics:
                     f"Metrics({type(source).__qualname__}): give a Worker, a Publisher, a Relay "
                     "or a Backlog"
                 )
+            if isinstance(source, Worker | Publisher):
+                source.measure()
         self._sources = sources
 
-    def read(self, only: str = "") -> Mapping[str, Mapping[tuple[str, ...], float]]:
+    def read(self, only: str = "") -> Mapping[str, Mapping[tuple[str, ...], float | Read]]:
         """By metric's name and labels: every value at this moment.
 
         only  asks just the sources that know the metric of this name.
 
         A source that cannot be read (a database that is away) is left out, and logged.
         """
-        found: dict[str, dict[tuple[str, ...], float]] = {one.name: {} for one in METRICS}
+        found: dict[str, dict[tuple[str, ...], float | Read]] = {one.name: {} for one in METRICS}
         for source in self._sources:
             if not only.startswith(_about(source) if only else ""):
                 continue
@@ -196,8 +108,14 @@ class Metrics:
                 continue
             for name, labels, value in samples:
                 values = found[name]
-                values[labels] = values.get(labels, 0) + value
+                values[labels] = _sum(values.get(labels), value)
         return found
+
+
+def _sum(one: float | Read | None, other: float | Read) -> float | Read:
+    if isinstance(one, Read) and isinstance(other, Read):
+        return one + other
+    return other if one is None or isinstance(one, Read) or isinstance(other, Read) else one + other
 
 
 def _about(source: object) -> str:
@@ -208,10 +126,14 @@ def _samples(source: Worker | Publisher | Relay | Backlog) -> Iterator[Sample]:
     if isinstance(source, Worker):
         for service, pipeline in source.pipelines.items():
             yield from _of_service(service, pipeline)
+            if measures := source.measures.get(service):
+                yield from _measured(service, pipeline, measures)
     elif isinstance(source, Publisher):
         topic, published, refused = source.counts
         yield Sample("messaging.publisher.published", (topic,), published)
         yield Sample("messaging.publisher.refused", (topic,), refused)
+        if source.durations is not None:
+            yield Sample("messaging.publisher.duration", (topic,), source.durations.read())
     elif isinstance(source, Relay):
         for name, value in asdict(source.stats).items():
             yield Sample(f"messaging.relay.{name}", (source.topic_name,), value)
@@ -241,3 +163,18 @@ def _of_service(service: str, pipeline: Pipeline) -> Iterator[Sample]:
     yield Sample(
         "messaging.worker.rate_failing", label, isinstance(rate, SharedBucket) and rate.away
     )
+    yield Sample("messaging.worker.leases_renewed", label, pipeline.heartbeat.renewed)
+    yield Sample("messaging.worker.leases_lost", label, pipeline.heartbeat.lost)
+
+
+def _measured(service: str, pipeline: Pipeline, measures: Measures) -> Iterator[Sample]:
+    label = (service,)
+    yield Sample("messaging.worker.oldest", label, measures.oldest(pipeline.in_flight))
+    for (type, outcome), one in measures.durations().items():
+        yield Sample("messaging.worker.handler_duration", (service, type, outcome), one.read())
+    yield Sample("messaging.worker.time_in_queue", label, measures.in_queue.read())
+    yield Sample("messaging.worker.event_age", label, measures.age.read())
+    for attempt, count in measures.retries().items():
+        yield Sample("messaging.worker.retries", (service, attempt), count)
+    for reason, count in measures.reasons().items():
+        yield Sample("messaging.worker.dead_letters", (service, reason), count)

@@ -5,14 +5,21 @@ Needs the extra `prometheus`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector as _Collector
 
+from messaging.histogram import Read
 from messaging.metrics import METRICS, Metric, Metrics
 
 __all__ = ["Collector", "serving"]
@@ -31,7 +38,14 @@ class Collector(_Collector):
             if read[metric.name]:
                 family = _family(metric)
                 for labels, value in read[metric.name].items():
-                    family.add_metric(labels, value)
+                    if isinstance(value, Read):
+                        buckets = [
+                            ("+Inf" if bound == math.inf else repr(float(bound)), n)
+                            for bound, n in value.buckets
+                        ]
+                        family.add_metric(labels, buckets, value.total)
+                    else:
+                        family.add_metric(labels, value)
                 yield family
 
     def describe(self) -> Iterator[Family]:
@@ -39,9 +53,17 @@ class Collector(_Collector):
         return map(_family, METRICS)
 
 
-def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+def _buckets(read: Read) -> list[tuple[str, int]]:
+    return [
+        ("+Inf" if bound == math.inf else str(float(bound)), count) for bound, count in read.buckets
+    ]
+
+
+def _family(metric: Metric) -> Any:
     name = metric.name.replace(".", "_") + ("_seconds" if metric.unit == "s" else "")
-    kind = CounterMetricFamily if metric.counts else GaugeMetricFamily
+    kind: Any = CounterMetricFamily if metric.counts else GaugeMetricFamily
+    if metric.bounds:
+        kind = HistogramMetricFamily
     return kind(name, metric.help, labels=metric.labels)
 
 

@@ -21,6 +21,7 @@ from messaging.errors import (
     PublishError,
 )
 from messaging.event import Event
+from messaging.histogram import DURATIONS, Histogram
 from messaging.publishing.buffered import BufferedPublisher
 from messaging.publishing.many import PublishRun
 from messaging.publishing.results import (
@@ -285,6 +286,16 @@ class Publisher:
         """The topic's name; messages (copies of events) accepted so far; those not accepted in
         the end."""
         return name_of(self._topic), self._sender.accepted, self._sender.refused
+
+    @property
+    def durations(self) -> Histogram | None:
+        """Seconds of requests, with all their attempts, since `measure`; None before it."""
+        return self._sender.durations
+
+    def measure(self) -> None:
+        """Measure how long requests take from now on, for `messaging.metrics`."""
+        if self._sender.durations is None:
+            self._sender.durations = Histogram(DURATIONS)
 
     def close(self) -> None:
         """Let go of threads; what was under way is finished. The topic is closed by its owner."""

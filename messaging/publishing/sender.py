@@ -11,6 +11,7 @@ from messaging.backoff import Backoff
 from messaging.clock import Clock
 from messaging.deadline import CURRENT, Deadline
 from messaging.errors import TransportError
+from messaging.histogram import Histogram
 from messaging.publishing.results import Entry, Tally
 from messaging.transport import Failure, Outgoing, TopicTransport
 
@@ -49,7 +50,7 @@ class Sender:
 
     __slots__ = (
         *("_begin", "_clock", "_counting", "_max_attempts", "_timeout", "_topic"),
-        *("accepted", "refused"),
+        *("accepted", "durations", "refused"),
     )
 
     def __init__(
@@ -65,12 +66,20 @@ class Sender:
         self.accepted = 0
         """Messages that the topic has taken, and those not taken in the end."""
         self.refused = 0
+        self.durations: Histogram | None = None
+        """Seconds of requests with all their attempts; None: nobody reads them."""
 
-    def count(self, messages: int, refused: int) -> None:
-        """One more request has had its final answer."""
+    def count(self, messages: int, refused: int, began: float) -> None:
+        """One more request, which began then, has had its final answer."""
+        durations = self.durations
         with self._counting:
             self.accepted += messages - refused
             self.refused += refused
+            if durations is not None and began >= 0:
+                durations.add(self._clock.monotonic() - began)
+
+    def _begins(self) -> float:
+        return -1.0 if self.durations is None else self._clock.monotonic()
 
     def deadline(self, timeout: float | None = None) -> Deadline:
         """The moment at which a batch that is taken up now is given up."""
@@ -81,11 +90,11 @@ class Sender:
     ) -> Answer:
         """What became of `batch`, after as many attempts as it takes. Never raises."""
         messages = [message for message, _ in batch]
-        until = deadline or self.deadline()
+        until, began = deadline or self.deadline(), self._begins()
         try:
-            answer = self._judged(messages, self.attempt(messages, until), until)
+            answer = self._judged(messages, self.attempt(messages, until), until, began)
         except TransportError as error:
-            return Again(self, messages, until, error=error).run()
+            return Again(self, messages, until, began, error=error).run()
         return answer.run() if isinstance(answer, Again) else answer
 
     def begin(
@@ -100,7 +109,9 @@ class Sender:
         before = CURRENT.set(until)
         try:
             steps = self._begin(messages)
-            return None if steps is None else Begun(self._steps(messages, steps, until), until)
+            if steps is None:
+                return None
+            return Begun(self._steps(messages, steps, until, self._begins()), until)
         finally:
             CURRENT.reset(before)
 
@@ -136,27 +147,35 @@ class Sender:
         return _checked(failures, len(messages)) if failures else ()
 
     def _steps(
-        self, messages: Sequence[Outgoing], steps: _Steps[Sequence[Failure]], deadline: Deadline
+        self,
+        messages: Sequence[Outgoing],
+        steps: _Steps[Sequence[Failure]],
+        deadline: Deadline,
+        began: float,
     ) -> _Steps[Answer | Again]:
         try:
             failures = yield from steps
             if failures:
                 failures = _checked(failures, len(messages))
-            return self._judged(messages, failures, deadline)
+            return self._judged(messages, failures, deadline, began)
         except TransportError as error:
-            return Again(self, messages, deadline, error=error)
+            return Again(self, messages, deadline, began, error=error)
         except Exception as error:  # noqa: BLE001 - a transport that breaks its word
             broken = _broken_word(error)
             broken.__cause__ = error
-            return Again(self, messages, deadline, error=broken)
+            return Again(self, messages, deadline, began, error=broken)
 
     def _judged(
-        self, messages: Sequence[Outgoing], failures: Sequence[Failure], deadline: Deadline
+        self,
+        messages: Sequence[Outgoing],
+        failures: Sequence[Failure],
+        deadline: Deadline,
+        began: float,
     ) -> Answer | Again:
         if not failures or not any(failure.retryable for failure in failures):
-            self.count(len(messages), len(failures))
+            self.count(len(messages), len(failures), began)
             return Answer(failures)
-        return Again(self, messages, deadline, failures=failures)
+        return Again(self, messages, deadline, began, failures=failures)
 
 
 def _checked(failures: Sequence[Failure], count: int) -> Sequence[Failure]:
@@ -216,6 +235,7 @@ class Again:
         sender: Sender,
         messages: Sequence[Outgoing],
         deadline: Deadline,
+        began: float,
         *,
         failures: Sequence[Failure] = (),
         error: TransportError | None = None,
@@ -223,6 +243,7 @@ class Again:
         self._sender = sender
         self._messages = messages
         self._deadline = deadline
+        self._began = began
         self._left = list(range(len(messages)))
         self._final: list[Failure] = []
         self._doubtful: set[int] = set()
@@ -312,6 +333,6 @@ class Again:
         )
 
     def _judged(self, failures: Sequence[Failure]) -> Sequence[Failure]:
-        self._sender.count(len(self._messages), len(failures))
+        self._sender.count(len(self._messages), len(failures), self._began)
         # What one attempt left open no later refusal closes.
         return [one._replace(unknown=one.index in self._doubtful) for one in failures]

@@ -98,8 +98,11 @@ class BatchExecutor(Executor):
         self, batch: Sequence[InFlightMessage], run: BatchRun, error: BaseException | None
     ) -> None:
         if batch[0].started is not None:
+            spent = self._now() - batch[0].started
+            for one in batch:
+                one.spent = spent
             # What a message takes: `took` tells how many may wait.
-            self._backpressure.took((self._now() - batch[0].started) / len(batch))
+            self._backpressure.took(spent / len(batch))
         self._in_flight.companions.difference_update(batch)
         cancelled = isinstance(error, asyncio.CancelledError) and any(one.told for one in batch)
         groups, ordered = Groups(), is_ordered(batch[0].delivery.queue)

@@ -108,7 +108,7 @@ class Executor:
             outcome = self._unexpected(message, error)
         goes_on = False
         if type(outcome) is Ack and self._breaker.calm:  # as nearly always
-            spent = self._now() - began
+            message.spent = spent = self._now() - began
             self._backpressure.took(spent)
             self._settler.put(message, outcome)
         else:
@@ -192,7 +192,8 @@ class Executor:
 
     def _ended(self, message: InFlightMessage, outcome: Outcome) -> None:
         if message.started is not None:
-            self._backpressure.took(self._now() - message.started)
+            message.spent = spent = self._now() - message.started
+            self._backpressure.took(spent)
         self._settle(message, outcome)
 
     def _settle(self, message: InFlightMessage, outcome: Outcome) -> None:

@@ -77,6 +77,9 @@ class Heartbeat:
         self._tick = min(LONGEST_TICK, lease / 6, (handler_timeout or LONGEST_TICK * 4) / 4)
         self._stopped = threading.Event()
         self._failing = False
+        self.renewed = 0
+        """Renewals so far, and leases that were found to be lost."""
+        self.lost = 0
         self._looked_at: float | None = None
 
     def run(self) -> None:
@@ -191,7 +194,9 @@ class Heartbeat:
             failure = failed.get(index)
             if failure is None:
                 self._in_flight.renew(message, delivery, now + seconds[index])
+                self.renewed += 1
             elif not failure.retryable and self._in_flight.renew(message, delivery, None):
+                self.lost += 1
                 log.warning(
                     "the lease of message %s of %s is lost (%s): it will be handled again",
                     delivery.message_id,

@@ -109,6 +109,7 @@ class InFlightMessage:
         "received",
         "remembered",
         "sealed",
+        "spent",
         "started",
         "told",
         "tries",
@@ -124,6 +125,8 @@ class InFlightMessage:
         self.outcome: Outcome | None = None
         self.started: float | None = None
         """When its handler began."""
+        self.spent: float | None = None
+        """Seconds that its handler took; None: it was not run, or has not ended."""
         self.cancel: Callable[[], object] | None = None
         """Cancels its handler, if that is async."""
         self.told = ""
@@ -194,6 +197,8 @@ class InFlight:
         self._discarded = 0
         self._deduplicated = 0
         self._given_up: set[InFlightMessage] = set()
+        self.measure: Callable[[Sequence[InFlightMessage], Disposition], None] | None = None
+        """As `left`, for what has been settled; None: nobody reads metrics."""
         self.companions: set[InFlightMessage] = set()
         """Those that a handler runs in a batch beside the first of it, which counts for all."""
 
@@ -306,6 +311,8 @@ class InFlight:
                         self._note(message, account)
             self._counts[account] += len(left)
         if left:
+            if self.measure is not None:
+                self.measure(left, account)
             self._left(left, account)
         return len(left)
 

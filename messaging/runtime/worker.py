@@ -23,13 +23,14 @@ from messaging.errors import (
 )
 from messaging.logs import logger
 from messaging.runtime.backpressure import State
+from messaging.runtime.checks import check_worker
 from messaging.runtime.event_loop import EventLoop
 from messaging.runtime.hooks import close_all, open_all
 from messaging.runtime.in_flight import Stats
 from messaging.runtime.lifecycle import Lifecycle, Stage, StopRequest, StopSequence, WorkerReport
+from messaging.runtime.measures import Measures
 from messaging.runtime.pipeline import Pipeline
 from messaging.runtime.receiver import BACKOFF
-from messaging.runtime.shared_rate import must_be_kept
 from messaging.runtime.threads import Threads, on_signals
 from messaging.stores import RateStore
 from messaging.transport import Broker
@@ -88,9 +89,7 @@ class Worker:
         rates: RateStore | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        _check(consumers, concurrency, prefetch, wait, drain)
-        for consumer in consumers:
-            must_be_kept(consumer, rates)
+        check_worker(consumers, concurrency, prefetch, wait, drain, rates)
         self._dispatchers = [
             Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
             for consumer in consumers
@@ -108,6 +107,8 @@ class Worker:
         self._stop_requests: queues.SimpleQueue[StopRequest] = queues.SimpleQueue()
         self._threads = Threads(self._died)
         self._pipelines: dict[str, Pipeline] = {}
+        self._measures: dict[str, Measures] = {}
+        self._measuring = False
         self._opened: list[Consumer] = []
         self._paused: set[str] = set()
         self._start_lock = threading.Lock()
@@ -142,6 +143,19 @@ class Worker:
     def pipelines(self) -> Mapping[str, Pipeline]:
         """By service; empty before the start. For those who look after the worker."""
         return self._pipelines
+
+    def measure(self) -> None:
+        """Measure durations and ages from now on, for `messaging.metrics`; see `measures`."""
+        self._measuring = True
+        for name, pipeline in self._pipelines.items():
+            if name not in self._measures:
+                one = self._measures[name] = Measures(pipeline.consumer, clock=self._clock)
+                pipeline.in_flight.measure = one.settled
+
+    @property
+    def measures(self) -> Mapping[str, Measures]:
+        """By service; empty before the start, and where nobody called `measure`."""
+        return self._measures
 
     def pause(self, *services: str) -> None:
         """Receive nothing for these services, or for all, until `resume`.
@@ -191,6 +205,8 @@ class Worker:
             if self.stage is not Stage.NEW:
                 raise ConfigurationError(f"this worker is {self.stage.value}; make another")
             self._pipelines = self._reach_pipelines()
+            if self._measuring:
+                self.measure()
             self._enter(
                 Stage.RUNNING, f"{', '.join(self._pipelines)}, concurrency {self._concurrency}"
             )
@@ -362,37 +378,3 @@ class Worker:
             unfinished=self._unfinished,
             error=self._error,
         )
-
-
-def _check(
-    consumers: Sequence[Consumer],
-    concurrency: int,
-    prefetch: int | None,
-    wait: float,
-    drain: float,
-) -> None:
-    if not consumers:
-        raise ConfigurationError("Worker(...) needs at least one consumer")
-    seen: set[str] = set()
-    for consumer in consumers:
-        if isinstance(consumer, type):
-            name = consumer.__name__
-            raise ConfigurationError(f"Worker({name}) takes a consumer, not its class: {name}()")
-        if not consumer.handlers:
-            raise ConfigurationError(
-                f"{type(consumer).__qualname__} handles nothing: mark a method with @handles"
-            )
-        if consumer.service in seen:
-            raise ConfigurationError(
-                f"two consumers are service {consumer.service!r}: they would take each other's "
-                "messages from one queue; raise concurrency instead"
-            )
-        seen.add(consumer.service)
-    if concurrency < 1:
-        raise ConfigurationError(f"Worker(concurrency={concurrency}): at least 1")
-    if prefetch is not None and prefetch < 0:
-        raise ConfigurationError(f"Worker(prefetch={prefetch}): 0 or more")
-    if not 0 <= wait <= 20:
-        raise ConfigurationError(f"Worker(wait={wait}): 0 to 20 seconds, as SQS long-polls")
-    if drain < 0:
-        raise ConfigurationError(f"Worker(drain={drain}): 0 or more seconds")

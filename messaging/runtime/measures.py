@@ -1,0 +1,198 @@
+"""Measures what metrics tell of the messages of one service; made only where somebody reads them.
+
+It is told of messages when they have been settled, ten at a time, and looks at each once: its
+type, its outcome, and how long its handler took. How long messages had waited and how old events
+are is looked at for some of them only (`LOOKS`), because it means to read the message again.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydantic_core import from_json
+
+from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.consuming.consumer import Consumer
+from messaging.histogram import AGES, DURATIONS, Histogram
+from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
+from messaging.runtime.in_flight import Disposition, InFlight, InFlightMessage
+from messaging.settlement import seconds_of
+
+__all__ = ["ATTEMPTS", "MOST_REASONS", "OTHER", "OUTCOMES", "Measures"]
+
+LOOKS, BURST = 20.0, 100
+"""Messages whose age is looked at: in a second, and at once after a pause."""
+MOST_REASONS = 20
+"""Different reasons of dead letters; what comes later is `OTHER`."""
+OTHER = "other"
+MOST_RELEASED = 10_000
+"""Messages remembered that are to come again; of more, the oldest are kept."""
+GRACE = 60.0
+"""Seconds: a message that has not come again so long after it could is in other hands."""
+ATTEMPTS: Sequence[tuple[int, str]] = (
+    *((1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5"), (10, "6-10"), (100, "11-100")),
+)
+_MORE_ATTEMPTS = "101-"
+OUTCOMES = ("acknowledged", "discarded", "rejected", "retried", "failed", "given_back", "expired")
+"""acknowledged, discarded, rejected and retried: what the handler said; failed: it raised, and the
+message comes again; given_back: it was ended or not begun; expired: left to its lease."""
+
+
+class Measures:
+    """Counts of one service. `settled` may be called from any thread; so may the readers."""
+
+    def __init__(self, consumer: Consumer, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        # The usual one by type, without a tuple to be made for each message.
+        self._acknowledged: dict[str | bytes, Histogram] = {
+            name: Histogram(DURATIONS) for name in (*consumer.handlers, OTHER)
+        }
+        self._durations = {(str(n), "acknowledged"): one for n, one in self._acknowledged.items()}
+        self._in_queue, self._age = Histogram(AGES), Histogram(AGES)
+        self._retries: dict[str, int] = {}
+        self._reasons: dict[str, int] = {}
+        self._released: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Of messages that are to come again: when they were sent, and until when that is so."""
+        self._looks = float(BURST)
+        self._looked = clock.monotonic()
+
+    def settled(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
+        """These have ended so."""
+        usual = account is Disposition.ACKNOWLEDGED
+        with self._lock:
+            acknowledged = self._acknowledged
+            for message in messages:
+                said = message.delivery.attributes.get("type")
+                name = OTHER if said is None else said.value
+                found = acknowledged.get(name)
+                if usual and type(message.outcome) is Ack:
+                    if (spent := message.spent) is not None:
+                        (found or acknowledged[OTHER]).add(spent)
+                else:
+                    self._unusual(
+                        message,
+                        account,
+                        OTHER if said is None or found is None else str(said.value),
+                    )
+            if self._released:
+                self._forget(messages, account)
+            self._look(messages)
+
+    def durations(self) -> Mapping[tuple[str, str], Histogram]:
+        """Seconds of handlers, by event type and outcome."""
+        with self._lock:
+            return dict(self._durations)
+
+    @property
+    def in_queue(self) -> Histogram:
+        """Seconds from when a message was sent to the queue until it was received."""
+        return self._in_queue
+
+    @property
+    def age(self) -> Histogram:
+        """Seconds from the event's `time` until it was settled."""
+        return self._age
+
+    def retries(self) -> Mapping[str, int]:
+        """Messages that come again because of their handler, by the attempt that ended so."""
+        with self._lock:
+            return dict(self._retries)
+
+    def reasons(self) -> Mapping[str, int]:
+        """Dead letters by the kind of their reason: the class of an error, or "rejected"."""
+        with self._lock:
+            return dict(self._reasons)
+
+    def oldest(self, in_flight: InFlight) -> float:
+        """Seconds since the oldest message was sent that is in hand or is to come again; 0: none.
+
+        SQS leaves a message out of its own metric when it was received three times.
+        """
+        now = self._clock.now()
+        held = [one.delivery.sent_at for one in in_flight.every()]
+        with self._lock:
+            for key in [key for key, (_, until) in self._released.items() if until < now]:
+                del self._released[key]
+            held += [sent for sent, _ in self._released.values()]
+        return max(0.0, now - min((one for one in held if one), default=now))
+
+    def _unusual(self, message: InFlightMessage, account: Disposition, name: str) -> None:
+        outcome = message.outcome
+        if message.spent is not None:
+            key = (name, _kind(outcome, account))
+            found = self._durations.get(key)
+            if found is None:
+                found = self._durations[key] = Histogram(DURATIONS)
+            found.add(message.spent)
+        if account is Disposition.DEAD_LETTERED and isinstance(outcome, Reject):
+            reason = _reason(outcome)
+            if reason not in self._reasons and len(self._reasons) >= MOST_REASONS:
+                reason = OTHER
+            self._reasons[reason] = self._reasons.get(reason, 0) + 1
+        if account is Disposition.RELEASED and isinstance(outcome, Retry):
+            delivery = message.delivery
+            if outcome.origin != "worker":
+                attempt = attempt_of(delivery.receive_count)
+                self._retries[attempt] = self._retries.get(attempt, 0) + 1
+            if len(self._released) < MOST_RELEASED:
+                until = self._clock.now() + seconds_of(outcome) + GRACE
+                self._released[delivery.message_id] = delivery.sent_at, until
+
+    def _forget(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
+        if account is not Disposition.RELEASED:
+            for message in messages:
+                self._released.pop(message.delivery.message_id, None)
+
+    def _look(self, messages: Sequence[InFlightMessage]) -> None:
+        monotonic = self._clock.monotonic()
+        looks = min(float(BURST), self._looks + (monotonic - self._looked) * LOOKS)
+        self._looked = monotonic
+        now = self._clock.now() if looks >= 1.0 else 0.0
+        for message in messages:
+            if looks < 1.0:
+                break
+            if message.spent is None:
+                continue  # no handler has seen it
+            looks -= 1.0
+            delivery = message.delivery
+            if delivery.sent_at and delivery.received_at:
+                self._in_queue.add(max(0.0, delivery.received_at - delivery.sent_at))
+            time = _time_of(delivery.body)
+            if time is not None:
+                self._age.add(max(0.0, now - time))
+        self._looks = looks
+
+
+def attempt_of(count: int) -> str:
+    """The label of a receive of this number."""
+    at = bisect_left(ATTEMPTS, (count, ""))
+    return ATTEMPTS[at][1] if at < len(ATTEMPTS) else _MORE_ATTEMPTS
+
+
+def _kind(outcome: Outcome | None, account: Disposition) -> str:
+    if account is Disposition.EXPIRED or outcome is None:
+        return "expired"
+    if isinstance(outcome, Retry):
+        return {"error": "failed", "worker": "given_back"}.get(outcome.origin, "retried")
+    if isinstance(outcome, Reject):
+        return "rejected"
+    return "discarded" if isinstance(outcome, Discard) else "acknowledged"
+
+
+def _reason(outcome: Reject) -> str:
+    """Its kind: a reason's text is anybody's, and there are as many as messages."""
+    return outcome.error or "rejected"
+
+
+def _time_of(body: str) -> float | None:
+    """When the event happened, by its envelope; None where it does not say."""
+    try:
+        said = from_json(body)
+        return datetime.fromisoformat(said["time"]).timestamp()
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
