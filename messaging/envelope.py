@@ -8,7 +8,7 @@ from datetime import datetime
 from os import urandom
 from typing import Any, Self
 
-__all__ = ["PROBE", "Envelope", "TraceContext", "new_id"]
+__all__ = ["PROBE", "Envelope", "TraceContext", "new_id", "time_of"]
 
 PROBE = "messaging.probe"
 """The type of what `messaging doctor --send` sends: it is discarded, and no handler sees it."""
@@ -25,6 +25,17 @@ def new_id() -> str:
     text = urandom(16).hex()
     variant = _VARIANTS[text[16]]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+def time_of(body: str) -> float | None:
+    """When the event of a message happened, in seconds since the epoch; None where its body is no
+    JSON that says so."""
+    from pydantic_core import from_json
+
+    try:
+        return datetime.fromisoformat(from_json(body)["time"]).timestamp()
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
 
 
 class TraceContext(str):

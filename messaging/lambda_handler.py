@@ -25,7 +25,7 @@ from messaging.consuming.batch_dispatch import acknowledged, handler_of, largest
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
-from messaging.lambda_records import delivery_of, records_of
+from messaging.lambda_records import Invocation, delivery_of, ends, records_of, time_left
 from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome
 from messaging.settlement import (
@@ -47,7 +47,7 @@ from messaging.transport import (
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Handler", "delivery_of", "lambda_handler"]
+__all__ = ["Handler", "Invocation", "delivery_of", "lambda_handler"]
 
 log = logger("messaging.lambda")
 
@@ -64,6 +64,7 @@ def lambda_handler(
     codec: Codec | None = None,
     middleware: Sequence[Middleware] = (),
     reserve: float = 2.0,
+    observe: Callable[[Invocation], None] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Handler:
     """The function that AWS Lambda calls for the queue of `consumer`.
@@ -77,6 +78,8 @@ def lambda_handler(
     codec, middleware  as for `Worker`.
     reserve            seconds before the function's timeout at which no more records are begun:
                        they are failures, and come again. A function that times out repeats all.
+    observe            called at the end of each invocation with what became of its records:
+                       `messaging.emf.CloudWatchMetrics()` writes them as metrics.
 
     The answer lists exactly the messages that are to come again. On a FIFO queue, those of a
     message group that come after a failed one are not begun, and are failures, too; other groups
@@ -97,18 +100,27 @@ def lambda_handler(
             f"lambda_handler({name}) takes a consumer, not its class: {name}()"
         )
     dispatcher = Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
-    return _Function(dispatcher, queue, reserve, clock)
+    return _Function(dispatcher, queue, reserve, observe, clock)
 
 
 class _Function:
     """The handler itself. It lives as long as the execution environment of Lambda."""
 
     def __init__(
-        self, dispatch: Dispatcher, queue: QueueTransport | None, reserve: float, clock: Clock
+        self,
+        dispatch: Dispatcher,
+        queue: QueueTransport | None,
+        reserve: float,
+        observe: Callable[[Invocation], None] | None,
+        clock: Clock,
     ) -> None:
         self._dispatch = dispatch
         self._queue = queue
         self._reserve = reserve
+        self._observe = observe
+        self._spent: dict[str, float] = {}
+        self._letters: dict[str, Outcome | None] = {}
+        """Of this invocation, by message: seconds of its handler, and why it was dead-lettered."""
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened = False
@@ -121,13 +133,32 @@ class _Function:
         self._open()
         now = self._clock.now()
         deliveries = [delivery_of(record, now=now) for record in records]
-        enough = _time_left(context, self._reserve)
+        enough = time_left(context, self._reserve)
+        self._spent, self._letters = {}, {}
         if self._takes_batches or any(is_ordered(one.queue) for one in deliveries):
             outcomes = self._in_order(deliveries, enough)
         else:
             outcomes = self._together(deliveries, enough)
         failed = self._failed(deliveries, outcomes)
+        if self._observe is not None:
+            self._observed(self._observe, deliveries, outcomes, context)
         return {"batchItemFailures": [{"itemIdentifier": one.message_id} for one in failed]}
+
+    def _observed(
+        self,
+        observe: Callable[[Invocation], None],
+        deliveries: Sequence[Delivery],
+        outcomes: Sequence[Outcome | None],
+        context: Any,
+    ) -> None:
+        """A defect of whoever observes costs no message its acknowledgement."""
+        try:
+            ended = ends(deliveries, outcomes, letters=self._letters, spent=self._spent)
+            request = str(getattr(context, "aws_request_id", ""))
+            service = self._dispatch.consumer.service
+            observe(Invocation(service, request, self._clock.now(), ended))
+        except Exception as error:  # noqa: BLE001 - the batch is done
+            log.error("the invocation could not be observed: %s", type(error).__qualname__)
 
     def _open(self) -> None:
         """Call the consumer's `open` once; if it raises, Lambda keeps the batch, and it is tried
@@ -191,12 +222,15 @@ class _Function:
             return [self._outcome(delivery) for delivery in deliveries]
         run = self._dispatch.batch(deliveries)
         ended: Outcome | BaseException = Ack()
+        began = self._clock.monotonic()
         try:
             coroutine = run.start()
             if coroutine is not None:
                 [ended] = self._wait(_gathered([acknowledged(coroutine)]))
         except Exception as error:  # noqa: BLE001 - others must not fail for one batch
             ended = error
+        spent = self._clock.monotonic() - began
+        self._spent.update({one.message_id: spent for one in deliveries})
         return [
             one or (_told(delivery, ended) if not isinstance(ended, Outcome) else None)
             for delivery, one in zip(deliveries, run.outcomes, strict=True)
@@ -212,10 +246,23 @@ class _Function:
     def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
         """A defect outside the handler (a retry policy that raises) costs this message an attempt,
         and no other message."""
+        began = self._clock.monotonic()
         try:
-            return self._dispatch(delivery)
+            found = self._dispatch(delivery)
+            if isinstance(found, Coroutine) and self._observe is not None:
+                return self._timed(found, delivery)
+            return found
         except Exception as error:  # noqa: BLE001 - the batch must not fail for one message
             return _told(delivery, error)
+        finally:
+            self._spent[delivery.message_id] = self._clock.monotonic() - began
+
+    async def _timed(self, run: Coroutine[Any, Any, Outcome], delivery: Delivery) -> Outcome:
+        began = self._clock.monotonic()
+        try:
+            return await run
+        finally:
+            self._spent[delivery.message_id] = self._clock.monotonic() - began
 
     def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         # Kept between invocations: what handlers hold (HTTP clients, pools) belongs to one loop.
@@ -244,6 +291,8 @@ class _Function:
             for at in rejected
         ]
         for index, stands in zip(rejected, _copy(self._queue, letters), strict=True):
+            if stands:
+                self._letters[deliveries[index].message_id] = outcomes[index]
             settled[index] = Ack() if stands else self._again(deliveries[index])
         return settled
 
@@ -292,14 +341,6 @@ def _told(delivery: Delivery, ended: Outcome | BaseException) -> Outcome | None:
         type(ended).__qualname__,
     )
     return None
-
-
-def _time_left(context: Any, reserve: float) -> Callable[[], bool]:
-    """Whether another record may be begun. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    if remaining is None:
-        return lambda: True
-    return lambda: bool(remaining() > reserve * 1000)
 
 
 async def _awaited(awaitable: Awaitable[None]) -> None:

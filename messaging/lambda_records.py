@@ -1,4 +1,4 @@
-"""The records of an SQS event, as AWS Lambda writes them, as deliveries.
+"""The records of an SQS event, as AWS Lambda writes them, as deliveries; and what became of them.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 """
@@ -6,13 +6,14 @@ https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from messaging.errors import ConfigurationError
+from messaging.outcome import Outcome
 from messaging.transport import Attribute, Delivery, epoch_seconds, receives
 
-__all__ = ["delivery_of", "records_of"]
+__all__ = ["Ended", "Invocation", "delivery_of", "ends", "records_of", "time_left"]
 
 
 def records_of(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -72,3 +73,50 @@ def _attribute(said: Mapping[str, Any]) -> Attribute:
     if type(kind) is str and kind and type(text) is str and text:
         return Attribute(kind, text)
     return Attribute.received(kind, text, said.get("binaryValue"))
+
+
+class Ended(NamedTuple):
+    """What became of one record. `outcome` is None where it has none and comes again; `seconds` is
+    what its handler took, None where none was run."""
+
+    delivery: Delivery
+    outcome: Outcome | None
+    dead_lettered: bool
+    seconds: float | None
+
+
+class Invocation(NamedTuple):
+    """One invocation that has ended `at`, in seconds since the epoch, and its records."""
+
+    service: str
+    request_id: str
+    at: float
+    ended: tuple[Ended, ...]
+
+
+def time_left(context: Any, reserve: float) -> Callable[[], bool]:
+    """Whether another record may be begun. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    if remaining is None:
+        return lambda: True
+    return lambda: bool(remaining() > reserve * 1000)
+
+
+def ends(
+    deliveries: Sequence[Delivery],
+    outcomes: Sequence[Outcome | None],
+    *,
+    letters: Mapping[str, Outcome | None],
+    spent: Mapping[str, float],
+) -> tuple[Ended, ...]:
+    """What became of each record. `letters` and `spent` are by message: why it was dead-lettered,
+    and the seconds of its handler."""
+    return tuple(
+        Ended(
+            delivery=one,
+            outcome=letters.get(one.message_id, outcome),
+            dead_lettered=one.message_id in letters,
+            seconds=spent.get(one.message_id),
+        )
+        for one, outcome in zip(deliveries, outcomes, strict=True)
+    )

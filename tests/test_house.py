@@ -31,7 +31,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "topology outbox log_context",
     "runtime aws memory rabbitmq lambda_handler csvfile problems",
     "connecting",
-    "fastapi flask metrics tracing doctor export",
+    "fastapi flask metrics tracing doctor export emf",
     "__init__ local testing",
     "cli django pytest_plugin",
     "__main__",

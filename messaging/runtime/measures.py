@@ -11,12 +11,10 @@ import threading
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-
-from pydantic_core import from_json
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.consuming.consumer import Consumer
+from messaging.envelope import time_of
 from messaging.histogram import AGES, DURATIONS, Histogram
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.runtime.in_flight import Disposition, InFlight, InFlightMessage
@@ -162,7 +160,7 @@ class Measures:
             delivery = message.delivery
             if delivery.sent_at and delivery.received_at:
                 self._in_queue.add(max(0.0, delivery.received_at - delivery.sent_at))
-            time = _time_of(delivery.body)
+            time = time_of(delivery.body)
             if time is not None:
                 self._age.add(max(0.0, now - time))
         self._looks = looks
@@ -187,12 +185,3 @@ def _kind(outcome: Outcome | None, account: Disposition) -> str:
 def _reason(outcome: Reject) -> str:
     """Its kind: a reason's text is anybody's, and there are as many as messages."""
     return outcome.error or "rejected"
-
-
-def _time_of(body: str) -> float | None:
-    """When the event happened, by its envelope; None where it does not say."""
-    try:
-        said = from_json(body)
-        return datetime.fromisoformat(said["time"]).timestamp()
-    except (ValueError, TypeError, KeyError, IndexError):
-        return None
