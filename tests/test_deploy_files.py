@@ -19,6 +19,7 @@ from botocore.validate import ParamValidator
 
 from messaging import Consumer, Event, MemoryBroker, Topology, Worker, handles
 from messaging.cli.app import app
+from messaging.cli.app import command as command_of
 from messaging.runtime.health import serve_health
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "deploy"
@@ -118,3 +119,16 @@ def test_kubernetes_asks_the_pages_that_there_are_and_waits_for_the_stop(worker:
     assert paths == ["/live", "/ready"]
     names = kubernetes()["spec"]["selector"]["matchLabels"]
     assert kubernetes()["spec"]["template"]["metadata"]["labels"] == names
+
+
+def test_the_canary_of_kubernetes_is_a_command_of_ours_and_one_at_a_time() -> None:
+    job = dict(yaml.safe_load((FOLDER / "canary.yaml").read_text()))
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    [canary] = pod["containers"]
+    program, command, service, *options = canary["args"]
+    assert (program, command, service) == ("messaging", "canary", "biblioteca")
+    known = {name for one in command_of("canary").params for name in one.opts}
+    assert {one for one in options if one.startswith("--")} <= known

@@ -56,6 +56,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "messaging.cli.doctor:doctor",
         "Say what would go wrong between the topic and the services, with the remedy.",
     ),
+    "canary": (
+        "messaging.cli.canary:canary",
+        "Send a marked message to services, whose workers tell how long it took.",
+    ),
     "explain": (
         "messaging.cli.explain:explain",
         "Show who receives an event, which fields each service gets, and what a month of it costs.",

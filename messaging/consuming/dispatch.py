@@ -105,6 +105,9 @@ class Dispatcher:
         check_middleware(consumer, self._middleware)
         self._read = Decoder(consumer, codec or JsonCodec(), watched=bool(self._middleware))
         self._package = package_of(type(consumer))
+        self.probes = 0
+        """How many probes and canaries came, and the last one's delay and arrival, in seconds."""
+        self.last_probe: tuple[float, float] | None = None
         self._told: set[str] = set()
         """Handlers of which it was said that they return what is no outcome."""
 
@@ -197,11 +200,13 @@ class Dispatcher:
 
     def _probed(self, envelope: Envelope, delivery: Delivery) -> Outcome:
         sent = envelope.time.timestamp() if envelope.time is not None else delivery.received_at
+        delay = max(0.0, delivery.received_at - sent)
+        self.probes, self.last_probe = self.probes + 1, (delay, delivery.received_at)
         log.info(
             "%s received probe %s of messaging doctor, %.3f s after it was sent",
             self.consumer.service,
             envelope.id,
-            delivery.received_at - sent,
+            delay,
         )
         return Discard(f"probe {envelope.id} of messaging doctor")
 

@@ -1,8 +1,8 @@
-"""Sends a marked message to each service's queue and times it; no handler sees it."""
+"""Sends marked messages to the services' queues, and times them; no handler sees one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,14 +12,16 @@ from messaging.envelope import PROBE, Envelope, new_id
 from messaging.topology import Subscription, Topology
 from messaging.transport import Attribute, Outgoing, QueueTransport, TopicTransport
 
-__all__ = ["Hop", "probe"]
+__all__ = ["Hop", "probe", "send"]
 
-End = Literal["arrived", "not seen", "left", "refused", "dead-lettered", "undelivered"]
+End = Literal["arrived", "not seen", "left", "refused", "dead-lettered", "undelivered", "sent"]
 
 
-class _Broker(Protocol):
+class _Publishing(Protocol):
     def topic(self) -> TopicTransport: ...
 
+
+class _Broker(_Publishing, Protocol):
     def queue(self, service: str) -> QueueTransport: ...
 
 
@@ -31,6 +33,7 @@ class Hop:
                it, and its log names it; or it was lost. "left": the queue held other messages, so
                it was not looked for. "refused": by the topic. "dead-lettered": by a worker whose
                version of this library does not know probes. "undelivered": SNS could not deliver.
+               "sent": the topic took it, and nobody looked further.
     published  seconds until the topic had answered.
     arrived    seconds until it was received from the queue; None where it was not.
     """
@@ -66,6 +69,37 @@ def probe(
     """
     for one in topology.subscriptions:
         yield _sent(one, topology, broker, wait, codec or JsonCodec(), clock)
+
+
+def send(
+    topology: Topology,
+    broker: _Publishing,
+    *,
+    services: Collection[str] = (),
+    codec: Codec | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[Hop]:
+    """One probe for each of `services`, or for all, left to their workers: a canary. A worker tells
+    its delay by its metrics and in its log. Nothing is received, so it disturbs no queue.
+
+    Raises `TopologyError` for a service that the topology does not have.
+    """
+    for service in services:
+        topology.queue(service)
+    topic, words = broker.topic(), codec or JsonCodec()
+    for one in topology.subscriptions:
+        if services and one.service not in services:
+            continue
+        message = _message(one, topology.topic.fifo, words, clock)
+        start = clock.monotonic()
+        failures = topic.publish([message])
+        yield Hop(
+            service=one.service,
+            id=message.id,
+            end="refused" if failures else "sent",
+            published=clock.monotonic() - start,
+            code=failures[0].code if failures else "",
+        )
 
 
 def _sent(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import ConfigurationError
 from messaging.histogram import Read
 from messaging.logs import logger
@@ -29,6 +30,7 @@ from messaging.runtime.shared_rate import SharedBucket
 from messaging.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from messaging.consuming.dispatch import Dispatcher
     from messaging.runtime.measures import Measures
     from messaging.runtime.pipeline import Pipeline
 
@@ -126,6 +128,7 @@ def _samples(source: Worker | Publisher | Relay | Backlog) -> Iterator[Sample]:
     if isinstance(source, Worker):
         for service, pipeline in source.pipelines.items():
             yield from _of_service(service, pipeline)
+            yield from _of_probes(service, source.dispatchers[service])
             if measures := source.measures.get(service):
                 yield from _measured(service, pipeline, measures)
     elif isinstance(source, Publisher):
@@ -165,6 +168,15 @@ def _of_service(service: str, pipeline: Pipeline) -> Iterator[Sample]:
     )
     yield Sample("messaging.worker.leases_renewed", label, pipeline.heartbeat.renewed)
     yield Sample("messaging.worker.leases_lost", label, pipeline.heartbeat.lost)
+
+
+def _of_probes(service: str, dispatcher: Dispatcher) -> Iterator[Sample]:
+    yield Sample("messaging.worker.probes", (service,), dispatcher.probes)
+    if dispatcher.last_probe is not None:
+        delay, at = dispatcher.last_probe
+        yield Sample("messaging.worker.probe_delay", (service,), delay)
+        age = max(0.0, SYSTEM_CLOCK.now() - at)
+        yield Sample("messaging.worker.probe_age", (service,), age)
 
 
 def _measured(service: str, pipeline: Pipeline, measures: Measures) -> Iterator[Sample]:

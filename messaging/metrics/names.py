@@ -107,6 +107,27 @@ METRICS: Sequence[Metric] = (
         "received; 0 without any.",
     ),
     Metric(
+        "messaging.worker.probes",
+        True,
+        "{message}",
+        _WORKER,
+        "Canaries and probes that came; no handler sees them.",
+    ),
+    Metric(
+        "messaging.worker.probe_delay",
+        False,
+        "s",
+        _WORKER,
+        "From when the last of them was sent until it was received; none before the first.",
+    ),
+    Metric(
+        "messaging.worker.probe_age",
+        False,
+        "s",
+        _WORKER,
+        "Since the last of them was received; none before the first.",
+    ),
+    Metric(
         "messaging.worker.handler_duration",
         True,
         "s",

@@ -157,6 +157,11 @@ class Worker:
         """By service; empty before the start, and where nobody called `measure`."""
         return self._measures
 
+    @property
+    def dispatchers(self) -> Mapping[str, Dispatcher]:
+        """By service. For those who look after the worker."""
+        return {one.consumer.service: one for one in self._dispatchers}
+
     def pause(self, *services: str) -> None:
         """Receive nothing for these services, or for all, until `resume`.
 

@@ -194,3 +194,31 @@ def test_run_takes_the_store_of_a_shared_rate_from_the_environment(
     done = messaging(*run, MESSAGING_RATES=redis_url)
     assert done.returncode == 0, done.stderr
     assert "handled Ana" in done.stdout
+
+
+def test_a_canary_passes_through_a_worker_without_a_handler(
+    messaging: Run, publish: Callable[..., None], started: Start
+) -> None:
+    publish()
+    sent = messaging("canary", "mail", "--json")
+    assert sent.returncode == 0, sent.stderr
+    [hop] = map(json.loads, sent.stdout.splitlines())
+    assert (hop["service"], hop["end"]) == ("mail", "sent")
+    done = messaging("run", "school:Mail", "--until-empty", "--json", "--wait", "0.2")
+    assert f"received probe {hop['id']}" in done.stderr
+    *printed, last = done.stdout.splitlines()
+    assert printed == ["closed"], "no handler saw it"
+    assert json.loads(last)["services"]["mail"]["discarded"] == 1
+
+    again = started("canary", "mail", "--every", "1")
+    assert again.stdout is not None
+    lines = [again.stdout.readline() for _ in range(2)]
+    assert all(" mail: sent, " in line for line in lines)
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(20) == 0
+
+
+def test_a_canary_for_a_service_of_another_topology_is_refused(messaging: Run) -> None:
+    refused = messaging("canary", "post")
+    assert refused.returncode == 2
+    assert "post" in refused.stderr

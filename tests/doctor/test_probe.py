@@ -11,8 +11,10 @@ import pytest
 from messaging import MemoryBroker, Publisher, Worker
 from messaging.aws import connect
 from messaging.consuming.consumer import Consumer, handles
-from messaging.doctor.probe import probe
+from messaging.doctor.probe import probe, send
+from messaging.errors import TopologyError
 from messaging.local import LocalServer
+from messaging.metrics import Metrics
 from messaging.topology import Topology
 from tests.doctor.conftest import IN_ORDER, SOUND, Aconteceu, School
 
@@ -122,3 +124,46 @@ def test_a_probe_that_sns_cannot_deliver_is_told() -> None:
     assert first.end == "undelivered"
     assert first.failed
     assert second.end == "arrived"
+
+
+def test_a_canary_is_left_to_the_worker_whose_metrics_tell_its_delay(broker: MemoryBroker) -> None:
+    ouvinte = Ouvinte()
+    with Worker(ouvinte, broker=broker, wait=0.1) as worker:
+        metrics = Metrics(worker)
+        before = metrics.read()
+        assert before["messaging.worker.probes"] == {("ouvinte",): 0}
+        assert not before["messaging.worker.probe_age"]
+        hops = list(send(BOTH, broker, services=["ouvinte"]))
+        until = monotonic() + 20
+        while not worker.stats.discarded and monotonic() < until:
+            sleep(0.01)
+        found = metrics.read()
+    assert [(one.service, one.end, one.failed) for one in hops] == [("ouvinte", "sent", False)]
+    assert ouvinte.heard == []
+    assert found["messaging.worker.probes"] == {("ouvinte",): 1}
+    for name in ("probe_delay", "probe_age"):
+        value = found[f"messaging.worker.{name}"]["ouvinte",]
+        assert isinstance(value, float)
+        assert 0 <= value < 20
+    assert broker.queue("outro").depth().visible == 0, "nobody asked for that one"
+
+
+def test_a_canary_disturbs_no_queue_and_goes_to_all_if_none_is_named(broker: MemoryBroker) -> None:
+    assert [one.service for one in send(BOTH, broker)] == ["ouvinte", "outro"]
+    for service in BOTH.services:
+        [received] = broker.queue(service).receive(10, 0)
+        assert received.receive_count == 1
+
+
+def test_a_canary_that_the_topic_refuses_is_told() -> None:
+    with MemoryBroker(BOTH) as broker:
+        broker.fail_next("publish", entries=[0], code="AuthorizationError", times=2)
+        hops = list(send(BOTH, broker))
+    assert [(one.end, one.code, one.failed) for one in hops] == [
+        ("refused", "AuthorizationError", True)
+    ] * 2
+
+
+def test_a_canary_for_a_service_that_is_not_there_names_it(broker: MemoryBroker) -> None:
+    with pytest.raises(TopologyError, match="biblioteca"):
+        list(send(BOTH, broker, services=["biblioteca"]))

@@ -1,0 +1,104 @@
+"""`messaging canary`: marked messages for services, once or again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messaging.cli import screen
+from messaging.cli.options import CodecName, Json, TopologyName
+from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.printable import printable
+
+if TYPE_CHECKING:
+    from messaging.codec import Codec
+    from messaging.connecting import ServiceBroker
+    from messaging.topology import Topology
+
+__all__ = ["canary"]
+
+
+def canary(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="Services of the topology; else all."),
+    ] = None,
+    topology: TopologyName = None,
+    every: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds after which it is sent again, until Ctrl-C or SIGTERM."),
+    ] = None,
+    codec: CodecName = None,
+    json: Json = False,
+) -> None:
+    """Send a marked message to services, whose workers tell how long it took.
+
+    It goes through the topic, the filter and the queue to a worker, which deletes it without a
+    handler, logs its id, and tells its delay as messaging.worker.probe_delay and the time since as
+    messaging.worker.probe_age. Nothing is received here. Exits with 1 if the topic refused one;
+    with --every that is told, and the next is sent.
+
+    [bold]Example:[/bold] messaging canary bi --topology consumers:TOPOLOGY --every 60
+    """
+    from messaging.connecting import connect
+
+    wanted, settings = deployment_if_any(topology)
+    require_topic(settings)
+    if wanted is None:
+        raise typer.BadParameter("to whom? Give --topology MODULE:NAME")
+    words, names = chosen_codec(codec), services or ()
+    broker = connect(settings)
+    try:
+        if every is None:
+            if _sent(wanted, broker, names, words, json):
+                raise typer.Exit(1)
+            return
+        _again_and_again(wanted, broker, names, words, json, every)
+    finally:
+        broker.close()
+
+
+def _again_and_again(
+    wanted: Topology,
+    broker: ServiceBroker,
+    services: Sequence[str],
+    codec: Codec | None,
+    json: bool,
+    every: float,
+) -> None:
+    from messaging.clock import SYSTEM_CLOCK
+    from messaging.errors import TransportError
+
+    with screen.EndedBySignals():
+        while True:
+            began = SYSTEM_CLOCK.monotonic()
+            try:
+                _sent(wanted, broker, services, codec, json)
+            except TransportError as error:
+                if not error.retryable:
+                    raise
+                screen.error(printable(f"not sent, trying again in {every:g} s: {error}"))
+            SYSTEM_CLOCK.sleep(max(0.0, began + every - SYSTEM_CLOCK.monotonic()))
+
+
+def _sent(
+    wanted: Topology,
+    broker: ServiceBroker,
+    services: Sequence[str],
+    codec: Codec | None,
+    json: bool,
+) -> bool:
+    """Whether one was refused."""
+    from messaging.doctor.probe import send
+
+    refused = False
+    for hop in send(wanted, broker, services=services, codec=codec):
+        refused = refused or hop.failed
+        if json:
+            screen.data(hop.to_dict())
+        else:
+            end = f"refused: {printable(hop.code)}" if hop.failed else "sent"
+            screen.line(f"canary {hop.id}: {hop.service}: {end}, {hop.published:.3f} s")
+    return refused
