@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from messaging.clock import SYSTEM_CLOCK
@@ -11,19 +11,19 @@ from messaging.runtime.breaker import Breaker
 from messaging.runtime.in_flight import InFlight
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.rate import TokenBucket
-from messaging.transport import BATCH_ENTRIES
+from messaging.transport import BATCH_ENTRIES, Delivery
 
 __all__ = ["BackPressure", "State"]
 
 SLOWLY = 0.2
 """How much of the measured handler time is that of the last handler."""
-ON_THE_WAY = 1_000
-"""Messages that may be held beyond `concurrency` and its double, because the queue is far away: at
-30 ms an answer they are 16,000 a second."""
+BEYOND = 1_000
+"""Messages that may be held beyond `concurrency` and `prefetch`, because the queue is far away (at
+30 ms an answer they are 16,000 a second), or because they wait for others of their group."""
 WAYS = 3
 """Times of an answer for whose handlers there is to be enough: one for the receives under way, one
 for the deletes, and one in reserve for answers that come late."""
-ON_THE_WAY_BYTES = 64 * 1024 * 1024
+BEYOND_BYTES = 64 * 1024 * 1024
 """Of bodies, at most, for those messages together."""
 LONGEST_NAP = 1.0
 """Seconds between two looks at a clock that may not be the machine's own."""
@@ -46,9 +46,11 @@ class BackPressure:
     prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
                  wait can all be started within half a lease, at the mean handler time of late.
                  None: `concurrency`, and while answers take long as many more as the handlers get
-                 done in the time of three (`WAYS`; `ON_THE_WAY` at most).
+                 done in the time of three (`WAYS`; `BEYOND` at most).
     lease        the visibility timeout, in seconds.
     wedged       whether all handlers hang.
+    behind       how many of those held wait for another one of their group (FIFO), and so for no
+                 handler. They take no room: nobody else could handle them meanwhile.
     rate         has a token for each message that may be received; None: no limit.
 
     What requests that are out have been promised counts as held.
@@ -65,7 +67,9 @@ class BackPressure:
         lease: float,
         wedged: Callable[[], bool] = lambda: False,
         rate: TokenBucket | None = None,
+        behind: Callable[[], int] = int,  # zero
     ) -> None:
+        self._behind = behind
         self._rate = rate
         if rate is not None:
             rate.refilled = self.look_again
@@ -78,7 +82,7 @@ class BackPressure:
         self._chooses = prefetch is None
         self.way = 0.0
         """Seconds from a receive to its answer while several are under way; else 0."""
-        self.weight = 0.0
+        self._weight = 0.0
         """Bytes of a message's body, of late and on average."""
         self._lease = lease
         self.mean: float | None = None
@@ -106,10 +110,13 @@ class BackPressure:
         """How many messages the requests that are out may bring."""
         return self._asked
 
-    def received(self, count: int) -> None:
-        """So many have come, of what requests that are out have been promised."""
+    def received(self, deliveries: Sequence[Delivery]) -> None:
+        """These have come, of what requests that are out have been promised."""
         if self._rate is not None:
-            self._rate.took(count)
+            self._rate.took(len(deliveries))
+        if deliveries:
+            mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
+            self._weight += (mean - self._weight) * SLOWLY if self._weight else mean
 
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
@@ -203,7 +210,8 @@ class BackPressure:
         if least is None:
             half = max(1, min(BATCH_ENTRIES, waiting // 2))
             least = BATCH_ENTRIES if self._asked else half
-        free = able + waiting - self._in_flight.load - self._asked
+        held = self._in_flight.load - min(self._behind(), self._beyond())
+        free = able + waiting - held - self._asked
         if self._rate is not None:
             least = min(least, self._rate.most)
             free = min(free, self._rate.free() - self._asked)
@@ -220,12 +228,15 @@ class BackPressure:
             naps.append(until - SYSTEM_CLOCK.monotonic())
         return min(naps, default=None)
 
+    def _beyond(self) -> int:
+        """How many may be held beyond what `concurrency` and `prefetch` say, as they weigh."""
+        return min(BEYOND, int(BEYOND_BYTES / max(1.0, self._weight)))
+
     def _waiting(self) -> int:
         mean = self.mean
         if not mean:
             return self._prefetch
         prefetch = self._prefetch
         if self.way and self._chooses:
-            most = min(ON_THE_WAY, int(ON_THE_WAY_BYTES / max(1.0, self.weight)))
-            prefetch += min(most, int(WAYS * self._concurrency * self.way / mean))
+            prefetch += min(self._beyond(), int(WAYS * self._concurrency * self.way / mean))
         return min(prefetch, int(self._concurrency * (self._lease / 2) / mean))

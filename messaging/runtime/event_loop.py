@@ -44,6 +44,20 @@ class Runs(Protocol):
         ...
 
 
+class Wakes(Runs, Protocol):
+    """The same, when it can be told later that there is something to run."""
+
+    def submit(
+        self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
+    ) -> bool:
+        """wake  False: it may wait for `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Run what was submitted."""
+        ...
+
+
 class EventLoop:
     """One asyncio event loop. `run` is the body of its thread; the rest may be called from any."""
 

@@ -153,21 +153,12 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
         self._under_way: dict[str, list[InFlightMessage]] = {}
         """By group, those that are gathered, handled or being settled together."""
 
-    def put(self, message: InFlightMessage) -> None:
-        with self._lock:
-            name = group_of(message.delivery)
-            group = self._groups.get(name)
-            if group is None:
-                self._begin(name, message)
-            elif group.waiting or not self._join(name, message):
-                group.waiting.append(message)
-
     def failed(self, message: InFlightMessage) -> Sequence[InFlightMessage]:
         with self._lock:
             name = group_of(message.delivery)
             if message not in self._under_way.get(name, ()):
                 return ()
-            taken = self._emptied(name)
+            taken = self._empty(self._groups[name])
             self._go_back([message, *taken])
             return taken
 
@@ -182,21 +173,29 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
             if message not in under_way:
                 if message in group.waiting:
                     group.waiting.remove(message)
+                    self.behind -= 1
                 return ()
             under_way.remove(message)
             taken: list[InFlightMessage] = []
             if account not in (Disposition.ACKNOWLEDGED, Disposition.DEAD_LETTERED):
-                taken = self._emptied(name)
+                taken = self._empty(group)
                 self._go_back(taken)
             if not under_way:
                 waiting = group.waiting
                 del self._groups[name], self._under_way[name]
                 if waiting:
-                    self._begin(name, waiting.popleft())
+                    self._begin(name, self._next_of(group))
                     self._groups[name].waiting = waiting
                     while waiting and self._join(name, waiting[0]):
-                        waiting.popleft()
+                        self._next_of(group)
             return taken
+
+    def _put(self, name: str, message: InFlightMessage) -> None:
+        group = self._groups.get(name)
+        if group is None:
+            self._begin(name, message)
+        elif group.waiting or not self._join(name, message):
+            self._wait(group, message)
 
     def _begin(self, name: str, message: InFlightMessage) -> None:
         self._new_group(name, message)

@@ -226,11 +226,12 @@ class InFlight:
         deliveries: Sequence[Delivery],
         since: float,
         lease: float,
-        start: Callable[[InFlightMessage], None],
+        start: Callable[[InFlightMessage], bool | None],
         wanted: Callable[[], bool] = lambda: True,
     ) -> Sequence[InFlightMessage]:
         """Enter receipts, whose leases began at `since`, and hand each to `start`; returns those
-        that came after `close`, or while they are not `wanted`: they are to be released.
+        that came after `close`, or while they are not `wanted`, or that `start` says False to:
+        they are to be released.
 
         A message that is in hand already lost its lease, or SQS delivered it twice: the new
         receipt takes the place of the old one, which has expired, and the message is not handled
@@ -257,8 +258,8 @@ class InFlight:
                 elif refused:
                     message.outcome = give_back()
                     back.append(message)
-                else:
-                    start(message)  # under the lock: after close() nothing is started
+                elif start(message) is False:  # under the lock: after close() nothing is started
+                    back.append(message)
         return back
 
     def _beside(

@@ -88,7 +88,8 @@ class Pipeline:
         self._lease = max(1, queue.visibility_timeout)
         self._closing = self._abandoned = False
         prefetch = prefetch_of(consumer, concurrency, prefetch)
-        self._run_to_completion: RunToCompletion | None = None
+        self.completing: RunToCompletion | None = None
+        """Whoever receives goes all the way, while handlers are quick; set once, at the start."""
 
         self.in_flight = InFlight(self._settled)
         self.ready_queue = line = line_for(queue.name, concurrency, consumer, clock)
@@ -143,6 +144,7 @@ class Pipeline:
             lease=self._lease,
             wedged=lambda: self.wedge.wedged,
             rate=self.rate,
+            behind=lambda: self.ready_queue.behind,
         )
 
     def _make_heartbeat(self) -> Heartbeat:
@@ -193,23 +195,28 @@ class Pipeline:
         receive = partial(self.receiver.run, partial(threads.start, f"{name}-poller-helper"))
         if self._batches is not None:
             threads.start(f"{name}-batches", self._batches.run)
-        elif not self._ordered:
-            self._run_to_completion = RunToCompletion(
-                self.executor, self.ready_queue, self.settler, loop, replace=self.receiver.replace
+        else:
+            self.completing = RunToCompletion(
+                self.executor,
+                self.ready_queue,
+                self.settler,
+                loop,
+                replace=self.receiver.replace,
+                more=self.receiver.more,
             )
-            threads.start(f"{name}-watch", self._run_to_completion.watch)
-            receive = partial(receive, onward=self._run_to_completion.work)
+            threads.start(f"{name}-watch", self.completing.watch)
+            receive = partial(receive, onward=self.completing.work)
         threads.start(f"{name}-poller", receive)
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
         """A receive brought these; their leases count from `since`."""
-        self.backpressure.received(len(deliveries))
+        self.backpressure.received(deliveries)
         if self._abandoned and deliveries:
             return_late(self.queue, deliveries)
             return
         self.postponed.received(deliveries)
-        put = (self._run_to_completion and self._run_to_completion.open()) or self.ready_queue.put
-        plain = not (self._ordered or self.isolation.among(deliveries))
+        put = (self.completing and self.completing.open()) or self.ready_queue.put
+        plain = not self.isolation.among(deliveries)
         back = self.in_flight.receive(
             deliveries,
             since,
@@ -222,21 +229,22 @@ class Pipeline:
         if not plain:
             self._isolate()
 
-    def _enter(self, put: Callable[[InFlightMessage], None], message: InFlightMessage) -> None:
+    def _enter(
+        self, put: Callable[[InFlightMessage], bool | None], message: InFlightMessage
+    ) -> bool | None:
+        """`put` where suspects are about. False: it is to be given back."""
         suspect = self.isolation.suspects(message.delivery)
         if self.ready_queue.held_up(message):
-            self.executor.put_back(message)
-        elif self.isolation.blocks(message.delivery) or (
-            suspect and self.ready_queue.busy(message)
-        ):
+            return False
+        if self.isolation.blocks(message.delivery) or (suspect and self.ready_queue.busy(message)):
             # One of its group comes first, and may fail: then this one must come after it again.
             self.ready_queue.sent_back([message])
-            self.executor.put_back(message)
             self.isolation.comes_again(message.delivery)
-        elif suspect:
+            return False
+        if suspect:
             self.isolation.hold(message)
-        else:
-            put(message)
+            return True
+        return put(message)
 
     def _isolate(self) -> None:
         """Let a suspect go, if nothing else is in hand."""
@@ -245,7 +253,8 @@ class Pipeline:
         if message is not None:
             verdict = self.isolation.verdict(message)
             if verdict is None:
-                self.ready_queue.put(message)
+                if not self.ready_queue.put(message):
+                    self.executor.put_back(message)
                 self._hurry_batches()
             else:
                 self.settler.put(message, verdict)
@@ -303,8 +312,8 @@ class Pipeline:
         if self._inlet is not self.queue:
             self._inlet.close()
         self.settler.hurry()
-        if self._run_to_completion is not None:
-            self._run_to_completion.close()
+        if self.completing is not None:
+            self.completing.close()
         if self._batches is not None:
             self._batches.close()
         waiting = self._drain()
@@ -376,10 +385,10 @@ class Pipeline:
 
     def _drain(self) -> list[InFlightMessage]:
         """Take out all that wait for a handler."""
-        received = self._run_to_completion.drain() if self._run_to_completion is not None else []
-        suspects = self.isolation.drain()
-        self.ready_queue.sent_back(suspects)
-        return [*self.ready_queue.drain(), *received, *suspects]
+        received = self.completing.drain() if self.completing is not None else []
+        elsewhere = [*received, *self.isolation.drain()]
+        self.ready_queue.sent_back(elsewhere)
+        return [*self.ready_queue.drain(), *elsewhere]
 
     def _backoff(self, delivery: Delivery) -> float:
         try:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import queue as queues
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.settlement import group_of, is_ordered
 
 __all__ = ["FifoReadyQueue", "ReadyQueue", "ready_queue_for"]
+
+
+Takes = Callable[[], Callable[[InFlightMessage], None] | None]
+
+
+def _nobody() -> None:
+    return None
 
 
 class ReadyQueue:
@@ -23,6 +30,8 @@ class ReadyQueue:
     def __init__(self, slots: int) -> None:
         self._gate = threading.Lock()
         self._slots = slots
+        self.behind = 0
+        """Of those here, so many wait for another one, whatever slots are free."""
         # While there is a free slot nothing waits for one.
         self._waiting: deque[InFlightMessage] = deque()
         # Those that have a slot, and None for a thread that shall end. In C: a queue of
@@ -33,9 +42,14 @@ class ReadyQueue:
     def __len__(self) -> int:
         return self._ready.qsize() + len(self._waiting)
 
-    def put(self, message: InFlightMessage) -> None:
-        """It is to be handled when those before it are, and a slot is free."""
+    def put(self, message: InFlightMessage, *, has_turn: bool = False) -> bool:
+        """It is to be handled when those before it are, and a slot is free. False: one before it
+        is on its way back, and so must this one be.
+
+        has_turn  it was put here before, and waits for no other any more.
+        """
         self._offer(message)
+        return True
 
     def next(self) -> InFlightMessage | None:
         """A handler has ended: what its thread has to do next. None: nothing waits."""
@@ -134,46 +148,57 @@ class FifoReadyQueue(ReadyQueue):
         super().__init__(slots)
         self._make_groups()
 
+    def _offer(self, message: InFlightMessage) -> None:
+        take = self.takes()
+        if take is None:
+            super()._offer(message)
+        else:
+            take(message)
+
     def _make_groups(self) -> None:
+        self.takes: Takes = _nobody
+        """Where the calling thread takes what is ready; None: into the line."""
         self._groups: dict[str, _Group] = {}
         self._back: dict[str, set[InFlightMessage]] = {}
         """By group, those on their way back to the queue: none that comes now may overtake them."""
         self._lock = threading.Lock()
 
-    def put(self, message: InFlightMessage) -> None:
+    def put(self, message: InFlightMessage, *, has_turn: bool = False) -> bool:
+        if has_turn:
+            super()._offer(message)
+            return True
         with self._lock:
-            name = _name(message)
-            group = self._groups.get(name)
-            if group is None:
-                self._groups[name] = _Group(message)
-                self._offer(message)
-            else:
-                group.waiting.append(message)
+            name = group_of(message.delivery)
+            if self._back and name in self._back:
+                self._go_back([message])
+                return False
+            self._put(name, message)
+            return True
 
     def drain(self) -> list[InFlightMessage]:
         taken = []
         with self._lock:
             ready = super().drain()
             for message in ready:
-                group = self._groups.get(_name(message))
+                group = self._groups.get(group_of(message.delivery))
                 taken.append(message)
                 if group is not None:
-                    taken += _emptied(group)
+                    taken += self._empty(group)
             for group in self._groups.values():
-                taken += _emptied(group)
+                taken += self._empty(group)
             self._go_back(taken)
         return taken
 
     def held_up(self, message: InFlightMessage) -> bool:
         with self._lock:
-            if _name(message) not in self._back:
+            if group_of(message.delivery) not in self._back:
                 return False
             self._go_back([message])
             return True
 
     def busy(self, message: InFlightMessage) -> bool:
         with self._lock:
-            return _name(message) in self._groups
+            return group_of(message.delivery) in self._groups
 
     def sent_back(self, messages: Sequence[InFlightMessage]) -> None:
         with self._lock:
@@ -181,42 +206,63 @@ class FifoReadyQueue(ReadyQueue):
 
     def failed(self, message: InFlightMessage) -> Sequence[InFlightMessage]:
         with self._lock:
-            group = self._groups.get(_name(message))
+            group = self._groups.get(group_of(message.delivery))
             if group is None or group.head is not message:
                 return ()
-            taken = _emptied(group)
+            taken = self._empty(group)
             self._go_back([message, *taken])
             return taken
 
     def left(self, message: InFlightMessage, account: Disposition) -> Sequence[InFlightMessage]:
         with self._lock:
-            name = _name(message)
-            self._is_back(name, message)
+            name = group_of(message.delivery)
+            if self._back:
+                self._is_back(name, message)
             group = self._groups.get(name)
             if group is None:
                 return ()
             if group.head is not message:
                 if message in group.waiting:
                     group.waiting.remove(message)
+                    self.behind -= 1
                 return ()
             if account in (Disposition.ACKNOWLEDGED, Disposition.DEAD_LETTERED) and group.waiting:
-                group.head = group.waiting.popleft()
+                group.head = self._next_of(group)
                 self._offer(group.head)
                 return ()
             del self._groups[name]
-            taken = _emptied(group)
+            taken = self._empty(group)
             self._go_back(taken)
             return taken
+
+    def _put(self, name: str, message: InFlightMessage) -> None:
+        group = self._groups.get(name)
+        if group is None:
+            self._new_group(name, message)
+            self._offer(message)
+        else:
+            self._wait(group, message)
 
     def _new_group(self, name: str, head: InFlightMessage) -> None:
         self._groups[name] = _Group(head)
 
-    def _emptied(self, name: str) -> list[InFlightMessage]:
-        return _emptied(self._groups[name])
+    def _wait(self, group: _Group, message: InFlightMessage) -> None:
+        group.waiting.append(message)
+        self.behind += 1
+
+    def _next_of(self, group: _Group) -> InFlightMessage:
+        self.behind -= 1
+        return group.waiting.popleft()
+
+    def _empty(self, group: _Group) -> list[InFlightMessage]:
+        taken = list(group.waiting)
+        group.waiting.clear()
+        self.behind -= len(taken)
+        return taken
 
     def _go_back(self, messages: Sequence[InFlightMessage]) -> None:
         for message in messages:
-            self._back.setdefault(_name(message), set()).add(message)
+            self._back.setdefault(group_of(message.delivery), set()).add(message)
 
     def _is_back(self, name: str, message: InFlightMessage) -> None:
         back = self._back.get(name)
@@ -229,13 +275,3 @@ class FifoReadyQueue(ReadyQueue):
 def ready_queue_for(queue: str, slots: int) -> ReadyQueue:
     """The line for the queue of this name; that of a FIFO queue ends in ".fifo"."""
     return (FifoReadyQueue if is_ordered(queue) else ReadyQueue)(slots)
-
-
-def _name(message: InFlightMessage) -> str:
-    return group_of(message.delivery)
-
-
-def _emptied(group: _Group) -> list[InFlightMessage]:
-    taken = list(group.waiting)
-    group.waiting.clear()
-    return taken

@@ -87,6 +87,8 @@ class Receiver:
         self._failing_since = 0.0
         self._asked_at: float | None = None
         self._empty = 0
+        self._brought: int | None = None
+        """How many the last receive of the first thread brought; None: it failed."""
         self._most = min(MOST_HELPERS, most)
         self._full: deque[float] = deque(maxlen=RECEIVES)
         self._hire: Hire = _nobody
@@ -159,8 +161,9 @@ class Receiver:
 
     def step(self, free: int, wait: float) -> int | None:
         """One receive of at most `free` messages: how many it brought, None if it failed."""
+        self._brought = None
         try:
-            brought = self._receive(free, wait)
+            self._brought = brought = self._receive(free, wait)
         except TransportError as error:
             if not self._stopped.is_set():  # else it was closed while it waited
                 self._failed(error)
@@ -168,6 +171,17 @@ class Receiver:
         if self._failures:
             self._recovered()
         return brought
+
+    def more(self) -> bool:
+        """One more receive at once, which does not wait, for the thread that `run` has called
+        onward. False: the last one was not full, so there may be no more, or there is no room."""
+        free = self._backpressure.take() if self._brought == BATCH_ENTRIES else 0
+        if not free:
+            return False
+        try:
+            return self.step(free, 0) == BATCH_ENTRIES
+        finally:
+            self._backpressure.answered(free)
 
     def replace(self, thread: int) -> None:
         """The thread of this ident is held up: if it is the first, another one takes its place.

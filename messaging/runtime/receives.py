@@ -198,7 +198,6 @@ class Receives:
                 # What came while this thread was busy came after it had looked last.
                 # Beyond its wait the answer was slow, and the leases began before.
                 self._taken(deliveries, min(max(receive.at, since), receive.at + self._wait))
-                self._weigh(deliveries)
             self._judge(len(deliveries), receive, out, waited)
         except TransportError as error:
             self._stumble(error)
@@ -216,12 +215,6 @@ class Receives:
             self._backpressure.way = self._way()
             if not self._far():
                 self._window.stop()
-
-    def _weigh(self, deliveries: Sequence[Delivery]) -> None:
-        if deliveries:
-            mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
-            before = self._backpressure.weight
-            self._backpressure.weight = before + (mean - before) / 8 if before else mean
 
     def _stumble(self, error: TransportError) -> None:
         self._window.stop()

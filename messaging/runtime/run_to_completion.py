@@ -6,6 +6,10 @@ the thread that received it decodes it, runs its handler and settles it, and the
 An async handler only begins there, and goes on in the event loop as always; while those are brief,
 too, the thread waits for them, so that one thread runs at a time and settles all in one request.
 
+In a FIFO queue the first of each group is handled, then all of those are deleted in one request,
+which lets the next of their groups go on, here again. A receive usually brings several of one
+group, so before a delete the thread receives from other groups too, until the request is full.
+
 A handler may turn out slow all the same. A watch sees it after `LOOK` seconds: then what the thread
 still had goes into the line, where handlers' threads take it, and another thread receives.
 """
@@ -18,11 +22,12 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from messaging.runtime.event_loop import EventLoop
+from messaging.runtime.event_loop import Wakes
 from messaging.runtime.executor import Executor
 from messaging.runtime.in_flight import InFlightMessage
-from messaging.runtime.ready_queue import ReadyQueue
+from messaging.runtime.ready_queue import FifoReadyQueue, ReadyQueue
 from messaging.runtime.settler import Settler
+from messaging.transport import BATCH_ENTRIES
 
 __all__ = ["RunToCompletion"]
 
@@ -39,8 +44,8 @@ class _Chunk:
 
     __slots__ = ("busy", "looks", "replaced", "rest", "seen", "tended", "thread")
 
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
         self.rest: deque[InFlightMessage] = deque()
         self.busy: object = None
         """What its thread is busy with: a receipt, or this chunk while that is being settled."""
@@ -58,6 +63,8 @@ class RunToCompletion:
 
     replace  called with the ident of a thread that is held up: another one is to receive in its
              place. May raise `RuntimeError`: there is none.
+    more     makes one more receive in the calling thread, without waiting. False: there is no more.
+    ident    tells threads apart.
     """
 
     def __init__(
@@ -65,15 +72,22 @@ class RunToCompletion:
         executor: Executor,
         ready_queue: ReadyQueue,
         settler: Settler,
-        loop: EventLoop,
+        loop: Wakes,
         *,
         replace: Callable[[int], None],
+        more: Callable[[], bool],
+        ident: Callable[[], int] = threading.get_ident,
     ) -> None:
         self._executor = executor
         self._ready_queue = ready_queue
         self._settler = settler
         self._loop = _SleepingLoop(loop)
         self._replace = replace
+        self._more = more
+        self._ident = ident
+        self._ordered = isinstance(ready_queue, FifoReadyQueue)
+        if isinstance(ready_queue, FifoReadyQueue):
+            ready_queue.takes = self._taker
         self._lock = threading.Lock()
         self._chunks: dict[int, _Chunk] = {}
         """By the thread's ident."""
@@ -81,13 +95,16 @@ class RunToCompletion:
         self._watching = False
         self._closed = False
 
-    def open(self) -> Callable[[InFlightMessage], None] | None:
+    def open(self) -> Callable[[InFlightMessage], bool | None] | None:
         """Where the calling thread puts what it has just received; None: into the line."""
         # What waits in the line came before.
         if self._closed or not self._executor.quick or len(self._ready_queue):
             return None
-        chunk = self._chunks[threading.get_ident()] = _Chunk()
-        return chunk.rest.append
+        me = self._ident()
+        chunk = self._chunks.get(me)
+        if chunk is None:
+            chunk = self._chunks[me] = _Chunk(me)
+        return self._ready_queue.put if self._ordered else chunk.rest.append
 
     def work(self, near: bool) -> bool:
         """Handle and settle what the calling thread has put where `open` said.
@@ -96,7 +113,7 @@ class RunToCompletion:
 
         False: it was held up meanwhile, and another thread receives in its place.
         """
-        me = threading.get_ident()
+        me = self._ident()
         chunk = self._chunks.get(me)
         if chunk is None:
             return True
@@ -106,12 +123,12 @@ class RunToCompletion:
         chunk.tended = True
         self._settler.tend()
         try:
-            began = self._handle(chunk)
-            chunk.busy = chunk
-            if began and near and self._executor.brief:
-                self._settler.gather(began, LOOK)
+            self._run(chunk, near)
+            while near and self._goes_on(chunk):
+                self._run(chunk, near)
         finally:
             self._leave(chunk, settle=near or self._settler.busy)
+            self._hand_over(chunk)
         with self._lock:
             del self._chunks[me]
             return not chunk.replaced
@@ -154,6 +171,33 @@ class RunToCompletion:
                 self._relieve(chunk)
         return bool(chunks)
 
+    def _taker(self) -> Callable[[InFlightMessage], None] | None:
+        """Where what the calling thread makes ready goes, if it has a chunk."""
+        chunk = self._chunks.get(self._ident())
+        return None if chunk is None else chunk.rest.append
+
+    def _goes_on(self, chunk: _Chunk) -> bool:
+        """In a FIFO queue: delete what is handled, so that those behind it are ready.
+
+        True: some are. False as well if they wait for a handler in another thread.
+        """
+        if not self._ready_queue.behind:
+            return False
+        while self._may_go_on(chunk) and self._settler.waiting < BATCH_ENTRIES and self._more():
+            self._run(chunk, near=True)
+        if self._may_go_on(chunk):
+            self._settler.step(aged=False)
+        return bool(chunk.rest) and self._may_go_on(chunk)
+
+    def _may_go_on(self, chunk: _Chunk) -> bool:
+        return chunk.tended and self._executor.quick
+
+    def _run(self, chunk: _Chunk, near: bool) -> None:
+        began = self._handle(chunk)
+        chunk.busy = chunk
+        if began and near and self._executor.brief:
+            self._settler.gather(began, LOOK)
+
     def _handle(self, chunk: _Chunk) -> int:
         """Returns how many async handlers have begun."""
         began = 0
@@ -171,7 +215,7 @@ class RunToCompletion:
                 break
             if not slot:
                 if not ready_queue.take_slot():
-                    ready_queue.put(message)
+                    ready_queue.put(message, has_turn=True)
                     break
                 slot = True
             chunk.busy = message
@@ -189,7 +233,7 @@ class RunToCompletion:
 
     def _hand_over(self, chunk: _Chunk) -> None:
         while (message := _next(chunk)) is not None:
-            self._ready_queue.put(message)
+            self._ready_queue.put(message, has_turn=True)
 
     def _relieve(self, chunk: _Chunk) -> None:
         self._executor.slow_down()
@@ -221,7 +265,7 @@ class RunToCompletion:
 class _SleepingLoop:
     """The loop, which what is submitted does not wake."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: Wakes) -> None:
         self.submit = partial(loop.submit, wake=False)
         self.cancel_one = loop.cancel_one
         self.wake = loop.wake

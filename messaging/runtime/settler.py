@@ -129,6 +129,11 @@ class Settler:
         self._gathering.wanted = 0
 
     @property
+    def waiting(self) -> int:
+        """How many wait to be settled."""
+        return len(self._inbox)
+
+    @property
     def busy(self) -> bool:
         """True: its thread is at one batch, and another one waits."""
         return not self._own.wanted and len(self._inbox) >= BATCH_ENTRIES

@@ -8,8 +8,9 @@ waiting for room, for work, for a pause to be over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+import itertools
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from messaging.clock import SYSTEM_CLOCK, Clock
@@ -19,9 +20,15 @@ from messaging.runtime.backpressure import State
 from messaging.runtime.event_loop import Done, caught
 from messaging.runtime.in_flight import Disposition, Stats
 from messaging.runtime.pipeline import Pipeline
+from messaging.runtime.run_to_completion import RunToCompletion
 from messaging.transport import Broker
 
 __all__ = ["Steps"]
+
+_NOBODY = 0
+"""The thread that takes all steps but `complete`."""
+LOOKS = 2
+"""After so many looks of the watch at one handler its thread is held up."""
 
 
 class Steps:
@@ -30,6 +37,7 @@ class Steps:
         steps = Steps.of(Dispatcher(consumer), broker, clock=clock)
         steps.poll()            # one receive, which does not wait
         steps.handle()          # one message through its handler, an async one to its end
+        steps.complete()        # a receive whose messages go all the way, handlers being quick
         steps.settle()          # one look of the settler: everything that is due
         steps.renew()           # one look at the leases
 
@@ -45,6 +53,9 @@ class Steps:
         self._pipeline = pipeline
         self._loop = _InlineLoop()
         self._crashed = False
+        self._completing: RunToCompletion | None = None
+        self._thread = _NOBODY
+        self._threads = itertools.count(_NOBODY + 1)
 
     @classmethod
     def of(
@@ -103,11 +114,38 @@ class Steps:
 
         A transport that raises from `receive` makes the step None, as it makes the thread pause.
         """
-        free = 0 if self._crashed else self._pipeline.backpressure.free()
-        return self._pipeline.receiver.step(free, wait) if free else None
+        with self._as_thread(_NOBODY):
+            return self._receive(wait)
+
+    def complete(self) -> int | None:
+        """`poll`, then what came through its handlers and the settler, by run-to-completion.
+
+        As in a worker whose handlers are quick. If another step is taken in a handler, so long has
+        passed that the rest of what came waits for other threads.
+        """
+        pipeline = self._pipeline
+        if self._completing is None:
+            self._completing = pipeline.completing = RunToCompletion(
+                pipeline.executor,
+                pipeline.ready_queue,
+                pipeline.settler,
+                self._loop,
+                replace=lambda thread: None,
+                more=pipeline.receiver.more,
+                ident=lambda: self._thread,
+            )
+        with self._as_thread(next(self._threads)):
+            pipeline.executor.quicken()
+            brought = self._receive(0.0)
+            self._completing.work(near=True)
+            return brought
 
     def handle(self) -> bool:
         """Take what has waited longest for a handler and run it; False if nothing waits."""
+        with self._as_thread(_NOBODY):
+            return self._handle()
+
+    def _handle(self) -> bool:
         message = None if self._crashed else self._pipeline.ready_queue.get_nowait()
         if message is None:
             return False
@@ -118,19 +156,22 @@ class Steps:
 
     def settle(self) -> int:
         """Settle what handlers are done with, and refused settlements whose pause is over."""
-        return 0 if self._crashed else self._pipeline.settler.step(aged=True)
+        with self._as_thread(_NOBODY):
+            return 0 if self._crashed else self._pipeline.settler.step(aged=True)
 
     def renew(self) -> None:
         """One look at the leases."""
-        if not self._crashed:
-            self._pipeline.heartbeat.step()
+        with self._as_thread(_NOBODY):
+            if not self._crashed:
+                self._pipeline.heartbeat.step()
 
     def close_intake(self) -> int:
         """As at SIGTERM: ask no more, give back what waits; returns how many those were.
 
         Then `settle` until `in_flight` is empty, and `expire_rest` when that takes too long.
         """
-        return 0 if self._crashed else self._pipeline.close_intake()
+        with self._as_thread(_NOBODY):
+            return 0 if self._crashed else self._pipeline.close_intake()
 
     def expire_rest(self) -> int:
         """The end of a stop: whatever is still in hand is left to its lease, and counted so."""
@@ -144,6 +185,24 @@ class Steps:
     def crash(self) -> None:
         """As by `kill -9`: everything in hand is forgotten, and the queue is told nothing."""
         self._crashed = True
+        if self._completing is not None:
+            self._completing.drain()
+
+    def _receive(self, wait: float) -> int | None:
+        free = 0 if self._crashed else self._pipeline.backpressure.free()
+        return self._pipeline.receiver.step(free, wait) if free else None
+
+    @contextmanager
+    def _as_thread(self, thread: int) -> Iterator[None]:
+        """What is done in it is done by this thread. Those that are in a handler are held up."""
+        if self._completing is not None:
+            for _ in range(LOOKS):
+                self._completing.look()
+        before, self._thread = self._thread, thread
+        try:
+            yield
+        finally:
+            self._thread = before
 
 
 class _InlineLoop:
@@ -152,7 +211,9 @@ class _InlineLoop:
     def __init__(self) -> None:
         self._running: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Any]] = {}
 
-    def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
+    def submit(
+        self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
+    ) -> bool:
         ended: list[Outcome | BaseException] = []
 
         async def run() -> None:
@@ -169,6 +230,9 @@ class _InlineLoop:
             self._running.pop(coroutine, None)
         done(ended[0] if ended else asyncio.CancelledError())
         return True
+
+    def wake(self) -> None:
+        """Nothing waits."""
 
     def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
         if task := self._running.get(coroutine):

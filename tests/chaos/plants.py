@@ -215,9 +215,12 @@ BUGS: dict[str, Bug] = {
         R + "ready_queue", "group.waiting.append(message)", "self._offer(message)"
     ),
     "forgets who is on the way back": bug(
-        R + "ready_queue",
-        "            if _name(message) not in self._back:\n                return False",
-        "            return False",
+        R + "ready_queue", "if self._back and name in self._back:", "if False:"
+    ),
+    "hands all of a group to the thread that received them": bug(
+        R + "run_to_completion",
+        "return self._ready_queue.put if self._ordered else chunk.rest.append",
+        "return chunk.rest.append",
     ),
     "puts two of one group into one request": bug(
         "messaging.batching",

@@ -19,6 +19,9 @@ from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
 from messaging.runtime.rate import TokenBucket
 from messaging.testing import FakeClock
+from messaging.transport import Delivery
+
+DELIVERY = Delivery(queue="t", message_id="m", receipt="r", body="{}")
 
 
 def pressure(limit: RateLimit, clock: FakeClock) -> BackPressure:
@@ -39,7 +42,7 @@ def receive(service: BackPressure) -> int:
     """Ask and be given all that was asked for, until nothing may be asked."""
     total = 0
     while asked := service.room(patience=0):
-        service.received(asked)
+        service.received([DELIVERY] * asked)
         service.answered(asked)
         total += asked
     return total
@@ -75,7 +78,7 @@ def test_what_is_asked_for_is_promised_and_what_did_not_come_is_not_paid() -> No
     service = pressure(RateLimit(10), clock)
     assert service.room(patience=0) == 10
     assert service.room(patience=0) == 0, "the tokens are promised"
-    service.received(2)
+    service.received([DELIVERY] * 2)
     service.answered(10)
     assert service.free() == 8
 

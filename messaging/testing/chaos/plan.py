@@ -108,6 +108,7 @@ class ScenarioPlan:
     requests, handlers  how often, from 0 to 1.
     host       what runs the handlers.
     producer   how the events are published.
+    completes  a poll handles and settles what it brings, as a worker does whose handlers are quick.
     only       names of the faults that may happen, of those that the seed draws; None: all of them.
     """
 
@@ -125,6 +126,7 @@ class ScenarioPlan:
     handlers: float
     host: Host = "worker"
     producer: Producer = "direct"
+    completes: bool = False
     only: frozenset[str] | None = None
 
     def title(self) -> str:
@@ -132,7 +134,8 @@ class ScenarioPlan:
         return (
             f"seed {self.seed}: {len(self.services)} services, {len(self.events)} events, "
             f"{self.workers} workers (concurrency {self.concurrency}, prefetch {self.prefetch}), "
-            f"{'FIFO' if self.fifo else 'standard'}, {self.mode}, {self.host}, {self.producer}, "
+            f"{'FIFO' if self.fifo else 'standard'}, {self.mode}, {self.host}"
+            f"{', run to completion' if self.completes else ''}, {self.producer}, "
             f"{len(self.steps)} steps"
         )
 
@@ -162,6 +165,7 @@ def draw(
     host, producer = chance.choice(tuple(hosts)), chance.choice(tuple(producers))
     return ScenarioPlan(
         seed=seed,
+        completes=Seeded(seed).stream("completes").random() < 0.5,
         host=host,
         producer=producer,
         services=tuple(sorted(chance.sample(range(services), part))),

@@ -66,6 +66,8 @@ class ProcessStage(Protocol):
     @property
     def limits(self) -> tuple[int, int]: ...
     @property
+    def completes(self) -> bool: ...
+    @property
     def ends(self) -> list[End]: ...
     @property
     def current(self) -> dict[str, str]: ...
@@ -132,7 +134,7 @@ class Process:
         self.doing = doing
         try:
             if doing == "poll":
-                return bool(steps.poll())
+                return self._poll(steps, service)
             if doing == "settle":
                 return bool(steps.settle())
             if doing == "renew":
@@ -156,8 +158,20 @@ class Process:
             for receipt in sorted(due - leases.asked):
                 self._stage.tell(self.name, consumer.service, "not renewed", "", receipt)
 
+    def _poll(self, steps: Steps, service: int) -> bool:
+        if not self._stage.completes or self._full(service):
+            return bool(steps.poll())
+        self.running[service] += 1
+        try:
+            return bool(steps.complete())
+        finally:
+            self.running[service] -= 1
+
+    def _full(self, service: int) -> bool:
+        return self.running[service] >= self._concurrency or in_a_loop()
+
     def _handle(self, steps: Steps, service: int) -> bool:
-        if self.running[service] >= self._concurrency or in_a_loop():
+        if self._full(service):
             return False
         self.running[service] += 1
         try:

@@ -58,9 +58,9 @@ def _simpler(plan: ScenarioPlan, trials: _Trials) -> ScenarioPlan:
     """In a simpler setting, where the failure needs no other."""
     simplest = replace(
         plan, workers=1, concurrency=1, prefetch=0, mode="at least once", fifo=False,
-        host="worker", producer="direct",
+        host="worker", producer="direct", completes=False,
     )  # fmt: skip
-    for name in ("host", "producer", "workers", "concurrency", "prefetch", "mode", "fifo"):
+    for name in "host producer workers concurrency prefetch mode fifo completes".split():
         value = getattr(simplest, name)
         candidate: ScenarioPlan = replace(plan, **{name: value})
         if candidate != plan and trials(candidate):

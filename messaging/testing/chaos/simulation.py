@@ -76,6 +76,7 @@ class Simulation:
         self.at_rest = False
         self.services = plan.services
         self.limits = (plan.concurrency, plan.prefetch)
+        self.completes = plan.completes
         topic = "chaos.fifo" if plan.fifo else "chaos"
         self.topology = Topology.of(*(setup.services[at] for at in plan.services), topic=topic)
         self.broker = MemoryBroker(self.topology, clock=clock, faults=self.injected.deliver)
