@@ -111,7 +111,12 @@ class BufferedPublisher:
     def _begin(self) -> None:
         # An empty buffer without threads: at the start, and again in a forked child, whose locks
         # may have been held by threads that it does not have.
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Apart, so that an event wakes one thread that sends, and nobody who waits for room.
+        self._changed = threading.Condition(self._lock)
+        """There is more room, or fewer are pending."""
+        self._work = threading.Condition(self._lock)
+        """There is something to send, or nothing will be any more."""
         self._waiting: deque[Item] = deque()
         self._pending = 0
         self._flushing = 0
@@ -143,27 +148,33 @@ class BufferedPublisher:
         if messages is not None and not messages:
             future.set_result(Published(id or "", 0))
             return future
-        with self._changed:
-            if not self._has_room() and (why := self._may_not_wait()):
-                raise BufferFull(
-                    f"{self._pending} events are waiting, and publish() would block {why}; nothing "
-                    "was sent: `await buffered.room()` before, turn your caller away, or raise "
-                    "max_pending"
-                )
-            if not self._changed.wait_for(self._has_room, timeout):
-                raise PublishError(
-                    f"{self._pending} events are waiting and the topic takes none; nothing was "
-                    "sent: let your caller try again"
-                )
+        with self._lock:
+            if not self._has_room():
+                self._await_room(timeout)
             if self._closed:
                 raise PublishError("this publisher is closed; nothing was sent")
             self._pending += 1
             due = self._clock.monotonic() + self._linger
             self._waiting.append(Item(event, id, encode, messages, future, due))
-            self._threads.enough(len(self._waiting))
-            if len(self._waiting) == 1 or len(self._waiting) >= BATCH_ENTRIES:
-                self._changed.notify_all()
+            waiting = len(self._waiting)
+            self._threads.enough(waiting)
+            # One thread must know when the first is due, and one that there is a full request.
+            if waiting == 1 or waiting % BATCH_ENTRIES == 0:
+                self._work.notify()
         return future
+
+    def _await_room(self, timeout: float | None) -> None:
+        if why := self._may_not_wait():
+            raise BufferFull(
+                f"{self._pending} events are waiting, and publish() would block {why}; nothing "
+                "was sent: `await buffered.room()` before, turn your caller away, or raise "
+                "max_pending"
+            )
+        if not self._changed.wait_for(self._has_room, timeout):
+            raise PublishError(
+                f"{self._pending} events are waiting and the topic takes none; nothing was "
+                "sent: let your caller try again"
+            )
 
     async def room(self) -> None:
         """Return when the buffer has room for an event; for asyncio, whose loop is not blocked.
@@ -198,7 +209,7 @@ class BufferedPublisher:
         self._check_may_wait("flush")
         with self._changed:
             self._flushing += 1
-            self._changed.notify_all()
+            self._work.notify_all()
             try:
                 return self._changed.wait_for(lambda: self._pending == 0, timeout)
             finally:
@@ -213,6 +224,7 @@ class BufferedPublisher:
         atexit.unregister(self._at_exit)
         with self._changed:
             self._closed, self._broken = True, None
+            self._work.notify_all()
             self._wake()
             threads = list(self._threads.threads)
         for thread in threads:
@@ -300,7 +312,7 @@ class BufferedPublisher:
     def _next(self) -> list[Item]:
         """The next request's worth of events, when it is full or due; none when closed, or when
         the calling thread is not needed any more."""
-        with self._changed:
+        with self._lock:
             self._threads.idle += 1
             try:
                 return self._awaited()
@@ -316,11 +328,11 @@ class BufferedPublisher:
                 if hurry or left <= 0 or len(self._waiting) >= BATCH_ENTRIES:
                     many = min(BATCH_ENTRIES, len(self._waiting))
                     return [self._waiting.popleft() for _ in range(many)]
-                self._changed.wait(left)
+                self._work.wait(left)
             elif self._closed:
                 return []
             elif told or self._threads.longest_wait() is None:
-                told = self._changed.wait(self._threads.longest_wait())
+                told = self._work.wait(self._threads.longest_wait())
             else:
                 self._threads.leave()
                 return []

@@ -699,3 +699,44 @@ def test_threads_that_are_needed_no_more_end(monkeypatch: pytest.MonkeyPatch) ->
             assert time.monotonic() < end
             time.sleep(0.01)
         assert one_by_one.publish(Noted(number=1)).result(5)
+
+
+class Looked:
+    """The system's clock, and which threads of the buffer looked at it."""
+
+    def __init__(self) -> None:
+        self.looks: list[str] = []
+        self.now, self.sleep = SYSTEM_CLOCK.now, SYSTEM_CLOCK.sleep
+
+    def monotonic(self) -> float:
+        name = threading.current_thread().name
+        if name.startswith("messaging-linger"):
+            self.looks.append(name)
+        return SYSTEM_CLOCK.monotonic()
+
+
+def test_an_event_wakes_one_thread_that_sends_however_many_there_are(monkeypatch) -> None:
+    monkeypatch.setattr("messaging.publishing.senders.FIRST", 16)
+    clock, topic = Looked(), ScriptedTopic()
+    publisher = Publisher(topic, source="/tests", in_flight=16, clock=clock)
+    with publisher.buffered(linger=LONG) as buffer:
+        buffer.publish(Noted(number=0))
+        buffer.flush()
+        _until(lambda: buffer._threads.idle == 16)
+        clock.looks.clear()
+        for number in range(9):
+            buffer.publish(Noted(number=number))
+            time.sleep(0.01)
+        assert len(clock.looks) == 1, "it sleeps until the first is due"
+        last = buffer.publish(Noted(number=9))
+        last.result(5)
+        _until(lambda: buffer._threads.idle == 16)
+    # One took them, and looked twice at the clock to see how long the topic took; nobody else.
+    assert len(set(clock.looks)) <= 2
+
+
+def _until(reached) -> None:
+    end = time.monotonic() + 10
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.001)
