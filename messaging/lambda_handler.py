@@ -25,7 +25,14 @@ from messaging.consuming.batch_dispatch import acknowledged, handler_of, largest
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
-from messaging.lambda_records import Invocation, delivery_of, ends, records_of, time_left
+from messaging.lambda_records import (
+    Invocation,
+    deliveries_of,
+    delivery_of,
+    ends,
+    records_of,
+    time_left,
+)
 from messaging.logs import logger
 from messaging.outcome import Ack, Discard, Outcome
 from messaging.settlement import (
@@ -132,7 +139,7 @@ class _Function:
         records = records_of(event)
         self._open()
         now = self._clock.now()
-        deliveries = [delivery_of(record, now=now) for record in records]
+        deliveries = deliveries_of(records, now=now)
         enough = time_left(context, self._reserve)
         self._spent, self._letters = {}, {}
         if self._takes_batches or any(is_ordered(one.queue) for one in deliveries):

@@ -6,14 +6,22 @@ https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from messaging.errors import ConfigurationError
 from messaging.outcome import Outcome
 from messaging.transport import Attribute, Delivery, epoch_seconds, receives
 
-__all__ = ["Ended", "Invocation", "delivery_of", "ends", "records_of", "time_left"]
+__all__ = [
+    "Ended",
+    "Invocation",
+    "deliveries_of",
+    "delivery_of",
+    "ends",
+    "records_of",
+    "time_left",
+]
 
 
 def records_of(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -37,6 +45,19 @@ def _of_sqs(record: object) -> bool:
     )
 
 
+def deliveries_of(records: Iterable[Mapping[str, Any]], *, now: float) -> list[Delivery]:
+    """`delivery_of` for each of `records`."""
+    # As a rule all records of an invocation have the same attributes: those are read once.
+    said: Any = None
+    read: Mapping[str, Attribute] = {}
+    deliveries = []
+    for record in records:
+        if (attributes := record.get("messageAttributes")) != said:
+            said, read = attributes, _attributes(attributes)
+        deliveries.append(_delivery(record, read, now))
+    return deliveries
+
+
 def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
     """One record of an SQS event, received `now` (seconds since the epoch), as a delivery.
 
@@ -44,6 +65,12 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
     `ApproximateReceiveCount`. Binary values are base64.
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
     """
+    return _delivery(record, _attributes(record.get("messageAttributes")), now)
+
+
+def _delivery(
+    record: Mapping[str, Any], attributes: Mapping[str, Attribute], now: float
+) -> Delivery:
     system = _mapping(record.get("attributes"))
     body, group = record.get("body") or "", system.get("MessageGroupId")
     return Delivery(
@@ -52,15 +79,19 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
         receipt=record["receiptHandle"],
         # A test event that was written by hand may hold the document itself.
         body=body if isinstance(body, str) else json.dumps(body),
-        attributes={
-            name if type(name) is str else str(name): _attribute(_mapping(one))
-            for name, one in _mapping(record.get("messageAttributes")).items()
-        },
+        attributes=attributes,
         receive_count=receives(system.get("ApproximateReceiveCount")),
         sent_at=epoch_seconds(system.get("SentTimestamp")),
         received_at=now,
         group=group if isinstance(group, str) else None,
     )
+
+
+def _attributes(said: Any) -> Mapping[str, Attribute]:
+    return {
+        name if type(name) is str else str(name): _attribute(_mapping(one))
+        for name, one in _mapping(said).items()
+    }
 
 
 def _mapping(said: Any) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from messaging.consuming.dispatch import Call
 from messaging.errors import ConfigurationError, TransportError
 from messaging.event import Event
 from messaging.lambda_handler import delivery_of, lambda_handler
+from messaging.lambda_records import deliveries_of
 from messaging.memory import MemoryBroker
 from messaging.outcome import Discard, Reject, Retry, RetryPolicy
 from messaging.publishing.publisher import Publisher
@@ -526,3 +527,20 @@ def test_and_in_a_test_without_queue() -> None:
 
     assert [one.acknowledged for one in results] == [True, False, False, True]
     assert (results[1].discarded, results[2].rejected) == (True, True)
+
+
+def test_each_record_of_an_invocation_keeps_its_own_attributes() -> None:
+    def said(text: str) -> dict[str, Any]:
+        return {"type": {"stringValue": text, "dataType": "String"}}
+
+    records = [
+        record("a") | {"messageAttributes": attributes}
+        for attributes in (said("x"), said("x"), said("y"), {}, None, said("x"), "nonsense")
+    ]
+    read = deliveries_of(records, now=1.0)
+    assert read == [delivery_of(one, now=1.0) for one in records]
+    assert [one.attributes.keys() for one in read] == [{"type"}] * 3 + [set()] * 2 + [
+        {"type"},
+        set(),
+    ]
+    assert read[2].attributes["type"].value == "y"
