@@ -19,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-smoke mutants mutants-smoke lock release clean
+.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -142,6 +142,11 @@ bench:  ## measure beside other libraries (benchmarks/README.md); ARGS=--quick f
 	$(LOCAL)
 	@$(BIN)/python -m benchmarks.environment
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-parts:  ## FIFO, one event at a time, processes, an idle worker, and Lambda beside Powertools
+	$(INSTALL) test
+	@$(BIN)/python -m benchmarks.parts $(ARGS)
+	@$(BIN)/python -m benchmarks.functions
 
 bench-smoke:  ## only whether the benchmark runs
 	$(INSTALL) test

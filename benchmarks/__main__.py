@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "command": " ".join(["make bench", *_shown(said)]),
         "machine": machine(),
         "versions": {one.name: one.versions for one in environments()},
-        "runs": far(plan, said.delay, _tell) if said.delay else sit(plan, _tell),
+        "runs": far(plan, said.delay, _tell, said.jitter) if said.delay else sit(plan, _tell),
     }
     if said.delay:
         plan = replace(plan, works=("far",))
@@ -76,6 +76,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--delay", action="append", type=float, default=[], metavar="MS",
         help="far queues only: every answer so much later; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jitter", type=float, default=0.0, metavar="MS",
+        help="with --delay: every answer up to so much later still, as chance has it",
     )  # fmt: skip
     parser.add_argument("--events", type=int, help="events of the quickest subject in one run")
     parser.add_argument("--rounds", type=int, help="how often each subject runs each work")
@@ -111,6 +115,7 @@ def _shown(said: argparse.Namespace) -> list[str]:
             f"--{name} {given:g}" if name == "delay" else f"--{name} {given}"
             for given in getattr(said, name)
         ]
+    words += [f"--jitter {said.jitter:g}"] if said.jitter else []
     return [f'ARGS="{" ".join(words)}"'] if words else []
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import resource
 import sys
@@ -77,6 +78,9 @@ class Shop:
         self.url = url
         self.delay = 0.0
         """Seconds from each request of a client's to its answer, as if the server were far away."""
+        self.jitter = 0.0
+        """So many seconds more, at most, each answer as chance has it."""
+        self.chance = random.Random(1)
         self.reset()
 
     def reset(self) -> None:
@@ -193,6 +197,7 @@ class Shop:
             self.relay = tuple(said["queues"])
         elif path == "delay":
             self.delay = float(said["seconds"])
+            self.jitter = float(said.get("jitter", 0.0))
         elif path == "await" and self.total(said["what"]) < said["count"]:
             self.awaited.append((said["what"], said["count"], answer))
             return
@@ -261,8 +266,9 @@ class Connection(asyncio.Protocol):
         self._write(b"application/json", body)
 
     def _answer(self, kind: bytes, body: bytes) -> None:
-        if self.shop.delay:
-            asyncio.get_running_loop().call_later(self.shop.delay, self._write, kind, body)
+        if self.shop.delay or self.shop.jitter:
+            late = self.shop.delay + self.shop.chance.uniform(0, self.shop.jitter)
+            asyncio.get_running_loop().call_later(late, self._write, kind, body)
         else:
             self._write(kind, body)
 

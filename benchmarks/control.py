@@ -38,9 +38,10 @@ class Canned:
         """From now on what is published is received from these queues."""
         self._ask("relay", queues=queues)
 
-    def delay(self, seconds: float) -> None:
-        """From now on each answer to a client comes so much later; a reset does not change that."""
-        self._ask("delay", seconds=seconds)
+    def delay(self, seconds: float, jitter: float = 0.0) -> None:
+        """From now on each answer to a client comes so much later, and up to `jitter` seconds more;
+        a reset does not change that."""
+        self._ask("delay", seconds=seconds, jitter=jitter)
 
     def wait(self, what: str, count: int) -> None:
         """Return when `count` entries of an action ("DeleteMessage", "Publish") have come."""

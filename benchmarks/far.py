@@ -79,8 +79,11 @@ WAYS = (
 )
 
 
-def far(plan: Plan, delays: Sequence[float], tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every way at every delay (milliseconds), round after round; one dict for each run."""
+def far(
+    plan: Plan, delays: Sequence[float], tell: Callable[[str], None], jitter: float = 0.0
+) -> list[dict[str, Any]]:
+    """Every way at every delay (milliseconds, and up to `jitter` more), round after round; one dict
+    for each run."""
     mine, its = cpus()
     project = environments()[0]
     runs: list[dict[str, Any]] = []
@@ -91,7 +94,7 @@ def far(plan: Plan, delays: Sequence[float], tell: Callable[[str], None]) -> lis
                 for way in _wanted(plan):
                     tell(f"round {turn + 1} of {plan.rounds}: {delay:g} ms, {way.name}")
                     canned.reset()
-                    canned.delay(delay / 1000)
+                    canned.delay(delay / 1000, jitter / 1000)
                     job = _job(plan, way, canned.url, mine)
                     before = canned.counts()["requests"]
                     if found := _noted(project, way, job, tell):

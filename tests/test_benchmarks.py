@@ -1,4 +1,4 @@
-"""The benchmark runs, counts and draws what it should. No test looks at a time."""
+"""The benchmark runs, counts and draws what it should. No test looks at a time, but for late answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import select
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import boto3
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import parts
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
 from benchmarks.instructions import SOFTWARE_TASK_CLOCK, Instructions
@@ -302,3 +304,23 @@ def test_the_page_takes_new_figures_where_the_old_ones_were() -> None:
 def test_a_page_without_its_marks_is_not_written() -> None:
     with pytest.raises(SystemExit, match="has lost its marks"):
         command._inserted("# a page", "figures")
+
+
+def test_parts_measure_a_queue_of_each_kind(capsys) -> None:
+    assert parts.main(["--events", "100", "--rounds", "1", "--only", "fifo"]) == 0
+    rows = dict(line.strip("| ").split(" | ") for line in capsys.readouterr().out.split("\n")[2:6])
+    assert rows.keys() >= {"standard queue", "FIFO, 1,000 groups", "FIFO, one group"}
+    assert all(float(cost) > 0 for cost in rows.values())
+
+
+def test_with_jitter_answers_come_when_chance_says(canned: Canned) -> None:
+    canned.delay(0.0, jitter=0.03)
+    sqs, taken = client(canned, "sqs"), []
+    try:
+        for _ in range(8):
+            began = time.perf_counter()
+            sqs.receive_message(QueueUrl="http://localhost/0/bench-a", WaitTimeSeconds=0)
+            taken.append(time.perf_counter() - began)
+    finally:
+        canned.delay(0.0)
+    assert max(taken) > 0.01, "eight answers, each up to 30 ms late"
