@@ -1,4 +1,4 @@
-"""The benchmark runs, counts and draws what it should. No test looks at a time but a late answer."""
+"""The benchmark runs, counts and draws what it should. No test looks at a time, but a late one."""
 
 from __future__ import annotations
 
