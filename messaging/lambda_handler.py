@@ -45,11 +45,7 @@ from messaging.settlement import (
     refused,
     seconds_of,
 )
-from messaging.transport import (
-    DeadLetter,
-    Delivery,
-    QueueTransport,
-)
+from messaging.transport import DeadLetter, Delivery, QueueTransport
 
 if TYPE_CHECKING:
     import asyncio

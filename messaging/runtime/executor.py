@@ -10,7 +10,7 @@ from messaging.clock import Clock
 from messaging.consuming.dispatch import Dispatcher
 from messaging.errors import HandlerTimeout
 from messaging.logs import logger
-from messaging.outcome import Ack, Discard, Outcome, Retry
+from messaging.outcome import Ack, Discard, Outcome, Retry, RetryPolicy
 from messaging.runtime.backpressure import SLOWLY, BackPressure
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.event_loop import Runs
@@ -20,6 +20,7 @@ from messaging.runtime.ready_queue import ReadyQueue
 from messaging.runtime.settler import Settler
 from messaging.runtime.threads import Threads
 from messaging.tracebacks import package_of, summary
+from messaging.transport import Delivery
 
 __all__ = ["Executor", "timeout_of"]
 
@@ -253,3 +254,11 @@ class Executor:
 def timeout_of(message: InFlightMessage) -> HandlerTimeout:
     """The error of a handler that was ended by a limit of time."""
     return HandlerTimeout(f"ended by its {message.ending}")
+
+
+def pause_before(policy: RetryPolicy, delivery: Delivery) -> float:
+    """Seconds before a failed message comes again; a policy that fails has a minute."""
+    try:
+        return policy.delay(delivery.receive_count)
+    except Exception:  # noqa: BLE001 - a wait strategy is the user's code
+        return BROKEN_POLICY_DELAY

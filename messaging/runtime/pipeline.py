@@ -12,7 +12,7 @@ from messaging.runtime.backpressure import BackPressure, State
 from messaging.runtime.batch_executor import executor_for
 from messaging.runtime.breaker import Breaker
 from messaging.runtime.event_loop import EventLoop
-from messaging.runtime.executor import BROKEN_POLICY_DELAY
+from messaging.runtime.executor import pause_before
 from messaging.runtime.gathering import BatchReadyQueue, line_for, prefetch_of
 from messaging.runtime.handled import HandledCache
 from messaging.runtime.heartbeat import Heartbeat
@@ -40,6 +40,7 @@ from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 __all__ = ["Pipeline"]
 
 log = logger("messaging.runtime")
+Put = Callable[[InFlightMessage], bool | None]
 
 
 class Pipeline:
@@ -180,7 +181,7 @@ class Pipeline:
             postponed=self.postponed,
             comes_again=self.isolation.comes_again,
             lock=self.heartbeat.lock,
-            backoff=self._backoff,
+            backoff=partial(pause_before, self.consumer.retry),
             clock=self._clock,
         )
         return Settler(settlement, self.in_flight, clock=self._clock, eager=self._ordered)
@@ -229,9 +230,7 @@ class Pipeline:
         if not plain:
             self._isolate()
 
-    def _enter(
-        self, put: Callable[[InFlightMessage], bool | None], message: InFlightMessage
-    ) -> bool | None:
+    def _enter(self, put: Put, message: InFlightMessage) -> bool | None:
         """`put` where suspects are about. False: it is to be given back."""
         suspect = self.isolation.suspects(message.delivery)
         if self.ready_queue.held_up(message):
@@ -389,9 +388,3 @@ class Pipeline:
         elsewhere = [*received, *self.isolation.drain()]
         self.ready_queue.sent_back(elsewhere)
         return [*self.ready_queue.drain(), *elsewhere]
-
-    def _backoff(self, delivery: Delivery) -> float:
-        try:
-            return self.consumer.retry.delay(delivery.receive_count)
-        except Exception:  # noqa: BLE001 - a wait strategy is the user's code
-            return BROKEN_POLICY_DELAY
