@@ -44,6 +44,10 @@ MAX_TAG_VALUE = 256
 """Characters. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_KEY = re.compile(
+    r"(arn:[a-z0-9-]+:kms:[a-z0-9-]+:\d{12}:)?(alias/[A-Za-z0-9/_-]+|key/(mrk-)?[0-9a-f-]{32,36})"
+    r"|(mrk-)?[0-9a-f-]{32,36}"
+)
 _OWNER = re.compile(rf"(?!aws:)[\w .:/=+@-]{{1,{MAX_TAG_VALUE}}}", re.IGNORECASE)
 
 
@@ -153,6 +157,8 @@ class Topology:
     owner       the team that these belong to, as a tag of each. None: the topic's name, if the
                 topic is part of it, else each service's own name.
     owns_topic  whether the topic is part of it. Otherwise another topology creates and changes it.
+    kms_key     the KMS key of its queues, and of the topic that it owns: an alias ("alias/alunos"),
+                an id or an ARN. None: SQS encrypts with keys of its own (SSE-SQS).
     """
 
     topic: Topic
@@ -160,8 +166,11 @@ class Topology:
     subscriptions: tuple[Subscription, ...]
     owner: str | None = None
     owns_topic: bool = False
+    kms_key: str | None = None
 
     def __post_init__(self) -> None:
+        if self.kms_key is not None:
+            _check_key(self.kms_key)
         if self.owner is not None and (
             not _OWNER.fullmatch(self.owner) or self.owner != self.owner.strip()
         ):
@@ -187,6 +196,7 @@ class Topology:
         owner: str | None = None,
         owns_topic: bool = False,
         retention: int = 4 * DAY,
+        kms_key: str | None = None,
     ) -> Topology:
         """Derived from the consumers' handlers. `retention` (seconds) is that of the queues.
 
@@ -196,6 +206,9 @@ class Topology:
         `owner` is the team's name; without it, what belongs to a service is owned by the service's
         own name. With `owns_topic` the topic is created and changed, too (by one topology of all,
         which may be a `Topology.producer`), and everything is owned by `owner` or the topic's name.
+
+        `kms_key` is a customer managed key, by its alias, id or ARN: of the queues, and of the
+        topic with `owns_topic`. Its policy must admit SNS (`messaging export kms`).
         """
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
         _check_services(consumers)
@@ -205,13 +218,23 @@ class Topology:
             subscriptions=tuple(_subscription(chosen, consumer) for consumer in consumers),
             owner=owner,
             owns_topic=owns_topic,
+            kms_key=kms_key,
         )
 
     @classmethod
-    def producer(cls, topic: str | Topic, *, owner: str | None = None) -> Topology:
+    def producer(
+        cls, topic: str | Topic, *, owner: str | None = None, kms_key: str | None = None
+    ) -> Topology:
         """The topic alone, which it owns: for the repository that publishes and has no service."""
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
-        return cls(topic=chosen, queues=(), subscriptions=(), owner=owner, owns_topic=True)
+        return cls(
+            topic=chosen,
+            queues=(),
+            subscriptions=(),
+            owner=owner,
+            owns_topic=True,
+            kms_key=kms_key,
+        )
 
     def owner_of(self, service: str) -> str:
         """Who owns what belongs to `service`: a name that is compared, and a tag on AWS."""
@@ -286,6 +309,7 @@ def _plain(topology: Topology) -> dict[str, Any]:
     return {
         "owner": topology.owner,
         "owns_topic": topology.owns_topic,
+        "kms_key": topology.kms_key,
         "topic": {
             "name": topology.topic.name,
             "fifo": topology.topic.fifo,
@@ -306,6 +330,21 @@ def _plain(topology: Topology) -> dict[str, Any]:
             for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True)
         },
     }
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        raise TopologyError(
+            f'kms_key {key!r}: give a KMS key\'s alias ("alias/alunos"), its id, or the ARN of '
+            "either"
+        )
+    if "alias/aws/" in key:
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+        raise TopologyError(
+            f"kms_key {key!r} is a key of AWS's own, whose policy nobody can change: SNS may not "
+            "use it, and would deliver nothing. Give a customer managed key "
+            "(`messaging export kms`), or no kms_key, for SSE-SQS"
+        )
 
 
 def _check_queue_name(name: str) -> None:

@@ -51,6 +51,7 @@ def test_everything_is_derived_from_the_consumers() -> None:
     assert Topology.of(Mail, Books, topic="students").to_dict() == {
         "owner": None,
         "owns_topic": False,
+        "kms_key": None,
         "topic": {"name": "students", "fifo": False, "max_bytes": 262_144},
         "services": {
             "mail": {
@@ -288,3 +289,35 @@ def test_a_contract_that_no_tag_holds_is_told_apart_all_the_same() -> None:
     assert one.startswith("40 events/")
     assert len(one) <= 256
     assert one == same != other
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "alias/alunos",
+        "alias/escola/alunos_2",
+        "1234abcd-12ab-34cd-56ef-1234567890ab",
+        "mrk-1234abcd12ab34cd56ef1234567890ab",
+        "arn:aws:kms:sa-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "arn:aws-us-gov:kms:us-gov-west-1:111111111111:alias/alunos",
+    ],
+)
+def test_a_key_is_named_by_alias_id_or_arn(key: str) -> None:
+    assert Topology.of(Mail, topic="students", kms_key=key).kms_key == key
+    assert Topology.producer("students", kms_key=key).prefixed("dev-").kms_key == key
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("alias/aws/sqs", "SNS may not use it"),
+        ("arn:aws:kms:sa-east-1:111111111111:alias/aws/sns", "SNS may not use it"),
+        ("alunos", "alias"),
+        ("", "alias"),
+        ("arn:aws:sqs:sa-east-1:111111111111:alunos", "alias"),
+    ],
+)
+def test_a_key_with_which_nothing_would_be_delivered_is_refused(key: str, said: str) -> None:
+    with pytest.raises(TopologyError, match=said) as raised:
+        Topology.of(Mail, topic="students", kms_key=key)
+    assert repr(key) in str(raised.value)

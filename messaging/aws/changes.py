@@ -12,7 +12,7 @@ from messaging.errors import TopicNotFound
 __all__ = ["Action", "Change", "Plan", "once_there"]
 
 Action = Literal["create", "change", "leave", "other", "drift", "delete", "keep"]
-Kind = Literal["topic", "queue", "subscription"]
+Kind = Literal["topic", "queue", "subscription", "key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,9 @@ class Change:
              others subscribed. "drift": something in what is ours that others put there and apply
              does not touch: a statement in a queue's policy, a customer key. "delete": what
              `remove` deletes. "keep": what it refuses to delete, because of messages.
-    kind     "topic", "queue" (dead-letter queues, too) or "subscription".
-    name     of the topic or queue; of a subscription, its endpoint's.
+    kind     "topic", "queue" (dead-letter queues, too), "subscription", or "key": the topology's
+             KMS key, which is only looked at.
+    name     of the topic, queue or key; of a subscription, its endpoint's.
     details  one sentence for each difference: "VisibilityTimeout: 30 -> 60".
     """
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from messaging.aws import desired as wanted
 from messaging.aws.changes import Change, Plan, once_there
 from messaging.aws.clients import Clients
+from messaging.aws.keys import look_at_key
 from messaging.aws.naming import NamedTopic, topic_of
 from messaging.aws.ownership import OWNER, Ownership
 from messaging.aws.queues import Queues
@@ -58,10 +60,12 @@ def apply(
     It is safe to repeat, to run again after a failure, and to run several times at once. It creates
     and changes what belongs to the topology's services, and the topic if the topology owns it. It
     deletes nothing (`remove` does) and touches nothing of other services. A topic in another
-    account is subscribed to, and not changed (docs: another-account).
+    account is subscribed to, and not changed (docs: another-account). With a `kms_key` in the
+    topology, `TopologyError` is raised if that key cannot be used or does not admit SNS.
 
     A topic that the topology does not own must exist: `TopicNotFound` is raised after `wait`
-    seconds. With `create_topic`, meant for a local server, it is created without an owner. A
+    seconds. With `create_topic`, meant for a local server, it is created without an owner, and
+    `kms_key` is left out: keys are not there. A
     resource whose tags name another owner raises `OwnershipError`; `take_over` makes it this
     topology's. Both are checked before anything is changed.
 
@@ -94,6 +98,8 @@ def _run(
     named = topic_of(topology, chosen)
     clients = Clients(named.settings, session)
     try:
+        if create_topic:
+            topology = replace(topology, kms_key=None)
         walk = _Walk(clients, topology.prefixed(chosen.prefix), named, write, take_over)
         changes = tuple(walk.changes(create_topic=create_topic))
         return Plan(topic=named.name, where=clients.where, changes=changes)
@@ -134,9 +140,12 @@ class _Walk:
     def changes(self, *, create_topic: bool) -> Iterator[Change]:
         """The topic, then the queues with their policies, what feeds them, and what others did."""
         # Looked at before anything is written: whoever is refused has changed nothing.
+        key = self._looked_at_key()
         own_topic, others_topic = self._looked_at_topic(create_topic)
         desired = list(wanted.queues(self._topology, self._place, self._arn))
         standing = [self._queues.look(one, take_over=self._take_over) for one in desired]
+        if key is not None:
+            yield key
         if own_topic is not None:
             yield own_topic.settle(write=self._write, take_over=self._take_over)
         if others_topic is not None:
@@ -147,13 +156,20 @@ class _Walk:
             )
         yield from self._feeds()
 
+    def _looked_at_key(self) -> Change | None:
+        key = self._topology.kms_key
+        if key is None:
+            return None
+        feeds = bool(self._topology.queues)
+        return look_at_key(self._clients, key, self._arn, feeds=feeds)
+
     def _looked_at_topic(self, create: bool) -> tuple[OwnTopic | None, Change | None]:
         topic = self._topology.topic
         if self._foreign or not self._topology.owns_topic:
             others = OthersTopic(self._clients, topic, self._arn, foreign=self._foreign)
             return None, others.look(create=create)
         claim = Ownership(topic=topic.name, owner=self._topology.owner or topic.name)
-        own = OwnTopic(self._clients, topic, self._arn, claim)
+        own = OwnTopic(self._clients, topic, self._arn, claim, self._topology.kms_key)
         own.look(take_over=self._take_over)
         return own, None
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
-from messaging.aws.desired import DesiredQueue
+from messaging.aws.desired import KEY, DesiredQueue
 from messaging.aws.errors import translated
+from messaging.aws.keys import same_key
 from messaging.aws.messages import counts
 from messaging.aws.ownership import TagChanges
 from messaging.aws.policies import merge, same_json
@@ -167,11 +168,15 @@ def compare(
     drift: list[str] = []
     for name, value in wanted.attributes.items():
         now = standing.get(name)
-        if name == "SqsManagedSseEnabled" and standing.get("KmsMasterKeyId"):
+        if name == "SqsManagedSseEnabled" and standing.get(KEY):
             drift.append(
-                "KmsMasterKeyId: encrypted with a key of yours, which stays; its policy must admit "
-                "sns.amazonaws.com"
+                f"{KEY}: encrypted with a key of yours, which stays; its policy must admit "
+                "sns.amazonaws.com. Topology.of(..., kms_key=...) makes it part of the topology"
             )
+        elif name == KEY:
+            if not same_key(now, value):
+                values[name] = value
+                details.append(f"{name}: {now or 'not set'} -> {value}")
         elif not (same_json(now, value) if name in JSON_ATTRIBUTES else now == value):
             values[name] = value
             details.append(f"{name}: {now or 'not set'} -> {value}")

@@ -7,7 +7,9 @@ from typing import Any
 
 from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
+from messaging.aws.desired import KEY
 from messaging.aws.errors import translated
+from messaging.aws.keys import same_key
 from messaging.aws.ownership import Ownership, TagChanges
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT
 from messaging.errors import AccessDenied, NotFound, TopicNotFound
@@ -40,10 +42,10 @@ class _Looked:
         with self._translated("create"):
             self._clients.patient_sns.create_topic(Name=self._name, Attributes=attributes)
 
-    def _resize(self, size: str) -> None:
+    def _assign(self, name: str, value: str) -> None:
         with self._translated("set the attributes of"):
             self._clients.patient_sns.set_topic_attributes(
-                TopicArn=self._arn, AttributeName="MaximumMessageSize", AttributeValue=size
+                TopicArn=self._arn, AttributeName=name, AttributeValue=value
             )
 
     def _translated(self, action: str) -> Any:
@@ -73,7 +75,7 @@ class OthersTopic(_Looked):
                 raise TopicNotFound(self._missing(), code="NotFound")
             self._create()
             if self._topic.max_bytes != DEFAULT_MAX_BYTES:
-                self._resize(str(self._topic.max_bytes))
+                self._assign("MaximumMessageSize", str(self._topic.max_bytes))
             said = "no owner: whose topology owns it takes it"
             return Change(action="create", kind="topic", name=self._name, details=(said,))
         now = int(standing.get("MaximumMessageSize", DEFAULT_MAX_BYTES))
@@ -99,11 +101,14 @@ class OthersTopic(_Looked):
 
 
 class OwnTopic(_Looked):
-    """The topic of the topology that owns it."""
+    """The topic of the topology that owns it. `key`: the KMS key that encrypts it, if one does."""
 
-    def __init__(self, clients: Clients, topic: Topic, arn: str, claim: Ownership) -> None:
+    def __init__(
+        self, clients: Clients, topic: Topic, arn: str, claim: Ownership, key: str | None
+    ) -> None:
         super().__init__(clients, topic, arn)
         self._claim = claim
+        self._key = key
         self._standing: Mapping[str, str] | None = None
         self._tags: Mapping[str, str] = {}
 
@@ -116,36 +121,45 @@ class OwnTopic(_Looked):
 
     def settle(self, *, write: bool, take_over: bool) -> Change:
         """What it lacks, as `look` saw it; with `write`, it has it afterwards."""
-        size = str(self._topic.max_bytes)
         if self._standing is None:
             if write:
                 self._create()
                 # Somebody may have created it a moment ago, and CreateTopic does not tell.
                 self.look(take_over=take_over)
-                self._set(*self._lacks(size)[:2])
-            created = (f"owner: {self._claim.owner}", f"MaximumMessageSize: {size}")
+                self._set(*self._lacks()[:2])
+            attributes = {"MaximumMessageSize": str(self._topic.max_bytes), KEY: self._key}
+            said = tuple(f"{name}: {value}" for name, value in attributes.items() if value)
+            created = (f"owner: {self._claim.owner}", *said)
             return Change(action="create", kind="topic", name=self._name, details=created)
-        raised, tags, details = self._lacks(size)
+        values, tags, details = self._lacks()
         if write:
-            self._set(raised, tags)
+            self._set(values, tags)
         action: Any = "change" if details else "leave"
         return Change(action=action, kind="topic", name=self._name, details=details)
 
-    def _lacks(self, size: str) -> tuple[str | None, TagChanges, tuple[str, ...]]:
-        now = (self._standing or {}).get("MaximumMessageSize", str(DEFAULT_MAX_BYTES))
+    def _lacks(self) -> tuple[dict[str, str], TagChanges, tuple[str, ...]]:
+        standing, size = self._standing or {}, str(self._topic.max_bytes)
+        now = standing.get("MaximumMessageSize", str(DEFAULT_MAX_BYTES))
         tags = self._claim.changes(self._tags)
-        if now == size:
-            return None, tags, tags.details
-        return size, tags, (f"MaximumMessageSize: {now} -> {size}", *tags.details)
+        values: dict[str, str] = {}
+        details: list[str] = []
+        if now != size:
+            values["MaximumMessageSize"] = size
+            details.append(f"MaximumMessageSize: {now} -> {size}")
+        key = standing.get(KEY) or None
+        if self._key is not None and not same_key(key, self._key):
+            values[KEY] = self._key
+            details.append(f"{KEY}: {key or 'not set'} -> {self._key}")
+        return values, tags, (*details, *tags.details)
 
     def _listed_tags(self) -> Mapping[str, str]:
         with self._translated("read the tags of"):
             tags = self._clients.patient_sns.list_tags_for_resource(ResourceArn=self._arn)["Tags"]
         return {one["Key"]: one["Value"] for one in tags}
 
-    def _set(self, size: str | None, tags: TagChanges) -> None:
-        if size is not None:
-            self._resize(size)
+    def _set(self, values: Mapping[str, str], tags: TagChanges) -> None:
+        for name, value in values.items():
+            self._assign(name, value)
         with self._translated("set the tags of"):
             if tags.values:
                 self._clients.patient_sns.tag_resource(

@@ -94,6 +94,44 @@ def iam_command(
     _write(found[role], output, check, f"iam --role {role}")
 
 
+def kms_command(
+    topology: TopologyName = None,
+    statements: Annotated[
+        bool,
+        typer.Option(
+            "--statements", metavar="", help="Only what the policy of a key that stands needs."
+        ),
+    ] = False,
+    account: Annotated[
+        str,
+        typer.Option("--account", metavar="ID", help="With --statements: the account's number."),
+    ] = "",
+    region: Annotated[
+        str, typer.Option("--region", metavar="NAME", help="With --statements: the region.")
+    ] = "",
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write the topology's KMS key as a CloudFormation template, with the policy that SNS needs.
+
+    For `Topology.of(..., kms_key="alias/alunos")`. Create the key before the queues: without that
+    policy, SNS delivers nothing to them.
+
+    [bold]Example:[/bold] messaging export kms -o key.json
+    """
+    from messaging.aws.clients import Place
+    from messaging.export import key_template, sns_statement
+
+    wanted, arn = _wanted(topology)
+    if not statements:
+        _write(key_template(wanted, others_topic=arn), output, check, "kms")
+        return
+    if arn is None and not (account and region):
+        raise ConfigurationError("--statements: give --account and --region, which are the topic's")
+    said = sns_statement(wanted, Place("aws", region, account), others_topic=arn)
+    _write([said], output, check, "kms --statements")
+
+
 def alarms_command(
     topology: TopologyName = None,
     oldest: Annotated[
@@ -187,9 +225,16 @@ def ecs_command(
 
 def _wanted(said: str | None) -> tuple[Topology, str | None]:
     """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
+    from messaging.aws.naming import topic_of
+
     topology, settings = deployment(said)
-    topic = settings.topic or ""
-    return topology.prefixed(settings.prefix), topic if topic.startswith("arn:") else None
+    arn = topic_of(topology, settings).arn  # raises where it is another topic, or another region
+    if arn is not None and topology.owns_topic:
+        screen.note(
+            f"MESSAGING_TOPIC is {arn}, and this topology makes its topic where it is deployed: "
+            "deploy it in that account and region"
+        )
+    return topology.prefixed(settings.prefix), arn
 
 
 def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
@@ -201,6 +246,7 @@ def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
 add(app, "cloudformation", cloudformation_command)
 add(app, "terraform", terraform_command)
 add(app, "iam", iam_command)
+add(app, "kms", kms_command)
 add(app, "alarms", alarms_command)
 add(app, "grafana", grafana_command)
 add(app, "keda", keda_command)

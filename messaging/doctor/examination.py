@@ -7,14 +7,16 @@ from typing import Any
 
 from messaging.aws import desired
 from messaging.aws.clients import Clients
+from messaging.aws.desired import KEY
 from messaging.aws.errors import EXPIRED
+from messaging.aws.keys import SNS_ACTIONS, same_key
 from messaging.aws.looks import Looks, Seen, Unseen
 from messaging.aws.messages import counts
 from messaging.aws.naming import NamedTopic, topic_of
 from messaging.aws.ownership import OWNER
+from messaging.aws.verdicts import verdict
 from messaging.doctor.kinds import Diagnosis, found
 from messaging.doctor.queues import ServiceQueues, check_queues
-from messaging.doctor.statements import verdict
 from messaging.doctor.subscriptions import Listed, check_listed, check_subscription
 from messaging.errors import AccessDenied, TransportError
 from messaging.settings import Settings
@@ -124,6 +126,10 @@ class _Examination:
         if self._topology.owns_topic and owner not in (None, claimed):
             text = f"its tag says {owner!r}, the topology {claimed!r}"
             yield found("another-owner", where, text)
+        wanted, key = self._topology.kms_key, seen.values.get(KEY) or None
+        if self._topology.owns_topic and wanted is not None and not same_key(wanted, key):
+            text = f"KmsMasterKeyId is {key or 'not set'}, the topology says {wanted}"
+            yield found("key-differs", where, text)
         yield from self._key(where, seen, feeds=False)
 
     def _feeds(self) -> Iterator[Diagnosis]:
@@ -181,7 +187,7 @@ class _Examination:
 
     def _key(self, where: str, seen: Seen, *, feeds: bool) -> Iterator[Diagnosis]:
         """`feeds`: SNS must be able to use the key."""
-        key = seen.values.get("KmsMasterKeyId", "") if seen.there else ""
+        key = seen.values.get(KEY, "") if seen.there else ""
         if not key:
             return
         if key.endswith("alias/aws/sqs"):
@@ -196,11 +202,13 @@ class _Examination:
         state = known.values.get("KeyState", "Enabled") if known.there else "gone"
         if known.there is not None and state != "Enabled":
             yield found("key-unusable", where, f"the state of its KMS key is {state}")
-        elif known.there and feeds and "Policy" in known.values:
-            actions = ["kms:GenerateDataKey", "kms:Decrypt"]
-            if verdict(known.values["Policy"], actions, self._arn) != "allowed":
-                text = "its KMS key does not admit sns.amazonaws.com: SNS drops what comes"
-                yield found("key-policy", where, text)
+        elif (
+            (policy := known.values.get("Policy"))
+            and feeds
+            and verdict(policy, SNS_ACTIONS, self._arn) != "allowed"
+        ):
+            text = "its KMS key does not admit sns.amazonaws.com: SNS drops what comes"
+            yield found("key-policy", where, text)
 
     def _lambda(self, case: ServiceQueues) -> Iterator[Diagnosis]:
         queue = case.queue

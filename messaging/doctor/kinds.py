@@ -91,10 +91,12 @@ KINDS: Mapping[str, Kind] = {
         "encrypt with SSE-SQS (SqsManagedSseEnabled), or with a customer key whose policy admits "
         "sns.amazonaws.com",
     ),
+    "key-differs": Kind("warning", _APPLY),
     "key-unusable": Kind("error", "enable the key, cancel its deletion, or name another"),
     "key-policy": Kind(
         "error",
-        "let the key's policy allow sns.amazonaws.com kms:GenerateDataKey* and kms:Decrypt",
+        "let the key's policy allow sns.amazonaws.com kms:GenerateDataKey* and kms:Decrypt: "
+        "`messaging export kms --statements`",
     ),
     # Subscriptions.
     "subscription-missing": Kind("error", _APPLY),

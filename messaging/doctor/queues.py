@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from messaging.aws.desired import DesiredQueue
+from messaging.aws.desired import KEY, DesiredQueue
+from messaging.aws.keys import same_key
 from messaging.aws.looks import Seen, read_json
 from messaging.aws.ownership import CONTRACT, OWNER
 from messaging.aws.queues import compare
+from messaging.aws.verdicts import verdict
 from messaging.doctor.kinds import Diagnosis, found
-from messaging.doctor.statements import verdict
 from messaging.topology import Queue
 
 __all__ = ["ServiceQueues", "check_queues"]
@@ -23,6 +24,7 @@ _COVERED = frozenset(
         "ReceiveMessageWaitTimeSeconds",
         "RedriveAllowPolicy",
         "RedrivePolicy",
+        KEY,
         "SqsManagedSseEnabled",
         "VisibilityTimeout",
     }
@@ -62,7 +64,7 @@ def check_queues(case: ServiceQueues) -> Iterator[Diagnosis]:
             yield from _owned(where, wanted, seen)
             if role != "dead letters":
                 yield from _policy(where, seen, case.topic_arn)
-            yield from _encrypted(where, seen)
+            yield from _encrypted(where, wanted, seen)
             yield from _rest(where, wanted, seen)
     if case.seen["service"].there:
         yield from _service(case)
@@ -107,7 +109,12 @@ def _policy(where: str, seen: Seen, topic_arn: str) -> Iterator[Diagnosis]:
         yield found("queue-policy-denies", where, "a Deny statement of its policy shuts SNS out")
 
 
-def _encrypted(where: str, seen: Seen) -> Iterator[Diagnosis]:
+def _encrypted(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnosis]:
+    key, standing = wanted.attributes.get(KEY), seen.values.get(KEY)
+    if key is not None and not same_key(key, standing):
+        text = f"KmsMasterKeyId is {standing or 'not set'}, the topology says {key}"
+        yield found("key-differs", where, text)
+        return
     managed = seen.values.get("SqsManagedSseEnabled", "true").lower() == "true"
     if not managed and not seen.values.get("KmsMasterKeyId"):
         yield found("unencrypted", where, "its messages are not encrypted at rest")

@@ -9,6 +9,7 @@ from messaging.export.alarms import alarms
 from messaging.export.cloudformation import cloudformation
 from messaging.export.grafana import grafana
 from messaging.export.iam import iam_template, policies
+from messaging.export.kms import key_template, sns_statement
 from messaging.export.places import CLOUDFORMATION, TERRAFORM
 from messaging.export.scaling import Scaling, ecs, keda
 from messaging.export.terraform import terraform
@@ -23,6 +24,8 @@ __all__ = [
     "grafana",
     "iam_template",
     "keda",
+    "key_template",
     "policies",
+    "sns_statement",
     "terraform",
 ]

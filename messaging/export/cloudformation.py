@@ -69,6 +69,8 @@ def _topic(topology: Topology) -> dict[str, Any]:
         properties["FifoTopic"] = True
     if topic.max_bytes != DEFAULT_MAX_BYTES:
         properties["MaximumMessageSize"] = topic.max_bytes
+    if topology.kms_key is not None:
+        properties[desired.KEY] = topology.kms_key
     return {
         "Type": "AWS::SNS::Topic",
         "DeletionPolicy": "Retain",
@@ -81,7 +83,7 @@ def _queue(queue: DesiredQueue, after: list[str]) -> dict[str, Any]:
     properties: dict[str, Any] = {"QueueName": queue.name}
     if queue.fifo:
         properties["FifoQueue"] = True
-    properties |= {name: json.loads(value) for name, value in queue.attributes.items()}
+    properties |= queue.values
     properties["Tags"] = _tags(queue.claim)
     return {
         "Type": "AWS::SQS::Queue",

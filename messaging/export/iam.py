@@ -7,6 +7,7 @@ from typing import Any
 
 from messaging.aws.clients import Place
 from messaging.export.cloudformation import template
+from messaging.export.kms import key_use
 from messaging.export.places import CLOUDFORMATION, capitalized, identifiers, topic_arn
 from messaging.topology import Topology
 
@@ -55,6 +56,13 @@ _ASK_AROUND = (
     "lambda:GetFunctionConfiguration",
 )
 
+_SEND = ("kms:GenerateDataKey", "kms:Decrypt")
+"""Whoever sends needs both: a data key that is used again is decrypted.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+"""
+_LOOK_AT_KEY = ("kms:DescribeKey", "kms:GetKeyPolicy")
+
 
 def policies(
     topology: Topology, place: Place, *, others_topic: str | None = None
@@ -67,12 +75,17 @@ def policies(
     SERVICE-lambda    the same behind an event source mapping.
     SERVICE-deploy    `messaging topology apply` and `remove` for that service.
     operator          `messaging status`, `dlq` and `doctor` for all services.
+
+    With a `kms_key` each may use the key for what it does. A topic of others may have a key that
+    this topology does not know.
     """
     topic = topic_arn(topology, place, others_topic)
+    key = key_use(topology, place, "Key", _SEND, via="sns") if topology.owns_topic else []
     found = {
-        "producer": _document(_statement("Publish", ["sns:Publish"], topic)),
-        "relay": _document(_statement("Publish", ["sns:Publish"], topic)),
+        role: _document(_statement("Publish", ["sns:Publish"], topic), *key)
+        for role in ("producer", "relay")
     }
+    look = key_use(topology, place, "Key", _LOOK_AT_KEY)
     if topology.owns_topic:
         plain = topology.topic.name.removesuffix(".fifo")
         found["topic-deploy"] = _document(
@@ -80,6 +93,7 @@ def policies(
             _statement(
                 "SeeOwners", ["sqs:GetQueueUrl", "sqs:ListQueueTags"], place.queue_arn(f"{plain}-*")
             ),
+            *look,
         )
     for service in topology.services:
         found |= _of_service(topology, service, place, topic)
@@ -124,6 +138,7 @@ def _of_service(
     receives = _document(
         _statement("Queue", _RECEIVE, arn),
         _statement("DeadLetters", [*_LOOK, "sqs:SendMessage"], letters),
+        *key_use(topology, place, "Key", _SEND, via="sqs"),
     )
     return {
         f"{service}-worker": receives,
@@ -132,6 +147,7 @@ def _of_service(
             _statement("Topic", _FEED, topic),
             {**_statement("SubscribeItsOwnQueue", ["sns:Subscribe"], topic), "Condition": only},
             _statement("Queues", _OWN_QUEUES, arn, letters, undelivered),
+            *key_use(topology, place, "Key", _LOOK_AT_KEY),
         ),
     }
 
@@ -146,6 +162,8 @@ def _operator(topology: Topology, place: Place, topic: str) -> dict[str, Any]:
         _statement("DeadLetters", [*_LETTERS, *_MOVE], *letters),
         _statement("Undelivered", _LETTERS, *undelivered),
         _statement("AgeAndMappings", _ASK_AROUND, "*"),
+        *key_use(topology, place, "Key", _SEND, via="sqs"),
+        *key_use(topology, place, "LookAtKey", _LOOK_AT_KEY),
     )
 
 

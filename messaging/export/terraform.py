@@ -18,6 +18,7 @@ __all__ = ["terraform"]
 _PARTS = ("dead_letters", "undelivered", "queue")
 """In the order of `desired.queues`."""
 _ARGUMENTS: Mapping[str, str] = {
+    desired.KEY: "kms_master_key_id",
     "MaximumMessageSize": "max_message_size",
     "MessageRetentionPeriod": "message_retention_seconds",
     "ReceiveMessageWaitTimeSeconds": "receive_wait_time_seconds",
@@ -78,16 +79,19 @@ def terraform(topology: Topology, *, others_topic: str | None = None) -> dict[st
 def _topic(topology: Topology) -> dict[str, Any]:
     topic = topology.topic
     claim = Ownership(topic=topic.name, owner=topology.owner or topic.name)
-    fifo = {"fifo_topic": True} if topic.fifo else {}
-    return {"name": topic.name, **fifo, "tags": dict(claim.tags), "lifecycle": _KEPT}
+    arguments: dict[str, Any] = {"name": topic.name}
+    if topic.fifo:
+        arguments["fifo_topic"] = True
+    if topology.kms_key is not None:
+        arguments[_ARGUMENTS[desired.KEY]] = topology.kms_key
+    return arguments | {"tags": dict(claim.tags), "lifecycle": _KEPT}
 
 
 def _queue(queue: DesiredQueue, after: list[str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {"name": queue.name}
     if queue.fifo:
         arguments["fifo_queue"] = True
-    for name, value in queue.attributes.items():
-        said = json.loads(value)
+    for name, said in queue.values.items():
         arguments[_ARGUMENTS[name]] = _encoded(said) if isinstance(said, dict) else said
     arguments |= {"tags": dict(queue.claim.tags), "lifecycle": _KEPT}
     return arguments | ({"depends_on": after} if after else {})

@@ -168,6 +168,9 @@ class _Writing:
         # Looked at before anything is written: whoever is refused has changed nothing.
         topic = self._look_at_topic(create_topic)
         looked = [self._look_at_queue(one) for one in self._topology.queues]
+        if self._topology.kms_key is not None:
+            said = ("a key of AWS: RabbitMQ's disks are encrypted by whoever runs it, or not",)
+            yield Change(action="other", kind="key", name=self._topology.kms_key, details=said)
         yield self._settle_topic(topic)
         for queue, (standing, record) in zip(self._topology.queues, looked, strict=True):
             yield from self._settle_queue(queue, standing, record)

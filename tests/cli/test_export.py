@@ -54,3 +54,39 @@ def test_every_export_is_json_and_the_same_twice(messaging: Run) -> None:
     wrong = messaging("export", "ecs", "--min", "0")
     assert wrong.returncode == 2
     assert "least=1" in wrong.stderr
+
+
+def test_the_policy_of_a_key_that_stands_is_told_what_it_lacks(
+    messaging: Run, project: Path, environment: dict[str, str]
+) -> None:
+    where = ("--account", "111111111111", "--region", "sa-east-1")
+    done = messaging("export", "kms", "--statements", *where)
+    assert done.returncode == 0, done.stderr
+    (said,) = json.loads(done.stdout)
+    topic = f"arn:aws:sns:sa-east-1:111111111111:{environment['MESSAGING_PREFIX']}students"
+    assert said["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
+    nowhere = messaging("export", "kms", "--statements")
+    assert nowhere.returncode == 2
+    assert "--account" in nowhere.stderr
+    without = messaging("export", "kms")
+    assert without.returncode == 2
+    assert "kms_key" in without.stderr
+
+
+def test_a_topic_that_is_not_the_topologys_is_not_exported(
+    messaging: Run, project: Path, environment: dict[str, str]
+) -> None:
+    environment["MESSAGING_PREFIX"] = ""
+    environment["MESSAGING_TOPIC"] = "arn:aws:sns:sa-east-1:111111111111:teachers"
+    other = messaging("export", "cloudformation")
+    assert other.returncode == 2
+    assert "'teachers'" in other.stderr
+    environment["MESSAGING_TOPIC"] = "arn:aws:sns:us-east-1:111111111111:students"
+    environment["MESSAGING_REGION"] = "sa-east-1"
+    elsewhere = messaging("export", "cloudformation")
+    assert elsewhere.returncode == 2
+    assert "region" in elsewhere.stderr
+    environment["MESSAGING_REGION"] = "us-east-1"
+    own = messaging("export", "cloudformation")
+    assert own.returncode == 0, own.stderr
+    assert "deploy it in that account and region" in " ".join(own.stderr.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -288,6 +289,18 @@ def test_a_key_that_admits_sns_and_a_lambda_that_reports_are_sound(school: Schoo
     assert school.examined() == []
 
 
+def test_a_key_that_the_topology_names_and_the_queue_lacks_is_told(school: School) -> None:
+    named = key(school, ADMITS_SNS)
+    wanted = replace(school.topology, kms_key=named)
+    found = school.examined(topology=wanted)
+    assert {(one.name, one.where) for one in found} == {
+        ("key-differs", f"topic {school.topic}"),
+        ("key-differs", f"queue {school.dead_letters}"),
+        ("key-differs", f"queue {school.undelivered}"),
+    }
+    assert all(named in one.said for one in found)
+
+
 def test_a_sound_fifo_topology_is_silent_and_content_dedup_is_told(server: LocalServer) -> None:
     school = School(server, IN_ORDER)
     assert school.examined() == []
@@ -316,5 +329,6 @@ def test_findings_say_which_types_the_filter_lacks(school: School) -> None:
 def test_every_kind_is_found_by_some_test() -> None:
     from tests.doctor.test_unreached import REACH
 
-    tried = set().union(*(names for _, names in BROKEN.values()), REACH, {"content-dedup"})
+    alone = {"content-dedup", "key-differs"}
+    tried = set().union(*(names for _, names in BROKEN.values()), REACH, alone)
     assert set(KINDS) - tried == set()

@@ -57,6 +57,9 @@ TOPOLOGIES = {
     "one service": Topology.of(Um, topic="alunos", owner="equipe um"),
     "FIFO": Topology.of(Um, Dois, topic="alunos.fifo", owns_topic=True),
     "the topic alone": Topology.producer(Topic(name="alunos", max_bytes=1_048_576)),
+    "a key of one's own": Topology.of(
+        Um, topic="alunos", owns_topic=True, kms_key="alias/escola/alunos"
+    ),
     "names that are nearly the same": Topology.of(Dois, Tres, topic="alunos", owns_topic=True),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import pytest
 
 from messaging.aws import apply, connect
 from messaging.aws.clients import Place
+from messaging.aws.keys import SNS_ACTIONS
+from messaging.aws.verdicts import verdict
 from messaging.consuming.consumer import Consumer, handles
+from messaging.doctor import examine
 from messaging.envelope import new_id
+from messaging.errors import ConfigurationError
 from messaging.event import Event
-from messaging.export import iam_template, policies
+from messaging.export import CLOUDFORMATION, iam_template, key_template, policies, sns_statement
 from messaging.lambda_handler import lambda_handler
 from messaging.local import REGION, LocalServer
 from messaging.outcome import Reject, Retry
@@ -152,6 +158,99 @@ def test_a_lambda_functions_policy_is_what_it_calls_and_what_its_mapping_needs(
         wire.close()
     # The mapping itself receives and deletes, with the function's role.
     assert left == {"Queue sqs:ReceiveMessage", "Queue sqs:DeleteMessage"}
+
+
+KEY_ARN = "arn:aws:kms:sa-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def key_statements(topology: Topology, role: str) -> list[dict[str, Any]]:
+    return [
+        one
+        for one in policies(topology, PAGES)[role]["Statement"]
+        if listed(one["Action"])[0].startswith("kms:")
+    ]
+
+
+def test_each_role_may_use_the_key_for_what_it_does_and_through_that_service_only() -> None:
+    whole = Topology.of(Biblioteca, topic="alunos", owns_topic=True, kms_key=KEY_ARN)
+    (producer,) = key_statements(whole, "producer")
+    (worker,) = key_statements(whole, "biblioteca-worker")
+    assert producer["Action"] == worker["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+    assert producer["Resource"] == worker["Resource"] == KEY_ARN
+    via = {"kms:ViaService": "sns.sa-east-1.amazonaws.com*"}
+    assert producer["Condition"] == {"StringLike": via}
+    assert worker["Condition"]["StringLike"]["kms:ViaService"].startswith("sqs.sa-east-1.")
+    assert key_statements(whole, "biblioteca-lambda") == [worker]
+    # A service's key is not that of the topic of others.
+    part = Topology.of(Biblioteca, topic="alunos", kms_key=KEY_ARN)
+    assert key_statements(part, "producer") == []
+
+
+def test_an_alias_is_a_condition_for_in_a_resource_it_would_allow_nothing() -> None:
+    aliased = Topology.of(Biblioteca, topic="alunos", kms_key="alias/escola/alunos")
+    (worker,) = key_statements(aliased, "biblioteca-worker")
+    assert worker["Resource"] == "arn:aws:kms:sa-east-1:111111111111:key/*"
+    alias = {"kms:ResourceAliases": "alias/escola/alunos"}
+    assert worker["Condition"]["ForAnyValue:StringEquals"] == alias
+    elsewhere = replace(aliased, kms_key="arn:aws:kms:sa-east-1:222222222222:alias/x")
+    (worker,) = key_statements(elsewhere, "biblioteca-worker")
+    assert worker["Resource"] == "arn:aws:kms:sa-east-1:222222222222:key/*"
+    by_id = replace(aliased, kms_key=KEY_ARN.rpartition("/")[2])
+    assert key_statements(by_id, "biblioteca-worker")[0]["Resource"] == KEY_ARN
+
+
+def test_what_apply_and_doctor_ask_of_the_key_is_what_deploy_and_operator_may(
+    school: LocalServer,
+) -> None:
+    session = boto3.Session(ACCOUNT, "local", region_name=REGION)
+    kms: Any = session.client("kms", endpoint_url=school.url)
+    made = str(kms.create_key()["KeyMetadata"]["Arn"])
+    topology = replace(SERVICE, kms_key=made)
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [sns_statement(topology, HERE)],
+    }
+    kms.put_key_policy(KeyId=made, PolicyName="default", Policy=json.dumps(policy))
+    wire = Wire(school.url)
+    try:
+        settings = school.settings(topic="alunos", endpoint_url=wire.url)
+        for role in ("biblioteca-deploy", "operator"):
+            wire.requests.clear()
+            if role == "operator":
+                assert list(examine(topology, settings, session=session)) == []
+            else:
+                apply(topology, settings, session=session)
+            asked = {f"kms:{name}" for name, params in wire.requests if "KeyId" in params}
+            (look,) = [
+                one
+                for one in policies(topology, HERE)[role]["Statement"]
+                if "kms:DescribeKey" in one["Action"]
+            ]
+            assert asked == set(look["Action"])
+            assert look["Resource"] == made
+    finally:
+        wire.close()
+
+
+def test_the_keys_template_admits_sns_for_this_topic_alone(lint: Lint) -> None:
+    topology = TOPOLOGIES["a key of one's own"]
+    made = key_template(topology)
+    lint(made)
+    resources = made["Resources"]
+    assert resources["Alias"]["Properties"]["AliasName"] == topology.kms_key
+    arn = CLOUDFORMATION.topic_arn("alunos")
+    (_, sns) = resources["Key"]["Properties"]["KeyPolicy"]["Statement"]
+    assert sns["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::Sub": arn}}}
+    assert verdict(json.dumps(policy_of(sns, arn)), SNS_ACTIONS, arn) == "allowed"
+    assert verdict(json.dumps(policy_of(sns, arn)), SNS_ACTIONS, f"{arn}2") != "allowed"
+    with pytest.raises(ConfigurationError, match="--statements"):
+        key_template(replace(topology, kms_key=KEY_ARN))
+    with pytest.raises(ConfigurationError, match="no kms_key"):
+        key_template(replace(topology, kms_key=None))
+
+
+def policy_of(statement: dict[str, Any], arn: str) -> dict[str, Any]:
+    return {"Statement": [{**statement, "Condition": {"ArnEquals": {"aws:SourceArn": arn}}}]}
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)

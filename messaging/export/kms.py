@@ -1,0 +1,119 @@
+"""The KMS key of a topology: a template that makes it, and who may use it for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from messaging.aws.clients import Place
+from messaging.aws.keys import SNS_ACTIONS
+from messaging.errors import ConfigurationError
+from messaging.export.cloudformation import template
+from messaging.export.places import CLOUDFORMATION, topic_arn
+from messaging.topology import Topology
+
+__all__ = ["key_template", "key_use", "sns_statement"]
+
+
+def sns_statement(
+    topology: Topology, place: Place, *, others_topic: str | None = None
+) -> dict[str, Any]:
+    """What a key's policy must say so that SNS can deliver to queues that the key encrypts.
+
+    Its "*" is the key itself: each policy is that of one key.
+    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    """
+    return {
+        "Sid": "MessagingTopicMayUse",
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": list(SNS_ACTIONS),
+        "Resource": "*",
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn(topology, place, others_topic)}},
+    }
+
+
+def key_template(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
+    """CloudFormation of a key with the topology's alias, whose policy admits SNS.
+
+    Who else may use it is for the account's IAM policies to say, as `messaging export iam` writes
+    them. Raises `ConfigurationError` if the topology names its key in another way: an id or an ARN
+    is that of a key that stands.
+    """
+    key = topology.kms_key or ""
+    if not key.startswith("alias/"):
+        said = f"kms_key={topology.kms_key!r}" if key else "the topology has no kms_key"
+        raise ConfigurationError(
+            f"{said}: a key is made for an alias (kms_key='alias/alunos'); for one that stands, "
+            "--statements writes what its policy needs"
+        )
+    root = f"arn:{CLOUDFORMATION.partition}:iam::{CLOUDFORMATION.account}:root"
+    whole = {
+        "Sid": "AccountMayDecide",
+        "Effect": "Allow",
+        "Principal": {"AWS": root},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    # Without a queue of its own, a topology's key is never used by SNS itself.
+    feeds = (
+        [sns_statement(topology, CLOUDFORMATION, others_topic=others_topic)]
+        if topology.queues
+        else []
+    )
+    policy = {"Version": "2012-10-17", "Statement": [whole, *feeds]}
+    return template(
+        f"KMS key of {topology.topic.name}",
+        {
+            "Key": {
+                "Type": "AWS::KMS::Key",
+                "DeletionPolicy": "Retain",
+                "UpdateReplacePolicy": "Retain",
+                "Properties": {
+                    "Description": f"Messages of topic {topology.topic.name}",
+                    "EnableKeyRotation": True,
+                    "KeyPolicy": policy,
+                },
+            },
+            "Alias": {
+                "Type": "AWS::KMS::Alias",
+                "Properties": {"AliasName": key, "TargetKeyId": {"Ref": "Key"}},
+            },
+        },
+    )
+
+
+def key_use(
+    topology: Topology, place: Place, sid: str, actions: Sequence[str], *, via: str = ""
+) -> list[dict[str, Any]]:
+    """A statement of a role's policy: `actions` with the topology's key; none without a key.
+
+    via  the service on whose behalf alone: "sqs" or "sns"; with none, in requests of its own.
+
+    An alias is no resource of a policy: it is a condition on the keys of the account.
+    https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+    """
+    if topology.kms_key is None:
+        return []
+    before, _, name = topology.kms_key.rpartition("alias/" if "alias/" in topology.kms_key else "/")
+    alias = f"alias/{name}" if "alias/" in topology.kms_key else ""
+    if before.startswith("arn:"):
+        resource = f"{before}key/*" if alias else topology.kms_key
+    else:
+        here = f"arn:{place.partition}:kms:{place.region}:{place.account}:key/"
+        resource = f"{here}{'*' if alias else name}"
+    condition: dict[str, Any] = {}
+    if via:
+        # China's end in ".cn". https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+        condition["StringLike"] = {"kms:ViaService": f"{via}.{place.region}.amazonaws.com*"}
+    if alias:
+        condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}
+    return [
+        {
+            "Sid": sid,
+            "Effect": "Allow",
+            "Action": list(actions),
+            "Resource": resource,
+            **({"Condition": condition} if condition else {}),
+        }
+    ]
