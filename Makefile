@@ -19,15 +19,20 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean
+.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean observability
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
-demo:  ## a CSV of students to four services, on this machine; ARGS=--json prints one object
+demo:  ## a CSV of students to four services, on this machine; ARGS=--json or --trace
 	$(INSTALL) test
 	$(LOCAL)
 	@$(BIN)/python -m examples.demo $(ARGS)
+
+observability:  ## the demo with a receiver of OTLP: checks one whole trace and every metric by name
+	$(INSTALL) test
+	$(LOCAL)
+	@$(BIN)/python -m examples.observability $(ARGS)
 
 repositories:  ## four teams' repositories and a fifth against one local server; ends with a table
 	$(INSTALL) test

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from consumers import TOPOLOGY
 from examples._watched import NOTES
+
+if TYPE_CHECKING:
+    from examples._traced import Traced
 
 __all__ = ["Fleet", "ServiceDied"]
 
@@ -37,10 +44,16 @@ class Ended:
 
 
 class Fleet:
-    """`messaging run` once for each service, in `folder`, until the `with` ends."""
+    """`messaging run` once for each service, in `folder`, until the `with` ends.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    traced  if it is given, they send their telemetry there, and tell of their health.
+    """
+
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], traced: Traced | None = None
+    ) -> None:
         self._folder = folder
+        self._traced = traced
         self._environment = {
             **os.environ,
             **environment,
@@ -68,6 +81,10 @@ class Fleet:
 
     def _start(self, service: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "messaging", "run", f"examples._watched:{service}"]
+        environment = self._environment
+        if self._traced is not None:
+            command += ["--middleware", "examples._telemetry:tracing", "--health", "127.0.0.1:0"]
+            environment = environment | self._traced.environment(service)
         with (
             (self._folder / f"{service}.out").open("wb") as out,
             (self._folder / f"{service}.log").open("wb") as log,
@@ -75,7 +92,7 @@ class Fleet:
             return subprocess.Popen(
                 [*command, "--json"],
                 cwd=self._folder,
-                env=self._environment,
+                env=environment,
                 stdin=subprocess.PIPE,  # closed when this process ends, however it ends
                 stdout=out,
                 stderr=log,
@@ -87,6 +104,29 @@ class Fleet:
         for service, process in self._running.items():
             if process.poll() is not None:
                 raise ServiceDied(f"{service} ended ({process.returncode}):\n{self.log(service)}")
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """By service: what `/live` and `/ready` answer. Waits for those that still start."""
+        until = time.monotonic() + GRACE
+        while True:
+            self.check()
+            found = {service: self._health(service) for service in self._running}
+            starting = any(not one or one["ready"]["stage"] != "running" for one in found.values())
+            if not starting or time.monotonic() > until:
+                return found
+            time.sleep(0.05)
+
+    def _health(self, service: str) -> dict[str, Any]:
+        said = (self._folder / f"{service}.log").read_text(encoding="utf-8", errors="replace")
+        address = re.search(r"http://127\.0\.0\.1:\d+", said)
+        found: dict[str, Any] = {}
+        for page in ("live", "ready") if address is not None else ():
+            try:
+                with urlopen(f"{address[0]}/{page}", timeout=10) as answer:
+                    found[page] = json.load(answer)
+            except HTTPError as error:  # 503: it says why
+                found[page] = json.load(error)
+        return found
 
     def effects(self, service: str) -> int:
         """Facts that have taken effect in the service's own database so far."""

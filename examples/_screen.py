@@ -1,9 +1,9 @@
-"""What the demo prints: progress bars on stderr, and a table on stdout at the end."""
+"""What the demo prints: progress bars on stderr, and tables and a trace on stdout at the end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-__all__ = ["Bars", "print_table"]
+from examples._otlp import Seen
+
+__all__ = ["Bars", "print_health", "print_table", "print_trace"]
 
 EVERY = 0.2
 """Seconds between two drawings."""
@@ -66,4 +68,54 @@ def print_table(services: Mapping[str, Mapping[str, Any]]) -> None:
             *(f"{counts[key]:,}" for key in ("expected", "handled", "rejected", "dead_lettered")),
             ", ".join(counts["fields"]),
         )
+    Console().print(table)
+
+
+def print_trace(spans: Sequence[Seen]) -> None:
+    """One trace as a tree: each span's service, when it began after the first, and how long it
+    took. Nothing of an event."""
+    lines = list(_lines(spans))
+    first = min((one.began for one in spans), default=0.0)
+    width = max((len(text) for text, _ in lines), default=0)
+    services = max((len(one.service) for one in spans), default=0)
+    print(f"trace {spans[0].trace if spans else 'of nothing: no span was received'}")
+    for text, one in lines:
+        after, took = (
+            f"+{1000 * (one.began - first):.1f} ms",
+            f"{1000 * (one.ended - one.began):.1f} ms",
+        )
+        failed = "  error" if one.failed else ""
+        print(f"{text:{width}}  {one.service:{services}}  {'+' + after:>11}  {took:>10}{failed}")
+    print()
+
+
+def _lines(spans: Sequence[Seen]) -> Iterator[tuple[str, Seen]]:
+    known = {one.id for one in spans}
+    children: dict[str, list[Seen]] = {}
+    for one in sorted(spans, key=lambda one: (one.began, one.service)):
+        children.setdefault(one.parent if one.parent in known else "", []).append(one)
+
+    def below(parent: str, before: str) -> Iterator[tuple[str, Seen]]:
+        those = children.get(parent, [])
+        for one in those:
+            last = one is those[-1]
+            branch = "" if not parent else "└─ " if last else "├─ "
+            yield f"{before}{branch}{one.name}", one
+            yield from below(one.id, before + ("" if not parent else "   " if last else "│  "))
+
+    return below("", "")
+
+
+def print_health(services: Mapping[str, Mapping[str, Any]]) -> None:
+    """What each service answers to a probe."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("service", "live", "ready", "state"):
+        table.add_column(name)
+    for name in ("received", "in flight"):
+        table.add_column(name, justify="right")
+    for name, said in services.items():
+        facts = said["ready"]["services"].get(name, {})
+        answers = ("yes" if said[page]["ok"] else "no" for page in ("live", "ready"))
+        counts = (f"{facts.get(key, 0):,}" for key in ("received", "in_flight"))
+        table.add_row(name, *answers, str(facts.get("state", "")), *counts)
     Console().print(table)

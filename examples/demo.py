@@ -2,6 +2,7 @@
 
     python -m examples.demo            # or: make demo
     python -m examples.demo --json     # or: make demo ARGS=--json
+    python -m examples.demo --trace    # or: make demo ARGS=--trace
 
 It starts a local server, writes the topology out, starts the four services as four processes,
 publishes the file, waits until everything is handled, and compares what each service did with
@@ -16,25 +17,30 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Names
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
 from consumers import SERVICES, TOPOLOGY
 from consumers.events import AlunoCadastrado
 from examples._fleet import Ended, Fleet, ServiceDied
-from examples._screen import Bars, print_table
+from examples._otlp import Seen
+from examples._screen import Bars, print_health, print_table, print_trace
 from messaging import MessagingError, Publisher, connect
 from messaging.aws import AwsBroker, apply
 from messaging.csvfile import BadRow, Mapping, events_from
 from messaging.local import LocalServer
 from messaging.projection import views
+
+if TYPE_CHECKING:
+    from examples._traced import Traced
 
 __all__ = ["main"]
 
@@ -71,12 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo; 0 if every count is right, 1 if not, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--trace", action="store_true", help="show one trace, and the health")
     parser.add_argument("--csv", type=Path, default=CSV, help="another file of students")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         began = time.monotonic()
-        result = run(given.csv)
+        with _traced() if given.trace else nullcontext() as traced:
+            result = run(given.csv, traced)
         result["seconds"] = round(time.monotonic() - began, 1)
     except KeyboardInterrupt:
         print("stopped; nothing is left behind", file=sys.stderr)
@@ -88,8 +96,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if not result["mistakes"] else 1
 
 
-def run(csv: Path) -> dict[str, Any]:
-    """The whole way, from an empty server to the counts."""
+def _traced() -> Traced:
+    from examples._traced import Traced  # OpenTelemetry is loaded by those who trace
+
+    return Traced()
+
+
+def run(
+    csv: Path,
+    traced: Traced | None = None,
+    *,
+    besides: Callable[[AwsBroker], object] | None = None,
+) -> dict[str, Any]:
+    """The whole way, from an empty server to the counts.
+
+    besides  is called while the services run, when everything has arrived.
+    """
     events_from(csv, AlunoCadastrado, MAPPING).close()  # a file that will not do is told at once
     print("a local server, a topic, four queues and four services ...", file=sys.stderr)
     with TemporaryDirectory(prefix="messaging-demo-") as folder, LocalServer() as server:
@@ -106,11 +128,16 @@ def run(csv: Path) -> dict[str, Any]:
         }
         expected = Expected()
         with (
-            Fleet(Path(folder), environment) as fleet,
+            Fleet(Path(folder), environment, traced) as fleet,
             Bars(("published", *TOPOLOGY.services)) as bars,
         ):
-            published = _publish(csv, broker, expected, fleet, bars)
+            if traced is not None:
+                fleet.health()  # so that the trace shows no service that still starts
+            published = _publish(csv, broker, expected, fleet, bars, traced)
             _wait(broker, expected, fleet, bars)
+            health = {} if traced is None else fleet.health()
+            if besides is not None:
+                besides(broker)
             letters = _dead_letters(broker)
             effects = {name: fleet.effects(name) for name in TOPOLOGY.services}
             ended = fleet.stop()
@@ -125,15 +152,26 @@ def run(csv: Path) -> dict[str, Any]:
         }
         for name in TOPOLOGY.services
     }
-    return {
+    result = {
         "published": published,
         "rejected_rows": expected.bad_rows,
         "services": services,
         "mistakes": list(_mistakes(expected, services, ended)),
     }
+    if traced is not None:
+        result["trace"] = [one._asdict() for one in traced.spans()]
+        result["health"] = health
+    return result
 
 
-def _publish(csv: Path, broker: AwsBroker, expected: Expected, fleet: Fleet, bars: Bars) -> int:
+def _publish(
+    csv: Path,
+    broker: AwsBroker,
+    expected: Expected,
+    fleet: Fleet,
+    bars: Bars,
+    traced: Traced | None,
+) -> int:
     """Publish the file while it is read; how many events the topic accepted."""
     bad: list[BadRow] = []
 
@@ -151,14 +189,21 @@ def _publish(csv: Path, broker: AwsBroker, expected: Expected, fleet: Fleet, bar
         events_from(csv, AlunoCadastrado, MAPPING) as table,
         Publisher(broker.topic(), source="/cadastro") as publisher,
     ):
+        events = counted(table.events(on_bad=bad.append))
+        alone = 0
+        if traced is not None and (first := next(events, None)) is not None:
+            traced.published_to = tuple(sorted(expected.copies))
+            traced.publish(broker.topic(), first, table.id_of(first))
+            alone = 1
         result = publisher.publish_many(
-            counted(table.events(on_bad=bad.append)),
+            events,
             id=table.id_of,
-            on_progress=lambda progress: show(progress.accepted),
+            on_progress=lambda progress: show(alone + progress.accepted),
         )
+    accepted = alone + result.accepted
     expected.bad_rows = len(bad)
-    show(result.accepted, result.accepted)
-    return result.accepted
+    show(accepted, accepted)
+    return accepted
 
 
 def _wait(broker: AwsBroker, expected: Expected, fleet: Fleet, bars: Bars) -> None:
@@ -226,6 +271,9 @@ def _tell(result: dict[str, Any], *, as_json: bool) -> None:
             f"rows refused: {result['rejected_rows']}\n"
         )
         print_table(result["services"])
+        if "trace" in result:
+            print_trace([Seen(**one) for one in result["trace"]])
+            print_health(result["health"])
     for mistake in result["mistakes"]:
         print(f"wrong: {mistake}", file=sys.stderr)
 

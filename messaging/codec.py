@@ -135,8 +135,11 @@ class EnvelopeFrame:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
             head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
-            if isinstance(traceparent, TraceContext) and traceparent.tracestate:
-                head = f'{head},"tracestate":{to_json(traceparent.tracestate).decode()}'
+            if isinstance(traceparent, TraceContext):
+                if traceparent.tracestate:
+                    head = f'{head},"tracestate":{to_json(traceparent.tracestate).decode()}'
+                if traceparent.baggage:
+                    head = f'{head},"baggage":{to_json(traceparent.baggage).decode()}'
         return f'{head},"data":{data.decode()}}}'
 
 

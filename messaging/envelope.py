@@ -39,15 +39,18 @@ def time_of(body: str) -> float | None:
 
 
 class TraceContext(str):
-    """A W3C traceparent that takes its tracestate along; `publish(traceparent=)` takes it, too."""
+    """A W3C traceparent that takes its tracestate and W3C Baggage along; `publish(traceparent=)`
+    takes it, too."""
 
-    __slots__ = ("tracestate",)
+    __slots__ = ("baggage", "tracestate")
 
     tracestate: str
+    baggage: str
 
-    def __new__(cls, traceparent: str, tracestate: str = "") -> Self:
+    def __new__(cls, traceparent: str, tracestate: str = "", baggage: str = "") -> Self:
         made = super().__new__(cls, traceparent)
         made.tracestate = tracestate
+        made.baggage = baggage
         return made
 
 
@@ -62,7 +65,7 @@ class Envelope:
     time         when it happened, aware; None when a foreign producer did not say.
     subject      whom it is about; None when the view does not declare that field.
     traceparent  W3C trace context, passed through.
-    extensions   other CloudEvents extensions, as they came; `tracestate` is one.
+    extensions   other CloudEvents extensions, as they came; `tracestate` and `baggage` are two.
     data         the view as JSON has it. Left out of `repr`: it is personal data.
     audience     the services that this copy is for, while it is written: a codec may need to know.
                  Not on the wire (it is an attribute of the message), so empty when read.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from messaging.errors import ConfigurationError
 from messaging.outcome import Outcome
-from messaging.transport import Attribute, Delivery, epoch_seconds, receives
+from messaging.transport import Attribute, Delivery, epoch_seconds, receives, text_or_none
 
 __all__ = [
     "Ended",
@@ -72,7 +72,7 @@ def _delivery(
     record: Mapping[str, Any], attributes: Mapping[str, Attribute], now: float
 ) -> Delivery:
     system = _mapping(record.get("attributes"))
-    body, group = record.get("body") or "", system.get("MessageGroupId")
+    body = record.get("body") or ""
     return Delivery(
         queue=str(record.get("eventSourceARN", "")).rpartition(":")[2],
         message_id=record["messageId"],
@@ -83,7 +83,8 @@ def _delivery(
         receive_count=receives(system.get("ApproximateReceiveCount")),
         sent_at=epoch_seconds(system.get("SentTimestamp")),
         received_at=now,
-        group=group if isinstance(group, str) else None,
+        group=text_or_none(system.get("MessageGroupId")),
+        trace_header=text_or_none(system.get("AWSTraceHeader")),
     )
 
 

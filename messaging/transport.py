@@ -34,6 +34,7 @@ __all__ = [
     "epoch_seconds",
     "name_of",
     "receives",
+    "text_or_none",
 ]
 
 BATCH_ENTRIES = 10
@@ -196,6 +197,7 @@ class Delivery:
     received_at: float = 0.0
     group: str | None = None
     cancel_token: CancelToken = field(default_factory=CancelToken, compare=False)
+    trace_header: str | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -210,6 +212,7 @@ class Delivery:
         received_at: float = 0.0,
         group: str | None = None,
         cancel_token: CancelToken | None = None,
+        trace_header: str | None = None,
     ) -> None:
         # By hand for the same reason as `Outgoing`.
         self.__dict__.update(
@@ -223,6 +226,7 @@ class Delivery:
             received_at=received_at,
             group=group,
             cancel_token=CancelToken() if cancel_token is None else cancel_token,
+            trace_header=trace_header,
         )
 
     @property
@@ -423,6 +427,11 @@ def name_of(topic: TopicTransport) -> str:
 def epoch_seconds(said: object) -> float:
     """SQS's SentTimestamp, in milliseconds, as seconds since the epoch; 0.0 where it is none."""
     return min(float(LAST_SECOND), max(0, _whole(said, 0)) / 1000)
+
+
+def text_or_none(said: object) -> str | None:
+    """A system attribute that is a text; None where it is missing or something else."""
+    return said if isinstance(said, str) else None
 
 
 def _whole(said: object, otherwise: int) -> int:

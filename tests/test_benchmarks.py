@@ -19,7 +19,7 @@ import boto3
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import parts
+from benchmarks import parts, tracing
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
 from benchmarks.instructions import SOFTWARE_TASK_CLOCK, Instructions
@@ -324,3 +324,9 @@ def test_with_jitter_answers_come_when_chance_says(canned: Canned) -> None:
     finally:
         canned.delay(0.0)
     assert max(taken) > 0.01, "eight answers, each up to 30 ms late"
+
+
+def test_what_tracing_adds_is_measured_in_four_ways() -> None:
+    measured = tracing.measure(20)
+    assert tuple(measured) == tracing.ROWS
+    assert all(published > 0 and handled > 0 for published, handled in measured.values())

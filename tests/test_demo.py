@@ -104,13 +104,12 @@ def test_two_thousand_students_reach_four_services(tmp_path: Path) -> None:
 
 
 def test_a_table_for_people_and_twice_in_a_row(tmp_path: Path, small: Path) -> None:
-    for _ in range(2):
-        ended = run(tmp_path, "--csv", str(small))
+    for more in ((), ("--trace",)):
+        ended = run(tmp_path, "--csv", str(small), *more)
 
         assert ended.returncode == 0, ended.stderr
-        rows = {
-            line.split()[0]: line.split()[1:5] for line in ended.stdout.splitlines() if line.strip()
-        }
+        counts, _, rest = ended.stdout.partition("trace ")
+        rows = {line.split()[0]: line.split()[1:5] for line in counts.splitlines() if line.strip()}
         assert {name: rows[name] for name in TOPOLOGY.services} == {
             "plataforma": ["3", "3", "0", "0"],
             "financeiro": ["3", "2", "1", "1"],
@@ -122,6 +121,17 @@ def test_a_table_for_people_and_twice_in_a_row(tmp_path: Path, small: Path) -> N
         # Names and addresses are for the services, not for the screen.
         assert "example.com" not in ended.stdout + ended.stderr
         assert left_behind(tmp_path) == []
+    lines = rest.splitlines()
+    assert [line.split()[:3] for line in lines if "POST /alunos" in line] == [
+        ["POST", "/alunos", "cadastro"]
+    ]
+    for service in TOPOLOGY.services:
+        (handled,) = (line for line in lines if f"process alunos-{service} " in line)
+        assert handled.strip(" │├└─").startswith(f"process alunos-{service}")
+        assert any(f"   {bar}  └─ delete alunos-{service} " in rest for bar in "│ "), rest
+    assert [line.split()[:4] for line in lines if "receiving" in line] == [
+        [service, "yes", "yes", "receiving"] for service in TOPOLOGY.services
+    ]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from messaging.transport import (
     Delivery,
     epoch_seconds,
     receives,
+    text_or_none,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ SYSTEM_ATTRIBUTES: tuple[Any, ...] = (
     "ApproximateReceiveCount",
     "SentTimestamp",
     "MessageGroupId",
+    "AWSTraceHeader",
 )
 """What is asked for of each received message; `delivery` reads it."""
 SAFE_BATCH = 262_144
@@ -110,8 +112,9 @@ class _Received(Delivery):
     attributes: Any = _Later(lambda said: _attributes(said))
     receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
-    group: Any = _Later(lambda said: _group(said))
+    group: Any = _Later(lambda said: text_or_none(_system(said).get("MessageGroupId")))
     cancel_token: Any = _Later(lambda said: CancelToken())
+    trace_header: Any = _Later(lambda said: text_or_none(_system(said).get("AWSTraceHeader")))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Delivery):
@@ -220,11 +223,6 @@ def _is_attribute(one: Any) -> bool:
 
 def _system(message: Any) -> Mapping[str, str]:
     return _map(message.get("Attributes"))
-
-
-def _group(message: Any) -> str | None:
-    group = _system(message).get("MessageGroupId")
-    return group if isinstance(group, str) else None
 
 
 def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Weight, Any]:

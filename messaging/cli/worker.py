@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -243,6 +244,7 @@ def _work(
             wedged_limit=wedged,
         )
         HOST.get().made(worker, consumers)
+        _measure(worker)
         try:
             with _answering(worker, health):
                 if until_empty:
@@ -295,6 +297,15 @@ def _metrics(worker: Worker) -> AbstractContextManager[Callable[[], tuple[str, s
     from messaging.metrics.prometheus import serving
 
     return serving(Metrics(worker))
+
+
+def _measure(worker: Worker) -> None:
+    """Its metrics for OpenTelemetry, if that is loaded: by `opentelemetry-instrument`, or by the
+    module of a middleware."""
+    if "opentelemetry.metrics" in sys.modules:
+        from messaging.metrics import Metrics, otel
+
+        otel.observe(Metrics(worker))
 
 
 def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from messaging.consuming.attempts import Attempts
 from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middleware
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.decoder import Decoder, ProbeReceived, Read, envelope
+from messaging.consuming.fast_decoder import traceparent_of
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -75,7 +76,12 @@ class Call:
 Middleware = Callable[[Call], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
 """A context manager around a handler; around an async one it may be asynchronous. It sees what the
 handler raises; raising an `Outcome` on the way in means that the handler does not run. What it
-keeps to itself is `InvalidReturn`, and no acknowledgement: for that it raises `Ack`."""
+keeps to itself is `InvalidReturn`, and no acknowledgement: for that it raises `Ack`.
+
+It may have three more methods. `around_batch(batch)` is for handlers that take a batch.
+`after_request(request)` is told of each request to the queue (`messaging.observed`).
+`lets_pass(traceparent)` says whether there is nothing to do around a message; if all of them say
+so, the envelope need not be made."""
 
 
 class Dispatcher:
@@ -103,7 +109,10 @@ class Dispatcher:
         self._failing = self.attempts.failing
         self._middleware = tuple(middleware)
         check_middleware(consumer, self._middleware)
-        self._read = Decoder(consumer, codec or JsonCodec(), watched=bool(self._middleware))
+        passing: list[Any] = [getattr(one, "lets_pass", None) for one in self._middleware]
+        self._passing = tuple(passing) if all(passing) else ()
+        watched = bool(self._middleware) and not self._passing
+        self._read = Decoder(consumer, codec or JsonCodec(), watched=watched)
         self._package = package_of(type(consumer))
         self.probes = 0
         """How many probes and canaries came, and the last one's delay and arrival, in seconds."""
@@ -123,7 +132,8 @@ class Dispatcher:
         handler, view, _ = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
-        if self._middleware or not handler.plain:
+        context = self._passes(read) if self._passing else None
+        if not handler.plain or (self._middleware and context is None):
             # Not as nearly always, when a method takes its view and nothing else.
             if handler.batch is not None:
                 return self._alone(delivery)
@@ -134,7 +144,7 @@ class Dispatcher:
         try:
             # A sync handler shares its thread with others: what it sets in a context variable ends
             # with it. An async one is a task, which has a context of its own.
-            returned = copy_context().run(run, seen)
+            returned = (context or copy_context()).run(run, seen)
             if returned is not None:
                 check_returned(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
@@ -142,6 +152,18 @@ class Dispatcher:
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else _ACK
+
+    def _passes(self, read: Read) -> Context | None:
+        """The context for a handler that no middleware has anything to do around; None: one has,
+        or may have."""
+        handler, _, said = read
+        if handler.is_async or not handler.plain or not isinstance(said, str):
+            return None
+        traceparent, more = traceparent_of(said)
+        context = copy_context()
+        if more or not all(context.run(one, traceparent) for one in self._passing):
+            return None
+        return context
 
     def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:
         """The run of deliveries that one handler takes in a batch (`batch_dispatch.handler_of`)."""

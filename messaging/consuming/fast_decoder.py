@@ -18,7 +18,7 @@ from typing import Any
 
 from messaging.envelope import Envelope
 
-__all__ = ["KnownHead", "Usual", "envelope_of", "usual"]
+__all__ = ["KnownHead", "Usual", "envelope_of", "traceparent_of", "usual"]
 
 # Without escapes and without what JSON must escape; a lone surrogate is no text in UTF-8.
 _TEXT = r'"([^"\\\x00-\x1f\ud800-\udfff]+)"'
@@ -27,7 +27,7 @@ _HEAD = re.compile(
     rf'{{"specversion":"1\.0","id":{_TEXT},"source":{_TEXT},"type":{_TEXT}'
     r',"dataversion":([1-9][0-9]{0,8}),"datacontenttype":"application/json"'
     rf'(?:,"time":"({_TIME})")?(?:,"subject":{_TEXT})?(?:,"traceparent":{_TEXT})?'
-    rf'(?:,"tracestate":{_TEXT})?,"data":'
+    rf'(?:,"tracestate":{_TEXT})?(?:,"baggage":{_TEXT})?,"data":'
 )
 _match = _HEAD.match
 _parsed = datetime.fromisoformat
@@ -106,6 +106,26 @@ class KnownHead:
         return None if _beyond_json(data) else data
 
 
+def traceparent_of(body: str) -> tuple[str | None, bool]:
+    """The traceparent in a body that `usual` or a `KnownHead` has read, and whether tracestate or
+    baggage come with it."""
+    begin = body.find(_TRACEPARENT, 0, _HEAD_BYTES)
+    if begin < 0 or body.find(_DATA, 0, begin) >= 0:  # what is in the data is not of the head
+        return None, False
+    begin += len(_TRACEPARENT)
+    end = body.find('"', begin)
+    return body[begin:end], not body.startswith(_DATA, end + 1)
+
+
+_TRACEPARENT, _DATA = ',"traceparent":"', ',"data":'
+_HEAD_BYTES = 2_000
+"""Of a body, where a traceparent is looked for: a longer head is read as a whole."""
+
+
+def _said(**extensions: str | None) -> dict[str, str]:
+    return {name: one for name, one in extensions.items() if one is not None}
+
+
 _FRONT = '{"specversion":"1.0","id":"'
 _ID, _END = len(_FRONT), len(_FRONT) + 36
 """Where a UUID begins and ends."""
@@ -117,7 +137,7 @@ _AS_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 def envelope_of(head: re.Match[str], data: Any) -> Envelope:
     """The envelope of a head that `usual` has found, with this as its data."""
-    id, source, type, version, time, subject, traceparent, tracestate = head.groups()
+    id, source, type, version, time, subject, traceparent, tracestate, baggage = head.groups()
     return Envelope(
         id=id,
         source=source,
@@ -126,6 +146,8 @@ def envelope_of(head: re.Match[str], data: Any) -> Envelope:
         time=None if time is None else _parsed(time),
         subject=subject,
         traceparent=traceparent,
-        extensions=None if tracestate is None else {"tracestate": tracestate},
+        extensions=None
+        if tracestate is None and baggage is None
+        else _said(tracestate=tracestate, baggage=baggage),
         data=data,
     )

@@ -247,11 +247,16 @@ def _check_context(id: str | None, time: datetime | None, traceparent: str | Non
     state = traceparent.tracestate if isinstance(traceparent, TraceContext) else ""
     if len(state) > 512 or not (state.isascii() and (state.isprintable() or not state)):
         raise EventError("tracestate: at most 512 printable ASCII characters (W3C Trace Context)")
+    baggage = traceparent.baggage if isinstance(traceparent, TraceContext) else ""
+    if len(baggage) > 8192 or not (baggage.isascii() and (baggage.isprintable() or not baggage)):
+        raise EventError("baggage: at most 8192 printable ASCII characters (W3C Baggage)")
 
 
 def _extensions(traceparent: str | None) -> dict[str, str]:
-    state = traceparent.tracestate if isinstance(traceparent, TraceContext) else ""
-    return {"tracestate": state} if state else {}
+    if not isinstance(traceparent, TraceContext):
+        return {}
+    said = {"tracestate": traceparent.tracestate, "baggage": traceparent.baggage}
+    return {name: one for name, one in said.items() if one}
 
 
 def _fifo_id(text: str) -> str:

@@ -22,6 +22,7 @@ from messaging.errors import (
     WorkerWedged,
 )
 from messaging.logs import logger
+from messaging.observed import told
 from messaging.runtime.backpressure import State
 from messaging.runtime.checks import check_worker
 from messaging.runtime.event_loop import EventLoop
@@ -94,6 +95,7 @@ class Worker:
             Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
             for consumer in consumers
         ]
+        self._middleware = tuple(middleware)
         self._broker = broker
         self._concurrency = concurrency
         self._prefetch = prefetch
@@ -309,7 +311,8 @@ class Worker:
         with ExitStack() as opened:
             for dispatcher in self._dispatchers:
                 service = dispatcher.consumer.service
-                queue, inlet = self._broker.queue(service), self._broker.queue(service)
+                both = self._broker.queue(service), self._broker.queue(service)
+                queue, inlet = (told(one, self._middleware) for one in both)
                 opened.callback(queue.close)
                 opened.callback(inlet.close)
                 pipelines[service] = Pipeline(

@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
 from messaging import (
@@ -23,20 +26,27 @@ from messaging import (
     MemoryBroker,
     Publisher,
     Topology,
+    Worker,
     handles,
 )
 from messaging.aws import apply, connect
+from messaging.claimcheck import ClaimCheck, DirectoryBlobStore
 from messaging.consuming.batch import Batch
 from messaging.consuming.dispatch import Dispatcher
+from messaging.dead_letters import Workbench
 from messaging.envelope import TraceContext
-from messaging.errors import EventError
+from messaging.errors import ConfigurationError, EventError
 from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
 from messaging.log_context import LogContext, with_ids
+from messaging.observed import ObservedQueue
 from messaging.outbox import Relay, SqlOutbox, ddl
-from messaging.outcome import Outcome, Retry
+from messaging.outcome import Outcome, Reject, Retry
+from messaging.testing import lambda_event
 from messaging.tracing import Tracing
+from messaging.tracing.contexts import from_xray
 from messaging.transport import Attribute, Broker, Delivery
+from tests.programs import eventually
 
 CANARY = "Zuleica-497.501.283-97"
 FOREIGN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -315,3 +325,296 @@ def test_a_lambda_function_goes_on_with_the_trace(broker: MemoryBroker, recorded
     function = lambda_handler(Bi(), middleware=[recorded.tracing])
     assert function({"Records": [record]}, None) == {"batchItemFailures": []}
     assert is_child(recorded.named("process alunos-bi")[0], recorded.named("publish alunos")[0])
+
+
+def run_worker(broker: MemoryBroker, *middleware: Any, consumer: Consumer | None = None) -> None:
+    with Worker(
+        consumer or Bi(), broker=broker, middleware=middleware, wait=0.2, concurrency=1
+    ) as worker:
+        eventually(lambda: worker.stats.received and not worker.stats.in_flight)
+
+
+def test_what_settles_a_message_is_a_client_span_in_its_trace(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+    run_worker(broker, recorded.tracing)
+    (publish,), (receive,) = recorded.named("publish alunos"), recorded.named("receive alunos-bi")
+    (process,), (delete,) = recorded.named("process alunos-bi"), recorded.named("delete alunos-bi")
+    assert is_child(receive, publish)
+    assert is_child(process, publish)
+    assert is_child(delete, process)
+    assert [link.context for link in process.links] == [receive.get_span_context()]
+    assert (receive.kind, delete.kind) == (SpanKind.CLIENT, SpanKind.CLIENT)
+    assert delete.attributes is not None
+    assert receive.attributes is not None
+    assert delete.attributes["messaging.operation.type"] == "settle"
+    assert receive.attributes["messaging.operation.type"] == "receive"
+    assert receive.start_time is not None
+    assert process.start_time is not None
+    assert receive.start_time <= process.start_time
+
+
+def test_a_delete_of_several_links_to_those_that_it_is_no_child_of(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish_many([Enrolled(nome=nome) for nome in "abc"])
+    with closing(broker.queue("bi")) as plain:
+        queue = ObservedQueue(plain, recorded.tracing.after_request)
+        deliveries = queue.receive(10, 1)
+        dispatch = Dispatcher(Bi(), middleware=[recorded.tracing])
+        for delivery in deliveries:
+            dispatch(delivery)
+        queue.delete(deliveries)
+    (delete,) = recorded.named("delete alunos-bi")
+    processed = [one.get_span_context() for one in recorded.named("process alunos-bi")]
+    parent = delete.parent
+    assert parent is not None
+    others = [one.span_id for one in processed if one.span_id != parent.span_id]
+    assert len(others) == 2
+    assert [link.context.span_id for link in delete.links] == others
+    assert len(recorded.named("receive alunos-bi")) == 1
+
+
+def test_a_dead_letter_and_a_release_are_told_by_their_names(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    class Picky(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            raise Reject("broken") if event.broken else Retry(delay=300)
+
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+        publisher.publish(Enrolled(nome="b", broken=True))
+    run_worker(broker, recorded.tracing, consumer=Picky())
+    names = {span.name for span in recorded.spans if span.kind is SpanKind.CLIENT}
+    assert {
+        "receive alunos-bi",
+        "change_visibility alunos-bi",
+        "dead_letter alunos-bi",
+        "delete alunos-bi",
+    } == names
+
+
+def test_a_refused_delete_is_an_error_and_its_repetition_is_not(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+    broker.fail_next("delete", service="bi", code="Busy", retryable=True)
+    run_worker(broker, recorded.tracing)
+    deletes = recorded.named("delete alunos-bi")
+    assert [one.status.status_code for one in deletes] == [StatusCode.ERROR, StatusCode.UNSET]
+
+
+def test_a_batch_handlers_messages_are_settled_in_its_trace(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    class Load(Consumer):
+        service = "bi"
+
+        @handles(batch=10)
+        def load(self, students: Batch[Enrolled]) -> None: ...
+
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        for nome in "abc":
+            publisher.publish(Enrolled(nome=nome))
+    run_worker(broker, recorded.tracing, consumer=Load())
+    processes = recorded.named("process alunos-bi")
+    for delete in recorded.named("delete alunos-bi"):
+        assert any(is_child(delete, one) for one in processes)
+
+
+def test_a_redriven_message_goes_on_with_its_trace(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    class Once(Consumer):
+        service = "bi"
+        refused = False
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            if not Once.refused:
+                Once.refused = True
+                raise Reject("not yet")
+
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+    run_worker(broker, recorded.tracing, consumer=Once())
+    Workbench(broker.letters("bi")).redrive(dry_run=False)
+    run_worker(broker, recorded.tracing, consumer=Once())
+    (publish,) = recorded.named("publish alunos")
+    refused, again = recorded.named("process alunos-bi")
+    assert is_child(refused, publish)
+    assert is_child(again, publish)
+
+
+def test_a_trace_goes_on_through_the_claim_check(
+    tmp_path: Path, broker: MemoryBroker, recorded: Recorded
+) -> None:
+    codec = ClaimCheck(DirectoryBlobStore(tmp_path), threshold=10)
+    with Publisher(broker.topic(), source="/x", codec=codec, tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a" * 100))
+    Dispatcher(Bi(), codec=codec, middleware=[recorded.tracing])(receive(broker)[0])
+    (publish,), (process,) = recorded.named("publish alunos"), recorded.named("process alunos-bi")
+    assert is_child(process, publish)
+
+
+def test_an_async_handler_runs_in_the_trace(broker: MemoryBroker, recorded: Recorded) -> None:
+    seen: list[int] = []
+
+    class Later(Consumer):
+        service = "bi"
+
+        @handles
+        async def enrolled(self, event: Enrolled) -> None:
+            seen.append(trace.get_current_span().get_span_context().span_id)
+
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+    run_worker(broker, recorded.tracing, consumer=Later())
+    assert seen == [recorded.named("process alunos-bi")[0].get_span_context().span_id]
+
+
+@pytest.mark.parametrize("middleware", [(), (with_ids,)], ids=["alone", "beside another"])
+def test_a_trace_that_is_not_recorded_goes_on_without_spans(
+    middleware: tuple[Any, ...], broker: MemoryBroker
+) -> None:
+    """What the handler starts or publishes belongs to it, and is not recorded either."""
+    seen: list[trace.SpanContext] = []
+
+    class Listens(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            with provider.get_tracer("own").start_as_current_span("own") as own:
+                seen.append(own.get_span_context())
+
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_ON), shutdown_on_exit=False)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing = Tracing(tracer_provider=provider)
+    off = FOREIGN[:-2] + "00"
+    with Publisher(broker.topic(), source="/x", tracing=tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=TraceContext(off, "vendor=1"))
+        publisher.publish(Enrolled(nome="b"), traceparent=off)
+    dispatch = Dispatcher(Listens(), middleware=[*middleware, tracing])
+    for delivery in receive(broker, 2):
+        dispatch(delivery)
+    assert exporter.get_finished_spans() == ()
+    assert {trace.format_trace_id(one.trace_id) for one in seen} == {FOREIGN[3:35]}
+    assert [one.trace_state.to_header() for one in seen] == ["vendor=1", ""]
+    assert not trace.get_current_span().get_span_context().is_valid
+    provider.shutdown()
+
+
+def test_a_sampler_that_heeds_no_parent_is_asked_all_the_same(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=FOREIGN[:-2] + "00")
+    Dispatcher(Bi(), middleware=[Tracing(tracer_provider=provider)])(receive(broker)[0])
+    assert [one.name for one in exporter.get_finished_spans()] == ["process alunos-bi"]
+    provider.shutdown()
+
+
+def test_one_event_in_many_is_recorded_as_the_sampler_says(broker: MemoryBroker) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.2)), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing = Tracing(tracer_provider=provider)
+    with Publisher(broker.topic(), source="/x", tracing=tracing) as publisher:
+        publisher.publish_many(Enrolled(nome="a") for _ in range(500))
+    dispatch = Dispatcher(Bi(), middleware=[tracing])
+    for _ in range(5):
+        for delivery in receive(broker, 100):
+            dispatch(delivery)
+    spans = exporter.get_finished_spans()
+    created = {one.get_span_context().span_id for one in spans if one.name == "create alunos"}
+    processed = [one.parent.span_id for one in spans if one.name != "create alunos" and one.parent]
+    assert 50 <= len(created) <= 150  # more than five standard deviations
+    assert sorted(processed) == sorted(created)
+    for one in spans:
+        assert one.attributes is not None
+        assert one.attributes["cloudevents.event_type"] == "aluno.cadastrado"
+    provider.shutdown()
+
+
+def test_baggage_that_is_named_travels_and_the_rest_does_not(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    seen: list[dict[str, object]] = []
+
+    class Listens(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            seen.append(dict(baggage.get_all()))
+
+    tracing = Tracing(tracer_provider=recorded.provider, baggage=["escola", "turma"])
+    context = baggage.set_baggage("escola", "a b,c", baggage.set_baggage("cpf", CANARY))
+    token = attach(context)
+    try:
+        with Publisher(broker.topic(), source="/x", tracing=tracing) as publisher:
+            publisher.publish(Enrolled(nome="a"))
+    finally:
+        detach(token)
+    (delivery,) = receive(broker)
+    assert CANARY not in delivery.body
+    Dispatcher(Listens(), middleware=[tracing])(delivery)
+    Dispatcher(Listens(), middleware=[recorded.tracing])(delivery)  # which named none
+    assert seen == [{"escola": "a b,c"}, {}]
+    with pytest.raises(ConfigurationError, match="escola"):
+        Tracing(baggage="escola")
+
+
+def test_baggage_that_no_header_may_hold_is_refused(broker: MemoryBroker) -> None:
+    with (
+        Publisher(broker.topic(), source="/x") as publisher,
+        pytest.raises(EventError, match="baggage: at most 8192"),
+    ):
+        publisher.publish(Enrolled(nome="a"), traceparent=TraceContext(FOREIGN, "", "a=\n"))
+
+
+XRAY = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+def test_the_header_of_xray_beside_a_message_is_the_parent_where_nothing_else_is(
+    recorded: Recorded,
+) -> None:
+    """As SNS with active tracing gives it, and Lambda hands it on."""
+    event = lambda_event(Bi, Enrolled(nome="a"))
+    event["Records"][0]["attributes"]["AWSTraceHeader"] = XRAY
+    lambda_handler(Bi(), middleware=[recorded.tracing])(event, None)
+    (process,) = recorded.spans
+    assert process.parent is not None
+    assert trace.format_trace_id(process.parent.trace_id) == "5759e988bd862e3fe1be46a994272793"
+    assert trace.format_span_id(process.parent.span_id) == "53995c3f42cd8ad8"
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (XRAY, "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01"),
+        (
+            XRAY.replace("Sampled=1", "Sampled=0") + ";Lineage=a:1",
+            "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00",
+        ),
+        ("Root=1-5759e988-bd862e3fe1be46a994272793", None),
+        ("Self=1;Root=2-5759e988-x;Parent=53995c3f42cd8ad8", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_header_of_xray_is_read_or_left(header: str | None, said: str | None) -> None:
+    assert from_xray(header) == said

@@ -1,0 +1,146 @@
+"""Shows that traces and metrics arrive where OpenTelemetry's exporters send them.
+
+    python -m examples.observability   # or: make observability
+
+It starts the demo with a receiver of OTLP of its own, publishes one event through the topic and one
+through an outbox, and checks one whole trace (publish, SNS, queue, handler, settlement) and every
+metric of the library by its name. Exit code 0 says that nothing is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+from consumers import TOPOLOGY
+from examples import demo
+from examples._otlp import Seen
+from examples._screen import print_trace
+from examples._traced import Traced
+from messaging import Event, Publisher
+from messaging.aws import AwsBroker
+from messaging.metrics import METRICS, Backlog, Metrics, otel
+from messaging.outbox import Claims, Database, OutboxStatus, Relay, SqlOutbox, ddl
+
+__all__ = ["Result", "main", "missing_in_trace", "observe"]
+
+STUDENTS = """nome;email;valor_mensalidade;aceita_marketing
+Ana Sá;ana@example.com;1.350,50;sim
+Bia Ávila;bia@example.com;-10,00;não
+"""
+
+
+class Beside(Event, type="demo.beside", version=1):
+    """What no service listens to."""
+
+    number: int
+
+
+@dataclass
+class Result:
+    """What arrived, and what did not."""
+
+    trace: list[Seen]
+    metrics: dict[str, list[str]]
+    mistakes: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 0 if nothing is missing."""
+    argparse.ArgumentParser(prog="python -m examples.observability").parse_args(arguments)
+    result = observe()
+    print_trace(result.trace)
+    for metric in METRICS:
+        print(f"{metric.name:34} {', '.join(result.metrics.get(metric.name, ())) or 'MISSING'}")
+    for mistake in result.mistakes:
+        print(f"missing: {mistake}", file=sys.stderr)
+    print(
+        f"\n{len(result.trace)} spans of one trace, {len(result.metrics)} metrics: "
+        f"{'nothing is missing' if not result.mistakes else f'{len(result.mistakes)} mistakes'}"
+    )
+    return 1 if result.mistakes else 0
+
+
+def observe() -> Result:
+    """The demo with two students, and what the receiver was sent meanwhile."""
+    with TemporaryDirectory(prefix="messaging-observability-") as folder, Traced() as traced:
+        csv = Path(folder) / "alunos.csv"
+        csv.write_text(STUDENTS, encoding="utf-8")
+        done = demo.run(
+            csv, traced, besides=lambda broker: _outbox(broker, Path(folder), traced.receiver.url)
+        )
+        spans = [Seen(**one) for one in done["trace"]]
+        found = Result(spans, traced.receiver.metrics(), list(done["mistakes"]))
+        found.mistakes += missing_in_trace(spans, traced.published_to)
+        found.mistakes += [
+            f"metric {one.name}" for one in METRICS if not found.metrics.get(one.name)
+        ]
+        return found
+
+
+def _outbox(broker: AwsBroker, folder: Path, endpoint: str) -> None:
+    """An event through an outbox and its relay, and the metrics of this process."""
+
+    def connection() -> sqlite3.Connection:
+        return sqlite3.connect(folder / "escola.sqlite3")
+
+    def backlog() -> OutboxStatus:
+        with closing(Database(connection)) as database:
+            return Claims(database).status()
+
+    resource = Resource.create({SERVICE_NAME: "cadastro"})
+    exporter = OTLPMetricExporter(endpoint=f"{endpoint}/v1/metrics")
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter)], resource=resource)
+    with closing(connection()) as database:
+        database.executescript(ddl("sqlite"))
+        with database:
+            database.execute("BEGIN")
+            Publisher(SqlOutbox(database), source="/cadastro").publish(Beside(number=1))
+    with (
+        Publisher(broker.topic(), source="/cadastro") as publisher,
+        Relay(connection, broker.topic()) as relay,
+    ):
+        metrics = Metrics(publisher, relay, Backlog(backlog, table="messaging_outbox"))
+        otel.observe(metrics, provider.get_meter("messaging"))
+        relay.drain()
+        provider.shutdown()  # which exports once more
+
+
+def missing_in_trace(spans: Sequence[Seen], services: Sequence[str]) -> Iterator[str]:
+    """What is missing between one publish and the settlement in each of `services`."""
+    known = {one.id: one for one in spans}
+    topic = TOPOLOGY.topic.name
+    publishes = [one for one in spans if one.name == f"publish {topic}"]
+    if len(publishes) != 1 or publishes[0].kind != "PRODUCER":
+        yield f"one PRODUCER span 'publish {topic}': {len(publishes)} found"
+        return
+    for service in services:
+        queue = TOPOLOGY.queue(service).name
+        for name, kind, below in (
+            (f"receive {queue}", "CLIENT", f"publish {topic}"),
+            (f"process {queue}", "CONSUMER", f"publish {topic}"),
+            (f"delete {queue}", "CLIENT", f"process {queue}"),
+        ):
+            parents = [
+                known[one.parent].name
+                for one in spans
+                if (one.name, one.kind, one.service) == (name, kind, service)
+                and one.parent in known
+            ]
+            if below not in parents:
+                yield f"{kind} span '{name}' of {service}, below '{below}'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""Traces with OpenTelemetry: one from `publish` through SNS and the queue to the handler.
+
+    Publisher(topic, source="/cadastro", tracing=Tracing())
+    Worker(BI(), broker=broker, middleware=[Tracing()])      # the same for a Lambda function
+
+Needs the extra `otel`; spans are recorded where the program has set up an SDK. Attributes are ids,
+types and names: no field of an event, and no text of an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.trace import (
+    Link,
+    NoOpTracerProvider,
+    ProxyTracerProvider,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+)
+
+from messaging.consuming.batch_dispatch import BatchCall
+from messaging.consuming.dispatch import Call
+from messaging.errors import ConfigurationError
+from messaging.event import Event
+from messaging.log_context import adding
+from messaging.observed import Request
+from messaging.outcome import Ack, Outcome, Reject
+from messaging.tracing.contexts import (
+    Unsampled,
+    carried,
+    extracted,
+    linked,
+    packed,
+    present,
+    text_of,
+    unsampled,
+)
+from messaging.tracing.requests import came, note_handled, received_with, settled
+
+__all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
+
+SEMANTIC_CONVENTIONS = "1.44.0"
+"""The version of OpenTelemetry's conventions for messaging, of status "Development", that names
+spans and attributes here. There was no other one before, so OTEL_SEMCONV_STABILITY_OPT_IN has
+nothing to choose from."""
+
+_OFF: AbstractContextManager[None] = nullcontext()
+_HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
+_BY_CHANCE = "ParentBased{root:TraceIdRatioBased"
+
+
+@dataclass(frozen=True, slots=True)
+class _Provided:
+    """A provider's tracer, and what is known of its sampler.
+
+    heeds   what is in a trace that is not recorded is never recorded: so nothing is asked of it.
+    chance  a trace is recorded by its id alone: what a span would say need not be put together
+            before that is known.
+    """
+
+    provider: TracerProvider
+    tracer: Tracer
+    heeds: bool
+    chance: bool
+
+    @classmethod
+    def of(cls, provider: TracerProvider) -> _Provided:
+        schema = f"https://opentelemetry.io/schemas/{SEMANTIC_CONVENTIONS}"
+        tracer = provider.get_tracer("messaging", schema_url=schema)
+        describe = getattr(getattr(provider, "sampler", None), "get_description", str)
+        said = str(describe())
+        heeds = all(one in said for one in _HEEDS)
+        return cls(provider, tracer, heeds, heeds and said.startswith(_BY_CHANCE))
+
+
+class Tracing:
+    """A `Publisher`'s tracing, and a middleware for consumers.
+
+    tracer_provider  by default the process's; where none is set, nothing is traced, and it costs
+                     nothing but to look.
+    baggage          names of the W3C Baggage entries that travel with events; others do not. What
+                     stands in them is seen by every service: no personal data.
+    """
+
+    def __init__(
+        self, *, tracer_provider: TracerProvider | None = None, baggage: Collection[str] = ()
+    ) -> None:
+        if isinstance(baggage, str):
+            raise ConfigurationError(f'baggage={baggage!r}: give names, as in ("{baggage}",)')
+        self._given = tracer_provider
+        self._baggage = tuple(baggage)
+        self._known: _Provided | None = None
+        self._around: tuple[SpanContext, str] | None = None
+        """What `publish_many` runs in, which is the same for all of its events."""
+
+    def __call__(self, call: Call) -> AbstractContextManager[None]:
+        """The middleware: a CONSUMER span around the handler, a child of the publisher's."""
+        provided = self._provided()
+        if provided is None:
+            return _OFF
+        said = carried(call)
+        traceparent, state, baggage = said
+        if provided.heeds and unsampled(traceparent) and not (self._baggage and baggage):
+            return Unsampled(str(traceparent), state if isinstance(state, str) else "")
+        return _processing(provided.tracer, call, said, self._baggage)
+
+    def lets_pass(self, traceparent: str | None) -> bool:
+        """Whether there is nothing to do around the handler of a message; asked in the context
+        (`contextvars`) in which that will run, and only of messages without tracestate and
+        baggage."""
+        provided = self._provided()
+        if provided is None:
+            return True
+        if not (provided.heeds and traceparent is not None and unsampled(traceparent)):
+            return False
+        Unsampled(traceparent).attach()
+        return True
+
+    def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
+        """The middleware of a handler that takes a batch: one CONSUMER span, with a link to the
+        publisher's span of each message."""
+        provided = self._provided()
+        return _OFF if provided is None else _processing_batch(provided, batch)
+
+    def after_request(self, request: Request) -> None:
+        """What a worker tells of its requests: CLIENT spans of those that received or settled a
+        message whose handler's span is recorded."""
+        provided = self._provided()
+        if provided is None:
+            return
+        if request.name == "receive":
+            came(request)
+        elif request.name != "publish":
+            settled(provided.tracer, request)
+
+    def producing(
+        self, topic: str, kind: type[Event], given: str | None, *, alone: bool
+    ) -> AbstractContextManager[_Producing]:
+        """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event
+        that is published with others."""
+        provided = self._provided()
+        if provided is None:
+            return _Producing(given)
+        operation = "publish" if alone else "create"
+        baggage = packed(self._baggage)
+        if provided.heeds and not baggage:
+            here = trace.get_current_span().get_span_context() if given is None else None
+            if unsampled(given):
+                return _Producing(given)
+            if here is not None and here.is_valid:
+                if not here.trace_flags.sampled:
+                    return _Producing(self._text_of(here))
+            elif given is None and provided.chance:
+                span = provided.tracer.start_span(f"{operation} {topic}", kind=SpanKind.PRODUCER)
+                if not span.is_recording():
+                    return _Producing(text_of(span.get_span_context()))
+                span.set_attributes(_attributes(topic, kind, operation))
+                return _producing(span, baggage)
+        span = provided.tracer.start_span(
+            f"{operation} {topic}",
+            context=None if given is None else extracted(given, getattr(given, "tracestate", "")),
+            kind=SpanKind.PRODUCER,
+            attributes=_attributes(topic, kind, operation),
+        )
+        return _producing(span, baggage or getattr(given, "baggage", ""))
+
+    def _text_of(self, here: SpanContext) -> str:
+        known = self._around
+        if known is None or known[0] is not here:
+            known = self._around = here, text_of(here)
+        return known[1]
+
+    def _provided(self) -> _Provided | None:
+        provider = self._given or trace.get_tracer_provider()
+        known = self._known
+        if known is None or known.provider is not provider:
+            if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
+                return None
+            known = self._known = _Provided.of(provider)
+        return known
+
+
+class _Producing:
+    """An event that is being published, and what of its span goes into the envelope; as a context
+    manager, without a span of its own."""
+
+    __slots__ = ("_span", "context")
+
+    def __init__(self, context: str | None, span: Span | None = None) -> None:
+        self.context = context
+        self._span = span
+
+    def named(self, id: str) -> None:
+        """The event's id is this."""
+        if self._span is not None:
+            self._span.set_attribute("cloudevents.event_id", id)
+
+    def __enter__(self) -> _Producing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def _attributes(topic: str, kind: type[Event], operation: str) -> Mapping[str, str]:
+    return {
+        "messaging.system": "aws.sns",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": "send" if operation == "publish" else "create",
+        "messaging.destination.name": topic,
+        "cloudevents.event_type": getattr(kind, "event_type", ""),
+    }
+
+
+@contextmanager
+def _producing(span: Span, baggage: str) -> Iterator[_Producing]:
+    with trace.use_span(
+        span, end_on_exit=True, record_exception=False, set_status_on_exception=False
+    ):
+        try:
+            yield _Producing(text_of(span.get_span_context(), baggage), span)
+        except BaseException as error:
+            _failed(span, type(error).__qualname__)
+            raise
+
+
+@contextmanager
+def _processing(
+    tracer: Tracer, call: Call, said: tuple[str | None, object, object], names: Collection[str]
+) -> Iterator[None]:
+    envelope, delivery = call.envelope, call.delivery
+    traceparent, state, baggage = said
+    parent = None if traceparent is None else extracted(traceparent, state, baggage, names)
+    here = None if parent is None else linked(None)
+    with (
+        present(parent if names and baggage else None),
+        tracer.start_as_current_span(
+            f"process {delivery.queue}",
+            context=parent,
+            kind=SpanKind.CONSUMER,
+            links=[] if here is None else [Link(here)],
+            attributes={
+                "messaging.system": "aws_sqs",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": delivery.queue,
+                "messaging.consumer.group.name": call.service,
+                "messaging.message.id": delivery.message_id,
+                "cloudevents.event_id": envelope.id,
+                "cloudevents.event_source": envelope.source,
+                "cloudevents.event_type": envelope.type,
+                "code.function.name": f"{type(call.consumer).__qualname__}.{call.handler.name}",
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _judged(span),
+    ):
+        if span.is_recording():
+            for link in received_with(tracer, delivery, parent):
+                span.add_link(link.context)
+        try:
+            yield
+        finally:
+            if span.is_recording():
+                note_handled(delivery, span.get_span_context())
+
+
+@contextmanager
+def _processing_batch(provided: _Provided, batch: BatchCall) -> Iterator[None]:
+    calls = batch.calls
+    delivery = calls[0].delivery
+    published: list[SpanContext] = []
+    for call in calls:
+        traceparent, state, _ = carried(call)
+        one = None if traceparent is None else linked(extracted(traceparent, state))
+        if one is not None:
+            published.append(one)
+    with (
+        provided.tracer.start_as_current_span(
+            f"process {delivery.queue}",
+            kind=SpanKind.CONSUMER,
+            links=[Link(one) for one in published],
+            attributes={
+                "messaging.system": "aws_sqs",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": delivery.queue,
+                "messaging.consumer.group.name": batch.service,
+                "messaging.batch.message_count": len(calls),
+                "cloudevents.event_type": batch.handler.event.event_type,
+                "code.function.name": f"{type(batch.consumer).__qualname__}.{batch.handler.name}",
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _judged(span),
+    ):
+        try:
+            yield
+        finally:
+            if span.is_recording():
+                for call in calls:
+                    note_handled(call.delivery, span.get_span_context())
+        for call in calls:
+            said = batch.outcome(call)
+            if said is not None and not isinstance(said, Ack):
+                message = {"messaging.message.id": call.delivery.message_id}
+                span.add_event(type(said).__name__.lower(), message)
+
+
+@contextmanager
+def _judged(span: Span) -> Iterator[None]:
+    """Log records carry the span's ids; how what is inside ends is how the span does."""
+    own = span.get_span_context()
+    ids = trace.format_trace_id(own.trace_id), trace.format_span_id(own.span_id)
+    with adding(trace_id=ids[0], span_id=ids[1]):
+        try:
+            yield
+        except BaseException as error:
+            _judge(span, error)
+            raise
+
+
+def _judge(span: Span, error: BaseException) -> None:
+    """A handler that says Retry or Discard has not failed; what it rejects, or breaks, has."""
+    name = type(error).__qualname__
+    if isinstance(error, Ack):
+        return
+    if isinstance(error, Outcome) and not isinstance(error, Reject):
+        span.add_event(name.lower())
+    else:
+        _failed(span, name)
+
+
+def _failed(span: Span, name: str) -> None:
+    # Without a description: the text of an exception may quote personal data.
+    span.set_attribute("error.type", name)
+    span.set_status(Status(StatusCode.ERROR))

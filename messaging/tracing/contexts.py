@@ -1,0 +1,178 @@
+"""Trace contexts in messages: the envelope's, a message attribute's, and the header of X-Ray."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import baggage, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from messaging.consuming.dispatch import Call
+from messaging.envelope import TraceContext
+
+__all__ = [
+    "Unsampled",
+    "carried",
+    "extracted",
+    "from_xray",
+    "linked",
+    "packed",
+    "present",
+    "text_of",
+    "unsampled",
+]
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_BAGGAGE = W3CBaggagePropagator()
+_UNSAMPLED = "-00"
+"""With what a traceparent ends whose trace is not recorded: its flags."""
+_XRAY = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;|$)", re.IGNORECASE)
+_XRAY_PARENT = re.compile(r"Parent=([0-9a-f]{16})(?:;|$)", re.IGNORECASE)
+
+
+class _RemoteSpan(NonRecordingSpan):
+    """The span of another process in a trace that is not recorded. What its traceparent says is
+    read when somebody asks: in nearly every message nobody does."""
+
+    def __init__(self, traceparent: str, tracestate: str = "") -> None:
+        self._said = traceparent, tracestate
+        self._read: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        if self._read is None:
+            text, state = self._said
+            self._read = SpanContext(
+                int(text[3:35], 16),
+                int(text[36:52], 16),
+                is_remote=True,
+                trace_flags=TraceFlags(TraceFlags.DEFAULT),
+                trace_state=TraceState.from_header([state]) if state else None,
+            )
+        return self._read
+
+
+def unsampled(traceparent: str | None) -> bool:
+    """Whether it says that its trace is not recorded."""
+    return traceparent is not None and len(traceparent) == 55 and traceparent.endswith(_UNSAMPLED)
+
+
+class Unsampled:
+    """Around a handler whose trace is not recorded: what it starts is not recorded either."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, traceparent: str, tracestate: str = "") -> None:
+        self._context = set_span_in_context(_RemoteSpan(traceparent, tracestate))
+
+    def attach(self) -> None:
+        """For the rest of this context (`contextvars`), which ends with the handler."""
+        attach(self._context)
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(self, *error: object) -> None:
+        detach(self._token)
+
+
+def text_of(context: SpanContext, baggage: str = "") -> TraceContext:
+    """A span's context as the envelope takes it."""
+    flags = "01" if context.trace_flags.sampled else "00"
+    return TraceContext(
+        f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags}",
+        context.trace_state.to_header() if context.trace_state else "",
+        baggage,
+    )
+
+
+def extracted(
+    traceparent: str, tracestate: object = "", said: object = "", names: Collection[str] = ()
+) -> Context:
+    """The present context, with the trace of a message, and of its baggage (`said`) what is in
+    `names`."""
+    carrier = {"traceparent": str(traceparent)}
+    if isinstance(tracestate, str) and tracestate:
+        carrier["tracestate"] = tracestate
+    context = _PROPAGATOR.extract(carrier, get_current())
+    if names and isinstance(said, str) and said:
+        found = baggage.get_all(_BAGGAGE.extract({"baggage": said}, Context()))
+        for name in names:
+            if name in found:
+                context = baggage.set_baggage(name, found[name], context)
+    return context
+
+
+@contextmanager
+def present(context: Context | None) -> Iterator[None]:
+    """Inside of `with`, this is the current context, if one is given."""
+    token = None if context is None else attach(context)
+    try:
+        yield
+    finally:
+        if token is not None:
+            detach(token)
+
+
+def packed(names: Collection[str]) -> str:
+    """Of the present baggage what is in `names`, as W3C Baggage; "" if there is none."""
+    here = baggage.get_all() if names else {}
+    context = Context()
+    for name in names:
+        if name in here:
+            context = baggage.set_baggage(name, here[name], context)
+    carrier: dict[str, str] = {}
+    _BAGGAGE.inject(carrier, context)
+    return carrier.get("baggage", "")
+
+
+def carried(call: Call) -> tuple[str | None, object, object]:
+    """The traceparent, tracestate and baggage that came with a message.
+
+    Whoever sent it with boto3 and its instrumentation put them into message attributes, and AWS
+    puts the header of X-Ray beside the message.
+    """
+    envelope, delivery = call.envelope, call.delivery
+    if envelope.traceparent is not None:
+        extensions = envelope.extensions
+        return envelope.traceparent, extensions.get("tracestate"), extensions.get("baggage")
+    traceparent = _text(delivery.attributes, "traceparent")
+    if traceparent is not None:
+        there = delivery.attributes
+        return traceparent, _text(there, "tracestate"), _text(there, "baggage")
+    return from_xray(delivery.trace_header), None, None
+
+
+def from_xray(header: str | None) -> str | None:
+    """The traceparent that stands for a header of X-Ray; None if it names no trace and parent.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+    root = _XRAY.search(header or "")
+    parent = _XRAY_PARENT.search(header or "")
+    if root is None or parent is None:
+        return None
+    flags = "01" if "Sampled=1" in (header or "") else "00"
+    return f"00-{root[1]}{root[2]}-{parent[1]}-{flags}".lower()
+
+
+def linked(context: Context | None) -> SpanContext | None:
+    """The span in a context, if there is one."""
+    found = trace.get_current_span(context).get_span_context()
+    return found if found.is_valid else None
+
+
+def _text(attributes: Mapping[str, Any], name: str) -> str | None:
+    value = attributes[name].value if name in attributes else None
+    return value if isinstance(value, str) else None
