@@ -80,12 +80,10 @@ def print_trace(spans: Sequence[Seen]) -> None:
     services = max((len(one.service) for one in spans), default=0)
     print(f"trace {spans[0].trace if spans else 'of nothing: no span was received'}")
     for text, one in lines:
-        after, took = (
-            f"+{1000 * (one.began - first):.1f} ms",
-            f"{1000 * (one.ended - one.began):.1f} ms",
-        )
+        after = f"+{1000 * (one.began - first):.1f} ms"
+        took = f"{1000 * (one.ended - one.began):.1f} ms"
         failed = "  error" if one.failed else ""
-        print(f"{text:{width}}  {one.service:{services}}  {'+' + after:>11}  {took:>10}{failed}")
+        print(f"{text:{width}}  {one.service:{services}}  {after:>11}  {took:>10}{failed}")
     print()
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import TopicNotFound
 
-__all__ = ["Action", "Change", "Plan", "once_there"]
+__all__ = ["Action", "Change", "Kind", "Plan", "once_there"]
 
 Action = Literal["create", "change", "leave", "other", "drift", "delete", "keep"]
 Kind = Literal["topic", "queue", "subscription", "key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,8 @@ from messaging.printable import printable
 if TYPE_CHECKING:
     from messaging.aws import Change, Plan
     from messaging.aws.changes import Action
+    from messaging.settings import Settings
+    from messaging.topology import Topology
 
 __all__ = ["app"]
 
@@ -49,6 +52,17 @@ def plan_command(
             help="Exit 0: nothing to do, 1: error, 2: apply would change, 4: no topic yet.",
         ),
     ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="Compare an exported CloudFormation or Terraform file. Asks nobody.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
+    ] = None,
     details: Annotated[
         bool,
         typer.Option("--details", metavar="", help="Every attribute of what would be created."),
@@ -61,19 +75,29 @@ def plan_command(
     "other": another topology's, not managed here. "drift": others did it to ours; apply leaves it
     alone.
 
+    With --against, what the consumers have come to differ in from an exported file. In CI:
+    messaging topology plan --against topology.json --detailed-exitcode
+
     [bold]Example:[/bold] messaging topology plan --topology consumers:TOPOLOGY
     """
     from messaging.connecting import plan
 
     try:
         wanted, settings = deployment(topology)
-        found = plan(wanted, settings, take_over=take_over)
+        if against is not None:
+            found = _drift(wanted, settings, against)
+        else:
+            found = plan(wanted, settings, take_over=take_over)
     except MessagingError as error:
         if not detailed_exitcode or isinstance(error, TopicNotFound):
             raise
         screen.error(str(error))  # 2 would say that there is something to apply
         raise typer.Exit(1) from None
-    _show(found, json, applied=False, details=details)
+    todo = "messaging topology apply"
+    if against is not None:
+        form = "terraform" if against.name.endswith(".tf.json") else "cloudformation"
+        todo = f"messaging export {form} -o {against}"
+    _show(found, json, todo=todo, details=details)
     if detailed_exitcode and found.pending:
         raise typer.Exit(2)
 
@@ -104,7 +128,7 @@ def apply_command(
             raise
         screen.note(f"{printable(str(error))}. Waiting for up to {wait:g} s")
         done = apply(wanted, settings, take_over=take_over, wait=wait)
-    _show(done, json, applied=True)
+    _show(done, json)
 
 
 def remove_command(
@@ -182,12 +206,32 @@ def show_command(topology: TopologyName = None, json: Json = False) -> None:
     )
 
 
-def _show(plan: Plan, json: bool, *, applied: bool, details: bool = False) -> None:
+def _drift(wanted: Topology, settings: Settings, against: Path) -> Plan:
+    import json
+
+    from messaging.aws.naming import topic_of
+    from messaging.errors import ConfigurationError
+    from messaging.export.drift import drift
+
+    try:
+        document = json.loads(against.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{against} is no JSON ({type(error).__name__}): give what `messaging export "
+            "cloudformation` or `terraform` wrote"
+        ) from None
+    named = wanted.prefixed(settings.prefix)
+    arn = topic_of(wanted, settings).arn
+    return drift(named, document, file=str(against), others_topic=arn)
+
+
+def _show(plan: Plan, json: bool, *, todo: str = "", details: bool = False) -> None:
+    """`todo`: the command that does what is pending; empty if it was done."""
     if json:
         screen.data(plan.to_dict())
         return
     _draw(plan, details=details)
-    _summarise(plan, applied=applied)
+    _summarise(plan, todo)
 
 
 def _draw(plan: Plan, *, details: bool) -> None:
@@ -206,19 +250,19 @@ def _named(change: Change, details: bool) -> str:
     )
 
 
-def _summarise(plan: Plan, *, applied: bool) -> None:
+def _summarise(plan: Plan, todo: str) -> None:
     def count(action: Action) -> int:
         return sum(one.action == action for one in plan.changes)
 
-    steps: tuple[Action, ...] = ("create", "change")
+    steps: tuple[Action, ...] = ("create", "change", "delete")
     counted = ", ".join(f"{count(action)} to {action}" for action in steps if count(action))
     drift = f"; {count('drift')} drifted, left alone" if count("drift") else ""
     if not plan.pending:
         said = "nothing to do"
-    elif applied:
+    elif not todo:
         said = f"done ({counted})"
     else:
-        said = f"{counted}; do it with: messaging topology apply"
+        said = f"{counted}; do it with: {todo}"
     screen.note(said + drift)
 
 

@@ -7,6 +7,7 @@ nobody, and the same topology gives the same document. What a queue should be co
 
 from messaging.export.alarms import alarms
 from messaging.export.cloudformation import cloudformation
+from messaging.export.drift import drift
 from messaging.export.grafana import grafana
 from messaging.export.iam import iam_template, policies
 from messaging.export.kms import key_template, sns_statement
@@ -20,6 +21,7 @@ __all__ = [
     "Scaling",
     "alarms",
     "cloudformation",
+    "drift",
     "ecs",
     "grafana",
     "iam_template",

@@ -90,3 +90,26 @@ def test_a_topic_that_is_not_the_topologys_is_not_exported(
     own = messaging("export", "cloudformation")
     assert own.returncode == 0, own.stderr
     assert "deploy it in that account and region" in " ".join(own.stderr.split())
+
+
+def test_plan_against_an_exported_file_has_an_exit_code_for_ci(
+    messaging: Run, project: Path
+) -> None:
+    plan = ("topology", "plan", "--against", "topology.tf.json", "--detailed-exitcode")
+    assert messaging("export", "terraform", "-o", "topology.tf.json").returncode == 0
+    same = messaging(*plan)
+    assert same.returncode == 0, same.stderr
+    assert "nothing to do" in same.stderr
+    school = (project / "school.py").read_text()
+    (project / "school.py").write_text(school.replace("class Mail(Consumer):\n", LONGER))
+    changed = messaging(*plan)
+    assert changed.returncode == 2
+    assert "-> 77" in " ".join(changed.stdout.split())
+    assert "messaging export terraform -o topology.tf.json" in " ".join(changed.stderr.split())
+    (project / "other.json").write_text("not JSON")
+    broken = messaging("topology", "plan", "--against", "other.json", "--detailed-exitcode")
+    assert broken.returncode == 1
+    assert "other.json is no JSON" in broken.stderr
+
+
+LONGER = "class Mail(Consumer):\n    visibility_timeout = 77\n\n"
