@@ -253,6 +253,7 @@ def test_a_receive_asks_for_what_it_needs(scripted, wire, say):
             "ApproximateReceiveCount": "3",
             "SentTimestamp": "1790000000250",
             "MessageGroupId": "g",
+            "AWSTraceHeader": "Root=1-5759e988-bd862e3fe1be46a994272793",
         },
         "MessageAttributes": {
             "b": {"DataType": "Binary", "BinaryValue": blob},
@@ -268,9 +269,11 @@ def test_a_receive_asks_for_what_it_needs(scripted, wire, say):
     assert (first["WaitTimeSeconds"], second["WaitTimeSeconds"]) == (1, 20)
     assert first["VisibilityTimeout"] == 30
     assert first["MessageAttributeNames"] == ["All"]
+    assert "AWSTraceHeader" in first["MessageSystemAttributeNames"]
     assert got.attributes["b"] == Attribute("Binary", b"\x00\xff")
     assert got.attributes["s"] == Attribute("String", "três")
     assert (got.receive_count, got.sent_at, got.group) == (3, 1_790_000_000.25, "g")
+    assert got.trace_header == "Root=1-5759e988-bd862e3fe1be46a994272793"
 
 
 def test_the_queues_own_words_are_asked_for_once(scripted, wire, say):

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ def test_what_is_aws_own_says_so(settings: Settings) -> None:
     by_arn = settings.model_copy(update={"topic": "arn:aws:sns:sa-east-1:123456789012:alunos"})
     with pytest.raises(SettingsError, match="ARN"):
         connect(by_arn)
+
+
+def test_a_kms_key_means_nothing_here_and_the_plan_says_so(settings: Settings) -> None:
+    encrypted = replace(TOPOLOGY, owns_topic=True, kms_key="alias/alunos")
+    found = plan(encrypted, settings.model_copy(update={"topic": TOPOLOGY.topic.name}))
+    (said,) = (one for one in found.changes if one.kind == "key")
+    assert (said.action, said.name) == ("other", "alias/alunos")
+    assert "key of AWS" in said.details[0]
 
 
 def test_a_wrong_password_is_told_without_it(settings: Settings) -> None:
