@@ -58,9 +58,6 @@ def plan_command(
             "--against",
             metavar="FILE",
             help="Compare an exported CloudFormation or Terraform file. Asks nobody.",
-            exists=True,
-            dir_okay=False,
-            readable=True,
         ),
     ] = None,
     details: Annotated[
@@ -215,6 +212,8 @@ def _drift(wanted: Topology, settings: Settings, against: Path) -> Plan:
 
     try:
         document = json.loads(against.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--against {against}: {error.strerror or error}") from None
     except ValueError as error:
         raise ConfigurationError(
             f"{against} is no JSON ({type(error).__name__}): give what `messaging export "

@@ -110,6 +110,9 @@ def test_plan_against_an_exported_file_has_an_exit_code_for_ci(
     broken = messaging("topology", "plan", "--against", "other.json", "--detailed-exitcode")
     assert broken.returncode == 1
     assert "other.json is no JSON" in broken.stderr
+    gone = messaging("topology", "plan", "--against", "gone.json")
+    assert gone.returncode == 2
+    assert "gone.json: No such file" in gone.stderr
 
 
 LONGER = "class Mail(Consumer):\n    visibility_timeout = 77\n\n"
