@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from messaging.window import FIRST, MOST, RequestWindow
+from messaging.window import FAR, FIRST, MOST, RequestWindow
 
 MAKING = 0.000_2
 """Seconds that it takes to make a request."""
@@ -88,6 +88,59 @@ def test_a_slow_producer_needs_no_more() -> None:
     for _ in range(1000):
         window.answered(took=0.03, waited=0.005, made=0.01)
     assert window.limit == FIRST
+
+
+def grown(limit: int) -> RequestWindow:
+    """A window that has come to `limit`, at most twice what it begins with."""
+    window = RequestWindow()
+    window.answered(took=1.0, waited=(limit - FIRST) * 1.0, made=1.0)
+    assert window.limit == limit
+    return window
+
+
+@pytest.mark.parametrize(
+    ("waited", "more"),
+    [(1.0, 0), (1.5, 1), (2.0, 2), (3.5, 3), (4.0, 4), (100.0, 4)],
+    ids="no longer than to make one, a little, two, three, four, long".split(", "),
+)
+def test_it_grows_by_what_could_have_been_made_and_at_most_doubles(
+    waited: float, more: int
+) -> None:
+    window = RequestWindow()
+    window.answered(took=100.0, waited=waited, made=1.0)
+    assert window.limit == FIRST + more
+
+
+def test_an_answer_that_took_as_long_as_a_far_one_came_from_afar() -> None:
+    window = RequestWindow()
+    window.answered(took=FAR * 0.99, waited=FAR, made=FAR / 10)
+    assert window.limit == FIRST
+    window.answered(took=FAR, waited=FAR, made=FAR / 10)
+    assert window.limit == 2 * FIRST
+
+
+def test_it_shrinks_by_one_for_as_many_answers_as_are_under_way_that_nobody_waited_for() -> None:
+    window = RequestWindow()
+    window.answered(took=1.0, waited=0.0, made=1.0)  # the very first answer
+    window = grown(7)
+    for expected in (7, 6, 5):
+        for _ in range(expected - 1):
+            window.answered(took=1.0, waited=0.0, made=1.0)
+            assert window.limit == expected
+        window.answered(took=1.0, waited=0.0, made=1.0)
+        assert window.limit == expected - 1
+
+
+@pytest.mark.parametrize("waited", [0.5, 1.5])
+def test_one_answer_that_was_waited_for_begins_the_count_anew(waited: float) -> None:
+    window = grown(6)
+    for _ in range(5):
+        window.answered(took=1.0, waited=0.0, made=1.0)
+    window.answered(took=1.0, waited=waited, made=1.0)
+    limit = window.limit
+    for _ in range(limit - 1):
+        window.answered(took=1.0, waited=0.0, made=1.0)
+    assert window.limit == limit
 
 
 def test_requests_that_are_not_taken_halve_it_down_to_the_first_few() -> None:

@@ -5,13 +5,14 @@
                                                "places" counts what there was to draw from
         --module messaging/runtime/wedge.py    only of this module (may be given again)
         --json PATH                            the result as JSON, too
-        --again PATH                           only what such a result lists as left, and its
-                                               figures brought up to date; for modules that
-                                               have not changed since
+        --again PATH                           only what such a result lists as left or as timed
+                                               out, with four times the time, and its figures
+                                               brought up to date; for modules that have not
+                                               changed since
 
     killed     a test failed, or the process ended
     timeout    no answer in time: noticed as well, and counted as killed; the JSON lists them, as
-               a machine that was busy meanwhile may be the reason
+               a machine that was busy meanwhile may be the reason, and --again tries them again
     survived   every test passed
     no test    no test runs the line: counted as survived, without a run
     accepted   survived, and tools/mutants.toml says why it may
@@ -20,7 +21,7 @@ A PostgreSQL and a MariaDB are started once for all mutants of the rooms that ha
 Other tests that need a server are left out: each would add seconds to each mutant.
 Works on a copy in a temporary folder: the working tree is only read. A process that has imported
 the third-party packages is forked for each mutant, imports the copy with the mutant in it, and
-runs the tests of that module until the first fails. Ctrl-C ends the run and prints what is known.
+runs the tests of that module until the first fails, those that run the changed line first. Ctrl-C ends the run and prints what is known.
 Exit code: 0, 1 where a room is below 95 %, 2 where the tests are red without a mutant, 130.
 """
 
@@ -44,7 +45,7 @@ import time
 import tomllib
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,13 +65,18 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "attempts": {"consuming/attempts": "consuming/test_attempts consuming/test_witnesses"},
         "runtime": {
             "runtime/breaker": "runtime/test_breaker",
-            "runtime/isolation": "runtime/test_suspects",
-            "runtime/wedge": "runtime/test_hung_handlers",
+            "runtime/isolation": "runtime/test_suspects runtime/test_isolation",
+            "runtime/wedge": "runtime/test_wedge runtime/test_hung_handlers",
             "runtime/postponed": "runtime/test_postponed",
             "runtime/backpressure": "runtime/test_backpressure",
             "runtime/in_flight": "runtime/test_in_flight_cases runtime/test_in_flight",
             "runtime/ready_queue": "runtime/test_ready_queue runtime/test_fifo_groups",
-            "runtime/lifecycle": "runtime/test_lifecycle",
+            "runtime/lifecycle": "runtime/test_lifecycle runtime/test_signals",
+            "runtime/receive_window": "runtime/test_receive_window",
+            "runtime/receives": "runtime/test_parallel_receives aws/fast/test_begun",
+            "runtime/under_way": "aws/fast/test_under_way aws/fast/test_begun",
+            "runtime/rate": "runtime/test_rate",
+            "runtime/handled": "runtime/test_handled",
         },
         "publishing": {
             "publishing/sender": "publishing/test_sender",
@@ -79,6 +85,9 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
             "publishing/buffered": "publishing/test_pending publishing/test_buffered",
+            "publishing/many": "publishing/test_publisher publishing/test_results",
+            "publishing/senders": "publishing/test_publisher publishing/test_buffered",
+            "window": "test_window",
         },
         "idempotency": {
             "idempotency/marks": "idempotency/test_sql_store contracts/test_idempotency_store",
@@ -91,8 +100,8 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "aws/fast/requests": "aws/fast/test_requests aws/fast/test_signing",
             "aws/fast/responses": "aws/fast/test_responses",
             "aws/fast/signing": "aws/fast/test_signing",
-            "aws/fast/http": "aws/fast/test_endpoint",
-            "aws/fast/pool": "aws/fast/test_pool",
+            "aws/fast/http": "aws/fast/test_endpoint aws/fast/test_no_shifted_answers",
+            "aws/fast/pool": "aws/fast/test_pool aws/fast/test_no_shifted_answers",
         },
         "outbox": {
             "outbox/rows": "outbox/test_writing outbox/test_relay outbox/test_rules",
@@ -116,8 +125,8 @@ class Baseline(NamedTuple):
     """What the tests of a module do without a mutant."""
 
     seconds: float
-    lines: frozenset[int]
-    """Those of the module that run."""
+    tests_of: Mapping[int, list[str]]
+    """The lines of the module that run, and for each the tests that run it, the quickest first."""
 
 
 class Red(Exception):
@@ -138,6 +147,7 @@ def run_room(
     left: list[str] = []
     timed_out: list[str] = []
     excused: set[tuple[str, str, str]] = set()
+    patience = 16.0 if options.again else 4.0
     result = {"room": room, "places": places, "drawn": len(drawn), "ran": 0}
     try:
         for number, mutant in enumerate(drawn, 1):
@@ -145,7 +155,7 @@ def run_room(
             if mutant.path not in baselines:
                 baselines[mutant.path] = baseline(copy, mutant.path, tests)
                 say(f"{mutant.path}: {baselines[mutant.path].seconds:.1f} s without a mutant")
-            outcome = try_mutant(copy, mutant, tests, baselines[mutant.path])
+            outcome = try_mutant(copy, mutant, tests, baselines[mutant.path], patience)
             key = (mutant.path, mutant.was, mutant.becomes)
             if outcome in ("survived", "no test") and key in accepted:
                 outcome = "accepted"
@@ -177,7 +187,7 @@ def run_room(
 
 
 class Earlier(NamedTuple):
-    """An earlier result of a room: what was left, and the figures without that."""
+    """An earlier result of a room: what was left or timed out, and the figures without that."""
 
     left: frozenset[str]
     outcomes: Mapping[str, int]
@@ -185,8 +195,8 @@ class Earlier(NamedTuple):
 
 def earlier_result(path: Path, room: str) -> Earlier:
     [found] = [one for one in json.loads(path.read_text()) if one["room"] == room]
-    left = frozenset(text.split(": ", 1)[1] for text in found["left"])
-    return Earlier(left, {name: found[name] for name in ("killed", "timeout", "accepted")})
+    left = frozenset(text.split(": ", 1)[1] for text in found["left"]) | {*found["timed out"]}
+    return Earlier(left, {name: found[name] for name in ("killed", "accepted")})
 
 
 def draw(copy: Path, modules: list[str], options: argparse.Namespace) -> tuple[list[Any], int]:
@@ -211,18 +221,27 @@ def baseline(copy: Path, path: str, tests: tuple[str, ...]) -> Baseline:
     )
     if code != 0:
         raise Red(f"{' '.join(tests)} fail without a mutant (exit code {code}):\n{said[-3000:]}")
-    return Baseline(time.monotonic() - begun, frozenset(json.loads(data.read_text())))
+    ran = {int(line): tests for line, tests in json.loads(data.read_text()).items()}
+    return Baseline(time.monotonic() - begun, ran)
 
 
-def try_mutant(copy: Path, mutant: Any, tests: tuple[str, ...], known: Baseline) -> str:
-    if mutant.line not in known.lines:
+def try_mutant(
+    copy: Path, mutant: Any, tests: tuple[str, ...], known: Baseline, patience: float
+) -> str:
+    if mutant.line not in known.tests_of:
         return "no test"
     file = copy / mutant.path
     source = file.read_text()
     file.write_text(mutant.code)
     try:
         served = SERVED.get(mutant.path)
-        code, _ = fork_tests(copy, tests, served=served, timeout=5 + 4 * known.seconds)
+        code, _ = fork_tests(
+            copy,
+            tests,
+            served=served,
+            timeout=5 + patience * known.seconds,
+            first=known.tests_of[mutant.line],
+        )
     finally:
         file.write_text(source)
     return {0: "survived", None: "timeout"}.get(code, "killed")
@@ -235,6 +254,7 @@ def fork_tests(
     served: str | None,
     timeout: float,
     lines_of: tuple[str, Path] | None = None,
+    first: Sequence[str] = (),
 ) -> tuple[int | None, str]:
     """pytest's exit code on the copy in a process of its own (None: out of time), and its words."""
     output = copy.parent / "output"
@@ -243,7 +263,7 @@ def fork_tests(
         code = 70
         try:
             os.setsid()
-            code = _tests(copy, tests, served, output, lines_of)
+            code = _tests(copy, tests, Selection(served, first), output, lines_of)
         except BaseException:  # noqa: BLE001 - this process ends here
             with output.open("a") as file:
                 traceback.print_exc(file=file)
@@ -265,7 +285,7 @@ def fork_tests(
 def _tests(
     copy: Path,
     tests: tuple[str, ...],
-    served: str | None,
+    selection: Selection,
     output: Path,
     lines_of: tuple[str, Path] | None,
 ) -> int:
@@ -289,13 +309,15 @@ def _tests(
 
         coverage = Coverage(data_file=None, include=[str(copy / lines_of[0])], config_file=False)
         coverage.start()
+        selection.coverage = coverage
     # Hypothesis is loaded before pytest would rewrite the assertions in it.
     preloaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    code = int(pytest.main([*quiet, *preloaded, *tests], plugins=[WithoutServers(served)]))
+    code = int(pytest.main([*quiet, *preloaded, *tests], plugins=[selection]))
     if coverage is not None and lines_of is not None:
         coverage.stop()
-        lines_of[1].write_text(json.dumps(_lines(coverage, copy / lines_of[0])))
+        ran = _lines(coverage, copy / lines_of[0], selection.seconds)
+        lines_of[1].write_text(json.dumps(ran))
     import messaging
 
     if not str(messaging.__file__).startswith(str(copy)):
@@ -305,14 +327,30 @@ def _tests(
     return code
 
 
-class WithoutServers:
-    """A plugin of pytest that leaves out the tests that need a server, but for those of a file."""
+class Selection:
+    """A plugin of pytest that leaves out the tests that need a server, but for those of a file.
 
-    def __init__(self, served: str | None) -> None:
+    first     the tests that run first, by their ids.
+    coverage  is told which test runs, where it is set.
+    """
+
+    def __init__(self, served: str | None, first: Sequence[str]) -> None:
         self._served = served
+        self._first = {test: number for number, test in enumerate(first)}
+        self.coverage: Any = None
+        self.seconds: Counter[str] = Counter()
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        known = self._first
         items[:] = [item for item in items if self._may_run(item)]
+        items.sort(key=lambda item: known.get(item.nodeid, len(known)))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.coverage is not None:
+            self.coverage.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.seconds[report.nodeid] += report.duration
 
     def _may_run(self, item: Any) -> bool:
         params = getattr(item, "callspec", None)
@@ -324,19 +362,27 @@ class WithoutServers:
         return not any(word in name for name in names for word in words)
 
 
-def _lines(coverage: Any, path: Path) -> list[int]:
-    """The lines that ran; a statement of several lines ran as a whole."""
+def _lines(coverage: Any, path: Path, seconds: Mapping[str, float]) -> dict[int, list[str]]:
+    """The lines that ran, and the tests that ran them; a statement of several lines is one."""
     import ast
 
-    ran = set(coverage.get_data().lines(str(path)) or ())
+    ran = {
+        line: {test for test in tests if test}
+        for line, tests in coverage.get_data().contexts_by_lineno(str(path)).items()
+    }
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.stmt) and node.lineno in ran:
+        if isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
             end = body[0].lineno - 1 if isinstance(body, list) and body else node.end_lineno
-            ran.update(range(node.lineno, max(node.lineno, end or 0) + 1))
-        elif isinstance(node, ast.expr) and ran & set(range(node.lineno, node.end_lineno or 0)):
-            ran.update(range(node.lineno, (node.end_lineno or 0) + 1))
-    return sorted(ran)
+            lines = range(node.lineno, max(node.lineno, end or 0) + 1)
+        elif isinstance(node, ast.expr):
+            lines = range(node.lineno, (node.end_lineno or 0) + 1)
+        else:
+            continue
+        tests = [ran[line] for line in lines if line in ran]
+        for line in lines if tests else ():
+            ran[line] = ran.get(line, set()).union(*tests)
+    return {line: sorted(tests, key=lambda test: seconds[test]) for line, tests in ran.items()}
 
 
 def end_all(child: int, *, waiting: bool) -> None:

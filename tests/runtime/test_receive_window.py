@@ -117,6 +117,51 @@ def test_answers_that_are_not_full_let_it_shrink_to_one_and_not_further() -> Non
     assert world.window.limit == 1
 
 
+def test_it_opens_by_full_answers_and_closes_by_empty_ones() -> None:
+    window = ReceiveWindow()
+    assert window.limit == 0
+
+    def brought(count: int, waited: float = 1.0, out: int = 9) -> int:
+        window.brought(count, asked=10, out=out, took=1.0, waited=waited, made=0.1)
+        return window.limit
+
+    window.start()
+    assert window.limit == 1
+    # One more with each full answer, however long it was waited for; that which started it counts.
+    assert [brought(10), brought(10), brought(10), brought(10)] == [2, 3, 4, 5]
+    assert brought(10, out=4) == 5, "it was the room in hand that was the bound"
+    assert brought(10, out=5) == 7
+    assert [brought(9), brought(0), brought(0), brought(0)] == [6, 3, 1, 0]
+    window.start()
+    assert window.limit == 1
+
+
+def test_after_an_empty_answer_it_opens_no_wider_than_new_full_answers_say() -> None:
+    window = ReceiveWindow()
+    window.start()
+    for count in (10, 10, 10, 10, 10, 0, 10):
+        window.brought(count, asked=10, out=9, took=1.0, waited=1.0, made=0.1)
+    assert window.limit == 1
+
+
+def test_answers_that_nobody_waited_for_let_it_shrink_whatever_is_under_way() -> None:
+    world = World(0.03)
+    world.run(1)
+    for _ in range(MOST_RECEIVES):
+        world.window.brought(10, asked=10, out=1, took=0.03, waited=0.0, made=HANDLING)
+    assert world.window.limit == MOST_RECEIVES - 1
+
+
+def test_after_an_error_it_begins_anew() -> None:
+    window = ReceiveWindow()
+    for _ in range(2):
+        window.start()
+        window.brought(10, asked=10, out=1, took=1.0, waited=1.0, made=0.1)
+        assert window.limit == 2
+        window.stop()
+        assert window.limit == 0
+
+
 def test_an_error_ends_it() -> None:
     world = World(0.03)
     world.run(1)

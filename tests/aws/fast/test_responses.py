@@ -78,6 +78,8 @@ def test_an_empty_list_of_failures_may_be_written_in_any_way(failed: str) -> Non
         document([0, 0]),
         document([1]),
         document([0])[:-30],
+        "<Answer>" + document([0]),
+        document([0]).replace("<MessageId>m</MessageId>", ""),
         "<html>502</html>",
         "",
     ],
@@ -97,6 +99,18 @@ def test_a_refusal_of_sns_is_the_exception_that_boto3_raises() -> None:
         understood(SNS, "PublishBatch", reply(body, 404))
     assert caught.value.response["Error"]["Code"] == "NotFound"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
+@pytest.mark.parametrize("status", [300, 307])
+def test_an_address_that_sends_us_elsewhere_has_not_answered(status: int) -> None:
+    with pytest.raises(ClientError):
+        understood(SNS, "PublishBatch", reply(document([0]), status))
+    with pytest.raises(ClientError):
+        json_answer(SQS, "ReceiveMessage", reply("{}", status))
+
+
+def test_any_status_below_300_is_an_answer_as_it_is_to_boto3() -> None:
+    assert understood(SNS, "PublishBatch", reply(document([0]), 299))["Successful"]
 
 
 def test_a_refusal_of_sqs_keeps_the_code_of_the_query_protocol() -> None:

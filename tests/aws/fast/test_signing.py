@@ -168,3 +168,21 @@ def test_other_credentials_and_another_second_sign_anew() -> None:
     assert said[0] == said[1] != said[2]
     assert "X-Amz-Security-Token: t\r\n" in sign(other, 11, digest)
     assert sign(first, 11, digest) == said[2]
+
+
+def test_credentials_that_were_renewed_meanwhile_sign_as_if_they_were_the_first() -> None:
+    old, new = (ReadOnlyCredentials("A", secret, None, None) for secret in "bc")
+    sign = Signer(region="r", service="s", path="/", headers={"Host": "h"})
+    digest = hashlib.sha256(b"body").hexdigest()
+    sign(old, 10, digest)
+    renewed = botocores(new, "r", "s", "/", {"Host": "h"}, 11, b"body")
+    assert sign(new, 11, digest).endswith(f"Authorization: {renewed}\r\n")
+
+
+def test_two_bodies_in_one_second_have_their_own_signatures() -> None:
+    credentials = ReadOnlyCredentials("A", "b", None, None)
+    sign = Signer(region="r", service="s", path="/", headers={"Host": "h"})
+    for body in (b"one", b"two", b"one"):
+        theirs = botocores(credentials, "r", "s", "/", {"Host": "h"}, 10, body)
+        ours = sign(credentials, 10, hashlib.sha256(body).hexdigest())
+        assert ours.endswith(f"Authorization: {theirs}\r\n")
