@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import gc
 import importlib
 import itertools
 import json
@@ -55,7 +56,7 @@ ACCEPTED = Path(__file__).with_suffix(".toml")
 AIM = 0.95
 PRELOADED = (
     "pytest hypothesis pydantic tenacity psutil boto3 botocore.session coverage sqlite3 psycopg "
-    "sqlalchemy.orm"
+    "sqlalchemy.orm redis.asyncio pika pymysql opentelemetry.trace anyio"
 )
 GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     room: {f"messaging/{module}.py": tuple(f"tests/{test}.py" for test in tests.split())
@@ -476,6 +477,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     for name in PRELOADED.split():
         importlib.import_module(name)
+    gc.freeze()  # what is loaded is not looked at again in each fork
     rooms = options.room or list(GUARDS)
     results: list[dict[str, Any]] = []
     with copy_of_the_tree() as copy:

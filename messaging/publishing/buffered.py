@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -372,8 +373,8 @@ class BufferedPublisher:
         tally.broken = self._broken if self._closed else None
         self._sender.settle(packer.all(entries), tally)
         self._broken = tally.broken
-        for failed in tally.failed:
-            outcome[owners[failed.index]] = self._report(failed, tally.broken)
+        for failed in tally.failed:  # whose places are those in the request, which nobody knows
+            outcome[owners[failed.index]] = self._report(replace(failed, index=0), tally.broken)
         return outcome
 
     def _report(self, failed: NotPublished, broken: TransportError | None) -> PublishError:

@@ -33,7 +33,8 @@ class Published:
 class NotPublished:
     """One event that was not accepted.
 
-    `index` is its place among the events given, from 0. `code` is the service's error code,
+    `index` is its place among the events given, from 0; an event in a buffer is given alone, and
+    its place is 0. `code` is the service's error code,
     "NoAnswer" (the answer did not say what became of it) or "Timeout" (the publisher's `timeout`
     was over). `unknown` says that it may have been accepted all the same: a request that held it
     got no answer that tells. Some of its copies may have been accepted in any case: publish it

@@ -450,6 +450,20 @@ def test_a_failure_reaches_its_own_future_and_on_failure() -> None:
     assert [(one.id, one.event) for one in failures] == [("n1", Noted(number=1))]
 
 
+def test_the_error_of_a_buffered_event_tells_of_it_as_of_the_only_one() -> None:
+    failures: list[NotPublished] = []
+    topic = ScriptedTopic(wrong(1, 7))
+    with buffered(topic, linger=LONG, on_failure=failures.append) as one_by_one:
+        futures = [one_by_one.publish(Noted(number=n), id=f"n{n}") for n in range(10)]
+    for place in (1, 7):
+        error = futures[place].exception()
+        assert isinstance(error, PublishError)
+        result: Any = error.result
+        assert (result.consumed, [one.index for one in result.failed]) == (1, [0])
+        assert result.failed[0].id == f"n{place}"
+    assert [(one.index, one.id) for one in failures] == [(0, "n1"), (0, "n7")]
+
+
 def test_by_default_a_failure_is_logged_without_data(caplog: pytest.LogCaptureFixture) -> None:
     with buffered(ScriptedTopic(wrong(0)), linger=0) as one_by_one:
         one_by_one.publish(Noted(number=1, text="Ana"), id="n1")
