@@ -356,5 +356,14 @@ WIRE: dict[str, Plant] = {
         "opened, self._opened = self._opened, []",
         "opened, self._opened = self._opened[:-1], []",
     ),
+    "hands over the next of a group beside the first": Plant(
+        R + "ready_queue", "group.waiting.append(message)", "self._offer(message)"
+    ),
+    "gives each dead letter a group of its own": Plant(
+        "messaging.aws.messages", "delivery.group or delivery.message_id", "delivery.message_id"
+    ),
+    "leaves the reason out of a dead letter": Plant(
+        "messaging.dead_letters.reason", "return {**original, **note}", "return {**original}"
+    ),
 }
 """Found by stories over real sockets and threads (`tests/chaos/sockets.py`)."""

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import random
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import boto3
@@ -31,18 +33,19 @@ from tenacity import wait_fixed
 from messaging.aws.broker import AwsBroker, connect
 from messaging.clock import SystemClock
 from messaging.consuming.consumer import Consumer, handles
+from messaging.dead_letters import reason as dead_letter_reason
 from messaging.envelope import Envelope
 from messaging.errors import BufferFull, PublishError
 from messaging.event import Event
-from messaging.memory import MemoryBroker
+from messaging.memory import MemoryBroker, StoredMessage
 from messaging.outcome import Discard, Reject, Retry, RetryPolicy
 from messaging.publishing.publisher import Publisher
 from messaging.runtime.in_flight import Stats
 from messaging.runtime.worker import Worker
 from messaging.settings import Settings
-from messaging.topology import Topology
+from messaging.topology import Topology, queue_name
 from messaging.transport import Delivery, Failure
-from tests.chaos.stub import ARN, FAULTS, Stub
+from tests.chaos.stub import ARN, FAULTS, FIFO_ARN, Stub
 
 __all__ = ["Outcome", "Story", "main", "play", "story"]
 
@@ -52,13 +55,24 @@ TROUBLE = 0.8
 """Seconds for which requests meet faults."""
 REST = 20.0
 """Seconds in which everything must have come to rest once the faults are over."""
+REASON = "on purpose"
+ENDS = {"": "done", "reject": "copied", "discard": "discarded"}
+"""What becomes of an event after a handler's word; after any other it is handled in the end."""
 FAILURES = 2
 """Times at most that one event fails in one service for a passing reason."""
 
 
-class Moved(Event, type="chaos.wire.moved", version=1):
-    """What is published."""
+GROUPS = 5
 
+
+def _group(number: int) -> str:
+    return str(number % GROUPS)
+
+
+class Moved(Event, type="chaos.wire.moved", version=1, group="who"):
+    """What is published; a FIFO topic keeps the order of each `who`."""
+
+    who: str
     number: int
 
 
@@ -68,6 +82,7 @@ class Story:
 
     seed: int
     transport: Literal["fast", "boto3"]
+    fifo: bool
     events: int
     concurrency: int
     pace: float
@@ -82,6 +97,7 @@ def story(seed: int) -> Story:
     return Story(
         seed=seed,
         transport="fast" if seed % 2 == 0 else "boto3",
+        fifo=seed % 3 == 2,
         events=rng.randint(20, 120),
         concurrency=rng.choice((1, 2, 5, 10, 50)),
         pace=rng.choice((0.0, 0.0, 0.005, 0.03)),
@@ -132,14 +148,14 @@ class _Told(Consumer):
     def begin(self, event: str, number: int) -> float:
         """Seconds that it is to take; raises what goes wrong."""
         self.hooks.what.append("handle")
-        rng = random.Random(f"{self.plan.seed} {self.service} {number}")
+        self.stub.note("begun", self.service, event)
+        what, rng = mistake(self.plan, self.service, number)
         with self._lock:
             self._tries[event] += 1
             tries = self._tries[event]
-        if rng.random() < self.plan.trouble:
-            what = rng.choice(("raise", "exit", "interrupt", "retry", "reject", "discard"))
+        if what:
             if what == "reject":
-                raise Reject("on purpose")
+                raise Reject(REASON)
             if what == "discard":
                 self.stub.note("discarded", self.service, event)
                 raise Discard("on purpose")
@@ -154,6 +170,14 @@ class _Told(Consumer):
 
     def done(self, event: str) -> None:
         self.stub.note("done", self.service, event)
+
+
+def mistake(plan: Story, service: str, number: int) -> tuple[str, random.Random]:
+    """What goes wrong with this event in this service: always the same; empty: nothing."""
+    rng = random.Random(f"{plan.seed} {service} {number}")
+    if rng.random() >= plan.trouble:
+        return "", rng
+    return rng.choice(("raise", "exit", "interrupt", "retry", "reject", "discard")), rng
 
 
 class Blocking(_Told):
@@ -240,7 +264,7 @@ class _Believing:
 def play(plan: Story, *, rest: float = REST) -> Outcome:
     """Play one story, and judge it; it has `rest` seconds to come to rest."""
     outcome = Outcome(plan.seed)
-    memory = MemoryBroker(Topology.of(*SERVICES, topic=ARN.rpartition(":")[2]))
+    memory = MemoryBroker(Topology.of(*SERVICES, topic=_arn(plan).rpartition(":")[2]))
     stub = Stub(
         memory, seed=plan.seed, rate=plan.rate, faults=plan.faults, read_timeout=READ_TIMEOUT
     )
@@ -272,6 +296,7 @@ def play(plan: Story, *, rest: float = REST) -> Outcome:
         while any(memory.messages(one.service) for one in SERVICES) and time.monotonic() < until:
             time.sleep(0.02)
         left = {one.service: len(memory.messages(one.service)) for one in SERVICES}
+        letters = {one.service: memory.dead_letters(one.service) for one in SERVICES}
         for worker in workers:
             worker.stop()
         for thread in running:
@@ -289,15 +314,22 @@ def play(plan: Story, *, rest: float = REST) -> Outcome:
         outcome.breaches += _hooks(consumers)
     outcome.breaches += _accounts(stub, workers)
     outcome.breaches += told.breaches
-    outcome.breaches += _fates(stub, accepted, outcome)
+    outcome.breaches += _fates(plan, stub, accepted, outcome)
+    outcome.breaches += _letters(plan, letters)
+    if plan.fifo:
+        outcome.breaches += _order(stub)
     outcome.injected = stub.injected
     return outcome
+
+
+def _arn(plan: Story) -> str:
+    return FIFO_ARN if plan.fifo else ARN
 
 
 def _connected(plan: Story, stub: Stub) -> AwsBroker:
     session: Any = boto3.Session("a", "b", region_name="us-east-1")  # type: ignore[call-overload]  # positional keys
     settings = Settings(
-        topic=ARN, endpoint_url=stub.url, region="us-east-1", transport=plan.transport
+        topic=_arn(plan), endpoint_url=stub.url, region="us-east-1", transport=plan.transport
     )
     broker = connect(settings, session=session)
     broker._clients._read_timeout = READ_TIMEOUT
@@ -317,7 +349,7 @@ def _publish(plan: Story, broker: AwsBroker) -> set[str]:
     """Publish all events, in each of three ways a third; the ids of those that were accepted."""
     accepted: set[str] = set()
     ids = [f"{plan.seed}-{number}" for number in range(plan.events)]
-    events = [Moved(number=number) for number in range(plan.events)]
+    events = [Moved(who=_group(one), number=one) for one in range(plan.events)]
     with Publisher(broker.topic(), source="/chaos", timeout=5, clock=_Hurried()) as publisher:
         for number in range(0, plan.events, 3):
             with suppress(PublishError):
@@ -391,7 +423,53 @@ def _receipts(stub: Stub, service: str, what: str) -> set[str]:
     return {one.receipt for one in tuple(stub.facts) if one.what == what and one.service == service}
 
 
-def _fates(stub: Stub, accepted: set[str], outcome: Outcome) -> Iterator[str]:
+def _letters(plan: Story, letters: Mapping[str, Sequence[StoredMessage]]) -> Iterator[str]:
+    """Every dead letter says why, from which queue, and after how many receives."""
+    topic = _arn(plan).rpartition(":")[2]
+    for service, found in letters.items():
+        for letter in found:
+            event = json.loads(letter.body)["id"]
+            _, note = dead_letter_reason.read(letter.attributes)
+            if note is None or note.reason != REASON or not note.attempts:
+                yield f"every dead letter has its reason: {event} of {service} has {note}"
+            elif note.queue != queue_name(topic, service):
+                yield f"every dead letter has its queue: {event} of {service} has {note.queue}"
+            elif plan.fifo and letter.group != _group(_number(event)):
+                yield f"a dead letter keeps its group: {event} of {service} has {letter.group}"
+
+
+def _order(stub: Stub) -> Iterator[str]:
+    """The topic takes a group as it was given, and nothing of it begins before what is ahead."""
+    lines: dict[str, list[str]] = {}
+    begun: dict[tuple[str, str], int] = {}
+    ended: dict[tuple[str, str], int] = {}
+    for fact in tuple(stub.facts):
+        pair = (fact.service, fact.event)
+        if fact.what == "took":
+            line = lines.setdefault(fact.receipt, [])
+            if fact.event not in line:
+                line.append(fact.event)
+        elif fact.what == "begun":
+            begun.setdefault(pair, fact.at)
+        elif fact.what in ENDS.values():
+            ended.setdefault(pair, fact.at)
+    for group, line in sorted(lines.items()):
+        # Each of the three ways to publish takes every third event, one way after the other.
+        if line != sorted(line, key=lambda event: (_number(event) % 3, _number(event))):
+            yield f"a group is sent in the order in which it was given: {group}: {line}"
+        for service in (one.service for one in SERVICES):
+            for before, event in pairwise(line):
+                first = begun.get((service, event))
+                end = ended.get((service, before))
+                if first is not None and (end is None or end > first):
+                    yield f"a group keeps its order: {service} began {event} before {before} ended"
+
+
+def _number(event: str) -> int:
+    return int(event.rpartition("-")[2])
+
+
+def _fates(plan: Story, stub: Stub, accepted: set[str], outcome: Outcome) -> Iterator[str]:
     """No accepted event is lost, and nothing is deleted that had no end before."""
     ended: set[tuple[str, str]] = set()
     kinds: dict[str, set[tuple[str, str]]] = {one: set() for one in ("done", "copied", "discarded")}
@@ -406,6 +484,15 @@ def _fates(stub: Stub, accepted: set[str], outcome: Outcome) -> Iterator[str]:
     wanted = {(one.service, event) for one in SERVICES for event in accepted}
     for service, event in sorted(wanted - ended):
         yield f"no accepted event is lost: {event} never reached {service}"
+    for service, event in sorted(ended):
+        said = mistake(plan, service, _number(event))[0]
+        wanted = ENDS.get(said, "done")
+        for kind in kinds:
+            if (kind == wanted) is not ((service, event) in kinds[kind]):
+                yield (
+                    f"an event ends as its handler said: {event} of {service}, "
+                    f"{said or 'handled'}: {kind} is {(service, event) in kinds[kind]}"
+                )
     outcome.accepted = len(accepted)
     outcome.handled = len(kinds["done"])
     outcome.dead = len(kinds["copied"])

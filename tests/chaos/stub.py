@@ -24,15 +24,18 @@ from urllib.parse import parse_qsl
 
 from messaging.aws.messages import wire_value
 from messaging.memory import MemoryBroker
+from messaging.topology import queue_name
 from messaging.transport import Attribute, Delivery, Failure, Outgoing
 from tests.aws.broken import batch, http, refused, taken
 
-__all__ = ["ARN", "FAULTS", "Fact", "Stub"]
+__all__ = ["ARN", "FAULTS", "FIFO_ARN", "Fact", "Stub"]
 
 ACCOUNT = "000000000000"
 ARN = f"arn:aws:sns:us-east-1:{ACCOUNT}:chaos"
+FIFO_ARN = f"{ARN}.fifo"
 LATE = 1.5
 """Times the client's read timeout that a late answer takes."""
+DEAD = "-dlq"
 LONG_POLL = 0.05
 """Seconds of a poll that finds nothing: a story is short."""
 
@@ -53,7 +56,8 @@ HOT = {
 
 
 class Fact(NamedTuple):
-    """What was carried out: "received", "deleted", "released", "hidden" or "copied"."""
+    """What was carried out: "took" (by the topic, of which group stands in place of the receipt),
+    "received", "deleted", "released", "hidden" or "copied"."""
 
     what: str
     service: str
@@ -83,6 +87,7 @@ class Stub:
         self._kinds = faults
         self._late = read_timeout * LATE
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()
         self._events: dict[str, str] = {}  # by message id
         self._topic = broker.topic()
         self._queues = {one: broker.queue(one) for one in broker.topology.services}
@@ -187,15 +192,24 @@ class Stub:
     # -- what is carried out
 
     def _PublishBatch(self, said: Mapping[str, Any], but: int | None) -> dict[str, Any]:
-        return _said(said, self._topic.publish([one["Outgoing"] for one in _all(said, but)]), but)
+        batch = [one["Outgoing"] for one in _all(said, but)]
+        with self._publishing:
+            failures = self._topic.publish(batch)
+            failed = {one.index for one in failures}
+            for place, one in enumerate(batch):
+                if place not in failed:
+                    self.note("took", "", str(json.loads(one.body)["id"]), one.group or "")
+        return _said(said, failures, but)
 
     def _GetQueueUrl(self, said: Mapping[str, Any], _: None) -> dict[str, Any]:
         return {"QueueUrl": f"{self.url}/{ACCOUNT}/{said['QueueName']}"}
 
     def _GetQueueAttributes(self, said: Mapping[str, Any], _: None) -> dict[str, Any]:
         name = said["QueueUrl"].rpartition("/")[2]
-        queue = self._queues.get(self._service(name))
-        dlq = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:{name}-dlq"}
+        service = self._service(name)
+        queue = self._queues.get(service)
+        letters = queue_name(self.broker.topology.topic.name, service, DEAD)
+        dlq = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:{letters}"}
         known = {"MaximumMessageSize": "262144", "RedrivePolicy": json.dumps(dlq)}
         if queue is not None:
             known["VisibilityTimeout"] = str(queue.visibility_timeout)
@@ -236,7 +250,8 @@ class Stub:
                 )
                 for name, value in one.get("MessageAttributes", {}).items()
             }
-            letter = state._topic.message(one["MessageBody"], attributes, None)
+            group = one.get("MessageGroupId")
+            letter = state._topic.message(one["MessageBody"], attributes, group)
             state._of(service).dead_letters.put([letter])
             self.note("copied", service, str(json.loads(one["MessageBody"])["id"]))
         return _said(said, (), but)
@@ -256,8 +271,11 @@ class Stub:
                 self.note(what, service, event, receipt)
 
     def _service(self, url: str) -> str:
-        name = url.rpartition("/")[2].removesuffix("-dlq")
-        return next((s for s, queue in self._queues.items() if queue.name == name), "")
+        name, topic = url.rpartition("/")[2], self.broker.topology.topic.name
+        return next(
+            (one for one in self._queues for suffix in ("", DEAD)
+             if queue_name(topic, one, suffix) == name), "",
+        )  # fmt: skip
 
 
 def _all(said: Mapping[str, Any], but: int | None) -> list[dict[str, Any]]:
@@ -309,7 +327,8 @@ def _form(body: bytes) -> dict[str, Any]:
             kind = fields[f"{one}.Value.DataType"]
             attributes[fields[f"{one}.Name"]] = Attribute(kind, binary if text is None else text)
             place += 1
-        sent = Outgoing(fields[f"{at}.Id"], fields[f"{at}.Message"], attributes, 0)
+        group, once = (fields.get(f"{at}.Message{one}Id") for one in ("Group", "Deduplication"))
+        sent = Outgoing(fields[f"{at}.Id"], fields[f"{at}.Message"], attributes, 0, group, once)
         said["Entries"].append({"Id": fields[f"{at}.Id"], "Outgoing": sent})
         number += 1
     return said
@@ -328,6 +347,7 @@ def _message(one: Delivery) -> dict[str, Any]:
         "Attributes": {
             "ApproximateReceiveCount": str(one.receive_count),
             "SentTimestamp": str(int(one.sent_at * 1000)),
+            **({"MessageGroupId": one.group} if one.group else {}),
         },
         "MessageAttributes": {n: wire_value(value) for n, value in one.attributes.items()},
     }

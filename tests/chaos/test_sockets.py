@@ -9,8 +9,8 @@ from tests.chaos.plants import WIRE
 from tests.chaos.sockets import play, story
 from tests.chaos.stub import FAULTS
 
-SEEDS = 6
-"""Tried until one finds the bug; the first nearly always does."""
+SEEDS = (2, 0, 4, 8, 6, 10)
+"""Tried until one finds the bug; the first, on a FIFO topic, nearly always does."""
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -24,6 +24,6 @@ def test_over_broken_answers_nothing_is_lost_and_the_accounts_balance(seed: int)
 
 @pytest.mark.parametrize("bug", WIRE)
 def test_a_bug_that_only_real_sockets_and_threads_show_is_found(bug: str) -> None:
-    stories = [story(seed) for seed in range(0, 2 * SEEDS, 2)]
+    stories = [story(seed) for seed in SEEDS]
     with planted(WIRE[bug]):
         assert any(play(one, rest=2).breaches for one in stories)
