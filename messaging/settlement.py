@@ -101,9 +101,9 @@ def refused(delay: float) -> Retry:
     return outcome
 
 
-def give_back() -> Retry:
-    """The outcome of a message that nobody has handled: visible again at once."""
-    outcome = Retry(0)
+def give_back(seconds: float = 0.0) -> Retry:
+    """The outcome of a message that nobody has handled: visible again after `seconds`."""
+    outcome = Retry(seconds)
     outcome.origin = "worker"
     return outcome
 

@@ -21,7 +21,8 @@ A PostgreSQL and a MariaDB are started once for all mutants of the rooms that ha
 Other tests that need a server are left out: each would add seconds to each mutant.
 Works on a copy in a temporary folder: the working tree is only read. A process that has imported
 the third-party packages is forked for each mutant, imports the copy with the mutant in it, and
-runs the tests of that module until the first fails, those that run the changed line first. Ctrl-C ends the run and prints what is known.
+runs the tests of that module until the first fails, those that run the changed line first. Ctrl-C
+ends the run and prints what is known.
 Exit code: 0, 1 where a room is below 95 %, 2 where the tests are red without a mutant, 130.
 """
 

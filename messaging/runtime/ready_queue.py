@@ -10,7 +10,12 @@ from collections.abc import Callable, Sequence
 from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.settlement import group_of, is_ordered
 
-__all__ = ["FifoReadyQueue", "ReadyQueue", "ready_queue_for"]
+__all__ = ["HELD_UP", "FifoReadyQueue", "ReadyQueue", "ready_queue_for"]
+
+HELD_UP = 1.0
+"""Seconds for which a message is hidden that came while one before it was on its way back. Visible
+at once, it could come again before the queue has answered that the other is back, and so go to and
+fro until it has been received as often as it may be."""
 
 
 Takes = Callable[[], Callable[[InFlightMessage], None] | None]
@@ -99,7 +104,8 @@ class ReadyQueue:
         return taken
 
     def held_up(self, message: InFlightMessage) -> bool:
-        """True: it may not be handled now, because one before it is on its way back."""
+        """True: it may not be handled now, because one before it is on its way back. It is to be
+        hidden for `HELD_UP` seconds."""
         return False
 
     def busy(self, message: InFlightMessage) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from messaging.clock import utc
 from messaging.codec import EnvelopeFrame, JsonCodec
@@ -396,6 +396,34 @@ def test_an_alias_is_for_others_and_never_on_the_wire() -> None:
 
     [document] = documents(encoder()(Named(nome="Ana")))
     assert document["data"] == {"name": "Ana"}
+
+
+def test_a_field_with_an_alias_is_looked_at_under_its_own_name() -> None:
+    class Heard(Event, type="heard", version=1):
+        model_config = ConfigDict(populate_by_name=True)
+        said: str = Field(alias="dito")
+
+    class HeardByMail(Projection, of=Heard, audience="mail"):
+        said: str
+
+    with pytest.raises(InvalidCharacters, match=r"Heard\.said holds U\+0000"):
+        encoder()(Heard(dito="a\0"))
+    with pytest.raises(EventTooLarge, match=r"largest field is 'said' with 1,000 bytes"):
+        encoder(1000)(Heard(dito="a" * 1000))
+
+
+def test_an_event_whose_computed_field_is_no_json_is_named_without_the_value() -> None:
+    class Computing(Event, type="computing", version=1):
+        secret: str
+
+        @computed_field  # type: ignore[prop-decorator]  # as pydantic's own manual has it
+        @property
+        def made(self) -> Any:
+            return type(self.secret, (), {})()
+
+    with pytest.raises(PublishError, match=r"Computing cannot be written as JSON") as caught:
+        encoder()(Computing(secret="Ana"))
+    assert "Ana" not in str(caught.value)
 
 
 def test_the_time_is_that_of_the_clock() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import pytest
 
 from messaging.claimcheck import ClaimCheck, MemoryBlobStore
 from messaging.errors import PublishError
+from messaging.publishing.pending import in_event_loop
 from messaging.publishing.publisher import Publisher
 from messaging.publishing.results import Published
 from messaging.transport import Failure, Outgoing
@@ -40,6 +42,13 @@ def test_an_event_whose_request_was_broken_off_may_have_been_accepted() -> None:
     assert result is not None
     [failed] = result.failed
     assert (failed.index, failed.id, failed.unknown) == (0, "n1", True)
+
+
+def test_a_program_that_never_loaded_asyncio_runs_no_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "asyncio")
+    assert in_event_loop() is False
 
 
 def test_an_event_that_nobody_wants_keeps_its_id_when_the_sending_thread_encodes_it() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from messaging.errors import EventTooLarge, PublishError, TransportError
 from messaging.event import Event
-from messaging.publishing.results import NotPublished, Owner, PublishResult, Tally
+from messaging.publishing.results import NotPublished, Owner, Published, PublishResult, Tally
 from messaging.transport import Failure, Outgoing
 
 
@@ -39,6 +39,31 @@ def test_an_event_of_which_one_copy_was_refused_is_listed_once_with_the_first_re
     assert tally.result().copies == 1
 
 
+def test_an_event_of_which_one_copy_may_have_been_accepted_may_have_been() -> None:
+    tally = Tally()
+    owner, other = tally.take(Noted(), "a", 3), tally.take(Noted(), "b", 1)
+    tally.settle([Failure(0, "Refused", "no", False)], batch=batch(owner))
+    tally.settle([Failure(0, "NoAnswer", "?", True, unknown=True)], batch=batch(owner))
+    tally.settle([Failure(n, "Refused", "no", False) for n in (0, 1)], batch=batch(owner, other))
+    assert [(one.id, one.unknown) for one in tally.result().failed] == [("a", True), ("b", False)]
+    with pytest.raises(PublishError, match=r"2 of 2 .* \(1 of them may have been\)"):
+        tally.close()
+
+
+def test_an_event_whose_last_copy_is_accepted_is_still_not_accepted() -> None:
+    tally = Tally()
+    owner = tally.take(Noted(), "a", 2)
+    tally.settle([Failure(0, "Refused", "no", False)], batch=batch(owner))
+    tally.settle((), batch=batch(owner))
+    assert [one.id for one in tally.result().failed] == ["a"]
+    assert (tally.accepted, tally.under_way, tally.copies) == (0, 0, 1)
+
+
+def test_results_compare_by_what_they_say() -> None:
+    assert Published("a", 2) == Published("a", 2) != Published("a", 1)
+    assert not NotPublished(index=0, id="a", code="C", reason="r", event=Noted()).unknown
+
+
 def test_an_event_that_nobody_wants_is_declined() -> None:
     tally = Tally()
     tally.take(Noted(), "", 0)
@@ -62,6 +87,9 @@ def test_what_was_not_sent_any_more_has_the_reason_that_ended_the_run() -> None:
     tally.unanswered(batch(owners[0]), TransportError("no route", code="ConnectTimeout"))
     tally.unanswered(batch(owners[1]), TransportError("no route"))
     assert [one.code for one in tally.result().failed] == ["ConnectTimeout", "NoAnswer"]
+    with pytest.raises(PublishError) as caught:
+        tally.close()
+    assert str(caught.value.__cause__) == "no route"
 
 
 def test_closing_says_how_many_and_what_was_first_and_why() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -105,6 +107,44 @@ def test_what_fails_gives_back_its_group_and_comes_again_before_it(memory, clock
     assert [n for who, n in service.handled if who == "b"] == [0, 1, 1, 2]
     # In each group one failed, and one waited behind it: neither was handled out of its turn.
     assert steps.stats == Stats(received=10, acknowledged=6, released=4)
+
+
+class AnswersLate:
+    """The queue; that messages were released it says only when they have been received again."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self._again = threading.Event()
+        self.receives: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    def receive(self, most: int, wait: float) -> Any:
+        found = self._queue.receive(most, wait)
+        self.receives += [one.receive_count for one in found]
+        if found:
+            self._again.set()
+        return found
+
+    def change_visibility(self, deliveries: Any, seconds: Any) -> Any:
+        self._again.clear()
+        failures = self._queue.change_visibility(deliveries, seconds)
+        if not any(seconds):
+            self._again.wait(5)
+        return failures
+
+
+def test_a_group_that_is_received_before_its_release_is_answered_is_soon_handled(until):
+    broker = MemoryBroker(TOPOLOGY)
+    queue = AnswersLate(broker.queue(Service.service))
+    publish(broker, "a", 3)
+    service = Service(fails_once(Retry(0)))
+    told: Any = SimpleNamespace(topic=broker.topic, queue=lambda _: queue)
+    with Worker(service, broker=told, concurrency=2, wait=0.2):
+        until(lambda: service.handled[-1:] == [("a", 2)])
+    assert [n for _, n in service.handled] == [0, 0, 1, 2]
+    assert max(queue.receives) <= 4, "it went to and fro"
 
 
 @pytest.mark.parametrize("how", [Reject("no"), Discard("no")])

@@ -119,6 +119,12 @@ def test_a_group_waits_for_its_suspect_and_others_do_not(isolation: Isolation) -
     assert not isolation.blocks(delivery("m", 1, "g"))
 
 
+def test_a_suspect_of_no_group_holds_up_no_message_of_no_group(isolation: Isolation) -> None:
+    isolation.hold(message("s", 5))
+    assert isolation.active
+    assert isolation.blocks(delivery("m", 1)) is False
+
+
 def test_a_suspect_that_was_settled_while_it_waited_is_forgotten(isolation: Isolation) -> None:
     one, two = message("a"), message("b")
     isolation.hold(one)
