@@ -76,7 +76,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "runtime/lifecycle": "runtime/test_lifecycle runtime/test_signals",
             "runtime/receive_window": "runtime/test_receive_window",
             "runtime/receives": "runtime/test_parallel_receives aws/fast/test_begun",
-            "runtime/under_way": "aws/fast/test_under_way aws/fast/test_begun",
+            "runtime/under_way": "runtime/test_under_way",
             "runtime/rate": "runtime/test_rate",
             "runtime/handled": "runtime/test_handled",
         },
@@ -88,7 +88,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
             "publishing/buffered": "publishing/test_pending publishing/test_buffered",
             "publishing/many": "publishing/test_publisher publishing/test_results",
-            "publishing/senders": "publishing/test_publisher publishing/test_buffered",
+            "publishing/senders": "publishing/test_senders",
             "window": "test_window",
         },
         "idempotency": {

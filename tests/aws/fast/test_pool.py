@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -18,7 +19,10 @@ from botocore.exceptions import (
 )
 
 from messaging.aws.fast import pool as pool_module
-from messaging.aws.fast.pool import Address, ConnectionPool
+from messaging.aws.fast.pool import FRESH, Address, ConnectionPool
+from messaging.clock import SYSTEM_CLOCK
+from messaging.deadline import Deadline, within
+from messaging.testing import FakeClock
 from tests.aws.fast.conftest import Scripted, answer, reset
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
@@ -311,6 +315,105 @@ class Echo(Scripted):
         number = next(n for n, one in enumerate(self._open) if one is sock)
         mine = [one for at, one in self.requests if at == number][-1]
         sock.sendall(answer(mine.partition(b"\r\n\r\n")[2]))
+
+
+# -- a kept connection
+
+
+def age(to: ConnectionPool, seconds: float) -> None:
+    """The kept connections have been idle for so long."""
+    for one in to._idle:
+        one.since -= seconds
+
+
+def test_what_may_be_sent_again_is_sent_without_a_look_on_a_connection_just_used(scripted) -> None:
+    server = scripted([ONE], [TWO])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=True)
+        [kept] = to._idle
+        assert server.ended.acquire(timeout=5)
+        age(to, 0.5)
+        assert to._kept(FRESH) is kept, "the server has closed it, and nobody has looked"
+        to._idle.append(kept)
+        assert to._kept(0.0) is None, "what may not be sent again is never sent without a look"
+
+
+def test_a_connection_that_was_idle_for_a_second_is_looked_at(scripted) -> None:
+    server = scripted([ONE], [TWO])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=True)
+        assert server.ended.acquire(timeout=5)
+        age(to, 1.0)
+        assert to.exchange(REQUEST, repeatable=True).body == b"two"
+        assert [number for number, _ in server.requests] == [0, 1]
+
+
+# -- a deadline
+
+
+def by(seconds: float, call: Callable[[], Any]) -> Any:
+    return within(Deadline(seconds, SYSTEM_CLOCK), call)
+
+
+def test_an_answer_is_waited_for_no_longer_than_the_deadline_says(scripted) -> None:
+    held = threading.Event()
+    server = scripted([lambda _: held.wait(10)])
+    with line(server, read_timeout=60) as to, pytest.raises(ReadTimeoutError):
+        by(0.1, lambda: to.exchange(REQUEST, repeatable=True))
+    held.set()
+
+
+def test_an_answer_that_comes_byte_by_byte_does_not_outlive_the_deadline(scripted) -> None:
+    drops = tuple(b"HTTP/1.1 200 OK\r\n" + b"X-Drop: 1\r\n" * 2000)
+    server = scripted([tuple(bytes([one]) for one in drops)])
+    with line(server, read_timeout=60) as to, pytest.raises(ReadTimeoutError):
+        by(0.2, lambda: to.exchange(REQUEST, repeatable=True))
+
+
+def test_a_request_whose_time_is_over_is_not_sent(scripted) -> None:
+    server = scripted([ONE, TWO])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=True)
+        with pytest.raises(ReadTimeoutError):
+            by(0, lambda: to.exchange(REQUEST, repeatable=True))
+    assert len(server.requests) == 1
+
+
+def test_no_connection_is_opened_when_the_time_is_over(scripted) -> None:
+    server = scripted([ONE])
+    with line(server) as to, pytest.raises(ConnectTimeoutError):
+        by(0, lambda: to.exchange(REQUEST, repeatable=True))
+
+
+def test_the_deadline_of_one_request_does_not_bind_the_next(scripted) -> None:
+    server = scripted([ONE, (TWO[:20], TWO[20:])])
+    with line(server) as to:
+        by(0.4, lambda: to.exchange(REQUEST, repeatable=True))
+        [kept] = to._idle
+        assert kept.socket.gettimeout() < 0.5
+        begun = to.send(REQUEST, repeatable=True)
+        assert kept.socket.gettimeout() == 5
+        assert to.answer(begun).body == b"two"
+
+
+def test_the_read_timeout_holds_under_a_later_deadline(scripted) -> None:
+    server = scripted([ONE, TWO])
+    with line(server, read_timeout=2) as to:
+        by(60, lambda: to.exchange(REQUEST, repeatable=True))
+        [kept] = to._idle
+        assert kept.socket.gettimeout() == kept.timeout == 2
+
+
+@pytest.mark.parametrize(("left", "told"), [(4.95, False), (4.0, True), (6.0, True)])
+def test_the_socket_is_told_of_a_limit_that_is_another(scripted, left, told) -> None:
+    server = scripted([ONE])
+    with line(server, read_timeout=60) as to:
+        to.exchange(REQUEST, repeatable=True)
+        [kept] = to._idle
+        kept.limit(Deadline(5.0, FakeClock()))
+        assert kept.timeout == 5.0
+        kept.limit(Deadline(left, FakeClock()))
+        assert kept.timeout == kept.socket.gettimeout() == (left if told else 5.0)
 
 
 # -- in two halves
