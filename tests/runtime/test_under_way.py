@@ -50,7 +50,7 @@ def test_it_is_waited_for_as_long_as_the_queue_was_told_and_then_with_patience()
     before = SYSTEM_CLOCK.monotonic()
     request = UnderWay(sent(7), WAIT)
     assert before <= request.asked <= SYSTEM_CLOCK.monotonic()
-    assert not request.overdue(request.asked + WAIT + PATIENCE - 0.001)
+    assert request.overdue(request.asked + WAIT + PATIENCE - 0.001) is False
     assert request.overdue(request.asked + WAIT + PATIENCE)
     plain = UnderWay(sent(7))
     assert not plain.overdue(plain.asked + PATIENCE - 0.001)

@@ -348,6 +348,31 @@ def test_a_connection_that_was_idle_for_a_second_is_looked_at(scripted) -> None:
         assert [number for number, _ in server.requests] == [0, 1]
 
 
+def test_small_requests_go_at_once_and_a_dead_peer_is_found_out(scripted) -> None:
+    server = scripted([ONE])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=True)
+        [kept] = to._idle
+        assert kept.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert kept.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_new_connection_that_breaks_off_while_it_is_sent_to_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def break_off() -> None:
+            first, _ = listener.accept()
+            first.recv(10)
+            reset(first)
+
+        thread = threading.Thread(target=break_off)
+        thread.start()
+        address = Address("http://h", "127.0.0.1", listener.getsockname()[1], None, 5, 5)
+        with closing(ConnectionPool(address, keep=1)) as to, pytest.raises(ConnectionClosedError):
+            to.exchange(bytes(50_000_000), repeatable=True)
+        thread.join()
+
+
 # -- a deadline
 
 
@@ -377,6 +402,24 @@ def test_a_request_whose_time_is_over_is_not_sent(scripted) -> None:
         with pytest.raises(ReadTimeoutError):
             by(0, lambda: to.exchange(REQUEST, repeatable=True))
     assert len(server.requests) == 1
+
+
+def test_an_interrupt_while_a_request_is_sent_spoils_the_connection(scripted) -> None:
+    class Interrupt(BaseException):
+        """A signal's."""
+
+    class Interrupting(Deadline):
+        def left(self) -> float:
+            raise Interrupt
+
+    server = scripted([ONE], [TWO])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=True)
+        [kept] = to._idle
+        with pytest.raises(Interrupt):
+            within(Interrupting(5, SYSTEM_CLOCK), lambda: to.exchange(REQUEST, repeatable=True))
+        assert kept.socket.fileno() < 0, "it is closed"
+        assert to.exchange(REQUEST, repeatable=True).body == b"two"
 
 
 def test_no_connection_is_opened_when_the_time_is_over(scripted) -> None:
