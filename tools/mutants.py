@@ -70,7 +70,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "runtime/isolation": "runtime/test_suspects runtime/test_isolation",
             "runtime/wedge": "runtime/test_wedge runtime/test_hung_handlers",
             "runtime/postponed": "runtime/test_postponed",
-            "runtime/backpressure": "runtime/test_backpressure",
+            "runtime/backpressure": "runtime/test_backpressure runtime/test_rate",
             "runtime/in_flight": "runtime/test_in_flight_cases runtime/test_in_flight",
             "runtime/ready_queue": "runtime/test_ready_queue runtime/test_fifo_groups",
             "runtime/lifecycle": "runtime/test_lifecycle runtime/test_signals",
@@ -87,7 +87,8 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
             "publishing/buffered": "publishing/test_pending publishing/test_buffered",
-            "publishing/many": "publishing/test_publisher publishing/test_results",
+            "publishing/many": "publishing/test_publisher publishing/test_results "
+            "aws/fast/test_under_way",
             "publishing/senders": "publishing/test_senders",
             "window": "test_window",
         },

@@ -25,7 +25,9 @@ def delivery(number: int) -> Delivery:
 class Service:
     """What the back-pressure looks at: 10 handlers, 10 that wait beside, a lease of 30 s."""
 
-    def __init__(self, *, concurrency: int = 10, prefetch: int = 10, lease: float = 30) -> None:
+    def __init__(
+        self, *, concurrency: int = 10, prefetch: int | None = 10, lease: float = 30
+    ) -> None:
         self.clock = FakeClock()
         self.in_flight = InFlight()
         self.postponed = Postponed(self.clock)
@@ -131,6 +133,31 @@ def test_slow_handlers_let_no_more_wait_than_start_within_half_a_lease() -> None
     assert fast.pressure.free() == 102
     fast.pressure.took(0.01)
     assert fast.pressure.free() == 102
+
+
+def free_at(way: float | None, *, prefetch: int | None = None, weight: float | None = None) -> int:
+    """How many it asks for where handlers take an eighth of a second, and answers `way` seconds."""
+    service = Service(prefetch=prefetch)
+    service.pressure.took(0.125)
+    if way is not None:
+        service.pressure.way = way
+    if weight is not None:
+        service.pressure.weight = weight
+    return service.pressure.free()
+
+
+def test_for_a_far_queue_it_holds_what_is_handled_in_three_answers_time() -> None:
+    assert free_at(None) == 20, "nobody knows yet that it is far"
+    assert free_at(0.25) == 20 + 3 * 10 * 2
+
+
+def test_for_a_very_far_queue_it_holds_a_thousand_more_and_64_mib_of_bodies() -> None:
+    assert free_at(8) == 20 + 1000
+    assert free_at(8, weight=1024 * 1024) == 20 + 64
+
+
+def test_a_prefetch_that_was_chosen_holds_for_a_far_queue_too() -> None:
+    assert free_at(8, prefetch=10) == 20
 
 
 def test_a_handler_that_hangs_is_taken_off_and_all_that_hang_ask_for_nothing() -> None:

@@ -161,3 +161,30 @@ def test_it_remembers_so_many_and_for_so_long():
     assert again.remembered
     clock.advance(101)
     assert handled_cache.recall(message(3)) is None
+
+
+def test_one_that_is_handled_again_is_remembered_from_then_on():
+    handled_cache = HandledCache(clock=FakeClock(), most=2)
+    for number in (1, 2, 1, 3):
+        handled_cache.remember(message(number))
+    assert handled_cache.recall(message(1))
+    assert handled_cache.recall(message(2)) is None
+
+
+def test_what_is_too_old_is_forgotten_and_the_cache_knows_when_it_is_empty():
+    clock = FakeClock()
+    clock.advance(5000)  # a clock at 0 would hide a wrong sign
+    handled_cache = HandledCache(clock=clock, longest=100)
+    assert handled_cache.empty is True
+    handled_cache.remember(message(1))
+    clock.advance(60)
+    handled_cache.remember(message(2))
+    assert handled_cache.empty is False
+    clock.advance(40)
+    assert handled_cache.recall(message(1)), "a hundred seconds are not too long"
+    clock.advance(1)
+    assert handled_cache.recall(message(1)) is None
+    assert (len(handled_cache), handled_cache.empty) == (1, False)
+    clock.advance(60)
+    assert handled_cache.recall(message(2)) is None
+    assert (len(handled_cache), handled_cache.empty) == (0, True)

@@ -83,6 +83,27 @@ def test_what_is_asked_for_is_promised_and_what_did_not_come_is_not_paid() -> No
     assert service.free() == 8
 
 
+def test_it_is_limited_when_less_than_one_token_is_left_beside_what_is_asked_for() -> None:
+    clock = FakeClock()
+    service = pressure(RateLimit(10, burst=11), clock)
+    assert service.room(patience=0) == 10
+    assert service.state.value == "receiving"
+    service.received(1)
+    assert service.state.value == "rate limited"
+
+
+def test_how_long_it_takes_until_tokens_are_there() -> None:
+    clock = FakeClock()
+    bucket = TokenBucket(RateLimit(10), clock)
+    assert bucket.wait(10) == 0
+    bucket.took(12)
+    assert bucket.wait(1) == pytest.approx(0.3)
+    assert bucket.wait(4) == pytest.approx(0.6)
+    clock.advance(0.5)
+    assert bucket.wait(4) == pytest.approx(0.1)
+    assert bucket.wait(1) == 0
+
+
 def test_a_pause_saves_no_more_than_the_burst() -> None:
     clock = FakeClock()
     service = pressure(RateLimit(50, burst=20), clock)

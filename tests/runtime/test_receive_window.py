@@ -134,6 +134,7 @@ def test_it_opens_by_full_answers_and_closes_by_empty_ones() -> None:
     assert [brought(9), brought(0), brought(0), brought(0)] == [6, 3, 1, 0]
     window.start()
     assert window.limit == 1
+    assert [brought(10), brought(0), brought(0)] == [2, 1, 0]
 
 
 def test_after_an_empty_answer_it_opens_no_wider_than_new_full_answers_say() -> None:
@@ -156,8 +157,9 @@ def test_after_an_error_it_begins_anew() -> None:
     window = ReceiveWindow()
     for _ in range(2):
         window.start()
-        window.brought(10, asked=10, out=1, took=1.0, waited=1.0, made=0.1)
-        assert window.limit == 2
+        for limit in (2, 3):
+            window.brought(10, asked=10, out=9, took=1.0, waited=1.0, made=0.1)
+            assert window.limit == limit
         window.stop()
         assert window.limit == 0
 
