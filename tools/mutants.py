@@ -87,7 +87,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
             "publishing/buffered": "publishing/test_pending publishing/test_buffered",
-            "publishing/many": "publishing/test_publisher publishing/test_results "
+            "publishing/many": "publishing/test_many publishing/test_publisher "
             "aws/fast/test_under_way",
             "publishing/senders": "publishing/test_senders",
             "window": "test_window",

@@ -1,0 +1,98 @@
+"""A run of `publish_many`: its time, its requests' time, and the ids of what it cannot send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from messaging.claimcheck import ClaimCheck, MemoryBlobStore
+from messaging.deadline import CURRENT
+from messaging.errors import PublishError
+from messaging.publishing.publisher import Publisher
+from messaging.publishing.results import PublishResult
+from messaging.testing import FakeClock
+from messaging.transport import Failure, Outgoing
+from tests.scripted import Noted, ScriptedTopic
+
+
+class Slow(ScriptedTopic):
+    """Takes ten seconds for each request, of the clock that all go by, in the caller's thread."""
+
+    in_callers_thread = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.left: list[float] = []
+        """Seconds that each request was given."""
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        deadline = CURRENT.get()
+        assert deadline is not None
+        self.left.append(deadline.left())
+        self.clock.advance(10)
+        return super().publish(batch)
+
+
+def notes(count: int) -> Iterator[Noted]:
+    return (Noted(number=number) for number in range(count))
+
+
+def failed(error: PublishError) -> PublishResult:
+    assert isinstance(error.result, PublishResult)
+    return error.result
+
+
+def test_a_run_whose_time_is_over_says_so_and_where_to_go_on() -> None:
+    topic = Slow()
+    with (
+        Publisher(topic, source="/t", clock=topic.clock, timeout=60) as many,
+        pytest.raises(PublishError, match=r"not done in its 25 s: go on with the rest") as caught,
+    ):
+        many.publish_many(notes(95), timeout=25)
+    result = failed(caught.value)
+    assert topic.sizes == [10, 10, 10]
+    assert (result.consumed, result.accepted) == (40, 30)
+    assert {(one.code, one.unknown) for one in result.failed} == {("Timeout", False)}
+    assert [one.index for one in result.failed] == list(range(30, 40))
+
+
+@pytest.mark.parametrize(
+    ("request_", "run", "left"), [(60, 35, [35, 25, 15, 5]), (7, 100, [7, 7, 7, 7])]
+)
+def test_a_request_has_the_shorter_of_its_own_time_and_what_is_left_of_the_run(
+    request_: float, run: float, left: list[float]
+) -> None:
+    topic = Slow()
+    with Publisher(topic, source="/t", clock=topic.clock, timeout=request_) as many:
+        many.publish_many(notes(40), timeout=run)
+    assert topic.left == left
+
+
+def test_what_stores_a_big_event_is_told_how_long_it_may_take() -> None:
+    told: list[float | None] = []
+
+    class Store(MemoryBlobStore):
+        def put(self, key: str, data: bytes) -> None:
+            deadline = CURRENT.get()
+            told.append(None if deadline is None else deadline.left())
+            super().put(key, data)
+
+    topic = ScriptedTopic(max_bytes=2000)
+    codec = ClaimCheck(Store(), threshold=1000)
+    with Publisher(topic, source="/t", codec=codec, clock=FakeClock(), timeout=9) as many:
+        assert many.publish_many([Noted(number=1, text="é" * 2000)]).accepted == 1
+    assert told == [9]
+
+
+def test_an_event_that_cannot_be_sent_is_told_by_the_id_that_was_chosen_for_it() -> None:
+    with (
+        Publisher(ScriptedTopic(), source="/t") as many,
+        pytest.raises(PublishError) as caught,
+    ):
+        many.publish_many(
+            [Noted(number=1), Noted(number=2, text="a\0")],
+            id=lambda event: "n1" if event == Noted(number=1) else "n2",
+        )
+    assert [(one.index, one.id) for one in failed(caught.value).failed] == [(1, "n2")]
