@@ -141,6 +141,8 @@ def test_one_answer_that_was_waited_for_begins_the_count_anew(waited: float) -> 
     for _ in range(limit - 1):
         window.answered(took=1.0, waited=0.0, made=1.0)
     assert window.limit == limit
+    window.answered(took=1.0, waited=0.0, made=1.0)
+    assert window.limit == limit - 1
 
 
 def test_requests_that_are_not_taken_halve_it_down_to_the_first_few() -> None:

@@ -46,7 +46,9 @@ def test_an_event_of_which_one_copy_may_have_been_accepted_may_have_been() -> No
     tally.settle([Failure(0, "NoAnswer", "?", True, unknown=True)], batch=batch(owner))
     tally.settle([Failure(n, "Refused", "no", False) for n in (0, 1)], batch=batch(owner, other))
     assert [(one.id, one.unknown) for one in tally.result().failed] == [("a", True), ("b", False)]
-    with pytest.raises(PublishError, match=r"2 of 2 .* \(1 of them may have been\)"):
+    with pytest.raises(
+        PublishError, match=r"2 of 2 .* \(1 of them may have been\); the first is number 0 "
+    ):
         tally.close()
 
 

@@ -78,6 +78,7 @@ def test_a_service_is_wedged_when_all_its_handlers_are_over_their_time(
 ) -> None:
     watch = Watch()
     assert not watch.wedge.wedged
+    assert watch.wedge.wedged_for(watch.clock.monotonic()) is None
     watch.begin("a")
     assert watch.look(5) == []
     watch.begin("b")
@@ -85,6 +86,7 @@ def test_a_service_is_wedged_when_all_its_handlers_are_over_their_time(
     assert watch.look(4) == [], "exactly its time is not over it"
     assert watch.look(1) == ["happened", 0.0]
     assert watch.wedge.wedged
+    assert watch.wedge.wedged_for(watch.clock.monotonic() + 7) == 7
     [record] = caplog.records
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     ReadTimeoutError,
+    SSLError,
 )
 
 from messaging.aws.fast import pool as pool_module
@@ -373,6 +375,36 @@ def test_a_new_connection_that_breaks_off_while_it_is_sent_to_is_an_error() -> N
         thread.join()
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_server_that_speaks_no_tls_is_told_as_boto3_does_and_nothing_is_left_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            first, _ = listener.accept()
+            first.recv(10)
+            first.sendall(ONE)
+            first.close()
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        port = listener.getsockname()[1]
+        address = Address("https://h", "127.0.0.1", port, ssl.create_default_context(), 5, 5)
+        with closing(ConnectionPool(address, keep=1)) as to, pytest.raises(SSLError):
+            to.exchange(REQUEST, repeatable=True)
+        thread.join()
+        gc.collect()
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_a_connection_that_select_cannot_look_at_is_not_used_again(monkeypatch, error) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    with socket.socket() as one:
+        monkeypatch.setattr("select.select", refuse)
+        assert pool_module._Select(one).poll(0)
+
+
 # -- a deadline
 
 
@@ -402,6 +434,12 @@ def test_a_request_whose_time_is_over_is_not_sent(scripted) -> None:
         with pytest.raises(ReadTimeoutError):
             by(0, lambda: to.exchange(REQUEST, repeatable=True))
     assert len(server.requests) == 1
+
+
+def test_an_answer_in_chunks_is_read_under_a_deadline_too(scripted) -> None:
+    server = scripted([tuple(CHUNKED[i : i + 7] for i in range(0, len(CHUNKED), 7))])
+    with line(server) as to:
+        assert by(5, lambda: to.exchange(REQUEST, repeatable=True)).body == b"one two "
 
 
 def test_an_interrupt_while_a_request_is_sent_spoils_the_connection(scripted) -> None:
