@@ -73,7 +73,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "runtime/backpressure": "runtime/test_backpressure runtime/test_rate",
             "runtime/in_flight": "runtime/test_in_flight_cases runtime/test_in_flight",
             "runtime/ready_queue": "runtime/test_ready_queue runtime/test_fifo_groups",
-            "runtime/lifecycle": "runtime/test_lifecycle runtime/test_signals",
+            "runtime/lifecycle": "runtime/test_stop_sequence",
             "runtime/receive_window": "runtime/test_receive_window",
             "runtime/receives": "runtime/test_parallel_receives aws/fast/test_begun",
             "runtime/under_way": "runtime/test_under_way",
