@@ -75,7 +75,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "runtime/ready_queue": "runtime/test_ready_queue runtime/test_fifo_groups",
             "runtime/lifecycle": "runtime/test_stop_sequence",
             "runtime/receive_window": "runtime/test_receive_window",
-            "runtime/receives": "runtime/test_parallel_receives aws/fast/test_begun",
+            "runtime/receives": "runtime/test_receives",
             "runtime/under_way": "runtime/test_under_way",
             "runtime/rate": "runtime/test_rate",
             "runtime/handled": "runtime/test_handled",

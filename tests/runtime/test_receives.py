@@ -1,0 +1,269 @@
+"""Receives under way in one thread: each is told once, and no room is promised twice."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from messaging.errors import TransportError
+from messaging.runtime.backpressure import BackPressure
+from messaging.runtime.breaker import Breaker
+from messaging.runtime.in_flight import InFlight
+from messaging.runtime.isolation import Isolation
+from messaging.runtime.postponed import Postponed
+from messaging.runtime.receives import WAIT, Receives
+from messaging.testing import FakeClock
+from messaging.transport import Delivery
+
+Answer = int | BaseException | Callable[[], Generator[int, None, Sequence[Delivery]] | None]
+"""How many messages come, what is raised instead, or the steps of the request."""
+
+
+class Interrupt(BaseException):
+    """A signal's."""
+
+
+class Bench:
+    """A far queue that answers by a script, then with nothing; every answer is there at once."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.clock.advance(5000)
+        self.script: list[Answer] = []
+        self.begun: list[tuple[int, float]] = []
+        self.taken: list[tuple[int, float]] = []
+        self.failed: list[TransportError] = []
+        self.is_far = True
+        self.closed = False
+        self.body = "{}"
+        self.pipes: list[tuple[int, int]] = []
+        self.full: deque[float] = deque(maxlen=8)
+        self.settler = SimpleNamespace(
+            begins=False, attended=False, requests={}, attend=lambda _: None, hear=lambda _: None
+        )
+        breaker = Breaker(None, Postponed(self.clock), service="mail", clock=self.clock)
+        isolation = Isolation("t", last_receive=20, others=lambda: 0)
+        self.pressure = BackPressure(
+            InFlight(), breaker, isolation, concurrency=500, prefetch=500, lease=30
+        )
+        self.receives = Receives(
+            self.begin,
+            self.pressure,
+            cast("Any", self.settler),
+            wait=20,
+            clock=self.clock,
+            taken=lambda found, since: self.taken.append((len(found), since)),
+            full=self.full,
+            far=lambda: self.is_far,
+            failed=self.failed.append,
+            closed=lambda: self.closed,
+            quick=lambda: False,
+        )
+
+    def begin(self, most: int, wait: float) -> Generator[int, None, Sequence[Delivery]] | None:
+        self.begun.append((most, wait))
+        answer = self.script.pop(0) if self.script else 0
+        if callable(answer):
+            return answer()
+        return self.steps(answer)
+
+    def file(self) -> int:
+        """One that can be read at once."""
+        read, write = os.pipe()
+        self.pipes.append((read, write))
+        os.write(write, b"!")
+        return read
+
+    def steps(self, answer: int | BaseException) -> Generator[int, None, Sequence[Delivery]]:
+        yield self.file()
+        if isinstance(answer, BaseException):
+            raise answer
+        return self.deliveries(answer)
+
+    def deliveries(self, count: int) -> list[Delivery]:
+        return [
+            Delivery(queue="t", message_id=f"m{n}", receipt="r", body=self.body)
+            for n in range(count)
+        ]
+
+    def run(self, onward: Callable[[bool], bool] = bool) -> bool:
+        return self.receives.run(onward)
+
+    @property
+    def counts(self) -> list[int]:
+        return [count for count, _ in self.taken]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    for pipe in bench.pipes:
+        for one in pipe:
+            os.close(one)
+
+
+def at_rest(bench: Bench) -> bool:
+    """Nothing is under way, and no room is promised to anybody."""
+    return (len(bench.receives), bench.pressure.asked, bench.settler.begins) == (0, 0, False)
+
+
+def test_it_receives_until_the_queue_has_no_more(bench: Bench) -> None:
+    bench.script = [10] * 6
+    assert bench.run() is True
+    assert bench.counts == [10] * 6
+    assert set(bench.begun) == {(10, WAIT)}
+    assert at_rest(bench)
+    assert bench.receives.since is None
+    assert bench.receives.possible
+
+
+def test_a_transport_that_receives_in_one_piece_only_says_so(bench: Bench) -> None:
+    bench.script = [lambda: None]
+    assert bench.run() is True
+    assert bench.receives.possible is False
+    assert at_rest(bench)
+    assert len(bench.begun) == 1
+
+
+def test_an_error_is_told_once_though_all_under_way_meet_it(bench: Bench) -> None:
+    bench.script = [10, 10, 10, *[TransportError("away")] * 9]
+    bench.run()
+    assert [str(one) for one in bench.failed] == ["away"]
+    assert at_rest(bench)
+    bench.script = [TransportError("again")]
+    bench.run()
+    assert [str(one) for one in bench.failed] == ["away", "again"], "a later run tells it again"
+
+
+def test_a_request_that_cannot_be_sent_is_an_error_too(bench: Bench) -> None:
+    def refuse() -> None:
+        raise TransportError("no connection")
+
+    bench.script = [refuse]
+    bench.run()
+    assert [str(one) for one in bench.failed] == ["no connection"]
+    assert at_rest(bench)
+
+
+def test_after_the_end_an_error_is_nobodys(bench: Bench) -> None:
+    def end() -> Generator[int, None, Sequence[Delivery]]:
+        yield bench.file()
+        bench.closed = True
+        raise TransportError("closed")
+
+    bench.script = [end]
+    bench.run()
+    assert bench.failed == []
+    assert len(bench.begun) == 1, "and nothing more is asked for"
+
+
+def test_a_request_that_was_sent_again_is_heard_on_its_new_connection(bench: Bench) -> None:
+    def again() -> Generator[int, None, Sequence[Delivery]]:
+        yield bench.file()
+        yield bench.file()
+        return bench.deliveries(7)
+
+    bench.script = [again]
+    assert bench.run() is True
+    assert bench.counts == [7]
+    assert at_rest(bench)
+
+
+def test_an_answer_that_comes_at_once_needs_no_connection(bench: Bench) -> None:
+    def at_once() -> Generator[int, None, Sequence[Delivery]]:
+        yield from ()
+        return bench.deliveries(3)
+
+    bench.script = [at_once]
+    assert bench.run() is True
+    assert bench.counts == [3]
+    assert at_rest(bench)
+
+
+def test_what_is_under_way_when_another_thread_takes_over_is_heard_by_that_one(
+    bench: Bench,
+) -> None:
+    bench.script = [10] * 9
+    assert bench.run(lambda _: len(bench.taken) < 3) is False
+    assert len(bench.receives) > 0
+    assert bench.pressure.asked == 10 * len(bench.receives)
+    assert bench.receives.since == bench.clock.monotonic()
+    assert bench.run() is True
+    assert bench.counts == [10] * 9
+    assert at_rest(bench)
+
+
+def test_a_handler_that_is_interrupted_leaves_the_settler_to_its_own_thread(bench: Bench) -> None:
+    def interrupted(near: bool) -> bool:
+        assert bench.settler.begins
+        raise Interrupt
+
+    bench.script = [10]
+    with pytest.raises(Interrupt):
+        bench.run(interrupted)
+    assert bench.settler.begins is False
+
+
+def test_leases_count_from_the_request_and_not_from_a_late_look(bench: Bench) -> None:
+    def late() -> Generator[int, None, Sequence[Delivery]]:
+        yield bench.file()
+        bench.clock.advance(0.4)
+        return bench.deliveries(2)
+
+    asked = bench.clock.monotonic()
+    bench.script = [late]
+    bench.run()
+    assert bench.taken == [(2, asked)]
+
+
+def test_leases_count_from_the_last_look_but_never_from_beyond_the_wait(bench: Bench) -> None:
+    began = bench.clock.monotonic()
+
+    def onward(_: bool) -> bool:
+        bench.clock.advance(0.7)  # handling takes so long
+        return True
+
+    bench.script = [10, 10, 10]
+    bench.run(onward)
+    since = [at for _, at in bench.taken]
+    assert since[0] == began
+    assert all(earlier <= later for earlier, later in pairwise(since))
+    assert all(at <= began + 0.7 * number + WAIT for number, at in enumerate(since))
+
+
+def test_the_weight_of_bodies_is_that_of_the_first_and_then_slowly_that_of_the_others(
+    bench: Bench,
+) -> None:
+    bench.body = "x" * 800
+    bench.script = [5]
+    bench.run()
+    assert bench.pressure.weight == 800
+    bench.body = "x" * 1600
+    bench.script = [5]
+    bench.run()
+    assert bench.pressure.weight == 900
+
+
+def test_how_far_the_queue_is_say_full_answers_alone(bench: Bench) -> None:
+    bench.script = [3]
+    bench.run()
+    assert len(bench.full) == 0
+    bench.script = [10, 10]
+    bench.run()
+    assert len(bench.full) == 2
+    assert bench.pressure.way in {0.0, min(bench.full)}
+
+
+def test_a_queue_that_is_near_after_all_is_asked_once_at_a_time(bench: Bench) -> None:
+    bench.is_far = False
+    bench.script = [10] * 5
+    bench.run()
+    assert bench.counts == [10], "the next is made by whoever receives one after the other"
+    assert at_rest(bench)
