@@ -223,3 +223,45 @@ def test_the_accounts_of_several_services_add_up() -> None:
     assert two.balanced
     for name in ("received", "acknowledged", "released", "dead_lettered", "expired", "in_flight"):
         assert not Stats(**{name: 1}).balanced, name
+
+
+def test_what_one_handler_runs_in_a_batch_counts_once(in_flight: InFlight) -> None:
+    first, second, third = take(in_flight, "a", "b", "c")
+    in_flight.companions.update({second, third})
+    assert (in_flight.count, in_flight.load) == (3, 1)
+    assert in_flight.give_up(second)
+    assert (in_flight.count, in_flight.load, in_flight.stuck) == (2, 1, 0)
+    assert in_flight.given_up == []
+    assert in_flight.give_up(first)
+    assert in_flight.stuck == 1
+    assert in_flight.given_up == [first]
+
+
+def test_who_works_who_has_ended_and_who_is_in_hand(in_flight: InFlight) -> None:
+    works, done = take(in_flight, "a", "b")
+    done.outcome = Ack()
+    assert in_flight.unfinished() == [works]
+    assert in_flight.finished() == [done]
+    assert in_flight.every() == [works, done]
+
+
+def test_a_handler_is_watched_once_it_has_asked(in_flight: InFlight) -> None:
+    (one,) = take(in_flight, "a")
+    assert not one.watched
+    assert not one.given.cancelled
+    assert one.watched
+
+
+@pytest.mark.parametrize(
+    ("counts", "balanced"),
+    [
+        ({"received": 10, "acknowledged": 1, "released": 2, "dead_lettered": 3, "in_flight": 4}, True),
+        ({"received": 5, "expired": 4, "in_flight": 1, "discarded": 3, "deduplicated": 2}, True),
+        ({"received": 5, "expired": 4}, False),
+        ({"received": 5, "expired": 5, "in_flight": 1}, False),
+    ],
+)  # fmt: skip
+def test_every_receipt_is_in_hand_or_has_ended_in_one_of_four_ways(
+    counts: dict[str, int], balanced: bool
+) -> None:
+    assert Stats(**counts).balanced is balanced
