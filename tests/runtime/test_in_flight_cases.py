@@ -250,18 +250,3 @@ def test_a_handler_is_watched_once_it_has_asked(in_flight: InFlight) -> None:
     assert not one.watched
     assert not one.given.cancelled
     assert one.watched
-
-
-@pytest.mark.parametrize(
-    ("counts", "balanced"),
-    [
-        ({"received": 10, "acknowledged": 1, "released": 2, "dead_lettered": 3, "in_flight": 4}, True),
-        ({"received": 5, "expired": 4, "in_flight": 1, "discarded": 3, "deduplicated": 2}, True),
-        ({"received": 5, "expired": 4}, False),
-        ({"received": 5, "expired": 5, "in_flight": 1}, False),
-    ],
-)  # fmt: skip
-def test_every_receipt_is_in_hand_or_has_ended_in_one_of_four_ways(
-    counts: dict[str, int], balanced: bool
-) -> None:
-    assert Stats(**counts).balanced is balanced
