@@ -85,6 +85,12 @@ def test_a_request_asks_for_ten_at_most_and_counts_as_held_until_it_is_answered(
     assert service.asks() == 10
 
 
+def test_whoever_does_not_wait_takes_what_there_is() -> None:
+    service = Service(prefetch=15)
+    assert [service.pressure.take() for _ in range(3)] == [10, 10, 0]
+    assert service.pressure.asked == 20
+
+
 def test_room_for_few_is_not_worth_a_request_while_there_may_be_more() -> None:
     service = Service(concurrency=2, prefetch=8)
     taken = service.take(7)
@@ -245,6 +251,20 @@ def test_beside_a_suspect_nothing_is_received_and_what_comes_is_given_back() -> 
     service.isolation.left(message)
     assert service.pressure.wants()
     assert service.pressure.free() == 19
+
+
+def test_patience_is_time_in_which_room_may_come() -> None:
+    service = Service()
+    taken = service.take(20)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(service.pressure.room(patience=30)))
+    thread.start()
+    while not service.pressure._waiters:
+        threading.Event().wait(0.001)
+    service.in_flight.settle(taken, Disposition.ACKNOWLEDGED)
+    service.pressure.look_again()
+    thread.join(20)
+    assert found == [10]
 
 
 def test_after_the_end_nobody_waits_for_room() -> None:

@@ -92,6 +92,17 @@ def test_it_is_limited_when_less_than_one_token_is_left_beside_what_is_asked_for
     assert service.state.value == "rate limited"
 
 
+def test_it_is_looked_again_when_tokens_for_a_full_request_are_due_and_each_second() -> None:
+    clock = FakeClock()
+    service = pressure(RateLimit(50), clock)
+    assert service._nap(None) == 1.0, "they are there: something else is missing"
+    receive(service)
+    assert service._nap(None) == pytest.approx(0.2)
+    slow = pressure(RateLimit(1, burst=10), clock)
+    receive(slow)
+    assert slow._nap(None) == 1.0
+
+
 def test_how_long_it_takes_until_tokens_are_there() -> None:
     clock = FakeClock()
     bucket = TokenBucket(RateLimit(10), clock)
