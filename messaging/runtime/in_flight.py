@@ -25,6 +25,12 @@ __all__ = [
 ]
 
 
+TO_AND_FRO = 1.0
+"""Seconds for which a message of a group is hidden that came again before the queue had answered
+that it was back. Visible at once, it would come again before the next answer, too, and so go to and
+fro until it has been received as often as it may be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """What became of the receipts of one service, or of all: counts since the start.
@@ -156,6 +162,15 @@ class InFlightMessage:
         self.lease_until = now + lease
         self.lost = False
         self.capped = bool(self.ending)
+
+    @property
+    def beside(self) -> bool:
+        """True: it came again while it was being settled by an earlier receipt."""
+        return self.key != self.delivery.message_id
+
+    def sent_back(self) -> Outcome:
+        """What becomes of it where it may not be handled now."""
+        return give_back(TO_AND_FRO if self.beside else 0.0)
 
     @property
     def watched(self) -> bool:

@@ -22,7 +22,6 @@ from messaging.runtime.in_flight import (
     InFlight,
     InFlightMessage,
     Stats,
-    give_back,
 )
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
@@ -226,7 +225,7 @@ class Pipeline:
             wanted=self.backpressure.wants,
         )
         for message in back:
-            self.settler.put(message, message.outcome or give_back())
+            self.settler.put(message, message.outcome or message.sent_back())
         if not plain:
             self._isolate()
 

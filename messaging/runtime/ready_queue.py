@@ -10,12 +10,7 @@ from collections.abc import Callable, Sequence
 from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.settlement import group_of, is_ordered
 
-__all__ = ["HELD_UP", "FifoReadyQueue", "ReadyQueue", "ready_queue_for"]
-
-HELD_UP = 1.0
-"""Seconds for which a message is hidden that came again before the queue had answered that it was
-back. Visible at once, it would come again before the next answer, too, and so go to and fro until
-it has been received as often as it may be."""
+__all__ = ["FifoReadyQueue", "ReadyQueue", "ready_queue_for"]
 
 
 Takes = Callable[[], Callable[[InFlightMessage], None] | None]
@@ -106,10 +101,6 @@ class ReadyQueue:
     def held_up(self, message: InFlightMessage) -> bool:
         """True: it may not be handled now, because one before it is on its way back."""
         return False
-
-    def hidden_for(self, message: InFlightMessage) -> float:
-        """Seconds for which one that is held up is to be hidden."""
-        return 0.0
 
     def busy(self, message: InFlightMessage) -> bool:
         """True: another one must end before this one may be handled."""
@@ -204,13 +195,6 @@ class FifoReadyQueue(ReadyQueue):
                 return False
             self._go_back([message])
             return True
-
-    def hidden_for(self, message: InFlightMessage) -> float:
-        id = message.delivery.message_id
-        with self._lock:
-            back = self._back.get(_name(message), ())
-            again = any(one.delivery.message_id == id and one is not message for one in back)
-        return HELD_UP if again else 0.0
 
     def busy(self, message: InFlightMessage) -> bool:
         with self._lock:

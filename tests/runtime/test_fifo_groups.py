@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from messaging.runtime.in_flight import Disposition, InFlightMessage
-from messaging.runtime.ready_queue import HELD_UP, FifoReadyQueue, ReadyQueue, ready_queue_for
+from messaging.runtime.ready_queue import FifoReadyQueue, ReadyQueue, ready_queue_for
 from messaging.transport import Delivery
 
 
@@ -19,16 +19,6 @@ def message(name: str) -> InFlightMessage:
 
 def names(messages: Iterable[InFlightMessage | None]) -> list[str]:
     return [one.delivery.message_id for one in messages if one is not None]
-
-
-def test_one_that_comes_again_before_it_is_known_to_be_back_is_hidden_for_a_moment() -> None:
-    line = FifoReadyQueue(2)
-    line.sent_back([message("a1"), message("b1")])
-    again, behind = message("a1"), message("a2")
-    assert line.held_up(again)
-    assert line.hidden_for(again) == HELD_UP
-    assert line.held_up(behind)
-    assert line.hidden_for(behind) == 0, "its group waits for the first in any case"
 
 
 def put(line: ReadyQueue, *each: str) -> list[InFlightMessage]:

@@ -87,6 +87,7 @@ def test_a_message_received_while_it_is_settled_shares_its_end_if_it_was_handled
     (again,) = back if handled else started
     assert len(back) + len(started) == 1
     assert again is not one
+    assert (one.beside, again.beside) == (False, True)
     assert again.remembered is handled
     assert (again.outcome, again.copied) == ((outcome, copied) if handled else (None, False))
     assert in_flight.count == 2
