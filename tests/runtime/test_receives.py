@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
@@ -18,6 +19,7 @@ from messaging.runtime.in_flight import InFlight
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
 from messaging.runtime.receives import WAIT, Receives
+from messaging.runtime.under_way import UnderWay
 from messaging.testing import FakeClock
 from messaging.transport import Delivery
 
@@ -44,8 +46,13 @@ class Bench:
         self.body = "{}"
         self.pipes: list[tuple[int, int]] = []
         self.full: deque[float] = deque(maxlen=8)
+        self.late = 0.0
+        """Seconds after which an answer comes."""
+        self.quick = False
+        self.attends: list[bool] = []
+        self.heard: list[Any] = []
         self.settler = SimpleNamespace(
-            begins=False, attended=False, requests={}, attend=lambda _: None, hear=lambda _: None
+            begins=False, attended=False, requests={}, attend=self.attends.append, hear=self.hear
         )
         breaker = Breaker(None, Postponed(self.clock), service="mail", clock=self.clock)
         isolation = Isolation("t", last_receive=20, others=lambda: 0)
@@ -63,7 +70,7 @@ class Bench:
             far=lambda: self.is_far,
             failed=self.failed.append,
             closed=lambda: self.closed,
-            quick=lambda: False,
+            quick=lambda: self.quick,
         )
 
     def begin(self, most: int, wait: float) -> Generator[int, None, Sequence[Delivery]] | None:
@@ -77,8 +84,18 @@ class Bench:
         """One that can be read at once."""
         read, write = os.pipe()
         self.pipes.append((read, write))
-        os.write(write, b"!")
+        if self.late:
+            threading.Timer(self.late, os.write, (write, b"!")).start()
+        else:
+            os.write(write, b"!")
         return read
+
+    def hear(self, found: Sequence[Any]) -> None:
+        """What the settler does with the answers to its own requests."""
+        mine = [one for one in found if one in self.settler.requests.values()]
+        self.heard += mine
+        if mine:
+            self.settler.requests = {}
 
     def steps(self, answer: int | BaseException) -> Generator[int, None, Sequence[Delivery]]:
         yield self.file()
@@ -132,9 +149,85 @@ def test_a_transport_that_receives_in_one_piece_only_says_so(bench: Bench) -> No
     assert len(bench.begun) == 1
 
 
-def test_an_error_is_told_once_though_all_under_way_meet_it(bench: Bench) -> None:
-    bench.script = [10, 10, 10, *[TransportError("away")] * 9]
+def test_a_far_queue_is_asked_for_several_at_once_and_its_way_is_known_meanwhile(
+    bench: Bench,
+) -> None:
+    under_way: list[int] = []
+    ways: list[float] = []
+
+    def onward(near: bool) -> bool:
+        assert near
+        under_way.append(len(bench.receives))
+        ways.append(bench.pressure.way)
+        return True
+
+    bench.late, bench.script = 0.01, [10] * 12
+    bench.run(onward)
+    assert bench.counts == [10] * 12
+    assert max(under_way) > 1
+    assert all(ways)
+    assert bench.pressure.way == 0, "it has no more: nothing is to be held for it"
+    assert at_rest(bench)
+
+
+def test_a_far_queue_is_still_far_when_there_is_no_room_left(bench: Bench) -> None:
+    def onward(_: bool) -> bool:
+        bench.pressure.pause()
+        return True
+
+    bench.late, bench.script = 0.01, [10, 10, 10]
+    assert bench.run(onward) is True
+    assert bench.pressure.way == min(bench.full) > 0
+    assert at_rest(bench)
+
+
+def test_of_a_queue_without_a_full_answer_nobody_knows_how_far_it_is(bench: Bench) -> None:
+    def onward(_: bool) -> bool:
+        bench.pressure.pause()
+        return True
+
+    bench.script = [3]
+    assert bench.run(onward) is True
+    assert bench.pressure.way == 0
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_settlers_answers_are_heard_here_while_handlers_run_here(
+    bench: Bench, quick: bool
+) -> None:
+    bench.quick, bench.script = quick, [10, 10]
     bench.run()
+    assert set(bench.attends[:-1]) == {quick}
+    assert len(bench.attends) > 4, "after each answer it may have become another"
+    assert bench.attends[-1] is False
+
+
+def test_answers_to_the_settlers_deletes_are_waited_for_though_nothing_is_received(
+    bench: Bench,
+) -> None:
+    deleting: UnderWay[Any] = UnderWay(bench.steps(0))
+    bench.closed, bench.settler.attended = True, True
+    bench.settler.requests = {deleting.file: deleting}
+    assert bench.run() is True
+    assert bench.heard == [deleting]
+    assert bench.begun == []
+
+
+def test_answers_to_deletes_are_none_of_its_business_where_handlers_run_elsewhere(
+    bench: Bench,
+) -> None:
+    deleting: UnderWay[Any] = UnderWay(bench.steps(0))
+    bench.settler.requests = {deleting.file: deleting}
+    bench.script = [10]
+    assert bench.run() is True
+    assert bench.heard == []
+
+
+def test_an_error_is_told_once_though_all_under_way_meet_it(bench: Bench) -> None:
+    bench.late = 0.01
+    bench.script = [*[10] * 6, *[TransportError("away")] * 9]
+    bench.run()
+    assert len(bench.script) < 8, "several were under way"
     assert [str(one) for one in bench.failed] == ["away"]
     assert at_rest(bench)
     bench.script = [TransportError("again")]
@@ -146,8 +239,9 @@ def test_a_request_that_cannot_be_sent_is_an_error_too(bench: Bench) -> None:
     def refuse() -> None:
         raise TransportError("no connection")
 
-    bench.script = [refuse]
+    bench.script = [refuse, 10]
     bench.run()
+    assert bench.script == [10], "the rest is left to whoever receives one after the other"
     assert [str(one) for one in bench.failed] == ["no connection"]
     assert at_rest(bench)
 
@@ -176,15 +270,17 @@ def test_a_request_that_was_sent_again_is_heard_on_its_new_connection(bench: Ben
     assert at_rest(bench)
 
 
-def test_an_answer_that_comes_at_once_needs_no_connection(bench: Bench) -> None:
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_an_answer_that_comes_at_once_needs_no_connection(bench: Bench, goes_on: bool) -> None:
     def at_once() -> Generator[int, None, Sequence[Delivery]]:
+        bench.closed = True
         yield from ()
         return bench.deliveries(3)
 
     bench.script = [at_once]
-    assert bench.run() is True
+    assert bench.run(lambda _: goes_on) is goes_on
     assert bench.counts == [3]
-    assert at_rest(bench)
+    assert (len(bench.receives), bench.pressure.asked) == (0, 0)
 
 
 def test_what_is_under_way_when_another_thread_takes_over_is_heard_by_that_one(
