@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import pytest
 
 from messaging.claimcheck import ClaimCheck, MemoryBlobStore
+from messaging.deadline import CURRENT
 from messaging.errors import PublishError
 from messaging.publishing.pending import in_event_loop
 from messaging.publishing.publisher import Publisher
 from messaging.publishing.results import Published
+from messaging.testing import FakeClock
 from messaging.transport import Failure, Outgoing
 from tests.publishing.test_buffered import Asked
 from tests.scripted import Noted, ScriptedTopic, wrong
@@ -59,6 +61,24 @@ def test_an_event_that_nobody_wants_keeps_its_id_when_the_sending_thread_encodes
             return await buffered.publish(Asked(number=1, consent=False), id="mine")
 
     assert asyncio.run(publish()) == Published("mine", 0)
+
+
+def test_the_thread_that_stores_a_big_event_is_told_how_long_it_may_take() -> None:
+    told: list[float | None] = []
+
+    class Store(MemoryBlobStore):
+        def put(self, key: str, data: bytes) -> None:
+            deadline = CURRENT.get()
+            told.append(None if deadline is None else deadline.left())
+            super().put(key, data)
+
+    codec = ClaimCheck(Store(), threshold=1000)
+    publisher = Publisher(
+        ScriptedTopic(), source="/tests", codec=codec, clock=FakeClock(), timeout=9
+    )
+    with publisher.buffered(linger=0) as buffered:
+        assert buffered.publish(Noted(number=1, text="é" * 1000)).result(10).copies == 1
+    assert told == [9]
 
 
 def test_a_task_that_is_cancelled_while_it_waits_for_room_leaves_nothing_behind() -> None:
