@@ -599,6 +599,11 @@ def test_a_view_may_declare_another_class_for_what_is_written_alike() -> None:
     )
 
 
+def test_a_default_that_is_a_bool_where_a_number_is_read_is_refused() -> None:
+    kind = event_with(int, True)
+    assert "would arrive as int where bool is sent" in refused(kind())
+
+
 def test_private_attributes_and_computed_fields_are_no_data() -> None:
     class Cached(Event, type="cached", version=1):
         a: int

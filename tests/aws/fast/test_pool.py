@@ -213,6 +213,12 @@ def test_every_way_to_answer_is_read(scripted, told, status, body) -> None:
         assert to.exchange(REQUEST, repeatable=False).body == b"two"
 
 
+def test_an_answer_that_is_printed_shows_no_message(scripted) -> None:
+    server = scripted([answer(b"Ana")])
+    with line(server) as to:
+        assert repr(to.exchange(REQUEST, repeatable=True)) == "Reply(status=200, 3 bytes)"
+
+
 def test_header_lines_come_with_the_answer(scripted) -> None:
     server = scripted([answer(b"", 400, "x-amzn-query-error: Some.Code;Sender"), CHUNKED])
     with line(server) as to:
