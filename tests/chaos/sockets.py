@@ -288,6 +288,12 @@ def play(plan: Story, *, rest: float = REST) -> Outcome:
         running = [threading.Thread(target=_run, args=(one, errors)) for one in workers]
         for thread in running:
             thread.start()
+        # On a busy machine all might be over before the second worker had begun.
+        begun = time.monotonic() + rest
+        while not all(one.hooks.what for each in sets for one in each):
+            if errors or time.monotonic() > begun:
+                break
+            time.sleep(0.01)
         calm = threading.Timer(TROUBLE, stub.calm)
         calm.start()
         accepted = _publish(plan, broker)
