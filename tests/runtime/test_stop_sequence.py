@@ -21,7 +21,7 @@ from messaging.runtime.lifecycle import (
     WorkerReport,
 )
 
-LONG = 60.0
+LONG = 10.0
 """Seconds that no test waits."""
 
 
