@@ -60,6 +60,7 @@ from messaging.outcome import Ack
 from messaging.projection import Projection
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.publisher import Publisher
+from messaging.publishing.roundtrip import _same
 from messaging.testing import deliver
 from messaging.topology import Topology
 from messaging.transport import Failure, Outgoing
@@ -597,6 +598,32 @@ def test_a_view_may_declare_another_class_for_what_is_written_alike() -> None:
     assert "Moved.count would arrive as another value (read as " in refused(
         Moved(home=Address(street="a"), level=Colour.red, count=2**53 + 1)
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "got", "same"),
+    [(1.0, 1.0, True), (math.nan, math.nan, True), (math.nan, 1.0, False), (1.0, math.nan, False)],
+)
+def test_no_number_is_the_same_as_no_number_and_as_nothing_else(
+    sent: float, got: float, same: bool
+) -> None:
+    assert _same(sent, got) is same
+
+
+def test_a_view_may_read_the_value_of_what_the_event_calls_by_name() -> None:
+    class Level(enum.Enum):
+        HIGH = "high"
+
+    class Rated(Event, type="rated", version=1):
+        level: Level
+
+    class RatedForMail(Projection, of=Rated, audience="mail"):
+        level: str
+
+    wire = Wire()
+    with Publisher(wire, source="/s") as publisher:
+        assert publisher.publish(Rated(level=Level.HIGH)).copies == 1
+    assert '"level":"high"' in wire.sent[0].body
 
 
 def test_a_default_that_is_a_bool_where_a_number_is_read_is_refused() -> None:
