@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -68,6 +69,23 @@ def test_a_request_has_the_shorter_of_its_own_time_and_what_is_left_of_the_run(
     with Publisher(topic, source="/t", clock=topic.clock, timeout=request_) as many:
         many.publish_many(notes(40), timeout=run)
     assert topic.left == left
+
+
+def test_an_interrupt_while_requests_are_under_way_in_threads_is_what_the_caller_gets() -> None:
+    answered = threading.Event()
+
+    def held(batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        answered.wait(10)
+        return ()
+
+    def interrupted() -> Iterator[Noted]:
+        yield from notes(15)
+        raise KeyboardInterrupt
+
+    with Publisher(ScriptedTopic(held, held), source="/t") as many:
+        with pytest.raises(KeyboardInterrupt):
+            many.publish_many(interrupted())
+        answered.set()
 
 
 def test_what_stores_a_big_event_is_told_how_long_it_may_take() -> None:

@@ -195,6 +195,7 @@ CHUNKED = (
         (CHUNKED, 200, b"one two "),
         (tuple(CHUNKED[i : i + 7] for i in range(0, len(CHUNKED), 7)), 200, b"one two "),
         (tuple(ONE[i : i + 1] for i in range(len(ONE))), 200, b"one"),
+        ((ONE[:1], ONE[1:]), 200, b"one"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + ONE, 200, b"one"),
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", 200, b"until the end"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
@@ -211,6 +212,26 @@ def test_every_way_to_answer_is_read(scripted, told, status, body) -> None:
         assert (reply.status, reply.body) == (status, body)
         server.ended.acquire(timeout=5)
         assert to.exchange(REQUEST, repeatable=False).body == b"two"
+
+
+def test_the_header_lines_are_those_between_the_first_line_and_the_body(scripted) -> None:
+    server = scripted([answer(b"one", 200, "X: y")])
+    with line(server) as to:
+        head = to.exchange(REQUEST, repeatable=True).head
+        assert head == b"Content-Length: 3\r\nX: y\r\n"
+
+
+def test_a_reset_in_the_middle_of_an_answer_is_an_error_and_never_repeated(scripted) -> None:
+    def break_off(connection: socket.socket) -> None:
+        connection.sendall(answer(b"x" * 100_000)[:90_000])
+        reset(connection)
+
+    server = scripted([ONE, break_off], [TWO])
+    with line(server) as to:
+        to.exchange(REQUEST, repeatable=True)
+        with pytest.raises(ConnectionClosedError):
+            to.exchange(REQUEST, repeatable=True)
+    assert server.asked() == [0, 0]
 
 
 def test_an_answer_that_is_printed_shows_no_message(scripted) -> None:
