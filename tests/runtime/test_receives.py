@@ -182,13 +182,14 @@ def test_a_far_queue_is_still_far_when_there_is_no_room_left(bench: Bench) -> No
 
 
 def test_of_a_queue_without_a_full_answer_nobody_knows_how_far_it_is(bench: Bench) -> None:
-    def onward(_: bool) -> bool:
-        bench.pressure.pause()
-        return True
+    def few() -> Generator[int, None, Sequence[Delivery]]:
+        yield bench.file()
+        bench.pressure.pause()  # so that it ends with these
+        return bench.deliveries(3)
 
-    bench.script = [3]
-    assert bench.run(onward) is True
-    assert bench.pressure.way == 0
+    bench.script = [few]
+    assert bench.run() is True
+    assert (bench.counts, bench.pressure.way) == ([3], 0)
 
 
 @pytest.mark.parametrize("quick", [True, False])
