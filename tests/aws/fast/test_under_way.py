@@ -132,6 +132,32 @@ def test_one_answer_that_is_late_does_not_hold_up_the_others(
     assert enough.is_set()
 
 
+def test_an_answer_that_others_have_overtaken_is_still_that_of_its_own_request(
+    scripted: Callable[..., Scripted],
+) -> None:
+    enough = threading.Event()
+    numbers = itertools.count(1)
+
+    def far(sock: Any) -> None:
+        number = next(numbers)
+        if number == 60:
+            assert enough.wait(10)
+        if number == 150:
+            enough.set()
+        time.sleep(Far.WAY)
+        sock.sendall(said([0, 1, 2, 3, 4, 6, 7, 8, 9], 5) if number == 60 else TEN)
+
+    server = scripted(*[[far] * 300] * 128)
+    with (
+        publisher(server, max_attempts=1) as made,
+        pytest.raises(PublishError) as caught,
+    ):
+        made.publish_many(notes(2000))
+    result: Any = caught.value.result
+    assert (result.consumed, result.accepted, len(result.failed)) == (2000, 1999, 1)
+    assert result.failed[0].event.number % 10 == 5
+
+
 def test_only_what_was_refused_is_sent_again(
     scripted: Callable[..., Scripted],
 ) -> None:
