@@ -142,9 +142,9 @@ class Executor:
         for one in self._ready_queue.failed(message):
             self.put_back(one)
 
-    def put_back(self, message: InFlightMessage, seconds: float = 0.0) -> None:
-        """It will not be handled now, and is hidden for `seconds`."""
-        self._settler.put(message, give_back(seconds))
+    def put_back(self, message: InFlightMessage) -> None:
+        """It will not be handled now."""
+        self._settler.put(message, give_back())
 
     def gave_up(self, message: InFlightMessage) -> None:
         """Its handler went beyond a limit, and was given up: that is a failure, too."""
