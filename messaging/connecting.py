@@ -16,7 +16,7 @@ from messaging.settings import Settings
 from messaging.transport import Broker
 
 if TYPE_CHECKING:
-    from messaging.aws import Plan
+    from messaging.changes import Plan
     from messaging.dead_letters.letter import Kind
     from messaging.dead_letters.source import DeadLetterSource
     from messaging.topology import Topology

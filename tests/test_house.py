@@ -29,7 +29,7 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "settlement answers batching lambda_records"),
     "dead_letters",
     "publishing consuming claimcheck contract",
-    "topology outbox log_context",
+    "topology outbox log_context changes",
     "runtime aws memory rabbitmq lambda_handler csvfile problems",
     "connecting",
     "fastapi flask metrics tracing doctor export emf",

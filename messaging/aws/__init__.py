@@ -7,8 +7,8 @@ remove(TOPOLOGY, "biblioteca", dry_run=True)
 """
 
 from messaging.aws.broker import AwsBroker, connect
-from messaging.aws.changes import Change, Plan
 from messaging.aws.provision import apply, plan
 from messaging.aws.removal import remove
+from messaging.changes import Change, Plan
 
 __all__ = ["AwsBroker", "Change", "Plan", "apply", "connect", "plan", "remove"]

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from messaging.aws import desired as wanted
-from messaging.aws.changes import Change, Plan, once_there
 from messaging.aws.clients import Clients
 from messaging.aws.keys import look_at_key
 from messaging.aws.naming import NamedTopic, topic_of
@@ -16,6 +15,7 @@ from messaging.aws.ownership import OWNER, Ownership
 from messaging.aws.queues import Queues
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT, Subscriptions
 from messaging.aws.topics import OthersTopic, OwnTopic
+from messaging.changes import Change, Plan, once_there
 from messaging.errors import AccessDenied
 from messaging.settings import Settings
 from messaging.topology import Topology

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
 from messaging.aws.desired import KEY, DesiredQueue
 from messaging.aws.errors import translated
@@ -13,6 +12,7 @@ from messaging.aws.keys import same_key
 from messaging.aws.messages import counts
 from messaging.aws.ownership import TagChanges
 from messaging.aws.policies import merge, same_json
+from messaging.changes import Change
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import NotFound
 

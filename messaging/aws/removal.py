@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from messaging.aws.changes import Change, Plan
 from messaging.aws.clients import Clients
 from messaging.aws.naming import topic_of
 from messaging.aws.ownership import BEFORE, OWNER, Ownership
 from messaging.aws.queues import Queues
 from messaging.aws.subscriptions import Subscriptions
+from messaging.changes import Change, Plan
 from messaging.errors import NotFound, OwnershipError, TopologyError
 from messaging.projection import SERVICE_NAME
 from messaging.settings import Settings

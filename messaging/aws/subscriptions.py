@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
 from messaging.aws.errors import translated
 from messaging.aws.policies import same_json
+from messaging.changes import Change
 from messaging.errors import NotFound, TransportError
 
 __all__ = ["ANOTHER_ACCOUNT", "Subscriptions"]

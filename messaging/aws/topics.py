@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
 from messaging.aws.desired import KEY
 from messaging.aws.errors import translated
 from messaging.aws.keys import same_key
 from messaging.aws.ownership import Ownership, TagChanges
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT
+from messaging.changes import Change
 from messaging.errors import AccessDenied, NotFound, TopicNotFound
 from messaging.topology import DEFAULT_MAX_BYTES, Topic
 

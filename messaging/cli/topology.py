@@ -16,8 +16,7 @@ from messaging.errors import MessagingError, TopicNotFound
 from messaging.printable import printable
 
 if TYPE_CHECKING:
-    from messaging.aws import Change, Plan
-    from messaging.aws.changes import Action
+    from messaging.changes import Action, Change, Plan
     from messaging.settings import Settings
     from messaging.topology import Topology
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from messaging.aws.changes import Change, Plan, once_there
 from messaging.aws.naming import topic_of
+from messaging.changes import Change, Plan, once_there
 from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
 from messaging.projection import SERVICE_NAME
 from messaging.rabbitmq.broker import links
