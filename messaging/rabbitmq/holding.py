@@ -111,9 +111,7 @@ class Holding:
         self._session.say(self._put_back_ended)
 
     def _put_back_ended(self, channel: Any) -> None:
-        for tag in self.in_hand.ended():
-            self._intake.settled(tag)
-            channel.basic_nack(tag, requeue=True)
+        self._intake.put_back(channel, self.in_hand.ended())
         if self._timer is not None:
             self._link.forget(self._timer)
         self._watch()

@@ -9,7 +9,7 @@ which RabbitMQ takes back and counts as received: so that is done only when no p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -106,6 +106,14 @@ class Intake:
         if consumer is not None:
             consumer.unsettled -= 1
 
+    def put_back(self, channel: Any, tags: Sequence[int]) -> None:
+        """The broker gives these to whoever asks next: to nobody here while no poll waits."""
+        if not self._polls:
+            self._idled(channel)
+        for tag in tags:
+            self.settled(tag)
+            channel.basic_nack(tag, requeue=True)
+
     def broken_off(self, tag: str) -> None:
         """The broker has ended a consumer, as it does when the queue is deleted."""
         if self._consumers.pop(tag, None) is None:
@@ -164,7 +172,7 @@ class Intake:
             self._idle = self._later(IDLE_SECONDS, lambda: self._idled(channel))
 
     def _idled(self, channel: Any) -> None:
-        self._idle = 0
+        self._forget_idle()
         for tag in list(self._consumers):
             self._cancel(channel, tag)
 

@@ -98,6 +98,22 @@ def test_messages_in_hand_come_again_when_their_connection_is_gone(
     assert {one.receive_count for one in receive_all(broker.queue("depot"), 2)} == {2}
 
 
+def test_a_message_that_is_put_back_is_there_for_others_at_once(
+    broker: RabbitBroker, settings: Settings
+) -> None:
+    # It came back to the one that had put it back, and stayed there for a whole lease.
+    other = connect(settings)
+    mine, theirs = broker.queue("depot"), other.queue("depot")
+    send(broker, "1")
+    found = mine.receive(10, 10)
+
+    assert not mine.change_visibility(found, [0])
+
+    [again] = theirs.receive(10, 5)
+    assert again.receive_count == 2
+    other.close()
+
+
 def test_a_waiting_receive_is_woken_by_close(broker: RabbitBroker) -> None:
     queue = broker.queue("depot")
     ended = threading.Event()
