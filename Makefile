@@ -19,7 +19,7 @@ LOCAL := @$(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean observability
+.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean observability rabbitmq-cluster
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -116,6 +116,10 @@ chaos-server:  ## the same with worker processes, kill -9 and a local server: SC
 	$(INSTALL) test
 	$(LOCAL)
 	@$(BIN)/python -m tests.chaos.server --schedules $(SCHEDULES) $(ARGS)
+
+rabbitmq-cluster:  ## three nodes of RabbitMQ, of which the connected one is killed: half a minute
+	$(INSTALL) test
+	@$(BIN)/python -m pytest -q -o timeout=300 tests/rabbitmq/cluster.py
 
 lint:  ## ruff, mypy and pyright
 	$(INSTALL) lint

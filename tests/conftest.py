@@ -10,7 +10,12 @@ import hypothesis
 import psutil
 import pytest
 
-from tests.rabbitmq_server import rabbitmq_node, rabbitmq_server, rabbitmq_url
+from tests.rabbitmq_server import (
+    rabbitmq_cluster,
+    rabbitmq_node,
+    rabbitmq_server,
+    rabbitmq_url,
+)
 from tests.servers import (
     mariadb,
     mariadb_server,
@@ -25,6 +30,7 @@ __all__ = [  # fixtures for every test
     "mariadb_server",
     "postgres",
     "postgres_server",
+    "rabbitmq_cluster",
     "rabbitmq_node",
     "rabbitmq_server",
     "rabbitmq_url",

@@ -27,9 +27,16 @@ import pika
 import pika.exceptions
 import pytest
 
+from tests.certificates import Authority
 from tests.servers import missing
 
-__all__ = ["RabbitNode", "rabbitmq_node", "rabbitmq_server", "rabbitmq_url"]
+__all__ = [
+    "RabbitNode",
+    "rabbitmq_cluster",
+    "rabbitmq_node",
+    "rabbitmq_server",
+    "rabbitmq_url",
+]
 
 START_SECONDS = 90.0
 _HOME = Path("/usr/lib/rabbitmq/bin")
@@ -37,9 +44,12 @@ _numbers = count(1)
 
 
 class RabbitNode:
-    """One RabbitMQ node. `url` is its default virtual host; `virtual_host()` makes another."""
+    """One RabbitMQ node. `url` is its default virtual host; `virtual_host()` makes another.
 
-    def __init__(self) -> None:
+    joins  another node, whose cluster this one is to be of.
+    """
+
+    def __init__(self, joins: RabbitNode | None = None) -> None:
         binary = next(
             (
                 one
@@ -53,10 +63,22 @@ class RabbitNode:
             missing("RabbitMQ", "apt-get install rabbitmq-server")
         self._binary = binary
         self._folder = Path(tempfile.mkdtemp(prefix="messaging-rabbit-", dir="/tmp"))
-        self.port, distribution, names = _free_ports(3)
+        self.port, self.tls_port, distribution, names = _free_ports(4)
+        self._joins = joins
+        if joins is not None:
+            names = joins.names_port
+            shutil.copy(joins.cookie, self._folder / ".erlang.cookie")
+        self.names_port = names
+        self.authority = Authority(self._folder)
+        certificate = self.authority.issue()
         self._log = self._folder / "node.log"
         (self._folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.cacertfile = {self.authority.file}\n"
+            f"ssl_options.certfile = {certificate}\n"
+            f"ssl_options.keyfile = {certificate}\n"
+            f"{self._cluster()}"
             "disk_free_limit.absolute = 1MB\n"
             "loopback_users = none\n"
         )
@@ -68,7 +90,7 @@ class RabbitNode:
             "LANG": "C.UTF-8",
             "ERL_EPMD_PORT": str(names),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"messaging{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "env.conf"),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
@@ -77,12 +99,7 @@ class RabbitNode:
             "RABBITMQ_LOG_BASE": str(self._folder / "logs"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
         }
-        self._names = subprocess.Popen(
-            [epmd, "-port", str(names), "-address", "127.0.0.1"],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._names = joins._names if joins is not None else self._serve_names(epmd, names)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.start()
@@ -93,6 +110,20 @@ class RabbitNode:
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def tls_url(self) -> str:
+        """The same, encrypted, with this node's authority."""
+        return f"amqps://guest:guest@127.0.0.1:{self.tls_port}/?cacertfile={self.authority.file}"
+
+    @property
+    def name(self) -> str:
+        return f"messaging{self.port}@localhost"
+
+    @property
+    def cookie(self) -> Path:
+        """The secret that the nodes of a cluster share."""
+        return self._folder / ".erlang.cookie"
 
     def start(self) -> None:
         """Start the node, and wait until it answers."""
@@ -145,9 +176,27 @@ class RabbitNode:
     def stop(self) -> None:
         """End the node and everything that it left."""
         self.kill()
-        self._names.terminate()
-        self._names.wait(20)
+        if self._joins is None:
+            self._names.terminate()
+            self._names.wait(20)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _serve_names(self, epmd: str, port: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [epmd, "-port", str(port), "-address", "127.0.0.1"],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _cluster(self) -> str:
+        if self._joins is None:
+            return ""
+        # https://www.rabbitmq.com/docs/cluster-formation#peer-discovery-classic-config
+        return ("cluster_formation.peer_discovery_backend = classic_config\n") + "".join(
+            f"cluster_formation.classic_config.nodes.{number} = {name}\n"
+            for number, name in enumerate((self._joins.name, self.name), start=1)
+        )
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +219,19 @@ def rabbitmq_node() -> Iterator[RabbitNode]:
     node = RabbitNode()
     yield node
     node.stop()
+
+
+@pytest.fixture
+def rabbitmq_cluster() -> Iterator[list[RabbitNode]]:
+    """Three nodes of one cluster, of which this test may kill one."""
+    with contextlib.ExitStack() as stack:
+        first = RabbitNode()
+        stack.callback(first.stop)
+        nodes = [first]
+        for _ in range(2):  # one after the other: two that join at once wait for each other's lock
+            nodes.append(RabbitNode(first))
+            stack.callback(nodes[-1].stop)
+        yield nodes
 
 
 def _elsewhere(name: str) -> list[Path]:

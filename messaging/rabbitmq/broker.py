@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import threading
-from urllib.parse import urlsplit
-
-import pika
 
 from messaging.dead_letters.letter import Kind
 from messaging.errors import SettingsError
@@ -15,6 +12,7 @@ from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import letters_name
 from messaging.rabbitmq.queue import RabbitQueue
 from messaging.rabbitmq.topic import RabbitTopic
+from messaging.rabbitmq.urls import place, read_urls
 from messaging.settings import Settings
 from messaging.topology import queue_name
 
@@ -97,19 +95,5 @@ def connect(settings: Settings) -> RabbitBroker:
 
 def links(settings: Settings) -> Link:
     """A link to the nodes of `settings.broker_url`: several URLs are separated by commas."""
-    urls = [one.strip() for one in (settings.broker_url or "").split(",") if one.strip()]
-    try:
-        parameters = [pika.URLParameters(one) for one in urls]
-        where = ", ".join(_place(one) for one in urls)
-    except Exception:  # noqa: BLE001 - the client's own text would quote the URL, and its password
-        raise SettingsError(
-            "MESSAGING_BROKER_URL cannot be read: amqp://user:password@host:5672/vhost, where a "
-            'password writes "/" as "%2F", "@" as "%40" and "?" as "%3F"'
-        ) from None
-    return Link(parameters, where)
-
-
-def _place(url: str) -> str:
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    parameters = read_urls(settings.broker_url or "")
+    return Link(parameters, ", ".join(place(one) for one in parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 
 import pika.exceptions
@@ -9,7 +10,7 @@ import pika.exceptions
 from messaging.errors import AccessDenied, MessagingError, NotFound, TransportError
 from messaging.transport import BATCH_ENTRIES
 
-__all__ = ["TOPOLOGY_REMEDY", "check_batch", "translated"]
+__all__ = ["NOT_FOUND", "TOPOLOGY_REMEDY", "check_batch", "translated"]
 
 TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check virtual host and prefix"
 
@@ -38,6 +39,13 @@ def translated(error: BaseException, subject: str) -> Exception:
             return AccessDenied(
                 f"{subject}: RabbitMQ refuses the user, the password or the virtual host",
                 code=type(one).__name__,
+            )
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return TransportError(
+                f"{subject}: the broker's certificate is refused: {one.verify_message}. Its own "
+                "authority is named by cacertfile= in MESSAGING_BROKER_URL, and the host there "
+                "must be one that the certificate names",
+                code="CertificateRefused",
             )
         if code == PRECONDITION:
             return TransportError(f"{subject}: {text}", code=str(code), retryable=False)

@@ -35,7 +35,7 @@ class Holding:
         lease: int | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._link = link
+        self.link = link
         self._name = name
         self._lease = lease
         self._clock = clock
@@ -104,7 +104,7 @@ class Holding:
 
     def _watch(self) -> None:
         left = self.in_hand.next_end()
-        self._timer = None if left is None else self._link.later(left, self._look)
+        self._timer = None if left is None else self.link.later(left, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -113,5 +113,5 @@ class Holding:
     def _put_back_ended(self, channel: Any) -> None:
         self._intake.put_back(channel, self.in_hand.ended())
         if self._timer is not None:
-            self._link.forget(self._timer)
+            self.link.forget(self._timer)
         self._watch()

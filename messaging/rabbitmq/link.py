@@ -10,17 +10,20 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as NotDone
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import pika
 from pika.adapters.select_connection import IOLoop
+from pika.exceptions import ChannelClosedByBroker
 
 from messaging.deadline import CURRENT
 from messaging.errors import Throttled, TransportError
 from messaging.logs import logger
-from messaging.rabbitmq.errors import translated
+from messaging.rabbitmq.errors import NOT_FOUND, translated
+from messaging.rabbitmq.urls import place
 
 __all__ = ["ANSWER_SECONDS", "Link", "Session"]
 
@@ -60,6 +63,7 @@ class Link:
         self._connecting = False
         self._wanted: list[tuple[Callable[[Any], None], Callable[[Exception], None]]] = []
         self.blocked = False
+        self._when_unblocked: list[Callable[[], None]] = []
         self._closed = False
 
     def post(self, work: Callable[[], None]) -> None:
@@ -91,6 +95,11 @@ class Link:
         if not self._connecting:
             self._connecting = True
             pika.SelectConnection.create_connection(self._parameters, self._done, self._loop)
+
+    def unblocked(self, work: Callable[[], None]) -> None:
+        """In the connection's thread: run `work` once, when the broker takes messages again."""
+        if work not in self._when_unblocked:
+            self._when_unblocked.append(work)
 
     def later(self, seconds: float, work: Callable[[], None]) -> object:
         """In the connection's thread: run `work` in it after `seconds`; `forget` takes it back."""
@@ -130,6 +139,7 @@ class Link:
             return
         self.connection = result
         self.blocked = False
+        log.info("connected to RabbitMQ at %s", place(result.params))
         result.add_on_close_callback(self._lost)
         result.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         result.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
@@ -140,13 +150,18 @@ class Link:
         self.blocked = blocked
         state = "takes no messages: it is short of memory or disk" if blocked else "goes on"
         log.warning("RabbitMQ at %s %s", self.where, state)
+        if not blocked:
+            waiting, self._when_unblocked = self._when_unblocked, []
+            for work in waiting:
+                work()
 
-    def _lost(self, _connection: Any, reason: Exception) -> None:
+    def _lost(self, connection: Any, reason: Exception) -> None:
         self.connection = None
         if self._closed:
             self._loop.stop()
         else:
-            log.warning("the connection to RabbitMQ at %s is lost: %s", self.where, type(reason))
+            where, why = place(connection.params), type(reason).__name__
+            log.warning("the connection to RabbitMQ at %s is lost: %s", where, why)
 
 
 class Session:
@@ -202,10 +217,16 @@ class Session:
         try:
             return answer.result(patience)
         except NotDone:
-            raise TransportError(
-                f"{self._subject}: RabbitMQ at {self.link.where} did not answer in {patience:g} s",
-                code="Timeout",
-            ) from None
+            sent = not answer.cancel()
+        told = f"{self._subject}: RabbitMQ at {self.link.where}"
+        error: TransportError
+        if self.link.blocked:
+            said = f"{told} took no messages for {patience:g} s: it is short of memory or disk"
+            error = Throttled(said, code="ConnectionBlocked")
+        else:
+            error = TransportError(f"{told} did not answer in {patience:g} s", code="Timeout")
+        error.unknown = sent
+        raise error
 
     def call(self, work: Work, seconds: float = ANSWER_SECONDS) -> Any:
         """`ask` and `wait`."""
@@ -250,20 +271,21 @@ class Session:
 
     def _prepared(self) -> None:
         self._opening, self._ready = False, True
-        waiting, self._queue = self._queue, []
-        for work, answer in waiting:
-            self._do(work, answer)
+        self._do_all()
+
+    def _do_all(self) -> None:
+        if self._ready:
+            waiting, self._queue = self._queue, []
+            for work, answer in waiting:
+                self._do(work, answer)
 
     def _do(self, work: Work, answer: Answer) -> None:
-        if self.link.blocked:
-            answer.set_exception(
-                Throttled(
-                    f"RabbitMQ at {self.link.where} takes no messages: it is short of memory or "
-                    "disk",
-                    code="ConnectionBlocked",
-                )
-            )
+        if self.link.blocked:  # it waits as long as whoever asked has patience
+            self._queue.append((work, answer))
+            self.link.unblocked(self._do_all)
             return
+        if not answer.set_running_or_notify_cancel():
+            return  # nobody waits for it any more: it is not sent
         try:
             work(self._channel, answer)
         except Exception as error:  # noqa: BLE001 - the thread must go on, and the caller hear of it
@@ -271,8 +293,12 @@ class Session:
                 answer.set_exception(translated(error, self._subject))
 
     def _gone(self, channel: Any, reason: Exception) -> None:
-        if channel is self._channel:
-            self._fail(translated(reason, self._subject))
+        if channel is not self._channel:
+            return
+        code = reason.reply_code if isinstance(reason, ChannelClosedByBroker) else NOT_FOUND
+        if code != NOT_FOUND:  # that is the answer of whoever asks whether a queue exists
+            log.warning("%s: RabbitMQ closed the channel: %s", self._subject, reason)
+        self._fail(translated(reason, self._subject))
 
     def _fail(self, error: Exception) -> None:
         self._channel, self._ready, self._opening = None, False, False
@@ -280,5 +306,5 @@ class Session:
         if self._on_lost is not None:
             self._on_lost()
         for answer in list(self._pending):
-            if not answer.done():
+            with suppress(InvalidStateError):  # it is done, or nobody waits for it any more
                 answer.set_exception(error)

@@ -40,7 +40,8 @@ class RabbitQueue:
         self._name = name
         self._dead_letters = dead_letters
         self._holding = holding
-        self._asking = Session(sending, f"queue {name}")
+        # Not by the link that publishes, from which a broker short of memory reads nothing.
+        self._asking = Session(holding.link, f"queue {name}")
         self._sending = Confirming(sending, f"the dead letters of queue {name}")
         self._delays: set[int] = set()
         self._closed = False

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +25,7 @@ from messaging.topology import Topology
 from tests.consumers.test_services import cadastrado
 from tests.contracts.conftest import Depot, message
 from tests.rabbitmq.parcels import TOPOLOGY, Counter, publish, until
+from tests.rabbitmq.proxy import Cutter
 from tests.rabbitmq_server import RabbitNode
 
 ROOT = Path(__file__).parents[2]
@@ -132,50 +131,3 @@ def test_a_reset_connection_is_opened_again(
     assert not topic.publish([message("{}", "parcel.found")])
     broker.close()
     proxy.close()
-
-
-class Cutter:
-    """A TCP proxy in front of the node, which resets all its connections on demand."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def cut(self) -> None:
-        for one in self._open:
-            with suppress(OSError):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                one.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.cut()
-        for one in self._threads:
-            one.join(10)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._server.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self._target))
-            self._open += [near, far]
-            for one, other in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._pump, args=(one, other))
-                self._threads.append(thread)
-                thread.start()
-
-    def _pump(self, one: socket.socket, other: socket.socket) -> None:
-        with suppress(OSError):
-            while data := one.recv(65_536):
-                other.sendall(data)
-        for end in (one, other):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        one.close()
