@@ -7,10 +7,12 @@ a worker receives by one object and settles by another.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.errors import TransportError
 from messaging.rabbitmq.in_hand import InHand
 from messaging.rabbitmq.intake import Intake
 from messaging.rabbitmq.link import ANSWER_SECONDS, Answer, Link, Session
@@ -79,6 +81,8 @@ class Holding:
     def close(self) -> None:
         """Give the channel back, and with it what is in hand."""
         self.in_hand.drop()
+        with suppress(TransportError):  # the connection is closed, and the channel with it
+            self._session.say(self._intake.flush)
         self._session.close()
 
     def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
@@ -98,9 +102,7 @@ class Holding:
         return delivery(self._name, receipt, found, body, self._clock.now())
 
     def _acknowledge(self, tags: Sequence[int], channel: Any) -> None:
-        for tag in tags:
-            self._intake.settled(tag)
-            channel.basic_ack(tag)
+        self._intake.acknowledge(channel, tags)
 
     def _watch(self) -> None:
         left = self.in_hand.next_end()

@@ -1,9 +1,12 @@
 """Long polls over RabbitMQ's consumers, which send by themselves for as long as they have credit.
 
-A poll starts a consumer whose prefetch is the poll's limit. A consumer that has sent so many is
-ended at once: what is in hand takes the place of the prefetch, and nobody is sent what nobody
-asked for. One that has sent fewer serves the next poll. Ending it may hit messages on their way,
-which RabbitMQ takes back and counts as received: so that is done only when no poll follows.
+A poll starts a consumer whose prefetch is the poll's limit. One that has sent so many sends no more
+until some are acknowledged: what is in hand takes the place of the prefetch, and nobody is sent
+what nobody asked for. Acknowledgements wait for a moment. If a poll comes, they are its credit, and
+nothing else need be said; else the consumer is ended before they go.
+
+A consumer that has sent fewer serves the next poll. Ending it may hit messages on their way, which
+RabbitMQ takes back and counts as received: so that is done only when no poll follows.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ GATHER_SECONDS = 0.002
 """After the first message of a poll: the others that are there follow at once."""
 IDLE_SECONDS = 0.25
 """Without a poll: then the consumers are ended."""
+ACK_SECONDS = 0.005
+"""For which an acknowledgement waits for a poll to go with."""
 
 Take = Callable[[Any, Any, bytes], Delivery]
 """Makes a delivery of the method, the properties and the body; its lease begins."""
@@ -43,6 +48,10 @@ class _WaitingReceive:
 class _Consumer:
     prefetch: int
     unsettled: int = 0
+
+    @property
+    def credit(self) -> int:
+        return self.prefetch - self.unsettled
 
 
 class Intake:
@@ -65,7 +74,11 @@ class Intake:
         for timer in list(self._timers):
             self._forget(timer)
         self._consumers: dict[str, _Consumer] = {}
-        self._of: dict[int, _Consumer] = {}
+        self._of: dict[int, _Consumer | None] = {}
+        """Who sent each message that is not settled, by its delivery tag, in order."""
+        self._done: set[int] = set()
+        self._flushing = 0
+        self._prefetch = 0
         self._polls: deque[_WaitingReceive] = deque()
         self._kept: deque[tuple[Any, Any, bytes]] = deque()
         self._idle = 0
@@ -85,33 +98,61 @@ class Intake:
             return
         poll = _WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
-        credit = sum(one.prefetch - one.unsettled for one in self._consumers.values())
-        asked = sum(one.limit - len(one.found) for one in self._polls) - limit
-        if credit <= asked:
-            channel.basic_qos(prefetch_count=limit)
-            self._start(channel, poll, limit, wait)
-        elif wait <= 0:
-            self._end(channel, poll)
         if wait > 0:
             poll.timer = self._later(wait, lambda: self._end(channel, poll))
+            self.flush(channel)
+            self._ensure(channel)
+            return
+        self._polls.pop()  # acknowledgements are no credit for it: it waits for no answer to them
+        self.flush(channel)
+        self._polls.append(poll)
+        if self._credit() <= self._wanted() - limit:
+            self._start(channel, limit, poll)
+        else:
+            self._end(channel, poll)
 
     def wake(self, channel: Any, owner: object) -> None:
         """The polls of `owner` end with what they have."""
         for poll in [one for one in self._polls if one.owner is owner]:
             self._end(channel, poll)
 
-    def settled(self, tag: int) -> None:
-        """The message with this delivery tag is acknowledged, or goes back: there is credit."""
-        consumer = self._of.pop(tag, None)
-        if consumer is not None:
-            consumer.unsettled -= 1
+    def acknowledge(self, channel: Any, tags: Sequence[int]) -> None:
+        """Messages with these delivery tags are done."""
+        self._done.update(tags)
+        if self._polls:
+            self.flush(channel)
+            self._ensure(channel)
+        elif not self._flushing:
+            self._flushing = self._later(ACK_SECONDS, lambda: self.flush(channel))
+
+    def flush(self, channel: Any) -> None:
+        """The acknowledgements that wait are sent, as few as say it."""
+        self._forget(self._flushing)
+        self._flushing = 0
+        if self._done:
+            self._make_room(channel)
+            in_order = 0
+            for last in self._of:
+                if last not in self._done:
+                    break
+                in_order, end = in_order + 1, last
+            if in_order > 1:
+                channel.basic_ack(end, multiple=True)
+                gone = {tag for tag in self._done if tag <= end}
+            else:
+                gone = set()
+            for tag in self._done:
+                self._settled(tag)
+                if tag not in gone:
+                    channel.basic_ack(tag)
+            self._done.clear()
 
     def put_back(self, channel: Any, tags: Sequence[int]) -> None:
         """The broker gives these to whoever asks next: to nobody here while no poll waits."""
         if not self._polls:
             self._idled(channel)
         for tag in tags:
-            self.settled(tag)
+            self._settled(tag)
             channel.basic_nack(tag, requeue=True)
 
     def broken_off(self, tag: str) -> None:
@@ -129,22 +170,52 @@ class Intake:
                     )
                 )
 
-    def _start(self, channel: Any, poll: _WaitingReceive, limit: int, wait: float) -> None:
-        def started(_frame: Any) -> None:
-            if wait <= 0:
-                # What was in the queue is sent before the answer to this.
-                self._cancel(channel, tag, lambda: self._end(channel, poll))
+    def _credit(self) -> int:
+        return sum(one.credit for one in self._consumers.values())
 
+    def _wanted(self) -> int:
+        return sum(one.limit - len(one.found) for one in self._polls)
+
+    def _make_room(self, channel: Any) -> None:
+        """Before acknowledgements: consumers that would then send more than polls ask for end."""
+        freed: dict[str, int] = {}
+        for tag, one in self._consumers.items():
+            if not one.credit:  # nothing of it can be on its way
+                freed[tag] = sum(self._of.get(done) is one for done in self._done)
+        room = self._wanted() - self._credit()
+        for tag, number in freed.items():
+            if number > room:
+                self._cancel(channel, tag)
+            else:
+                room -= number
+
+    def _ensure(self, channel: Any) -> None:
+        missing = self._wanted() - self._credit()
+        if missing > 0:
+            self._start(channel, missing)
+
+    def _start(self, channel: Any, limit: int, short: _WaitingReceive | None = None) -> None:
+        def started(_frame: Any) -> None:
+            if short is not None:
+                # What was in the queue is sent before the answer to this.
+                self._cancel(channel, tag, lambda: self._end(channel, short))
+
+        if limit != self._prefetch:
+            channel.basic_qos(prefetch_count=limit)
+            self._prefetch = limit
         tag = channel.basic_consume(self._queue, self._arrived, callback=started)
         self._consumers[tag] = _Consumer(limit)
 
+    def _settled(self, tag: int) -> None:
+        consumer = self._of.pop(tag, None)
+        if consumer is not None:
+            consumer.unsettled -= 1
+
     def _arrived(self, channel: Any, method: Any, found: Any, body: bytes) -> None:
         consumer = self._consumers.get(method.consumer_tag)
+        self._of[method.delivery_tag] = consumer
         if consumer is not None:
             consumer.unsettled += 1
-            self._of[method.delivery_tag] = consumer
-            if consumer.unsettled >= consumer.prefetch:
-                self._cancel(channel, method.consumer_tag)
         if not self._polls:
             if not self._kept:
                 self._later(self._hold(), lambda: self._give_back(channel))
@@ -188,7 +259,7 @@ class Intake:
     def _give_back(self, channel: Any) -> None:
         kept, self._kept = self._kept, deque()
         for method, _, _ in kept:
-            self.settled(method.delivery_tag)
+            self._settled(method.delivery_tag)
             if channel.is_open:
                 channel.basic_nack(method.delivery_tag, requeue=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from messaging.clock import SYSTEM_CLOCK
+from messaging.deadline import CURRENT
 from messaging.errors import TransportError
 from messaging.rabbitmq.errors import check_batch
 from messaging.rabbitmq.link import Answer, Link, Session, Work
@@ -15,6 +17,11 @@ __all__ = ["Confirming", "RabbitTopic"]
 
 Entry = tuple[str, str, bytes, Any]
 """Exchange, routing key, body and properties of one message."""
+Entries = list[tuple[int, Entry]]
+NACKED = "Nacked"
+NACKED_PAUSE = 0.2
+ELECTION_SECONDS = 20.0
+"""A queue without a leader for longer has lost the majority of its nodes."""
 
 
 class _Batch:
@@ -90,7 +97,7 @@ class Confirming:
             return Failure(place, "Unroutable", said, False)
         if taken:
             return None
-        return Failure(place, "Nacked", "RabbitMQ could not take the message", True)
+        return Failure(place, NACKED, "RabbitMQ could not take the message", True)
 
     def _lost(self) -> None:
         # What was confirmed stands; of the others nobody knows.
@@ -134,15 +141,15 @@ class RabbitTopic:
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Publish `batch` in one go, and wait until the broker has confirmed each message."""
-        refused, answer = self._send(batch)
-        return refused if answer is None else self._finish(refused, answer)
+        refused, entries, answer = self._send(batch)
+        return refused if answer is None else self._finish(refused, entries, answer)
 
     def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
         """`publish` in two steps: the messages are on their way when it yields."""
         if self._closed or not batch:
             return None
-        refused, answer = self._send(batch)
-        return None if answer is None else self._steps(refused, answer)
+        refused, entries, answer = self._send(batch)
+        return None if answer is None else self._steps(refused, entries, answer)
 
     def close(self) -> None:
         """Refuse further use."""
@@ -151,12 +158,12 @@ class RabbitTopic:
             self._confirming.session.close()
 
     def _steps(
-        self, refused: list[Failure], answer: Answer
+        self, refused: list[Failure], entries: Entries, answer: Answer
     ) -> Generator[None, None, Sequence[Failure]]:
         yield
-        return self._finish(refused, answer)
+        return self._finish(refused, entries, answer)
 
-    def _send(self, batch: Sequence[Outgoing]) -> tuple[list[Failure], Answer | None]:
+    def _send(self, batch: Sequence[Outgoing]) -> tuple[list[Failure], Entries, Answer | None]:
         if self._closed:
             raise TransportError(
                 f"topic {self._name} was closed; ask the broker for another",
@@ -165,7 +172,7 @@ class RabbitTopic:
             )
         check_batch(len(batch), f"topic {self._name}")
         refused: list[Failure] = []
-        entries: list[tuple[int, Entry]] = []
+        entries: Entries = []
         for place, one in enumerate(batch):
             wrong = unfit(one.body, one.attributes)
             if wrong is None:
@@ -175,13 +182,34 @@ class RabbitTopic:
                 except UnicodeEncodeError:
                     wrong = "half of a surrogate pair, which UTF-8 does not have"
             refused.append(Failure(place, "InvalidParameter", wrong, False))
-        return refused, self._confirming.send(entries) if entries else None
+        return refused, entries, self._confirming.send(entries) if entries else None
 
     def _entry(self, one: Outgoing) -> Entry:
         keys = keys_of(one.attributes)
         found = properties(one.attributes, keys=keys, group=one.group)
         return self._name, keys[0], one.body.encode(), found
 
-    def _finish(self, refused: list[Failure], answer: Answer) -> Sequence[Failure]:
-        failures: list[Failure] = self._confirming.session.wait(answer, self.publish_timeout)
-        return sorted(refused + failures) if refused or failures else ()
+    def _finish(
+        self, refused: list[Failure], entries: Entries, answer: Answer
+    ) -> Sequence[Failure]:
+        failures: Sequence[Failure] = self._confirming.session.wait(answer, self.publish_timeout)
+        if any(one.code == NACKED for one in failures):
+            failures = self._send_again(failures, entries)
+        return sorted([*refused, *failures]) if refused or failures else ()
+
+    def _send_again(self, failures: Sequence[Failure], entries: Entries) -> Sequence[Failure]:
+        """What the broker could not take, until it can: after the loss of a node its queues choose
+        another leader, and refuse everything meanwhile."""
+        left = min(self.publish_timeout, ELECTION_SECONDS)
+        until = SYSTEM_CLOCK.monotonic() + left
+        deadline = CURRENT.get()
+        while again := {one.index for one in failures if one.code == NACKED}:
+            if deadline is not None:
+                left = deadline.left()
+            if min(left, until - SYSTEM_CLOCK.monotonic()) <= NACKED_PAUSE:
+                break
+            SYSTEM_CLOCK.sleep(NACKED_PAUSE)
+            others = [one for one in failures if one.index not in again]
+            answer = self._confirming.send([one for one in entries if one[0] in again])
+            failures = others + self._confirming.session.wait(answer, self.publish_timeout)
+        return failures
