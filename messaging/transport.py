@@ -302,10 +302,12 @@ class QueueDepth(NamedTuple):
 class TopicTransport(Protocol):
     """What a publisher sends to: an SNS topic, or something in its place.
 
-    A transport may also have these four; one that is missing counts as False:
+    A transport may also have these five; one that is missing counts as False, but for the second:
 
     fifo               messages of one group must stay in order: one request at a time, and no two
                        events of a group in it.
+    deduplicates       whether a FIFO topic takes a deduplication id that it has seen in the last
+                       five minutes without delivering the message again (missing: True).
     in_callers_thread  requests must be made in the thread that publishes (a transaction's outbox).
     begin(batch)       `publish` in two steps, for several requests under way without a thread for
                        each: a generator that has sent the request when it yields, and returns or

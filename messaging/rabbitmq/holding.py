@@ -16,6 +16,7 @@ from messaging.errors import TransportError
 from messaging.rabbitmq.in_hand import InHand
 from messaging.rabbitmq.intake import Intake
 from messaging.rabbitmq.link import ANSWER_SECONDS, Answer, Link, Session
+from messaging.rabbitmq.ordered import OrderedIntake
 from messaging.rabbitmq.records import read_record
 from messaging.rabbitmq.wire import delivery
 from messaging.transport import Delivery
@@ -43,7 +44,9 @@ class Holding:
         self._clock = clock
         self.in_hand = InHand(clock)
         self._session = Session(link, f"queue {name}", setup=self._prepare, lost=self._lost)
-        self._intake = Intake(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
+        self.ordered = name.endswith(".fifo") and lease is None
+        kind = OrderedIntake if self.ordered else Intake
+        self._intake = kind(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
         self._timer: object = None
 
     def __len__(self) -> int:
@@ -54,6 +57,8 @@ class Holding:
         if self._lease is None:
             found = read_record(asking, self._name)
             self._lease = found.visibility_timeout if found else DEFAULT_LEASE
+            if found and isinstance(self._intake, OrderedIntake):
+                self._intake.max_receives = found.max_receives
         return self._lease
 
     def receive(self, owner: object, limit: int, wait: float) -> Sequence[Delivery]:
@@ -73,6 +78,10 @@ class Holding:
         """Messages with these delivery tags are done."""
         if tags:
             self._session.say(partial(self._acknowledge, tags))
+
+    def put_back(self, tags: Sequence[int], seconds: Sequence[float]) -> None:
+        """Of an ordered queue: these wait here for their `seconds`, each in its old place."""
+        self._session.say(lambda channel: self._intake.put_back(channel, tags, seconds))
 
     def put_back_ended(self) -> None:
         """Whatever lease has ended: its message goes back now."""
@@ -95,11 +104,11 @@ class Holding:
         self.in_hand.drop()
         self._intake.lost()
 
-    def _take(self, method: Any, found: Any, body: bytes) -> Delivery:
+    def _take(self, method: Any, found: Any, body: bytes, again: int = 0) -> Delivery:
         receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
         if self._timer is None:
             self._watch()
-        return delivery(self._name, receipt, found, body, self._clock.now())
+        return delivery(self._name, receipt, found, body, self._clock.now(), again=again)
 
     def _acknowledge(self, tags: Sequence[int], channel: Any) -> None:
         self._intake.acknowledge(channel, tags)

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from messaging.errors import TransportError
 from messaging.rabbitmq.link import Answer, Link
 from messaging.transport import Delivery
 
-__all__ = ["Intake"]
+__all__ = ["GATHER_SECONDS", "Intake", "Take", "WaitingReceive"]
 
 GATHER_SECONDS = 0.002
 """After the first message of a poll: the others that are there follow at once."""
@@ -30,12 +30,17 @@ IDLE_SECONDS = 0.25
 ACK_SECONDS = 0.005
 """For which an acknowledgement waits for a poll to go with."""
 
-Take = Callable[[Any, Any, bytes], Delivery]
-"""Makes a delivery of the method, the properties and the body; its lease begins."""
+
+class Take(Protocol):
+    """Makes a delivery of what the broker sent, received `again` times here; its lease begins."""
+
+    def __call__(self, method: Any, found: Any, body: bytes, again: int = 0) -> Delivery: ...
 
 
 @dataclass(eq=False)
-class _WaitingReceive:
+class WaitingReceive:
+    """One `receive` that waits, and what it has so far."""
+
     limit: int
     answer: Answer
     owner: object
@@ -79,7 +84,7 @@ class Intake:
         self._done: set[int] = set()
         self._flushing = 0
         self._prefetch = 0
-        self._polls: deque[_WaitingReceive] = deque()
+        self._polls: deque[WaitingReceive] = deque()
         self._kept: deque[tuple[Any, Any, bytes]] = deque()
         self._idle = 0
 
@@ -96,7 +101,7 @@ class Intake:
             answer.set_result([self._take(*one) for one in some])
             self._end_of_polls(channel)
             return
-        poll = _WaitingReceive(limit, answer, owner, wait <= 0)
+        poll = WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
         if wait > 0:
             poll.timer = self._later(wait, lambda: self._end(channel, poll))
@@ -147,7 +152,7 @@ class Intake:
                     channel.basic_ack(tag)
             self._done.clear()
 
-    def put_back(self, channel: Any, tags: Sequence[int]) -> None:
+    def put_back(self, channel: Any, tags: Sequence[int], _seconds: Sequence[float] = ()) -> None:
         """The broker gives these to whoever asks next: to nobody here while no poll waits."""
         if not self._polls:
             self._idled(channel)
@@ -194,7 +199,7 @@ class Intake:
         if missing > 0:
             self._start(channel, missing)
 
-    def _start(self, channel: Any, limit: int, short: _WaitingReceive | None = None) -> None:
+    def _start(self, channel: Any, limit: int, short: WaitingReceive | None = None) -> None:
         def started(_frame: Any) -> None:
             if short is not None:
                 # What was in the queue is sent before the answer to this.
@@ -229,7 +234,7 @@ class Intake:
             self._forget(poll.timer)
             poll.timer = self._later(GATHER_SECONDS, lambda: self._end(channel, poll))
 
-    def _end(self, channel: Any, poll: _WaitingReceive) -> None:
+    def _end(self, channel: Any, poll: WaitingReceive) -> None:
         if poll not in self._polls:
             return
         self._polls.remove(poll)

@@ -244,6 +244,18 @@ class Session:
         except TransportError:
             return  # the connection is closed, and the channel with it
 
+    def renew(self, unless: Callable[[], object]) -> None:
+        """Take another channel for what is asked from now on, `unless` says that it is used."""
+
+        def run() -> None:
+            if self._ready and self._channel.is_open and not unless():
+                channel, self._channel, self._ready = self._channel, None, False
+                if self._on_lost is not None:
+                    self._on_lost()
+                channel.close()
+
+        self.link.post(run)
+
     def _run(self, work: Work, answer: Answer) -> None:
         self._pending.add(answer)
         answer.add_done_callback(self._pending.discard)

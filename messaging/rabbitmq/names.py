@@ -52,8 +52,10 @@ def unrouted_name(topic: str) -> str:
 
 def queue_arguments(queue: Queue) -> dict[str, Any]:
     """A service's queue: replicated, and it moves what was received too often."""
+    ordered = {"x-single-active-consumer": True} if queue.name.endswith(".fifo") else {}
     return {
         **_SAFE,
+        **ordered,
         # The broker counts what came back: the first receive is none of these.
         "x-delivery-limit": queue.max_receives - 1,
         "x-message-ttl": queue.retention * 1000,

@@ -123,11 +123,6 @@ def _run(
     chosen = settings if settings is not None else Settings.from_environment()
     topic_of(topology, chosen)  # raises where the environment names another topic
     named = topology.prefixed(chosen.prefix)
-    if named.topic.fifo:
-        raise TopologyError(
-            f"topic {named.topic.name!r}: FIFO topics are AWS's; RabbitMQ promises no order to "
-            "several workers. Name a topic without .fifo"
-        )
     link = links(chosen)
     try:
         session = Session(link, f"topology of topic {named.topic.name}")

@@ -94,6 +94,8 @@ class RabbitQueue:
         check_batch(len(deliveries), f"queue {self._name}")
         now = [place for place, one in enumerate(seconds) if one <= 0]
         later = [place for place, one in enumerate(seconds) if one > 0]
+        if self._holding.ordered:
+            return self._release_in_order(deliveries, seconds)
         in_hand = self._holding.in_hand
         failures = {place: void(place) for place in later if not in_hand.has(deliveries[place])}
         later = [place for place in later if place not in failures]
@@ -110,6 +112,16 @@ class RabbitQueue:
         back = self.change_visibility([deliveries[place] for place in now], [0] * len(now))
         failures |= {now[one.index]: one._replace(index=now[one.index]) for one in back}
         return sorted(failures.values())
+
+    def _release_in_order(
+        self, deliveries: Sequence[Delivery], seconds: Sequence[int]
+    ) -> Sequence[Failure]:
+        # Not to a delay queue: what comes after it in its group would pass it by.
+        tags, failures = self._holding.in_hand.settle(deliveries)
+        void_places = {one.index for one in failures}
+        pauses = [float(one) for place, one in enumerate(seconds) if place not in void_places]
+        self._holding.put_back(tags, pauses)
+        return failures
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """Publish copies to the dead-letter queue, and wait until the broker has confirmed them."""

@@ -57,6 +57,11 @@ class Confirming:
         """Publish `entries`, each with its place; the future has the failures."""
         return self.session.ask(self._publishing(entries))
 
+    def renew(self) -> None:
+        """Take another channel, unless messages are under way on this one: RabbitMQ 3.10 has a
+        channel that met a queue without a leader refuse all that follows."""
+        self.session.renew(lambda: self._waiting)
+
     def _publishing(self, entries: Sequence[tuple[int, Entry]]) -> Work:
         def publish(channel: Any, answer: Answer) -> None:
             batch = _Batch(answer, len(entries))
@@ -117,10 +122,11 @@ class Confirming:
 class RabbitTopic:
     """One exchange: a `TopicTransport`. Confirms of several requests are awaited together."""
 
-    fifo = False
+    deduplicates = False
 
     def __init__(self, link: Link, name: str, *, max_bytes: int, publish_timeout: float) -> None:
         self._name = name
+        self.fifo = name.endswith(".fifo")
         self._max_bytes = max_bytes
         self.publish_timeout = publish_timeout
         self._confirming = Confirming(link, f"topic {name}", exchange=name)
@@ -175,6 +181,8 @@ class RabbitTopic:
         entries: Entries = []
         for place, one in enumerate(batch):
             wrong = unfit(one.body, one.attributes)
+            if self.fifo and not one.group:
+                wrong = "it has no message group, which a FIFO topic needs"
             if wrong is None:
                 try:
                     entries.append((place, self._entry(one)))
@@ -209,6 +217,7 @@ class RabbitTopic:
             if min(left, until - SYSTEM_CLOCK.monotonic()) <= NACKED_PAUSE:
                 break
             SYSTEM_CLOCK.sleep(NACKED_PAUSE)
+            self._confirming.renew()
             others = [one for one in failures if one.index not in again]
             answer = self._confirming.send([one for one in entries if one[0] in again])
             failures = others + self._confirming.session.wait(answer, self.publish_timeout)

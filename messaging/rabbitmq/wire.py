@@ -25,7 +25,16 @@ import pika
 from messaging.dead_letters.reason import MAX_ATTRIBUTES
 from messaging.transport import MOST_RECEIVES, Attribute, Delivery
 
-__all__ = ["delivery", "properties", "routing_key", "routing_keys", "unfit"]
+__all__ = [
+    "delivery",
+    "group_of",
+    "keys_of",
+    "properties",
+    "receives",
+    "routing_key",
+    "routing_keys",
+    "unfit",
+]
 
 PERSISTENT = 2
 MAX_SHORT = 255
@@ -100,8 +109,13 @@ def properties(
     )
 
 
-def delivery(queue: str, receipt: str, found: Any, body: bytes, now: float) -> Delivery:
-    """What the broker delivered. Anybody may send there: whatever it is, it is a delivery."""
+def delivery(
+    queue: str, receipt: str, found: Any, body: bytes, now: float, *, again: int = 0
+) -> Delivery:
+    """What the broker delivered. Anybody may send there: whatever it is, it is a delivery.
+
+    again  how often it was received here since then.
+    """
     headers = found.headers if isinstance(found.headers, dict) else {}
     packed = headers.get("attributes")
     group = headers.get("group")
@@ -114,11 +128,17 @@ def delivery(queue: str, receipt: str, found: Any, body: bytes, now: float) -> D
         attributes={str(name): _unpacked(one) for name, one in packed.items()}
         if isinstance(packed, dict)
         else {},
-        receive_count=receives(headers) + 1,
+        receive_count=receives(headers) + again + 1,
         sent_at=sent / 1000 if isinstance(sent, int) and 0 < sent < 10**14 else now,
         received_at=now,
         group=group if isinstance(group, str) else None,
     )
+
+
+def group_of(found: Any) -> str:
+    """The message group; "" where there is none that can be read."""
+    group = (found.headers or {}).get("group") if isinstance(found.headers, dict) else None
+    return group if isinstance(group, str) else ""
 
 
 def receives(headers: Mapping[str, Any]) -> int:

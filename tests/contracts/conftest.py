@@ -154,12 +154,15 @@ def site(
         yield from _site(request.param, TOPOLOGY, servers)
 
 
-@pytest.fixture(params=["memory", "ministack", "ministack-boto3"])
+@pytest.fixture(params=["memory", "ministack", "ministack-boto3", "rabbitmq"])
 def fifo(
     request: pytest.FixtureRequest, servers: Callable[[Engine], LocalServer]
 ) -> Iterator[Site]:
     """A FIFO topic with its queues; not on moto, which forgets order and deduplication."""
-    yield from _site(request.param, FIFO_TOPOLOGY, servers)
+    if request.param == "rabbitmq":
+        yield from _rabbitmq(FIFO_TOPOLOGY, request.getfixturevalue("rabbitmq_server"))
+    else:
+        yield from _site(request.param, FIFO_TOPOLOGY, servers)
 
 
 def _site(

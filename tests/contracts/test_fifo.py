@@ -17,6 +17,10 @@ def receive_one(queue: QueueTransport) -> Delivery:
     return delivery
 
 
+def deduplicates(fifo: Site) -> bool:
+    return bool(getattr(fifo.broker.topic(), "deduplicates", True))
+
+
 def test_group_travels_with_the_message(fifo: Site) -> None:
     assert not fifo.broker.topic().publish([grouped("1", "ana")])
 
@@ -60,7 +64,8 @@ def test_repeated_message_arrives_once(fifo: Site) -> None:
     assert not topic.publish([grouped("again", "ana", deduplication="same")])
 
     queue = fifo.queue("depot")
-    assert [delivery.body for delivery in receive_all(queue, 1)] == ["first"]
+    expected = ["first"] if deduplicates(fifo) else ["first", "again"]
+    assert [delivery.body for delivery in receive_all(queue, len(expected))] == expected
     assert queue.depth().visible == 0
 
 
@@ -69,8 +74,9 @@ def test_message_without_deduplication_is_refused_and_the_others_arrive(fifo: Si
 
     failures = fifo.broker.topic().publish([grouped("1", "ana"), nameless, grouped("3", "ana")])
 
-    assert [(one.index, one.retryable) for one in failures] == [(1, False)]
-    assert [one.body for one in receive_all(fifo.queue("depot"), 2)] == ["1", "3"]
+    expected = ["1", "3"] if deduplicates(fifo) else ["1", "2", "3"]
+    assert [(one.index, one.retryable) for one in failures] == [(1, False)] * deduplicates(fifo)
+    assert [one.body for one in receive_all(fifo.queue("depot"), len(expected))] == expected
 
 
 def test_poison_message_lets_its_group_go_on(fifo: Site) -> None:

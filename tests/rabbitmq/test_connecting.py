@@ -23,13 +23,12 @@ from messaging.errors import (
     OwnershipError,
     SettingsError,
     TopicNotFound,
-    TopologyError,
     TransportError,
 )
 from messaging.rabbitmq import RabbitBroker, plan, remove
 from messaging.settings import Settings
 from messaging.topology import Topology
-from tests.contracts.conftest import FIFO_TOPOLOGY, TOPOLOGY, Claims, Depot, message
+from tests.contracts.conftest import TOPOLOGY, Claims, Depot, message
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,8 +133,6 @@ def test_another_node_of_the_cluster_answers(settings: Settings) -> None:
 def test_apply_needs_the_topic_of_its_owner(settings: Settings) -> None:
     with pytest.raises(TopicNotFound, match="owns_topic"):
         apply(TOPOLOGY, settings)
-    with pytest.raises(TopologyError, match="FIFO"):
-        apply(FIFO_TOPOLOGY, settings.model_copy(update={"topic": None}))
 
 
 def test_plan_says_what_apply_does_and_apply_is_safe_to_repeat(settings: Settings) -> None:
