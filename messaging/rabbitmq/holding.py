@@ -96,7 +96,7 @@ class Holding:
 
     def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
         channel.add_on_cancel_callback(
-            lambda frame: self._intake.broken_off(frame.method.consumer_tag)
+            lambda frame: self._intake.broken_off(channel, frame.method.consumer_tag)
         )
         ready()
 

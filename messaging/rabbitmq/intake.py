@@ -27,7 +27,7 @@ GATHER_SECONDS = 0.002
 """After the first message of a poll: the others that are there follow at once."""
 IDLE_SECONDS = 0.25
 """Without a poll: then the consumers are ended."""
-ACK_SECONDS = 0.005
+ACK_SECONDS = 0.02
 """For which an acknowledgement waits for a poll to go with."""
 
 
@@ -124,7 +124,7 @@ class Intake:
     def acknowledge(self, channel: Any, tags: Sequence[int]) -> None:
         """Messages with these delivery tags are done."""
         self._done.update(tags)
-        if self._polls:
+        if self._wanted() > self._credit():
             self.flush(channel)
             self._ensure(channel)
         elif not self._flushing:
@@ -160,7 +160,7 @@ class Intake:
             self._settled(tag)
             channel.basic_nack(tag, requeue=True)
 
-    def broken_off(self, tag: str) -> None:
+    def broken_off(self, channel: Any, tag: str) -> None:
         """The broker has ended a consumer, as it does when the queue is deleted."""
         if self._consumers.pop(tag, None) is None:
             return

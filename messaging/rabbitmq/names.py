@@ -24,6 +24,8 @@ __all__ = [
 DEFAULT_EXCHANGE = ""
 """Each queue is bound to it by its own name."""
 _STEPS = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80)
+NO_LIMIT = 1_000_000
+"""Receives. Before 4.0 RabbitMQ knows no way to say "without a limit" but to say nothing."""
 MAX_UNROUTED = 100_000
 """Messages that nobody subscribes to: the newest are kept."""
 _SAFE: Mapping[str, Any] = {
@@ -66,7 +68,12 @@ def queue_arguments(queue: Queue) -> dict[str, Any]:
 
 def dead_letter_arguments(retention: int) -> dict[str, Any]:
     """A queue of dead letters; `retention` in seconds."""
-    return {"x-queue-type": "quorum", "x-message-ttl": retention * 1000}
+    return {
+        "x-queue-type": "quorum",
+        "x-message-ttl": retention * 1000,
+        # RabbitMQ 4 would drop a letter that was looked at 20 times.
+        "x-delivery-limit": NO_LIMIT,
+    }
 
 
 def unrouted_arguments(retention: int) -> dict[str, Any]:

@@ -109,6 +109,13 @@ class OrderedIntake(Intake):
         self._serve(channel)
         self._leave(channel)
 
+    def broken_off(self, channel: Any, tag: str) -> None:
+        """The broker has ended the consumer: what is in hand goes back with the channel, in order,
+        before another consumer begins."""
+        super().broken_off(channel, tag)
+        if channel.is_open:
+            channel.close()
+
     def _arrived(self, channel: Any, method: Any, found: Any, body: bytes) -> None:
         tag = method.delivery_tag
         self._of[tag] = self._consumers.get(method.consumer_tag)
