@@ -5,6 +5,10 @@ until some are acknowledged: what is in hand takes the place of the prefetch, an
 what nobody asked for. Acknowledgements wait for a moment. If a poll comes, they are its credit, and
 nothing else need be said; else the consumer is ended before they go.
 
+Polls that are filled and follow each other at once have messages sent ahead, as many as a few polls
+take: else each of them waits for the broker. Those that a slow worker is left with go back when a
+lease is over.
+
 A consumer that has sent fewer serves the next poll. Ending it may hit messages on their way, which
 RabbitMQ takes back and counts as received: so that is done only when no poll follows.
 """
@@ -27,6 +31,8 @@ GATHER_SECONDS = 0.002
 """After the first message of a poll: the others that are there follow at once."""
 IDLE_SECONDS = 0.25
 """Without a poll: then the consumers are ended."""
+QUICK, AHEAD = 5, 40
+"""After so many filled polls in a row, so many messages are sent ahead."""
 ACK_SECONDS = 0.02
 """For which an acknowledgement waits for a poll to go with."""
 
@@ -84,6 +90,8 @@ class Intake:
         self._done: set[int] = set()
         self._flushing = 0
         self._prefetch = 0
+        self._filled = 0
+        self._owners: frozenset[object] = frozenset()
         self._polls: deque[WaitingReceive] = deque()
         self._kept: deque[tuple[Any, Any, bytes]] = deque()
         self._idle = 0
@@ -96,9 +104,14 @@ class Intake:
     def poll(self, channel: Any, answer: Answer, owner: object, limit: int, wait: float) -> None:
         """`answer` gets at most `limit` deliveries, after at most `wait` seconds."""
         self._forget_idle()
+        if owner not in self._owners:
+            self._owners |= {owner}
         if self._kept:
             some = [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
             answer.set_result([self._take(*one) for one in some])
+            self._filled = self._filled + 1 if len(some) == limit else 0
+            if self._filled >= QUICK:
+                self.flush(channel)
             self._end_of_polls(channel)
             return
         poll = WaitingReceive(limit, answer, owner, wait <= 0)
@@ -120,6 +133,10 @@ class Intake:
         """The polls of `owner` end with what they have."""
         for poll in [one for one in self._polls if one.owner is owner]:
             self._end(channel, poll)
+        asked, self._owners = owner in self._owners, self._owners - {owner}
+        if asked and not self._owners:
+            self._idled(channel)
+            self._give_back(channel)
 
     def acknowledge(self, channel: Any, tags: Sequence[int]) -> None:
         """Messages with these delivery tags are done."""
@@ -128,7 +145,7 @@ class Intake:
             self.flush(channel)
             self._ensure(channel)
         elif not self._flushing:
-            self._flushing = self._later(ACK_SECONDS, lambda: self.flush(channel))
+            self._flushing = self._later(ACK_SECONDS, lambda: self._slow(channel))
 
     def flush(self, channel: Any) -> None:
         """The acknowledgements that wait are sent, as few as say it."""
@@ -151,6 +168,10 @@ class Intake:
                 if tag not in gone:
                     channel.basic_ack(tag)
             self._done.clear()
+
+    def _slow(self, channel: Any) -> None:
+        self._filled = 0
+        self.flush(channel)
 
     def put_back(self, channel: Any, tags: Sequence[int], _seconds: Sequence[float] = ()) -> None:
         """The broker gives these to whoever asks next: to nobody here while no poll waits."""
@@ -187,17 +208,20 @@ class Intake:
         for tag, one in self._consumers.items():
             if not one.credit:  # nothing of it can be on its way
                 freed[tag] = sum(self._of.get(done) is one for done in self._done)
-        room = self._wanted() - self._credit()
+        room = self._wanted() + self._ahead() - self._credit()
         for tag, number in freed.items():
             if number > room:
                 self._cancel(channel, tag)
             else:
                 room -= number
 
+    def _ahead(self) -> int:
+        return max(0, AHEAD - len(self._kept)) if self._filled >= QUICK else 0
+
     def _ensure(self, channel: Any) -> None:
         missing = self._wanted() - self._credit()
         if missing > 0:
-            self._start(channel, missing)
+            self._start(channel, missing + self._ahead())
 
     def _start(self, channel: Any, limit: int, short: WaitingReceive | None = None) -> None:
         def started(_frame: Any) -> None:
@@ -239,6 +263,7 @@ class Intake:
             return
         self._polls.remove(poll)
         self._forget(poll.timer)
+        self._filled = self._filled + 1 if len(poll.found) >= poll.limit else 0
         if not poll.answer.done():
             poll.answer.set_result(poll.found)
         self._end_of_polls(channel)

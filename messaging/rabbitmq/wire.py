@@ -2,7 +2,9 @@
 
     message_id    the id of this message, another one for each publish
     timestamp     when it was sent, in whole seconds; header `sent` has milliseconds
-    headers       attributes  table: a String as text, a Binary as bytes, else [type, text]
+    headers       attributes  a JSON object by name: a String as text, else [type, text]. With bytes
+                              among them a table: a Binary as bytes. The client takes long to read
+                              a table, and most messages have the same attributes as others
                   group       the message group, where there is one
                   receives    receives before it was put back with a delay, or moved
 
@@ -15,9 +17,11 @@ https://www.rabbitmq.com/docs/sender-selected
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pika
@@ -91,7 +95,7 @@ def properties(
     """The properties of a message that is published with routing keys `keys`."""
     sent = sent_at or time.time()
     headers: dict[str, Any] = {
-        "attributes": {name: _packed(one) for name, one in attributes.items()},
+        "attributes": _packed_together(tuple(attributes.items())),
         "sent": int(sent * 1000),
     }
     if group is not None:
@@ -117,7 +121,6 @@ def delivery(
     again  how often it was received here since then.
     """
     headers = found.headers if isinstance(found.headers, dict) else {}
-    packed = headers.get("attributes")
     group = headers.get("group")
     sent = headers.get("sent")
     return Delivery(
@@ -125,9 +128,7 @@ def delivery(
         message_id=found.message_id or receipt,
         receipt=receipt,
         body=body.decode(errors="replace"),
-        attributes={str(name): _unpacked(one) for name, one in packed.items()}
-        if isinstance(packed, dict)
-        else {},
+        attributes=_attributes(headers.get("attributes")),
         receive_count=receives(headers) + again + 1,
         sent_at=sent / 1000 if isinstance(sent, int) and 0 < sent < 10**14 else now,
         received_at=now,
@@ -145,6 +146,31 @@ def receives(headers: Mapping[str, Any]) -> int:
     """How often a message was received before: the broker's count, and ours from before a delay."""
     counts = (headers.get("x-delivery-count"), headers.get("receives"))
     return min(MOST_RECEIVES, sum(one for one in counts if isinstance(one, int) and one > 0))
+
+
+@lru_cache(256)
+def _packed_together(attributes: tuple[tuple[str, Attribute], ...]) -> Any:
+    packed = {name: _packed(one) for name, one in attributes}
+    if any(isinstance(one.value, bytes) for _, one in attributes):
+        return packed
+    return json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
+
+
+def _attributes(packed: object) -> dict[str, Attribute]:
+    if isinstance(packed, str):
+        return dict(_read(packed))
+    if isinstance(packed, dict):
+        return {str(name): _unpacked(one) for name, one in packed.items()}
+    return {}
+
+
+@lru_cache(256)
+def _read(packed: str) -> Mapping[str, Attribute]:
+    try:
+        found = json.loads(packed)
+    except (ValueError, RecursionError):
+        return {}
+    return _attributes(found) if isinstance(found, dict) else {}
 
 
 def _packed(one: Attribute) -> Any:
