@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
+from itertools import count, takewhile
 from typing import Any, Protocol
 
 from messaging.errors import TransportError
@@ -153,20 +154,13 @@ class Intake:
         self._flushing = 0
         if self._done:
             self._make_room(channel)
-            in_order = 0
-            for last in self._of:
-                if last not in self._done:
-                    break
-                in_order, end = in_order + 1, last
-            if in_order > 1:
-                channel.basic_ack(end, multiple=True)
-                gone = {tag for tag in self._done if tag <= end}
-            else:
-                gone = set()
+            in_order = list(takewhile(self._done.__contains__, self._of))
+            if in_order:
+                channel.basic_ack(in_order[-1], multiple=True)
             for tag in self._done:
                 self._settled(tag)
-                if tag not in gone:
-                    channel.basic_ack(tag)
+            for tag in self._done.difference(in_order):
+                channel.basic_ack(tag)
             self._done.clear()
 
     def _slow(self, channel: Any) -> None:
@@ -224,10 +218,10 @@ class Intake:
             self._start(channel, missing + self._ahead())
 
     def _start(self, channel: Any, limit: int, short: WaitingReceive | None = None) -> None:
-        def started(_frame: Any) -> None:
-            if short is not None:
+        def started(_frame: Any, poll: WaitingReceive | None = short) -> None:
+            if poll is not None:
                 # What was in the queue is sent before the answer to this.
-                self._cancel(channel, tag, lambda: self._end(channel, short))
+                self._cancel(channel, tag, partial(self._end, channel, poll))
 
         if limit != self._prefetch:
             channel.basic_qos(prefetch_count=limit)
