@@ -25,8 +25,10 @@ FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock deadline readiness window stores backoff printable logs personal",
     "redis_client histogram",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
-    ("projection codec tracebacks observed idempotency rates "
-    "settlement answers batching lambda_records"),
+    (
+        "projection codec tracebacks observed idempotency rates "
+        "settlement answers batching lambda_records"
+    ),
     "dead_letters",
     "publishing consuming claimcheck contract",
     "topology outbox log_context changes",

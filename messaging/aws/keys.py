@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from messaging.aws.changes import Change
 from messaging.aws.clients import Clients
 from messaging.aws.looks import Looks, Seen
 from messaging.aws.verdicts import verdict
+from messaging.changes import Change
 from messaging.errors import TopologyError
 
 __all__ = ["SNS_ACTIONS", "look_at_key", "same_key"]

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from messaging.aws.changes import Change, Kind, Plan
 from messaging.aws.ownership import TOPIC
+from messaging.changes import Change, Kind, Plan
 from messaging.errors import ConfigurationError
 from messaging.export.cloudformation import cloudformation
 from messaging.export.terraform import terraform
