@@ -250,3 +250,16 @@ def test_a_message_that_nobody_hears_is_kept(broker: RabbitBroker, settings: Set
     unrouted = RabbitQueue(broker._held(name, lease=30), broker._sending, name, name)
     assert [found.body for found in receive_all(unrouted, 1)] == ["b"]
     unrouted.close()
+
+
+def test_what_is_put_back_is_there_for_others_at_once(
+    broker: RabbitBroker, settings: Settings
+) -> None:
+    send(broker, "1")
+    here = broker.queue("depot")
+    held = here.receive(10, 5)  # more than there is: the consumer is still open afterwards
+    assert not here.change_visibility(held, [0])
+
+    other = connect(settings)
+    assert [one.body for one in other.queue("depot").receive(10, 10)] == ["1"]
+    other.close()
