@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12    another Python          VENV=.venv-312    another place for it
 #   ARGS=--json          handed to what the target runs
+#   BROKER=rabbitmq      demo, repositories and chaos-server on RabbitMQ, which must be installed
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +10,7 @@ ARGS ?=
 PYTHONS ?= $(shell $(PYTHON) tools/pythons.py)
 SEEDS ?= 1000
 SCHEDULES ?= 50
+BROKER ?= sqs
 ROOM ?=
 
 export VENV
@@ -16,6 +18,7 @@ BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
 # The servers that stand in for AWS live in environments of their own.
 LOCAL := @$(BIN)/messaging local --install >/dev/null
+BROKERS_SERVER = @[ $(BROKER) != sqs ] || $(BIN)/messaging local --install >/dev/null
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
@@ -26,8 +29,8 @@ help:  ## this list
 
 demo:  ## a CSV of students to four services, on this machine; ARGS=--json or --trace
 	$(INSTALL) test
-	$(LOCAL)
-	@$(BIN)/python -m examples.demo $(ARGS)
+	$(BROKERS_SERVER)
+	@$(BIN)/python -m examples.demo --broker $(BROKER) $(ARGS)
 
 observability:  ## the demo with a receiver of OTLP: checks one whole trace and every metric by name
 	$(INSTALL) test
@@ -36,8 +39,8 @@ observability:  ## the demo with a receiver of OTLP: checks one whole trace and 
 
 repositories:  ## four teams' repositories and a fifth against one local server; ends with a table
 	$(INSTALL) test
-	$(LOCAL)
-	@$(BIN)/python -m examples.repositories.run $(ARGS)
+	$(BROKERS_SERVER)
+	@$(BIN)/python -m examples.repositories.run --broker $(BROKER) $(ARGS)
 
 cadastro:  ## the school's whole system on this machine, page and all; prints one URL, Ctrl-C ends it
 	$(INSTALL) cadastro
@@ -114,8 +117,8 @@ chaos-wire:  ## the same over real sockets and threads, against a server that an
 
 chaos-server:  ## the same with worker processes, kill -9 and a local server: SCHEDULES=50
 	$(INSTALL) test
-	$(LOCAL)
-	@$(BIN)/python -m tests.chaos.server --schedules $(SCHEDULES) $(ARGS)
+	$(BROKERS_SERVER)
+	@$(BIN)/python -m tests.chaos.server --broker $(BROKER) --schedules $(SCHEDULES) $(ARGS)
 
 rabbitmq-cluster:  ## three nodes of RabbitMQ, of which the connected one is killed: half a minute
 	$(INSTALL) test

@@ -3,6 +3,7 @@
     python -m examples.demo            # or: make demo
     python -m examples.demo --json     # or: make demo ARGS=--json
     python -m examples.demo --trace    # or: make demo ARGS=--trace
+    python -m examples.demo --broker rabbitmq    # or: make demo BROKER=rabbitmq
 
 It starts a local server, writes the topology out, starts the four services as four processes,
 publishes the file, waits until everything is handled, and compares what each service did with
@@ -26,17 +27,15 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import boto3
-
 from consumers import SERVICES, TOPOLOGY
 from consumers.events import AlunoCadastrado
 from examples._fleet import Ended, Fleet, ServiceDied
 from examples._otlp import Seen
 from examples._screen import Bars, print_health, print_table, print_trace
-from messaging import MessagingError, Publisher, connect
-from messaging.aws import AwsBroker, apply
+from messaging import MessagingError, Publisher
+from messaging.connecting import ServiceBroker
 from messaging.csvfile import BadRow, Mapping, events_from
-from messaging.local import LocalServer
+from messaging.local import LocalRabbitMQ, LocalServer
 from messaging.projection import views
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ MAPPING = Mapping(
     defaults={"aluno_id": "@uuid:email+nome", "origem": "csv", "data_matricula": "@now"}
 )
 """What a file may not say. An id of e-mail and name together: a family may share an address."""
+BROKERS = {"sqs": LocalServer, "rabbitmq": LocalRabbitMQ}
 PATIENCE = 60.0
 """Seconds without any progress after which the demo gives up."""
 
@@ -78,13 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--trace", action="store_true", help="show one trace, and the health")
+    parser.add_argument("--broker", choices=BROKERS, default="sqs", help="what carries the events")
     parser.add_argument("--csv", type=Path, default=CSV, help="another file of students")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         began = time.monotonic()
         with _traced() if given.trace else nullcontext() as traced:
-            result = run(given.csv, traced)
+            result = run(given.csv, given.broker, traced)
         result["seconds"] = round(time.monotonic() - began, 1)
     except KeyboardInterrupt:
         print("stopped; nothing is left behind", file=sys.stderr)
@@ -104,9 +105,10 @@ def _traced() -> Traced:
 
 def run(
     csv: Path,
+    broker_name: str = "sqs",
     traced: Traced | None = None,
     *,
-    besides: Callable[[AwsBroker], object] | None = None,
+    besides: Callable[[ServiceBroker], object] | None = None,
 ) -> dict[str, Any]:
     """The whole way, from an empty server to the counts.
 
@@ -114,11 +116,11 @@ def run(
     """
     events_from(csv, AlunoCadastrado, MAPPING).close()  # a file that will not do is told at once
     print("a local server, a topic, four queues and four services ...", file=sys.stderr)
-    with TemporaryDirectory(prefix="messaging-demo-") as folder, LocalServer() as server:
+    local = BROKERS[broker_name]
+    with TemporaryDirectory(prefix="messaging-demo-") as folder, local() as server:
         settings = server.settings(topic=TOPOLOGY.topic.name)
-        session = boto3.Session(**server.credentials)
-        apply(TOPOLOGY, settings, session=session)
-        broker = connect(settings, session=session)
+        server.apply(TOPOLOGY, settings)
+        broker = server.connect(settings)
         environment = {
             **server.environment,
             "MESSAGING_TOPIC": TOPOLOGY.topic.name,
@@ -166,7 +168,7 @@ def run(
 
 def _publish(
     csv: Path,
-    broker: AwsBroker,
+    broker: ServiceBroker,
     expected: Expected,
     fleet: Fleet,
     bars: Bars,
@@ -206,7 +208,7 @@ def _publish(
     return accepted
 
 
-def _wait(broker: AwsBroker, expected: Expected, fleet: Fleet, bars: Bars) -> None:
+def _wait(broker: ServiceBroker, expected: Expected, fleet: Fleet, bars: Bars) -> None:
     """Until every service has done what it should, or nothing has moved for `PATIENCE`."""
     before, since = -1, time.monotonic()
     while True:
@@ -222,7 +224,7 @@ def _wait(broker: AwsBroker, expected: Expected, fleet: Fleet, bars: Bars) -> No
         time.sleep(0.2)
 
 
-def _dead_letters(broker: AwsBroker) -> dict[str, int]:
+def _dead_letters(broker: ServiceBroker) -> dict[str, int]:
     return {name: broker.queue(name).depth().dead_letters for name in TOPOLOGY.services}
 
 

@@ -29,7 +29,7 @@ from examples._otlp import Seen
 from examples._screen import print_trace
 from examples._traced import Traced
 from messaging import Event, Publisher
-from messaging.aws import AwsBroker
+from messaging.connecting import ServiceBroker
 from messaging.metrics import METRICS, Backlog, Metrics, otel
 from messaging.outbox import Claims, Database, OutboxStatus, Relay, SqlOutbox, ddl
 
@@ -89,7 +89,7 @@ def observe() -> Result:
         return found
 
 
-def _outbox(broker: AwsBroker, folder: Path, endpoint: str) -> None:
+def _outbox(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
     """An event through an outbox and its relay, and the metrics of this process."""
 
     def connection() -> sqlite3.Connection:

@@ -46,8 +46,7 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if _is_rabbitmq(chosen):
-        if session is not None:
-            raise SettingsError("session= is of AWS, and MESSAGING_BROKER_URL names RabbitMQ")
+        _no_session(session)
         from messaging.rabbitmq import connect as connect_rabbitmq
 
         return connect_rabbitmq(chosen)
@@ -72,18 +71,34 @@ def apply(
     topology: Topology,
     settings: Settings | None = None,
     *,
+    session: Any = None,
     take_over: bool = False,
     wait: float = 0,
+    create_topic: bool = False,
 ) -> Plan:
-    """Create what is missing and set what differs. Safe to repeat; deletes no queue."""
+    """Create what is missing and set what differs. Safe to repeat; deletes no queue.
+
+    `session` is that of `connect`. With `create_topic`, meant for a local server, a topic that the
+    topology does not own is created without an owner.
+    """
     chosen = settings if settings is not None else Settings.from_environment()
     if _is_rabbitmq(chosen):
+        _no_session(session)
         from messaging.rabbitmq import apply as apply_rabbitmq
 
-        return apply_rabbitmq(topology, chosen, take_over=take_over, wait=wait)
+        return apply_rabbitmq(
+            topology, chosen, take_over=take_over, wait=wait, create_topic=create_topic
+        )
     from messaging.aws import apply as apply_aws
 
-    return apply_aws(topology, chosen, take_over=take_over, wait=wait)
+    return apply_aws(
+        topology,
+        chosen,
+        session=session,
+        take_over=take_over,
+        wait=wait,
+        create_topic=create_topic,
+    )
 
 
 def remove(
@@ -109,6 +124,11 @@ def remove(
         lose_messages=lose_messages,
         take_over=take_over,
     )
+
+
+def _no_session(session: Any) -> None:
+    if session is not None:
+        raise SettingsError("session= is of AWS, and MESSAGING_BROKER_URL names RabbitMQ")
 
 
 def _is_rabbitmq(settings: Settings) -> bool:

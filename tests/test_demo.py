@@ -18,7 +18,10 @@ from consumers import TOPOLOGY
 from examples import demo
 from examples._fleet import Ended
 from examples.data import make_alunos
+from messaging.errors import ConfigurationError
+from messaging.local import LocalRabbitMQ
 from tests.programs import eventually
+from tests.servers import missing
 
 ROOT = Path(__file__).parents[1]
 SMALL = """nome;email;valor_mensalidade;aceita_marketing
@@ -132,6 +135,27 @@ def test_a_table_for_people_and_twice_in_a_row(tmp_path: Path, small: Path) -> N
     assert [line.split()[:4] for line in lines if "receiving" in line] == [
         [service, "yes", "yes", "receiving"] for service in TOPOLOGY.services
     ]
+
+
+def test_the_same_on_rabbitmq(tmp_path: Path, small: Path) -> None:
+    try:
+        LocalRabbitMQ.installed()
+    except ConfigurationError:
+        missing("RabbitMQ", "apt-get install rabbitmq-server")
+    ended = run(tmp_path, "--csv", str(small), "--broker", "rabbitmq", "--json")
+
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert result["mistakes"] == []
+    assert (result["published"], result["rejected_rows"]) == (3, 1)
+    assert {name: one["handled"] for name, one in result["services"].items()} == {
+        "plataforma": 3,
+        "financeiro": 2,
+        "marketing": 1,
+        "bi": 3,
+    }
+    assert result["services"]["financeiro"]["dead_lettered"] == 1
+    assert left_behind(tmp_path) == []
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
     python -m examples.repositories.run            # or: make repositories
     python -m examples.repositories.run --json     # or: make repositories ARGS=--json
+    python -m examples.repositories.run --broker rabbitmq    # or: make repositories BROKER=rabbitmq
 
 Each repository is copied out of this clone, gets an environment of its own with the library's wheel
 in it, and is worked on by its own commands in its own folder. Each thing that is tried says what
@@ -30,9 +31,11 @@ from rich.table import Table
 from examples.repositories._story import Story
 from examples.repositories._teams import Workshop
 from messaging import MessagingError
-from messaging.local import LocalServer
+from messaging.local import LocalRabbitMQ, LocalServer
 
 __all__ = ["Account", "main"]
+
+BROKERS = {"sqs": LocalServer, "rabbitmq": LocalRabbitMQ}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Play it all; 0 if everything came as it should, 1 if not, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m examples.repositories.run")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--broker", choices=BROKERS, default="sqs", help="what carries the events")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     account = Account(tell=_progress)
@@ -80,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         with TemporaryDirectory(prefix="messaging-repositories-") as folder, ExitStack() as ends:
             print("the wheels, and an environment for each repository ...", file=sys.stderr)
             workshop = Workshop(Path(folder))
-            server = ends.enter_context(LocalServer())
+            server = ends.enter_context(BROKERS[given.broker]())
             story = Story(workshop, server.environment, account.expect)
             ends.callback(story.kill)
             story.play()

@@ -1,10 +1,10 @@
-"""`messaging local`: SNS and SQS on this machine, for as long as the command runs."""
+"""`messaging local`: a broker on this machine, for as long as the command runs."""
 
 from __future__ import annotations
 
 import enum
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,25 +13,46 @@ from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment_if_any
 
 if TYPE_CHECKING:
-    from messaging.local import LocalServer
+    from messaging.local.lifecycle import ServerProcess
+    from messaging.settings import Settings
+    from messaging.topology import Topology
 
 __all__ = ["local"]
 
 
+class BrokerName(enum.StrEnum):
+    """What is started: a server that answers SNS and SQS, or a node of RabbitMQ."""
+
+    sqs = "sqs"
+    rabbitmq = "rabbitmq"
+
+
 class EngineName(enum.StrEnum):
-    """What answers: ministack is fast, moto is known to many."""
+    """What answers SNS and SQS: ministack is fast, moto is known to many."""
 
     ministack = "ministack"
     moto = "moto"
 
 
+_PORT = 4566
+
+
 def local(
+    broker: Annotated[
+        BrokerName, typer.Option(help="What is started; RabbitMQ must be installed.")
+    ] = BrokerName.sqs,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
-    ] = 4566,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help=f"On 127.0.0.1; 0 takes a free one. Else {_PORT}, for RabbitMQ a free one.",
+        ),
+    ] = None,
     engine: Annotated[
-        EngineName, typer.Option(help="Who answers; made ready at its first start.")
-    ] = EngineName.ministack,
+        EngineName | None,
+        typer.Option(help="Who answers SNS and SQS; made ready at its first start: ministack."),
+    ] = None,
     topology: TopologyName = None,
     only_install: Annotated[
         bool,
@@ -39,42 +60,59 @@ def local(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Start SNS and SQS on this machine, with the topology, until Ctrl-C.
+    """Start SNS and SQS, or RabbitMQ, on this machine, with the topology, until Ctrl-C.
 
     Prints the environment that leads there: set it in the shells where you run and publish.
-    What the server holds is in memory, and gone when it ends. The first start installs the server
-    into an environment of its own, apart from yours, below ~/.cache/messaging.
+    What the server holds is gone when it ends. The first start installs the server of SNS and SQS
+    into an environment of its own, apart from yours, below ~/.cache/messaging. A node of RabbitMQ
+    is run by the rabbitmq-server that is installed, with data, name and port of its own.
 
     [bold]Example:[/bold] messaging local --topology consumers:TOPOLOGY
     """
-    from messaging.local import LocalServer, install
-
+    if broker is BrokerName.rabbitmq and (engine is not None or only_install):
+        raise typer.BadParameter(
+            "--engine and --install are of SNS and SQS; RabbitMQ comes with the system: "
+            "apt-get install rabbitmq-server"
+        )
     wanted, settings = deployment_if_any(topology)
-    folder = install(engine.value, _say)
-    if only_install:
-        screen.line(str(folder))
-        return
-    with screen.EndedBySignals(), LocalServer(engine=engine.value, port=port) as server:
-        topic = None
-        if wanted is not None:
-            from messaging.aws import apply
-            from messaging.aws.sessions import new_session
+    chosen = (engine or EngineName.ministack).value
+    if broker is BrokerName.sqs:
+        from messaging.local import install
 
-            here = settings.model_copy(update=server.settings().model_dump(exclude_unset=True))
-            # Whoever owns the topic elsewhere, this server's is made here.
-            session = new_session(**server.credentials)
-            topic = apply(wanted, here, session=session, create_topic=True).topic
+        folder = install(chosen, _say)
+        if only_install:
+            screen.line(str(folder))
+            return
+    with screen.EndedBySignals(), _server(broker, chosen, port) as server:
+        topic = None
         environment = dict(server.environment)
-        if topic is not None:
+        if wanted is not None:
+            topic = _applied(server, wanted, settings)
             # Without the prefix, which a program that has one in its environment adds again.
             environment["MESSAGING_TOPIC"] = topic.removeprefix(settings.prefix)
-        services = wanted.services if wanted else ()
-        _tell(server, engine, topic, services, environment, as_json=json)
+        if settings.broker_url:
+            environment.setdefault("MESSAGING_BROKER_URL", "sqs:")
+        _tell(server, topic, wanted.services if wanted else (), environment, as_json=json)
         server.wait()
         # Not by our doing: `stop` has not been called.
-        screen.error(f"the local server ({engine.value}) ended by itself")
+        screen.error(f"the local server ({server.name}) ended by itself")
         raise typer.Exit(1)
     screen.note("stopped; nothing is left behind")
+
+
+def _applied(server: ServerProcess, topology: Topology, settings: Settings) -> str:
+    """Write the topology out on the server, topic and all; the topic's name."""
+    here = server.settings().model_dump(exclude_unset=True)
+    return server.apply(topology, settings.model_copy(update={"broker_url": None, **here})).topic
+
+
+def _server(broker: BrokerName, engine: Any, port: int | None) -> ServerProcess:
+    from messaging.local import LocalRabbitMQ, LocalServer
+
+    if broker is BrokerName.rabbitmq:
+        screen.note("starting a node of RabbitMQ, which takes some seconds")
+        return LocalRabbitMQ(port=port or 0)
+    return LocalServer(engine=engine, port=_PORT if port is None else port)
 
 
 def _say(text: str, *words: object) -> None:
@@ -82,8 +120,7 @@ def _say(text: str, *words: object) -> None:
 
 
 def _tell(
-    server: LocalServer,
-    engine: EngineName,
+    server: ServerProcess,
     topic: str | None,
     services: tuple[str, ...],
     environment: dict[str, str],
@@ -91,13 +128,13 @@ def _tell(
     as_json: bool,
 ) -> None:
     what = f"topic {topic}, queues for {', '.join(services)}" if topic else "no topology, empty"
-    screen.note(f"{engine.value} answers at {server.url} ({what}). Ctrl-C ends it.")
+    screen.note(f"{server.name} answers at {server.url} ({what}). Ctrl-C ends it.")
     if as_json:
         screen.data(
             {
                 "url": server.url,
                 "pid": server.pid,
-                "engine": engine.value,
+                "engine": server.name,
                 "topic": topic,
                 "services": services,
                 "environment": environment,

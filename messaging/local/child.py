@@ -1,7 +1,8 @@
 """The local server's own process: it serves one socket, and ends when its parent does.
 
-Run by path (`python -P child.py ...`), never imported by the library: so moto and ministack live
-in this process only, and the process does not load the library.
+Run by path (`python -I child.py ...`), never imported by the library: so moto and ministack live
+in this process only, and the process does not load the library. RabbitMQ is a child of it, with a
+name server (epmd) of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -23,18 +25,21 @@ from functools import partial
 def main() -> None:
     """Serve the socket that the parent bound, until SIGTERM, SIGINT or the parent's death."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=("ministack", "moto"))
-    parser.add_argument("socket", type=int, help="a listening socket, inherited")
+    parser.add_argument("engine", choices=("ministack", "moto", "rabbitmq"))
+    parser.add_argument("socket", help="a listening socket, inherited; None for RabbitMQ")
     parser.add_argument("parent", type=int, help="the process whose end ends this one")
     parser.add_argument("scratch", help="the folder that is removed at the end")
     given = parser.parse_args()
     keeps = os.environ.get("PERSIST_STATE") == "1"
+    programs: list[int] = []
 
     def end(*_: object) -> None:
         # No graceful stop, which waits for open long polls: what is to be kept is written here.
         # What it may have started goes down with its process group.
         if keeps:
             _save()
+        for one in programs:
+            _end_program(one)
         shutil.rmtree(given.scratch, ignore_errors=True)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
@@ -48,7 +53,11 @@ def main() -> None:
     threading.Thread(
         target=_watch, args=(given.parent, orphaned), name="watch-parent", daemon=True
     ).start()
-    {"ministack": _ministack, "moto": _moto}[given.engine](given.socket)
+    if given.engine == "rabbitmq":
+        _rabbitmq(programs)
+        end()
+    else:
+        {"ministack": _ministack, "moto": _moto}[given.engine](int(given.socket))
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:
@@ -70,6 +79,26 @@ def _watch(parent: int, end: Callable[[], None]) -> None:
         if poll.poll(patience if os.getppid() == parent else 0):
             break
     end()
+
+
+def _rabbitmq(programs: list[int]) -> None:
+    """Run a node until it ends, after a name server: without one it would start a daemon."""
+    names, node = os.environ["MESSAGING_EPMD"], os.environ["MESSAGING_RABBITMQ"]
+    for command in ([names, "-port", os.environ["ERL_EPMD_PORT"], "-address", "127.0.0.1"], [node]):
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the parent's words
+        programs.insert(0, started.pid)  # the node is ended first
+    # Not `Popen.wait`: the signal's handler, which runs meanwhile, waits for the same process.
+    os.waitid(os.P_PID, programs[0], os.WEXITED | os.WNOWAIT)
+
+
+def _end_program(pid: int) -> None:
+    """End a program that this process started, in order if it has something to keep."""
+    number = signal.SIGTERM if os.environ.get("MESSAGING_STATE") else signal.SIGKILL
+    try:
+        os.kill(pid, number)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
 
 
 # What follows is imported by name: the engines are not in the environment that is type-checked.

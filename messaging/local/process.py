@@ -8,13 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from messaging.errors import ConfigurationError
 
-__all__ = ["HOST", "REGION", "answers", "bind", "end", "last_lines", "spawn"]
+__all__ = ["HOST", "REGION", "answers", "bind", "child", "end", "inherited", "last_lines", "spawn"]
 
 HOST = "127.0.0.1"
 REGION = "sa-east-1"
@@ -38,7 +39,21 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """The server's process, run by `python`; it serves `listener`, and writes in `scratch` and, if
     it is given, `state` only."""
-    descriptor = listener.fileno()
+    port = listener.getsockname()[1]
+    environment = _environment(port, scratch, log_level) | _kept(state)
+    return child(python, engine, listener.fileno(), scratch, log, environment)
+
+
+def child(
+    python: Path,
+    engine: str,
+    descriptor: int | None,
+    scratch: Path,
+    log: IO[bytes],
+    environment: Mapping[str, str],
+) -> subprocess.Popen[bytes]:
+    """The process of `messaging.local.child`, which serves the socket `descriptor`, or binds one
+    of its own."""
     # -I: nothing of the caller's environment or folder is imported
     command = [str(python), "-I", str(_CHILD)]
     command += [engine, str(descriptor), str(os.getpid()), str(scratch)]
@@ -47,9 +62,9 @@ def spawn(
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        pass_fds=(descriptor,),
+        pass_fds=() if descriptor is None else (descriptor,),
         cwd=scratch,
-        env=_environment(listener.getsockname()[1], scratch, log_level) | _kept(state),
+        env=environment,
         # A terminal's Ctrl-C is for this process, which stops the server in its own order.
         start_new_session=True,
     )
@@ -75,10 +90,14 @@ def bind(port: int) -> socket.socket:
     return listener
 
 
+def inherited() -> dict[str, str]:
+    """What a server gets of this process's environment."""
+    return {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+
+
 def _environment(port: int, scratch: Path, log_level: str) -> dict[str, str]:
     """The child's environment: a list of what it needs, so that no stray variable steers it."""
-    passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-    return passed_on | {
+    return inherited() | {
         "TMPDIR": str(scratch),
         "LOG_LEVEL": log_level,
         "AWS_ACCESS_KEY_ID": "local",
