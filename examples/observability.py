@@ -78,7 +78,9 @@ def observe() -> Result:
         csv = Path(folder) / "alunos.csv"
         csv.write_text(STUDENTS, encoding="utf-8")
         done = demo.run(
-            csv, traced, besides=lambda broker: _outbox(broker, Path(folder), traced.receiver.url)
+            csv,
+            traced=traced,
+            besides=lambda broker: _outbox(broker, Path(folder), traced.receiver.url),
         )
         spans = [Seen(**one) for one in done["trace"]]
         found = Result(spans, traced.receiver.metrics(), list(done["mistakes"]))

@@ -8,24 +8,38 @@ A program changes its broker by its environment only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from messaging.errors import MissingExtra, SettingsError
 from messaging.settings import Settings
-from messaging.transport import Broker
+from messaging.transport import Broker, TopicTransport
 
 if TYPE_CHECKING:
     from messaging.changes import Plan
+    from messaging.contract.subscribers import Subscriber
     from messaging.dead_letters.letter import Kind
     from messaging.dead_letters.source import DeadLetterSource
     from messaging.topology import Topology
 
-__all__ = ["ServiceBroker", "apply", "connect", "plan", "remove"]
+__all__ = ["ServiceBroker", "ServiceTopic", "apply", "connect", "names_rabbitmq", "plan", "remove"]
+
+
+class ServiceTopic(TopicTransport, Protocol):
+    """A `TopicTransport` that can tell who subscribes."""
+
+    def subscribers(self) -> Sequence[Subscriber]:
+        """Who subscribes, and to what. For a start, never per message."""
+        ...
 
 
 class ServiceBroker(Broker, Protocol):
     """A `Broker` of a service outside this process, with what operators ask of it."""
+
+    def topic(self) -> ServiceTopic:
+        """The topic; no request is made."""
+        ...
 
     def letters(self, service: str, *, kind: Kind = "dead") -> DeadLetterSource:
         """The dead letters of `service`, or what could not be delivered to it."""
@@ -45,7 +59,7 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
     and its client is not installed.
     """
     chosen = settings if settings is not None else Settings.from_environment()
-    if _is_rabbitmq(chosen):
+    if names_rabbitmq(chosen):
         _no_session(session)
         from messaging.rabbitmq import connect as connect_rabbitmq
 
@@ -58,7 +72,7 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
 def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
     """What `apply` would do. Changes nothing."""
     chosen = settings if settings is not None else Settings.from_environment()
-    if _is_rabbitmq(chosen):
+    if names_rabbitmq(chosen):
         from messaging.rabbitmq import plan as plan_rabbitmq
 
         return plan_rabbitmq(topology, chosen, take_over=take_over)
@@ -82,7 +96,7 @@ def apply(
     topology does not own is created without an owner.
     """
     chosen = settings if settings is not None else Settings.from_environment()
-    if _is_rabbitmq(chosen):
+    if names_rabbitmq(chosen):
         _no_session(session)
         from messaging.rabbitmq import apply as apply_rabbitmq
 
@@ -112,7 +126,7 @@ def remove(
 ) -> Plan:
     """Delete what belongs to `service`, for good, and tell what was deleted and what is lost."""
     chosen = settings if settings is not None else Settings.from_environment()
-    if _is_rabbitmq(chosen):
+    if names_rabbitmq(chosen):
         from messaging.rabbitmq import remove as remove_there
     else:
         from messaging.aws import remove as remove_there
@@ -131,7 +145,8 @@ def _no_session(session: Any) -> None:
         raise SettingsError("session= is of AWS, and MESSAGING_BROKER_URL names RabbitMQ")
 
 
-def _is_rabbitmq(settings: Settings) -> bool:
+def names_rabbitmq(settings: Settings) -> bool:
+    """Whether the settings lead to RabbitMQ. Raises `MissingExtra` if its client is missing."""
     if not (settings.broker_url or "").startswith("amqp"):
         return False
     if find_spec("pika") is None:

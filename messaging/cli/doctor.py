@@ -47,8 +47,10 @@ def doctor(
     """Say what would go wrong between the topic and the services, with the remedy.
 
     Looks at topic, subscriptions, queues, policies, keys and Lambda mappings, as far as the role
-    may, and changes nothing. With a module of events, what would be published is compared with
-    who subscribes, too. A sound set-up prints nothing. Exits with 1 for an error.
+    may, and changes nothing. On RabbitMQ it looks at exchange, queues, bindings, dead letters and
+    what no service subscribes to, and says what RabbitMQ does not tell. With a module of events,
+    what would be published is compared with who subscribes, too. A sound set-up prints nothing.
+    Exits with 1 for an error.
 
     --send publishes a marked message for each service, which no handler sees: a worker deletes it
     and logs its id. Only from an empty queue doctor takes it out itself.
@@ -73,7 +75,7 @@ def doctor(
 
 
 def _told(events: str, settings: Settings, needs: list[Needs]) -> list[Finding]:
-    from messaging.aws import connect
+    from messaging.connecting import connect
     from messaging.contract.catalogue import catalogue_of
     from messaging.contract.subscribers import check_subscribers
 
@@ -88,12 +90,14 @@ def _told(events: str, settings: Settings, needs: list[Needs]) -> list[Finding]:
 
 def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool) -> bool:
     """Whether something is wrong enough for exit code 1; each finding is told as it is found."""
-    from messaging.doctor import examine
+    from messaging.doctor import examine, not_told
 
     severities = set()
     for one in examine(wanted, settings):
         severities.add(one.severity)
         _tell(one, json)
+    for unseen in not_told(settings):
+        screen.note(f"not looked at, since the broker does not tell: {unseen}")
     return "error" in severities or (strict and bool(severities))
 
 
@@ -103,13 +107,13 @@ _ENDS: Mapping[str, str] = {
     "left": "left to the workers, whose log names it: the queue holds other messages",
     "refused": "the topic refused it: {code}",
     "dead-lettered": "dead-lettered: a worker runs a version that knows no probes",
-    "undelivered": "SNS could not deliver it to the queue",
+    "undelivered": "the topic could not deliver it to the queue",
 }
 
 
 def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: bool) -> bool:
     """Whether a probe failed."""
-    from messaging.aws import connect
+    from messaging.connecting import connect
     from messaging.doctor.probe import probe
 
     failed = False

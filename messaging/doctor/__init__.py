@@ -1,10 +1,42 @@
-"""Looks at what stands on AWS and says what would go wrong, with the remedy.
+"""Looks at what stands on the broker and says what would go wrong, with the remedy.
 
 for found in examine(TOPOLOGY, Settings.from_environment()):
     print(found.severity, found.where, found.said, found.remedy)
 """
 
-from messaging.doctor.examination import examine
-from messaging.doctor.kinds import KINDS, Diagnosis, Kind, Severity
+from __future__ import annotations
 
-__all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "examine"]
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from messaging.connecting import names_rabbitmq
+from messaging.doctor.kinds import KINDS, Diagnosis, Kind, Severity
+from messaging.settings import Settings
+from messaging.topology import Topology
+
+__all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "examine", "not_told"]
+
+
+def examine(topology: Topology, settings: Settings, *, session: Any = None) -> Iterator[Diagnosis]:
+    """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
+
+    Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
+    looked at all the same. `session` is a boto3 session with credentials of its own, for AWS.
+    Raises `SettingsError` where the settings name no place.
+    """
+    if names_rabbitmq(settings):
+        from messaging.doctor import rabbitmq
+
+        return rabbitmq.examine(topology, settings)
+    from messaging.doctor.examination import examine as examine_aws
+
+    return examine_aws(topology, settings, session=session)
+
+
+def not_told(settings: Settings) -> Sequence[str]:
+    """What the broker tells nobody, so that `examine` finds nothing of it. AWS tells everything."""
+    if names_rabbitmq(settings):
+        from messaging.doctor.rabbitmq import NOT_TOLD
+
+        return NOT_TOLD
+    return ()

@@ -146,6 +146,34 @@ KINDS: Mapping[str, Kind] = {
     "undelivered-messages": Kind(
         "warning", "mend the queue's policy or key, then send them again from that queue"
     ),
+    # RabbitMQ.
+    "broker-refused": Kind(
+        "error", "check user, password and virtual host of MESSAGING_BROKER_URL, and permissions"
+    ),
+    "broker-old": Kind("error", "run RabbitMQ 3.10 or later"),
+    "broker-new": Kind("warning", "compare receive counts in a test before you rely on them"),
+    "alternate-missing": Kind(
+        "error",
+        "delete the exchange while nobody publishes, and apply again: RabbitMQ changes none that "
+        "stands",
+    ),
+    "exchange-differs": Kind(
+        "error",
+        "delete the exchange while nobody publishes, and apply again: RabbitMQ changes none that "
+        "stands",
+    ),
+    "unrouted-messages": Kind(
+        "warning",
+        "deploy the services that handle them with `messaging topology apply`, or stop publishing "
+        "them; then empty the queue",
+    ),
+    "queue-differs": Kind(
+        "warning",
+        "RabbitMQ changes no standing queue: let the workers empty it, `messaging topology remove "
+        "SERVICE`, then apply",
+    ),
+    "record-missing": Kind("warning", _APPLY),
+    "nobody-receives": Kind("warning", "start a worker: `messaging run MODULE:SERVICE`"),
     # Lambda functions.
     "lambda-whole-batches": Kind(
         "error", "give the mapping FunctionResponseTypes: [ReportBatchItemFailures]"

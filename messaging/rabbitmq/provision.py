@@ -21,6 +21,7 @@ from messaging.rabbitmq.names import (
 )
 from messaging.rabbitmq.records import QueueRecord, read_beside
 from messaging.rabbitmq.requests import Requests
+from messaging.rabbitmq.services import enlist, listed_services, strike
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Topology, queue_name
@@ -97,6 +98,8 @@ def remove(
             changes = [_deleted(name, count) for name, count in standing.items()]
             for name in (*standing, record_name(queue)) if not dry_run else ():
                 requests.delete_queue(name)
+            if standing and not dry_run:
+                strike(requests.session, topic, service)
         return Plan(topic=topic, where=link.where, changes=tuple(changes))
     finally:
         link.close()
@@ -162,6 +165,7 @@ class _Writing:
         """The topic, then the queues and what feeds them."""
         # Looked at before anything is written: whoever is refused has changed nothing.
         topic = self._look_at_topic(create_topic)
+        self._listed = listed_services(self._requests.session, self._topology.topic.name)
         looked = [self._look_at_queue(one) for one in self._topology.queues]
         if self._topology.kms_key is not None:
             said = ("a key of AWS: RabbitMQ's disks are encrypted by whoever runs it, or not",)
@@ -202,7 +206,8 @@ class _Writing:
             self._requests.declare_queue(unrouted, unrouted_arguments(MAX_RETENTION))
             self._requests.bind(unrouted, unrouted, "")
             self._requests.declare_exchange(topic, "direct", {"alternate-exchange": unrouted})
-            self._requests.write_record(topic, QueueRecord(owner=owner))
+            listed = tuple(self._listed)
+            self._requests.write_record(topic, QueueRecord(owner=owner, services=listed))
         return change
 
     def _look_at_queue(self, queue: Queue) -> tuple[bool, QueueRecord | None]:
@@ -221,6 +226,8 @@ class _Writing:
             max_receives=queue.max_receives,
             retention=queue.retention,
             keys=tuple(keys),
+            types=tuple(subscription.types),
+            audience=tuple(subscription.audience),
             contract=queue.contract,
         )
         yield self._dead_letters(queue)
@@ -242,14 +249,19 @@ class _Writing:
             )
         bound = set(record.keys) if standing and record else set()
         more, fewer = [one for one in keys if one not in bound], sorted(bound - set(keys))
+        listed = queue.service in self._listed
+        unlisted = ["+ the topic's list of services"] if bound and not listed else []
+        told = [*(f"+ {one}" for one in more), *(f"- {one}" for one in fewer), *unlisted]
         yield Change(
-            action="leave" if not more and not fewer else "change" if bound else "create",
+            action="leave" if not told else "change" if bound else "create",
             kind="subscription",
             name=queue.name,
-            details=(*(f"+ {one}" for one in more), *(f"- {one}" for one in fewer)),
+            details=tuple(told),
         )
         if self._write:
             self._write_queue(queue, wanted, standing, more, fewer)
+            if not listed:
+                enlist(self._requests.session, self._topology.topic.name, queue.service)
 
     def _dead_letters(self, queue: Queue) -> Change:
         name = queue.dead_letters.name

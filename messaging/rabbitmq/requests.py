@@ -20,12 +20,17 @@ class Requests:
 
     def messages(self, queue: str) -> int | None:
         """How many messages `queue` holds that nobody has in hand; None where it does not exist."""
+        found = self.counts(queue)
+        return None if found is None else found[0]
+
+    def counts(self, queue: str) -> tuple[int, int] | None:
+        """The same, and how many consumers it has."""
         try:
             frame = self._ask(lambda channel, done: channel.queue_declare(
                 queue, passive=True, callback=done))  # fmt: skip
         except NotFound:
             return None
-        return int(frame.method.message_count)
+        return int(frame.method.message_count), int(frame.method.consumer_count)
 
     def exchange_stands(self, exchange: str) -> bool:
         """Whether `exchange` exists."""

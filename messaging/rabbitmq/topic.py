@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
+from messaging.contract.subscribers import Subscriber
 from messaging.deadline import CURRENT
 from messaging.errors import TransportError
 from messaging.rabbitmq.errors import check_batch
 from messaging.rabbitmq.link import Answer, Link, Session, Work
+from messaging.rabbitmq.services import subscribers
 from messaging.rabbitmq.wire import keys_of, properties, unfit
 from messaging.transport import Failure, Outgoing
 
@@ -125,6 +127,7 @@ class RabbitTopic:
     deduplicates = False
 
     def __init__(self, link: Link, name: str, *, max_bytes: int, publish_timeout: float) -> None:
+        self._link = link
         self._name = name
         self.fifo = name.endswith(".fifo")
         self._max_bytes = max_bytes
@@ -156,6 +159,14 @@ class RabbitTopic:
             return None
         refused, entries, answer = self._send(batch)
         return None if answer is None else self._steps(refused, entries, answer)
+
+    def subscribers(self) -> Sequence[Subscriber]:
+        """Which services are bound, and by what, as `apply` wrote it down. For a start only."""
+        session = Session(self._link, f"topic {self._name}")
+        try:
+            return subscribers(session, self._name)
+        finally:
+            session.close()
 
     def close(self) -> None:
         """Refuse further use."""

@@ -12,6 +12,7 @@ import asyncio
 import socket
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,7 +31,7 @@ from tests.chaos.rewriting import (
     without,
 )
 
-__all__ = ["RATES", "FaultyProxy"]
+__all__ = ["RATES", "FaultyProxy", "ProxyThread", "reset"]
 
 RATES: Mapping[str, float] = MappingProxyType(
     {
@@ -74,22 +75,17 @@ class _Message(NamedTuple):
         return self.line + head.encode("latin-1") + self.body
 
 
-class FaultyProxy:
-    """Forwards HTTP/1.1 to `target` from a port of 127.0.0.1, in a thread of its own.
+class ProxyThread(ABC):
+    """Forwards what comes to a port of 127.0.0.1 to `target`, in a thread of its own.
 
     seed   of the faults; which request meets which depends on the order in which they come.
-    rates  how often each fault happens (`RATES`).
 
-    Requests that move no messages (queue URLs, attributes) pass unhurt. `calm()` ends the faults.
+    `calm()` ends the faults.
     """
 
-    def __init__(self, target: str, *, seed: int, rates: Mapping[str, float] = RATES) -> None:
-        unknown = rates.keys() - RATES.keys()
-        if unknown:
-            raise ConfigurationError(f"no such fault: {', '.join(sorted(unknown))}")
+    def __init__(self, target: str, *, seed: int) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._rates = rates
         self._chance = Random(seed)
         self._calm = False
         self._port = 0
@@ -101,8 +97,19 @@ class FaultyProxy:
         self.requests: Counter[str] = Counter()
 
     @property
+    @abstractmethod
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        """Where it listens."""
+
+    @abstractmethod
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        upstream: asyncio.StreamWriter,
+    ) -> None:
+        """One client's connection, until either side ends it."""
 
     def calm(self) -> None:
         """From now on everything passes."""
@@ -153,7 +160,6 @@ class FaultyProxy:
             quiet = 0 if serving else quiet + 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client's connection: as many requests as it sends, one after the other."""
         task = asyncio.current_task()
         if task is not None:
             self._serving.add(task)
@@ -161,19 +167,50 @@ class FaultyProxy:
         upstream: asyncio.StreamWriter | None = None
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             answers, upstream = await asyncio.open_connection(*self._target)
-            while True:
-                request = await _read(reader)
-                fault, response = await self._answered(request, answers, upstream)
-                if fault.startswith("reset"):
-                    _reset(writer)
-                    break
-                writer.write(response.encoded())
-                await writer.drain()
+            await self._converse(reader, writer, answers, upstream)
         for one in (upstream, writer):
             if one is not None:
                 one.close()
                 with suppress(OSError, asyncio.CancelledError):
                     await one.wait_closed()
+
+
+class FaultyProxy(ProxyThread):
+    """Forwards HTTP/1.1 to `target` from a port of 127.0.0.1, in a thread of its own.
+
+    seed   of the faults; which request meets which depends on the order in which they come.
+    rates  how often each fault happens (`RATES`).
+
+    Requests that move no messages (queue URLs, attributes) pass unhurt. `calm()` ends the faults.
+    """
+
+    def __init__(self, target: str, *, seed: int, rates: Mapping[str, float] = RATES) -> None:
+        unknown = rates.keys() - RATES.keys()
+        if unknown:
+            raise ConfigurationError(f"no such fault: {', '.join(sorted(unknown))}")
+        super().__init__(target, seed=seed)
+        self._rates = rates
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        upstream: asyncio.StreamWriter,
+    ) -> None:
+        """As many requests as it sends, one after the other."""
+        while True:
+            request = await _read(reader)
+            fault, response = await self._answered(request, answers, upstream)
+            if fault.startswith("reset"):
+                reset(writer)
+                break
+            writer.write(response.encoded())
+            await writer.drain()
 
     async def _answered(
         self, request: _Message, answers: asyncio.StreamReader, upstream: asyncio.StreamWriter
@@ -262,7 +299,7 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Close with RST: the client sees a broken connection and no end of file."""
     sock = writer.get_extra_info("socket")
     if sock is not None:

@@ -2,6 +2,7 @@
 
 python -m tests.chaos.server --schedules 50
 python -m tests.chaos.server --schedules 1 --events 10000 --kills 50 --once
+python -m tests.chaos.server --schedules 30 --broker rabbitmq
 """
 
 from __future__ import annotations
@@ -21,21 +22,19 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-import boto3
-
-from messaging.aws import apply, connect
+from messaging.connecting import ServiceBroker
 from messaging.dead_letters import reason as dead_letter_reason
 from messaging.errors import PublishError
 from messaging.event import Event
-from messaging.local import LocalServer
 from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
 from messaging.sql import open_sqlite
 from messaging.testing.chaos.sample import Enrolled, Paid
-from tests.chaos.proxy import FaultyProxy
+from tests.chaos.grounds import GROUNDS, Ground
 from tests.chaos.services import EFFECTS, SERVICES, TOPOLOGY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +51,7 @@ class Schedule:
     workers: int = 2
     kills: int = 3
     stops: int = 2
+    node_kills: int = 0
     once: bool = False
 
 
@@ -70,6 +70,7 @@ class Outcome:
     duplicates_once: int = 0
     kills: int = 0
     stops: int = 0
+    node_kills: int = 0
     not_at_rest: int = 0
     longest_stop: float = 0.0
     seconds: float = 0.0
@@ -149,12 +150,10 @@ class Workers:
 class Producer:
     """Publishes in a thread of its own, a portion when asked; what is not accepted, once more."""
 
-    def __init__(
-        self, settings: Settings, session: boto3.Session, events: int, *, portions: int
-    ) -> None:
+    def __init__(self, broker: ServiceBroker, events: int, *, portions: int) -> None:
         self.accepted: set[int] = set()
         self.error: BaseException | None = None
-        self._broker = connect(settings, session=session)
+        self._broker = broker
         self._events = [event_of(number) for number in range(events)]
         self._portion = -(-events // portions)
         self._asked = threading.Semaphore(0)
@@ -213,22 +212,21 @@ def wanted_by(number: int) -> set[str]:
     return {"platform", "billing", "reports"} | ({"mailing"} if number % 2 == 0 else set())
 
 
-def run(server: LocalServer, schedule: Schedule, folder: Path) -> Outcome:
+def run(ground: Ground, schedule: Schedule, folder: Path) -> Outcome:
     """One schedule, on queues of its own."""
     began = time.monotonic()
     chance = random.Random(schedule.seed)
     database = folder / f"effects-{schedule.seed}-{os.getpid()}.db"
     with closing(open_sqlite(database)) as connection:
         connection.execute(EFFECTS)
-    session = boto3.Session(**server.credentials)
-    direct = server.settings(topic="chaos", prefix=f"s{schedule.seed}-")
-    apply(TOPOLOGY, direct, session=session, create_topic=True)
-    outcome = Outcome(schedules=1, kills=schedule.kills, stops=schedule.stops)
-    with FaultyProxy(server.url, seed=schedule.seed) as proxy:
+    direct = ground.prepared(TOPOLOGY, f"s{schedule.seed}-")
+    outcome = Outcome(
+        schedules=1, kills=schedule.kills, stops=schedule.stops, node_kills=schedule.node_kills
+    )
+    with ground.proxy(schedule.seed) as proxy:
         environment = {
             **os.environ,
-            **server.environment,
-            "AWS_ENDPOINT_URL": proxy.url,
+            **ground.environment(proxy),
             "MESSAGING_TOPIC": "chaos",
             "MESSAGING_PREFIX": f"s{schedule.seed}-",
             "MESSAGING_LOG_LEVEL": "WARNING",
@@ -237,23 +235,25 @@ def run(server: LocalServer, schedule: Schedule, folder: Path) -> Outcome:
         }
         workers = Workers(schedule.workers, environment, folder / "workers.log")
         try:
-            through = direct.model_copy(update={"endpoint_url": proxy.url})
-            portions = schedule.kills + schedule.stops + 1
-            producer = Producer(through, session, schedule.events, portions=portions)
-            _hurt(workers, schedule, chance, producer, database)
+            portions = schedule.kills + schedule.stops + schedule.node_kills + 1
+            broker = ground.connect(ground.through(direct, proxy))
+            producer = Producer(broker, schedule.events, portions=portions)
+            _hurt(ground, workers, schedule, chance, producer, database)
             producer.finish()
             proxy.calm()
-            outcome.not_at_rest = 0 if _rests(workers, direct, session) else 1
+            outcome.not_at_rest = 0 if _rests(ground, workers, direct) else 1
         finally:
             workers.close()
         outcome.injected, outcome.requests = proxy.injected, proxy.requests
     outcome.longest_stop = workers.longest_stop
-    _judge(outcome, schedule, producer.accepted, database, direct, session)
+    _judge(outcome, schedule, producer.accepted, database, ground, direct)
+    ground.clear(TOPOLOGY, direct)
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
 def _hurt(
+    ground: Ground,
     workers: Workers,
     schedule: Schedule,
     chance: random.Random,
@@ -261,7 +261,9 @@ def _hurt(
     database: Path,
 ) -> None:
     """Kills and stops, each a random moment after effects of a new portion were seen."""
-    actions = [workers.kill] * schedule.kills + [workers.stop] * schedule.stops
+    actions = [partial(workers.kill, chance)] * schedule.kills
+    actions += [partial(workers.stop, chance)] * schedule.stops
+    actions += [ground.kill_node] * schedule.node_kills
     chance.shuffle(actions)
     with closing(open_sqlite(database)) as connection:
 
@@ -275,19 +277,18 @@ def _hurt(
                 time.sleep(0.02)
                 workers.keep_up()
             time.sleep(chance.uniform(0, 0.3))
-            action(chance)
+            action()
 
 
-def _rests(workers: Workers, settings: Settings, session: boto3.Session) -> bool:
+def _rests(ground: Ground, workers: Workers, settings: Settings) -> bool:
     """Whether all queues are empty, and stay so."""
-    with closing(connect(settings, session=session)) as broker:
-        queues = [broker.queue(service.service) for service in SERVICES]
-        deadline, quiet = time.monotonic() + PATIENCE, 0
-        while quiet < 3 and time.monotonic() < deadline:
-            workers.keep_up()
-            time.sleep(0.3)
-            quiet = 0 if any(sum(queue.depth()[:3]) for queue in queues) else quiet + 1
-        return quiet == 3
+    services = [service.service for service in SERVICES]
+    deadline, quiet = time.monotonic() + PATIENCE, 0
+    while quiet < 3 and time.monotonic() < deadline:
+        workers.keep_up()
+        time.sleep(0.3)
+        quiet = 0 if ground.waiting(settings, services) else quiet + 1
+    return quiet == 3
 
 
 def _judge(
@@ -295,13 +296,13 @@ def _judge(
     schedule: Schedule,
     accepted: set[int],
     database: Path,
+    ground: Ground,
     settings: Settings,
-    session: boto3.Session,
 ) -> None:
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT service, event, count(*) FROM effects GROUP BY 1, 2")
         effects = {(service, event): count for service, event, count in rows}
-    dead = _dead_letters(outcome, settings, session)
+    dead = _dead_letters(outcome, ground, settings)
     pairs = {(service, f"event-{number}") for number in accepted for service in wanted_by(number)}
     outcome.events = len(accepted)
     outcome.pairs = len(pairs)
@@ -315,11 +316,9 @@ def _judge(
         outcome.duplicates = duplicates
 
 
-def _dead_letters(
-    outcome: Outcome, settings: Settings, session: boto3.Session
-) -> set[tuple[str, str]]:
+def _dead_letters(outcome: Outcome, ground: Ground, settings: Settings) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
-    with closing(connect(settings, session=session)) as broker:
+    with closing(ground.connect(settings)) as broker:
         for service in SERVICES:
             box = broker.letters(service.service)
             while letters := box.receive(10, 0, 3600):
@@ -333,16 +332,18 @@ def _dead_letters(
 def main(arguments: list[str] | None = None) -> int:
     """0: every promise was kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.server", description=__doc__)
+    parser.add_argument("--broker", choices=GROUNDS, default="sqs")
     parser.add_argument("--schedules", type=int, default=50)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--events", type=int, default=300)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--stops", type=int, default=2)
+    parser.add_argument("--node-kills", type=int, help="of the broker; else as it can")
     parser.add_argument("--once", action="store_true", help="in all; else in every other schedule")
     options = parser.parse_args(arguments)
     total = Outcome()
-    with tempfile.TemporaryDirectory() as folder, LocalServer() as server:
+    with tempfile.TemporaryDirectory() as folder, GROUNDS[options.broker]() as ground:
         for seed in range(options.first, options.first + options.schedules):
             schedule = Schedule(
                 seed=seed,
@@ -350,9 +351,10 @@ def main(arguments: list[str] | None = None) -> int:
                 workers=options.workers,
                 kills=options.kills,
                 stops=options.stops,
+                node_kills=ground.node_kills if options.node_kills is None else options.node_kills,
                 once=options.once or seed % 2 == 1,
             )
-            outcome = run(server, schedule, Path(folder))
+            outcome = run(ground, schedule, Path(folder))
             total.add(outcome)
             said = {name: value for name, value in vars(outcome).items() if value}
             said["injected"] = sum(outcome.injected.values())

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from messaging.local import LocalServer
+from tests.chaos.grounds import Aws, Ground
 from tests.chaos.server import Schedule, run
 
 
 @pytest.fixture(scope="module")
-def server() -> object:
-    with LocalServer() as server:
-        yield server
+def ground() -> Iterator[Ground]:
+    with Aws() as ground:
+        yield ground
 
 
 @pytest.mark.parametrize("once", [False, True], ids=["at least once", "in transactions"])
 def test_killed_and_stopped_workers_lose_nothing(
-    server: LocalServer, tmp_path: Path, once: bool
+    ground: Ground, tmp_path: Path, once: bool
 ) -> None:
     schedule = Schedule(seed=int(once), events=120, workers=1, kills=2, stops=1, once=once)
-    outcome = run(server, schedule, tmp_path)
+    outcome = run(ground, schedule, tmp_path)
     assert outcome.pairs > 300
     assert outcome.lost == 0
     assert outcome.without_reason == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers import TOPOLOGY
 from messaging.settings import Settings
 from tests.consumers.test_services import cadastrado
 
@@ -74,11 +75,19 @@ def test_topology_publish_run_and_status(messaging: Terminal, settings: Settings
     assert messaging("dlq", "list", "financeiro").returncode == 0
 
 
-def test_what_is_aws_own_says_so(messaging: Terminal) -> None:
-    done = messaging("doctor", "consumers.events")
+def test_doctor_finds_what_is_wrong_and_who_is_told_nothing(messaging: Terminal) -> None:
+    before = messaging("doctor", "--json")
+    assert before.returncode == 1
+    assert json.loads(before.stdout.splitlines()[0])["name"] == "topic-missing"
 
-    assert done.returncode != 0
-    assert "names another broker" in done.stderr
+    messaging("topology", "apply")
+    sound = messaging("doctor", "consumers.events", "--send")
+
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    told = sound.stdout.splitlines()
+    assert [line.partition(": ")[2].partition(":")[0] for line in told] == [*TOPOLOGY.services]
+    assert all("in the queue after" in line for line in told)
+    assert "the broker does not tell: policies" in " ".join(sound.stderr.split())
 
 
 def test_a_node_that_is_not_there_is_told_without_the_password(messaging: Terminal) -> None:

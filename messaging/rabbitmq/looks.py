@@ -1,0 +1,180 @@
+"""What can be seen of a topology on RabbitMQ over AMQP, without changing anything.
+
+AMQP tells whether a queue stands, how many messages it holds and how many consumers it has; and, to
+whoever declares it again, the first argument in which it differs. It tells nothing of policies, of
+bindings, of who holds what, and of how long a message has waited.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from messaging.errors import AccessDenied, NotFound, TransportError
+from messaging.rabbitmq.broker import links
+from messaging.rabbitmq.link import Answer, Session
+from messaging.rabbitmq.names import (
+    dead_letter_arguments,
+    queue_arguments,
+    unrouted_arguments,
+    unrouted_name,
+)
+from messaging.rabbitmq.records import QueueRecord, read_beside
+from messaging.rabbitmq.requests import Requests
+from messaging.rabbitmq.services import listed_services
+from messaging.rabbitmq.wire import routing_keys
+from messaging.settings import Settings
+from messaging.topology import MAX_RETENTION, Queue, Subscription, queue_name
+
+__all__ = ["Difference", "Looks", "Seen", "Unseen"]
+
+_DIFFERS = re.compile(
+    r"inequivalent arg '(?P<name>[^']*)'.*?"
+    r"received (?:the value )?'?(?P<wanted>none|[^',]*)'?.*?"
+    r"current is (?:the value )?'?(?P<found>none|[^']*?)'?(?: of type| *$|$)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The first argument in which something stands otherwise than `apply` would declare it."""
+
+    name: str
+    wanted: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A queue or an exchange. `there` is None where it could not be looked at."""
+
+    there: bool | None
+    messages: int = 0
+    consumers: int = 0
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What could not be looked at."""
+
+    where: str
+    error: TransportError
+
+
+class Looks:
+    """Looks at one virtual host; what is refused is written down in `unseen`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.unseen: list[Unseen] = []
+        self._link = links(settings)
+        self._session = Session(self._link, "what stands on RabbitMQ")
+        self._requests = Requests(self._session)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+    @property
+    def where(self) -> str:
+        """The nodes, without passwords."""
+        return self._link.where
+
+    def server(self) -> tuple[str, str]:
+        """Product and version. Raises `TransportError` when nobody answers or lets us in."""
+
+        def ask(channel: Any, answer: Answer) -> None:
+            answer.set_result(channel.connection.server_properties)
+
+        told = self._session.call(ask)
+        return _text(told.get("product")), _text(told.get("version"))
+
+    def exchange(self, name: str, kind: str, arguments: Mapping[str, Any]) -> Seen:
+        """Whether it stands as `apply` would declare it."""
+        where = f"exchange {name}"
+        try:
+            if not self._requests.exchange_stands(name):
+                return Seen(there=False)
+        except TransportError as error:
+            self.unseen.append(Unseen(where, error))
+            return Seen(there=None)
+        difference = self._compared(
+            where, lambda: self._requests.declare_exchange(name, kind, arguments)
+        )
+        return Seen(there=True, difference=difference)
+
+    def topic(self, name: str) -> Seen:
+        """The exchange of a topic."""
+        return self.exchange(name, "direct", {"alternate-exchange": unrouted_name(name)})
+
+    def unrouted(self, topic: str) -> Seen:
+        """The queue of what nobody subscribes to."""
+        return self.queue(unrouted_name(topic), unrouted_arguments(MAX_RETENTION))
+
+    def service(self, queue: Queue) -> Seen:
+        """A service's own queue."""
+        return self.queue(queue.name, queue_arguments(queue))
+
+    def dead_letters(self, queue: Queue) -> Seen:
+        """The queue of a service's dead letters."""
+        name = queue.dead_letters.name
+        return self.queue(name, dead_letter_arguments(queue.dead_letters.retention))
+
+    def queue(self, name: str, arguments: Mapping[str, Any]) -> Seen:
+        """Whether it stands as `apply` would declare it, and what is in it."""
+        where = f"queue {name}"
+        try:
+            counts = self._requests.counts(name)
+        except TransportError as error:
+            self.unseen.append(Unseen(where, error))
+            return Seen(there=None)
+        if counts is None:
+            return Seen(there=False)
+        difference = self._compared(where, lambda: self._requests.declare_queue(name, arguments))
+        return Seen(there=True, messages=counts[0], consumers=counts[1], difference=difference)
+
+    def record(self, owned: str) -> QueueRecord | None:
+        """What `apply` wrote beside it; None where there is none, or it may not be read."""
+        try:
+            return read_beside(self._session, owned)
+        except NotFound:
+            return None
+        except TransportError as error:
+            self.unseen.append(Unseen(f"the record of {owned}", error))
+            return None
+
+    def orphans(self, topic: str) -> list[str]:
+        """Services that are listed as bound to `topic`, and have no queue."""
+        try:
+            listed = listed_services(self._session, topic)
+        except TransportError as error:
+            self.unseen.append(Unseen(f"the record of {topic}", error))
+            return []
+        names = [queue_name(topic, one) for one in listed]
+        return [one for one in names if self._requests.counts(one) is None]
+
+    def wanted_keys(self, one: Subscription) -> list[str]:
+        """The routing keys that a service's queue should be bound by."""
+        return routing_keys(one.types, one.audience)
+
+    def _compared(self, where: str, declare: Any) -> Difference | None:
+        # Declaring again what stands changes nothing; it is refused where it stands otherwise.
+        try:
+            declare()
+        except AccessDenied as error:
+            self.unseen.append(Unseen(where, error))
+        except TransportError as error:
+            told = _DIFFERS.search(str(error))
+            if told is None:
+                self.unseen.append(Unseen(where, error))
+                return None
+            return Difference(
+                name=told["name"], wanted=told["wanted"] or "none", found=told["found"] or "none"
+            )
+        return None
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
