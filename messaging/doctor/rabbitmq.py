@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.doctor.kinds import Diagnosis, found
 from messaging.errors import AccessDenied, TransportError
-from messaging.rabbitmq.looks import Difference, Looks, Seen, Unseen
+from messaging.rabbitmq.looks import AmqpLooks, Difference, NotSeen, SeenOnAmqp
 from messaging.rabbitmq.records import QueueRecord
 from messaging.settings import Settings
 from messaging.topology import Queue, Subscription, Topology
@@ -38,17 +38,17 @@ def examine(
     `NOT_TOLD` is what it cannot see. What may not be looked at is a finding, and the rest is looked
     at all the same.
     """
-    looks = Looks(settings)
+    looks = AmqpLooks(settings)
     try:
-        yield from _Examination(looks, topology.prefixed(settings.prefix), clock).all()
+        yield from _AmqpExamination(looks, topology.prefixed(settings.prefix), clock).all()
     finally:
         looks.close()
 
 
-class _Examination:
+class _AmqpExamination:
     """One look at everything."""
 
-    def __init__(self, looks: Looks, topology: Topology, clock: Clock) -> None:
+    def __init__(self, looks: AmqpLooks, topology: Topology, clock: Clock) -> None:
         self._looks = looks
         self._topology = topology
         self._clock = clock
@@ -129,7 +129,7 @@ class _Examination:
             told += [f"has {', '.join(more)} besides"] if more else []
             yield found("filter-differs", where, f"it {'; '.join(told)}", _APPLY)
 
-    def _backlog(self, queue: Queue, seen: Seen) -> Iterator[Diagnosis]:
+    def _backlog(self, queue: Queue, seen: SeenOnAmqp) -> Iterator[Diagnosis]:
         looked = 1
         while seen.messages and not seen.consumers and looked < LOOKS:
             self._clock.sleep(PAUSE)
@@ -180,7 +180,7 @@ def _version(where: str, version: str) -> Iterator[Diagnosis]:
         yield found("broker-new", where, text)
 
 
-def _queue(where: str, seen: Seen) -> Iterator[Diagnosis]:
+def _queue(where: str, seen: SeenOnAmqp) -> Iterator[Diagnosis]:
     other = seen.difference
     if other is None:
         return
@@ -217,7 +217,7 @@ def _said(other: Difference) -> str:
     return f"{other.name} is {other.found}, the topology says {other.wanted}"
 
 
-def _not_seen(one: Unseen) -> Diagnosis:
+def _not_seen(one: NotSeen) -> Diagnosis:
     if isinstance(one.error, AccessDenied):
         return found("access-denied", one.where, f"could not look: {one.error}", _PERMISSION)
     return found("not-answered", one.where, f"could not look: {one.error}")

@@ -269,13 +269,13 @@ class Session:
 
     def _open(self, connection: Any) -> None:
         try:
-            connection.channel(on_open_callback=self._opened)
+            # Told of its end from now on: the connection may be lost before the channel is open.
+            self._channel = connection.channel(on_open_callback=self._opened)
+            self._channel.add_on_close_callback(self._gone)
         except Exception as error:  # noqa: BLE001 - whatever it is, callers must hear of it
             self._fail(translated(error, self._subject))
 
     def _opened(self, channel: Any) -> None:
-        self._channel = channel
-        channel.add_on_close_callback(self._gone)
         if self._setup is None:
             self._prepared()
         else:

@@ -28,7 +28,7 @@ from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Subscription, queue_name
 
-__all__ = ["Difference", "Looks", "Seen", "Unseen"]
+__all__ = ["Difference", "AmqpLooks", "SeenOnAmqp", "NotSeen"]
 
 _DIFFERS = re.compile(
     r"inequivalent arg '(?P<name>[^']*)'.*?"
@@ -47,7 +47,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenOnAmqp:
     """A queue or an exchange. `there` is None where it could not be looked at."""
 
     there: bool | None
@@ -57,18 +57,18 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class NotSeen:
     """What could not be looked at."""
 
     where: str
     error: TransportError
 
 
-class Looks:
-    """Looks at one virtual host; what is refused is written down in `unseen`."""
+class AmqpLooks:
+    """AmqpLooks at one virtual host; what is refused is written down in `unseen`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.unseen: list[Unseen] = []
+        self.unseen: list[NotSeen] = []
         self._link = links(settings)
         self._session = Session(self._link, "what stands on RabbitMQ")
         self._requests = Requests(self._session)
@@ -91,49 +91,51 @@ class Looks:
         told = self._session.call(ask)
         return _text(told.get("product")), _text(told.get("version"))
 
-    def exchange(self, name: str, kind: str, arguments: Mapping[str, Any]) -> Seen:
+    def exchange(self, name: str, kind: str, arguments: Mapping[str, Any]) -> SeenOnAmqp:
         """Whether it stands as `apply` would declare it."""
         where = f"exchange {name}"
         try:
             if not self._requests.exchange_stands(name):
-                return Seen(there=False)
+                return SeenOnAmqp(there=False)
         except TransportError as error:
-            self.unseen.append(Unseen(where, error))
-            return Seen(there=None)
+            self.unseen.append(NotSeen(where, error))
+            return SeenOnAmqp(there=None)
         difference = self._compared(
             where, lambda: self._requests.declare_exchange(name, kind, arguments)
         )
-        return Seen(there=True, difference=difference)
+        return SeenOnAmqp(there=True, difference=difference)
 
-    def topic(self, name: str) -> Seen:
+    def topic(self, name: str) -> SeenOnAmqp:
         """The exchange of a topic."""
         return self.exchange(name, "direct", {"alternate-exchange": unrouted_name(name)})
 
-    def unrouted(self, topic: str) -> Seen:
+    def unrouted(self, topic: str) -> SeenOnAmqp:
         """The queue of what nobody subscribes to."""
         return self.queue(unrouted_name(topic), unrouted_arguments(MAX_RETENTION))
 
-    def service(self, queue: Queue) -> Seen:
+    def service(self, queue: Queue) -> SeenOnAmqp:
         """A service's own queue."""
         return self.queue(queue.name, queue_arguments(queue))
 
-    def dead_letters(self, queue: Queue) -> Seen:
+    def dead_letters(self, queue: Queue) -> SeenOnAmqp:
         """The queue of a service's dead letters."""
         name = queue.dead_letters.name
         return self.queue(name, dead_letter_arguments(queue.dead_letters.retention))
 
-    def queue(self, name: str, arguments: Mapping[str, Any]) -> Seen:
+    def queue(self, name: str, arguments: Mapping[str, Any]) -> SeenOnAmqp:
         """Whether it stands as `apply` would declare it, and what is in it."""
         where = f"queue {name}"
         try:
             counts = self._requests.counts(name)
         except TransportError as error:
-            self.unseen.append(Unseen(where, error))
-            return Seen(there=None)
+            self.unseen.append(NotSeen(where, error))
+            return SeenOnAmqp(there=None)
         if counts is None:
-            return Seen(there=False)
+            return SeenOnAmqp(there=False)
         difference = self._compared(where, lambda: self._requests.declare_queue(name, arguments))
-        return Seen(there=True, messages=counts[0], consumers=counts[1], difference=difference)
+        return SeenOnAmqp(
+            there=True, messages=counts[0], consumers=counts[1], difference=difference
+        )
 
     def record(self, owned: str) -> QueueRecord | None:
         """What `apply` wrote beside it; None where there is none, or it may not be read."""
@@ -142,7 +144,7 @@ class Looks:
         except NotFound:
             return None
         except TransportError as error:
-            self.unseen.append(Unseen(f"the record of {owned}", error))
+            self.unseen.append(NotSeen(f"the record of {owned}", error))
             return None
 
     def orphans(self, topic: str) -> list[str]:
@@ -150,7 +152,7 @@ class Looks:
         try:
             listed = listed_services(self._session, topic)
         except TransportError as error:
-            self.unseen.append(Unseen(f"the record of {topic}", error))
+            self.unseen.append(NotSeen(f"the record of {topic}", error))
             return []
         names = [queue_name(topic, one) for one in listed]
         return [one for one in names if self._requests.counts(one) is None]
@@ -164,11 +166,11 @@ class Looks:
         try:
             declare()
         except AccessDenied as error:
-            self.unseen.append(Unseen(where, error))
+            self.unseen.append(NotSeen(where, error))
         except TransportError as error:
             told = _DIFFERS.search(str(error))
             if told is None:
-                self.unseen.append(Unseen(where, error))
+                self.unseen.append(NotSeen(where, error))
                 return None
             return Difference(
                 name=told["name"], wanted=told["wanted"] or "none", found=told["found"] or "none"

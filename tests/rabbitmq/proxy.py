@@ -10,10 +10,14 @@ __all__ = ["Cutter"]
 
 
 class Cutter:
-    """A TCP proxy in front of the node: resets all its connections on demand, or freezes them."""
+    """A TCP proxy in front of the node: resets all its connections on demand, or freezes them.
 
-    def __init__(self, target: int) -> None:
+    at  bytes of a client; a connection is reset when they come by for the first time.
+    """
+
+    def __init__(self, target: int, *, at: bytes | None = None) -> None:
         self._target = target
+        self._at = at
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -61,6 +65,9 @@ class Cutter:
         with suppress(OSError):
             while data := one.recv(65_536):
                 self._flowing.wait()
+                if self._at is not None and self._at in data:
+                    self._at = None
+                    break
                 other.sendall(data)
         for end in (one, other):
             with suppress(OSError):

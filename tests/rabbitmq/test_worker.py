@@ -131,3 +131,21 @@ def test_a_reset_connection_is_opened_again(
     assert not topic.publish([message("{}", "parcel.found")])
     broker.close()
     proxy.close()
+
+
+def test_a_connection_that_is_lost_while_its_channel_opens_is_opened_again(
+    settings: Settings, rabbitmq_server: RabbitNode
+) -> None:
+    apply(TOPOLOGY, settings)
+    opening = b"\x00\x14\x00\x0a"  # Channel.Open: class 20, method 10
+    proxy = Cutter(rabbitmq_server.port, at=opening)
+    through = settings.model_copy(update={"broker_url": f"amqp://127.0.0.1:{proxy.port}"})
+    broker = connect(through)
+    queue = broker.queue("counter")
+
+    with pytest.raises(TransportError) as lost:
+        queue.depth()
+    assert lost.value.code != "Timeout"
+    assert queue.depth().visible == 0
+    broker.close()
+    proxy.close()
