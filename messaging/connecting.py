@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from messaging.dead_letters.source import DeadLetterSource
     from messaging.topology import Topology
 
-__all__ = ["ServiceBroker", "ServiceTopic", "apply", "connect", "names_rabbitmq", "plan", "remove"]
+__all__ = [
+    "ServiceBroker",
+    "ServiceTopic",
+    "apply",
+    "connect",
+    "names_rabbitmq",
+    "plan",
+    "remove",
+    "require_rabbitmq",
+]
 
 
 class ServiceTopic(TopicTransport, Protocol):
@@ -149,9 +158,13 @@ def names_rabbitmq(settings: Settings) -> bool:
     """Whether the settings lead to RabbitMQ. Raises `MissingExtra` if its client is missing."""
     if not (settings.broker_url or "").startswith("amqp"):
         return False
+    require_rabbitmq("MESSAGING_BROKER_URL names RabbitMQ")
+    return True
+
+
+def require_rabbitmq(why: str) -> None:
+    """Raises `MissingExtra` where RabbitMQ's client is not installed."""
     if find_spec("pika") is None:
         raise MissingExtra(
-            "MESSAGING_BROKER_URL names RabbitMQ, and its client is not installed: "
-            'pip install "messaging-sns-sqs[rabbitmq]"'
+            f'{why}, and its client is not installed: pip install "messaging-sns-sqs[rabbitmq]"'
         )
-    return True

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -94,6 +94,12 @@ class Settings(BaseModel):
                 'for "#", "%5B" for "["'
             )
         return url
+
+    @property
+    def virtual_host(self) -> str:
+        """The virtual host that `broker_url` names: "/" where it names none."""
+        path = urlsplit((self.broker_url or "").partition(",")[0]).path
+        return unquote(path[1:]) or "/"
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

@@ -223,6 +223,49 @@ def ecs_command(
     _write(ecs(_wanted(topology)[0], scaling), output, check, "ecs")
 
 
+def rabbitmq_permissions_command(
+    topology: TopologyName = None,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", metavar="ROLE", help="One role's expressions alone."),
+    ] = None,
+    vhost: Annotated[
+        str | None,
+        typer.Option("--vhost", metavar="NAME", help="Else that of MESSAGING_BROKER_URL, or /."),
+    ] = None,
+    users: Annotated[
+        bool, typer.Option("--users", help="Make the users as well, without passwords.")
+    ] = False,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write what each role may do on RabbitMQ, as definitions to import, and nothing else.
+
+    Roles are producer, topic-deploy, operator, and for each service SERVICE-worker and
+    SERVICE-deploy; users are called TOPIC-ROLE. With --role: its three expressions, as
+    `rabbitmqctl set_permissions` takes them.
+
+    [bold]Example:[/bold] messaging export rabbitmq-permissions --users -o users.json
+    """
+    from dataclasses import asdict
+
+    from messaging.connecting import require_rabbitmq
+
+    require_rabbitmq("permissions of RabbitMQ are asked for")
+    from messaging.rabbitmq.permissions import definitions, permissions
+
+    wanted, settings = deployment(topology)
+    named = wanted.prefixed(settings.prefix)
+    if role is None:
+        document = definitions(named, vhost=vhost or settings.virtual_host, users=users)
+        _write(document, output, check, "rabbitmq-permissions")
+        return
+    found = permissions(named)
+    if role not in found:
+        raise ConfigurationError(f"--role {role!r}: known are {', '.join(found)}")
+    _write(asdict(found[role]), output, check, f"rabbitmq-permissions --role {role}")
+
+
 def _wanted(said: str | None) -> tuple[Topology, str | None]:
     """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
     from messaging.aws.naming import topic_of
@@ -251,3 +294,4 @@ add(app, "alarms", alarms_command)
 add(app, "grafana", grafana_command)
 add(app, "keda", keda_command)
 add(app, "ecs", ecs_command)
+add(app, "rabbitmq-permissions", rabbitmq_permissions_command)

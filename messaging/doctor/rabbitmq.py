@@ -71,7 +71,7 @@ class _AmqpExamination:
     def _topic(self) -> Iterator[Diagnosis]:
         name = self._topology.topic.name
         where = f"exchange {name}"
-        seen = self._looks.topic(name)
+        seen = self._looks.topic(name, compare=self._topology.owns_topic)
         if seen.there is False:
             text = "it does not exist: nothing can be published"
             yield found("topic-missing", where, text, _TOPIC_REMEDY)
@@ -80,7 +80,7 @@ class _AmqpExamination:
             alternate = other.name == "alternate-exchange"
             kind = "alternate-missing" if alternate else "exchange-differs"
             yield found(kind, where, _said(other))
-        unrouted = self._looks.unrouted(name)
+        unrouted = self._looks.unrouted(name, compare=self._topology.owns_topic)
         if unrouted.there is False:
             text = "its queue of what nobody subscribes to does not exist: such messages are lost"
             yield found("alternate-missing", where, text)
@@ -224,6 +224,5 @@ def _not_seen(one: NotSeen) -> Diagnosis:
 
 
 _PERMISSION = (
-    "look as a user who may configure what the topology names: `messaging export "
-    "rabbitmq-permissions` has one for each service's deployer"
+    "look as the operator, or as who applies the topology: `messaging export rabbitmq-permissions`"
 )

@@ -190,6 +190,8 @@ class Session:
         self._queue: list[tuple[Work, Answer]] = []
         self._pending: set[Answer] = set()
         self._owner = os.getpid()
+        self.ended_by: Exception | None = None
+        """Why the channel was lost the last time, for `lost`."""
 
     def ask(self, work: Work) -> Answer:
         """Run `work` with the channel, soon; the future is what it says."""
@@ -315,6 +317,7 @@ class Session:
     def _fail(self, error: Exception) -> None:
         self._channel, self._ready, self._opening = None, False, False
         self._queue = []
+        self.ended_by = error
         if self._on_lost is not None:
             self._on_lost()
         for answer in list(self._pending):

@@ -8,8 +8,9 @@ bindings, of who holds what, and of how long a message has waited.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from messaging.errors import AccessDenied, NotFound, TransportError
@@ -91,8 +92,8 @@ class AmqpLooks:
         told = self._session.call(ask)
         return _text(told.get("product")), _text(told.get("version"))
 
-    def exchange(self, name: str, kind: str, arguments: Mapping[str, Any]) -> SeenOnAmqp:
-        """Whether it stands as `apply` would declare it."""
+    def topic(self, name: str, *, compare: bool) -> SeenOnAmqp:
+        """The exchange of a topic; where it is ours, whether it is as `apply` declares it."""
         where = f"exchange {name}"
         try:
             if not self._requests.exchange_stands(name):
@@ -100,18 +101,19 @@ class AmqpLooks:
         except TransportError as error:
             self.unseen.append(NotSeen(where, error))
             return SeenOnAmqp(there=None)
-        difference = self._compared(
-            where, lambda: self._requests.declare_exchange(name, kind, arguments)
+        arguments = {"alternate-exchange": unrouted_name(name)}
+
+        def declare() -> None:
+            self._requests.declare_exchange(name, "direct", arguments)
+
+        return SeenOnAmqp(
+            there=True, difference=self._compared(where, declare) if compare else None
         )
-        return SeenOnAmqp(there=True, difference=difference)
 
-    def topic(self, name: str) -> SeenOnAmqp:
-        """The exchange of a topic."""
-        return self.exchange(name, "direct", {"alternate-exchange": unrouted_name(name)})
-
-    def unrouted(self, topic: str) -> SeenOnAmqp:
+    def unrouted(self, topic: str, *, compare: bool) -> SeenOnAmqp:
         """The queue of what nobody subscribes to."""
-        return self.queue(unrouted_name(topic), unrouted_arguments(MAX_RETENTION))
+        arguments = unrouted_arguments(MAX_RETENTION) if compare else None
+        return self.queue(unrouted_name(topic), arguments)
 
     def service(self, queue: Queue) -> SeenOnAmqp:
         """A service's own queue."""
@@ -122,8 +124,8 @@ class AmqpLooks:
         name = queue.dead_letters.name
         return self.queue(name, dead_letter_arguments(queue.dead_letters.retention))
 
-    def queue(self, name: str, arguments: Mapping[str, Any]) -> SeenOnAmqp:
-        """Whether it stands as `apply` would declare it, and what is in it."""
+    def queue(self, name: str, arguments: Mapping[str, Any] | None) -> SeenOnAmqp:
+        """What is in it, and whether it stands as it would be declared with `arguments`."""
         where = f"queue {name}"
         try:
             counts = self._requests.counts(name)
@@ -132,10 +134,12 @@ class AmqpLooks:
             return SeenOnAmqp(there=None)
         if counts is None:
             return SeenOnAmqp(there=False)
-        difference = self._compared(where, lambda: self._requests.declare_queue(name, arguments))
-        return SeenOnAmqp(
-            there=True, messages=counts[0], consumers=counts[1], difference=difference
-        )
+        difference = None
+        if arguments is not None:
+            declared = partial(self._requests.declare_queue, name, arguments)
+            difference = self._compared(where, declared)
+        ready, consumers = counts
+        return SeenOnAmqp(there=True, messages=ready, consumers=consumers, difference=difference)
 
     def record(self, owned: str) -> QueueRecord | None:
         """What `apply` wrote beside it; None where there is none, or it may not be read."""
@@ -161,7 +165,7 @@ class AmqpLooks:
         """The routing keys that a service's queue should be bound by."""
         return routing_keys(one.types, one.audience)
 
-    def _compared(self, where: str, declare: Any) -> Difference | None:
+    def _compared(self, where: str, declare: Callable[[], None]) -> Difference | None:
         # Declaring again what stands changes nothing; it is refused where it stands otherwise.
         try:
             declare()

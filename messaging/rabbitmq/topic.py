@@ -8,7 +8,7 @@ from typing import Any
 from messaging.clock import SYSTEM_CLOCK
 from messaging.contract.subscribers import Subscriber
 from messaging.deadline import CURRENT
-from messaging.errors import TransportError
+from messaging.errors import AccessDenied, TransportError
 from messaging.rabbitmq.errors import check_batch
 from messaging.rabbitmq.link import Answer, Link, Session, Work
 from messaging.rabbitmq.services import subscribers
@@ -110,6 +110,12 @@ class Confirming:
         # What was confirmed stands; of the others nobody knows.
         waiting, self._waiting, self._returned = self._waiting, {}, {}
         batches = {id(batch): batch for batch, _, _ in waiting.values()}
+        if isinstance(self.session.ended_by, AccessDenied):
+            # RabbitMQ answers a publish that is not allowed by closing the channel.
+            for batch in batches.values():
+                if not batch.answer.done():
+                    batch.answer.set_exception(self.session.ended_by)
+            return
         unknown: dict[int, list[int]] = {}
         for batch, place, _ in waiting.values():
             unknown.setdefault(id(batch), []).append(place)

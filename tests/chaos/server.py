@@ -321,7 +321,7 @@ def _dead_letters(outcome: Outcome, ground: Ground, settings: Settings) -> set[t
     with closing(ground.connect(settings)) as broker:
         for service in SERVICES:
             box = broker.letters(service.service)
-            while letters := box.receive(10, 0, 3600):
+            while letters := box.receive(10, 1, 3600):  # a short poll may miss some
                 for one in letters:
                     found.add((service.service, json.loads(one.body)["id"]))
                     _, note = dead_letter_reason.read(one.attributes)
