@@ -27,6 +27,7 @@ from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
 from messaging.lambda_records import (
     Invocation,
+    check_receipts,
     deliveries_of,
     delivery_of,
     ends,
@@ -103,6 +104,7 @@ def lambda_handler(
             f"lambda_handler({name}) takes a consumer, not its class: {name}()"
         )
     dispatcher = Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
+    check_receipts(queue)
     return _Function(dispatcher, queue, reserve, observe, clock)
 
 

@@ -11,17 +11,35 @@ from typing import Any, NamedTuple
 
 from messaging.errors import ConfigurationError
 from messaging.outcome import Outcome
-from messaging.transport import Attribute, Delivery, epoch_seconds, receives, text_or_none
+from messaging.transport import (
+    Attribute,
+    Delivery,
+    QueueTransport,
+    epoch_seconds,
+    receives,
+    text_or_none,
+)
 
 __all__ = [
     "Ended",
     "Invocation",
+    "check_receipts",
     "deliveries_of",
     "delivery_of",
     "ends",
     "records_of",
     "time_left",
 ]
+
+
+def check_receipts(queue: QueueTransport | None) -> None:
+    """Raises `ConfigurationError` for a queue that takes only receipts of its own program."""
+    if queue is not None and not getattr(queue, "receipts_travel", True):
+        raise ConfigurationError(
+            f"{type(queue).__name__} {queue.name}: Lambda is fed by SQS, and hands over receipts "
+            "that another program received; this queue takes none of those. Run a worker for it: "
+            "messaging run"
+        )
 
 
 def records_of(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
