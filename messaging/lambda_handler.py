@@ -100,9 +100,7 @@ def lambda_handler(
     """
     if isinstance(consumer, type):
         name = consumer.__name__
-        raise ConfigurationError(
-            f"lambda_handler({name}) takes a consumer, not its class: {name}()"
-        )
+        raise ConfigurationError(f"lambda_handler takes a consumer, not its class: {name}()")
     dispatcher = Dispatcher(consumer, codec=codec, middleware=middleware, clock=clock)
     check_receipts(queue)
     return _Function(dispatcher, queue, reserve, observe, clock)
