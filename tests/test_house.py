@@ -48,6 +48,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "runtime",  # the worker's threads
         "publishing.publisher",  # a pool for requests that need a thread each
         "publishing.many",  # several requests in flight
+        "publishing.under_way",  # some of which a thread waits for
         "publishing.sender",  # only the lock under which it counts
         "publishing.pending",  # a future that threads wait for
         "publishing.buffered",  # somebody must send when the linger is over

@@ -109,7 +109,9 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "outbox": {
             "outbox/rows": "outbox/test_writing outbox/test_relay outbox/test_rules",
             "outbox/writing": "outbox/test_writing outbox/test_rules",
-            "outbox/relay": "outbox/test_relay outbox/test_rules",
+            "outbox/relay": "outbox/test_relay outbox/test_rules outbox/test_under_way",
+            "outbox/lanes": "outbox/test_under_way outbox/test_relay outbox/test_rules",
+            "outbox/under_way": "outbox/test_under_way",
             "outbox/claims": "outbox/test_relay outbox/test_rules",
         },
     }.items()

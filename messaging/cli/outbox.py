@@ -43,13 +43,24 @@ Lease = Annotated[
     float,
     typer.Option(min=0.1, help="Seconds for which other relays leave claimed entries alone."),
 ]
-Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Entries claimed at once.")]
+Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Entries in hand at once, at most.")]
 Poll = Annotated[
     float, typer.Option(min=0.01, help="Seconds between two looks at an empty outbox, at most.")
 ]
 Keep = Annotated[
     float | None,
-    typer.Option(min=0, metavar="DAYS", help="Delete entries published this many days ago."),
+    typer.Option(
+        min=0, metavar="DAYS", help="Delete entries published this many days ago; 0: at once."
+    ),
+]
+NoListen = Annotated[
+    bool,
+    typer.Option(
+        "--no-listen",
+        metavar="",
+        help="Only look every so often: for PostgreSQL behind a pooler that lends connections by "
+        "the transaction.",
+    ),
 ]
 UntilEmpty = Annotated[
     bool,
@@ -75,9 +86,10 @@ def relay_command(
     database: DatabaseUrl = None,
     table: TableName = _TABLE,
     lease: Lease = 120.0,
-    batch: Batch = 100,
+    batch: Batch = 1000,
     poll: Poll = 1.0,
     keep: Keep = None,
+    no_listen: NoListen = False,
     until_empty: UntilEmpty = False,
     topology: TopologyName = None,
     json: Json = False,
@@ -85,8 +97,8 @@ def relay_command(
     """Send what was committed to the outbox, until Ctrl-C or SIGTERM.
 
     Run as many as you like: no two send the same entry, and the entries of one key go out in
-    their order. A database or a topic that does not answer is waited for. A stop finishes the
-    current request and releases the rest.
+    their order. On PostgreSQL a commit wakes it. A database or a topic that does not answer is
+    waited for. A stop finishes what is under way and releases the rest.
 
     [bold]Example:[/bold] messaging outbox relay --keep 7
     """
@@ -108,6 +120,7 @@ def relay_command(
                 batch=batch,
                 poll=poll,
                 keep=None if keep is None else keep * _DAY,
+                listen=not no_listen,
             ) as relay,
             _stopped_by_signals(relay.stop),
         ):

@@ -8,7 +8,7 @@ from datetime import datetime
 from messaging.codec import Codec
 from messaging.errors import ConfigurationError, TransportError
 from messaging.event import Event
-from messaging.outbox.rows import INSERT, to_columns
+from messaging.outbox.rows import insert_into, to_columns
 from messaging.outbox.table import TABLE
 from messaging.outbox.writing import refused
 from messaging.publishing.publisher import Publisher
@@ -19,7 +19,6 @@ from messaging.sql.async_driver import (
     change_many,
     in_callers_transaction,
 )
-from messaging.sql.dialect import table_name
 from messaging.transport import Failure, Outgoing
 
 __all__ = ["AsyncOutbox"]
@@ -38,6 +37,7 @@ class AsyncOutbox:
     source      who publishes, and codec, as for `Publisher`.
     table       where to; `create()` and `ddl()` make it.
     max_bytes   what the topic takes for one message: the relay's topic must take as much.
+    notify      wake the relays with the commit, as for `SqlOutbox`.
 
     It is cheap: make one for each transaction. A relay sends what was committed.
     """
@@ -50,10 +50,12 @@ class AsyncOutbox:
         codec: Codec | None = None,
         table: str = TABLE,
         max_bytes: int = 262_144,
+        notify: bool = True,
     ) -> None:
         async_kind_of(connection)
         self._connection = connection
-        self._table = table_name(table)
+        self._table = table
+        self._insert = insert_into(table, wakes=notify)
         self._collected = _Collected(max_bytes)
         self._publisher = Publisher(self._collected, source=source, codec=codec)
 
@@ -93,10 +95,9 @@ class AsyncOutbox:
         messages = self._collected.take()
         if not messages:
             return
-        insert = f"INSERT INTO {self._table} {INSERT}"
         try:
             await in_callers_transaction(self._connection)
-            await change_many(self._connection, insert, to_columns(messages))
+            await change_many(self._connection, self._insert, to_columns(messages))
         except (TransportError, ConfigurationError):
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides

@@ -24,11 +24,11 @@ _WINDOW = 1000
 """Entries looked at for one claim: the oldest of the keys that are not taken."""
 
 _PRUNED_AT_ONCE = 1000
-_ASKED_AT_ONCE = 500
 _SHOWN = 100
 
-_FREE = "o.published_at IS NULL AND o.parked_at IS NULL AND o.free_at <= :now"
-_LOCK = " FOR UPDATE OF o SKIP LOCKED"
+_FREE = "coalesce(o.published_at, o.parked_at) IS NULL AND o.free_at + 0 <= :now"
+"""Of entries named by number. Written so that no other index than that of the numbers will do: with
+old statistics PostgreSQL believes that an index of what is pending is all but empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,36 +91,28 @@ class Claims:
         """Whether the table is there."""
         return self._database.has_table(self._table)
 
-    def claim(self, limit: int, *, lease: float) -> list[OutboxRow]:
+    def claim(self, limit: int, *, lease: float, more: bool = False) -> list[OutboxRow]:
         """At most `limit` entries, by age, for `lease` seconds: of each key the first and those
-        that follow it. Nobody else has them, nor any other of their keys."""
-        self._token = uuid4().hex
+        that follow it. Nobody else has them, nor any other of their keys.
+
+        more  beside those that are held already; otherwise what is still held belongs to nobody.
+        """
+        if not (more and self._token):
+            self._token = uuid4().hex
         now = self._database.now()
         if self._database.dialect == "sqlite" and self._is_empty():
             return []  # without taking the lock that blocks writers
         with self._database.transaction() as cursor:
             # Whoever claimed or sent one of these since the statement began has locked or changed
             # it: then its place is missing, and what follows it is left alone as well.
-            window = max(_WINDOW, limit)
-            found: Sequence[Sequence[object]]
-            if self._database.dialect == "mysql":
-                found = self._find_in_two_steps(cursor, now=now, window=window, limit=limit)
-            else:
-                lock = _LOCK if self._database.dialect == "postgresql" else ""
-                found = cursor.read(
-                    f"""
-                    SELECT p.place, {READ} FROM ({self._eldest}) AS p
-                    JOIN {self._table} AS o ON o.seq = p.seq WHERE {_FREE}
-                    ORDER BY o.seq LIMIT :limit{lock}
-                    """,  # noqa: S608 - the names in it are checked, the values are parameters
-                    now=now,
-                    window=window,
-                    limit=limit,
-                )
+            found = self._find(cursor, now=now, window=max(_WINDOW, limit), limit=limit)
             rows = _without_gaps(found)
-            cursor.change(
-                f"UPDATE {self._table} SET free_at = :until, holder = :token WHERE seq = :seq",  # noqa: S608 - as above
-                [{"until": now + lease, "token": self._token, "seq": row.seq} for row in rows],
+            cursor.change_set(
+                f"UPDATE {self._table} SET free_at = :until, holder = :token WHERE {{these}}",  # noqa: S608 - as above
+                "seq",
+                [row.seq for row in rows],
+                until=now + lease,
+                token=self._token,
             )
         return rows
 
@@ -135,30 +127,36 @@ class Claims:
             ) AS eldest
             """  # noqa: S608 - as above
 
-    def _find_in_two_steps(
+    def _find(
         self, cursor: Cursor, *, now: float, window: int, limit: int
     ) -> list[Sequence[object]]:
-        """What one statement finds on PostgreSQL. MariaDB has no `FOR UPDATE OF`, and sorting a
-        join locks all of it: here the first step locks nothing, and the second what it gives."""
-        eldest = cursor.read(f"{self._eldest} ORDER BY seq", now=now, window=window)
-        places: dict[int, int] = dict(eldest)  # type: ignore[arg-type] # rows of two
+        """The entries to claim, each behind its place in its key.
+
+        In two steps: the first locks nothing, and the second what it gives. Sorting a join locks
+        all of it on MariaDB, which has no `FOR UPDATE OF` either; and PostgreSQL, whose statistics
+        of such a table are always old, may run the join as a loop in a loop.
+        """
+        places: dict[int, int] = {
+            int(str(seq)): int(str(place))
+            for seq, place in cursor.read(f"{self._eldest} ORDER BY seq", now=now, window=window)
+        }
+        dialect = self._database.dialect
+        index = " FORCE INDEX (PRIMARY)" if dialect == "mysql" else ""
+        lock = "" if dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
         found: list[Sequence[object]] = []
         seqs = [*places]
-        for start in range(0, len(seqs), _ASKED_AT_ONCE):
+        for start in range(0, len(seqs), cursor.at_once):
             if len(found) >= limit:
                 break
-            chunk = {f"seq{n}": seq for n, seq in enumerate(seqs[start : start + _ASKED_AT_ONCE])}
             found += [
                 (places[row[0]], *row)
-                for row in cursor.read(
-                    f"""
-                    SELECT {READ} FROM {self._table} AS o FORCE INDEX (PRIMARY)
-                    WHERE o.seq IN ({", ".join(":" + name for name in chunk)}) AND {_FREE}
-                    ORDER BY o.seq LIMIT :limit FOR UPDATE SKIP LOCKED
-                    """,  # noqa: S608 - as above
+                for row in cursor.read_set(
+                    f"SELECT {READ} FROM {self._table} AS o{index} "  # noqa: S608 - as above
+                    f"WHERE {{these}} AND {_FREE} ORDER BY o.seq LIMIT :limit{lock}",
+                    "o.seq",
+                    seqs[start : start + cursor.at_once],
                     now=now,
                     limit=limit - len(found),
-                    **chunk,
                 )
             ]
         return found
@@ -171,10 +169,13 @@ class Claims:
         """Hold `rows` for `lease` seconds from now. False: some are no longer ours."""
         until = self._database.now() + lease
         with self._database.transaction() as cursor:
-            held = cursor.change(
+            held = cursor.change_set(
                 f"UPDATE {self._table} SET free_at = :until "  # noqa: S608 - as above
-                f"WHERE seq = :seq AND holder = :token AND {PENDING}",
-                [{"until": until, "token": self._token, "seq": row.seq} for row in rows],
+                f"WHERE {{these}} AND holder = :token AND {PENDING}",
+                "seq",
+                [row.seq for row in rows],
+                until=until,
+                token=self._token,
             )
         return held == len(rows)
 
@@ -183,16 +184,26 @@ class Claims:
         published: Sequence[OutboxRow],
         refused: Sequence[tuple[OutboxRow, str, float]] = (),
         parked: Sequence[tuple[OutboxRow, str]] = (),
+        back: Sequence[OutboxRow] = (),
+        *,
+        delete: bool = False,
     ) -> None:
         """What became of entries: sent; refused with a code and to be tried in so many seconds;
-        refused for good with a code."""
+        refused for good with a code; not sent, and anybody's again.
+
+        delete  those that were sent are deleted, and not kept until `prune`.
+        """
         now = self._database.now()
+        sent = (
+            f"DELETE FROM {self._table} WHERE {{these}}"  # noqa: S608 - as above
+            if delete
+            else f"UPDATE {self._table} SET published_at = :now, parked_at = NULL, holder = NULL, "  # noqa: S608 - as above
+            "error = NULL WHERE {these} AND published_at IS NULL"
+        )
         with self._database.transaction() as cursor:
             # Whoever holds it by now: it was sent, and need not be sent again.
-            cursor.change(
-                f"UPDATE {self._table} SET published_at = :now, parked_at = NULL, holder = NULL, "  # noqa: S608 - as above
-                f"error = NULL WHERE seq = :seq AND published_at IS NULL",
-                [{"now": now, "seq": row.seq} for row in published],
+            cursor.change_set(
+                sent, "seq", [row.seq for row in published], **({} if delete else {"now": now})
             )
             failed = "holder = NULL, attempts = attempts + 1, error = :error"
             cursor.change(
@@ -210,6 +221,13 @@ class Claims:
                     {"now": now, "error": code, "seq": row.seq, "token": self._token}
                     for row, code in parked
                 ],
+            )
+            cursor.change_set(
+                f"UPDATE {self._table} SET free_at = 0, holder = NULL "  # noqa: S608 - as above
+                f"WHERE {{these}} AND holder = :token AND {PENDING}",
+                "seq",
+                [row.seq for row in back],
+                token=self._token,
             )
 
     def release(self) -> None:

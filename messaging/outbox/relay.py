@@ -6,24 +6,25 @@ entries again, with the same ids, when its lease is over.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 from messaging.backoff import Backoff, Outages
-from messaging.batching import Packer, Weight
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.logs import logger
 from messaging.outbox.claims import Claims
+from messaging.outbox.lanes import Lanes
+from messaging.outbox.notes import Notes
 from messaging.outbox.rows import OutboxRow
-from messaging.outbox.table import TABLE
-from messaging.publishing.sender import Sender
+from messaging.outbox.table import TABLE, channel
+from messaging.outbox.under_way import RelayRequests, Sending
+from messaging.publishing.sender import Answer, Sender
 from messaging.sql.database import Database
 from messaging.sql.opening import is_database_error
-from messaging.transport import Failure, Outgoing, TopicTransport, name_of
+from messaging.transport import Failure, TopicTransport, name_of
 
 __all__ = ["Relay", "RelayStats"]
 
@@ -35,8 +36,11 @@ _UNREACHABLE = Backoff(first=0.5, longest=30.0)
 _SHORTEST_IDLE = 0.1
 _SLICE = 0.2
 _RENEW_AFTER = 0.1  # of the lease
-
-Sending = tuple[Outgoing, OutboxRow]
+_FIRST_CLAIM = 100
+"""Entries taken in hand at first; twice as many where there were so many, up to `batch`."""
+_NOTE_AFTER = 0.01
+"""Seconds that an answer waits for others, to be noted with them: what a relay that is killed
+sends again is what was under way, and what was answered in this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +83,14 @@ class Relay:
     connect       makes a connection of `sqlite3`, psycopg 3 or PyMySQL, the relay's own;
                   called again when one broke.
     topic         where to.
-    batch         entries taken in hand at once.
+    batch         entries in hand at once, at most; few while few come.
     lease         seconds for which they are this relay's; renewed before each request, so it must
                   exceed the longest request with its attempts. After a crash others wait so long.
     poll          seconds between two looks at an empty outbox, at most.
-    keep          seconds for which published entries stay in the table; None: until `prune`.
+    keep          seconds for which published entries stay in the table; None: until `prune`; 0:
+                  they are deleted at once, which costs the database least.
+    listen        on PostgreSQL, be woken by whoever commits to the outbox. False where a pooler
+                  lends connections by the transaction: nobody is told anything there.
     max_attempts  times that a request is sent before its entries wait for their next attempt.
 
     Only `stop()` and `stats` may be used from other threads.
@@ -95,10 +102,11 @@ class Relay:
         topic: TopicTransport,
         *,
         table: str = TABLE,
-        batch: int = 100,
+        batch: int = 1000,
         lease: float = 120.0,
         poll: float = 1.0,
         keep: float | None = None,
+        listen: bool = True,
         max_attempts: int = 3,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -106,11 +114,13 @@ class Relay:
             raise ConfigurationError(
                 "Relay: batch and max_attempts start at 1; lease and poll are more than 0 seconds"
             )
-        self._database = Database(connect, clock=clock)
+        heard = channel(table) if listen and clock is SYSTEM_CLOCK else None
+        self._database = Database(connect, clock=clock, channel=heard)
         self._claims = Claims(self._database, table=table)
         self._topic = topic
-        self._sender = Sender(topic, max_attempts=max_attempts, clock=clock)
+        self._requests = RelayRequests(Sender(topic, max_attempts=max_attempts, clock=clock))
         self._batch = batch
+        self._claim_size = min(_FIRST_CLAIM, batch)
         self._lease = lease
         self._keep = keep
         self._clock = clock
@@ -118,11 +128,16 @@ class Relay:
         self._idle = Backoff(first=min(_SHORTEST_IDLE, poll), longest=poll)
         self._checked = False
         self._stopping = False
+        self._goes_on = False
+        self._halted = False
+        """Nothing more is to be sent of what is in hand."""
         self._renewed = 0.0
         self._pruned: float | None = None
         self._in_hand: dict[int, OutboxRow] = {}
-        self._stuck: set[str] = set()
-        self._unnoted: list[OutboxRow] = []
+        self._lanes = Lanes()
+        self._notes = Notes()
+        self._owes = False
+        """What became of entries could not be written so far."""
         self._stats = RelayStats()
 
     @property
@@ -142,6 +157,7 @@ class Relay:
         the table is missing.
         """
         empty = 0
+        self._goes_on = True
         while not self._stopping:
             taken = self._round()
             empty = 0 if taken else empty + 1
@@ -151,12 +167,15 @@ class Relay:
 
     def drain(self) -> RelayStats:
         """Publish what is there now, and return: when nothing can be taken, or nobody answers."""
+        self._goes_on = True
         while not self._stopping and self._round() and not self._outages.seconds:
             pass
         return self._stats
 
     def step(self) -> int:
-        """Claim entries once, publish them and record the results; returns how many were claimed.
+        """Claim entries, publish them and record the results; returns how many were claimed.
+
+        By itself it claims once. In `run` and `drain` it goes on claiming while there are many.
 
         Raises `TransportError` where there is no connection, what the driver raises where there
         was, and `ConfigurationError` when the table is missing.
@@ -164,29 +183,28 @@ class Relay:
         if not self._checked:
             self._claims.check()
             self._checked = True
-        if (
-            self._unnoted
-        ):  # the database failed after the topic had answered, before that was recorded
-            self._claims.settle(self._unnoted)
-            self._count(published=len(self._unnoted))
-            self._unnoted.clear()
-            self._claims.release()
+        if self._owes:
+            self._let_go()
         self._prune()
-        self._renewed = self._clock.monotonic()
-        rows = self._claims.claim(self._batch, lease=self._lease)
-        if not rows:
+        self._halted = False
+        self._lanes = Lanes()
+        taken = self._claim()
+        if not taken:
             return 0
-        self._in_hand = {row.seq: row for row in rows}
         try:
-            self._publish(rows)
+            taken += self._publish()
+        except Exception:
+            self._hear_out()
+            raise
         finally:
+            self._requests.abandon()  # where it was interrupted
             if self._in_hand:
-                self._in_hand = {}
-                self._claims.release()
-        return len(rows)
+                self._owes = True
+                self._let_go()
+        return taken
 
     def stop(self) -> None:
-        """Finish the request that is under way, give back the rest, and let `run()` return."""
+        """Finish what is under way, give back the rest, and let `run()` return."""
         self._stopping = True
 
     def close(self) -> None:
@@ -220,9 +238,14 @@ class Relay:
         return taken
 
     def _rest(self, seconds: float) -> None:
+        """Wait; not for so long where somebody says that there are entries."""
         end = self._clock.monotonic() + seconds
         while not self._stopping and (left := end - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(_SLICE, left))  # a signal does not end a sleep
+            slice = min(_SLICE, left)  # a signal does not end a sleep
+            if not self._database.listens or self._outages.seconds:
+                self._clock.sleep(slice)
+            elif self._database.heard(slice):
+                return
 
     def _prune(self) -> None:
         now = self._clock.monotonic()
@@ -231,22 +254,58 @@ class Relay:
         self._count(pruned=self._claims.prune(self._keep))
         self._pruned = now
 
-    def _publish(self, rows: Sequence[OutboxRow]) -> None:
-        """In waves: the next event of each key, then the one after it of those that went out."""
+    def _claim(self) -> int:
+        """Take entries in hand; how many."""
+        beside = bool(self._in_hand)
+        size = min(self._claim_size, self._batch - len(self._in_hand))
+        if not beside:
+            self._renewed = self._clock.monotonic()
+        rows = self._claims.claim(size, lease=self._lease, more=beside)
+        full = len(rows) == size
+        self._claim_size = min(self._batch, self._claim_size + size if full else _FIRST_CLAIM)
+        rows = [row for row in rows if row.seq not in self._in_hand]
+        self._in_hand.update((row.seq, row) for row in rows)
+        self._lanes.add(rows)
+        return len(rows) if full or not beside else 0
+
+    def _publish(self) -> int:
+        """Send what is in hand, several requests at once; how many were claimed meanwhile."""
+        taken, more = 0, self._goes_on
         try:
             limit = self._topic.max_bytes
         except TransportError as error:
-            self._outages.lose("the topic", error.code or type(error).__name__)
-            return
-        lanes = _lanes(rows)
-        self._stuck = set()
-        while lanes:
-            # All copies of an event are of one wave: they have no order among themselves.
-            wave = [row for lane in lanes.values() for row in lane.popleft()]
-            for request in _requests(sorted(wave, key=_by_seq), limit):
-                if self._stopping or not self._hold() or not self._send(request, limit):
-                    return
-            lanes = {key: lane for key, lane in lanes.items() if lane and key not in self._stuck}
+            self._lose_topic(error)
+            return taken
+        while True:
+            self._fill(limit)
+            if not self._requests:
+                break
+            alone = self._requests.one_at_a_time
+            for entries, answer in self._requests.answered(again=not self._halted):
+                self._judge(entries, answer)
+            if alone or self._clock.monotonic() - self._notes.since >= _NOTE_AFTER:
+                self._note()
+            if more and len(self._in_hand) <= self._batch // 2:
+                self._note()
+                more = bool(claimed := self._claim())
+                taken += claimed
+        self._note()
+        return taken
+
+    def _fill(self, limit: int) -> None:
+        """Send requests, until there is nothing that may be sent or enough is under way."""
+        while self._lanes and not self._halted and not self._requests.full:
+            if self._stopping or not self._hold():
+                self._halted = True
+                return
+            entries: list[Sending] = []
+            for row in self._lanes.request(limit):
+                if row.message is None or row.message.size > limit:
+                    self._park(row, "TooLargeForTopic" if row.message else "Unreadable")
+                else:
+                    entries.append((row.message, row))
+            if entries:
+                self._requests.send(entries)
 
     def _hold(self) -> bool:
         """Renew the lease where a part of it has passed; False if it was lost."""
@@ -260,37 +319,32 @@ class Relay:
         log.warning("a lease of %.0f s was over before its entries were sent", self._lease)
         return False
 
-    def _send(self, request: Sequence[OutboxRow], limit: int) -> bool:
-        """Send one request and note what became of it; False if nothing more should be sent now."""
-        entries: list[Sending] = []
-        unfit: list[tuple[OutboxRow, str]] = []
-        for row in request:
-            if row.message is None or row.message.size > limit:
-                unfit.append((row, "TooLargeForTopic" if row.message else "Unreadable"))
-            else:
-                entries.append((row.message, row))
-        self._settle((), (), unfit)
-        if not entries:
-            return True
-        failures, broken = self._sender.send(entries)
+    def _judge(self, entries: Sequence[Sending], answer: Answer) -> None:
+        """What one request's answer says of its entries."""
+        failures, broken = answer
         if broken is not None and not _about_an_entry(broken):
-            self._note(entries, [_again(one) for one in failures], delay=_at_once)
-            self._outages.lose("the topic", broken.code or type(broken).__name__)
-            return False
-        self._outages.regain("the topic")
+            self._decide(entries, [_again(one) for one in failures], delay=_at_once)
+            self._lose_topic(broken)
+            return
+        if not self._halted:
+            self._outages.regain("the topic")
         if broken is None:
-            self._note(entries, failures)
+            self._decide(entries, failures)
         elif len(entries) == 1:
             # The cause may be the entry or the topic's setup, so only this entry and its key wait.
-            self._note(entries, [_again(one) for one in failures])
+            self._decide(entries, [_again(one) for one in failures])
         else:
             # One entry may be the reason that the whole request was refused, so each is sent alone.
             left = {one.index for one in failures}
-            self._note([one for at, one in enumerate(entries) if at not in left], ())
-            return all(self._hold() and self._send([entries[at][1]], limit) for at in sorted(left))
-        return True
+            self._decide([one for at, one in enumerate(entries) if at not in left], ())
+            self._lanes.again_alone(entries[at][1] for at in sorted(left))
 
-    def _note(
+    def _lose_topic(self, error: TransportError) -> None:
+        if not self._halted:
+            self._outages.lose("the topic", error.code or type(error).__name__)
+        self._halted = True
+
+    def _decide(
         self,
         entries: Sequence[Sending],
         failures: Sequence[Failure],
@@ -299,64 +353,58 @@ class Relay:
     ) -> None:
         """All of `entries` were sent but for `failures`, which are tried again or parked."""
         failed = {failure.index: failure for failure in failures}
-        published: list[OutboxRow] = []
-        refused: list[tuple[OutboxRow, str, float]] = []
-        parked: list[tuple[OutboxRow, str]] = []
         for index, (_, row) in enumerate(entries):
             failure = failed.get(index)
             if failure is None:
-                published.append(row)
+                self._notes.published.append(row)
+                self._lanes.ended(row)
             elif failure.retryable:
-                refused.append((row, failure.code, delay(row)))
+                log.info("event %s is tried again later: %s", row.id, failure.code)
+                self._notes.refused.append((row, failure.code, delay(row)))
+                self._notes.back += self._lanes.failed(row)
             else:
-                parked.append((row, failure.code))
-        self._settle(published, refused, parked)
+                self._park(row, failure.code)
 
-    def _settle(
-        self,
-        published: Sequence[OutboxRow],
-        refused: Sequence[tuple[OutboxRow, str, float]],
-        parked: Sequence[tuple[OutboxRow, str]],
-    ) -> None:
-        if not (published or refused or parked):
-            return
-        self._unnoted += published  # the topic has them, whatever the database says now
-        self._claims.settle(published, refused, parked)
-        self._unnoted.clear()
-        for row in [*published, *(row for row, *_ in refused), *(row for row, _ in parked)]:
-            del self._in_hand[row.seq]
-        for row, code, _ in refused:
-            self._stuck.add(row.key)
-            log.info("event %s is tried again later: %s", row.id, code)
-        for row, code in parked:
-            log.warning("event %s is parked, refused for good: %s", row.id, code)
-        self._count(published=len(published), failed=len(refused), parked=len(parked))
+    def _park(self, row: OutboxRow, code: str) -> None:
+        log.warning("event %s is parked, refused for good: %s", row.id, code)
+        self._notes.parked.append((row, code))
+        self._lanes.ended(row)
+
+    def _note(self) -> None:
+        """Write what became of entries, all of them in one transaction."""
+        notes = self._notes
+        if notes.rows:
+            delete = self._keep == 0
+            self._claims.settle(
+                notes.published, notes.refused, notes.parked, notes.back, delete=delete
+            )
+            for row in notes.rows:
+                self._in_hand.pop(row.seq, None)
+            self._count(
+                published=len(notes.published),
+                failed=len(notes.refused),
+                parked=len(notes.parked),
+                pruned=len(notes.published) if delete else 0,
+            )
+        self._notes = Notes(since=self._clock.monotonic())
+
+    def _hear_out(self) -> None:
+        """The database is away: the topic has what it has, which is noted some time."""
+        self._halted = True
+        while self._requests:
+            for entries, answer in self._requests.answered(again=False):
+                self._judge(entries, answer)
+
+    def _let_go(self) -> None:
+        """Write what became of entries, and give back the rest."""
+        self._in_hand = {}
+        self._note()
+        self._claims.release()
+        self._owes = False
 
     def _count(self, **more: int) -> None:
         now = {name: getattr(self._stats, name) + count for name, count in more.items()}
         self._stats = replace(self._stats, **now)
-
-
-def _lanes(rows: Sequence[OutboxRow]) -> dict[str, deque[list[OutboxRow]]]:
-    """Of each key its events in order, each with its copies."""
-    lanes: dict[str, deque[list[OutboxRow]]] = {}
-    for row in rows:
-        lane = lanes.setdefault(row.key, deque())
-        if lane and lane[-1][0].id == row.id:
-            lane[-1].append(row)
-        else:
-            lane.append([row])
-    return lanes
-
-
-def _requests(rows: Sequence[OutboxRow], max_bytes: int) -> Iterator[list[OutboxRow]]:
-    packer: Packer[tuple[Outgoing | Weight, OutboxRow]] = Packer(max_bytes)
-    for request in packer.all((row.message or Weight(0), row) for row in rows):
-        yield [row for _, row in request]
-
-
-def _by_seq(row: OutboxRow) -> int:
-    return row.seq
 
 
 def _about_an_entry(error: TransportError) -> bool:

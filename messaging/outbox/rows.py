@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 
 from pydantic_core import from_json
 
+from messaging.outbox.table import channel
+from messaging.sql.dialect import table_name
 from messaging.transport import Attribute, Outgoing
 
-__all__ = ["INSERT", "READ", "OutboxRow", "row_of", "to_columns"]
+__all__ = ["READ", "OutboxRow", "insert_into", "row_of", "to_columns"]
 
 _COLUMNS = ("id", "key", "body", "attributes", "size", "message_group", "deduplication")
 
 # In quotes, because `key` is a word of MySQL.
 _QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)
-INSERT = f"({_QUOTED}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
+_VALUES = ", ".join(":" + name for name in _COLUMNS)
 READ = ", ".join(f'o."{name}"' for name in ("seq", "attempts", *_COLUMNS))
 
 _LONGEST_KEY = 200
@@ -33,6 +35,18 @@ class OutboxRow:
     key: str = field(repr=False)
     attempts: int
     message: Outgoing | None = field(repr=False)
+
+
+def insert_into(table: str, *, wakes: bool) -> str:
+    """The statement that writes one message.
+
+    wakes  (PostgreSQL) relays that listen are told when the transaction commits: once, however
+           often it says so, and nothing but that there is something.
+    """
+    into = f"INSERT INTO {table_name(table)} ({_QUOTED})"
+    if wakes:
+        return f"{into} SELECT {_VALUES} FROM pg_notify('{channel(table)}', '')"  # noqa: S608 - checked names
+    return f"{into} VALUES ({_VALUES})"
 
 
 def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:

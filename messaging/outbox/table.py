@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from messaging.errors import ConfigurationError
 from messaging.sql.dialect import Dialect, table_name
 
-__all__ = ["PENDING", "TABLE", "ddl"]
+__all__ = ["PENDING", "TABLE", "channel", "ddl"]
 
 TABLE = "messaging_outbox"
 
@@ -96,3 +96,11 @@ CREATE TABLE IF NOT EXISTS {name} (
     error          text,
     published_at   double precision,
     parked_at      double precision{words["end"].format(index=index, name=name)}"""
+
+
+def channel(table: str) -> str:
+    """The channel of PostgreSQL by which whoever writes to `table` wakes its relays.
+
+    Without the schema: a search path may say it for one and not for the other.
+    """
+    return table_name(table).rpartition(".")[2].lower()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from messaging.errors import TransportError
-from messaging.outbox.rows import INSERT, to_columns
+from messaging.outbox.rows import insert_into, to_columns
 from messaging.outbox.table import TABLE, ddl
-from messaging.sql.dialect import table_name
 from messaging.sql.driver import (
     Connection,
     dialect_of,
@@ -35,6 +34,9 @@ class SqlOutbox:
                 closed here.
     table       where to; `create()` and `ddl()` make it.
     max_bytes   what the topic takes for one message: the relay's topic must take as much.
+    notify      on PostgreSQL, wake the relays with the commit (NOTIFY). False where transactions
+                are prepared for two phases, which NOTIFY forbids, or where very many commit at
+                once, which it has wait for each other: then relays find entries when they look.
 
     Both are cheap: make one for each transaction.
     """
@@ -43,11 +45,17 @@ class SqlOutbox:
     """Read by `Publisher`: a transaction belongs to one thread, and its writes have an order."""
 
     def __init__(
-        self, connection: Connection, *, table: str = TABLE, max_bytes: int = 262_144
+        self,
+        connection: Connection,
+        *,
+        table: str = TABLE,
+        max_bytes: int = 262_144,
+        notify: bool = True,
     ) -> None:
         kind_of(connection)
         self._connection = connection
-        self._insert = f"INSERT INTO {table_name(table)} {INSERT}"
+        self._insert = insert_into(table, wakes=False)
+        self._waking = insert_into(table, wakes=True) if notify else self._insert
         self._table = table
         self._max_bytes = max_bytes
         self._closed = False
@@ -72,7 +80,9 @@ class SqlOutbox:
             return ()
         try:
             must_be_in_transaction(self._connection)
-            execute_many(self._connection, self._insert, to_columns(batch))
+            wakes = dialect_of(self._connection) == "postgresql"
+            insert = self._waking if wakes else self._insert
+            execute_many(self._connection, insert, to_columns(batch))
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - drivers have no error in common, and none hides

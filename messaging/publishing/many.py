@@ -14,28 +14,13 @@ from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Entry, PublishProgress, Tally
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.readiness import readable
+from messaging.publishing.under_way import Request, UnderWay, first_answered
 from messaging.transport import Outgoing
-from messaging.window import FIRST, RequestWindow
+from messaging.window import RequestWindow
 
 __all__ = ["PublishRun"]
 
-LOOKS_UP = 1.0
-"""Seconds of waiting for whichever answer comes first, until the oldest is waited for alone."""
-
-
-_UnderWay = Begun | Future[Answer] | Future[Answer | Again]
-
 _now = SYSTEM_CLOCK.monotonic
-
-
-class _Request:
-    __slots__ = ("batch", "sent", "under_way")
-
-    def __init__(self, batch: list[Entry], under_way: _UnderWay, sent: float) -> None:
-        self.batch = batch
-        self.under_way = under_way
-        self.sent = sent
 
 
 class PublishRun:
@@ -74,7 +59,7 @@ class PublishRun:
         self._on_progress = on_progress
         self._news = False
         self._limit = limit
-        self._window: deque[_Request] = deque()
+        self._window: deque[Request[list[Entry]]] = deque()
         self._at_hand = False
         """What was settled last had been answered before anybody waited for it."""
         self._sent = _now()
@@ -142,12 +127,12 @@ class PublishRun:
             return
         began = _now()
         under_way = self._submit(batch)
-        self._window.append(_Request(batch, under_way, began))
+        self._window.append(Request(batch, under_way, began))
         if not isinstance(under_way, Begun):
             self._limit.most = min(self._limit.most, self._most_threads)
         self._sent = _now()
 
-    def _submit(self, batch: list[Entry]) -> _UnderWay:
+    def _submit(self, batch: list[Entry]) -> UnderWay:
         deadline, run = self._sender.deadline(), self._deadline
         if run is not None and run.left() < deadline.left():
             deadline = run
@@ -171,7 +156,7 @@ class PublishRun:
         made  seconds that it took to make the last request.
         """
         began = _now()
-        answered = self._answered()
+        answered, self._at_hand = first_answered(self._window)
         for request in answered:
             self._settle(request)
         now = _now()
@@ -179,24 +164,7 @@ class PublishRun:
         for request in answered:
             self._limit.answered(took=now - request.sent, waited=waited, made=made)
 
-    def _answered(self) -> list[_Request]:
-        """Requests to settle now: of a few the oldest, of many one that has an answer."""
-        window, self._at_hand = self._window, False
-        oldest = window[0].under_way
-        if len(window) <= FIRST or not isinstance(oldest, Begun) or oldest.file is None:
-            return [window[0]]
-        if readable([oldest.file], 0):
-            self._at_hand = True
-            return [window[0]]
-        files = {
-            one.under_way.file: one
-            for one in window
-            if isinstance(one.under_way, Begun) and one.under_way.file is not None
-        }
-        found = readable(tuple(files), min(LOOKS_UP, oldest.deadline.left()))
-        return [files[file] for file in found] or [window[0]]
-
-    def _settle(self, request: _Request) -> None:
+    def _settle(self, request: Request[list[Entry]]) -> None:
         window = self._window
         if window[0] is request:
             window.popleft()
@@ -207,7 +175,7 @@ class PublishRun:
             self._limit.refused()
             # Still under way, in a thread: while it waits for its next attempt the others go on.
             again = self._threads().submit(answer.run)
-            window.append(_Request(request.batch, again, request.sent))
+            window.append(Request(request.batch, again, request.sent))
             return
         self.tally.settle(*answer, batch=request.batch)
         self._news = True

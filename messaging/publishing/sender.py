@@ -294,6 +294,15 @@ class Again:
             return Answer(self._judged([*self._final, *refused]), told)
         return Answer(self._judged([*self._final, *refused]))
 
+    def left(self) -> Answer:
+        """What the first attempt said, where there is to be no other."""
+        try:
+            return Answer(self._judged(self._asked()))
+        except TransportError as error:
+            code = error.code or "NoAnswer"
+            refused = [Failure(at, code, str(error), error.retryable) for at in self._left]
+            return Answer(self._judged(refused), error)
+
     def _room(self) -> float:
         """Seconds until the last attempt must begin: one without time would only raise doubts."""
         left = self._deadline.left()

@@ -9,6 +9,7 @@ from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
+from messaging.readiness import readable
 from messaging.sql.dialect import Dialect
 from messaging.sql.driver import (
     DriverConnection,
@@ -36,6 +37,9 @@ _NOW: Mapping[Dialect, str] = {
 }
 
 
+_AS_LIST, _AS_PARAMETERS = 10_000, 500
+"""Keys in one statement: where they are one parameter, and where each is one."""
+
 _THERE: Mapping[Dialect, str] = {
     "sqlite": "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t",
     "postgresql": "SELECT CAST(to_regclass(:t) AS text)",
@@ -59,17 +63,59 @@ class Cursor:
         """Run it once for each of `rows`; how many rows of the table it changed."""
         return execute_many(self._connection, statement, rows)
 
+    def read_set(
+        self, statement: str, column: str, keys: Sequence[int], **values: object
+    ) -> Sequence[Sequence[Any]]:
+        """The rows of a query about those whose `column` is one of `keys`: where it says
+        `{these}`. At most `at_once` keys."""
+        these, named = self._these(column, keys)
+        return self.read(statement.format(these=these), **values, **named)
+
+    def change_set(self, statement: str, column: str, keys: Sequence[int], **values: object) -> int:
+        """Run it for all rows whose `column` is one of `keys`, where it says `{these}`, in as few
+        statements as may be; how many rows of the table it changed."""
+        changed = 0
+        for start in range(0, len(keys), self.at_once):
+            these, named = self._these(column, keys[start : start + self.at_once])
+            done = execute(self._connection, statement.format(these=these), {**values, **named})
+            changed += max(0, int(done.rowcount))
+        return changed
+
+    @property
+    def at_once(self) -> int:
+        """How many keys one statement takes."""
+        return _AS_LIST if self._takes_lists else _AS_PARAMETERS
+
+    @property
+    def _takes_lists(self) -> bool:
+        return dialect_of(self._connection) == "postgresql"
+
+    def _these(self, column: str, keys: Sequence[int]) -> tuple[str, dict[str, object]]:
+        if self._takes_lists:
+            return f"{column} = ANY(CAST(:keys AS bigint[]))", {"keys": list(keys)}
+        named: dict[str, object] = {f"key{n}": key for n, key in enumerate(keys)}
+        return f"{column} IN ({', '.join(':' + name for name in named)})", named
+
 
 class Database:
     """One connection, made by `connect` when it is first needed and again when it was closed.
 
     `connect` gives a connection of `sqlite3`, psycopg 3 or PyMySQL that is nobody else's: its
-    transactions are begun and committed here.
+    transactions are begun and committed here. On PostgreSQL it listens to `channel`, if there is
+    one, for `heard`.
     """
 
-    def __init__(self, connect: Callable[[], Any], *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        channel: str | None = None,
+    ) -> None:
         self._connect = connect
         self._clock = clock
+        self._channel = channel
+        self._heard = False
         self._open: DriverConnection | None = None
 
     @property
@@ -112,6 +158,47 @@ class Database:
                 execute(connection, "ROLLBACK")
             raise
 
+    @property
+    def listens(self) -> bool:
+        """Whether `heard` can tell anything: connected to PostgreSQL, with a channel."""
+        return (
+            self._channel is not None
+            and self._open is not None
+            and dialect_of(self._open) == "postgresql"
+        )
+
+    def heard(self, seconds: float) -> bool:
+        """Whether a notification has come since the last call, or comes within `seconds`.
+
+        True as well when the connection was lost: the next statement says so.
+        """
+        connection = self._open
+        if connection is not None and not self._heard:
+            try:
+                if not self._take_notifications(connection):
+                    readable([connection.fileno()], seconds)
+                    self._take_notifications(connection)
+            except Exception as error:
+                if not is_database_error(error):
+                    raise
+                return True
+        heard, self._heard = self._heard, False
+        return heard
+
+    def _take_notifications(self, connection: DriverConnection) -> bool:
+        # Some may be in the driver's buffer, or in that of TLS, where the socket does not show it.
+        connection.pgconn.consume_input()
+        while connection.pgconn.notifies():
+            self._heard = True
+        return self._heard
+
+    def _listen(self, connection: DriverConnection) -> None:
+        def heard(notification: object) -> None:
+            self._heard = True  # it came beside the answer to a statement
+
+        connection.add_notify_handler(heard)
+        execute(connection, f'LISTEN "{self._channel}"')
+
     def has_table(self, table: str) -> bool:
         """Whether there is a table of this name, which may have a schema before it."""
         schema, _, name = table.rpartition(".")
@@ -134,6 +221,8 @@ class Database:
             connection = self._connected()
             _take_over(connection)
             self._open = connection
+            if self._channel is not None and dialect_of(connection) == "postgresql":
+                self._listen(connection)
         return self._open
 
     def _connected(self) -> Any:

@@ -2,7 +2,8 @@
 
 python -m tests.outbox.relaying URL FILE LEASE [REQUESTS]
 
-With REQUESTS it gets a SIGTERM in the middle of the request of that number.
+With REQUESTS it gets a SIGTERM in the middle of the request of that number; with -1 for it, several
+requests are under way at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from messaging.outbox import Relay, connector
 from messaging.transport import Failure, Outgoing
@@ -39,8 +40,17 @@ class FileTopic:
     def close(self) -> None: ...
 
 
+class ManyAtOnce(FileTopic):
+    """The same for a relay that does not wait for one request before it sends the next."""
+
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
+        answer = self.publish(batch)
+        yield
+        return answer
+
+
 def main(url: str, path: str, lease: str, last: str = "0") -> None:
-    topic = FileTopic(path, int(last))
+    topic = (ManyAtOnce if last == "-1" else FileTopic)(path, int(last))
     with Relay(connector(url), topic, lease=float(lease), poll=0.05, batch=40, keep=None) as relay:
         signal.signal(signal.SIGTERM, lambda number, frame: relay.stop())
         sys.stdout.write("ready\n")

@@ -110,12 +110,12 @@ def test_three_relays_do_no_work_twice(place: Place, log: Path, start: Start) ->
 def test_relays_that_are_killed_lose_nothing(place: Place, log: Path, start: Start) -> None:
     chance = random.Random(1)
     fill(place, 600)
-    relays = [ready(start(1)), ready(start(1))]
+    relays = [ready(start(1, -1)), ready(start(1, -1))]
     for _ in range(3):
         victim = chance.randrange(2)
         time.sleep(chance.uniform(0.0, 0.15))
         relays[victim].kill()
-        relays[victim] = ready(start(1))
+        relays[victim] = ready(start(1, -1))
     wait_until_published(place, 600)
     check(log, 600)
     assert place.status().pending == 0

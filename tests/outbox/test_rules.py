@@ -181,7 +181,7 @@ def test_a_lease_is_renewed_when_a_tenth_of_it_has_passed(
 def test_a_relay_prunes_once_a_minute(sqlite: Place) -> None:
     sqlite.clock.advance(100)
     sqlite.publish(*noted("a"))
-    with relay(sqlite, ScriptedTopic(), keep=0) as one:
+    with relay(sqlite, ScriptedTopic(), keep=1) as one:
         one.drain()
         sqlite.publish(*noted("b"))
         one.drain()
