@@ -29,6 +29,7 @@ LARGEST, LONGEST = 1_000, 300.0
 """Messages of one batch, and seconds for which the first waits for others, at most: all of them
 are held in memory, and their leases are renewed ten in a request."""
 SIZE, WAIT = 100, 1.0
+CHUNK_WAIT = 0.01
 """Of a batch whose handler says neither."""
 
 _View = TypeVar("_View", bound=Event | Projection, covariant=True)
@@ -97,10 +98,11 @@ class Batch(Sequence[_View], Generic[_View]):
 @dataclass(frozen=True, slots=True)
 class Gathering:
     """How a handler's batches are gathered: up to so many messages, or so many seconds from the
-    first one on."""
+    first one on. `each`: the handler takes single messages, and is called for each of a chunk."""
 
     batch: int = SIZE
     wait: float = WAIT
+    each: bool = False
 
 
 def inside(where: str, parameter: inspect.Parameter, annotation: Any) -> Any:
@@ -124,12 +126,29 @@ def inside(where: str, parameter: inspect.Parameter, annotation: Any) -> Any:
     return None
 
 
-def gathering_of(where: str, said: object, max_lease: float) -> Gathering:
-    """What `@handles(batch=..., wait=...)` said of a handler that takes a batch, checked."""
+def gathering_of(
+    where: str, said: object, max_lease: float, *, takes_batch: bool, is_async: bool
+) -> Gathering | None:
+    """What `@handles(batch=..., wait=...)` said of a handler that takes a batch, or
+    `@handles(chunk=...)` of one that takes single messages, checked; None where there is nothing
+    to gather."""
     gathering = said if isinstance(said, Gathering) else Gathering()
+    if not (takes_batch or gathering.each):
+        return None
+    if gathering.each and takes_batch:
+        raise ConsumerError(
+            f"{where}: @handles(chunk=) is for a handler that takes single messages, and this one "
+            "takes a Batch: write @handles(batch=)"
+        )
+    if gathering.each and is_async:
+        raise ConsumerError(
+            f"{where}: @handles(chunk=) calls a handler for one message after the other, and async "
+            "ones run side by side: make it a plain method, or take a Batch"
+        )
     size, wait = cast("tuple[object, object]", (gathering.batch, gathering.wait))
+    word = "chunk" if gathering.each else "batch"
     if type(size) is not int or not 1 <= size <= LARGEST:
-        raise ConsumerError(f"{where}: @handles(batch={size!r}): 1 to {LARGEST:,} messages")
+        raise ConsumerError(f"{where}: @handles({word}={size!r}): 1 to {LARGEST:,} messages")
     if type(wait) not in (int, float) or not 0 <= gathering.wait <= LONGEST:
         raise ConsumerError(
             f"{where}: @handles(wait={wait!r}): 0 to {LONGEST:.0f} seconds, counted from the first "
@@ -147,7 +166,7 @@ def check_single(
     where: str, said: object, parameter: inspect.Parameter, view: type[Event | Projection]
 ) -> None:
     """Refuse `@handles(batch=..., wait=...)` of a handler that takes single messages."""
-    if isinstance(said, Gathering):
+    if isinstance(said, Gathering) and not said.each:
         raise ConsumerError(
             f"{where}: @handles(batch=, wait=) is for a handler that takes a batch, and "
             f"{parameter.name!r} is one {view.__qualname__}; annotate it with "

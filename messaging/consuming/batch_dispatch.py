@@ -8,20 +8,20 @@ message that the policy would dead-letter is always tried alone before.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from messaging.codec import JsonCodec
 from messaging.consuming.batch import Batch
+from messaging.consuming.batch_call import BatchCall
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import usual
 from messaging.envelope import Envelope
 from messaging.errors import ConfigurationError, InvalidReturn
-from messaging.handling import HandlingState
 from messaging.logs import logger
-from messaging.outcome import Ack, Outcome, Reject
+from messaging.outcome import Ack, Outcome, Reject, Retry
 from messaging.settlement import Groups, give_back, is_ordered
 from messaging.transport import Delivery
 
@@ -45,67 +45,6 @@ LONE_FAILURES = 3
 """Messages of a failed batch that fail alone, none having succeeded, before the others are left."""
 
 
-class BatchCall:
-    """One call of a handler with several messages: what `around_batch` of a middleware sees.
-
-    calls  one `Call` for each message that the handler is given, in order.
-
-    Before the handler runs, `leave_out` takes a message away from it. After it has returned,
-    `outcome` says what it said of each.
-    """
-
-    def __init__(self, calls: Sequence[Call]) -> None:
-        self.consumer: Consumer = calls[0].consumer
-        self.handler: Handler = calls[0].handler
-        self.calls: tuple[Call, ...] = tuple(calls)
-        self._outcomes: dict[str, Outcome] = {}
-
-    @property
-    def service(self) -> str:
-        """The name of the service."""
-        return self.consumer.service
-
-    def leave_out(self, call: HandlingState, outcome: Outcome) -> None:
-        """Keep this message from the handler: `outcome` is what becomes of it."""
-        self.calls = tuple(one for one in self.calls if one is not call)
-        self._outcomes[call.delivery.message_id] = outcome
-
-    def outcome(self, call: HandlingState) -> Outcome | None:
-        """What was said of this message; None if nothing was yet."""
-        return self._outcomes.get(call.delivery.message_id)
-
-    def left_out(self, delivery: Delivery) -> Outcome | None:
-        """The outcome of a message that was kept from the handler; None if it was not."""
-        return self._outcomes.get(delivery.message_id)
-
-    def answered(self, returned: object) -> None:
-        """The handler returned this. Raises an outcome that is for all, and `InvalidReturn`."""
-        from messaging.consuming.dispatch import check_returned
-
-        if not isinstance(returned, Mapping):
-            if returned is not None:
-                check_returned(returned)
-            returned = {}
-        for position, outcome in returned.items():
-            if type(position) is not int or not 0 <= position < len(self.calls):
-                raise InvalidReturn(
-                    f"returned an outcome at {type(position).__qualname__} "
-                    f"{position if type(position) is int else ''}, which is no position in its "
-                    f"batch of {len(self.calls)}: count from 0, as enumerate(batch) does"
-                )
-            if not isinstance(outcome, Outcome):
-                raise InvalidReturn(
-                    f"returned a {type(outcome).__qualname__} at position {position} of its batch, "
-                    "which is not an outcome: leave it out to acknowledge, or say Retry, Reject or "
-                    "Discard"
-                )
-        for position, call in enumerate(self.calls):
-            self._outcomes[call.delivery.message_id] = returned.get(position, _ACK)
-
-    def __repr__(self) -> str:
-        return f"BatchCall({self.service}.{self.handler.name}, {len(self.calls)} messages)"
-
-
 _ACK = Ack()
 
 
@@ -120,13 +59,20 @@ def check_middleware(consumer: Consumer, middleware: Sequence[object]) -> None:
     of which the handler sees the last.
     """
     batched = [one.name for one in consumer.handlers.values() if one.batch is not None]
+    chunked = [one.name for one in consumer.handlers.values() if one.batch and one.batch.each]
     for one in middleware if batched else ():
-        if not callable(getattr(one, "around_batch", None)):
-            name = getattr(one, "__qualname__", type(one).__qualname__)
+        name = getattr(one, "__qualname__", type(one).__qualname__)
+        if chunked and not getattr(one, "chunks", True):
             raise ConfigurationError(
-                f"{type(consumer).__qualname__}.{batched[0]} takes a batch, and the middleware "
-                f"{name} knows single messages only: give it a method around_batch(batch), a "
-                "context manager around one call for all of batch.calls, or leave it out"
+                f"{type(consumer).__qualname__}.{chunked[0]} is called for each of a chunk, and "
+                f"the middleware {name} cannot undo one of them alone: leave @handles(chunk=) out"
+            )
+        if not callable(getattr(one, "around_batch", None)):
+            raise ConfigurationError(
+                f"{type(consumer).__qualname__}.{batched[0]} takes a batch or a chunk, and "
+                f"the middleware {name} knows single messages only: give it a method "
+                "around_batch(batch), a context manager around one call for "
+                "all of batch.calls, or leave it out"
             )
 
 
@@ -257,7 +203,7 @@ class BatchRun:
         for call in calls:
             delivery = call.delivery
             if id(call) not in given:
-                self._decided(delivery, batch.outcome(call) or give_back())
+                self._decided(delivery, batch.left_out(delivery) or give_back())
                 continue
             if self._ordered and self._groups.stopped(delivery):
                 self._decided(delivery, self._groups.back(delivery) or give_back())
@@ -289,8 +235,10 @@ class BatchRun:
             said: BaseException = batch.outcome(call) or _ACK
             if error is not None and id(call) in given:
                 said = error
-            if isinstance(said, Ack):
-                outcome: Outcome = said
+            if isinstance(said, Retry) and said.origin == "worker":
+                outcome: Outcome = said  # nobody has handled it, however often it came
+            elif isinstance(said, Ack):
+                outcome = said
                 if self._dispatcher.attempts.failing:
                     self._dispatcher.attempts.succeeded(call.delivery.message_id)
             else:
@@ -335,8 +283,46 @@ class BatchRun:
     def _call(self, batch: BatchCall) -> None:
         with ExitStack() as stack:
             given = self._entered(stack, batch)
-            if given is not None:
+            if given is not None and batch.each:
+                self._each(batch)
+            elif given is not None:
                 batch.answered(getattr(batch.consumer, batch.handler.name)(given))
+
+    def _each(self, batch: BatchCall) -> None:
+        """Call a handler of single messages for one after the other. What it raises for one is
+        that one's; what a middleware raises afterwards is for the whole chunk, of which each is
+        tried alone."""
+        groups = Groups()
+        for call in batch.calls:
+            delivery = call.delivery
+            if self._ordered and groups.stopped(delivery):
+                said: BaseException = groups.back(delivery) or give_back()
+            elif delivery.cancel_token.reason:
+                said = give_back()
+            else:
+                said = self._one(call)
+            batch.said(call, said)
+            if self._ordered:
+                groups.ended(delivery, said if isinstance(said, Outcome) else give_back())
+
+    def _one(self, call: Call) -> BaseException:
+        """What the handler said of one message of a chunk, within `around_each` of those
+        middlewares that have it."""
+        stack = ExitStack()
+        for one in self._middleware:
+            if around := getattr(one, "around_each", None):
+                stack.enter_context(around(call))
+        try:
+            returned = copy_context().run(self._dispatcher.invoke, call)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
+            try:
+                stack.__exit__(type(error), error, error.__traceback__)
+            except BaseException as raised:
+                if raised is not error:
+                    raise
+            return error
+        stack.close()
+        return returned if isinstance(returned, Ack) else _ACK
 
     async def _call_async(self, batch: BatchCall) -> None:
         with ExitStack() as stack:

@@ -39,7 +39,7 @@ _DECORATED = contextlib.ContextDecorator()(iter).__code__
 class Handler:
     """One handler of a consumer: its method's name, what it takes, and what else it asks for.
 
-    batch  how its batches are gathered, if it takes a `Batch` of views.
+    batch  how its batches are gathered, if it takes a `Batch` of views; or its chunks.
     plain  it takes one view, and nothing else.
     """
 
@@ -242,7 +242,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
     said = getattr(function, MARK, None)
     if view_in_batch is None:
         check_single(where, said, parameters[0], view)
-    batch = None if view_in_batch is None else gathering_of(where, said, cls.max_lease)
+    several, is_async = view_in_batch is not None, inspect.iscoroutinefunction(function)
+    batch = gathering_of(where, said, cls.max_lease, takes_batch=several, is_async=is_async)
     extra: dict[type, str] = {}
     if parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise ConsumerError(
@@ -250,7 +251,7 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
         )
     for parameter in parameters[1:]:
         wanted = hints.get(parameter.name)
-        if wanted in (Envelope, Delivery) and batch is not None:
+        if wanted in (Envelope, Delivery) and several:
             refuse_beside(where, parameters[0], parameter, wanted is Envelope)
         if wanted in (Envelope, Delivery):
             _check_extra(where, parameter, typing.cast(type, wanted), extra)
@@ -264,7 +265,7 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
         name=name,
         event=view.event if issubclass(view, Projection) else view,
         view=view,
-        is_async=inspect.iscoroutinefunction(function),
+        is_async=is_async,
         envelope=extra.get(Envelope),
         delivery=extra.get(Delivery),
         batch=batch,

@@ -259,10 +259,7 @@ class Dispatcher:
     def _within(self, call: Call, depth: int = 0) -> Any:
         """Run the handler within the middleware from number `depth` on."""
         if depth == len(self._middleware):
-            returned = self._invoke(call)
-            if returned is not None:
-                check_returned(returned)
-            return returned
+            return self.invoke(call)
         returned = SWALLOWED
         around: Any = self._middleware[depth](call)
         with around:
@@ -288,6 +285,13 @@ class Dispatcher:
                 returned = await self._within_async(call, depth + 1)
         if returned is SWALLOWED:
             raise InvalidReturn(SWALLOWED)
+        return returned
+
+    def invoke(self, call: Call) -> Any:
+        """What a plain handler returns for one message: an outcome, or nothing."""
+        returned = self._invoke(call)
+        if returned is not None:
+            check_returned(returned)
         return returned
 
     def _invoke(self, call: Call) -> Any:

@@ -6,13 +6,16 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Concatenate, TypeVar, overload
 
-from messaging.consuming.batch import SIZE, WAIT, Batch, Gathering
+from messaging.consuming.batch import CHUNK_WAIT, SIZE, WAIT, Batch, Gathering
+from messaging.errors import ConsumerError
 from messaging.outcome import Outcome
 
 __all__ = ["MARK", "handles"]
 
 MARK = "__messaging_handles__"
 """The attribute of a function that is marked: True, or how its batches are gathered."""
+
+_UNSAID: Any = object()
 
 _Function = TypeVar(
     "_Function",
@@ -39,7 +42,16 @@ def handles(function: _Function, /) -> _Function: ...
 def handles(function: _Batched, /) -> _Batched: ...
 @overload
 def handles(*, batch: int = SIZE, wait: float = WAIT) -> Callable[[_Batched], _Batched]: ...
-def handles(function: Any = None, /, *, batch: int = SIZE, wait: float = WAIT) -> Any:
+@overload
+def handles(*, chunk: int, wait: float = CHUNK_WAIT) -> Callable[[_Function], _Function]: ...
+def handles(
+    function: Any = None,
+    /,
+    *,
+    batch: Any = _UNSAID,
+    chunk: Any = _UNSAID,
+    wait: Any = _UNSAID,
+) -> Any:
     """Mark a method as a handler. What it takes says what it handles.
 
         @handles
@@ -62,9 +74,24 @@ def handles(function: Any = None, /, *, batch: int = SIZE, wait: float = WAIT) -
 
     What it returns or raises is for all of them. For each of them it returns a dict that has an
     outcome by position: `{3: Reject("no such course")}`; those not named are acknowledged.
+
+    With `chunk` a plain handler is called for one message after the other, as ever, and what is
+    around it once for all of them: `Transactional` commits once, `Idempotency` asks once.
+
+    chunk  at most so many (1 to 1,000); `wait` is 0.01 seconds then.
     """
+    if batch is not _UNSAID and chunk is not _UNSAID:
+        raise ConsumerError(
+            "@handles(batch=, chunk=): batch is for a handler that takes a Batch, and chunk for "
+            "one that takes single messages; say one of them"
+        )
+    if chunk is not _UNSAID:
+        said = Gathering(chunk, CHUNK_WAIT if wait is _UNSAID else wait, each=True)
+        return functools.partial(_mark, said=said)
     if function is None:
-        return functools.partial(_mark, said=Gathering(batch, wait))
+        size = SIZE if batch is _UNSAID else batch
+        said = Gathering(size, WAIT if wait is _UNSAID else wait)
+        return functools.partial(_mark, said=said)
     return _mark(function, said=True)
 
 

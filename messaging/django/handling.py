@@ -130,6 +130,9 @@ class TransactionalAtomic:
         with self._in_transaction(call.service, begin, marked.mark):
             yield
 
+    chunks = False
+    """Read by the dispatcher: it has no savepoint for each message of `@handles(chunk=)`."""
+
     @contextmanager
     def around_batch(self, batch: BatchState) -> Iterator[None]:
         """The same for a handler that takes a batch: one transaction, and a mark for each event."""

@@ -91,6 +91,8 @@ _STATEMENTS: Mapping[str, str] = {
     "claim": "INSERT INTO {table} AS mark (service, event_id, token, until) "
     "VALUES (:service, :event_id, :token, {until}) {free}{now}",
     "look": "SELECT handled_at IS NOT NULL, {left}, token FROM {table} WHERE {this}",
+    "look at all": "SELECT event_id, handled_at IS NOT NULL, {left}, token FROM {table} "
+    "WHERE service = :service AND event_id = ANY(CAST(:events AS text[]))",  # PostgreSQL
     "renew": "UPDATE {table} SET until = {until} WHERE {ours}",
     "complete": "UPDATE {table} SET handled_at = {now}, token = NULL, until = NULL WHERE {ours}",
     "release": "DELETE FROM {table} WHERE {ours}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
 
 from messaging.errors import ConfigurationError
 from messaging.handling import BatchState, HandlingState
@@ -17,14 +18,23 @@ from messaging.sql.mysql_errors import DEADLOCK, LOCK_WAIT, NO_SAVEPOINT, error_
 
 __all__ = ["BEGIN", "BatchTransaction", "Transaction", "ended", "known"]
 
-_SAVEPOINT = "messaging_handling"
+_SAVEPOINT, _ONE = "messaging_handling", "messaging_message"
 BEGIN = (
     "SELECT pg_try_advisory_xact_lock(hashtextextended(:lock, 0)), "
     f"set_config('{GUARD}', :guard, true)"
 )
+_BEGIN_ALL = (
+    "SELECT pg_try_advisory_xact_lock(hashtextextended(lock, 0)), "  # noqa: S608 - a constant
+    f"set_config('{GUARD}', :guard, true) "
+    "FROM unnest(CAST(:locks AS text[])) WITH ORDINALITY AS l (lock, place) ORDER BY place"
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _token() -> str:
+    return os.urandom(16).hex()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Transaction:
     """The transaction of one call: `begin`, then the handler, then `mark`, then somebody commits.
 
@@ -40,7 +50,7 @@ class Transaction:
     call: HandlingState
     event: str
     marks_of: Callable[[DriverConnection], Marks]
-    guard: str = field(default_factory=lambda: uuid4().hex)
+    guard: str = field(default_factory=_token)
     joins: bool = False
     """Another one has begun it, and ends it."""
 
@@ -55,11 +65,14 @@ class Transaction:
         else:
             if connection.autocommit:
                 connection.autocommit = False
-            lock = f"{marks.table} {self.call.service} {self.event}"
-            values = {"lock": lock, "guard": self.guard}
+            values = {"lock": self.lock(marks), "guard": self.guard}
             if not execute(connection, BEGIN, values).fetchone()[0]:
                 return later(self.call, 0)
         return self._known(connection, marks)
+
+    def lock(self, marks: Marks) -> str:
+        """The name of the event's advisory lock."""
+        return f"{marks.table} {self.call.service} {self.event}"
 
     def mark(self, connection: DriverConnection) -> None:
         """Mark the event as handled once this transaction commits. Raises an `Outcome` if it
@@ -164,25 +177,53 @@ def ended(call: HandlingState) -> ConfigurationError:
 class BatchTransaction:
     """The one transaction of a batch: `begin`, then the handler, then `mark`, then a commit.
 
-    In PostgreSQL it holds a lock for each event of the batch.
+    In PostgreSQL it holds a lock for each event of the batch. A handler that is called for each
+    has a savepoint for each (`one`), and the mark is written at the end of it.
     """
 
     def __init__(self, batch: BatchState, single: Callable[[HandlingState], Transaction]) -> None:
         self._batch = batch
-        guard = uuid4().hex
-        self._each = [replace(single(call), guard=guard) for call in batch.calls]
+        self._each = [single(call) for call in batch.calls]
+        self._opening = replace(self._each[0])
+        for one in self._each:
+            one.joins, one.guard = True, self._opening.guard
+        self._of = {id(one.call): one for one in self._each}
 
     def begin(self, connection: DriverConnection) -> list[Outcome | None]:
         """Begin; for each call None if it may be handled, else the outcome of its message."""
+        marks = self._opening.marks_of(connection)
+        if marks.dialect == "postgresql":
+            found = self._begin_postgresql(connection, marks)
+        else:
+            found = [one.begin(connection) for one in [self._opening, *self._each[1:]]]
         known: list[Outcome | None] = []
         events: set[str] = set()
-        for number, one in enumerate(self._each):
-            outcome = replace(one, joins=number > 0).begin(connection)
+        for one, outcome in zip(self._each, found, strict=True):
             if outcome is None and one.event in events:  # twice in one batch
                 outcome = later(one.call, 0)
             events.add(one.event)
             known.append(outcome)
         return known
+
+    def _begin_postgresql(
+        self, connection: DriverConnection, marks: Marks
+    ) -> Sequence[Outcome | None]:
+        """Two statements for all of them."""
+        if connection.autocommit:
+            connection.autocommit = False
+        locks = [one.lock(marks) for one in self._each]
+        values = {"locks": locks, "guard": self._opening.guard}
+        ours = [bool(row[0]) for row in execute(connection, _BEGIN_ALL, values).fetchall()]
+        rows = execute(
+            connection,
+            marks.statement("look at all"),
+            {"service": self._batch.service, "events": [one.event for one in self._each]},
+        )
+        there: dict[str, Row] = {event: rest for event, *rest in rows.fetchall()}
+        return [
+            known(one.call, there.get(one.event)) if mine else later(one.call, 0)
+            for one, mine in zip(self._each, ours, strict=True)
+        ]
 
     def leave_out(self, known: list[Outcome | None]) -> None:
         """Keep from the handler what `begin` said is not to be handled."""
@@ -192,17 +233,51 @@ class BatchTransaction:
                 kept.append(one)
             else:
                 self._batch.leave_out(one.call, outcome)
-        self._opening, self._each = self._each[0], kept
+        self._each = kept
+
+    @contextmanager
+    def one(self, call: HandlingState, connection: DriverConnection) -> Iterator[None]:
+        """Around a handler that is called for one message of the batch: what it wrote is undone if
+        it raises, and the event is marked if it does not.
+
+        Raises something else than the handler did where the transaction is not as it should be.
+        """
+        execute(connection, f"SAVEPOINT {_ONE}")
+        try:
+            yield
+        except Ack:
+            self._keep(connection)
+            self.mark_one(call, connection)
+            raise
+        except BaseException:
+            execute(connection, f"ROLLBACK TO SAVEPOINT {_ONE}")
+            execute(connection, f"RELEASE SAVEPOINT {_ONE}")
+            raise
+        self._keep(connection)
+        self.mark_one(call, connection)
+
+    def _keep(self, connection: DriverConnection) -> None:
+        try:
+            execute(connection, f"RELEASE SAVEPOINT {_ONE}")
+        except Exception:  # noqa: BLE001 - whatever the driver calls it, there is no savepoint
+            raise ended(self._opening.call) from None
+
+    def mark_one(self, call: HandlingState, connection: DriverConnection) -> None:
+        """Mark the event of `call`. Raises `ConfigurationError` if it cannot be marked."""
+        try:
+            self._of[id(call)].mark(connection)
+        except Outcome:
+            raise ended(call) from None
 
     def mark(self, connection: DriverConnection) -> None:
         """Mark the events that are handled. Those of which the handler said another outcome are
         not, whatever it wrote for them."""
         self._opening.release(connection)
-        for one in self._each:
+        for one in self._each if not self._batch.each else ():
             said = self._batch.outcome(one.call)
             if said is None or isinstance(said, Ack):
                 try:
-                    replace(one, joins=True).mark(connection)
+                    one.mark(connection)
                 except Outcome:
                     # Marked by another meanwhile: an outcome of this one must not be for all.
                     raise later(one.call, 0) from None

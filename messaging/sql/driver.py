@@ -100,6 +100,8 @@ def execute(connection: Any, statement: str, values: Mapping[str, object] | None
     kind = kind_of(connection)
     if kind == "sqlalchemy":
         return _by_sqlalchemy(connection, statement, dict(values or {}))
+    if kind == "sqlite3" and connection.row_factory is None:
+        return connection.execute(statement, values or ())
     cursor = _cursor(kind, connection)
     cursor.execute(_written(kind, statement), values or {})
     return cursor

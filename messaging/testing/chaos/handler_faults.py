@@ -89,7 +89,8 @@ class Accounted:
         for call in calls:
             said = batch.outcome(call)
             what = next(word for kind, word in _WORDS.items() if isinstance(said, kind))
-            reason = "" if said is None or isinstance(said, Discard) else said.reason
+            told = isinstance(said, Outcome) and not isinstance(said, Discard)
+            reason = said.reason if told else ""
             self._stage.tell(self._actor.name, call.service, what, call.envelope.id, reason)
 
 
