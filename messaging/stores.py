@@ -7,8 +7,9 @@ and `messaging.aws` (DynamoDB, S3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "MEMBER_SECONDS",
@@ -17,6 +18,7 @@ __all__ = [
     "Done",
     "IdempotencyStore",
     "InProgress",
+    "ManyAtOnce",
     "RateStore",
     "Reservation",
 ]
@@ -88,6 +90,22 @@ class IdempotencyStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections that the store made itself."""
+        ...
+
+
+@runtime_checkable
+class ManyAtOnce(Protocol):
+    """An `IdempotencyStore` that is asked for several events in one round trip, where it has these
+    methods. Each event is as atomic as by itself; all of them together are not."""
+
+    def begin_many(
+        self, service: str, event_ids: Sequence[str], *, lease_seconds: float
+    ) -> Sequence[Claim | InProgress | Done]:
+        """`begin` for each of `event_ids`, no two of which are the same; the answers in order."""
+        ...
+
+    def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """`complete` for each of `claims`, which are of one service; the answers in order."""
         ...
 
 

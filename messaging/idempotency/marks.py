@@ -93,6 +93,13 @@ _STATEMENTS: Mapping[str, str] = {
     "look": "SELECT handled_at IS NOT NULL, {left}, token FROM {table} WHERE {this}",
     "look at all": "SELECT event_id, handled_at IS NOT NULL, {left}, token FROM {table} "
     "WHERE service = :service AND event_id = ANY(CAST(:events AS text[]))",  # PostgreSQL
+    # In one order, so that two of them at once do not wait for each other.
+    "claim all": "INSERT INTO {table} AS mark (service, event_id, token, until) "
+    "SELECT CAST(:service AS text), event, CAST(:token AS text), {until} "
+    "FROM unnest(CAST(:events AS text[])) AS event ORDER BY event {free}{now} RETURNING event_id",
+    "complete all": "UPDATE {table} SET handled_at = {now}, token = NULL, until = NULL "
+    "WHERE service = :service AND event_id = ANY(CAST(:events AS text[])) AND token = :token "
+    "AND handled_at IS NULL RETURNING event_id",
     "renew": "UPDATE {table} SET until = {until} WHERE {ours}",
     "complete": "UPDATE {table} SET handled_at = {now}, token = NULL, until = NULL WHERE {ours}",
     "release": "DELETE FROM {table} WHERE {ours}",

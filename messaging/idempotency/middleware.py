@@ -12,7 +12,7 @@ from messaging.handling import BatchState, HandlingState
 from messaging.idempotency.renewal import Renewal
 from messaging.logs import logger
 from messaging.outcome import MAX_DELAY, Ack, Outcome, Retry
-from messaging.stores import Claim, Done, IdempotencyStore
+from messaging.stores import Claim, Done, IdempotencyStore, InProgress, ManyAtOnce
 
 __all__ = ["Idempotency", "event_key", "later"]
 
@@ -85,6 +85,7 @@ class Idempotency:
                 f"Idempotency(lease={lease!r}): more than 0 and at most {MAX_DELAY} seconds"
             )
         self._store = store
+        self._many = store if isinstance(store, ManyAtOnce) else None
         self._lease = lease
         self._key = key
         self._renewal = Renewal(store, lease) if renew else None
@@ -132,9 +133,10 @@ class Idempotency:
                     self._renewal.remove(claim)
 
     def _begin_all(self, batch: BatchState, claims: list[tuple[HandlingState, Claim]]) -> None:
+        together = self._found_together(batch) if self._many else {}
         for call in batch.calls:
             try:
-                claim = self._begin(call)
+                claim = self._begin(call, together.get(id(call)))
             except Outcome as known:
                 batch.leave_out(call, known)
                 continue
@@ -142,14 +144,36 @@ class Idempotency:
             if self._renewal:
                 self._renewal.add(claim)
 
+    def _found_together(self, batch: BatchState) -> dict[int, Claim | InProgress | Done]:
+        """What a store that is asked for several at once says of each call. Of an event that is
+        there twice only the first is asked for: the second finds its claim."""
+        calls: dict[str, HandlingState] = {}
+        for call in batch.calls:
+            calls.setdefault(self._key(call), call)
+        if self._many is None or len(calls) < 2:
+            return {}
+        found = self._many.begin_many(batch.service, [*calls], lease_seconds=self._lease)
+        return {id(call): one for call, one in zip(calls.values(), found, strict=True)}
+
     def _end_all(
         self, claims: list[tuple[HandlingState, Claim]], done: Callable[[HandlingState], bool]
     ) -> None:
+        handled = [(call, claim) for call, claim in claims if done(call)]
         for call, claim in claims:
-            (self._complete if done(call) else self._release)(claim, call)
+            if not done(call):
+                self._release(claim, call)
+        if self._many is None or len(handled) < 2:
+            for call, claim in handled:
+                self._complete(claim, call)
+            return
+        completed = self._many.complete_many([claim for _, claim in handled])
+        for (call, _), ours in zip(handled, completed, strict=True):
+            if not ours:
+                self._tell_expired(call)
 
-    def _begin(self, call: HandlingState) -> Claim:
-        found = self._store.begin(call.service, self._key(call), lease_seconds=self._lease)
+    def _begin(self, call: HandlingState, found: Claim | InProgress | Done | None = None) -> Claim:
+        if found is None:
+            found = self._store.begin(call.service, self._key(call), lease_seconds=self._lease)
         if isinstance(found, Claim):
             return found
         if isinstance(found, Done):
@@ -158,13 +182,15 @@ class Idempotency:
 
     def _complete(self, claim: Claim, call: HandlingState) -> None:
         if not self._store.complete(claim):
-            # The effect has taken place, so this message is done, although somebody else ran it,
-            # too.
-            log.warning(
-                "%s handled event %s, but its claim had expired: it may have been handled twice",
-                call.service,
-                call.envelope.id,
-            )
+            self._tell_expired(call)
+
+    def _tell_expired(self, call: HandlingState) -> None:
+        # The effect has taken place, so this message is done, although somebody else ran it, too.
+        log.warning(
+            "%s handled event %s, but its claim had expired: it may have been handled twice",
+            call.service,
+            call.envelope.id,
+        )
 
     def _release(self, claim: Claim, call: HandlingState) -> None:
         try:

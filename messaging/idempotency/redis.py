@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -96,10 +96,19 @@ class RedisStore:
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
-        found = self._run(self._begin, claim, lease_seconds)
-        if found == -2:
-            return claim
-        return Done() if found == -1 else InProgress(found / 1000)
+        return _answer(self._run(self._begin, claim, lease_seconds), claim)
+
+    def begin_many(
+        self, service: str, event_ids: Sequence[str], *, lease_seconds: float
+    ) -> Sequence[Claim | InProgress | Done]:
+        claims = [
+            Claim(service=service, event_id=event_id, token=uuid4().hex) for event_id in event_ids
+        ]
+        found = self._run_all(self._begin, claims, lease_seconds)
+        return [_answer(one, claim) for one, claim in zip(found, claims, strict=True)]
+
+    def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        return [one == 1 for one in self._run_all(self._complete, claims, self._keep)]
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
         return self._run(self._renew, claim, lease_seconds) == 1
@@ -119,10 +128,27 @@ class RedisStore:
             self._client.close()
 
     def _run(self, script: Any, claim: Claim, *seconds: float) -> int:
+        return int(self._asked(lambda: self._call(script, self._client, claim, seconds)))
+
+    def _run_all(self, script: Any, claims: Sequence[Claim], *seconds: float) -> list[int]:
+        """For several events in one round trip, after one that sees to the script."""
+
+        def asked() -> Any:
+            with self._client.pipeline(transaction=False) as pipe:
+                for claim in claims:
+                    self._call(script, pipe, claim, seconds)
+                return pipe.execute()
+
+        return [int(one) for one in self._asked(asked)]
+
+    def _call(self, script: Any, client: Any, claim: Claim, seconds: Sequence[float]) -> Any:
         key = f"{self._prefix}{claim.service}/{claim.event_id}"
         arguments: Sequence[str | int] = [claim.token, *(max(1, int(s * 1000)) for s in seconds)]
+        return script(keys=[key], args=arguments, client=client)
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
-            return int(script(keys=[key], args=arguments))
+            return ask()
         except Exception as error:
             if not is_redis_error(error):
                 raise
@@ -132,3 +158,9 @@ class RedisStore:
                 "and state",
                 code=name,
             ) from None
+
+
+def _answer(found: int, claim: Claim) -> Claim | InProgress | Done:
+    if found == -2:
+        return claim
+    return Done() if found == -1 else InProgress(found / 1000)

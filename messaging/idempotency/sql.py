@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
 from messaging.idempotency.marks import TABLE, Marks
-from messaging.sql.driver import DriverConnection, must_keep_what_is_written
+from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_written
 from messaging.sql.mysql_errors import NO_TABLE, error_number
 from messaging.sql.opening import (
     SILENCE_SECONDS,
@@ -56,12 +56,7 @@ class _SqlStore:
                 row = self._marks.look(connection, service, event_id)
                 if row is None:
                     continue  # given back between the two statements
-                done, left, token = row
-                if done:
-                    return Done()
-                if token == claim.token:
-                    return claim  # the answer to an earlier try was lost with its connection
-                return InProgress(max(0.0, left))
+                return _known(row, claim)
             return InProgress(0.0)
 
         return self._run(claimed)
@@ -159,6 +154,50 @@ class PostgresStore(_SqlStore):
         self._run(made)
         return self
 
+    def begin_many(
+        self, service: str, event_ids: Sequence[str], *, lease_seconds: float
+    ) -> Sequence[Claim | InProgress | Done]:
+        token, events = uuid4().hex, list(event_ids)
+        claim = {"service": service, "events": events, "token": token, "lease": lease_seconds}
+
+        def begun(connection: DriverConnection) -> Sequence[Claim | InProgress | Done]:
+            ours = {row[0] for row in self._rows(connection, "claim all", claim)}
+            others = [event for event in events if event not in ours]
+            asked = {"service": service, "events": others}
+            rows = self._rows(connection, "look at all", asked) if others else []
+            known = {event: rest for event, *rest in rows}
+            return [
+                Claim(service=service, event_id=event, token=token)
+                if event in ours
+                else _known(known.get(event), Claim(service=service, event_id=event, token=token))
+                for event in events
+            ]
+
+        return self._run(begun)
+
+    def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        done: set[tuple[str, str]] = set()
+        for token in {claim.token for claim in claims}:
+            mine = [claim for claim in claims if claim.token == token]
+            values = {
+                "service": mine[0].service,
+                "events": [claim.event_id for claim in mine],
+                "token": token,
+            }
+
+            def completed(connection: DriverConnection, values: Mapping[str, Any] = values) -> Any:
+                return self._rows(connection, "complete all", values)
+
+            done |= {(token, row[0]) for row in self._run(completed)}
+        return [(claim.token, claim.event_id) in done for claim in claims]
+
+    def _rows(
+        self, connection: DriverConnection, name: str, values: Mapping[str, Any]
+    ) -> Sequence[Sequence[Any]]:
+        rows: Sequence[Sequence[Any]]
+        rows = execute(connection, self._marks.statement(name), values).fetchall()
+        return rows
+
 
 class MySqlStore(_SqlStore):
     """Marks in MySQL 8 or MariaDB: for any number of machines. Needs the extra `mysql`.
@@ -190,6 +229,18 @@ class MySqlStore(_SqlStore):
             return connection
 
         super().__init__(autocommitting, Marks("mysql", table, SYSTEM_CLOCK))
+
+
+def _known(row: Sequence[Any] | None, claim: Claim) -> Claim | InProgress | Done:
+    """What `begin` answers where somebody has the event already."""
+    if row is None:
+        return InProgress(0.0)  # given back meanwhile
+    done, left, token = row
+    if done:
+        return Done()
+    if token == claim.token:
+        return claim  # the answer to an earlier try was lost with its connection
+    return InProgress(max(0.0, left))
 
 
 def _missing(error: Exception) -> bool:

@@ -89,8 +89,9 @@ class Accounted:
         for call in calls:
             said = batch.outcome(call)
             what = next(word for kind, word in _WORDS.items() if isinstance(said, kind))
-            told = isinstance(said, Outcome) and not isinstance(said, Discard)
-            reason = said.reason if told else ""
+            reason = ""
+            if isinstance(said, Outcome) and not isinstance(said, Discard):
+                reason = said.reason
             self._stage.tell(self._actor.name, call.service, what, call.envelope.id, reason)
 
 
