@@ -5,6 +5,7 @@ python -m benchmarks --quick              one round of fewer events; about two m
 python -m benchmarks --smoke              only whether it runs: its figures mean nothing
 python -m benchmarks --only messaging     subjects whose name holds that
 python -m benchmarks --delay 10 --delay 30   far queues only: answers that take so many ms
+python -m benchmarks --work outbox --work transactions   a database at one end
 python -m benchmarks --docs               and write docs/explanation/performance.md
 """
 
@@ -19,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.databases import WORKS as OF_DATABASES
+from benchmarks.databases import database_tables, databases
 from benchmarks.environment import ROOT
 from benchmarks.far import far, far_tables
 from benchmarks.machine import machine
@@ -51,9 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan = replace(plan, works=("far",))
     if plan.real and plan.wants("end-to-end"):
         results["runs"] += end_to_end(plan, _tell)
+    # Only where they are asked for: they need PostgreSQL's programs.
+    if set(said.work) & set(OF_DATABASES):
+        results["runs"] += databases(plan, _tell)
     results["starts"] = starts(plan.starts) if plan.wants("start") else {}
     results["ratios"] = ratios(results["runs"])
     tables = markdown(results) + far_tables(results["runs"], said.delay)
+    tables += database_tables(results["runs"])
     print(tables)
     if said.json:
         said.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -34,6 +34,7 @@ class Job:
     cpu: int | None = None
     transport: str = ""
     concurrency: int = 10
+    database: str = ""
 
     @property
     def canned(self) -> Canned:

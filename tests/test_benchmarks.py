@@ -22,6 +22,7 @@ from benchmarks import __main__ as command
 from benchmarks import parts, tracing
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
+from benchmarks.databases import database_tables
 from benchmarks.instructions import SOFTWARE_TASK_CLOCK, Instructions
 from benchmarks.job import Job, latencies
 from benchmarks.payload import ATTRIBUTES, CREDENTIALS, REGION, TOPIC_ARN, body, student
@@ -330,3 +331,21 @@ def test_what_tracing_adds_is_measured_in_four_ways() -> None:
     measured = tracing.measure(20)
     assert tuple(measured) == tracing.ROWS
     assert all(published > 0 and handled > 0 for published, handled in measured.values())
+
+
+@pytest.mark.parametrize("work", ["outbox-deleting", "sqlite-chunk"])
+def test_a_database_at_one_end_is_measured(work: str, canned: Canned, postgres: str) -> None:
+    job = Job(work=work, url=canned.url, events=40, warmup=20, transport="fast", database=postgres)
+    subject = Subject(name=work, module="rows", works=(work,), needs=())
+    found = run(Environment("project", Path(sys.executable)), subject, job)
+    assert found["events"] == 40
+    sent = canned.counts()["entries"].get("PublishBatch", 0)
+    assert sent == (60 if work == "outbox-deleting" else 0)
+
+
+def test_figures_of_databases_are_a_table_and_nobody_is_none() -> None:
+    runs = [
+        {"work": "outbox", "subject": "relay", "python": "3.13", "wall_us": 50.0, "cpu_us": 30.0}
+    ]
+    assert "| relay | 20,000 | 50 | 30 |" in database_tables(runs)
+    assert database_tables([]) == ""
