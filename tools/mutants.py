@@ -89,6 +89,7 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "publishing/buffered": "publishing/test_pending publishing/test_buffered",
             "publishing/many": "publishing/test_many publishing/test_publisher "
             "aws/fast/test_under_way",
+            "publishing/under_way": "publishing/test_many aws/fast/test_under_way",
             "publishing/senders": "publishing/test_senders",
             "window": "test_window",
         },

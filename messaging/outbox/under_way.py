@@ -7,7 +7,7 @@ from collections import deque
 from messaging.clock import SYSTEM_CLOCK
 from messaging.outbox.rows import OutboxRow
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.publishing.under_way import Request, first_answered
+from messaging.publishing.under_way import RequestUnderWay, first_answered
 from messaging.transport import Outgoing
 from messaging.window import RequestWindow
 
@@ -27,7 +27,7 @@ class RelayRequests:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._limit = RequestWindow()
-        self._window: deque[Request[list[Sending]]] = deque()
+        self._window: deque[RequestUnderWay[list[Sending]]] = deque()
         self._answer: tuple[list[Sending], Answer] | None = None
         self._made = 0.0
 
@@ -51,7 +51,7 @@ class RelayRequests:
         if begun is None:
             self._answer = entries, self._sender.send(entries)
             return
-        self._window.append(Request(entries, begun, began))
+        self._window.append(RequestUnderWay(entries, begun, began))
         self._made = _now() - began
 
     def answered(self, *, again: bool) -> list[tuple[list[Sending], Answer]]:
@@ -81,7 +81,7 @@ class RelayRequests:
             if isinstance(under_way, Begun):
                 under_way.close()
 
-    def _settled(self, request: Request[list[Sending]], again: bool) -> Answer:
+    def _settled(self, request: RequestUnderWay[list[Sending]], again: bool) -> Answer:
         self._window.remove(request)
         answer = request.under_way.result()
         if isinstance(answer, Again):

@@ -14,7 +14,7 @@ from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Entry, PublishProgress, Tally
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.publishing.under_way import Request, UnderWay, first_answered
+from messaging.publishing.under_way import RequestUnderWay, UnderWay, first_answered
 from messaging.transport import Outgoing
 from messaging.window import RequestWindow
 
@@ -59,7 +59,7 @@ class PublishRun:
         self._on_progress = on_progress
         self._news = False
         self._limit = limit
-        self._window: deque[Request[list[Entry]]] = deque()
+        self._window: deque[RequestUnderWay[list[Entry]]] = deque()
         self._at_hand = False
         """What was settled last had been answered before anybody waited for it."""
         self._sent = _now()
@@ -127,7 +127,7 @@ class PublishRun:
             return
         began = _now()
         under_way = self._submit(batch)
-        self._window.append(Request(batch, under_way, began))
+        self._window.append(RequestUnderWay(batch, under_way, began))
         if not isinstance(under_way, Begun):
             self._limit.most = min(self._limit.most, self._most_threads)
         self._sent = _now()
@@ -164,7 +164,7 @@ class PublishRun:
         for request in answered:
             self._limit.answered(took=now - request.sent, waited=waited, made=made)
 
-    def _settle(self, request: Request[list[Entry]]) -> None:
+    def _settle(self, request: RequestUnderWay[list[Entry]]) -> None:
         window = self._window
         if window[0] is request:
             window.popleft()
@@ -175,7 +175,7 @@ class PublishRun:
             self._limit.refused()
             # Still under way, in a thread: while it waits for its next attempt the others go on.
             again = self._threads().submit(answer.run)
-            window.append(Request(request.batch, again, request.sent))
+            window.append(RequestUnderWay(request.batch, again, request.sent))
             return
         self.tally.settle(*answer, batch=request.batch)
         self._news = True

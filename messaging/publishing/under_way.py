@@ -10,7 +10,7 @@ from messaging.publishing.sender import Again, Answer, Begun
 from messaging.readiness import readable
 from messaging.window import FIRST
 
-__all__ = ["LOOKS_UP", "Request", "UnderWay", "first_answered"]
+__all__ = ["LOOKS_UP", "RequestUnderWay", "UnderWay", "first_answered"]
 
 LOOKS_UP = 1.0
 """Seconds of waiting for whichever answer comes first, until the oldest is waited for alone."""
@@ -20,7 +20,7 @@ UnderWay = Begun | Future[Answer] | Future[Answer | Again]
 _Batch = TypeVar("_Batch")
 
 
-class Request(Generic[_Batch]):
+class RequestUnderWay(Generic[_Batch]):
     """One of them: its entries, what waits for its answer, and when it was sent."""
 
     __slots__ = ("batch", "sent", "under_way")
@@ -32,8 +32,8 @@ class Request(Generic[_Batch]):
 
 
 def first_answered(
-    window: Sequence[Request[_Batch]],
-) -> tuple[Sequence[Request[_Batch]], bool]:
+    window: Sequence[RequestUnderWay[_Batch]],
+) -> tuple[Sequence[RequestUnderWay[_Batch]], bool]:
     """Requests to settle now, the oldest first in `window`: of a few the oldest, of many one that
     has an answer. And whether that had come before anybody waited for it."""
     oldest = window[0].under_way
