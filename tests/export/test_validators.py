@@ -1,42 +1,16 @@
-"""Exported dashboards against Grafana's own types, and scalers against what KEDA's CRD says."""
+"""Exported scalers against what KEDA's CRD says."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.cog.plugins import register_default_plugins
-from grafana_foundation_sdk.models.dashboard import Dashboard
 from jsonschema import Draft202012Validator
 
-from messaging.export import Scaling, grafana, keda
+from messaging.export import Scaling, keda
 from tests.export.conftest import TOPOLOGIES
 
 SERVED = [name for name, one in TOPOLOGIES.items() if one.services]
-
-
-def lost(given: Any, kept: Any, path: str = "") -> Iterator[str]:
-    """What of a document is not in what was read of it: a field that its type does not have."""
-    if isinstance(given, dict) and isinstance(kept, dict):
-        for name, value in given.items():
-            if name in kept:
-                yield from lost(value, kept[name], f"{path}.{name}")
-            else:
-                yield f"{path}.{name}"
-    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
-        for number, (one, other) in enumerate(zip(given, kept, strict=True)):
-            yield from lost(one, other, f"{path}[{number}]")
-    elif given != kept:
-        yield f"{path}: {given!r} is read as {kept!r}"
-
-
-def unknown_to_grafana(document: Any) -> list[str]:
-    register_default_plugins()
-    read = JSONEncoder().encode(Dashboard.from_json(document))
-    return list(lost(document, json.loads(read)))
 
 
 def closed(required: list[str], **properties: Any) -> dict[str, Any]:
@@ -89,18 +63,6 @@ https://github.com/kedacore/keda/blob/main/config/crd/bases/keda.sh_scaledobject
 def refused_by_keda(document: Any) -> list[str]:
     found = Draft202012Validator(SCALED_OBJECT).iter_errors(document)
     return [f"{one.json_path}: {one.message}" for one in found]
-
-
-@pytest.mark.parametrize("name", SERVED)
-def test_grafanas_own_types_know_every_field_of_the_dashboard(name: str) -> None:
-    assert unknown_to_grafana(grafana(TOPOLOGIES[name])) == []
-
-
-def test_a_field_that_grafana_does_not_have_is_noticed() -> None:
-    document = grafana(TOPOLOGIES["the whole map"])
-    document["panels"][1]["titel"] = "x"
-    document["panels"][0]["targets"][0]["query"] = "x"
-    assert unknown_to_grafana(document) == [".panels[0].targets[0].query", ".panels[1].titel"]
 
 
 @pytest.mark.parametrize("name", SERVED)
