@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from messaging.clock import utc
 
@@ -33,6 +33,7 @@ __all__ = [
     "TopicTransport",
     "epoch_seconds",
     "name_of",
+    "system_of",
     "receives",
     "text_or_none",
 ]
@@ -187,6 +188,9 @@ class Delivery:
     that works for long asks `cancelled` from time to time; an async one is cancelled by itself.
     """
 
+    system: ClassVar[str] = "aws_sqs"
+    """What the queue is of, as OpenTelemetry's conventions call it."""
+
     queue: str
     message_id: str
     receipt: str
@@ -302,7 +306,8 @@ class QueueDepth(NamedTuple):
 class TopicTransport(Protocol):
     """What a publisher sends to: an SNS topic, or something in its place.
 
-    A transport may also have these five; one that is missing counts as False, but for the second:
+    A transport may also have these six; one that is missing counts as False, where nothing else is
+    said:
 
     fifo               messages of one group must stay in order: one request at a time, and no two
                        events of a group in it.
@@ -316,6 +321,7 @@ class TopicTransport(Protocol):
                        request up: some of it may have been accepted. None instead of a generator:
                        not this time, call `publish`.
     publish_timeout    seconds, a `Publisher`'s default `timeout` (`Settings.publish_timeout`).
+    system             what it is of, as OpenTelemetry's conventions call it (missing: "aws.sns").
 
     A transport that waits looks at `messaging.deadline.CURRENT` for how long it may.
     """
@@ -419,6 +425,11 @@ class Broker(Protocol):
 def receives(said: object) -> int:
     """SQS's ApproximateReceiveCount as a number; 1 where it is none."""
     return min(MOST_RECEIVES, max(1, _whole(said, 1)))
+
+
+def system_of(topic: TopicTransport) -> str:
+    """What a topic is of, as OpenTelemetry's conventions call it."""
+    return str(getattr(topic, "system", "aws.sns"))
 
 
 def name_of(topic: TopicTransport) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from messaging.envelope import TraceContext
 from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Published
-from messaging.transport import Outgoing, TopicTransport, name_of
+from messaging.transport import Outgoing, TopicTransport, name_of, system_of
 
 __all__ = ["Given", "Producing", "ProducerTracing", "TracedEncoder", "encoder_for", "traced"]
 
@@ -36,11 +37,12 @@ class ProducerTracing(Protocol):
     """`messaging.tracing.Tracing`, or your own."""
 
     def producing(
-        self, topic: str, kind: type[Event], given: str | None, *, alone: bool
+        self, topic: str, kind: type[Event], given: str | None, *, alone: bool, system: str
     ) -> AbstractContextManager[Producing]:
         """Around one event: `alone` the whole `publish`, else only the making of its messages.
 
-        given  the traceparent that the caller gave.
+        given   the traceparent that the caller gave.
+        system  what the topic is of, as OpenTelemetry calls it: "aws.sns", "rabbitmq".
         """
         ...
 
@@ -48,10 +50,11 @@ class ProducerTracing(Protocol):
 class TracedEncoder(Encoder):
     """An `Encoder` that traces each event that does not bring a `TraceContext` with it."""
 
-    def __init__(self, tracing: ProducerTracing, topic: str, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._tracing = tracing
-        self._topic = topic
+    def __init__(self, tracing: ProducerTracing, topic: TopicTransport, **keywords: Any) -> None:
+        super().__init__(max_bytes=topic.max_bytes, **keywords)
+        self._producing = partial(
+            tracing.producing, name_of(topic), alone=False, system=system_of(topic)
+        )
 
     def __call__(
         self,
@@ -64,7 +67,7 @@ class TracedEncoder(Encoder):
         """As `Encoder`."""
         if isinstance(traceparent, TraceContext):
             return super().__call__(event, id=id, time=time, traceparent=traceparent)
-        with self._tracing.producing(self._topic, type(event), traceparent, alone=False) as making:
+        with self._producing(type(event), traceparent) as making:
             messages = super().__call__(event, id=id, time=time, traceparent=making.context)
             if messages:
                 making.named(messages[0].id)
@@ -75,7 +78,7 @@ def encoder_for(topic: TopicTransport, tracing: ProducerTracing | None, **keywor
     """The encoder of a publisher to `topic`; `keywords` are those of `Encoder`."""
     if tracing is None:
         return Encoder(max_bytes=topic.max_bytes, **keywords)
-    return TracedEncoder(tracing, name_of(topic), max_bytes=topic.max_bytes, **keywords)
+    return TracedEncoder(tracing, topic, **keywords)
 
 
 def traced(
@@ -88,7 +91,9 @@ def traced(
     if tracing is None:
         return publish(given)
     event, id, time, traceparent, timeout = given
-    with tracing.producing(name_of(topic), type(event), traceparent, alone=True) as producing:
+    with tracing.producing(
+        name_of(topic), type(event), traceparent, alone=True, system=system_of(topic)
+    ) as producing:
         published = publish((event, id, time, producing.context, timeout))
         producing.named(published.id)
         return published

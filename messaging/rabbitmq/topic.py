@@ -131,6 +131,7 @@ class RabbitTopic:
     """One exchange: a `TopicTransport`. Confirms of several requests are awaited together."""
 
     deduplicates = False
+    system = "rabbitmq"
 
     def __init__(self, link: Link, name: str, *, max_bytes: int, publish_timeout: float) -> None:
         self._link = link

@@ -113,6 +113,12 @@ def properties(
     )
 
 
+class AmqpDelivery(Delivery):
+    """A delivery of RabbitMQ's."""
+
+    system = "rabbitmq"
+
+
 def delivery(
     queue: str, receipt: str, found: Any, body: bytes, now: float, *, again: int = 0
 ) -> Delivery:
@@ -123,7 +129,7 @@ def delivery(
     headers = found.headers if isinstance(found.headers, dict) else {}
     group = headers.get("group")
     sent = headers.get("sent")
-    return Delivery(
+    return AmqpDelivery(
         queue=queue,
         message_id=found.message_id or receipt,
         receipt=receipt,

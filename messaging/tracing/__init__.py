@@ -143,7 +143,13 @@ class Tracing:
             settled(provided.tracer, request)
 
     def producing(
-        self, topic: str, kind: type[Event], given: str | None, *, alone: bool
+        self,
+        topic: str,
+        kind: type[Event],
+        given: str | None,
+        *,
+        alone: bool,
+        system: str = "aws.sns",
     ) -> AbstractContextManager[_Producing]:
         """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event
         that is published with others."""
@@ -163,13 +169,13 @@ class Tracing:
                 span = provided.tracer.start_span(f"{operation} {topic}", kind=SpanKind.PRODUCER)
                 if not span.is_recording():
                     return _Producing(text_of(span.get_span_context()))
-                span.set_attributes(_attributes(topic, kind, operation))
+                span.set_attributes(_attributes(system, topic, kind, operation))
                 return _producing(span, baggage)
         span = provided.tracer.start_span(
             f"{operation} {topic}",
             context=None if given is None else extracted(given, getattr(given, "tracestate", "")),
             kind=SpanKind.PRODUCER,
-            attributes=_attributes(topic, kind, operation),
+            attributes=_attributes(system, topic, kind, operation),
         )
         return _producing(span, baggage or getattr(given, "baggage", ""))
 
@@ -211,9 +217,9 @@ class _Producing:
         pass
 
 
-def _attributes(topic: str, kind: type[Event], operation: str) -> Mapping[str, str]:
+def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> Mapping[str, str]:
     return {
-        "messaging.system": "aws.sns",
+        "messaging.system": system,
         "messaging.operation.name": operation,
         "messaging.operation.type": "send" if operation == "publish" else "create",
         "messaging.destination.name": topic,
@@ -249,7 +255,7 @@ def _processing(
             kind=SpanKind.CONSUMER,
             links=[] if here is None else [Link(here)],
             attributes={
-                "messaging.system": "aws_sqs",
+                "messaging.system": delivery.system,
                 "messaging.operation.name": "process",
                 "messaging.operation.type": "process",
                 "messaging.destination.name": delivery.queue,
@@ -291,7 +297,7 @@ def _processing_batch(provided: _Provided, batch: BatchCall) -> Iterator[None]:
             kind=SpanKind.CONSUMER,
             links=[Link(one) for one in published],
             attributes={
-                "messaging.system": "aws_sqs",
+                "messaging.system": delivery.system,
                 "messaging.operation.name": "process",
                 "messaging.operation.type": "process",
                 "messaging.destination.name": delivery.queue,

@@ -85,7 +85,7 @@ def settled(tracer: Tracer, request: Request) -> None:
 
 def _attributes(request: Request, kind: str) -> dict[str, Any]:
     return {
-        "messaging.system": "aws_sqs",
+        "messaging.system": request.deliveries[0].system,
         "messaging.operation.name": request.name,
         "messaging.operation.type": kind,
         "messaging.destination.name": request.to,

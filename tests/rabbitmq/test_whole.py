@@ -160,6 +160,10 @@ def test_big_data_goes_by_a_claim_check_and_a_trace_goes_on(
     assert len(list(tmp_path.rglob("*.json"))) == 1
     assert len({span.context.trace_id for span in exporter.get_finished_spans()}) == 1
     assert len(exporter.get_finished_spans()) >= 2
+    systems = {
+        (span.attributes or {})["messaging.system"] for span in exporter.get_finished_spans()
+    }
+    assert systems == {"rabbitmq"}
 
 
 def test_batches_rates_metrics_and_health(settings: Settings) -> None:
