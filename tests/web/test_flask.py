@@ -43,8 +43,11 @@ def test_every_worker_publishes(heard: Heard, serve: Serve, options: tuple[str, 
 def test_errors_are_answered_and_tell_no_value(heard: Heard, serve: Serve) -> None:
     with serve(gunicorn(), heard.environment) as client:
         answer = client.post("/one", json=pupil("Ana" * 100_000))
+        refused = client.post("/one", json={"aluno_id": "1", "nome": 4711})
     assert (answer.status_code, answer.json()["status"]) == (422, 422)
     assert "Ana" not in answer.text
+    assert (refused.status_code, refused.json()[0]["loc"]) == (422, ["nome"])
+    assert "4711" not in refused.text
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with serve(gunicorn(), {**heard.environment, "AWS_ENDPOINT_URL": url}) as client:
