@@ -6,6 +6,7 @@ import html
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,13 @@ ROWS = re.findall(
 
 def computed(folder: Path, **fields: str) -> list[str]:
     """The four sums that the form shows in Chromium when its fields have these values."""
-    found = re.search(r'<form id="cost".*?</form>', PAGE, flags=re.S)
+    result = said(folder, PAGE, "en", fields)
+    return [sum_.replace(",", "") for sum_ in re.findall(r"\$([\d,.]+\d)", result)]
+
+
+def said(folder: Path, text: str, language: str, fields: Mapping[str, str]) -> str:
+    """The sentence that the form of a page shows."""
+    found = re.search(r'<form id="cost".*?</form>', text, flags=re.S)
     assert found is not None
     form = found.group()
     for name, value in fields.items():
@@ -30,7 +37,8 @@ def computed(folder: Path, **fields: str) -> list[str]:
     script = (ROOT / "docs/assets/cost.js").read_text()
     # The browser is asked for its DOM, and an output's value is text in it.
     page = folder / "cost.html"
-    page.write_text(f"<!doctype html><meta charset=utf-8>{form}<script>{script}</script>")
+    head = f"<!doctype html><html lang={language}><meta charset=utf-8>"
+    page.write_text(f"{head}{form}<script>{script}</script>")
     chromium = shutil.which("chromium")
     assert chromium, "this test needs: apt-get install chromium"
     dom = subprocess.run(
@@ -40,7 +48,7 @@ def computed(folder: Path, **fields: str) -> list[str]:
     ).stdout  # fmt: skip
     shown = re.search(r"<output[^>]*>(.*?)</output>", dom, flags=re.S)
     assert shown is not None
-    return [sum_.replace(",", "") for sum_ in re.findall(r"\$([\d,.]+\d)", html.unescape(shown[1]))]
+    return html.unescape(shown[1]).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
@@ -48,6 +56,14 @@ def test_the_calculator_says_what_the_table_says(row: tuple[str, ...], tmp_path:
     events, services, copies, *sums = row
     fields = {"events": events.replace(",", ""), "services": services, "copies": copies}
     assert computed(tmp_path, **fields) == sums
+
+
+def test_the_portuguese_page_answers_in_portuguese(tmp_path: Path) -> None:
+    page = (ROOT / "docs/pt/explanation/cost.md").read_text()
+    assert said(tmp_path, page, "pt-BR", {"events": "10000000"}) == (
+        "Publicar: US$ 150,00; receber e apagar: US$ 192,00; polls ociosos, no máximo: US$ 0,41. "
+        "Ao todo, US$ 342,41 em 30 dias."
+    )
 
 
 def test_the_table_is_there() -> None:
