@@ -16,6 +16,7 @@ from cfnlint.decode import cfn_yaml
 
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.chamada_api import ChamadaAPI
+from examples.cadastro.custo import parcelas, tabela
 from examples.cadastro.pacote import PACOTES, com_dependencias, comprimir
 from examples.cadastro.painel.aplicacao import criar
 from examples.cadastro.painel.vista import Vista
@@ -242,3 +243,9 @@ def test_buckets_are_closed_and_forget(recursos: Any) -> None:
     for um in baldes.values():
         assert set(um["PublicAccessBlockConfiguration"].values()) == {True}
         assert um["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] <= 30
+
+
+def test_the_table_of_costs_is_what_the_program_prints() -> None:
+    assert tabela() in (PASTA / "README.md").read_text(encoding="utf-8")
+    assert list(parcelas(1000)) == list(parcelas(10_000_000))
+    assert sum(parcelas(10_000_000).values()) > sum(parcelas(1000).values())
