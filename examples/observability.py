@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,9 +29,21 @@ from examples import demo
 from examples._otlp import Seen
 from examples._screen import print_trace
 from examples._traced import Traced
-from messaging import Event, Publisher
+from messaging import (
+    Consumer,
+    Delivery,
+    Event,
+    MemoryBroker,
+    Projection,
+    Publisher,
+    Retry,
+    Topology,
+    Worker,
+    handles,
+)
 from messaging.connecting import ServiceBroker
-from messaging.metrics import METRICS, Backlog, Metrics, otel
+from messaging.doctor.probe import send
+from messaging.metrics import METRICS, Backlog, Metric, Metrics, otel
 from messaging.outbox import Claims, Database, OutboxStatus, Relay, SqlOutbox, ddl
 
 __all__ = ["Result", "main", "missing_in_trace", "observe"]
@@ -42,9 +55,29 @@ Bia Ávila;bia@example.com;-10,00;não
 
 
 class Beside(Event, type="demo.beside", version=1):
-    """What no service listens to."""
+    """What no service of the school listens to."""
 
     number: int
+
+
+class BesideForSecondTry(Projection, of=Beside, audience="second-try"):
+    number: int
+
+
+class SecondTry(Consumer):
+    """Wants to have everything twice, so that a retry can be seen."""
+
+    service = "second-try"
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+    @handles
+    def handle(self, beside: BesideForSecondTry, delivery: Delivery) -> Retry | None:
+        if delivery.receive_count == 1:
+            return Retry(0)
+        self.done.set()
+        return None
 
 
 @dataclass
@@ -62,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = observe()
     print_trace(result.trace)
     for metric in METRICS:
-        print(f"{metric.name:34} {', '.join(result.metrics.get(metric.name, ())) or 'MISSING'}")
+        print(f"{metric.name:34} {', '.join(result.metrics.get(name_of(metric), ())) or 'MISSING'}")
     for mistake in result.mistakes:
         print(f"missing: {mistake}", file=sys.stderr)
     print(
@@ -70,6 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{'nothing is missing' if not result.mistakes else f'{len(result.mistakes)} mistakes'}"
     )
     return 1 if result.mistakes else 0
+
+
+def name_of(metric: Metric) -> str:
+    """What an exporter sends of it: a histogram is three counters, of which one is looked for."""
+    return f"{metric.name}.count" if metric.bounds else metric.name
 
 
 def observe() -> Result:
@@ -80,19 +118,22 @@ def observe() -> Result:
         done = demo.run(
             csv,
             traced=traced,
-            besides=lambda broker: _outbox(broker, Path(folder), traced.receiver.url),
+            besides=lambda broker: _besides(broker, Path(folder), traced.receiver.url),
         )
         spans = [Seen(**one) for one in done["trace"]]
         found = Result(spans, traced.receiver.metrics(), list(done["mistakes"]))
         found.mistakes += missing_in_trace(spans, traced.published_to)
         found.mistakes += [
-            f"metric {one.name}" for one in METRICS if not found.metrics.get(one.name)
+            f"metric {one.name}" for one in METRICS if not found.metrics.get(name_of(one))
         ]
         return found
 
 
-def _outbox(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
-    """An event through an outbox and its relay, and the metrics of this process."""
+def _besides(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
+    """A probe to a service, a retry, an event through an outbox and its relay, and the metrics of
+    this process."""
+    for _ in send(TOPOLOGY, broker, services=["bi"]):
+        pass
 
     def connection() -> sqlite3.Connection:
         return sqlite3.connect(folder / "escola.sqlite3")
@@ -109,13 +150,19 @@ def _outbox(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
         with database:
             database.execute("BEGIN")
             Publisher(SqlOutbox(database), source="/cadastro").publish(Beside(number=1))
+    here, consumer = MemoryBroker(Topology.of(SecondTry, topic="beside")), SecondTry()
     with (
+        closing(here),
         Publisher(broker.topic(), source="/cadastro") as publisher,
         Relay(connection, broker.topic()) as relay,
+        Worker(consumer, broker=here) as worker,
     ):
-        metrics = Metrics(publisher, relay, Backlog(backlog, table="messaging_outbox"))
+        metrics = Metrics(publisher, relay, worker, Backlog(backlog, table="messaging_outbox"))
         otel.observe(metrics, provider.get_meter("messaging"))
         relay.drain()
+        with Publisher(here.topic(), source="/cadastro") as beside:
+            beside.publish(Beside(number=2))
+        consumer.done.wait(10)
         provider.shutdown()  # which exports once more
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-DEMO = "demo.py"  # has a test of its own
+OTHERS = ("demo.py", "observability.py")  # they have tests of their own
 PROMISED = {
     "publish_and_consume.py",
     "fewer_fields.py",

@@ -185,6 +185,8 @@ NO_DATA = {  # a class, an id or somebody's code by that name
     *("messaging.cli.project.Project", "messaging.consuming.consumer.Handler"),
     *("messaging.idempotency.transaction.Transaction", "messaging.aws.fast.signing._Ready"),
     *("messaging.memory.store.Refusal", "messaging.transport.Failure"),
+    # how many there are
+    "messaging.rabbitmq.looks.SeenOnAmqp",
     # names of classes and fields
     *("messaging.contract.catalogue.View", "messaging.contract.check.Finding"),
     # events, whose own repr shows none

@@ -21,7 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "local": (
         "messaging.cli.local:local",
-        "Start SNS and SQS on this machine, with the topology, until Ctrl-C.",
+        "Start SNS and SQS, or RabbitMQ, on this machine, with the topology, until Ctrl-C.",
     ),
     "run": (
         "messaging.cli.worker:run",

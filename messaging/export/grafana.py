@@ -25,7 +25,11 @@ def prometheus_name(name: str) -> str:
 
 def _family_name(metric: Metric) -> str:
     unit = "_seconds" if metric.unit == "s" else ""
-    return metric.name.replace(".", "_") + unit + ("_total" if metric.counts else "")
+    return (
+        metric.name.replace(".", "_")
+        + unit
+        + ("_total" if metric.counts and not metric.bounds else "")
+    )
 
 
 def grafana(topology: Topology) -> dict[str, Any]:

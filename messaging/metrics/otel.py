@@ -46,7 +46,7 @@ def _callback(
         for labels, value in metrics.read(metric.name)[metric.name].items():
             named = dict(zip(metric.labels, labels, strict=True))
             if not isinstance(value, Read):
-                yield Observation(value, named)
+                yield Observation(value + 0, named)  # no bool: the encoder of OTLP refuses those
             elif part == ".bucket":
                 for bound, count in value.buckets:
                     yield Observation(count, {**named, "le": f"{bound:g}"})

@@ -10,7 +10,7 @@ https://www.rabbitmq.com/docs/consumers#single-active-consumer
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
@@ -35,8 +35,8 @@ class _Placed:
 
     method: Any
     properties: Any
-    body: bytes
-    group: str
+    body: bytes = field(repr=False)
+    group: str = field(repr=False)
     again: int = 0
     due: float = 0.0
 

@@ -273,8 +273,8 @@ BUGS: dict[str, Bug] = {
     ),
     "buffered: tells an event's failure to nobody": bug(
         P + "buffered",
-        "            outcome[owners[failed.index]] = self._report(failed, tally.broken)",
-        "            self._report(failed, tally.broken)",
+        "            outcome[owners[failed.index]] = self._report(replace(failed, index=0), tally.broken)",
+        "            self._report(replace(failed, index=0), tally.broken)",
     ),
     # Outbox.
     "outbox: sends the next event of a key that is stuck": bug(

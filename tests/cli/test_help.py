@@ -93,7 +93,7 @@ def test_defaults_ranges_and_what_is_required_are_told(
     assert "Number of processes. [default: 1; 1<=x<=64]" in page
     assert "functions that give one. [required]" in page
     run(["local", "--help"])
-    assert "made ready at its first start. [default: ministack]" in capsys.readouterr().out
+    assert "What is started; RabbitMQ must be installed. [default: sqs]" in capsys.readouterr().out
 
 
 def test_a_misspelt_command_is_told_which_was_meant(messaging: Run) -> None:

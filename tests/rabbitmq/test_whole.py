@@ -139,7 +139,8 @@ def test_the_relay_sends_what_was_committed_and_where_finds_it(
     found = json.loads(capsys.readouterr().out)
     assert [one["state"] for one in found["outbox"]] == ["published"]
     assert [one["reason"] for one in found["letters"]] == ["number: no such parcel"]
-    assert command(["explain", "parcel.sent", "--json"]) == 0
+    event = "tests.contracts.conftest:ParcelSent"
+    assert command(["explain", "parcel.sent", "--event", event, "--json"]) == 0
     assert "counter" in json.loads(capsys.readouterr().out)["services"]
 
 

@@ -148,7 +148,7 @@ def free_at(way: float | None, *, prefetch: int | None = None, weight: float | N
     if way is not None:
         service.pressure.way = way
     if weight is not None:
-        service.pressure.weight = weight
+        service.pressure._weight = weight
     return service.pressure.free()
 
 
@@ -160,6 +160,16 @@ def test_for_a_far_queue_it_holds_what_is_handled_in_three_answers_time() -> Non
 def test_for_a_very_far_queue_it_holds_a_thousand_more_and_64_mib_of_bodies() -> None:
     assert free_at(8) == 20 + 1000
     assert free_at(8, weight=1024 * 1024) == 20 + 64
+
+
+def test_the_weight_of_bodies_is_that_of_the_first_and_then_slowly_that_of_the_others() -> None:
+    pressure = Service().pressure
+    for size, weight in ((800, 800), (1600, 900)):
+        body = "x" * size
+        pressure.received(
+            [Delivery(queue="q", message_id=str(one), receipt="r", body=body) for one in range(5)]
+        )
+        assert pressure._weight == weight
 
 
 def test_a_prefetch_that_was_chosen_holds_for_a_far_queue_too() -> None:

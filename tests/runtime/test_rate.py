@@ -88,7 +88,7 @@ def test_it_is_limited_when_less_than_one_token_is_left_beside_what_is_asked_for
     service = pressure(RateLimit(10, burst=11), clock)
     assert service.room(patience=0) == 10
     assert service.state.value == "receiving"
-    service.received(1)
+    service.received([DELIVERY])
     assert service.state.value == "rate limited"
 
 

@@ -335,19 +335,6 @@ def test_leases_count_from_the_last_look_but_never_from_beyond_the_wait(bench: B
     assert all(at <= began + 0.7 * number + WAIT for number, at in enumerate(since))
 
 
-def test_the_weight_of_bodies_is_that_of_the_first_and_then_slowly_that_of_the_others(
-    bench: Bench,
-) -> None:
-    bench.body = "x" * 800
-    bench.script = [5]
-    bench.run()
-    assert bench.pressure.weight == 800
-    bench.body = "x" * 1600
-    bench.script = [5]
-    bench.run()
-    assert bench.pressure.weight == 900
-
-
 def test_how_far_the_queue_is_say_full_answers_alone(bench: Bench) -> None:
     bench.script = [3]
     bench.run()
