@@ -23,7 +23,7 @@ PROMISED = {
 SCRIPTS = sorted(
     path.name
     for path in EXAMPLES.glob("*.py")
-    if path.name not in ("__init__.py", DEMO) and not path.name.startswith("_")
+    if path.name not in ("__init__.py", *OTHERS) and not path.name.startswith("_")
 )
 
 
