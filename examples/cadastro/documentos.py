@@ -26,7 +26,7 @@ from pymongo import ASCENDING, MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from consumers.events import AlunoAtualizado, AlunoCadastrado
-from examples.cadastro.identidade import CAMPOS, familia, mudancas, o_mesmo
+from examples.cadastro.identidade import CAMPOS, Conflito, familia, mudancas, o_mesmo
 from examples.cadastro.linhas import Decisao, Linha, Linhas, Situacao
 from messaging.event import Event
 from messaging.logs import logger
@@ -99,6 +99,7 @@ class Alunos:
         ditos: Collection[str] = CAMPOS,
         senha: Callable[[], str] | None = None,
         linha: Linha | None = None,
+        corrige: bool = True,
     ) -> Decisao:
         """Enrol who is new, and correct who is known; the document owes the event of either.
 
@@ -106,6 +107,7 @@ class Alunos:
         senha   makes the hash; not called for somebody who is known, whose password stays.
         linha   the row of a file, of which the decision is kept. The same row again has the same
                 answer, whatever was written since.
+        corrige False: data that differ from what is known are a `Conflito`, and nothing is written.
 
         Raises `Conflito`.
         """
@@ -115,7 +117,7 @@ class Alunos:
             dados = aluno.model_dump(mode="json", exclude_none=True)
             for _ in range(_TENTATIVAS):
                 try:
-                    decisao = self._uma_vez(aluno, dados, frozenset(ditos), senha, linha)
+                    decisao = self._uma_vez(aluno, dados, frozenset(ditos), senha, linha, corrige)
                 except DuplicateKeyError:
                     continue  # somebody else was faster: look again
                 if decisao is not None:
@@ -131,6 +133,7 @@ class Alunos:
         ditos: Collection[str],
         senha: Callable[[], str] | None,
         linha: Linha | None,
+        corrige: bool,
     ) -> Decisao | None:
         """None where the document changed between look and write."""
         achados = list(self._alunos.find({"familia": familia(aluno.nome, aluno.email)}))
@@ -143,6 +146,8 @@ class Alunos:
             self._alunos.insert_one(documento)
             return Decisao("novo", documento["_id"], evento_id=documento["deve"][0]["id"])
         if mudou := mudancas(dito, conhecido):
+            if not corrige:
+                raise Conflito(next(iter(mudou)), "difere do que está no cadastro")
             return self._mudar(conhecido, mudou, linha)
         por = conhecido.get("por") or {}
         if linha is not None and por.get("linha") == str(linha):

@@ -188,6 +188,23 @@ def test_a_doubt_is_a_conflict_that_names_the_field_and_changes_nobody(
     assert documentos() == antes
 
 
+def test_a_stranger_can_neither_change_somebody_nor_tell_who_is_known(alunos: Alunos) -> None:
+    api = Cliente(criar(alunos, segredo="segredo"))
+    primeira = cadastrar(api, BIA, curso="Dança")
+    assert primeira.status_code == 201
+
+    igual = cadastrar(api, BIA, curso="Dança")
+    assert (igual.status_code, igual.json()) == (201, primeira.json())
+    outra = cadastrar(api, BIA, curso="Outro")
+    assert outra.status_code == 409
+    assert outra.json()["erros"][0]["campo"] == ""
+    assert len(alunos.reservar(10, 30)) == 1  # one enrolment, and nothing of the other two
+
+    da_casa = Cliente(criar(alunos, segredo="segredo"), headers={"authorization": "Bearer segredo"})
+    assert dito(cadastrar(da_casa, BIA, curso="Dança")) == (200, "igual")
+    assert dito(cadastrar(da_casa, BIA, curso="Outro")) == (200, "atualizado")
+
+
 @pytest.mark.parametrize(
     "autorizacao", [None, "", "Bearer ", "Bearer outro", "segredo", "Bearer é"]
 )

@@ -112,7 +112,8 @@ def criar(
         authorization: Annotated[str, Header()] = "",
     ) -> Response | AlunoCriado:
         """Enrol a student. 201: inserted, and its event is sure to be published. 200: known
-        already, with the same data (`igual`) or with data that are new (`atualizado`)."""
+        already, with the same data (`igual`) or with data that are new (`atualizado`). A stranger
+        has 201 for the same data again, and 409 for other data of somebody who is known."""
         if espera := ritmo.espera():
             segundos = str(math.ceil(espera))
             return recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
@@ -121,7 +122,11 @@ def criar(
         try:
             try:
                 decisao = alunos.cadastrar(
-                    novo.cadastrado(), ditos=novo.ditos, senha=senhas.de(novo), linha=linha
+                    novo.cadastrado(),
+                    ditos=novo.ditos,
+                    senha=senhas.de(novo),
+                    linha=linha,
+                    corrige=conhecido,
                 )
             except Conflito as erro:
                 if linha is not None:
@@ -136,7 +141,7 @@ def criar(
         if rele is not None and decisao.situacao != "igual":
             rele.acordar()
         log.info("aluno %s %s %s", decisao.aluno_id, _DITO[decisao.situacao], decisao.evento_id)
-        return _resposta(novo, decisao)
+        return _resposta(novo, decisao, conhecido)
 
     @app.get("/leituras/{leitura}", responses=_DE_LEITURA)
     def contas(leitura: UUID) -> Response:
@@ -205,9 +210,10 @@ _DITO = {
 }
 
 
-def _resposta(novo: NovoAluno, decisao: Decisao) -> Response | AlunoCriado:
+def _resposta(novo: NovoAluno, decisao: Decisao, conhecido: bool) -> Response | AlunoCriado:
+    """A stranger cannot tell by the answer who was enrolled already."""
     dito = {"aluno_id": decisao.aluno_id, "nome": novo.nome, "email": novo.email}
-    if decisao.situacao == "novo":
+    if decisao.situacao == "novo" or not conhecido:
         return AlunoCriado.model_validate(dito)
     conhecido = AlunoConhecido.model_validate({**dito, "situacao": decisao.situacao})
     return JSONResponse(conhecido.model_dump(mode="json"))

@@ -50,19 +50,11 @@ export function ligarFormulario(api) {
     escrever(estado, "Cadastrando…");
     const aluno = valores();
     try {
-      const { resposta, incerta } = await tentar(api, aluno, estado);
+      const resposta = await tentar(api, aluno, estado);
       if (resposta.status === 201) {
         estado.dataset.tipo = "certo";
         estado.dataset.aluno = resposta.corpo.aluno_id; // what whoever is on call may look for
         escrever(estado, `${resposta.corpo.nome}: cadastro feito.`);
-        formulario.reset();
-      } else if (resposta.status === 200) {
-        estado.dataset.tipo = "certo";
-        const mudou = resposta.corpo.situacao === "atualizado";
-        escrever(estado, incerta && !mudou
-          // Only likely, not certain: the page says no more than it knows.
-          ? "Já está cadastrado: a tentativa que ficou sem resposta deve ter entrado."
-          : `${resposta.corpo.nome} já estava no cadastro. ${mudou ? "Os dados novos foram guardados." : "Nada mudou."}`);
         formulario.reset();
       } else {
         estado.dataset.tipo = "";
@@ -95,18 +87,16 @@ function depoisDoDedo() {
   return (feito) => (embaixo ? fila.push(feito) : feito());
 }
 
-/** `incerta`: an earlier try had no answer, so it may have been done. Throws `SemResposta`. */
+/** The answer, tried again while there is none. Throws `SemResposta`. */
 async function tentar(api, aluno, estado) {
-  let incerta = false;
   for (let vez = 0; ; vez += 1) {
     let espera = ESPERAS[vez];
     try {
       const resposta = await pedir(`${api}/alunos`, "POST", aluno);
       const passa = resposta.status === 429 || resposta.status === 503;
-      if (!passa || espera === undefined) return { resposta, incerta };
+      if (!passa || espera === undefined) return resposta;
       espera = Math.min(resposta.espera ?? espera, 30);
     } catch (erro) {
-      incerta = true;
       if (espera === undefined) throw erro;
     }
     escrever(estado, `A API não está disponível; tento de novo em ${espera} s…`);

@@ -112,12 +112,21 @@ def test_every_mistake_is_named_beside_its_field(pagina: Pagina) -> None:
     assert pagina.um("#senha").get_property("value") == "curta"  # nothing typed is thrown away
 
 
-def test_the_same_person_again_is_told_that_nothing_changed(pagina: Pagina) -> None:
+def test_the_same_person_again_is_answered_like_anybody(pagina: Pagina) -> None:
     endereco = email()
-    pagina.cadastrar(nome="Eva Lima", email=endereco)
+    aluno_id = pagina.cadastrar(nome="Eva Lima", email=endereco)
+    antes = pagina.todos_recebidos()
     pagina.preencher(nome="Eva Lima", email=endereco.upper())
     pagina.enviar_formulario()
-    pagina.esperar_texto("#formulario-estado", "Eva Lima já estava no cadastro. Nada mudou.")
+    pagina.esperar(lambda: pagina.um("#nome").get_property("value") == "")
+    pagina.esperar_texto("#formulario-estado", "Eva Lima: cadastro feito.")
+    assert pagina.um("#formulario-estado").get_attribute("data-aluno") == aluno_id
+    pagina.em_dia()
+    assert pagina.todos_recebidos() == antes
+    # Who only knows a name and an address changes nothing of what is known.
+    pagina.preencher(nome="Eva Lima", email=endereco, curso="Outro Curso")
+    pagina.enviar_formulario()
+    pagina.esperar_texto("#resumo", "não foi possível concluir por aqui")
 
 
 def test_what_the_api_refuses_is_named_too(pagina: Pagina) -> None:

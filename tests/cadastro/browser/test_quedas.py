@@ -158,9 +158,9 @@ def test_an_api_that_dies_between_insert_and_publish_loses_nobody(
     nome, endereco = "Noemi Prado", f"{uuid4().hex[:10]}@exemplo.com.br"
     pagina.preencher(nome=nome, email=endereco, aceita_marketing=True)
     pagina.enviar_formulario()
-    # The answer died with the API; the page asks again, and hears that it is enrolled.
+    # The answer died with the API; the page asks again, and hears that it is done.
     pagina.esperar_texto("#formulario-estado", "não está disponível")
-    pagina.esperar_texto("#formulario-estado", "deve ter entrado")
+    pagina.esperar_texto("#formulario-estado", "cadastro feito")
     assert sistema.partes["api"].pid not in (None, pid)
     for servico in SERVICOS:
         pagina.esperar(lambda um=servico: pagina.recebidos(um) == antes[um] + 1, servico)
