@@ -22,7 +22,7 @@ BROKERS_SERVER = @[ $(BROKER) != sqs ] || $(BIN)/messaging local --install >/dev
 MOTO := @$(BIN)/messaging local --install --engine moto >/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo repositories cadastro cadastro-test package test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean observability rabbitmq-cluster
+.PHONY: help demo repositories cadastro cadastro-test package image test test-pythons test-bounds one-bound coverage chaos outages chaos-wire chaos-server lint format docs docs-pictures docs-serve bench bench-parts bench-smoke mutants mutants-smoke lock release clean observability rabbitmq-cluster
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,11 @@ cadastro-test:  ## its tests, which need more packages than the library's
 package:  ## the zip of cadastro's functions, for arm64, into dist/; the same sources give the same bytes
 	$(INSTALL) cadastro
 	@$(BIN)/python -m examples.cadastro.pacote dist
+
+image:  ## cadastro's container for arm64, with the commit's date in all of it; needs docker with buildx
+	@command -v docker >/dev/null || { echo "docker is not installed here: make image needs it, with buildx" >&2; exit 1; }
+	docker buildx build --platform linux/arm64 --provenance=false --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	  --output type=docker,name=cadastro,rewrite-timestamp=true -f examples/cadastro/Dockerfile .
 
 test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
