@@ -57,7 +57,7 @@ package:  ## the zip of cadastro's functions, for arm64, into dist/; the same so
 	@$(BIN)/python -m examples.cadastro.pacote dist
 
 image:  ## cadastro's container for arm64, with the commit's date in all of it; needs docker with buildx
-	@command -v docker >/dev/null || { echo "docker is not installed here: make image needs it, with buildx" >&2; exit 1; }
+	@docker buildx version >/dev/null 2>&1 || { echo "make image needs docker with buildx, which is not here" >&2; exit 1; }
 	docker buildx build --platform linux/arm64 --provenance=false --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 	  --output type=docker,name=cadastro,rewrite-timestamp=true -f examples/cadastro/Dockerfile .
 
