@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Protocol, Self
 
 from messaging.connecting import ServiceBroker, remove
 from messaging.local import HOST, LocalRabbitMQ, LocalServer
+from messaging.rabbitmq.looks import AmqpLooks
 from messaging.settings import Settings
 from messaging.topology import Topology
 from tests.chaos.cutting import CuttingProxy
@@ -26,6 +27,9 @@ __all__ = ["GROUNDS", "Aws", "Ground", "RabbitMQ"]
 SETTLED = 6.0
 """Seconds. A node (3.10) that is killed sooner after a quorum queue was made forgets the queue's
 log: it writes its list of logs some seconds later. That is the broker's, and seen without us."""
+TICK = 5.0
+"""Seconds. A node writes down so often what each quorum queue holds (`quorum_tick_interval`), and
+`rabbitmqctl list_queues` reads that: 0 until the first time, also after a restart."""
 
 
 class Ground(Protocol):
@@ -33,6 +37,8 @@ class Ground(Protocol):
 
     node_kills: int
     """How often the broker itself is killed in one schedule, where nothing else is said."""
+    quiet: float
+    """For how many seconds it must count nothing, so that nothing is there."""
 
     def __enter__(self) -> Self: ...
 
@@ -86,6 +92,7 @@ class Aws(_Local):
     """ministack, behind a proxy that answers wrongly."""
 
     node_kills = 0
+    quiet = 0.6
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,6 +125,7 @@ class RabbitMQ(_Local):
     """A node of RabbitMQ, behind a proxy that cuts connections."""
 
     node_kills = 1
+    quiet = 2 * TICK + 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,15 +143,17 @@ class RabbitMQ(_Local):
         return {"MESSAGING_BROKER_URL": proxy.url}
 
     def waiting(self, settings: Settings, services: list[str]) -> int:
-        # AMQP does not tell what others have in hand, nor what waits in delay queues.
+        # AMQP tells at once what is ready, and never what others have in hand; rabbitmqctl names
+        # the queues, those of delays too, and counts all, but late.
         found = 0
         listed = self.server.control("-q", "list_queues", "name", "messages", "--no-table-headers")
-        for line in listed.splitlines():
-            name, _, count = line.partition("\t")
-            ours = name.startswith(f"{settings.prefix}{settings.topic}-")
-            if ours and not name.endswith(("-dlq", "-record", "-unrouted")):
-                found += int(count)
-        return found
+        with closing(AmqpLooks(settings)) as looks:
+            for line in listed.splitlines():
+                name, _, count = line.partition("\t")
+                ours = name.startswith(f"{settings.prefix}{settings.topic}-")
+                if ours and not name.endswith(("-dlq", "-record", "-unrouted")):
+                    found += max(int(count), looks.queue(name, None).messages)
+            return found + len(looks.unseen)
 
     def prepared(self, topology: Topology, prefix: str) -> Settings:
         settings = super().prepared(topology, prefix)

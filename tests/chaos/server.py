@@ -281,14 +281,18 @@ def _hurt(
 
 
 def _rests(ground: Ground, workers: Workers, settings: Settings) -> bool:
-    """Whether all queues are empty, and stay so."""
+    """Whether all queues are empty, and stay so for as long as the ground's counts may be old."""
     services = [service.service for service in SERVICES]
-    deadline, quiet = time.monotonic() + PATIENCE, 0
-    while quiet < 3 and time.monotonic() < deadline:
+    deadline = time.monotonic() + PATIENCE
+    since = time.monotonic()
+    while time.monotonic() < deadline:
         workers.keep_up()
         time.sleep(0.3)
-        quiet = 0 if ground.waiting(settings, services) else quiet + 1
-    return quiet == 3
+        if ground.waiting(settings, services):
+            since = time.monotonic()
+        elif time.monotonic() - since >= ground.quiet:
+            return True
+    return False
 
 
 def _judge(
