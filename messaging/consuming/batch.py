@@ -29,8 +29,9 @@ LARGEST, LONGEST = 1_000, 300.0
 """Messages of one batch, and seconds for which the first waits for others, at most: all of them
 are held in memory, and their leases are renewed ten in a request."""
 SIZE, WAIT = 100, 1.0
-CHUNK_WAIT = 0.01
 """Of a batch whose handler says neither."""
+CHUNK_WAIT = 0.01
+"""Seconds that the first of a chunk waits for others, where its handler does not say."""
 
 _View = TypeVar("_View", bound=Event | Projection, covariant=True)
 
