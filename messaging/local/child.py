@@ -48,8 +48,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     # The signal's handler runs in the main thread, between two steps of the server: so what is
-    # written is never half of a change.
-    orphaned = partial(os.kill, os.getpid(), signal.SIGTERM) if keeps else end
+    # written is never half of a change, and nobody waits for a node that another thread has reaped.
+    in_main = keeps or given.engine == "rabbitmq"
+    orphaned = partial(os.kill, os.getpid(), signal.SIGTERM) if in_main else end
     threading.Thread(
         target=_watch, args=(given.parent, orphaned), name="watch-parent", daemon=True
     ).start()
