@@ -16,11 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from botocore.exceptions import ClientError
-
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.cadastro_batch.avisos import NaoEDoS3, lido, objetos
-from examples.cadastro.cadastro_batch.objeto import abrir
+from examples.cadastro.cadastro_batch.objeto import abrir, cabeca_de
 from examples.cadastro.cadastro_batch.palavras import na_tela
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.linhas import AMOSTRA, Linha, leitura_de
@@ -131,11 +129,8 @@ class CadastroBatch:
         """Read one object and send a message for each good row. Raises `Pausa` and what S3 and
         SQS say; what was noted stays noted."""
         upload = upload_de(chave)
-        try:
-            cabeca = self._s3.head_object(Bucket=balde, Key=chave)
-        except ClientError as erro:
-            if erro.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey", "NotFound"):
-                raise
+        cabeca = cabeca_de(self._s3, balde, chave)
+        if cabeca is None:
             log.warning("upload %s is gone: nothing to convert", upload)
             return Resultado()
         resultado = self._resultados.ler(upload)

@@ -10,14 +10,27 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["abrir"]
+from botocore.exceptions import ClientError
+
+__all__ = ["abrir", "cabeca_de"]
 
 PEDACO = 4 * 1024 * 1024
 """Bytes of one request, and of memory."""
 
 
+def cabeca_de(s3: Any, balde: str, chave: str) -> Mapping[str, Any] | None:
+    """What head_object says of an object; None where there is none."""
+    try:
+        cabeca: Mapping[str, Any] = s3.head_object(Bucket=balde, Key=chave)
+    except ClientError as erro:
+        if erro.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey", "NotFound"):
+            raise
+        return None
+    return cabeca
+
+
 def abrir(s3: Any, balde: str, chave: str, cabeca: Mapping[str, Any]) -> io.BufferedReader:
-    """`cabeca` is what head_object said. A file that was overwritten since is an error of S3."""
+    """`cabeca` is what `cabeca_de` said. A file that was overwritten since is an error of S3."""
     return io.BufferedReader(_Objeto(s3, balde, chave, cabeca))
 
 

@@ -13,9 +13,7 @@ from collections.abc import Mapping as Dicionario
 from itertools import islice
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from examples.cadastro.cadastro_batch.objeto import abrir
+from examples.cadastro.cadastro_batch.objeto import abrir, cabeca_de
 from examples.cadastro.cadastro_batch.palavras import na_tela
 from examples.cadastro.eventos import MatriculaRecebida
 from examples.cadastro.mapa import CAMPOS, NaoServe, mapa_de
@@ -109,12 +107,9 @@ class Previas:
 
     def _comeco(self, upload: str) -> io.BytesIO:
         chave = conferir_em(upload)
-        try:
-            cabeca = self._s3.head_object(Bucket=self._balde, Key=chave)
-        except ClientError as erro:
-            if erro.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey", "NotFound"):
-                raise
-            raise NaoHa from None
+        cabeca = cabeca_de(self._s3, self._balde, chave)
+        if cabeca is None:
+            raise NaoHa
         with abrir(self._s3, self._balde, chave, cabeca) as objeto:
             comeco = objeto.read(COMECO)
             if comeco.startswith(b"PK") or len(comeco) < COMECO:
