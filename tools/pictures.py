@@ -232,27 +232,19 @@ def circuit(language: int) -> Drawing:
     draw.text(
         340, 165, ("calls back what failed", "chama de volta o que falhou"), "soft", at="middle"
     )
-    draw.text(
-        340,
+    draw.across(
         24,
         (
             "nothing succeeds: it may be an outage, so failures do not count for up to ten minutes",
             "nada dá certo: pode ser uma queda, e as falhas não contam por até dez minutos",
         ),
-        "soft",
-        at="middle",
-        room=676,
     )
-    draw.text(
-        340,
+    draw.across(
         216,
         (
             "others succeed: a failure is the message's own, and counts towards max_attempts",
             "outras dão certo: a falha é da própria mensagem e conta para max_attempts",
         ),
-        "soft",
-        at="middle",
-        room=676,
     )
     return draw
 
@@ -363,16 +355,12 @@ def ownership(language: int) -> Drawing:
         draw.text(x, 176, f"alunos-{name}-dlq", "mono", at="middle")
         draw.text(x, 196, f"…-{name}-undelivered", "mono", at="middle", room=208)
         draw.text(x, 220, ("its subscription", "a assinatura dela"), "soft", at="middle")
-    draw.text(
-        350,
+    draw.across(
         264,
         (
             "No apply changes what is another's, and none removes what its topology does not name.",
             "Nenhum apply muda o que é de outro, e nenhum remove o que a sua topologia não cita.",
         ),
-        "soft",
-        at="middle",
-        room=690,
     )
     return draw
 

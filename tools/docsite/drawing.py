@@ -92,6 +92,10 @@ class Drawing:
         name = f' class="{kind}"' if kind else ""
         self.parts.append(f'<text x="{x:g}" y="{y:g}"{anchor}{name}>{escape(said)}</text>')
 
+    def across(self, y: float, words: Words) -> None:
+        """A soft line in the middle of the drawing, which has to fit between its sides."""
+        self.text(self.width / 2, y, words, "soft", at="middle", room=self.width - 10)
+
     def breadth(self, words: Words, kind: str = "") -> float:
         return len(self.say(words)) * SIZES[kind] * WIDTH.get(kind, 0.53)
 
