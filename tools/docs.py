@@ -2,6 +2,7 @@
 
 python tools/docs.py build          build, then check
 python tools/docs.py check          only check the site that stands
+python tools/docs.py photograph     pictures of eight pages, both languages, into artefatos/site/
 python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now;
                                         README.pt-BR.md is such a page, too
 """
