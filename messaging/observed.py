@@ -117,11 +117,7 @@ class _Telling:
         except BaseException as raised:
             self._tell_of(name, started, count, deliveries, type(raised).__name__)
             raise
-        if name == "receive":
-            self._tell_of(name, started, len(answer), answer)
-        else:
-            self._tell_of(name, started, count, deliveries, failed=len(answer))
-        return answer
+        return self._answered(name, started, count, deliveries, answer)
 
     def made_in_steps(
         self,
@@ -137,6 +133,12 @@ class _Telling:
         except BaseException as raised:  # one that is given up, too
             self._tell_of(name, started, count, deliveries, type(raised).__name__)
             raise
+        return self._answered(name, started, count, deliveries, answer)
+
+    def _answered(
+        self, name: Name, started: float, count: int, deliveries: Sequence[Delivery], answer: Any
+    ) -> Any:
+        """`answer`, which is what a receive brought, and of another request what was refused."""
         if name == "receive":
             self._tell_of(name, started, len(answer), answer)
         else:
