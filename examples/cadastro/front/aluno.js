@@ -1,13 +1,10 @@
 // The student's page: only the form. As static files it needs nothing but config.json beside it.
 
-import { achar, escrever } from "./dom.js";
+import { achar } from "./dom.js";
 import { ligarFormulario } from "./formulario.js";
 import { configuracao } from "./pedidos.js";
 
-const { api, escola } = await configuracao((texto) => {
-  achar("sem-conexao").hidden = !texto;
-  escrever(achar("sem-conexao"), texto);
-});
+const { api, escola } = await configuracao();
 if (escola) achar("escola").href = escola;
 achar("escola").hidden = !escola;
 ligarFormulario(api);

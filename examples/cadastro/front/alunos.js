@@ -20,7 +20,7 @@ const OCULTO = "•••"; // what the server puts in place of what is personal
 const reais = new Intl.NumberFormat("pt-BR", { style: "currency", currency: "BRL" });
 
 /** A field's value as people write it; null where it was not given. */
-export function legivel(campo, valor) {
+function legivel(campo, valor) {
   if (valor === null || valor === undefined || valor === "") return null;
   if (valor === OCULTO) return "oculto";
   if (campo === "valor_mensalidade") return reais.format(Number(valor));

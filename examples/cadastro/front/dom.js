@@ -19,6 +19,12 @@ export function escrever(elemento, texto) {
   if (elemento.textContent !== texto) elemento.textContent = texto;
 }
 
+/** What is wrong with the connection, at the head of the page; "": nothing is. */
+export function aviso(texto) {
+  achar("sem-conexao").hidden = !texto;
+  escrever(achar("sem-conexao"), texto);
+}
+
 const inteiro = new Intl.NumberFormat("pt-BR");
 const hora = new Intl.DateTimeFormat("pt-BR", { timeStyle: "medium" });
 const momento = new Intl.DateTimeFormat("pt-BR", { dateStyle: "short", timeStyle: "short" });

@@ -1,6 +1,6 @@
 // Requests: JSON to the API, the presigned URL service and the server of the page, and what came back.
 
-import { dormir } from "./dom.js";
+import { aviso, dormir } from "./dom.js";
 
 /** Nobody answered: it is not known whether the other side did what was asked. */
 export class SemResposta extends Error {}
@@ -35,8 +35,8 @@ export function errosDe({ status, corpo }) {
   return [{ campo: "", motivo: `a resposta foi ${status}` }];
 }
 
-/** What the server says of the others; asks again until it answers. `aviso(texto)` tells. */
-export async function configuracao(aviso) {
+/** What the server says of the others; asks again until it answers, and tells so on the page. */
+export async function configuracao() {
   for (;;) {
     try {
       const { status, corpo } = await pedir("config.json");

@@ -1,18 +1,13 @@
 // The page of whoever is on call: the services, their queues, the last messages, one student.
 
 import { Comparacao, Mensagens } from "./alunos.js";
-import { achar, escrever } from "./dom.js";
+import { achar, aviso, escrever } from "./dom.js";
 import { Fluxo } from "./fluxo.js";
 import { configuracao, SemResposta } from "./pedidos.js";
 import { Cartao, filaDeAlunos, SERVICOS } from "./servicos.js";
 import { entrar, ligarSessao, mandar } from "./sessao.js";
 
 const comparacao = new Comparacao();
-
-function aviso(texto) {
-  achar("sem-conexao").hidden = !texto;
-  escrever(achar("sem-conexao"), texto);
-}
 
 /** The stream reconnects by itself; what it says first makes up for what was missed. */
 function ouvir(cartoes, mensagens, fluxo) {
@@ -63,7 +58,7 @@ function ligarBancada() {
   });
 }
 
-const { controle } = await configuracao(aviso);
+const { controle } = await configuracao();
 await ligarSessao("plantao");
 const nomes = Object.keys(SERVICOS);
 const cartoes = Object.fromEntries(nomes.map((nome) => [nome, new Cartao(nome, controle)]));

@@ -1,6 +1,6 @@
 // The secretary's page: a file to send, what became of its rows, and the last files.
 
-import { achar, dataHora, escrever, novo } from "./dom.js";
+import { achar, dataHora, novo } from "./dom.js";
 import { configuracao, pedir, SemResposta } from "./pedidos.js";
 import { ligarPlanilha } from "./planilha.js";
 import { entrar, ligarSessao } from "./sessao.js";
@@ -8,11 +8,6 @@ import { entrar, ligarSessao } from "./sessao.js";
 const FOLGA = 30; // seconds before its end at which a pass is not used any more
 let passe = null;
 let fim = 0;
-
-function aviso(texto) {
-  achar("sem-conexao").hidden = !texto;
-  escrever(achar("sem-conexao"), texto);
-}
 
 /** A pass for the presigned URL service, from the server that knows who is logged in. */
 async function mostrar() {
@@ -26,7 +21,7 @@ async function mostrar() {
   return { Authorization: `Bearer ${passe}` };
 }
 
-const { uploads, limite_csv: limite } = await configuracao(aviso);
+const { uploads, limite_csv: limite } = await configuracao();
 await ligarSessao("secretaria");
 
 /** As `pedir`, of the presigned URL service. */
