@@ -13,6 +13,7 @@ import argparse
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from consumers import TOPOLOGY
 from examples import demo
-from examples._otlp import Seen
+from examples._otlp import Receiver, Seen
 from examples._screen import print_trace
 from examples._traced import Traced
 from messaging import (
@@ -47,6 +48,11 @@ from messaging.metrics import METRICS, Backlog, Metric, Metrics, otel
 from messaging.outbox import Claims, Database, OutboxStatus, Relay, SqlOutbox, ddl
 
 __all__ = ["Result", "main", "missing_in_trace", "observe"]
+
+GRACE = 30.0
+"""Seconds that a probe may take to a worker and its metrics."""
+
+PROBE_AGE = "messaging.worker.probe_age"
 
 STUDENTS = """nome;email;valor_mensalidade;aceita_marketing
 Ana Sá;ana@example.com;1.350,50;sim
@@ -118,7 +124,7 @@ def observe() -> Result:
         done = demo.run(
             csv,
             traced=traced,
-            besides=lambda broker: _besides(broker, Path(folder), traced.receiver.url),
+            besides=lambda broker: _besides(broker, Path(folder), traced.receiver),
         )
         spans = [Seen(**one) for one in done["trace"]]
         found = Result(spans, traced.receiver.metrics(), list(done["mistakes"]))
@@ -129,7 +135,7 @@ def observe() -> Result:
         return found
 
 
-def _besides(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
+def _besides(broker: ServiceBroker, folder: Path, receiver: Receiver) -> None:
     """A probe to a service, a retry, an event through an outbox and its relay, and the metrics of
     this process."""
     for _ in send(TOPOLOGY, broker, services=["bi"]):
@@ -143,7 +149,7 @@ def _besides(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
             return Claims(database).status()
 
     resource = Resource.create({SERVICE_NAME: "cadastro"})
-    exporter = OTLPMetricExporter(endpoint=f"{endpoint}/v1/metrics")
+    exporter = OTLPMetricExporter(endpoint=f"{receiver.url}/v1/metrics")
     provider = MeterProvider([PeriodicExportingMetricReader(exporter)], resource=resource)
     with closing(connection()) as database:
         database.executescript(ddl("sqlite"))
@@ -164,6 +170,15 @@ def _besides(broker: ServiceBroker, folder: Path, endpoint: str) -> None:
             beside.publish(Beside(number=2))
         consumer.done.wait(10)
         provider.shutdown()  # which exports once more
+    _wait_for_probe(receiver)
+
+
+def _wait_for_probe(receiver: Receiver) -> None:
+    """The services stop when this process has nothing more for them, and a worker that stops
+    receives nothing. Without this wait, a probe that is still on its way is never measured."""
+    until = time.monotonic() + GRACE
+    while PROBE_AGE not in receiver.metrics() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def missing_in_trace(spans: Sequence[Seen], services: Sequence[str]) -> Iterator[str]:
