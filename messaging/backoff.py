@@ -26,8 +26,9 @@ class WaitStrategy(Protocol):
 class Backoff:
     """Pauses that double with each failure in a row, from `first` to `longest` seconds.
 
-    jitter  the share of each pause that is random: 0 none, 0.5 between half of it and all, 1 any
-            part of it ("full jitter").
+    Args:
+        jitter: the share of each pause that is random: 0 none, 0.5 between half of it and all, 1
+            any part of it ("full jitter").
     """
 
     first: float

@@ -19,15 +19,16 @@ Kind = Literal["topic", "queue", "subscription", "key"]
 class Change:
     """One thing of a plan.
 
-    action   "create": it is missing. "change": it is ours and differs; apply sets it. "leave": it
-             is as it should be. "other": it is not managed here: another owner's topic, what
-             others subscribed. "drift": something in what is ours that others put there and apply
-             does not touch: a statement in a queue's policy, a customer key. "delete": what
-             `remove` deletes. "keep": what it refuses to delete, because of messages.
-    kind     "topic", "queue" (dead-letter queues, too), "subscription", or "key": the topology's
-             KMS key, which is only looked at.
-    name     of the topic, queue or key; of a subscription, its endpoint's.
-    details  one sentence for each difference: "VisibilityTimeout: 30 -> 60".
+    Args:
+        action: "create": it is missing. "change": it is ours and differs; apply sets it. "leave":
+            it is as it should be. "other": it is not managed here: another owner's topic, what
+            others subscribed. "drift": something in what is ours that others put there and apply
+            does not touch: a statement in a queue's policy, a customer key. "delete": what `remove`
+            deletes. "keep": what it refuses to delete, because of messages.
+        kind: "topic", "queue" (dead-letter queues, too), "subscription", or "key": the topology's
+            KMS key, which is only looked at.
+        name: of the topic, queue or key; of a subscription, its endpoint's.
+        details: one sentence for each difference: "VisibilityTimeout: 30 -> 60".
     """
 
     action: Action
@@ -38,7 +39,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What `plan` found, or what `apply` or `remove` did: one `Change` for each, in order."""
+    """What `plan` found, or what `apply` or `remove` did: one `Change` for each, in order.
+
+    Args:
+        topic: the topic's name.
+        where: which account and region, or which server.
+        changes: one for each thing, in the order in which it was looked at.
+    """
 
     topic: str
     where: str

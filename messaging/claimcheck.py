@@ -57,21 +57,25 @@ class ClaimCheck:
         Publisher(broker.topic(), source="/cadastro", codec=codec)
         Worker(Marketing(), broker=broker, codec=codec)
 
-    store      where the data goes: `S3BlobStore`, or any `BlobStore`.
-    max_bytes  what the topic takes for one message: `Settings.max_bytes`, `Topic.max_bytes`.
-    threshold  a body of more bytes (UTF-8) goes to the store; by default 15/16 of `max_bytes`, the
-               rest being for attributes and for the reason of a dead letter. 0 stores all data.
-    codec      what writes the message; by default `JsonCodec`. A codec that encrypts goes around
-               this one, so that the store holds what it has encrypted.
-    uri        what `dataref` has before the key: "s3://escola/claims", for programs that do not
-               use this library. Not looked at when reading: a message cannot send a service to
-               another store.
-
     Nothing is ever deleted here, for another service may still need it: see the store's lifecycle.
     Reading raises `CodecError` where no attempt will help (the digest differs, the object is
     gone), which dead-letters the message, and lets pass whatever the store raises when it is away,
     which the consumer's `RetryPolicy` decides. Writing raises what the store raises: then nothing
     was published.
+
+    Args:
+        store: where the data goes: `S3BlobStore`, or any `BlobStore`.
+        max_bytes: what the topic takes for one message: `Settings.max_bytes`, `Topic.max_bytes`.
+        threshold: a body of more bytes (UTF-8) goes to the store; by default 15/16 of `max_bytes`,
+            the rest being for attributes and for the reason of a dead letter. 0 stores all data.
+        codec: what writes the message; by default `JsonCodec`. A codec that encrypts goes around
+            this one, so that the store holds what it has encrypted.
+        uri: what `dataref` has before the key: "s3://escola/claims", for programs that do not use
+            this library. Not looked at when reading: a message cannot send a service to another
+            store.
+        offloaded: the store to which the pointers of AWS's extended client lead; by default
+            `store`.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -100,7 +104,10 @@ class ClaimCheck:
         self._fresh: dict[str, float] = {}
 
     def encode(self, envelope: Envelope, data: bytes) -> str:
-        """The body, with `data` in it or, if that makes it too big, with a claim to `data`."""
+        """The body, with `data` in it or, if that makes it too big, with a claim to `data`.
+
+        As `Codec.encode`.
+        """
         body = self._codec.encode(envelope, data)
         if (len(body) if body.isascii() else len(body.encode())) <= self._threshold:
             return body
@@ -115,7 +122,10 @@ class ClaimCheck:
 
     def decode(self, body: str) -> Envelope:
         """The envelope with its data, which is fetched and checked if the body has but a claim, or
-        a pointer of AWS's extended client."""
+        a pointer of AWS's extended client.
+
+        As `Codec.decode`.
+        """
         try:
             envelope = self._codec.decode(body)
         except OffloadedPayload as pointer:
@@ -179,18 +189,28 @@ class MemoryBlobStore:
         return MappingProxyType(self._blobs)
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`."""
+        """Keep `data`.
+
+        As `BlobStore.put`.
+        """
         self._blobs[key] = bytes(data)
 
     def get(self, key: str) -> bytes:
-        """What was put; `NotFound` if nothing was."""
+        """What was put; `NotFound` if nothing was.
+
+        As `BlobStore.get`.
+        """
         try:
             return self._blobs[key]
         except KeyError:
             raise NotFound(f"no blob {key!r} in this store", code="NoSuchKey") from None
 
     def remove(self, key: str) -> None:
-        """Delete it, as a lifecycle rule would."""
+        """Delete it, as a lifecycle rule would.
+
+        Args:
+            key: what it was kept under.
+        """
         self._blobs.pop(key, None)
 
 
@@ -198,13 +218,19 @@ class DirectoryBlobStore:
     """A `BlobStore` in a directory, for one machine. Files are readable by their owner only.
 
     Keys are names joined by "/", of letters, digits, ".", "_" and "-".
+
+    Args:
+        path: the directory; it is made if it is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`: all of it or nothing, even if the machine stops meanwhile."""
+        """Keep `data`: all of it or nothing, even if the machine stops meanwhile.
+
+        As `BlobStore.put`.
+        """
         target = self._file(key)
         beside = target.with_name(f".{new_id()}")
         try:
@@ -221,7 +247,10 @@ class DirectoryBlobStore:
             raise self._away("write", error) from None
 
     def get(self, key: str) -> bytes:
-        """What was put. `NotFound` if nothing was; `TransportError` if the directory is away."""
+        """What was put. `NotFound` if nothing was; `TransportError` if the directory is away.
+
+        As `BlobStore.get`.
+        """
         try:
             return self._file(key).read_bytes()
         except FileNotFoundError as error:
@@ -232,7 +261,11 @@ class DirectoryBlobStore:
             raise self._away("read", error) from None
 
     def prune(self, older_than: float) -> int:
-        """Delete what was last put more than `older_than` seconds ago; returns how many files."""
+        """Delete what was last put more than `older_than` seconds ago; returns how many files.
+
+        Args:
+            older_than: seconds.
+        """
         oldest, pruned = SYSTEM_CLOCK.now() - older_than, 0
         for file in self._path.rglob("*"):
             with suppress(FileNotFoundError):  # somebody else prunes, too

@@ -21,7 +21,11 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
+        """Return after `seconds`.
+
+        Args:
+            seconds: how long.
+        """
         ...
 
 
@@ -35,6 +39,7 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
 
     def sleep(self, seconds: float) -> None:
+        """As `Clock.sleep`."""
         time.sleep(seconds)
 
 
@@ -42,5 +47,9 @@ SYSTEM_CLOCK: Clock = SystemClock()
 
 
 def utc(seconds: float) -> datetime:
-    """`seconds` since the epoch as an aware datetime in UTC."""
+    """`seconds` since the epoch as an aware datetime in UTC.
+
+    Args:
+        seconds: seconds since the epoch.
+    """
     return datetime.fromtimestamp(seconds, UTC)

@@ -45,11 +45,22 @@ class Codec(Protocol):
         """The body. `data` is the view as JSON, or empty: then the body has no data.
 
         `envelope.data` is not looked at.
+
+        Args:
+            envelope: what stands around the data.
+            data: the view as JSON; empty: the body has no data.
         """
         ...
 
     def decode(self, body: str) -> Envelope:
-        """The envelope with its data. Raises `CodecError` for what can never be read."""
+        """The envelope with its data. Raises `CodecError` for what can never be read.
+
+        Args:
+            body: the text that was received.
+
+        Raises:
+            CodecError: for what can never be read.
+        """
         ...
 
 
@@ -67,6 +78,7 @@ class JsonCodec:
     __slots__ = ()
 
     def encode(self, envelope: Envelope, data: bytes) -> str:
+        """As `Codec.encode`."""
         head: dict[str, Any] = {
             "specversion": "1.0",
             "id": envelope.id,
@@ -86,6 +98,7 @@ class JsonCodec:
         return (to_json(head)[:-1] + (b',"data":' + data if data else b"") + b"}").decode()
 
     def decode(self, body: str) -> Envelope:
+        """As `Codec.decode`."""
         document, name = _object(body, "body"), "body"
         if document.keys() >= _SNS_NOTIFICATION and document["Type"] == "Notification":
             document, name = _object(document["Message"], "Message"), "Message"
@@ -97,6 +110,11 @@ class EnvelopeFrame:
 
     In such heads only id, time, subject and trace context differ. The rest is written once, by
     `JsonCodec` itself, and set together with them; a fifth of the time.
+
+    Args:
+        source: who publishes.
+        type: the event's type.
+        version: the version that its copies bear.
     """
 
     __slots__ = ("_after_id", "_before_id", "_second")
@@ -109,7 +127,12 @@ class EnvelopeFrame:
         self._second = (-1, "")
 
     def head(self, id: str, time: datetime) -> str:
-        """As far as the copies of one event share it."""
+        """As far as the copies of one event share it.
+
+        Args:
+            id: the event's id.
+            time: when it happened.
+        """
         written = to_json(id).decode()
         return f"{self._before_id}{written}{self._after_id}{to_json(time).decode()}"
 
@@ -117,6 +140,10 @@ class EnvelopeFrame:
         """`head` of an event that happens `now`, seconds since the epoch, with an id like a UUID.
 
         Events come by the thousand in a second, so its text is kept until the next.
+
+        Args:
+            id: the event's id.
+            now: seconds since the epoch.
         """
         second = int(now)
         micros = round((now - second) * 1_000_000)
@@ -130,7 +157,14 @@ class EnvelopeFrame:
 
     @staticmethod
     def around(head: str, data: bytes, subject: str | None, traceparent: str | None) -> str:
-        """The whole body. `data` is JSON already, and set in as it is."""
+        """The whole body. `data` is JSON already, and set in as it is.
+
+        Args:
+            head: what `head` or `fresh` gave.
+            data: the view as JSON.
+            subject: whom the event is about.
+            traceparent: W3C trace context.
+        """
         if subject is not None:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
@@ -253,6 +287,11 @@ def first_mistake(
 
     With `model`, the names of fields inside of fields are told, too; without it they are shown
     as "[key]", since they may be keys of a mapping, which are data.
+
+    Args:
+        error: what pydantic raised.
+        prefix: what is put before the field's place.
+        model: the model that was read, for the names of its fields.
     """
     mistakes = error.errors(include_url=False, include_input=False)
     first = mistakes[0]
@@ -264,7 +303,12 @@ def first_mistake(
 
 def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
     """What one mistake is, without the value: pydantic's own words, or those of a validator that
-    raised `messaging.event.refusal`, which are there in other languages, too."""
+    raised `messaging.event.refusal`, which are there in other languages, too.
+
+    Args:
+        mistake: one of `error.errors()`.
+        language: "en" or "pt".
+    """
     kind, message = mistake["type"], mistake["msg"]
     # Most of pydantic's own messages quote no values; those of validators written by hand may.
     if kind not in _PYDANTICS_OWN:

@@ -51,11 +51,20 @@ class ServiceBroker(Broker, Protocol):
         ...
 
     def letters(self, service: str, *, kind: Kind = "dead") -> DeadLetterSource:
-        """The dead letters of `service`, or what could not be delivered to it."""
+        """The dead letters of `service`, or what could not be delivered to it.
+
+        Args:
+            service: the name of a service.
+            kind: "dead" for the dead letters, "undelivered" for what could not be delivered.
+        """
         ...
 
     def oldest(self, service: str) -> float | None:
-        """Seconds that the oldest message of `service` has waited; None where nobody tells."""
+        """Seconds that the oldest message of `service` has waited; None where nobody tells.
+
+        Args:
+            service: the name of a service.
+        """
         ...
 
 
@@ -64,8 +73,14 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
 
     `session` (a `boto3.Session`) brings credentials of its own to AWS, and is refused for RabbitMQ.
 
-    Raises `SettingsError` for settings that cannot be, and `MissingExtra` when they name RabbitMQ
-    and its client is not installed.
+    Args:
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
+
+    Raises:
+        SettingsError: if the settings cannot be, or `session` is given for RabbitMQ.
+        MissingExtra: if they name RabbitMQ and its client is not installed.
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
@@ -79,7 +94,13 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
 
 
 def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
-    """What `apply` would do. Changes nothing."""
+    """What `apply` would do. Changes nothing.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        take_over: act on what another owner's tag is on.
+    """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
         from messaging.rabbitmq import plan as plan_rabbitmq
@@ -103,6 +124,19 @@ def apply(
 
     `session` is that of `connect`. With `create_topic`, meant for a local server, a topic that the
     topology does not own is created without an owner.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
+        take_over: makes what another owner's tag is on this topology's.
+        wait: seconds to wait for a topic that the topology does not own.
+        create_topic: create such a topic without an owner; for a local server.
+
+    Raises:
+        TopicNotFound: if a topic that the topology does not own is missing after `wait` seconds.
+        OwnershipError: if a thing belongs to another owner.
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
@@ -133,7 +167,19 @@ def remove(
     lose_messages: bool = False,
     take_over: bool = False,
 ) -> Plan:
-    """Delete what belongs to `service`, for good, and tell what was deleted and what is lost."""
+    """Delete what belongs to `service`, for good, and tell what was deleted and what is lost.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        service: the name of a service.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        dry_run: delete nothing; tell what would be.
+        lose_messages: delete queues that hold messages, too.
+        take_over: delete what belongs to another owner, too.
+
+    Raises:
+        OwnershipError: if a thing belongs to another owner.
+    """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
         from messaging.rabbitmq import remove as remove_there
@@ -155,7 +201,11 @@ def _no_session(session: Any) -> None:
 
 
 def names_rabbitmq(settings: Settings) -> bool:
-    """Whether the settings lead to RabbitMQ. Raises `MissingExtra` if its client is missing."""
+    """Whether the settings lead to RabbitMQ. Raises `MissingExtra` if its client is missing.
+
+    Args:
+        settings: the settings to look at.
+    """
     if not (settings.broker_url or "").startswith("amqp"):
         return False
     require_rabbitmq("MESSAGING_BROKER_URL names RabbitMQ")
@@ -163,7 +213,11 @@ def names_rabbitmq(settings: Settings) -> bool:
 
 
 def require_rabbitmq(why: str) -> None:
-    """Raises `MissingExtra` where RabbitMQ's client is not installed."""
+    """Raises `MissingExtra` where RabbitMQ's client is not installed.
+
+    Args:
+        why: the beginning of the error's text: who needs the client.
+    """
     if find_spec("pika") is None:
         raise MissingExtra(
             f'{why}, and its client is not installed: pip install "messaging-sns-sqs[rabbitmq]"'

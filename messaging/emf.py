@@ -33,11 +33,12 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#: ]{1,255}")
 class CloudWatchMetrics:
     """Writes the metrics of each invocation; the `observe` of `lambda_handler`.
 
-    namespace  in which CloudWatch keeps them.
-    write      takes the line, with its end; by default stdout, which Lambda sends to the log.
-
     A line holds counts, seconds, the service's name, the request's id and classes of errors: no
     field of an event, and no text of a reason.
+
+    Args:
+        namespace: in which CloudWatch keeps them.
+        write: takes the line, with its end; by default stdout, which Lambda sends to the log.
     """
 
     def __init__(

@@ -29,7 +29,11 @@ def new_id() -> str:
 
 def time_of(body: str) -> float | None:
     """When the event of a message happened, in seconds since the epoch; None where its body is no
-    JSON that says so."""
+    JSON that says so.
+
+    Args:
+        body: the text of a message.
+    """
     from pydantic_core import from_json
 
     try:
@@ -58,19 +62,20 @@ class TraceContext(str):
 class Envelope:
     """What stands around the data: CloudEvents 1.0 context attributes, by their meaning.
 
-    id           the event's id, the same in every copy; remember it to handle an event once.
-    source       who published, a URI reference: "/cadastro".
-    type         the event's type: "aluno.cadastrado".
-    version      `dataversion` on the wire: the version of the data's shape.
-    time         when it happened, aware; None when a foreign producer did not say.
-    subject      whom it is about; None when the view does not declare that field.
-    traceparent  W3C trace context, passed through.
-    extensions   other CloudEvents extensions, as they came; `tracestate` and `baggage` are two.
-    data         the view as JSON has it. Left out of `repr`: it is personal data.
-    audience     the services that this copy is for, while it is written: a codec may need to know.
-                 Not on the wire (it is an attribute of the message), so empty when read.
-
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+
+    Args:
+        id: the event's id, the same in every copy; remember it to handle an event once.
+        source: who published, a URI reference: "/cadastro".
+        type: the event's type: "aluno.cadastrado".
+        version: `dataversion` on the wire: the version of the data's shape.
+        time: when it happened, aware; None when a foreign producer did not say.
+        subject: whom it is about; None when the view does not declare that field.
+        traceparent: W3C trace context, passed through.
+        extensions: other CloudEvents extensions, as they came; `tracestate` and `baggage` are two.
+        data: the view as JSON has it. Left out of `repr`: it is personal data.
+        audience: the services that this copy is for, while it is written: a codec may need to know.
+            Not on the wire (it is an attribute of the message), so empty when read.
     """
 
     id: str

@@ -80,7 +80,11 @@ class SettingsError(ConfigurationError, ValueError):
 
 
 class CodecError(MessagingError, ValueError):
-    """A message body that can never be read. `reason` names the field, never its value."""
+    """A message body that can never be read. `reason` names the field, never its value.
+
+    Args:
+        reason: what is wrong, and in which field.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -88,7 +92,12 @@ class CodecError(MessagingError, ValueError):
 
 
 class PublishError(MessagingError):
-    """Some events were not accepted. `result` (a `PublishResult`) says which, and why."""
+    """Some events were not accepted. `result` (a `PublishResult`) says which, and why.
+
+    Args:
+        message: what happened, without personal data.
+        result: which events were accepted, and which were not.
+    """
 
     def __init__(self, message: str, *, result: object = None) -> None:
         super().__init__(message)
@@ -121,6 +130,12 @@ class TransportError(MessagingError):
     `retryable` is True where the same request may succeed later. `code` is the service's own
     error code, or the name of the network error. `unknown` is True where the request may have
     been carried out all the same, and False where it certainly was not.
+
+    Args:
+        message: what happened, without personal data.
+        code: the server's or the driver's word for it, if there is one.
+        retryable: whether trying again may help.
+        unknown: whether the request may have been carried out all the same.
     """
 
     unknown: bool = True
@@ -141,7 +156,10 @@ class TransportError(MessagingError):
 
 
 class NotFound(TransportError):
-    """The topic or queue does not exist (or not in this account and region)."""
+    """The topic or queue does not exist (or not in this account and region).
+
+    As `TransportError`.
+    """
 
     unknown = False
 
@@ -153,11 +171,16 @@ class TopicNotFound(NotFound):
     """The topic that queues are to be subscribed to does not exist: its owner creates it first.
 
     Raised before anything was created. Later the same `apply` will do.
+
+    As `TransportError`.
     """
 
 
 class AccessDenied(TransportError):
-    """Credentials are missing, expired, or do not allow the call."""
+    """Credentials are missing, expired, or do not allow the call.
+
+    As `TransportError`.
+    """
 
     unknown = False
 
@@ -166,7 +189,10 @@ class AccessDenied(TransportError):
 
 
 class Throttled(TransportError):
-    """Too many requests: the service asks to slow down."""
+    """Too many requests: the service asks to slow down.
+
+    As `TransportError`.
+    """
 
     unknown = False
 

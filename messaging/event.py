@@ -24,13 +24,23 @@ class EventData(dict[str, Any]):
     """
 
     def rename(self, old: str, new: str) -> Self:
-        """The field `old`, if it is there, is called `new` from now on."""
+        """The field `old`, if it is there, is called `new` from now on.
+
+        Args:
+            old: the name that the field has.
+            new: the name that it gets.
+        """
         if old in self:
             self[new] = self.pop(old)
         return self
 
     def replace(self, name: str, by: Callable[[Any], Mapping[str, Any]]) -> Self:
-        """Take out the field `name`, if it is there, and put in what `by(value)` returns."""
+        """Take out the field `name`, if it is there, and put in what `by(value)` returns.
+
+        Args:
+            name: the field that is taken out.
+            by: makes the fields that take its place of its value.
+        """
         if name in self:
             self.update(by(self.pop(name)))
         return self
@@ -56,6 +66,12 @@ def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
     The function takes and returns a dict as JSON has it, and is chained: data of version 1 on
     its way to version 3 passes `@upcast(1)`, then `@upcast(2)`. One copy of an event carries only
     the fields of its view, so a field may be missing from `data`: see `EventData`.
+
+    Args:
+        version: the version that it starts from, from 1.
+
+    Raises:
+        EventError: if `version` is no such number.
     """
     if type(version) is not int or version < 1:
         raise EventError(f"@upcast({version!r}): the version it starts from, a number from 1")
@@ -70,6 +86,12 @@ def downcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
             return data.rename("curso", "turma")
 
     It is needed while a view is pinned to an older version: `Projection(..., pinned=1)`.
+
+    Args:
+        version: the version that it starts from, from 2.
+
+    Raises:
+        EventError: if `version` is no such number.
     """
     if type(version) is not int or version < 2:
         raise EventError(f"@downcast({version!r}): the version it starts from, a number from 2")
@@ -189,6 +211,9 @@ class Event(Discreet, BaseModel):
         """What orders `event` on a FIFO topic: the value of its `group` field as text, or None.
 
         Events whose field is None are one group of their own ("None").
+
+        Args:
+            event: an event of this class.
         """
         if cls.event_group is None:
             return None
@@ -198,10 +223,14 @@ class Event(Discreet, BaseModel):
     def bring_up(cls, data: Any, version: int, *, since: int | None = None) -> Any:
         """`data` of `version`, brought up to this class's version by its upcasts.
 
-        since  the version since which the data is read in its present shape: a view that did not
-               change has nothing to bring up. By default the class's own version.
+        Args:
+            data: what a message holds, as JSON has it.
+            version: the version that it bears.
+            since: the version since which the data is read in its present shape: a view that did
+                not change has nothing to bring up. By default the class's own version.
 
-        Raises `CodecError` for a version that is newer than the code, or older than its upcasts.
+        Raises:
+            CodecError: for a version that is newer than the code, or older than its upcasts.
         """
         if version > cls.event_version:
             raise CodecError(
@@ -226,7 +255,12 @@ class Event(Discreet, BaseModel):
     def bring_down(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
         """`data` of this class's version, brought down to `version` by its downcasts.
 
-        Raises `CodecError` where a downcast fails.
+        Args:
+            data: what a message would hold, as JSON has it.
+            version: the version that is wanted.
+
+        Raises:
+            CodecError: where a downcast fails.
         """
         for step in range(cls.event_version, version, -1):
             function = cls.__downcasts__[step]
@@ -235,7 +269,11 @@ class Event(Discreet, BaseModel):
 
 
 def as_text(value: object) -> str | None:
-    """A field's value as the text of a header: of an Enum its value, of None nothing."""
+    """A field's value as the text of a header: of an Enum its value, of None nothing.
+
+    Args:
+        value: a field's value.
+    """
     return None if value is None else str(value.value if isinstance(value, Enum) else value)
 
 
@@ -361,6 +399,11 @@ def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError
     Other messages of validators are not shown, since they may quote what they refuse. This one is
     told in reasons of dead letters and of bad rows; `translations` are for people who read
     another language: `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the mistake.
+
+    Args:
+        kind: a word for the kind of mistake, for programs.
+        message: what is wrong, in English, without the value.
+        **translations: the same in other languages, by their codes: `pt="..."`.
     """
     told = {"free_of_values": True, **translations}
     texts: tuple[Any, Any] = (kind, message)  # pydantic would have them literal

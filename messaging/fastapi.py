@@ -45,15 +45,16 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]
 class PublisherLifespan:
     """One application's publisher, made when the application starts and closed when it ends.
 
-    broker    where to: a function that gives it, called at the start; by default `connect`, which
-              reads the environment. A test may give `lambda: MemoryBroker(...)`. The broker is
-              closed at the end.
-    source    who publishes, the CloudEvents source: "/cadastro".
-    lifespan  the application's own lifespan, which runs inside this one: it may publish.
-    options   what else a `Publisher` takes.
-
     Each process of a server has its own. `publisher` and `buffered` are dependencies, and give
     the same object to every request.
+
+    Args:
+        source: who publishes, the CloudEvents source: "/cadastro".
+        broker: where to: a function that gives it, called at the start; by default `connect`, which
+            reads the environment. A test may give `lambda: MemoryBroker(...)`. The broker is closed
+            at the end.
+        lifespan: the application's own lifespan, which runs inside this one: it may publish.
+        **options: what else a `Publisher` takes.
     """
 
     def __init__(
@@ -76,6 +77,9 @@ class PublisherLifespan:
         """For `FastAPI(lifespan=...)`. What the buffer holds is sent before this ends.
 
         Raises at the start what `connect` raises: a wrong environment.
+
+        Args:
+            app: the application.
         """
         async with AsyncExitStack() as stack:
             # In a thread: it may read files and look for credentials on the network.
@@ -108,7 +112,11 @@ class PublisherLifespan:
         return self._buffered
 
     def handle_errors(self, app: Starlette) -> None:
-        """Answer 422 for an event that cannot be sent, and 503 where it was not accepted."""
+        """Answer 422 for an event that cannot be sent, and 503 where it was not accepted.
+
+        Args:
+            app: the application.
+        """
         for kind in PUBLISHING_ERRORS:
             app.add_exception_handler(kind, _answer)
 

@@ -42,14 +42,15 @@ _NAME = "messaging"
 class PublisherExtension:
     """The extension. One may serve several applications, each with a publisher of its own.
 
-    source   who publishes, the CloudEvents source: "/cadastro".
-    broker   where to: a function that gives it; by default `connect`, which reads the environment.
-             A test may give `lambda: MemoryBroker(...)`.
-    app      the application, where there is one already; else call `init_app`.
-    options  what else a `Publisher` takes.
-
     It may be made before a server forks (gunicorn with `--preload`): connections are made by the
     process that publishes, and the buffer of a child starts empty.
+
+    Args:
+        app: the application, where there is one already; else call `init_app`.
+        source: who publishes, the CloudEvents source: "/cadastro".
+        broker: where to: a function that gives it; by default `connect`, which reads the
+            environment. A test may give `lambda: MemoryBroker(...)`.
+        **options: what else a `Publisher` takes.
     """
 
     def __init__(
@@ -71,6 +72,9 @@ class PublisherExtension:
 
         Raises what `connect` raises: a wrong environment is told when the application is made.
         422 is answered for an event that cannot be sent, 503 where it was not accepted.
+
+        Args:
+            app: the application.
         """
         if self._make_broker is not None:
             broker = self._make_broker()

@@ -73,18 +73,6 @@ def lambda_handler(
 ) -> Handler:
     """The function that AWS Lambda calls for the queue of `consumer`.
 
-    queue              the queue that feeds the function, to settle what Lambda cannot say:
-                       `Retry(delay)` hides the message for that long, and `Reject` copies it to
-                       the dead-letter queue with its reason, then counts as done. Without it both
-                       are failures: the message comes again after the queue's visibility timeout,
-                       until it was received `max_receives` times and SQS moves it, without a
-                       reason.
-    codec, middleware  as for `Worker`.
-    reserve            seconds before the function's timeout at which no more records are begun:
-                       they are failures, and come again. A function that times out repeats all.
-    observe            called at the end of each invocation with what became of its records:
-                       `messaging.emf.CloudWatchMetrics()` writes them as metrics.
-
     The answer lists exactly the messages that are to come again. On a FIFO queue, those of a
     message group that come after a failed one are not begun, and are failures, too; other groups
     go on. Sync handlers run one after another; async ones of a standard queue run together, on
@@ -95,8 +83,26 @@ def lambda_handler(
     The consumer's `open` is called before the first record of an execution environment, on that
     loop. Lambda ends an environment without a word, so `close` is never called.
 
-    Raises `ConfigurationError` when the event is not one of SQS. An exception that no outcome can
-    be made of leaves the function, and Lambda keeps the whole batch.
+    An exception that no outcome can be made of leaves the function, and Lambda keeps the whole batch.
+
+    Args:
+        consumer: the service.
+        queue: the queue that feeds the function, to settle what Lambda cannot say: `Retry(delay)`
+            hides the message for that long, and `Reject` copies it to the dead-letter queue with
+            its reason, then counts as done. Without it both are failures: the message comes again
+            after the queue's visibility timeout, until it was received `max_receives` times and SQS
+            moves it, without a reason.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around each handler, outermost first.
+        reserve: seconds before the function's timeout at which no more records are begun: they are
+            failures, and come again. A function that times out repeats all.
+        observe: called at the end of each invocation with what became of its records:
+            `messaging.emf.CloudWatchMetrics()` writes them as metrics.
+        clock: what tells the time; a test may give a `FakeClock`.
+
+    Raises:
+        ConfigurationError: by the function, when the event is not one of SQS.
     """
     if isinstance(consumer, type):
         name = consumer.__name__

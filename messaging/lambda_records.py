@@ -82,6 +82,10 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
     Lambda writes the names of an SQS message in its own way: `messageId`, `stringValue`, but
     `ApproximateReceiveCount`. Binary values are base64.
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+
+    Args:
+        record: one record of an SQS event.
+        now: seconds since the epoch.
     """
     return _delivery(record, _attributes(record.get("messageAttributes")), now)
 
@@ -136,7 +140,14 @@ class Ended(NamedTuple):
 
 
 class Invocation(NamedTuple):
-    """One invocation that has ended `at`, in seconds since the epoch, and its records."""
+    """One invocation that has ended `at`, in seconds since the epoch, and its records.
+
+    Args:
+        service: the name of a service.
+        request_id: Lambda's id of the invocation.
+        at: seconds since the epoch.
+        ended: what became of each record.
+    """
 
     service: str
     request_id: str

@@ -38,7 +38,15 @@ MAX_OUTAGE = 10_800
 
 
 class Outcome(Exception):
-    """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`."""
+    """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`.
+
+    Example:
+        ```python
+        from messaging.outcome import Outcome, Retry
+
+        assert isinstance(Retry(delay=30), Outcome)
+        ```
+    """
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
         # A bare Outcome says nothing, and the message would be lost.
@@ -54,7 +62,19 @@ class Outcome(Exception):
 
 
 class Ack(Outcome):
-    """Handled: delete the message. Returning from a handler means this."""
+    """Handled: delete the message. Returning from a handler means this.
+
+    Args:
+        reason: for the log.
+
+    Example:
+        ```python
+        from messaging.outcome import Ack
+        from messaging.testing import deliver
+
+        assert isinstance(deliver(Marketing(), ana).outcome, Ack)
+        ```
+    """
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -67,6 +87,23 @@ class Retry(Outcome):
     Without `delay` the consumer's `RetryPolicy` chooses. It does not count against
     `max_attempts`: a handler that asks for more time gets it, until the queue's own redrive
     policy (`max_receives`) ends it.
+
+    Args:
+        delay: seconds (0 to 43,200) from now; None: the `RetryPolicy` chooses.
+        reason: for the log: name fields, never their values.
+
+    Raises:
+        ConfigurationError: if `delay` is out of its range.
+
+    Example:
+        ```python
+        from messaging import Retry
+
+        class Plataforma(Consumer):
+            @handles
+            def cancel(self, matricula: MatriculaCancelada) -> None:
+                raise Retry(delay=30, reason="the library system is down")
+        ```
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
@@ -86,6 +123,23 @@ class Reject(Outcome):
 
     `reason` is kept beside the message and shown to whoever is on call: name fields, never
     their values.
+
+    Args:
+        reason: kept beside the message: name fields, never their values.
+        error: the name of the exception that led to it.
+
+    Example:
+        ```python
+        from messaging import Reject
+        from messaging.testing import deliver
+
+        class Plataforma(Consumer):
+            @handles
+            def cancel(self, matricula: MatriculaCancelada) -> None:
+                raise Reject("aluno_id: there is no such student")
+
+        assert deliver(Plataforma(), cancelada).rejected
+        ```
     """
 
     def __init__(self, reason: str, *, error: str | None = None) -> None:
@@ -95,7 +149,24 @@ class Reject(Outcome):
 
 
 class Discard(Outcome):
-    """Not ours to handle: delete the message without a dead letter; `reason` is logged."""
+    """Not ours to handle: delete the message without a dead letter; `reason` is logged.
+
+    Args:
+        reason: for the log: name fields, never their values.
+
+    Example:
+        ```python
+        from messaging import Discard
+        from messaging.testing import deliver
+
+        class Plataforma(Consumer):
+            @handles
+            def cancel(self, matricula: MatriculaCancelada) -> None:
+                raise Discard("the course is over")
+
+        assert isinstance(deliver(Plataforma(), cancelada).outcome, Discard)
+        ```
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -106,14 +177,30 @@ class Discard(Outcome):
 class RetryPolicy:
     """What an unexpected exception means: wait and try again, or dead-letter after enough.
 
-    max_attempts  receives after which the message is dead-lettered (at least 1). SQS counts
-                  receives, so a message that a stopping worker gave back counts one too.
-    wait          a tenacity wait strategy giving seconds before the next attempt; the default is
-                  full jitter: uniform between 0 and min(300, 2**attempt).
-    never         exception types that no retry will mend: dead-lettered at once.
-    outage        seconds for which failures do not use up `max_attempts` while nothing else
-                  succeeds: what looks like an outage dead-letters nothing. A message that fails
-                  alone in its queue is dead-lettered after that time. 0: every failure counts.
+    Args:
+        max_attempts: receives after which the message is dead-lettered (at least 1). SQS counts
+            receives, so a message that a stopping worker gave back counts one too.
+        wait: a tenacity wait strategy giving seconds before the next attempt; the default is full
+            jitter: uniform between 0 and min(300, 2**attempt).
+        never: exception types that no retry will mend: dead-lettered at once.
+        outage: seconds for which failures do not use up `max_attempts` while nothing else succeeds:
+            what looks like an outage dead-letters nothing. A message that fails alone in its queue
+            is dead-lettered after that time. 0: every failure counts.
+
+    Raises:
+        ConfigurationError: if a number is out of its range.
+
+    Example:
+        ```python
+        from messaging import RetryPolicy
+        from tenacity import wait_fixed
+
+        class Plataforma(Consumer):
+            retry = RetryPolicy(max_attempts=8, wait=wait_fixed(30), never=(ValueError,))
+
+            @handles
+            def cancel(self, matricula: MatriculaCancelada) -> None: ...
+        ```
     """
 
     max_attempts: int = 5
@@ -133,7 +220,12 @@ class RetryPolicy:
             )
 
     def decide(self, error: BaseException, attempt: int) -> Retry | Reject:
-        """The outcome of attempt number `attempt` (from 1) that ended in `error`."""
+        """The outcome of attempt number `attempt` (from 1) that ended in `error`.
+
+        Args:
+            error: what the handler raised.
+            attempt: the number of the attempt, from 1.
+        """
         name = type(error).__qualname__
         outcome: Retry | Reject
         if isinstance(error, self.never):
@@ -147,7 +239,11 @@ class RetryPolicy:
         return outcome
 
     def delay(self, attempt: int) -> float:
-        """Seconds to wait after attempt number `attempt` (from 1), at most 43,200."""
+        """Seconds to wait after attempt number `attempt` (from 1), at most 43,200.
+
+        Args:
+            attempt: the number of the attempt, from 1.
+        """
         return min(
             float(MAX_DELAY),
             max(0.0, float(seconds_after(self.wait or _BACKOFF.strategy, attempt))),
@@ -159,13 +255,28 @@ class Circuit:
     """When every message of a service fails: slow down, to spare what it depends on, and lose no
     message.
 
-    failures  so many different messages in succession, each ended by an unexpected exception, open
-              the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is no failure,
-              and a message that cannot be read is not counted.
-
     While it is open, handlers run at half the concurrency and failed messages wait longer. The
     first success closes it. What keeps failed messages out of the dead-letter queue meanwhile is
     `RetryPolicy.outage`, with a circuit or without.
+
+    Args:
+        failures: so many different messages in succession, each ended by an unexpected exception,
+            open the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is no
+            failure, and a message that cannot be read is not counted.
+
+    Raises:
+        ConfigurationError: if `failures` is less than 1.
+
+    Example:
+        ```python
+        from messaging import Circuit
+
+        class Plataforma(Consumer):
+            circuit = Circuit(failures=50)
+
+            @handles
+            def cancel(self, matricula: MatriculaCancelada) -> None: ...
+        ```
     """
 
     failures: int = 20
@@ -183,13 +294,32 @@ class RateLimit:
         rate = RateLimit(100, per=60)
         rate = RateLimit(50, shared=True)    # 50 a second in all processes together
 
-    burst  so many may come at once after a pause; by default what one second allows, and at least
-           one. More than ten are still received ten at a time.
-    shared the limit is one of all processes of the service together. The worker is told by
-           `Worker(rates=)` or `MESSAGING_RATES` where it is kept: Redis or PostgreSQL.
-
     It bounds receiving, so that nothing waits in hand: no lease runs out and no attempt counts.
     A message that comes again counts again.
+
+    Args:
+        count: messages, in `per` seconds.
+        per: seconds.
+        burst: so many may come at once after a pause; by default what one second allows, and at
+            least one. More than ten are still received ten at a time.
+        shared: the limit is one of all processes of the service together. The worker is told by
+            `Worker(rates=)` or `MESSAGING_RATES` where it is kept: Redis or PostgreSQL.
+
+    Raises:
+        ConfigurationError: if a number is out of its range.
+
+    Example:
+        ```python
+        from messaging import RateLimit
+
+        class Plataforma(Consumer):
+            rate = RateLimit(50)  # 50 a second in each process
+            # RateLimit(100, per=60): 100 a minute
+            # RateLimit(50, shared=True): 50 a second in all processes together
+
+            @handles
+            def cancel(self, matricula: MatriculaCancelada) -> None: ...
+        ```
     """
 
     count: float

@@ -24,10 +24,11 @@ class Personal:
         nome: Annotated[str, Personal("identificação")]
         laudo: Annotated[str | None, Personal("saúde", category="sensitive")] = None
 
-    about     what the field tells about a person, in your words.
-    category  "common", "sensitive", "child" or "pseudonym".
-
     Mark the event's field: the views that show the field have its mark, too.
+
+    Args:
+        about: what the field tells about a person, in your words.
+        category: "common", "sensitive", "child" or "pseudonym".
     """
 
     about: str

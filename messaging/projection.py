@@ -109,12 +109,23 @@ class Projection(Discreet, BaseModel):
 
     @classmethod
     def wanted(cls, event: Any) -> bool:
-        """False declines the copy: this event is not for this audience. Called per event."""
+        """False declines the copy: this event is not for this audience. Called per event.
+
+        Args:
+            event: the event that is published.
+        """
         return True
 
     @classmethod
     def from_event(cls, event: Event) -> Self:
-        """This view of `event`: what its audience would receive."""
+        """This view of `event`: what its audience would receive.
+
+        Args:
+            event: the event that is looked at.
+
+        Raises:
+            EventError: if it is not of this view's event.
+        """
         if not isinstance(event, cls.event):
             raise EventError(
                 f"{cls.__qualname__} is a view of {cls.event.__qualname__}, "
@@ -137,8 +148,11 @@ class Projection(Discreet, BaseModel):
 class Copy:
     """One copy of one event: who gets it, and which fields it holds (None: all of them).
 
-    version  the `dataversion` that it bears.
-    pinned   the view that the event is brought down for; None as nearly always.
+    Args:
+        audience: the services that get it.
+        fields: the names of its fields; None: all of them.
+        version: the `dataversion` that it bears.
+        pinned: the view that the event is brought down for; None as nearly always.
     """
 
     audience: tuple[str, ...]
@@ -152,12 +166,19 @@ def views(event: Event) -> Sequence[Copy]:
 
     Services that see the same fields share a copy. An event without projections is one copy for
     everyone; an event whose every projection declines it is no copy at all.
+
+    Args:
+        event: the event that is published.
     """
     return _copies(type(event), lambda view: view.wanted(event))
 
 
 def wanted_by_all(kind: type[Event]) -> Sequence[Copy] | None:
-    """The copies that every event of `kind` is sent in; None where a view may decline one."""
+    """The copies that every event of `kind` is sent in; None where a view may decline one.
+
+    Args:
+        kind: the event class.
+    """
     plain: Any = Projection.wanted
     for view in kind.__projections__:
         if getattr(cast("Any", view).wanted, "__func__", None) is not plain.__func__:
@@ -166,7 +187,11 @@ def wanted_by_all(kind: type[Event]) -> Sequence[Copy] | None:
 
 
 def all_copies(kind: type[Event]) -> Sequence[Copy]:
-    """The copies of an event of `kind` that no view declines."""
+    """The copies of an event of `kind` that no view declines.
+
+    Args:
+        kind: the event class.
+    """
     return _copies(kind, lambda view: True)
 
 

@@ -64,7 +64,12 @@ def messaging_topic() -> RecordingTopic:
 def messaging_broker(
     request: pytest.FixtureRequest, messaging_clock: FakeClock
 ) -> Iterator[Callable[..., MemoryBroker]]:
-    """Makes a topic with its queues in this process; closed when the test ends."""
+    """Makes a topic with its queues in this process; closed when the test ends.
+
+    Args:
+        request: pytest's own.
+        messaging_clock: the fixture of this name.
+    """
     from messaging.memory import MemoryBroker
 
     made: list[MemoryBroker] = []
@@ -82,7 +87,11 @@ def messaging_broker(
 
 @pytest.fixture
 def deliver(messaging_clock: FakeClock) -> Iterator[Callable[..., Result]]:
-    """Delivers one event to one consumer, and returns what became of it."""
+    """Delivers one event to one consumer, and returns what became of it.
+
+    Args:
+        messaging_clock: the fixture of this name.
+    """
     from messaging.testing import deliver as plain
 
     with asyncio.Runner() as runner:

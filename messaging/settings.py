@@ -28,31 +28,33 @@ log = logger("messaging.settings")
 class Settings(BaseModel):
     """What belongs to the deployment. Each field is read from `MESSAGING_<FIELD>`.
 
-    topic        the SNS topic: its name or its ARN; on RabbitMQ the exchange's name.
-    prefix       put before the names of topic and queues: "dev-" for several environments in
-                 one account.
-    source       who publishes, the CloudEvents source: "/cadastro".
-    region       the AWS region; else AWS_REGION, AWS_DEFAULT_REGION, or boto3's own choice.
-    endpoint_url where SNS and SQS answer, for a local server; else AWS_ENDPOINT_URL.
-    max_bytes    what the topic takes for one request; raise it with the topic's MaximumMessageSize.
-    transport    what carries messages: "fast", or "boto3" alone (docs/how-to/fast-transport.md).
-    publish_timeout
-                 seconds that one publish may take, with all attempts and look-ups (`Publisher`).
-    wait         seconds (0 to 20) of one long poll.
-    concurrency  handlers that run at once in one process.
-    drain        seconds that a stopping worker gives to handlers that run.
-    log_level    of the command line's log.
-    language     of what is told about a file's rows: "en" or "pt"; else by LC_ALL, LC_MESSAGES or
-                 LANG.
-    topology     where the command line finds the Topology: "consumers:TOPOLOGY".
-    database     where the outbox is: "postgresql://user@host/name", "mysql://...",
-                 "sqlite:///file.db". Or MESSAGING_DATABASE_FILE names a file that says so.
-    rates        where rate limits that all processes share are kept: "redis://host:6379/0" or
-                 "postgresql://user@host/name".
-    broker_url   which broker: "sqs:" or nothing is AWS; "amqp://user:password@host:5672/vhost" or
-                 "amqps://" is RabbitMQ, several nodes of a cluster with commas between them.
-
     Neither `repr` nor an error shows the password of a URL.
+
+    Args:
+        topic: the SNS topic: its name or its ARN; on RabbitMQ the exchange's name.
+        prefix: put before the names of topic and queues: "dev-" for several environments in one
+            account.
+        source: who publishes, the CloudEvents source: "/cadastro".
+        region: the AWS region; else AWS_REGION, AWS_DEFAULT_REGION, or boto3's own choice.
+        endpoint_url: where SNS and SQS answer, for a local server; else AWS_ENDPOINT_URL.
+        max_bytes: what the topic takes for one request; raise it with the topic's
+            MaximumMessageSize.
+        transport: what carries messages: "fast", or "boto3" alone (docs/how-to/fast-transport.md).
+        publish_timeout: seconds that one publish may take, with all attempts and look-ups
+            (`Publisher`).
+        wait: seconds (0 to 20) of one long poll.
+        concurrency: handlers that run at once in one process.
+        drain: seconds that a stopping worker gives to handlers that run.
+        log_level: of the command line's log.
+        language: of what is told about a file's rows: "en" or "pt"; else by LC_ALL, LC_MESSAGES or
+            LANG.
+        topology: where the command line finds the Topology: "consumers:TOPOLOGY".
+        database: where the outbox is: "postgresql://user@host/name", "mysql://...",
+            "sqlite:///file.db". Or MESSAGING_DATABASE_FILE names a file that says so.
+        rates: where rate limits that all processes share are kept: "redis://host:6379/0" or
+            "postgresql://user@host/name".
+        broker_url: which broker: "sqs:" or nothing is AWS; "amqp://user:password@host:5672/vhost"
+            or "amqps://" is RabbitMQ, several nodes of a cluster with commas between them.
     """
 
     model_config = ConfigDict(
@@ -115,10 +117,16 @@ class Settings(BaseModel):
     ) -> Self:
         """Read `environment` (default: this process's).
 
-        defaults  by field, for what no `MESSAGING_` variable says; they come before `AWS_` ones.
-
         Raises `SettingsError`, which lists every mistake at once: values that are not allowed, and
         `MESSAGING_` names that do not exist.
+
+        Args:
+            environment: the variables, by name.
+            defaults: by field, for what no `MESSAGING_` variable says; they come before `AWS_`
+                ones.
+
+        Raises:
+            SettingsError: if any value cannot be; it names every mistake at once.
         """
         given = os.environ if environment is None else environment
         values: dict[str, Any] = {}
@@ -204,7 +212,11 @@ _SECRET_QUERY = re.compile(r"([?&](?:[\w-]*(?:pass|secret|token)[\w-]*|pwd)=)[^&
 
 
 def without_password(url: str) -> str:
-    """`url` for people to read: "http://u:secret@host/x" becomes "http://***@host/x"."""
+    """`url` for people to read: "http://u:secret@host/x" becomes "http://***@host/x".
+
+    Args:
+        url: a URL, perhaps with a password.
+    """
     # To the last "@": a password that should have been percent-encoded may hold one.
     return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", url))
 

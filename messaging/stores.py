@@ -32,6 +32,11 @@ class Claim:
     """A claim: only its holder may handle `event_id` for `service` now.
 
     `token` tells this claim from one that somebody makes after it has expired.
+
+    Args:
+        service: the name of a service.
+        event_id: what the event is known by.
+        token: tells this claim from others of the same event.
     """
 
     service: str
@@ -41,7 +46,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """Somebody else has claimed it. `seconds` until that claim expires, if it is not renewed."""
+    """Somebody else has claimed it. `seconds` until that claim expires, if it is not renewed.
+
+    Args:
+        seconds: seconds until that claim expires.
+    """
 
     seconds: float
 
@@ -62,22 +71,40 @@ class IdempotencyStore(Protocol):
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
-        """Claim it for `lease_seconds`, if it is absent or the last claim has expired."""
+        """Claim it for `lease_seconds`, if it is absent or the last claim has expired.
+
+        Args:
+            service: the name of a service.
+            event_id: what the event is known by.
+            lease_seconds: seconds until the claim expires.
+        """
         ...
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
-        """Hold it for `lease_seconds` from now. False: it is no longer ours."""
+        """Hold it for `lease_seconds` from now. False: it is no longer ours.
+
+        Args:
+            claim: what `begin` gave.
+            lease_seconds: seconds from now until it expires.
+        """
         ...
 
     def complete(self, claim: Claim) -> bool:
         """It is done, for ever. False: it is no longer ours, and nothing was changed.
 
         A claim that has expired is still ours as long as nobody took it over.
+
+        Args:
+            claim: what `begin` gave.
         """
         ...
 
     def release(self, claim: Claim) -> bool:
-        """It is absent again: the next may try. False: it was not ours any more."""
+        """It is absent again: the next may try. False: it was not ours any more.
+
+        Args:
+            claim: what `begin` gave.
+        """
         ...
 
     def prune(self, older_than: float) -> int:
@@ -85,6 +112,9 @@ class IdempotencyStore(Protocol):
 
         Returns how many; 0 from a database that forgets by itself (Redis, DynamoDB). What is
         forgotten is handled again if it comes again.
+
+        Args:
+            older_than: seconds.
         """
         ...
 
@@ -101,11 +131,21 @@ class ManyAtOnce(Protocol):
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
-        """`begin` for each of `event_ids`, no two of which are the same; the answers in order."""
+        """`begin` for each of `event_ids`, no two of which are the same; the answers in order.
+
+        Args:
+            service: the name of a service.
+            event_ids: what the events are known by.
+            lease_seconds: seconds until the claims expire.
+        """
         ...
 
     def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
-        """`complete` for each of `claims`, which are of one service; the answers in order."""
+        """`complete` for each of `claims`, which are of one service; the answers in order.
+
+        Args:
+            claims: what `begin_many` gave, of one service.
+        """
         ...
 
 
@@ -113,19 +153,36 @@ class BlobStore(Protocol):
     """Keeps bytes under a key. Every method may be called from any thread."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`. A key that is there already keeps or replaces what it had."""
+        """Keep `data`. A key that is there already keeps or replaces what it had.
+
+        Args:
+            key: what it is kept under.
+            data: what is kept.
+        """
         ...
 
     def get(self, key: str) -> bytes:
         """What was put. Raises `messaging.errors.NotFound` when there is nothing under `key`, and
-        `TransportError` when the store did not answer."""
+        `TransportError` when the store did not answer.
+
+        Args:
+            key: what it was kept under.
+
+        Raises:
+            NotFound: when there is nothing under `key`.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """`seconds` until what was reserved may be used, 0 or less for now; and how many processes
-    share the limit, the asking one included."""
+    share the limit, the asking one included.
+
+    Args:
+        seconds: seconds until what was reserved may be used; 0 or less: now.
+        members: how many processes share the limit.
+    """
 
     seconds: float
     members: int
@@ -146,15 +203,25 @@ class RateStore(Protocol):
     ) -> Reservation:
         """Move the moment on by `cost` seconds, and note that `member` is alive.
 
-        cost   seconds that the limit takes to make the tokens that are reserved; may be 0.
-        saved  the moment is never further behind than this: what is not used for longer is lost.
-        ahead  it is never further ahead than this for each member, before it is moved: then it was
-               written by a clock that has been set back.
+        Args:
+            queue: the queue whose bucket it is.
+            member: the process that reserves: any text of its own.
+            cost: seconds that the limit takes to make the tokens that are reserved; may be 0.
+            saved: the moment is never further behind than this: what is not used for longer is
+                lost.
+            ahead: it is never further ahead than this for each member, before it is moved: then it
+                was written by a clock that has been set back.
         """
         ...
 
     def leave(self, queue: str, member: str, cost: float) -> None:
-        """`member` ends, and gives back what it has not used."""
+        """`member` ends, and gives back what it has not used.
+
+        Args:
+            queue: the queue whose bucket it is.
+            member: the process that ends.
+            cost: seconds that it gives back.
+        """
         ...
 
     def close(self) -> None:

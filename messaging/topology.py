@@ -55,6 +55,11 @@ def queue_name(topic: str, service: str, suffix: str = "") -> str:
     """The name of a service's queue: "alunos-marketing"; with a suffix, of its dead letters.
 
     Of a FIFO topic ("alunos.fifo") the queues are FIFO, too ("alunos-marketing.fifo").
+
+    Args:
+        topic: the topic's name.
+        service: the name of a service.
+        suffix: "-dlq" for the dead letters, "-undelivered" for what could not be delivered.
     """
     plain = topic.removesuffix(".fifo")
     return f"{plain}-{service}{suffix}" + (".fifo" if plain != topic else "")
@@ -62,7 +67,12 @@ def queue_name(topic: str, service: str, suffix: str = "") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """The one SNS topic. `max_bytes` is its MaximumMessageSize (262,144 to 1,048,576)."""
+    """The one SNS topic. `max_bytes` is its MaximumMessageSize (262,144 to 1,048,576).
+
+    Args:
+        name: its name; of a FIFO topic it ends in ".fifo".
+        max_bytes: bytes of one request: its MaximumMessageSize.
+    """
 
     name: str
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -87,7 +97,12 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterQueue:
-    """Where messages end that cannot be handled or delivered. `retention` is in seconds."""
+    """Where messages end that cannot be handled or delivered. `retention` is in seconds.
+
+    Args:
+        name: the queue's name, as SQS has it.
+        retention: seconds that it keeps a message.
+    """
 
     name: str
     retention: int = MAX_RETENTION
@@ -99,6 +114,16 @@ class Queue:
 
     `contract` names the events that the service reads, with the versions that it knows:
     "aluno.cadastrado/3 matricula.cancelada/1".
+
+    Args:
+        name: the queue's name, as SQS has it.
+        service: whose queue it is.
+        visibility_timeout: seconds for which a received message is hidden.
+        max_receives: receives after which SQS moves a message to `dead_letters`.
+        dead_letters: where those messages go.
+        retention: seconds that it keeps a message.
+        contract: the events that the service reads, with the versions that it knows:
+            "aluno.cadastrado/3 matricula.cancelada/1".
     """
 
     name: str
@@ -122,7 +147,15 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What of the topic goes into one queue. `undelivered` takes what SNS could not deliver."""
+    """What of the topic goes into one queue. `undelivered` takes what SNS could not deliver.
+
+    Args:
+        service: whose subscription it is.
+        queue: the name of the queue that is fed.
+        types: the event types that are let through.
+        audience: the audiences that are let through: the service, and "*".
+        undelivered: the dead-letter queue of the subscription.
+    """
 
     service: str
     queue: str
@@ -154,11 +187,16 @@ class Subscription:
 class Topology:
     """One topic, and for each service a queue, its dead letters and its subscription.
 
-    owner       the team that these belong to, as a tag of each. None: the topic's name, if the
-                topic is part of it, else each service's own name.
-    owns_topic  whether the topic is part of it. Otherwise another topology creates and changes it.
-    kms_key     the KMS key of its queues, and of the topic that it owns: an alias ("alias/alunos"),
-                an id or an ARN. None: SQS encrypts with keys of its own (SSE-SQS).
+    Args:
+        topic: the topic that feeds the queues.
+        queues: one for each service.
+        subscriptions: one for each queue, in the same order.
+        owner: the team that these belong to, as a tag of each. None: the topic's name, if the topic
+            is part of it, else each service's own name.
+        owns_topic: whether the topic is part of it. Otherwise another topology creates and changes
+            it.
+        kms_key: the KMS key of its queues, and of the topic that it owns: an alias
+            ("alias/alunos"), an id or an ARN. None: SQS encrypts with keys of its own (SSE-SQS).
     """
 
     topic: Topic
@@ -209,6 +247,17 @@ class Topology:
 
         `kms_key` is a customer managed key, by its alias, id or ARN: of the queues, and of the
         topic with `owns_topic`. Its policy must admit SNS (`messaging export kms`).
+
+        Args:
+            *consumers: the consumer classes, one for each service.
+            topic: the topic's name, or a `Topic`.
+            owner: the team's name; by default each service owns what is its own.
+            owns_topic: whether the topic is created and changed, too.
+            retention: seconds for which the queues keep a message.
+            kms_key: a customer managed key, by its alias, id or ARN; None: SQS's own (SSE-SQS).
+
+        Raises:
+            TopologyError: if a name, a time or the key cannot be.
         """
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
         _check_services(consumers)
@@ -225,7 +274,13 @@ class Topology:
     def producer(
         cls, topic: str | Topic, *, owner: str | None = None, kms_key: str | None = None
     ) -> Topology:
-        """The topic alone, which it owns: for the repository that publishes and has no service."""
+        """The topic alone, which it owns: for the repository that publishes and has no service.
+
+        Args:
+            topic: the topic's name, or a `Topic`.
+            owner: the team's name; by default the topic's.
+            kms_key: a customer managed key, by its alias, id or ARN.
+        """
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
         return cls(
             topic=chosen,
@@ -237,7 +292,11 @@ class Topology:
         )
 
     def owner_of(self, service: str) -> str:
-        """Who owns what belongs to `service`: a name that is compared, and a tag on AWS."""
+        """Who owns what belongs to `service`: a name that is compared, and a tag on AWS.
+
+        Args:
+            service: the name of a service.
+        """
         return self.owner or (self.topic.name if self.owns_topic else service)
 
     @property
@@ -246,14 +305,22 @@ class Topology:
         return frozenset(map(self.owner_of, self.services or (self.topic.name,)))
 
     def queue(self, service: str) -> Queue:
-        """The queue of `service`."""
+        """The queue of `service`.
+
+        Args:
+            service: the name of a service.
+        """
         try:
             return self._by_service[service][0]
         except KeyError:
             raise TopologyError(self._unknown(service)) from None
 
     def subscription(self, service: str) -> Subscription:
-        """The subscription of `service`."""
+        """The subscription of `service`.
+
+        Args:
+            service: the name of a service.
+        """
         try:
             return self._by_service[service][1]
         except KeyError:
@@ -267,6 +334,9 @@ class Topology:
         """The same topology with `prefix` before the topic's and every queue's name.
 
         For several environments in one account: `TOPOLOGY.prefixed("dev-")`.
+
+        Args:
+            prefix: what is put before the names: "prod-".
         """
         if not prefix:
             return self

@@ -56,6 +56,10 @@ class Attribute(NamedTuple):
 
     `type` is "String", "String.Array", "Number", "Binary" or one of these with a label of the
     sender's own ("Number.int"). The value of a "String.Array" is a JSON list.
+
+    Args:
+        type: the DataType: "String", "Number", "Binary", "String.Array".
+        value: the value, as it is on the wire.
     """
 
     type: str
@@ -66,10 +70,20 @@ class Attribute(NamedTuple):
 
     @classmethod
     def string(cls, value: str) -> Attribute:
+        """An attribute of the type String.
+
+        Args:
+            value: its text.
+        """
         return cls("String", value)
 
     @classmethod
     def array(cls, values: Iterable[str]) -> Attribute:
+        """An attribute of the type String.Array, which a filter policy looks into.
+
+        Args:
+            values: its texts.
+        """
         return cls("String.Array", json.dumps(list(values), ensure_ascii=False))
 
     @classmethod
@@ -77,6 +91,11 @@ class Attribute(NamedTuple):
         """What a queue gave: whatever somebody put there, it is an attribute.
 
         `binary` is bytes, or those in base64; a value that is neither it nor `text` is "".
+
+        Args:
+            kind: the type that the queue names.
+            text: its text, if it has one.
+            binary: its bytes, if it has some.
         """
         named = kind if isinstance(kind, str) and kind else "String"
         if isinstance(text, str) and text:
@@ -103,7 +122,11 @@ class Attribute(NamedTuple):
         return tuple(map(str, members)) if isinstance(members, list) else ()
 
     def size(self, name: str) -> int:
-        """Bytes that count towards the limit: name, type and value, in UTF-8."""
+        """Bytes that count towards the limit: name, type and value, in UTF-8.
+
+        Args:
+            name: the attribute's name.
+        """
         value = self.value if isinstance(self.value, bytes) else _utf8(self.value)
         return len(_utf8(name)) + len(_utf8(self.type)) + len(value)
 
@@ -115,6 +138,14 @@ class Outgoing:
     `id` is the event's id, the same in each of its copies. `size` is what SNS counts: UTF-8
     bytes of the body plus attribute names, types and values. `group` and `deduplication` are
     SNS's MessageGroupId and MessageDeduplicationId, for FIFO topics.
+
+    Args:
+        id: the event's id, the same in each of its copies.
+        body: the text of the message.
+        attributes: what stands beside it.
+        size: what SNS counts: bytes in UTF-8 of the body, plus attribute names, types and values.
+        group: SNS's MessageGroupId, on a FIFO topic.
+        deduplication: SNS's MessageDeduplicationId, on a FIFO topic.
     """
 
     id: str
@@ -175,7 +206,11 @@ class CancelToken:
         return self._reason
 
     def set(self, reason: str) -> None:
-        """For the code that runs handlers. The first reason is kept."""
+        """For the code that runs handlers. The first reason is kept.
+
+        Args:
+            reason: why, for the handler.
+        """
         self._reason = self._reason or reason
 
 
@@ -186,6 +221,19 @@ class Delivery:
     `receive_count` is 1 the first time. `sent_at` and `received_at` are seconds since the epoch.
     `receipt` settles this receipt only; a later receive of the same message has another. A handler
     that works for long asks `cancelled` from time to time; an async one is cancelled by itself.
+
+    Args:
+        queue: the queue's name.
+        message_id: the message's id in its queue.
+        receipt: what settles this receipt, and no other.
+        body: the text of the message.
+        attributes: what stands beside it.
+        receive_count: how often it has been received, this time included.
+        sent_at: seconds since the epoch.
+        received_at: seconds since the epoch.
+        group: its message group, on a FIFO queue.
+        cancel_token: tells the handler that nobody waits for it any more.
+        trace_header: X-Ray's trace header, if SQS gave one.
     """
 
     system: ClassVar[str] = "aws_sqs"
@@ -254,6 +302,13 @@ class Failure(NamedTuple):
     """One entry of a batch that was not accepted: its place in the batch, and why.
 
     `unknown` says that nothing is known of it: it may have been accepted all the same.
+
+    Args:
+        index: its place in the batch.
+        code: the service's own error code.
+        message: what the service says.
+        retryable: whether the same entry may be accepted later.
+        unknown: whether it may have been accepted all the same.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a failure
@@ -267,11 +322,12 @@ class Failure(NamedTuple):
 class DeadLetterReason:
     """Why a message was given up: what is written beside a dead letter, and read from it again.
 
-    reason    one line, without personal data.
-    error     the type of the last exception, by name; None if there was none.
-    attempts  receives before it was given up; None if nobody recorded it.
-    time      when it was given up, in seconds since the epoch; 0.0 if nobody recorded it.
-    queue     the queue it comes from; None if nobody recorded it.
+    Args:
+        reason: one line, without personal data.
+        error: the type of the last exception, by name; None if there was none.
+        attempts: receives before it was given up; None if nobody recorded it.
+        time: when it was given up, in seconds since the epoch; 0.0 if nobody recorded it.
+        queue: the queue it comes from; None if nobody recorded it.
     """
 
     reason: str
@@ -287,13 +343,26 @@ class DeadLetterReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(DeadLetterReason):
-    """A delivery on its way to the dead-letter queue, and why it goes there."""
+    """A delivery on its way to the dead-letter queue, and why it goes there.
+
+    Args:
+        delivery: the message.
+    """
 
     delivery: Delivery
 
 
 class QueueDepth(NamedTuple):
-    """How full a queue is, in messages; `oldest` in seconds where the service tells, else None."""
+    """How full a queue is, in messages; `oldest` in seconds where the service tells, else None.
+
+    Args:
+        visible: messages that wait.
+        in_flight: messages that were received and are hidden.
+        delayed: messages that are not visible yet.
+        oldest: seconds that the oldest one has waited; None where the service does not tell.
+        dead_letters: messages in its dead-letter queue.
+        undelivered: messages that could not be delivered to it.
+    """
 
     visible: int
     in_flight: int
@@ -336,6 +405,12 @@ class TopicTransport(Protocol):
 
         Returns the entries that were refused; an empty sequence says that all were accepted.
         Raises `TransportError` when nobody answered: then any of them may have been accepted.
+
+        Args:
+            batch: the messages: at most `BATCH_ENTRIES`, and `max_bytes` together.
+
+        Raises:
+            TransportError: when nobody answers, or the whole request is refused.
         """
         ...
 
@@ -376,23 +451,43 @@ class QueueTransport(Protocol):
         ...
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """At most `limit` (1 to 10) messages; waits `wait` (0 to 20) seconds for the first."""
+        """At most `limit` (1 to 10) messages; waits `wait` (0 to 20) seconds for the first.
+
+        Args:
+            limit: messages, 1 to 10.
+            wait: seconds to wait for the first, 0 to 20.
+
+        Raises:
+            TransportError: when nobody answers, or the whole request is refused.
+        """
         ...
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Acknowledge: these messages are done."""
+        """Acknowledge: these messages are done.
+
+        Args:
+            deliveries: messages as `receive` gave them.
+        """
         ...
 
     def change_visibility(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """Each delivery is hidden for its `seconds` (0 to 43,200) from now; 0 releases it."""
+        """Each delivery is hidden for its `seconds` (0 to 43,200) from now; 0 releases it.
+
+        Args:
+            deliveries: messages as `receive` gave them, each with its seconds (0 to 43,200).
+            seconds: for each delivery, 0 to 43,200.
+        """
         ...
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """Copy to the dead-letter queue, body and attributes intact, with the reason beside them.
 
         It does not delete from the queue: that comes after, when the copy stands.
+
+        Args:
+            letters: deliveries, and why each is given up.
         """
         ...
 
@@ -414,7 +509,11 @@ class Broker(Protocol):
         ...
 
     def queue(self, service: str) -> QueueTransport:
-        """The queue of one service."""
+        """The queue of one service.
+
+        Args:
+            service: the name of a service.
+        """
         ...
 
     def close(self) -> None:
@@ -423,27 +522,47 @@ class Broker(Protocol):
 
 
 def receives(said: object) -> int:
-    """SQS's ApproximateReceiveCount as a number; 1 where it is none."""
+    """SQS's ApproximateReceiveCount as a number; 1 where it is none.
+
+    Args:
+        said: what SQS said, or None.
+    """
     return min(MOST_RECEIVES, max(1, _whole(said, 1)))
 
 
 def system_of(topic: TopicTransport) -> str:
-    """What a topic is of, as OpenTelemetry's conventions call it."""
+    """What a topic is of, as OpenTelemetry's conventions call it.
+
+    Args:
+        topic: a transport to a topic.
+    """
     return str(getattr(topic, "system", "aws.sns"))
 
 
 def name_of(topic: TopicTransport) -> str:
-    """The name of a topic, for people; of a transport without one that of its class."""
+    """The name of a topic, for people; of a transport without one that of its class.
+
+    Args:
+        topic: a transport to a topic.
+    """
     return str(getattr(topic, "name", "") or type(topic).__qualname__)
 
 
 def epoch_seconds(said: object) -> float:
-    """SQS's SentTimestamp, in milliseconds, as seconds since the epoch; 0.0 where it is none."""
+    """SQS's SentTimestamp, in milliseconds, as seconds since the epoch; 0.0 where it is none.
+
+    Args:
+        said: what SQS said, or None.
+    """
     return min(float(LAST_SECOND), max(0, _whole(said, 0)) / 1000)
 
 
 def text_or_none(said: object) -> str | None:
-    """A system attribute that is a text; None where it is missing or something else."""
+    """A system attribute that is a text; None where it is missing or something else.
+
+    Args:
+        said: what SQS said, or None.
+    """
     return said if isinstance(said, str) else None
 
 

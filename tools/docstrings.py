@@ -1,27 +1,41 @@
-"""For the reference: shows the house's way of listing things in a docstring as a definition list.
+"""For the reference: completes each docstring's table of parameters before it is shown.
 
-A paragraph whose lines are a name, two spaces or more, and its meaning, with further lines of a
-meaning set in, is easy to read in the source, and one long line in Markdown.
+A docstring that begins "As `Other.method`." has the parameters of what it names; a method without
+`Args:` those of the base's method that it overrides; a field its own text. A list in the house's
+way (a name, two spaces or more, its meaning) becomes a definition list: class keywords, mostly.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Class, Docstring, Extension, Function, Module, Object
 
 _ITEM = re.compile(r"(?P<name>[\w.*]+) {2,}(?P<text>\S.*)")
+_AS = re.compile(r"^As `([\w.]+)`[.,:;]", re.M)
+_ARGS = re.compile(r"^Args:\n((?:(?:    .*)?(?:\n|\Z))+)", re.M)
+_SECTION = re.compile(r"^((?:Raises|Example):\n)", re.M)
+_ARGUMENT = re.compile(r"^    \*{0,2}(\w+): (.*(?:\n        .*)*)", re.M)
 
 
 class DefinitionLists(Extension):
-    """Rewrites each docstring as it is read."""
+    """Rewrites docstrings as they are read, and once more when all of them have been."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         """Called by griffe for each module, class, function and attribute."""
         if obj.docstring is not None:
             paragraphs = re.split(r"\n\n+", obj.docstring.value)
             obj.docstring.value = "\n\n".join(map(definition_list, paragraphs))
+
+    def on_package(self, *, pkg: Module, **_: Any) -> None:
+        """Called by griffe when every module of a package has been read."""
+        everything = list(_objects(pkg))
+        by_name = {one.path.removeprefix(f"{one.module.path}."): one for one in everything}
+        for one in everything:
+            if isinstance(one, Class | Function):
+                _complete(one, by_name)
 
 
 def definition_list(paragraph: str) -> str:
@@ -36,3 +50,57 @@ def definition_list(paragraph: str) -> str:
         else:
             return paragraph
     return "\n\n".join(f"`{name}`\n:   " + "\n    ".join(text) for name, text in items)
+
+
+def _objects(inside: Object) -> Iterator[Object]:
+    for one in inside.members.values():
+        if isinstance(one, Object):
+            yield one
+            yield from _objects(one)
+
+
+def _complete(one: Class | Function, by_name: dict[str, Object]) -> None:
+    """Give `one` the arguments that others describe, in the order of its signature."""
+    known = _described(one, by_name)
+    takes = [parameter.name for parameter in one.parameters]
+    own = _arguments(one)
+    if not own and not any(name in known for name in takes):
+        return
+    lines = [f"    {name}: {known[name]}" for name in takes if name in known]
+    lines += [f"    {name}: {text}" for name, text in own.items() if name not in takes]
+    text = "" if one.docstring is None else one.docstring.value
+    table = "Args:\n" + "\n".join(lines) + "\n"
+    if own:
+        text = _ARGS.sub(lambda _: table + "\n", text, count=1)
+    else:
+        before, *section = _SECTION.split(text, maxsplit=1)
+        text = f"{before.rstrip()}\n\n{table}\n{''.join(section)}"
+    one.docstring = Docstring(text, parent=one)
+
+
+def _arguments(one: Object) -> dict[str, str]:
+    found = None if one.docstring is None else _ARGS.search(one.docstring.value)
+    return {} if found is None else dict(_ARGUMENT.findall(found[1]))
+
+
+def _described(one: Object, by_name: dict[str, Object]) -> dict[str, str]:
+    found = dict(_fields(one)) if isinstance(one, Class) else _overridden(one, by_name)
+    for name in _AS.findall("" if one.docstring is None else one.docstring.value):
+        found |= _described(by_name[name], by_name)
+    return found | _arguments(one)
+
+
+def _fields(one: Class) -> Iterator[tuple[str, str]]:
+    for name, member in one.attributes.items():
+        if member.docstring is not None:
+            yield name, " ".join(member.docstring.value.split())
+
+
+def _overridden(one: Object, by_name: dict[str, Object]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if isinstance(one.parent, Class):
+        for base in one.parent.bases:
+            there = by_name.get(f"{str(base).partition('[')[0]}.{one.name}")
+            if isinstance(there, Function):
+                found |= _described(there, by_name)
+    return found

@@ -24,6 +24,11 @@ class AwsBroker:
     """One SNS topic and its SQS queues: a `Broker`. Make it with `connect`.
 
     Safe to share between threads; a forked child gets connections of its own.
+
+    Args:
+        clients: what makes boto3's clients.
+        topic: the topic's ARN or name.
+        max_bytes: what the topic takes in one request.
     """
 
     def __init__(self, clients: Clients, topic: str, *, max_bytes: int) -> None:
@@ -37,7 +42,11 @@ class AwsBroker:
         return SnsTopic(self._clients, self._topic, max_bytes=self._max_bytes)
 
     def queue(self, service: str) -> SqsQueue:
-        """The queue of `service`, called as `messaging.topology.queue_name` says; no request."""
+        """The queue of `service`, called as `messaging.topology.queue_name` says; no request.
+
+        Args:
+            service: the name of a service.
+        """
         return SqsQueue(
             self._clients,
             queue_name(self._name, service),
@@ -45,7 +54,12 @@ class AwsBroker:
         )
 
     def letters(self, service: str, *, kind: Kind = "dead") -> SqsDeadLetters:
-        """The dead letters of `service`, or what SNS could not deliver to it, for a `Workbench`."""
+        """The dead letters of `service`, or what SNS could not deliver to it, for a `Workbench`.
+
+        Args:
+            service: the name of a service.
+            kind: "dead" for the dead letters, "undelivered" for what SNS could not deliver.
+        """
         name = queue_name(self._name, service)
         undelivered = queue_name(self._name, service, "-undelivered")
         return SqsDeadLetters(
@@ -56,6 +70,9 @@ class AwsBroker:
         """Seconds that the oldest message of `service` has waited, as CloudWatch tells; else None.
 
         Not part of `depth()`: it is another service, with another permission and a price.
+
+        Args:
+            service: the name of a service.
         """
         return oldest_message(self._clients, queue_name(self._name, service))
 
@@ -74,6 +91,11 @@ def connect(settings: Settings | None = None, *, session: boto3.Session | None =
     Makes no request: a missing topic or queue (`NotFound`), or credentials that do not do
     (`AccessDenied`), show at the first use. Raises `SettingsError` when no topic is named, or
     when the ARN contradicts the prefix or the region.
+
+    Args:
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
     """
     chosen = settings if settings is not None else Settings.from_environment()
     named = named_topic(chosen)

@@ -53,19 +53,21 @@ class DynamoDBStore:
 
         store = DynamoDBStore("handled")
 
-    table     its name. The partition key is `id`, a string; TTL is on `expires`. `create` makes
-              it so.
-    settings  region and endpoint; by default the environment's.
-    session   credentials of its own; else boto3 finds them.
-    timeout   seconds for which DynamoDB may stay silent, in each of three attempts.
-    keep      seconds for which a done event is remembered; DynamoDB deletes it within days after.
-
     An event costs two writes of one unit each, and a long handler one more at each renewal. Whether
     a claim has expired is told by the clock of the machine that asks: with clocks that differ,
     `lease` must be longer than they do. Needs dynamodb:UpdateItem and dynamodb:DeleteItem; raises
     `TransportError` after botocore's own retries. No request is made before the first use.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
+
+    Args:
+        table: its name. The partition key is `id`, a string; TTL is on `expires`. `create` makes it
+            so.
+        settings: region and endpoint; by default the environment's.
+        session: credentials of its own; else boto3 finds them.
+        keep: seconds for which a done event is remembered; DynamoDB deletes it within days after.
+        timeout: seconds for which DynamoDB may stay silent, in each of three attempts.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class DynamoDBStore:
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
+        """As `IdempotencyStore.begin`."""
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
         now = self._clock.now()
         there = self._change(claim, now, _CLAIM, until=now + lease_seconds)
@@ -161,13 +164,16 @@ class DynamoDBStore:
         return InProgress(max(0.0, until - now))
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        """As `IdempotencyStore.renew`."""
         now = self._clock.now()
         return self._change(claim, now, _RENEW, until=now + lease_seconds) is None
 
     def complete(self, claim: Claim) -> bool:
+        """As `IdempotencyStore.complete`."""
         return self._change(claim, self._clock.now(), _COMPLETE) is None
 
     def release(self, claim: Claim) -> bool:
+        """As `IdempotencyStore.release`."""
         client = self._clients.patient_dynamodb
         request = self._request(claim, _RELEASE, {":token": {"S": claim.token}})
         with self._translated("delete from"):
@@ -178,7 +184,11 @@ class DynamoDBStore:
         return True
 
     def prune(self, older_than: float) -> int:
-        """0: DynamoDB forgets by itself, after `keep`."""
+        """0: DynamoDB forgets by itself, after `keep`.
+
+        Args:
+            older_than: of no meaning here.
+        """
         return 0
 
     def close(self) -> None:

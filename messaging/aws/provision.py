@@ -42,6 +42,13 @@ def plan(
     by name or ARN, that must be the topology's own, else `SettingsError` is raised. Raises
     `TopicNotFound` and `OwnershipError` as `apply` does, and `TransportError` when AWS does not
     answer or does not allow a read.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
+        take_over: act on what another owner's tag is on.
     """
     return _run(topology, settings, session, write=False, take_over=take_over)
 
@@ -72,6 +79,20 @@ def apply(
     A queue's new attributes take up to a minute to have effect, a filter policy up to 15 minutes:
     apply before you deploy the producer that needs them.
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering.html
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
+        take_over: makes what another owner's tag is on this topology's.
+        wait: seconds to wait for a topic that the topology does not own.
+        create_topic: create such a topic without an owner; for a local server.
+
+    Raises:
+        TopicNotFound: if a topic that the topology does not own is missing after `wait` seconds.
+        OwnershipError: if a resource's tags name another owner.
+        TopologyError: if the key cannot be used or does not admit SNS.
     """
     written = partial(
         _run,

@@ -42,6 +42,20 @@ def remove(
 
     Stop the service's workers before. SQS counts approximately, and a count may be up to a minute
     old: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/confirm-queue-is-empty.html
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        service: the name of a service.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
+        dry_run: delete nothing; tell what would be.
+        lose_messages: delete queues that hold messages, too.
+        take_over: delete what another owner's tag is on, too.
+
+    Raises:
+        OwnershipError: if the tags of a thing name another owner.
+        TopologyError: if `service` is no service's name.
     """
     if not SERVICE_NAME.fullmatch(service):
         raise TopologyError(

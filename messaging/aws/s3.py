@@ -21,19 +21,20 @@ class S3BlobStore:
 
         codec = ClaimCheck(store := S3BlobStore("escola", prefix="claims"), uri=store.uri)
 
-    bucket    its name; it must be there, with a lifecycle rule for `prefix` (docs: claim-check).
-    prefix    put before each key, with a "/" between.
-    settings  region and endpoint; by default the environment's.
-    session   credentials of its own; else boto3 finds them.
-    timeout   seconds for which S3 may say nothing, in each of three attempts.
-    owner     the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
-
     Who publishes needs s3:PutObject on the objects; a service needs s3:GetObject on those whose
     key holds ".<service>.", and s3:ListBucket on the bucket: without that S3 answers AccessDenied
     for an object that is gone, which is retried, for it may be a policy that somebody will mend.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 
     Encryption is the bucket's own default. No request is made before the first use.
+
+    Args:
+        bucket: its name; it must be there, with a lifecycle rule for `prefix` (docs: claim-check).
+        prefix: put before each key, with a "/" between.
+        settings: region and endpoint; by default the environment's.
+        session: credentials of its own; else boto3 finds them.
+        owner: the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
+        timeout: seconds for which S3 may say nothing, in each of three attempts.
     """
 
     def __init__(
@@ -68,6 +69,10 @@ class S3BlobStore:
 
         Raises `TransportError` after botocore's own retries, or when the publisher's `timeout` is
         over.
+
+        Args:
+            key: the object's key.
+            data: its content.
         """
         with self._translated("write", key):
             self._clients.bounded(
@@ -81,7 +86,11 @@ class S3BlobStore:
             )
 
     def get(self, key: str) -> bytes:
-        """What was put. `NotFound` if the object is gone, `TransportError` for whatever else."""
+        """What was put. `NotFound` if the object is gone, `TransportError` for whatever else.
+
+        Args:
+            key: the object's key.
+        """
         try:
             with self._translated("read", key):
                 answer = self._clients.patient_s3.get_object(

@@ -45,6 +45,11 @@ class Batch(Sequence[_View], Generic[_View]):
 
     Its items are the views. `deliveries` and `envelopes` have the same length and order. Its
     `repr` has no field of them. In a test of the method alone, make one of views: `Batch([aluno])`.
+
+    Args:
+        views: what the handler is given, in the order of the queue.
+        deliveries: their messages, in the same order.
+        envelopes: what stands around them, in the same order.
     """
 
     __slots__ = ("_envelopes", "_views", "deliveries")

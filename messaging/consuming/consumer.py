@@ -39,8 +39,15 @@ _DECORATED = contextlib.ContextDecorator()(iter).__code__
 class Handler:
     """One handler of a consumer: its method's name, what it takes, and what else it asks for.
 
-    batch  how its batches are gathered, if it takes a `Batch` of views; or its chunks.
-    plain  it takes one view, and nothing else.
+    Args:
+        name: the method's name.
+        event: the event class that it hears of.
+        view: what it takes: that event, or a view of it.
+        is_async: whether it is `async def`.
+        envelope: the parameter that takes the envelope, if there is one.
+        delivery: the parameter that takes the delivery, if there is one.
+        batch: how its batches are gathered, if it takes a `Batch` of views; or its chunks.
+        plain: it takes one view, and nothing else.
     """
 
     name: str

@@ -42,6 +42,13 @@ class Call:
     """One handler about to run on one delivery: what a middleware sees.
 
     `view` is the validated event or projection. Left out of `repr`: it is personal data.
+
+    Args:
+        consumer: the service.
+        handler: which of its handlers.
+        envelope: what stands around the data.
+        delivery: the message.
+        view: what the handler is given, validated.
     """
 
     consumer: Consumer
@@ -91,7 +98,13 @@ class Dispatcher:
     read, an unknown type, a newer version or a view that does not validate is a `Reject` whose
     reason names the field; whatever the handler raises becomes an outcome, too.
 
-    outages  False: every failed attempt counts, as in a test that wants to see the policy end.
+    Args:
+        consumer: the service.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around each handler, outermost first.
+        clock: what tells the time; a test may give a `FakeClock`.
+        outages: False: every failed attempt counts, as in a test that wants to see the policy end.
     """
 
     def __init__(
@@ -166,7 +179,11 @@ class Dispatcher:
         return context
 
     def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:
-        """The run of deliveries that one handler takes in a batch (`batch_dispatch.handler_of`)."""
+        """The run of deliveries that one handler takes in a batch (`batch_dispatch.handler_of`).
+
+        Args:
+            deliveries: messages as `receive` gave them.
+        """
         return BatchRun(self, deliveries, self._middleware)
 
     def _alone(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
@@ -181,7 +198,11 @@ class Dispatcher:
         return run.outcomes[0] or give_back() if coroutine is None else ended(coroutine)
 
     def read_call(self, delivery: Delivery) -> Call | Outcome:
-        """The call of a delivery, or its outcome if it cannot be read."""
+        """The call of a delivery, or its outcome if it cannot be read.
+
+        Args:
+            delivery: a message as `receive` gave it.
+        """
         try:
             return self._call(delivery, self._read(delivery))
         except Exception as error:  # noqa: BLE001 - the others of its batch go on
@@ -209,7 +230,12 @@ class Dispatcher:
         return self.attempts.decide(error, delivery)
 
     def tell_batch_failed(self, batch: BatchCall, error: BaseException) -> None:
-        """Log that all of a batch failed together."""
+        """Log that all of a batch failed together.
+
+        Args:
+            batch: the call of the batch.
+            error: what ended it.
+        """
         self._tell_once(batch.handler, error)
         log.warning(
             "%s.%s raised %s on a batch of %d: %s; each is tried alone",
@@ -288,7 +314,11 @@ class Dispatcher:
         return returned
 
     def invoke(self, call: Call) -> Any:
-        """What a plain handler returns for one message: an outcome, or nothing."""
+        """What a plain handler returns for one message: an outcome, or nothing.
+
+        Args:
+            call: what `read_call` gave.
+        """
         returned = self._invoke(call)
         if returned is not None:
             check_returned(returned)
@@ -307,7 +337,12 @@ class Dispatcher:
         return method(call.view, **keywords)
 
     def decide(self, error: BaseException, call: Call) -> Outcome:
-        """The outcome of a call that ended in `error`."""
+        """The outcome of a call that ended in `error`.
+
+        Args:
+            error: what ended the call.
+            call: what `read_call` gave.
+        """
         delivery, consumer = call.delivery, self.consumer
         if self._failing and isinstance(error, Outcome):
             self.attempts.succeeded(delivery.message_id)
@@ -352,7 +387,15 @@ class Dispatcher:
 
 
 def check_returned(returned: object) -> None:
-    """Raises an outcome that was returned, and `InvalidReturn` for what is neither one nor None."""
+    """Raises an outcome that was returned, and `InvalidReturn` for what is neither one nor None.
+
+    Args:
+        returned: what a handler returned.
+
+    Raises:
+        Outcome: the one that was returned.
+        InvalidReturn: for what is neither an outcome nor None.
+    """
     # Inside the middleware: one that marks events as handled must see that this one was not.
     if isinstance(returned, Ack):
         return

@@ -67,18 +67,18 @@ def handles(
     parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
     raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
 
-    A handler that takes a `Batch` is called with as many messages as have come:
-
-    batch  at most so many (1 to 1,000).
-    wait   seconds (0 to 300) for which the first of them waits for others.
-
+    A handler that takes a `Batch` is called with as many messages as have come.
     What it returns or raises is for all of them. For each of them it returns a dict that has an
     outcome by position: `{3: Reject("no such course")}`; those not named are acknowledged.
 
     With `chunk` a plain handler is called for one message after the other, as ever, and what is
     around it once for all of them: `Transactional` commits once, `Idempotency` asks once.
 
-    chunk  at most so many (1 to 1,000); `wait` is 0.01 seconds then.
+    Args:
+        function: the method, where the decorator stands without arguments.
+        batch: at most so many (1 to 1,000).
+        chunk: at most so many (1 to 1,000); `wait` is 0.01 seconds then.
+        wait: seconds (0 to 300) for which the first of them waits for others.
     """
     if batch is not _UNSAID and chunk is not _UNSAID:
         raise ConsumerError(

@@ -27,8 +27,11 @@ def write_document(
 ) -> dict[str, Any]:
     """The document, as plain data whose order is always the same.
 
-    queues   the name of each service's queue; a service without one gets no channel.
-    title    what the document is called; `version` is the title's, and nobody computes with it.
+    Args:
+        catalogue: what to write.
+        queues: the name of each service's queue; a service without one gets no channel.
+        title: what the document is called; `version` is the title's, and nobody computes with it.
+        version: the document's own version.
     """
     topic = catalogue.topic
     names = _message_names(catalogue)
@@ -60,7 +63,11 @@ def write_document(
 
 
 def body_schema(view: View) -> dict[str, Any]:
-    """JSON Schema of a whole message body: the CloudEvents envelope with the view's data."""
+    """JSON Schema of a whole message body: the CloudEvents envelope with the view's data.
+
+    Args:
+        view: a view of a catalogue.
+    """
     text = {"type": "string", "minLength": 1}
     data = {key: value for key, value in view.schema.items() if key != "$defs"}
     schema: dict[str, Any] = {
@@ -86,7 +93,15 @@ def body_schema(view: View) -> dict[str, Any]:
 
 
 def read_document(document: Any, where: str) -> Catalogue:
-    """The catalogue that `write_document` wrote. Raises `ConfigurationError` that names `where`."""
+    """The catalogue that `write_document` wrote. Raises `ConfigurationError` that names `where`.
+
+    Args:
+        document: what the file holds, as JSON has it.
+        where: the file's name, for the error.
+
+    Raises:
+        ConfigurationError: if it is no such document; it names `where` and the place inside.
+    """
     if not isinstance(document, Mapping) or "asyncapi" not in document:
         said = "needs of a service" if _is(document, "needs") else "no AsyncAPI document"
         raise ConfigurationError(

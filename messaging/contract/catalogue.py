@@ -21,13 +21,17 @@ __all__ = ["Catalogue", "View", "catalogue_of", "events_of"]
 class View:
     """What some services receive of one event.
 
-    name      the class that declares it. `event` is the event's class.
-    type      the event's type on the wire; `version` the one that the view's copies bear.
-    reads     the older versions that the event's upcasts bring up to `version`.
-    audience  the services; ("*",) is every service that handles the event.
-    subject   the field that is the CloudEvents subject, if the view has it.
-    schema    JSON Schema of the data, complete in itself.
-    example   made-up data, or None.
+    Args:
+        name: the class that declares it.
+        event: the event's class.
+        type: the event's type on the wire.
+        version: the version that the view's copies bear.
+        reads: the older versions that the event's upcasts bring up to `version`.
+        audience: the services; ("*",) is every service that handles the event.
+        subject: the field that is the CloudEvents subject, if the view has it.
+        about: the event's own description.
+        schema: JSON Schema of the data, complete in itself.
+        example: made-up data, or None.
     """
 
     name: str
@@ -57,16 +61,30 @@ class View:
         return found
 
     def personal(self, field: str) -> list[Mapping[str, str]]:
-        """The marks of personal data in a field: `about` and `category` of each."""
+        """The marks of personal data in a field: `about` and `category` of each.
+
+        Args:
+            field: the field's name.
+        """
         return personal_marks(self.fields[field], self.definitions)
 
     def serves(self, service: str) -> bool:
+        """Whether `service` receives this view.
+
+        Args:
+            service: the name of a service.
+        """
         return service in self.audience or EVERYONE in self.audience
 
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """Every view of a producer's events on one topic, ordered by type and name."""
+    """Every view of a producer's events on one topic, ordered by type and name.
+
+    Args:
+        topic: the topic's name.
+        views: the views, by type and name.
+    """
 
     topic: str
     views: tuple[View, ...]
@@ -82,11 +100,20 @@ class Catalogue:
         return tuple(sorted({view.type for view in self.views}))
 
     def of_type(self, type: str) -> tuple[View, ...]:
-        """The views of one event."""
+        """The views of one event.
+
+        Args:
+            type: the event's type.
+        """
         return tuple(view for view in self.views if view.type == type)
 
     def view(self, service: str, type: str) -> View | None:
-        """What `service` receives of events of `type`; None: nothing."""
+        """What `service` receives of events of `type`; None: nothing.
+
+        Args:
+            service: the name of a service.
+            type: the event's type.
+        """
         mine = [view for view in self.of_type(type) if view.serves(service)]
         return mine[0] if mine else None
 
@@ -95,6 +122,10 @@ def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
     """The catalogue of `events` on `topic`.
 
     Raises `ConfigurationError` for none at all, and for two classes of one type.
+
+    Args:
+        events: the event classes.
+        topic: the topic's name.
     """
     seen: dict[str, type[Event]] = {}
     for event in events:
@@ -112,7 +143,11 @@ def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
 
 
 def events_of(module: ModuleType) -> list[type[Event]]:
-    """The events that can be reached by a name in `module`, whoever declared them."""
+    """The events that can be reached by a name in `module`, whoever declared them.
+
+    Args:
+        module: a module that is imported already.
+    """
     return list(dict.fromkeys(filter(_is_event, vars(module).values())))
 
 

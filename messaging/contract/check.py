@@ -30,10 +30,16 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-e
 class Finding:
     """One thing that a change does to one service.
 
-    service   who; "*" is every service that handles the event.
-    breaks    True: messages would be refused, or would not come. False: worth knowing.
-    way       "forward", "backward" or "needs": which comparison found it.
-    place     the field, or "" where it is about the whole view.
+    Args:
+        service: who; "*" is every service that handles the event.
+        type: the event's type.
+        view: the view that changes.
+        way: "forward", "backward" or "needs": which comparison found it.
+        rule: the rule that is broken, in one word.
+        place: the field, or "" where it is about the whole view.
+        said: what happens to the services.
+        remedy: what to do.
+        breaks: True: messages would be refused, or would not come. False: worth knowing.
     """
 
     service: str
@@ -70,6 +76,11 @@ def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
     """Everything that the change from `old` to `new` does to the services of `old`.
 
     Raises `ConfigurationError` for a mode that is none.
+
+    Args:
+        old: the catalogue that is deployed.
+        new: the catalogue that would be.
+        mode: in which direction the change must be safe.
     """
     if mode not in MODES:
         raise ConfigurationError(f"mode {mode!r}: known are {', '.join(MODES)}")
@@ -81,7 +92,12 @@ def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
 
 
 def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
-    """What services read and `catalogue` does not give them."""
+    """What services read and `catalogue` does not give them.
+
+    Args:
+        needs: what each service reads.
+        catalogue: what the producer gives.
+    """
     found: list[Finding] = []
     for need in needs:
         for read in need.reads:

@@ -30,10 +30,11 @@ Schema = Mapping[str, Any]
 class Mismatch:
     """One place where what is written may not be read.
 
-    place  the field: "data.contato.email"; "[]" is an item, "{}" a value of a mapping.
-    rule   "required", "removed", "type", "values", "constraint".
-    said   what differs, in words.
-    lost   True: it can be read, but the reader gets its default instead of a value.
+    Args:
+        place: the field: "data.contato.email"; "[]" is an item, "{}" a value of a mapping.
+        rule: "required", "removed", "type", "values", "constraint".
+        said: what differs, in words.
+        lost: True: it can be read, but the reader gets its default instead of a value.
     """
 
     place: str
@@ -43,7 +44,13 @@ class Mismatch:
 
 
 def mismatches(writer: Schema, reader: Schema, place: str = "data") -> list[Mismatch]:
-    """Every place where data of `writer` may not be read by `reader`; none: compatible."""
+    """Every place where data of `writer` may not be read by `reader`; none: compatible.
+
+    Args:
+        writer: JSON Schema of what is written.
+        reader: JSON Schema of what is read.
+        place: how the findings name the top of the data.
+    """
     found = _Comparison(writer, reader).compare(writer, reader, place)
     return list(dict.fromkeys(found))
 

@@ -49,6 +49,10 @@ def module_of(catalogue: Catalogue, service: str) -> str:
     A handler takes it as it would take the view. Validators written in code are not in a
     catalogue, so they are not in the module. Raises `ConfigurationError` for a service that
     receives nothing, and for names that Python does not take.
+
+    Args:
+        catalogue: the producer's contract.
+        service: the name of a service.
     """
     views = [view for view in catalogue.views if view.serves(service)]
     if service not in catalogue.services and not views:

@@ -17,14 +17,26 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """The views that a service reads."""
+    """The views that a service reads.
+
+    Args:
+        service: the name of a service.
+        reads: the views that it reads.
+    """
 
     service: str
     reads: tuple[View, ...]
 
 
 def needs_of(consumer: type[Consumer]) -> Needs:
-    """What `consumer`'s handlers take. Raises `ConfigurationError` where there are none."""
+    """What `consumer`'s handlers take. Raises `ConfigurationError` where there are none.
+
+    Args:
+        consumer: the consumer class.
+
+    Raises:
+        ConfigurationError: if it has no handlers.
+    """
     if not consumer.handlers:
         raise ConfigurationError(
             f"{consumer.__qualname__} handles no event: mark a method of it with @handles"
@@ -37,7 +49,11 @@ def needs_of(consumer: type[Consumer]) -> Needs:
 
 
 def write_needs(needs: Needs) -> dict[str, Any]:
-    """As plain data whose order is always the same."""
+    """As plain data whose order is always the same.
+
+    Args:
+        needs: what to write.
+    """
     return {
         "needs": _FORMAT,
         "service": needs.service,
@@ -55,7 +71,15 @@ def write_needs(needs: Needs) -> dict[str, Any]:
 
 
 def read_needs(document: Any, where: str) -> Needs:
-    """What `write_needs` wrote. Raises `ConfigurationError` that names `where`."""
+    """What `write_needs` wrote. Raises `ConfigurationError` that names `where`.
+
+    Args:
+        document: what the file holds, as JSON has it.
+        where: the file's name, for the error.
+
+    Raises:
+        ConfigurationError: if it is no such document; it names `where` and the place inside.
+    """
     if not isinstance(document, Mapping) or "needs" not in document:
         is_catalogue = isinstance(document, Mapping) and "asyncapi" in document
         said = "a catalogue" if is_catalogue else "no needs of a service"

@@ -20,7 +20,11 @@ td.yes { background: #2e7d3222 } .scroll { overflow-x: auto }
 
 
 def markdown_page(catalogue: Catalogue) -> str:
-    """The page in Markdown."""
+    """The page in Markdown.
+
+    Args:
+        catalogue: the producer's contract.
+    """
     lines = [f"# {_md(_title(catalogue))}", ""]
     for type, about, rows in _tables(catalogue):
         lines += [f"## {_md(type)}", ""]
@@ -34,7 +38,11 @@ def markdown_page(catalogue: Catalogue) -> str:
 
 
 def html_page(catalogue: Catalogue) -> str:
-    """The page in HTML: one file that needs no other, and no network."""
+    """The page in HTML: one file that needs no other, and no network.
+
+    Args:
+        catalogue: the producer's contract.
+    """
     title = escape(_title(catalogue))
     parts = [
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">',

@@ -18,8 +18,10 @@ __all__ = ["Subscriber", "check_subscribers"]
 class Subscriber:
     """One subscription of the topic: its endpoint, and what it wants.
 
-    policy   the filter policy; None: it has none, and receives every message.
-    on_body  True: the policy looks at bodies, and not at attributes.
+    Args:
+        endpoint: the queue's ARN, or another subscriber's address.
+        policy: the filter policy; None: it has none, and receives every message.
+        on_body: True: the policy looks at bodies, and not at attributes.
     """
 
     endpoint: str
@@ -51,7 +53,13 @@ class Subscriber:
 def check_subscribers(
     catalogue: Catalogue, subscribers: Iterable[Subscriber], needs: Iterable[Needs] = ()
 ) -> list[Finding]:
-    """Who would be told nothing, or too much, if `catalogue` were published to `subscribers`."""
+    """Who would be told nothing, or too much, if `catalogue` were published to `subscribers`.
+
+    Args:
+        catalogue: what would be published.
+        subscribers: who subscribes: `broker.topic().subscribers()`.
+        needs: what services say they read.
+    """
     all_of_them = list(subscribers)
     found = [one for each in all_of_them for one in _subscriber(catalogue, each)]
     found += _unheard(catalogue, all_of_them)

@@ -25,26 +25,27 @@ __all__ = ["Mapping"]
 class Mapping:
     """How the columns of a file become the fields of an event.
 
-    columns        {"nome_completo": "nome"}: the file's column to the event's field. A column
-                   that is called like a field needs no entry; only letters and digits count, so
-                   "E-mail" is `email`. "#3" is the third column, "Nome#2" the second one called
-                   so; {"nome": "Nome Sobrenome"} joins two columns with a space.
-    defaults       {"origem": "csv"}: for a field whose column is missing, or whose cell is empty.
-                   Written as in a cell, or generated: "@now", "@today" (when the file was opened),
-                   "@line" (the row's line), "@uuid" (a new one for each row) and
-                   "@uuid:email+nome" (made of these cells, trimmed and in lower case: the same
-                   person gets the same one each time). "@@" begins a text with "@".
-    timezone       IANA name, for dates and times without an offset.
-    decimal_comma  True: 1.234,56. False: 1,234.56. "auto": either; a row where it cannot be told
-                   ("1.234") is a bad row.
-    date_order     "dmy" or "mdy", or {"nascimento": "mdy"} for some columns; "auto" is what a
-                   day above 12 proves for all rows of its column, else "dmy" with a notice.
-    years          first and last year of a date that is taken for right; by itself from 1900 to
-                   twenty years from now.
-    empty          texts that stand for an empty cell, like "-" or "não tem".
-    header         False: the file has none, and its columns are "#1", "#2", ...
-    event_ids      "data": made of the type and of what is published. "cells": as 0.1.0 made
-                   them, of the row's cells, to finish a run that was begun with it.
+    Args:
+        columns: {"nome_completo": "nome"}: the file's column to the event's field. A column that is
+            called like a field needs no entry; only letters and digits count, so "E-mail" is
+            `email`. "#3" is the third column, "Nome#2" the second one called so; {"nome": "Nome
+            Sobrenome"} joins two columns with a space.
+        defaults: {"origem": "csv"}: for a field whose column is missing, or whose cell is empty.
+            Written as in a cell, or generated: "@now", "@today" (when the file was opened), "@line"
+            (the row's line), "@uuid" (a new one for each row) and "@uuid:email+nome" (made of these
+            cells, trimmed and in lower case: the same person gets the same one each time). "@@"
+            begins a text with "@".
+        timezone: IANA name, for dates and times without an offset.
+        decimal_comma: True: 1.234,56. False: 1,234.56. "auto": either; a row where it cannot be
+            told ("1.234") is a bad row.
+        date_order: "dmy" or "mdy", or {"nascimento": "mdy"} for some columns; "auto" is what a day
+            above 12 proves for all rows of its column, else "dmy" with a notice.
+        years: first and last year of a date that is taken for right; by itself from 1900 to twenty
+            years from now.
+        empty: texts that stand for an empty cell, like "-" or "não tem".
+        header: False: the file has none, and its columns are "#1", "#2", ...
+        event_ids: "data": made of the type and of what is published. "cells": as 0.1.0 made them,
+            of the row's cells, to finish a run that was begun with it.
     """
 
     columns: abc.Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +84,11 @@ class Mapping:
         _ = self.zone
 
     def order_of(self, *names: str) -> DateOrder:
-        """The order of the dates in a column that has these names."""
+        """The order of the dates in a column that has these names.
+
+        Args:
+            *names: the names of one column: the file's, and the field's.
+        """
         if isinstance(self.date_order, str):
             return cast(DateOrder, self.date_order)
         plain = {same(name) for name in names if name}
@@ -106,6 +111,9 @@ class Mapping:
         """Read a small TOML file: these names, `columns` and `defaults` as tables.
 
         Raises `ConfigurationError` that names the file and what is wrong in it.
+
+        Args:
+            path: the file.
         """
         name = Path(path).name
         try:
@@ -140,6 +148,16 @@ class Mapping:
         """This mapping with later options, those of the command line, applied on top.
 
         A column given here for a field replaces the earlier one.
+
+        Args:
+            columns: added to this mapping's, and before them.
+            defaults: added to this mapping's, and before them.
+            timezone: instead of this mapping's, if it is given.
+            decimal_comma: instead of this mapping's, if it is given.
+            date_order: instead of this mapping's, if it is given.
+            empty: instead of this mapping's, if it is given.
+            header: instead of this mapping's, if it is given.
+            event_ids: instead of this mapping's, if it is given.
         """
         later = dict(columns or {})
         gone = {same(name) for name in later}

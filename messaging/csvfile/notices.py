@@ -17,10 +17,12 @@ _SHOWN = 5
 class Notice:
     """Something that a person should know of a file, though its rows were read.
 
-    text    what it is, in the reader's language, with the lines; never a value.
-    code    what it is, for programs: "repeated", "unproved", "codepage", ...
-    column  the column's name; empty where it is about rows or the file.
-    lines   the first lines where it was seen; `count` of them in all.
+    Args:
+        text: what it is, in the reader's language, with the lines; never a value.
+        code: what it is, for programs: "repeated", "unproved", "codepage", ...
+        column: the column's name; empty where it is about rows or the file.
+        lines: the first lines where it was seen; `count` of them in all.
+        count: how many lines there are in all.
     """
 
     text: str

@@ -20,13 +20,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class BadRows:
     """Writes bad rows to a CSV file: line, column and reason, then the cells as they were.
 
-    path       made when the first row is written, readable by its owner only, for it holds
-               personal data; an earlier file is overwritten.
-    header     the columns of the file that was read (`Table.header`).
-    delimiter  of the file to be written; it is UTF-8 with a BOM, which Excel needs.
-
     A cell that a spreadsheet would run as a formula gets a `'` in front; `events_from` takes it
     away again, so the corrected side file can be published as it is.
+
+    Args:
+        path: made when the first row is written, readable by its owner only, for it holds personal
+            data; an earlier file is overwritten.
+        header: the columns of the file that was read (`Table.header`).
+        delimiter: of the file to be written; it is UTF-8 with a BOM, which Excel needs.
     """
 
     def __init__(
@@ -41,7 +42,11 @@ class BadRows:
 
     @staticmethod
     def beside(path: str | os.PathLike[str]) -> Path:
-        """The usual name of the side file: alunos.rejeitados.csv for alunos.csv."""
+        """The usual name of the side file: alunos.rejeitados.csv for alunos.csv.
+
+        Args:
+            path: the file that is read.
+        """
         given = Path(path)
         suffix = given.suffix if given.suffix.lower() in (".csv", ".txt", ".tsv") else ".csv"
         return given.with_name(f"{given.stem}.rejeitados{suffix}")
@@ -49,7 +54,11 @@ class BadRows:
     @staticmethod
     def free(path: str | os.PathLike[str]) -> Path:
         """`path`, or if it exists, perhaps corrected by a person, the first of
-        alunos.rejeitados-2.csv, alunos.rejeitados-3.csv, ... that is free."""
+        alunos.rejeitados-2.csv, alunos.rejeitados-3.csv, ... that is free.
+
+        Args:
+            path: the side file that is wanted.
+        """
         given = free = Path(path)
         number = 1
         while free.exists() or free.is_symlink():
@@ -58,7 +67,14 @@ class BadRows:
         return free
 
     def write(self, bad: BadRow) -> None:
-        """Add one row. Raises `OSError` when the file cannot be written."""
+        """Add one row. Raises `OSError` when the file cannot be written.
+
+        Args:
+            bad: the row, with its reason.
+
+        Raises:
+            OSError: when the file cannot be written.
+        """
         if self._file is None:
             self._open()
         cells = [str(bad.line), bad.column, bad.reason, *bad.row]

@@ -28,6 +28,11 @@ class Row(NamedTuple):
     """One row: the file's line (from 1) on which it begins, its cells, and what is wrong with it.
 
     With a `fault`, `cells` are what could be read: all of them, or the line as one cell.
+
+    Args:
+        line: the file's line, from 1, on which the row begins.
+        cells: its cells.
+        fault: what is wrong with it, or "".
     """
 
     line: int
@@ -48,6 +53,12 @@ class Rows(Iterator[Row]):
     typed      True for a workbook, whose numbers are written with a point.
     notices    the notices about the file.
     least      a row with fewer cells is bad; one with fewer than the header is filled up.
+
+    Args:
+        source: a path, or a file open for reading bytes.
+        known: names by which a header is known among titles above it.
+        headed: False: the file has no header.
+        language: of notices and errors: "en" or "pt".
     """
 
     def __init__(
@@ -116,6 +127,9 @@ class Rows(Iterator[Row]):
         """Show every row that is still to come to `look`; then go on from here.
 
         A file that can be read once only, like a pipe, is copied to a temporary one.
+
+        Args:
+            look: called with each row that is still to come.
         """
         mark = self._lines.mark()
         self._reader = self._new_reader()
@@ -280,10 +294,12 @@ class Rows(Iterator[Row]):
 def read_rows(source: Source, *, language: Language = "en") -> Rows:
     """The rows of a CSV file, one at a time; the header has been read when this returns.
 
-    language  of reasons: "en" or "pt".
-
     Raises `ConfigurationError` for a file without a header or that is no CSV file (an HTML page,
     an old workbook), and `OSError` when it cannot be read.
+
+    Args:
+        source: a path, or a file open for reading bytes.
+        language: of notices and errors: "en" or "pt".
     """
     return Rows(source, language=language)
 

@@ -36,6 +36,11 @@ class EventRow(Generic[E]):
     `id` is made of the event's type and of what is published: publish the file twice, and each
     event has the id that it had; correct a cell or the mapping, and it has another. `line` is
     where the row begins in the file, from 1.
+
+    Args:
+        event: the event.
+        id: its id, made of the data: the same each time.
+        line: the file's line, from 1, on which the row begins.
     """
 
     event: E = field(repr=False)
@@ -50,6 +55,12 @@ class BadRow:
     `column` is the column's name in the file (or the field's, where a default was bad; empty
     where the row as a whole is). `reason` never shows a value; `row` holds the cells as they
     were, or the whole line as one, for the side file.
+
+    Args:
+        line: the file's line, from 1, on which the row begins.
+        column: the column, where one is to blame.
+        reason: what is wrong, without the value.
+        row: the row itself.
     """
 
     line: int
@@ -59,7 +70,15 @@ class BadRow:
 
 
 class Table(Iterator[EventRow[E] | BadRow]):
-    """A file's rows as events, one pass. Made by `events_from`; close it, or use `with`."""
+    """A file's rows as events, one pass. Made by `events_from`; close it, or use `with`.
+
+    Args:
+        rows: the rows of the file.
+        event: the event's class.
+        mapping: from the file's columns to the event's fields.
+        clock: what tells the time; a test may give a `FakeClock`.
+        language: of reasons and notices: "en" or "pt".
+    """
 
     def __init__(
         self, rows: Rows, event: type[E], mapping: Mapping, clock: Clock, language: Language
@@ -119,7 +138,11 @@ class Table(Iterator[EventRow[E] | BadRow]):
         return self._read(next(self._rows))
 
     def events(self, *, on_bad: Callable[[BadRow], object]) -> Iterator[E]:
-        """Only the events; each bad row is handed to `on_bad` when its turn comes."""
+        """Only the events; each bad row is handed to `on_bad` when its turn comes.
+
+        Args:
+            on_bad: called with each bad row.
+        """
         for row in self:
             if isinstance(row, BadRow):
                 on_bad(row)
@@ -128,7 +151,11 @@ class Table(Iterator[EventRow[E] | BadRow]):
                 yield row.event
 
     def id_of(self, event: Event) -> str:
-        """The id of the event that `events` gave last: `publish_many(..., id=table.id_of)`."""
+        """The id of the event that `events` gave last: `publish_many(..., id=table.id_of)`.
+
+        Args:
+            event: the event that `events` gave last.
+        """
         if self._last is None or self._last.event is not event:
             raise ConfigurationError("id_of knows the event that events() gave last, no other")
         return self._last.id
@@ -260,16 +287,20 @@ def events_from(
 ) -> Table[E]:
     """The rows of a CSV file as events of one type, and as bad rows, in the file's order.
 
-    source   a path, or a file open for reading bytes (standard input's buffer).
-    event    the event's class; each cell is read as its field's type wants it.
-    mapping  from the file's columns to the event's fields, where they differ.
-    language of reasons and notices: "en" or "pt".
-
     Where a column of dates has to prove its order, the file is read twice; a pipe is copied to a
     temporary file for that.
 
-    Raises `ConfigurationError` before any row is read, when the columns do not fill the event or
-    the file is no CSV file, and `OSError` when it cannot be read.
+    Args:
+        source: a path, or a file open for reading bytes (standard input's buffer).
+        event: the event's class; each cell is read as its field's type wants it.
+        mapping: from the file's columns to the event's fields, where they differ.
+        language: of reasons and notices: "en" or "pt".
+        clock: what tells the time; a test may give a `FakeClock`.
+
+    Raises:
+        ConfigurationError: before any row is read, when the columns do not fill the event or the
+            file is no CSV file.
+        OSError: when the file cannot be read.
     """
     mapping = Mapping() if mapping is None else mapping
     rows = Rows(source, known=known_names(event, mapping), headed=mapping.header, language=language)

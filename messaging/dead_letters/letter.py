@@ -40,6 +40,13 @@ class Letter(DeadLetterReason):
     time      when it was given up, or if nobody recorded that, when it was sent.
 
     The other fields are those of `DeadLetterReason`.
+
+    Args:
+        id: the message's id in its dead-letter queue.
+        kind: "dead": the service gave it up; "undelivered": SNS could not deliver it.
+        event_id: the id of its event; "" if the body does not say.
+        type: the type of its event; "" if the body does not say.
+        delivery: the message itself.
     """
 
     id: str
@@ -66,10 +73,13 @@ class Letter(DeadLetterReason):
 class Where:
     """Selects letters: those that meet every condition given here.
 
-    ids     ids of letters, or of their events.
-    types   types of events.
-    reason  a regular expression, searched for in the reason and in the error's name, in any case.
-    since   seconds since the epoch: given up at that time or later; `until`, before it.
+    Args:
+        ids: ids of letters, or of their events.
+        types: types of events.
+        reason: a regular expression, searched for in the reason and in the error's name, in any
+            case.
+        since: seconds since the epoch: given up at that time or later.
+        until: seconds since the epoch: given up before that time.
     """
 
     ids: frozenset[str] = frozenset()

@@ -66,6 +66,10 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
     its dead-letter queue, is replaced. Where body and attributes leave too little of `max_bytes`
     for the whole note, it is shortened to the reason, then the reason is cut, and where nothing
     fits any more the message goes as it came: the log has the reason then.
+
+    Args:
+        letter: the delivery that is given up, and why.
+        max_bytes: what the queue takes; the reason is cut so that it fits.
     """
     found, _ = read(letter.delivery.attributes)
     # SQS gives no empty value, and would refuse the whole letter for one.
@@ -94,6 +98,9 @@ def read(
 
     None means that SQS moved the message itself (it was received too often), or that it is no dead
     letter at all.
+
+    Args:
+        attributes: what stands beside the body of a dead letter.
     """
     if (whole := _parse(attributes)) is not None:
         found, moved = whole

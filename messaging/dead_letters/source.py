@@ -41,27 +41,48 @@ class DeadLetterSource(Protocol):
         ...
 
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
-        """At most `limit` letters, each hidden from others for `hold` seconds."""
+        """At most `limit` letters, each hidden from others for `hold` seconds.
+
+        Args:
+            limit: letters, at most.
+            wait: seconds to wait for the first.
+            hold: seconds for which the letters are hidden from others.
+        """
         ...
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Let others see them again."""
+        """Let others see them again.
+
+        Args:
+            deliveries: messages as `receive` gave them.
+        """
         ...
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Send them to the queue called `origin`, body and attributes as they are given.
 
         They stay here, too: deleting comes after, when the copy stands.
+
+        Args:
+            deliveries: messages as `receive` gave them.
         """
         ...
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """These letters are no longer needed here."""
+        """These letters are no longer needed here.
+
+        Args:
+            deliveries: messages as `receive` gave them.
+        """
         ...
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
         """Have the service that keeps the queue move all its letters to `origin`.
 
         Returns how many; None where it does not do that, and letter by letter is the only way.
+
+        Args:
+            on_progress: called with (done, of how many or None) from time to time.
+            stop: asked from time to time: True ends it in order.
         """
         ...

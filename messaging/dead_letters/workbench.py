@@ -37,7 +37,13 @@ EVERYTHING = Where()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stuck:
-    """A selected letter that is still here, and why."""
+    """A selected letter that is still here, and why.
+
+    Args:
+        id: the letter's id.
+        code: why, in one word.
+        reason: why, for people.
+    """
 
     id: str
     code: str
@@ -48,12 +54,19 @@ class Stuck:
 class WorkbenchReport:
     """What `redrive` or `drop` did; with `dry_run`, what it would have done.
 
-    matched  letters that were selected. done: those that are gone from here.
-    arrived  letters that came while this ran, and were left: some may have been sent back and
-             failed again.
-    failed   those that are still here, each with its reason.
-    by_aws   AWS moved them, by StartMessageMoveTask: only `done` is counted then.
-    stopped  it was stopped before the end; call again to go on. What AWS moves, it goes on moving.
+    Args:
+        action: what was asked for.
+        queue: the dead-letter queue.
+        origin: the service's own queue.
+        dry_run: whether letters were counted only.
+        matched: letters that were selected. done: those that are gone from here.
+        done: letters that were redriven or dropped.
+        arrived: letters that came while this ran, and were left: some may have been sent back and
+            failed again.
+        failed: those that are still here, each with its reason.
+        by_aws: AWS moved them, by StartMessageMoveTask: only `done` is counted then.
+        stopped: it was stopped before the end; call again to go on. What AWS moves, it goes on
+            moving.
     """
 
     action: Literal["redrive", "drop"]
@@ -80,7 +93,10 @@ class Workbench:
     that was seen is hidden from others until the walk ends, and then released. Of a FIFO queue
     only the first ten letters of a group can be seen, unless they are taken away.
 
-    codec  reads the id and type of the event; by default `JsonCodec`.
+    Args:
+        source: the box: `broker.letters("marketing")`.
+        codec: reads the id and type of the event; by default `JsonCodec`.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -91,7 +107,12 @@ class Workbench:
         self._clock = clock
 
     def letters(self, where: Where = EVERYTHING, *, limit: int | None = None) -> Iterator[Letter]:
-        """The letters that are meant, at most `limit`; they stay where they are."""
+        """The letters that are meant, at most `limit`; they stay where they are.
+
+        Args:
+            where: which letters; by default all.
+            limit: letters, at most; None: all of them.
+        """
         with _Inspection(self.source, self._codec) as walk:
             left = limit
             for batch in walk:
@@ -118,13 +139,19 @@ class Workbench:
         A letter is deleted here when its copy stands there; whoever is interrupted between the two
         leaves both, so a handler may see that message twice. To go on, call again.
 
-        dry_run      count only. This is the default.
-        on_progress  called with (done, of how many or None) after each batch.
-        stop         asked between batches: True ends it in order.
-
         Where every letter is meant, AWS is asked to move them (StartMessageMoveTask); then the
         reason stays beside them until the next one. Letters of another queue are left, and told.
         Raises `TransportError` when nobody answers; what was moved until then has been moved.
+
+        Args:
+            where: which letters; by default all.
+            limit: letters, at most; None: all of them.
+            dry_run: count only. This is the default.
+            on_progress: called with (done, of how many or None) after each batch.
+            stop: asked between batches: True ends it in order.
+
+        Raises:
+            TransportError: when nobody answers; what was moved until then has been moved.
         """
         tell = on_progress or (lambda done, total: None)
         if where.everything and limit is None and not dry_run and self.source.kind == "dead":
@@ -146,7 +173,10 @@ class Workbench:
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] = bool,
     ) -> WorkbenchReport:
-        """Delete letters for good. The arguments are those of `redrive`."""
+        """Delete letters for good.
+
+        As `Workbench.redrive`.
+        """
         tell = on_progress or (lambda done, total: None)
         work = _Work(self.source, self._clock, dry_run, lambda letters: (letters, []))
         return self._through("drop", work, where, limit, tell, stop)

@@ -43,7 +43,11 @@ class CloseConnections:
 
     @contextmanager
     def around_batch(self, batch: BatchState) -> Iterator[None]:
-        """The same, once around a handler that takes a batch."""
+        """The same, once around a handler that takes a batch.
+
+        Args:
+            batch: the call of the batch.
+        """
         with self._around(is_async=batch.handler.is_async):
             yield
 
@@ -97,11 +101,16 @@ class TransactionalAtomic:
     end, `on_commit` runs after the commit and `messaging.django.publish` belongs to it. What the
     handler does elsewhere (a mail, another database) is repeated when it was not committed.
 
-    using  an alias of DATABASES; else MESSAGING["DATABASE"]. Marks stand in the same database,
-           in the table that this app's migration makes.
-
     A concurrent duplicate waits on SQLite and MySQL, and comes again later on PostgreSQL. Handlers
     must be plain functions: Django has no transactions in async code.
+
+    Args:
+        using: an alias of DATABASES; else MESSAGING["DATABASE"]. Marks stand in the same database,
+            in the table that this app's migration makes.
+        table: the table's name, with its schema and a dot before it where it has one.
+        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+            and its id.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -135,7 +144,11 @@ class TransactionalAtomic:
 
     @contextmanager
     def around_batch(self, batch: BatchState) -> Iterator[None]:
-        """The same for a handler that takes a batch: one transaction, and a mark for each event."""
+        """The same for a handler that takes a batch: one transaction, and a mark for each event.
+
+        Args:
+            batch: the call of the batch.
+        """
         self.check(batch.service, is_async=batch.handler.is_async)
         marked = BatchTransaction(batch, self._transaction)
 
@@ -175,7 +188,15 @@ class TransactionalAtomic:
             raise acknowledged
 
     def check(self, service: str, *, is_async: bool) -> None:
-        """Raise `ConfigurationError` for an async handler of `service`."""
+        """Raise `ConfigurationError` for an async handler of `service`.
+
+        Args:
+            service: the name of a service.
+            is_async: whether the handler is `async def`.
+
+        Raises:
+            ConfigurationError: if it is.
+        """
         if is_async:
             raise ConfigurationError(
                 f"an async handler of {service} cannot run in a transaction of Django, which has "
@@ -186,6 +207,9 @@ class TransactionalAtomic:
         """Forget marks older than `older_than` seconds, and say how many.
 
         SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+
+        Args:
+            older_than: seconds.
         """
         wrapper = self._wrapper()
         with _atomic(wrapper.alias):

@@ -17,7 +17,8 @@ __all__ = ["outbox", "publish"]
 def outbox(using: str | Wrapper | None = None) -> SqlOutbox:
     """The outbox as a topic for one `Publisher`, in this thread's open transaction.
 
-    using  an alias of DATABASES or one of `django.db.connections`; else MESSAGING["DATABASE"].
+    Args:
+        using: an alias of DATABASES or one of `django.db.connections`; else MESSAGING["DATABASE"].
     """
     setup = current()
     connection = raw(wrapper_of(setup.database if using is None else using))
@@ -41,6 +42,13 @@ def publish(
     `manage.py messaging_relay` sends it after the commit. `id`, `time` and `traceparent` are those
     of `Publisher.publish`, and so is what it raises: a `PublishError` also where no transaction is
     open, since the event would then be sent whatever becomes of your own change.
+
+    Args:
+        event: what happened.
+        using: the alias of the database; by default what MESSAGING says.
+        id: the event's id; by default a fresh one.
+        time: when it happened, aware; by default now.
+        traceparent: W3C trace context to pass through.
     """
     setup = current()
     publisher = Publisher(outbox(using), source=setup.source, codec=setup.codec)

@@ -37,7 +37,11 @@ _NOT_HERE = frozenset(
 
 
 class MessagingSetting(SettingsError, ImproperlyConfigured):
-    """The Django setting MESSAGING is wrong. `mistakes` are its parts."""
+    """The Django setting MESSAGING is wrong. `mistakes` are its parts.
+
+    Args:
+        mistakes: what is wrong, one text for each mistake.
+    """
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__(f"{FILE} is wrong:\n  " + "\n  ".join(mistakes))
@@ -52,6 +56,15 @@ class DjangoSetup:
     database    the alias of the database that holds the outbox and the marks.
     middleware  around every handler of `messaging_worker`, outermost first.
     csv, event  for `messaging_publish`, as in the project's file of the command line.
+
+    Args:
+        fields: what is given to `Settings`.
+        database: the alias of the outbox's database.
+        topology_name: where the `Topology` is, as "module:NAME".
+        codec_name: where the codec is, as "module:NAME".
+        event_name: where the event of the admin's CSV import is, as "module:NAME".
+        middleware_names: where the middleware is, as "module:NAME" each.
+        csv: what the admin's import of a CSV file takes.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -93,7 +106,14 @@ class DjangoSetup:
 
 
 def read(given: object) -> DjangoSetup:
-    """The value of MESSAGING, checked. Raises `MessagingSetting` with every mistake at once."""
+    """The value of MESSAGING, checked. Raises `MessagingSetting` with every mistake at once.
+
+    Args:
+        given: what stands in Django's settings.
+
+    Raises:
+        MessagingSetting: if anything in it cannot be; it names every mistake at once.
+    """
     if not isinstance(given, Mapping):
         raise MessagingSetting([f"a dict was expected, not {type(given).__name__}"])
     fields = {name.upper(): name for name in Settings.model_fields if name not in _NOT_HERE}

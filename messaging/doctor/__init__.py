@@ -23,6 +23,12 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
     Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
     looked at all the same. `session` is a boto3 session with credentials of its own, for AWS.
     Raises `SettingsError` where the settings name no place.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
+            usual.
     """
     if names_rabbitmq(settings):
         from messaging.doctor import rabbitmq
@@ -34,7 +40,11 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
 
 
 def not_told(settings: Settings) -> Sequence[str]:
-    """What the broker tells nobody, so that `examine` finds nothing of it. AWS tells everything."""
+    """What the broker tells nobody, so that `examine` finds nothing of it. AWS tells everything.
+
+    Args:
+        settings: where, and under which names; by default `Settings.from_environment()`.
+    """
     if names_rabbitmq(settings):
         from messaging.doctor.rabbitmq import NOT_TOLD
 

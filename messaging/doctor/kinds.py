@@ -18,7 +18,12 @@ unknown  it could not be looked at.
 
 
 class Kind(NamedTuple):
-    """One kind of finding."""
+    """One kind of finding.
+
+    Args:
+        severity: how bad it is.
+        remedy: what to do.
+    """
 
     severity: Severity
     remedy: str
@@ -26,7 +31,15 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One thing that `doctor` found. `where` is a thing and its name: "queue alunos-bi"."""
+    """One thing that `doctor` found. `where` is a thing and its name: "queue alunos-bi".
+
+    Args:
+        name: which kind of finding, as `doctor` lists them.
+        severity: how bad it is.
+        where: a thing and its name: "queue alunos-bi".
+        said: what is wrong.
+        remedy: what to do.
+    """
 
     name: str
     severity: Severity

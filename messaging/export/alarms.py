@@ -24,13 +24,15 @@ def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
     """For each service: its queue is behind, nothing is deleted from it, dead letters, undelivered.
     And for a topic that the topology owns, that SNS could not deliver.
 
-    oldest  seconds; above it for five minutes a queue is behind.
-
     The template's parameter `NotifyTopicArn` says whom alarms tell; without it they only show.
     SQS leaves a message that was received three times out of the age, so the third alarm, that
     messages wait and none is deleted, is the one that sees a service which fails at everything.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        oldest: seconds; above it for five minutes a queue is behind.
     """
     resources = _alarms(topology, oldest)
     resources["Dashboard"] = {

@@ -27,11 +27,13 @@ _PARTS = ("DeadLetters", "Undelivered", "Queue")
 def cloudformation(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
     """What `messaging topology apply` would make, as a template.
 
-    others_topic  the ARN of a topic that the topology does not own; else one of its name in the
-                  account and region of the stack.
-
     Queues are kept when the stack is deleted, and when a change would replace them: they hold
     messages. Account, region and partition are filled in at deployment.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        others_topic: the ARN of a topic that the topology does not own; else one of its name in the
+            account and region of the stack.
     """
     arn = topic_arn(topology, CLOUDFORMATION, others_topic)
     resources: dict[str, Any] = {}

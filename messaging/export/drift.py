@@ -58,6 +58,15 @@ def drift(
     CloudFormation or Terraform, told apart by what stands in them. "create": the file lacks it;
     "change": it differs; "delete": the file has it, and the topology does not any more. What else
     stands in the file is left alone. Raises `ConfigurationError` for a file of another kind.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        document: what the file holds, as JSON has it.
+        file: its name, for the findings.
+        others_topic: another account's or another repository's topic, by its ARN.
+
+    Raises:
+        ConfigurationError: if the file is neither CloudFormation nor Terraform.
     """
     standing = _resources(document)
     if standing is None:

@@ -33,7 +33,11 @@ def _family_name(metric: Metric) -> str:
 
 
 def grafana(topology: Topology) -> dict[str, Any]:
-    """For Grafana's import: it asks for the Prometheus source, and lets services be chosen."""
+    """For Grafana's import: it asks for the Prometheus source, and lets services be chosen.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+    """
     services = ",".join(topology.services)
     worker = '{service=~"$service"}'
     panels = [

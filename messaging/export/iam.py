@@ -78,6 +78,11 @@ def policies(
 
     With a `kms_key` each may use the key for what it does. A topic of others may have a key that
     this topology does not know.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        place: the account, region and partition that stand in the ARNs.
+        others_topic: another account's or another repository's topic, by its ARN.
     """
     topic = topic_arn(topology, place, others_topic)
     key = key_use(topology, place, "Key", _SEND, via="sns") if topology.owns_topic else []
@@ -103,7 +108,12 @@ def policies(
 
 
 def iam_template(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
-    """The same as managed policies of a CloudFormation template, with their ARNs as outputs."""
+    """The same as managed policies of a CloudFormation template, with their ARNs as outputs.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        others_topic: another account's or another repository's topic, by its ARN.
+    """
     documents = policies(topology, CLOUDFORMATION, others_topic=others_topic)
     ids = identifiers(documents, lambda role: f"{capitalized(role)}Policy")
     return template(

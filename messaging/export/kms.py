@@ -22,6 +22,11 @@ def sns_statement(
 
     Its "*" is the key itself: each policy is that of one key.
     https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        place: the account, region and partition that stand in the ARNs.
+        others_topic: another account's or another repository's topic, by its ARN.
     """
     return {
         "Sid": "MessagingTopicMayUse",
@@ -39,6 +44,10 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
     Who else may use it is for the account's IAM policies to say, as `messaging export iam` writes
     them. Raises `ConfigurationError` if the topology names its key in another way: an id or an ARN
     is that of a key that stands.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        others_topic: another account's or another repository's topic, by its ARN.
     """
     key = topology.kms_key or ""
     if not key.startswith("alias/"):
@@ -88,10 +97,11 @@ def key_use(
 ) -> list[dict[str, Any]]:
     """A statement of a role's policy: `actions` with the topology's key; none without a key.
 
-    via  the service on whose behalf alone: "sqs" or "sns"; with none, in requests of its own.
-
     An alias is no resource of a policy: it is a condition on the keys of the account.
     https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+
+    Args:
+        via: the service on whose behalf alone: "sqs" or "sns"; with none, in requests of its own.
     """
     if topology.kms_key is None:
         return []

@@ -27,10 +27,12 @@ __all__ = ["Scaling", "ecs", "keda"]
 class Scaling:
     """How far and how fast.
 
-    concurrency  handlers at once in one task, as `messaging run --concurrency` has it.
-    seconds      that a handler takes in the mean.
-    wait         seconds that a message may wait in the queue.
-    least, most  tasks.
+    Args:
+        concurrency: handlers that run at once in one task.
+        seconds: seconds that one handler takes.
+        wait: seconds that a message may wait.
+        least: tasks, at least.
+        most: tasks, at most.
     """
 
     concurrency: int = 10
@@ -67,6 +69,12 @@ def keda(topology: Topology, scaling: Scaling, *, account: str, region: str) -> 
     Deployments have the services' names. Messages in flight count: else a scaler would take away
     tasks that are still at work. The trigger wants an authentication called `messaging`.
     https://keda.sh/docs/latest/scalers/aws-sqs/
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        scaling: how far, and how fast.
+        account: the AWS account's number.
+        region: the AWS region.
     """
     place = f"https://sqs.{region}.amazonaws.com/{account}"
     return {
@@ -106,6 +114,10 @@ def ecs(topology: Topology, scaling: Scaling) -> dict[str, Any]:
     ECS services have the services' names, and the cluster has Container Insights, which count the
     tasks. `RunningTaskCount` is 0 before the first, hence `least` of at least 1.
     https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking-metric-math.html
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        scaling: how far, and how fast.
     """
     if scaling.least < 1:
         raise ConfigurationError("least=0: backlog per task needs a task; give least=1 or more")

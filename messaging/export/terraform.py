@@ -40,11 +40,13 @@ https://github.com/hashicorp/terraform-provider-aws/blob/v6.8.0/CHANGELOG.md
 def terraform(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
     """What `messaging topology apply` would make, for the provider `hashicorp/aws`.
 
-    others_topic  the ARN of a topic that the topology does not own; else one of its name in the
-                  provider's account and region.
-
     Queues and the topic have `prevent_destroy`. The topic's MaximumMessageSize is not in it: the
     provider has no argument for it.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        others_topic: the ARN of a topic that the topology does not own; else one of its name in the
+            provider's account and region.
     """
     arn = topic_arn(topology, TERRAFORM, others_topic)
     resources: dict[str, dict[str, Any]] = {}

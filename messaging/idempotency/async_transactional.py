@@ -38,14 +38,18 @@ class AsyncTransactional:
     `Ack`), and rolled back whatever else it raises or when it is cancelled. While the database
     works, other handlers run. A concurrent duplicate comes again later.
 
-    opens  called for each call; it gives an async context manager, as `async_sessionmaker(engine)`,
-           `pool.connection` of psycopg_pool and `pool.acquire` of asyncpg do; or what is awaited
-           for a connection of psycopg 3 or asyncpg, which is closed after the call. A pool belongs
-           to one event loop, the worker's: make it in the consumer's `async def open`.
-    table  where the marks stand. It is that of `Transactional` and `PostgresStore`, whose `create`
-           makes it and whose `prune` keeps it small.
-    wait   seconds for which a call waits for a connection, unless the pool gives up before. A
-           pool should have as many as the worker runs handlers at once.
+    Args:
+        opens: called for each call; it gives an async context manager, as
+            `async_sessionmaker(engine)`, `pool.connection` of psycopg_pool and `pool.acquire` of
+            asyncpg do; or what is awaited for a connection of psycopg 3 or asyncpg, which is closed
+            after the call. A pool belongs to one event loop, the worker's: make it in the
+            consumer's `async def open`.
+        table: where the marks stand. It is that of `Transactional` and `PostgresStore`, whose
+            `create` makes it and whose `prune` keeps it small.
+        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+            and its id.
+        wait: seconds for which a call waits for a connection, unless the pool gives up before. A
+            pool should have as many as the worker runs handlers at once.
     """
 
     def __init__(

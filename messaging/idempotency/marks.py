@@ -123,13 +123,24 @@ _MYSQL: Mapping[str, str] = {
 
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:
-    """The statement that makes the table, for your own migrations."""
+    """The statement that makes the table, for your own migrations.
+
+    Args:
+        dialect: "postgresql", "mysql" or "sqlite".
+        table: the table's name, with its schema and a dot before it where it has one.
+    """
     return _COLUMNS.format(table=table_name(table), **_WORDS[dialect])
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Runs the statements about one table on a connection that is handed in."""
+    """Runs the statements about one table on a connection that is handed in.
+
+    Args:
+        dialect: which database's SQL.
+        table: the table's name, with its schema and a dot before it where it has one.
+        clock: what tells the time; a test may give a `FakeClock`.
+    """
 
     dialect: Dialect
     table: str
@@ -147,11 +158,19 @@ class Marks:
         }
 
     def statement(self, name: str) -> str:
-        """The statement `name`, for whoever runs it in another way."""
+        """The statement `name`, for whoever runs it in another way.
+
+        Args:
+            name: the statement's name.
+        """
         return self._sql[name]
 
     def create(self, connection: DriverConnection) -> None:
-        """Create the table if it is missing. On PostgreSQL one process at a time does it."""
+        """Create the table if it is missing. On PostgreSQL one process at a time does it.
+
+        Args:
+            connection: a connection of the caller's.
+        """
         if self.dialect == "postgresql":
             # Two `CREATE TABLE IF NOT EXISTS` at once: one of them fails on the system's tables.
             lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
@@ -159,13 +178,25 @@ class Marks:
         execute(connection, ddl(self.dialect, self.table))
 
     def look(self, connection: DriverConnection, service: str, event_id: str) -> Row | None:
-        """Done or not, seconds left of a claim, its token; None when there is nothing."""
+        """Done or not, seconds left of a claim, its token; None when there is nothing.
+
+        Args:
+            connection: a connection of the caller's.
+            service: the name of a service.
+            event_id: what the event is known by.
+        """
         values = {"service": service, "event_id": event_id, "now": self.clock.now()}
         row: Row | None = execute(connection, self._sql["look"], values).fetchone()
         return row
 
     def change(self, connection: DriverConnection, name: str, **values: object) -> int:
-        """Run the statement `name`; returns how many rows it changed."""
+        """Run the statement `name`; returns how many rows it changed.
+
+        Args:
+            connection: a connection of the caller's.
+            name: the statement's name.
+            **values: its parameters.
+        """
         given = {"now": self.clock.now(), **values}
         try:
             return int(execute(connection, self._sql[name], given).rowcount)
@@ -180,7 +211,12 @@ class Marks:
         return int(execute(connection, self._sql["claim instead"], given).rowcount)
 
     def prune(self, connection: DriverConnection, older_than: float) -> int:
-        """Delete marks older than `older_than` seconds, in several statements; returns how many."""
+        """Delete marks older than `older_than` seconds, in several statements; returns how many.
+
+        Args:
+            connection: a connection of the caller's.
+            older_than: seconds.
+        """
         pruned = 0
         while True:
             if self.dialect == "mysql":

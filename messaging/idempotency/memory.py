@@ -18,7 +18,9 @@ _Key = tuple[str, str]
 class MemoryStore:
     """An `IdempotencyStore` in memory, lost when its process ends.
 
-    capacity  done events that are remembered; when there are more, the oldest is forgotten.
+    Args:
+        capacity: done events that are remembered; when there are more, the oldest is forgotten.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(self, *, capacity: int = 100_000, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -33,6 +35,7 @@ class MemoryStore:
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
+        """As `IdempotencyStore.begin`."""
         key, token = (service, event_id), uuid4().hex
         with self._lock:
             if key in self._done:
@@ -45,6 +48,7 @@ class MemoryStore:
         return Claim(service=service, event_id=event_id, token=token)
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        """As `IdempotencyStore.renew`."""
         with self._lock:
             ours = self._is_ours(claim)
             if ours:
@@ -53,6 +57,7 @@ class MemoryStore:
             return ours
 
     def complete(self, claim: Claim) -> bool:
+        """As `IdempotencyStore.complete`."""
         with self._lock:
             ours = self._is_ours(claim)
             if ours:
@@ -63,6 +68,7 @@ class MemoryStore:
             return ours
 
     def release(self, claim: Claim) -> bool:
+        """As `IdempotencyStore.release`."""
         with self._lock:
             ours = self._is_ours(claim)
             if ours:
@@ -70,6 +76,7 @@ class MemoryStore:
             return ours
 
     def prune(self, older_than: float) -> int:
+        """As `IdempotencyStore.prune`."""
         with self._lock:
             limit = self._clock.monotonic() - older_than
             old = [key for key, since in self._done.items() if since < limit]

@@ -29,6 +29,9 @@ def event_key(call: HandlingState) -> str:
 
     What is long or not printable is replaced by its SHA-256, because databases bound their keys.
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#id
+
+    Args:
+        call: the handler that is about to run.
     """
     key = f"{call.envelope.source} {call.envelope.id}"
     if key.isprintable() and len(key.encode()) <= LONGEST_KEY:
@@ -42,6 +45,10 @@ def later(call: HandlingState, seconds_left: float) -> Retry:
     Soon at the first receive, because most handlers are quick; then not before the claim of a
     process that may have died expires; then later and later, so that a long handler does not use
     up the receives of its duplicates.
+
+    Args:
+        call: the duplicate that is about to run.
+        seconds_left: seconds until the first one's claim expires.
     """
     count = call.delivery.receive_count
     wait = BACKOFF.after(count)
@@ -61,15 +68,17 @@ class Idempotency:
     (or raises `Ack`) marks it done. Whatever else it raises, `Retry`, `Reject` and `Discard` among
     them, gives the claim back: what comes again from a dead-letter queue is to be handled.
 
-    lease  seconds for which a claim holds. A thread renews those of handlers that still run, so a
-           claim lasts as long as its handler, and outlives a killed process by `lease` at most.
-    renew  False: no thread. Then `lease` must be longer than any handler takes, or a duplicate runs
-           beside it.
-    key    which event a call is about; `event_key` takes source and id.
-
     The limit of it: effect and mark are two steps. A process that dies between them has the
     handler run again; where that must not be, see `Transactional`. A store that is away raises
     before the handler runs, and the message is retried. One instance serves any number of workers.
+
+    Args:
+        store: where marks are kept: see the stores below.
+        lease: seconds for which a claim holds. A thread renews those of handlers that still run, so
+            a claim lasts as long as its handler, and outlives a killed process by `lease` at most.
+        renew: False: no thread. Then `lease` must be longer than any handler takes, or a duplicate
+            runs beside it.
+        key: which event a call is about; `event_key` takes source and id.
     """
 
     def __init__(
@@ -114,6 +123,9 @@ class Idempotency:
         """The same for a handler that takes a batch: a claim and a mark for each of its events.
 
         Those that are done, or in progress elsewhere, are not handed to it.
+
+        Args:
+            batch: the call of the batch.
         """
         claims: list[tuple[HandlingState, Claim]] = []
         try:

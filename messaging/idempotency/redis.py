@@ -52,17 +52,17 @@ class RedisStore:
 
         store = RedisStore("redis://cache:6379/0")
 
-    client  a URL, or a `redis.Redis` of yours, which stays open at `close`.
-    prefix  of the keys: prefix, service, "/", event.
-    keep    seconds for which a done event is remembered; then Redis forgets it by itself.
-    timeout seconds for which Redis may be silent, in each attempt, on connections that are made
-            from a URL; the URL's own socket_timeout and socket_connect_timeout come first.
-
     Raises `TransportError` where Redis does not answer, after the client's own attempts.
 
     A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
     the event is handled again if it comes again: use `maxmemory-policy noeviction` and an
     append-only file. A claim that has expired can no longer be completed: Redis removed it.
+
+    Args:
+        client: a URL ("redis://cache:6379/0"), or a `redis.Redis` of yours.
+        prefix: put before the keys.
+        keep: seconds for which a mark is kept.
+        timeout: seconds that one command may take.
     """
 
     def __init__(
@@ -95,12 +95,14 @@ class RedisStore:
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
+        """As `IdempotencyStore.begin`."""
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
         return _answer(self._run(self._begin, claim, lease_seconds), claim)
 
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
+        """As `ManyAtOnce.begin_many`."""
         claims = [
             Claim(service=service, event_id=event_id, token=uuid4().hex) for event_id in event_ids
         ]
@@ -108,19 +110,27 @@ class RedisStore:
         return [_answer(one, claim) for one, claim in zip(found, claims, strict=True)]
 
     def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """As `ManyAtOnce.complete_many`."""
         return [one == 1 for one in self._run_all(self._complete, claims, self._keep)]
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
+        """As `IdempotencyStore.renew`."""
         return self._run(self._renew, claim, lease_seconds) == 1
 
     def complete(self, claim: Claim) -> bool:
+        """As `IdempotencyStore.complete`."""
         return self._run(self._complete, claim, self._keep) == 1
 
     def release(self, claim: Claim) -> bool:
+        """As `IdempotencyStore.release`."""
         return self._run(self._release, claim) == 1
 
     def prune(self, older_than: float) -> int:
-        """0: Redis forgets by itself, after `keep`."""
+        """0: Redis forgets by itself, after `keep`.
+
+        Args:
+            older_than: of no meaning here.
+        """
         return 0
 
     def close(self) -> None:

@@ -102,6 +102,11 @@ class SqliteStore(_SqlStore):
         store = SqliteStore("dados/handled.db")
 
     The file and the table are created if they are missing. Call `prune` now and then.
+
+    Args:
+        path: the file; it is made if it is missing.
+        table: the table's name, with its schema and a dot before it where it has one.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -120,14 +125,16 @@ class PostgresStore(_SqlStore):
 
         store = PostgresStore("postgresql://school@db/school").create()
 
-    connect  a conninfo, or a function that gives a connection of psycopg. The store sets it to
-             autocommit. It keeps as many as are used at once.
-    timeout  seconds for which a statement may stay unanswered, on connections that are made from
-             a conninfo; to accept a connection the server has 10, or the conninfo's
-             connect_timeout.
-
     Raises `TransportError` where the database does not answer. Time is the database's, so that no
     machine's clock matters. `prune` it now and then.
+
+    Args:
+        connect: a conninfo, or a function that gives a connection of psycopg. The store sets it to
+            autocommit. It keeps as many as are used at once.
+        table: the table's name, with its schema and a dot before it where it has one.
+        timeout: seconds for which a statement may stay unanswered, on connections that are made
+            from a conninfo; to accept a connection the server has 10, or the conninfo's
+            connect_timeout.
     """
 
     def __init__(
@@ -157,6 +164,7 @@ class PostgresStore(_SqlStore):
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
+        """As `ManyAtOnce.begin_many`."""
         token, events = uuid4().hex, list(event_ids)
         claim = {"service": service, "events": events, "token": token, "lease": lease_seconds}
 
@@ -176,6 +184,7 @@ class PostgresStore(_SqlStore):
         return self._run(begun)
 
     def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """As `ManyAtOnce.complete_many`."""
         done: set[tuple[str, str]] = set()
         for token in {claim.token for claim in claims}:
             mine = [claim for claim in claims if claim.token == token]
@@ -204,13 +213,15 @@ class MySqlStore(_SqlStore):
 
         store = MySqlStore("mysql://school@db/school").create()
 
-    connect  a URL as `messaging.sql.mysql` takes it, or a function that gives a connection of
-             PyMySQL. The store sets it to autocommit. It keeps as many as are used at once.
-    timeout  seconds for which a statement may stay unanswered, on connections that are made from
-             a URL.
-
     Raises `TransportError` where the database does not answer. Time is the database's, so that no
     machine's clock matters. `prune` it now and then.
+
+    Args:
+        connect: a URL as `messaging.sql.mysql` takes it, or a function that gives a connection of
+            PyMySQL. The store sets it to autocommit. It keeps as many as are used at once.
+        table: the table's name, with its schema and a dot before it where it has one.
+        timeout: seconds for which a statement may stay unanswered, on connections that are made
+            from a URL.
     """
 
     def __init__(

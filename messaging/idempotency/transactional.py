@@ -95,15 +95,19 @@ class Transactional(_Sharing):
     killed: it left both effect and mark, or neither. Other effects (a mail, a request) are
     repeated when the transaction was not committed; publish from it through an outbox.
 
-    connect  gives a connection of sqlite3, psycopg 3 or PyMySQL. As many are kept as are used
-             at once, and any thread may use each: open SQLite with `check_same_thread=False`, or by
-             `messaging.sql.open_sqlite`.
-    table    where the marks stand; make it with `create`, or with `messaging.idempotency.marks.ddl`
-             in a migration of yours.
-
     A concurrent duplicate waits in SQLite and MySQL until the first has ended, and comes again
     later in PostgreSQL. Async handlers work on PostgreSQL only; their statements hold up
     the event loop as long as the database takes to answer.
+
+    Args:
+        connect: gives a connection of sqlite3, psycopg 3 or PyMySQL. As many are kept as are used
+            at once, and any thread may use each: open SQLite with `check_same_thread=False`, or by
+            `messaging.sql.open_sqlite`.
+        table: where the marks stand; make it with `create`, or with
+            `messaging.idempotency.marks.ddl` in a migration of yours.
+        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+            and its id.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -134,6 +138,9 @@ class Transactional(_Sharing):
         """Forget marks older than `older_than` seconds, and say how many.
 
         SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+
+        Args:
+            older_than: seconds.
         """
 
         def pruned(connection: DriverConnection) -> int:
@@ -166,7 +173,11 @@ class Transactional(_Sharing):
 
     @contextmanager
     def around_batch(self, batch: BatchState) -> Iterator[None]:
-        """The same for a handler that takes a batch: one transaction, and a mark for each event."""
+        """The same for a handler that takes a batch: one transaction, and a mark for each event.
+
+        Args:
+            batch: the call of the batch.
+        """
         transaction = BatchTransaction(batch, self._transaction)
         connection, known = self._connections.take(transaction.begin)
         try:
@@ -182,7 +193,11 @@ class Transactional(_Sharing):
             self._give_back(connection)
 
     def around_each(self, call: HandlingState) -> AbstractContextManager[None]:
-        """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark."""
+        """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark.
+
+        Args:
+            call: the call of one message of a chunk.
+        """
         return self._batch.get().one(call, self._current.get())
 
     def _finish(
@@ -222,9 +237,13 @@ class TransactionalSession(_Sharing):
             def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
                 database.session.add(Conta(aluno_id=aluno.aluno_id))
 
-    sessions  gives a new `Session`, on SQLite, on PostgreSQL by psycopg 3, or on MySQL or
-              MariaDB by PyMySQL. It is committed
-              when the handler returns, and closed in any case.
+    Args:
+        sessions: gives a new `Session`, on SQLite, on PostgreSQL by psycopg 3, or on MySQL or
+            MariaDB by PyMySQL. It is committed when the handler returns, and closed in any case.
+        table: the table's name, with its schema and a dot before it where it has one.
+        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+            and its id.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(
@@ -255,7 +274,11 @@ class TransactionalSession(_Sharing):
         return self
 
     def prune(self, older_than: float) -> int:
-        """Forget marks older than `older_than` seconds, and say how many."""
+        """Forget marks older than `older_than` seconds, and say how many.
+
+        Args:
+            older_than: seconds.
+        """
         with self._sessions() as session:
             connection = _raw(session)
             pruned = self._marks_of(connection).prune(connection, older_than)
@@ -275,7 +298,11 @@ class TransactionalSession(_Sharing):
 
     @contextmanager
     def around_batch(self, batch: BatchState) -> Iterator[None]:
-        """The same for a handler that takes a batch: one session, and a mark for each event."""
+        """The same for a handler that takes a batch: one session, and a mark for each event.
+
+        Args:
+            batch: the call of the batch.
+        """
         transaction = BatchTransaction(batch, self._transaction)
         with self._sessions() as session:
             transaction.leave_out(transaction.begin(_raw(session)))
@@ -289,7 +316,11 @@ class TransactionalSession(_Sharing):
 
     @contextmanager
     def around_each(self, call: HandlingState) -> Iterator[None]:
-        """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark."""
+        """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark.
+
+        Args:
+            call: the call of one message of a chunk.
+        """
         session = self._current.get()
         acknowledged: Ack | None = None
         with self._batch.get().one(call, _raw(session)):

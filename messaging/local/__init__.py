@@ -34,19 +34,20 @@ _HEALTH: Mapping[Engine, str] = {"ministack": "/_ministack/health", "moto": "/mo
 class LocalServer(ServerProcess):
     """A server on 127.0.0.1 that speaks SNS and SQS. Start it with `start()` or `with`.
 
-    engine  "ministack" (fast) or "moto" (known to many). Neither needs to be installed: `start`
-            makes an environment for it once, apart from yours (`messaging.local.installation`).
-    port    0 takes a free one.
-    log     a file to which the server's log is appended, requests and all; None keeps warnings
-            only, in a folder that is removed at the end.
-    state   a folder in which ministack keeps what it holds, from one stop to the next start;
-            queues are written when it ends in order (`stop()`, SIGTERM, this process's end) and
-            not when it is killed, files of S3 at once. Two servers must not share one.
-
     Without `state`, what it holds is in memory and gone at `stop()`. `start` raises `MissingExtra`
     when the engine could not be installed, and `ConfigurationError` when the port cannot be had. A
     server that stopped can be started again, on the same port; empty, if it has no `state`. It may
     be used from any thread; a forked child process may talk to it, and does not stop it.
+
+    Args:
+        engine: "ministack" (fast) or "moto" (known to many). Neither needs to be installed: `start`
+            makes an environment for it once, apart from yours (`messaging.local.installation`).
+        port: 0 takes a free one.
+        log: a file to which the server's log is appended, requests and all; None keeps warnings
+            only, in a folder that is removed at the end.
+        state: a folder in which ministack keeps what it holds, from one stop to the next start;
+            queues are written when it ends in order (`stop()`, SIGTERM, this process's end) and not
+            when it is killed, files of S3 at once. Two servers must not share one.
     """
 
     def __init__(
@@ -91,7 +92,11 @@ class LocalServer(ServerProcess):
         }
 
     def settings(self, **fields: Any) -> Settings:
-        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...)."""
+        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...).
+
+        Args:
+            **fields: fields of `Settings`.
+        """
         return Settings(**{"endpoint_url": self.url, "region": REGION, **fields})
 
     def _session(self) -> Any:

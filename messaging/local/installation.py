@@ -57,11 +57,13 @@ def interpreter(engine: str) -> Path:
 def install(engine: str, say: Callable[..., object]) -> Path:
     """Make the engine's environment unless it stands; its folder.
 
-    say   is told what happens, as a logging method is: `say("installing %s", name)`.
-
     Two that install at once: the second waits for the first. One that was interrupted is made
     again from nothing. Raises `MissingExtra` where pip or venv fail, with their own words,
     and `ConfigurationError` where the folder cannot be made.
+
+    Args:
+        engine: "ministack" or "moto".
+        say: is told what happens, as a logging method is: `say("installing %s", name)`.
     """
     folder = environment_of(engine)
     with _only_one(folder):

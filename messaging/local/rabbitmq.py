@@ -47,14 +47,15 @@ _METHOD_FRAME = b"\x01"
 class LocalRabbitMQ(ServerProcess):
     """A RabbitMQ node on 127.0.0.1. Start it with `start()` or `with`.
 
-    port    0 takes a free one.
-    log     a file to which the node's log is appended; None keeps warnings only, in a folder that
-            is removed at the end.
-    state   a folder in which the node keeps what it holds, from one stop to the next start. Two
-            nodes must not share one.
-
     Without `state`, what it holds is gone at `stop()`. A start takes some seconds. `start` raises
     `ConfigurationError` where RabbitMQ is not installed, or the port cannot be had.
+
+    Args:
+        port: 0 takes a free one.
+        log: a file to which the node's log is appended; None keeps warnings only, in a folder that
+            is removed at the end.
+        state: a folder in which the node keeps what it holds, from one stop to the next start. Two
+            nodes must not share one.
     """
 
     start_seconds = 120.0
@@ -81,7 +82,11 @@ class LocalRabbitMQ(ServerProcess):
         return {"MESSAGING_BROKER_URL": self.url}
 
     def settings(self, **fields: Any) -> Settings:
-        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...)."""
+        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...).
+
+        Args:
+            **fields: fields of `Settings`.
+        """
         return Settings(**{"broker_url": self.url, **fields})
 
     @staticmethod
@@ -93,6 +98,9 @@ class LocalRabbitMQ(ServerProcess):
         """What `rabbitmqctl` of this node says; it takes a second or two.
 
         Raises `TransportError` with its words when it fails.
+
+        Args:
+            *arguments: what `rabbitmqctl` is given.
         """
         if self._home is None:
             raise ConfigurationError("rabbitmqctl asks a node that runs: call start() before")

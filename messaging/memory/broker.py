@@ -38,7 +38,10 @@ class MemoryBroker:
     of messages in flight, SNS's own retries (what it cannot deliver is `undelivered` at once), and
     deduplication of dead letters.
 
-    faults  asked before and after every request; see `messaging.memory.Faults` and `fail_next`.
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        clock: what tells the time; a test may give a `FakeClock`.
+        faults: asked before and after every request; see `messaging.memory.Faults` and `fail_next`.
     """
 
     def __init__(
@@ -68,7 +71,14 @@ class MemoryBroker:
         return self._give(MemoryTopic(self._topic))
 
     def queue(self, service: str) -> MemoryQueue:
-        """A transport of its own to the queue of `service`; `NotFound` if there is no such."""
+        """A transport of its own to the queue of `service`; `NotFound` if there is no such.
+
+        Args:
+            service: the name of a service.
+
+        Raises:
+            NotFound: if the topology has no such service.
+        """
         return self._give(MemoryQueue(self._of(service), self._topic, self._faults))
 
     def close(self) -> None:
@@ -97,31 +107,58 @@ class MemoryBroker:
 
         For what a foreign sender may send: a body that cannot be read, a wrapped notification.
         Visible after `delay` seconds. Returns the message id.
+
+        Args:
+            service: the name of a service.
+            body: the text, as it is.
+            attributes: what stands beside it.
+            delay: seconds until it is visible.
+            group: the message group, on a FIFO queue.
         """
         message = self._topic.message(body, dict(attributes or {}), group)
         self._of(service).queue.put([message], delay)
         return message.message_id
 
     def messages(self, service: str) -> tuple[StoredMessage, ...]:
-        """What lies in the queue of `service` now, in flight or not, first sent first."""
+        """What lies in the queue of `service` now, in flight or not, first sent first.
+
+        Args:
+            service: the name of a service.
+        """
         return _stored(self._of(service).queue)
 
     def dead_letters(self, service: str) -> tuple[StoredMessage, ...]:
-        """What lies in the dead-letter queue of `service` now."""
+        """What lies in the dead-letter queue of `service` now.
+
+        Args:
+            service: the name of a service.
+        """
         return _stored(self._of(service).dead_letters)
 
     def undelivered(self, service: str) -> tuple[StoredMessage, ...]:
-        """What the topic could not deliver to the queue of `service`."""
+        """What the topic could not deliver to the queue of `service`.
+
+        Args:
+            service: the name of a service.
+        """
         return _stored(self._of(service).undelivered)
 
     def letters(self, service: str, *, kind: Kind = "dead") -> MemoryDeadLetters:
-        """The dead letters of `service`, or what could not be delivered, for a `Workbench`."""
+        """The dead letters of `service`, or what could not be delivered, for a `Workbench`.
+
+        Args:
+            service: the name of a service.
+            kind: "dead" for the dead letters, "undelivered" for what could not be delivered.
+        """
         return MemoryDeadLetters(self._of(service), self._topic, kind)
 
     def remove(self, name: str) -> None:
         """Delete a queue or the topic by name, as if somebody did so on AWS.
 
         Who uses it then gets `NotFound`; what is published for a deleted queue is `undelivered`.
+
+        Args:
+            name: the name of the queue or the topic.
         """
         if name == self._topic.name:
             self._topic.removed = True
@@ -150,6 +187,16 @@ class MemoryBroker:
         with `entries` only these places of the batch are refused, as values. With `lost` the
         request is carried out and the answer is lost (or lies, with `entries`). `service` says
         whose queue; without it, any.
+
+        Args:
+            operation: which kind of request.
+            service: whose queue; None: any.
+            entries: places in the batch that are refused, as values; none: the whole request fails.
+            code: the error's code.
+            retryable: whether the error says that trying again may help.
+            error: the exception, instead of one made of `code`.
+            lost: carry the request out, and lose the answer; with `entries` the answer lies.
+            times: how many requests.
         """
         failures = tuple(
             Failure(place, code, "refused on demand by a test", retryable) for place in entries

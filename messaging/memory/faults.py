@@ -32,7 +32,11 @@ _Answer = TypeVar("_Answer")
 class Operation(NamedTuple):
     """One request: its name, the topic or queue it goes to, and how many entries it has.
 
-    stage  "before" it is carried out, or "after", when the answer is on its way.
+    Args:
+        name: which kind of request.
+        target: the name of the topic or queue.
+        entries: how many entries it has.
+        stage: "before" it is carried out, or "after", when the answer is on its way.
     """
 
     name: OperationName

@@ -55,7 +55,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """What lies in a queue, for a test to look at. `sent_at` is in seconds since the epoch."""
+    """What lies in a queue, for a test to look at. `sent_at` is in seconds since the epoch.
+
+    Args:
+        message_id: the message's id.
+        body: its text.
+        attributes: what stands beside it.
+        group: its message group, on a FIFO queue.
+        sent_at: seconds since the epoch.
+        receive_count: how often it was received.
+        state: whether it is visible, in flight or delayed.
+    """
 
     message_id: str
     body: str

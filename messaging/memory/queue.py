@@ -22,7 +22,13 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Receiv
 
 
 class MemoryQueue:
-    """A `QueueTransport` in this process. Safe to use from several threads."""
+    """A `QueueTransport` in this process. Safe to use from several threads.
+
+    Args:
+        line: what lies in the queue.
+        topic: the topic's state, which the broker holds.
+        faults: what goes wrong, and when.
+    """
 
     def __init__(self, line: SubscriptionState, topic: TopicState, faults: FaultScript) -> None:
         self._line = line
@@ -40,7 +46,10 @@ class MemoryQueue:
         return self._store.visibility_timeout
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """At most `limit` messages; returns as soon as there is one, or on `close()`."""
+        """At most `limit` messages; returns as soon as there is one, or on `close()`.
+
+        As `QueueTransport.receive`.
+        """
         self._check_open()
         if not 1 <= limit <= BATCH_ENTRIES:
             raise _bad(f"receive(limit={limit}): SQS gives 1 to {BATCH_ENTRIES} messages at once")
@@ -55,14 +64,20 @@ class MemoryQueue:
         )
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Delete the messages of these receipts."""
+        """Delete the messages of these receipts.
+
+        As `QueueTransport.delete`.
+        """
         self._check(len(deliveries))
         return guarded(self._faults, "delete", self.name, deliveries, self._delete)
 
     def change_visibility(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """Hide each delivery for its `seconds` from now; 0 releases it."""
+        """Hide each delivery for its `seconds` from now; 0 releases it.
+
+        As `QueueTransport.change_visibility`.
+        """
         if len(deliveries) != len(seconds):
             raise ValueError(
                 f"change_visibility: {len(deliveries)} deliveries, but {len(seconds)} times; "
@@ -73,7 +88,10 @@ class MemoryQueue:
         return guarded(self._faults, "change_visibility", self.name, both, self._change_visibility)
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
-        """Copy to the dead-letter queue, as new messages; nothing is deleted here."""
+        """Copy to the dead-letter queue, as new messages; nothing is deleted here.
+
+        As `QueueTransport.dead_letter`.
+        """
         self._check(len(letters))
         return guarded(self._faults, "dead_letter", self.name, letters, self._dead_letter)
 

@@ -145,7 +145,11 @@ class TopicState:
 
 
 class MemoryTopic:
-    """A `TopicTransport` in this process. Safe to use from several threads."""
+    """A `TopicTransport` in this process. Safe to use from several threads.
+
+    Args:
+        state: the topic's state, which the broker holds.
+    """
 
     def __init__(self, state: TopicState) -> None:
         self._state = state
@@ -165,7 +169,10 @@ class MemoryTopic:
         return self._state.name.endswith(".fifo")
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Send at most 10 messages of at most `max_bytes` together."""
+        """Send at most 10 messages of at most `max_bytes` together.
+
+        As `TopicTransport.publish`.
+        """
         state = self._state
         if self._closed:
             raise TransportError(

@@ -40,7 +40,13 @@ log = logger("messaging.metrics")
 
 
 class Sample(NamedTuple):
-    """One value at this moment, with the values of its metric's labels in their order."""
+    """One value at this moment, with the values of its metric's labels in their order.
+
+    Args:
+        name: the metric's name.
+        labels: the values of its labels, in their order.
+        value: the value, or the histogram.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -50,8 +56,9 @@ class Sample(NamedTuple):
 class Backlog:
     """An outbox's backlog and age as a source of `Metrics`.
 
-    status  gives the outbox's `OutboxStatus`; each scrape or export calls it, and it reads the
-            table. It opens a connection of its own: a relay's belongs to the relay's thread.
+    Args:
+        status: gives an `OutboxStatus`: it is asked at each reading.
+        table: the outbox's table, for the label.
     """
 
     def __init__(self, status: Callable[[], OutboxStatus], *, table: str) -> None:
@@ -74,6 +81,12 @@ class Metrics:
     Two sources with the same labels, such as two publishers to one topic, are added up. From now on
     the workers and publishers measure how long handlers and requests take.
     Raises `ConfigurationError` for a source of another type.
+
+    Args:
+        *sources: what is read.
+
+    Raises:
+        ConfigurationError: for a source of another type.
     """
 
     def __init__(self, *sources: Worker | Publisher | Relay | Backlog) -> None:
@@ -90,9 +103,10 @@ class Metrics:
     def read(self, only: str = "") -> Mapping[str, Mapping[tuple[str, ...], float | Read]]:
         """By metric's name and labels: every value at this moment.
 
-        only  asks just the sources that know the metric of this name.
-
         A source that cannot be read (a database that is away) is left out, and logged.
+
+        Args:
+            only: names of metrics; None: all of them.
         """
         found: dict[str, dict[tuple[str, ...], float | Read]] = {one.name: {} for one in METRICS}
         for source in self._sources:

@@ -11,7 +11,14 @@ __all__ = ["METRICS", "Metric"]
 
 
 class Metric(NamedTuple):
-    """One metric, by its name for OpenTelemetry; Prometheus has underscores for dots."""
+    """One metric, by its name for OpenTelemetry; Prometheus has underscores for dots.
+
+    Args:
+        name: its name for OpenTelemetry.
+        unit: its unit, in UCUM's letters.
+        labels: the names of its labels.
+        help: what it counts or measures, in a sentence.
+    """
 
     name: str
     counts: bool

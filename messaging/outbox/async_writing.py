@@ -32,14 +32,17 @@ class AsyncOutbox:
             await AsyncOutbox(session, source="/cadastro").publish(event)
             await session.commit()
 
-    connection  of psycopg 3 (`AsyncConnection`) or asyncpg, or an `AsyncSession` or an
-                `AsyncConnection` of SQLAlchemy. It is never committed and never closed here.
-    source      who publishes, and codec, as for `Publisher`.
-    table       where to; `create()` and `ddl()` make it.
-    max_bytes   what the topic takes for one message: the relay's topic must take as much.
-    notify      wake the relays with the commit, as for `SqlOutbox`.
-
     It is cheap: make one for each transaction. A relay sends what was committed.
+
+    Args:
+        connection: of psycopg 3 (`AsyncConnection`) or asyncpg, or an `AsyncSession` or an
+            `AsyncConnection` of SQLAlchemy. It is never committed and never closed here.
+        source: who publishes, and codec, as for `Publisher`.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        table: where to; `create()` and `ddl()` make it.
+        max_bytes: what the topic takes for one message: the relay's topic must take as much.
+        notify: wake the relays with the commit, as for `SqlOutbox`.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class AsyncOutbox:
 
         Raises what that raises for an event that cannot be sent; and `TransportError` where no
         transaction is open, and when the database refused: then roll yours back.
+
+        As `Publisher.publish`.
         """
         published = self._publisher.publish(event, id=id, time=time, traceparent=traceparent)
         await self._write()
@@ -82,7 +87,12 @@ class AsyncOutbox:
     async def publish_many(
         self, events: Iterable[Event], *, id: Callable[[Event], str | None] | None = None
     ) -> PublishResult:
-        """Write all of `events`, or none: see `publish`."""
+        """Write all of `events`, or none: see `publish`.
+
+        Args:
+            events: what happened.
+            id: gives the event's id; by default a fresh one each.
+        """
         try:
             result = self._publisher.publish_many(events, id=id)
         except BaseException:

@@ -35,9 +35,14 @@ old statistics PostgreSQL believes that an index of what is pending is all but e
 class Troubled:
     """An entry that was not accepted so far. Times are seconds since the epoch.
 
-    type     the event's type, as its attribute says.
-    error    code of the last failure.
-    parked   refused for good: nobody will try again.
+    Args:
+        seq: the entry's number.
+        id: the event's id.
+        type: the event's type, as its attribute says.
+        attempts: how often it was sent.
+        error: code of the last failure.
+        created: when it was written, in seconds since the epoch.
+        parked: refused for good: nobody will try again.
     """
 
     seq: int
@@ -53,13 +58,14 @@ class Troubled:
 class OutboxStatus:
     """How full an outbox is, in entries (one for each copy of an event).
 
-    pending    to be sent.
-    in_flight    of these, in a relay's hands now.
-    waiting    of these, failed and waiting for their next attempt; their keys wait with them.
-    parked     refused for good.
-    published  sent, and not pruned yet.
-    oldest     seconds for which the oldest pending entry has been waiting; None if there is none.
-    troubled   the parked ones and those that failed, the oldest first, at most 100.
+    Args:
+        pending: to be sent.
+        in_flight: of these, in a relay's hands now.
+        waiting: of these, failed and waiting for their next attempt; their keys wait with them.
+        parked: refused for good.
+        published: sent, and not pruned yet.
+        oldest: seconds for which the oldest pending entry has been waiting; None if there is none.
+        troubled: the parked ones and those that failed, the oldest first, at most 100.
     """
 
     pending: int
@@ -72,7 +78,12 @@ class OutboxStatus:
 
 
 class Claims:
-    """Claims entries of one table for one relay. Not safe to share between threads."""
+    """Claims entries of one table for one relay. Not safe to share between threads.
+
+    Args:
+        database: the connection to the outbox's database.
+        table: the table's name, with its schema and a dot before it where it has one.
+    """
 
     def __init__(self, database: Database, *, table: str = TABLE) -> None:
         self._database = database
@@ -95,7 +106,11 @@ class Claims:
         """At most `limit` entries, by age, for `lease` seconds: of each key the first and those
         that follow it. Nobody else has them, nor any other of their keys.
 
-        more  beside those that are held already; otherwise what is still held belongs to nobody.
+        Args:
+            limit: entries, at most.
+            lease: seconds for which nobody else has them.
+            more: beside those that are held already; otherwise what is still held belongs to
+                nobody.
         """
         if not (more and self._token):
             self._token = uuid4().hex
@@ -166,7 +181,12 @@ class Claims:
             return not cursor.read(f"SELECT 1 FROM {self._table} WHERE {PENDING} LIMIT 1")  # noqa: S608 - as above
 
     def renew(self, rows: Sequence[OutboxRow], *, lease: float) -> bool:
-        """Hold `rows` for `lease` seconds from now. False: some are no longer ours."""
+        """Hold `rows` for `lease` seconds from now. False: some are no longer ours.
+
+        Args:
+            rows: entries that `claim` gave.
+            lease: seconds from now.
+        """
         until = self._database.now() + lease
         with self._database.transaction() as cursor:
             held = cursor.change_set(
@@ -191,7 +211,12 @@ class Claims:
         """What became of entries: sent; refused with a code and to be tried in so many seconds;
         refused for good with a code; not sent, and anybody's again.
 
-        delete  those that were sent are deleted, and not kept until `prune`.
+        Args:
+            published: entries that were sent.
+            refused: entries with a code, and seconds until they are tried again.
+            parked: entries that were refused for good, with a code.
+            back: entries that were not sent, and are anybody's again.
+            delete: those that were sent are deleted, and not kept until `prune`.
         """
         now = self._database.now()
         sent = (
@@ -241,7 +266,12 @@ class Claims:
 
     def prune(self, seconds: float, *, parked: bool = False) -> int:
         """Delete entries that were sent (and with `parked` those that were parked) at least
-        `seconds` ago; returns how many. Uses short transactions, so that nobody waits for it."""
+        `seconds` ago; returns how many. Uses short transactions, so that nobody waits for it.
+
+        Args:
+            seconds: the age from which entries are deleted.
+            parked: delete parked entries of that age, too.
+        """
         before = self._database.now() - seconds
         deleted = 0
         for column in ("published_at", "parked_at") if parked else ("published_at",):
@@ -266,7 +296,11 @@ class Claims:
 
     def retry(self, seqs: Iterable[int] | None = None) -> int:
         """Make parked entries (all, or those in `seqs`) pending again, and retry failed ones at
-        once; returns how many."""
+        once; returns how many.
+
+        Args:
+            seqs: the numbers of parked entries; None: all of them.
+        """
         chosen = "" if seqs is None else "seq = :seq AND "
         rows = [{}] if seqs is None else [{"seq": seq} for seq in seqs]
         with self._database.transaction() as cursor:

@@ -47,11 +47,12 @@ sends again is what was under way, and what was answered in this time."""
 class RelayStats:
     """What a relay did, in entries.
 
-    published  accepted by the topic.
-    failed     attempts that were refused for now, or not answered; such entries are tried again.
-    parked     refused for good, and shown by `messaging outbox status`.
-    lost       leases that another relay took over before this one was done: raise `lease`.
-    pruned     deleted some time after they were published.
+    Args:
+        published: accepted by the topic.
+        failed: attempts that were refused for now, or not answered; such entries are tried again.
+        parked: refused for good, and shown by `messaging outbox status`.
+        lost: leases that another relay took over before this one was done: raise `lease`.
+        pruned: deleted some time after they were published.
     """
 
     published: int = 0
@@ -80,20 +81,23 @@ class Relay:
         with Relay(lambda: psycopg.connect(url), broker.topic()) as relay:
             relay.run()                 # until relay.stop(), from a signal handler or a thread
 
-    connect       makes a connection of `sqlite3`, psycopg 3 or PyMySQL, the relay's own;
-                  called again when one broke.
-    topic         where to.
-    batch         entries in hand at once, at most; few while few come.
-    lease         seconds for which they are this relay's; renewed before each request, so it must
-                  exceed the longest request with its attempts. After a crash others wait so long.
-    poll          seconds between two looks at an empty outbox, at most.
-    keep          seconds for which published entries stay in the table; None: until `prune`; 0:
-                  they are deleted at once, which costs the database least.
-    listen        on PostgreSQL, be woken by whoever commits to the outbox. False where a pooler
-                  lends connections by the transaction: nobody is told anything there.
-    max_attempts  times that a request is sent before its entries wait for their next attempt.
-
     Only `stop()` and `stats` may be used from other threads.
+
+    Args:
+        connect: makes a connection of `sqlite3`, psycopg 3 or PyMySQL, the relay's own; called
+            again when one broke.
+        topic: where to.
+        table: the table's name, with its schema and a dot before it where it has one.
+        batch: entries in hand at once, at most; few while few come.
+        lease: seconds for which they are this relay's; renewed before each request, so it must
+            exceed the longest request with its attempts. After a crash others wait so long.
+        poll: seconds between two looks at an empty outbox, at most.
+        keep: seconds for which published entries stay in the table; None: until `prune`; 0: they
+            are deleted at once, which costs the database least.
+        listen: on PostgreSQL, be woken by whoever commits to the outbox. False where a pooler lends
+            connections by the transaction: nobody is told anything there.
+        max_attempts: times that a request is sent before its entries wait for their next attempt.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
 
     def __init__(

@@ -71,6 +71,10 @@ def ddl(dialect: Dialect, table: str = TABLE) -> str:
     error          code of the last failure.
     published_at   when the topic accepted it; `prune` deletes it some time after.
     parked_at      when it was refused for good; it stays until somebody decides.
+
+    Args:
+        dialect: "postgresql", "mysql" or "sqlite".
+        table: the table's name, with its schema and a dot before it where it has one.
     """
     name = table_name(table)
     words = _WORDS.get(dialect)
@@ -102,5 +106,8 @@ def channel(table: str) -> str:
     """The channel of PostgreSQL by which whoever writes to `table` wakes its relays.
 
     Without the schema: a search path may say it for one and not for the other.
+
+    Args:
+        table: the table's name, with its schema and a dot before it where it has one.
     """
     return table_name(table).rpartition(".")[2].lower()

@@ -29,16 +29,16 @@ class SqlOutbox:
             Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
         # After a commit both are there, and a relay sends the event. After a rollback neither is.
 
-    connection  of `sqlite3`, psycopg 3 or PyMySQL, or a session or a connection of
-                SQLAlchemy. It is used in the thread that publishes, is never committed and never
-                closed here.
-    table       where to; `create()` and `ddl()` make it.
-    max_bytes   what the topic takes for one message: the relay's topic must take as much.
-    notify      on PostgreSQL, wake the relays with the commit (NOTIFY). False where transactions
-                are prepared for two phases, which NOTIFY forbids, or where very many commit at
-                once, which it has wait for each other: then relays find entries when they look.
-
     Both are cheap: make one for each transaction.
+
+    Args:
+        connection: of `sqlite3`, psycopg 3 or PyMySQL, or a session or a connection of SQLAlchemy.
+            It is used in the thread that publishes, is never committed and never closed here.
+        table: where to; `create()` and `ddl()` make it.
+        max_bytes: what the topic takes for one message: the relay's topic must take as much.
+        notify: on PostgreSQL, wake the relays with the commit (NOTIFY). False where transactions
+            are prepared for two phases, which NOTIFY forbids, or where very many commit at once,
+            which it has wait for each other: then relays find entries when they look.
     """
 
     in_callers_thread = True
@@ -74,6 +74,8 @@ class SqlOutbox:
         Raises `TransportError` where no transaction is open and none would be, and when the
         database refused: then your transaction is what your database makes of a failed statement
         (PostgreSQL takes nothing but a rollback).
+
+        As `TopicTransport.publish`.
         """
         self._check(batch)
         if not batch:
@@ -112,6 +114,10 @@ def refused(table: str, error: Exception) -> TransportError:
     """What a driver's `error` is to whoever publishes.
 
     To be raised from None: a driver's text may quote the row, and SQLAlchemy's quotes it all.
+
+    Args:
+        table: the table's name, with its schema and a dot before it where it has one.
+        error: what the driver raised.
     """
     name, state = type(error).__name__, _state(error)
     return TransportError(
@@ -134,6 +140,10 @@ def create(connection: Connection, *, table: str = TABLE) -> None:
     there it ends whatever transaction is open.
 
     For tests and first steps; a migration takes the text of `ddl()`.
+
+    Args:
+        connection: a connection of the caller's.
+        table: the table's name, with its schema and a dot before it where it has one.
     """
     for statement in ddl(dialect_of(connection), table).split(";"):
         if statement.strip():

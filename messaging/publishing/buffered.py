@@ -55,14 +55,6 @@ class BufferedPublisher:
     event; a handler that does not wait for it has no promise yet, and learns of a failure only
     through `on_failure` (by default an ERROR line with the event's type and id).
 
-    linger       seconds (0 to 10) that an event waits for more to share its request.
-    max_pending  events that may be waiting or under way; beyond them `publish` blocks, so that an
-                 unreachable topic slows the producer down instead of filling memory. In an event
-                 loop, where nothing may block, it raises `BufferFull` instead, and `await room()`
-                 waits.
-    senders      requests under way at once, at most; on a FIFO topic (`ordered`) one. There are
-                 two, and more while answers take long and whole requests wait to be sent.
-
     `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
     topic that no longer answers they turn away after the request under way. A child process of
     `multiprocessing` ends without the interpreter's exit: close it there. In an event loop, use
@@ -72,6 +64,20 @@ class BufferedPublisher:
     the fork is sent by the parent, once. So it may be made before a pre-forking server forks.
     A process that is killed loses what was waiting: wait for the future, or use an outbox, where
     that must not be.
+
+    Args:
+        encode: makes messages of an event.
+        sender: sends batches.
+        max_bytes: what the topic takes in one request.
+        clock: what tells the time; a test may give a `FakeClock`.
+        linger: seconds (0 to 10) that an event waits for more to share its request.
+        max_pending: events that may be waiting or under way; beyond them `publish` blocks, so that
+            an unreachable topic slows the producer down instead of filling memory. In an event
+            loop, where nothing may block, it raises `BufferFull` instead, and `await room()` waits.
+        senders: requests under way at once, at most; on a FIFO topic (`ordered`) one. There are
+            two, and more while answers take long and whole requests wait to be sent.
+        ordered: whether the topic is FIFO.
+        on_failure: called with each event that was not accepted.
     """
 
     def __init__(
@@ -141,6 +147,18 @@ class BufferedPublisher:
 
         A codec that may store what is big (`ClaimCheck`) would block the loop as well: there the
         event is encoded by the thread that sends it, and one that cannot be sent fails its future.
+
+        Args:
+            event: what happened.
+            id: the event's id; by default a fresh one.
+            traceparent: W3C trace context to pass through.
+            timeout: seconds to wait for room in the buffer; None: as long as it takes.
+
+        Raises:
+            EventTooLarge: at once, when a copy is larger than the topic takes.
+            InvalidCharacters: at once, when SNS would refuse a character.
+            BufferFull: when there is no room, in an event loop or in a callback of this buffer.
+            PublishError: when there was no room for `timeout` seconds; nothing was sent then.
         """
         encode = functools.partial(self._encoded, event, id, traceparent)
         messages = None if self._encode.may_wait and in_event_loop() else encode()
@@ -206,6 +224,9 @@ class BufferedPublisher:
         """Send what is waiting now; False if it took longer than `timeout` seconds.
 
         In an event loop: `await asyncio.to_thread(buffered.flush)`.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
         """
         self._check_may_wait("flush")
         with self._changed:

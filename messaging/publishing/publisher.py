@@ -53,23 +53,37 @@ MOST_THREADS = 16
 class Publisher:
     """Publishes events to one topic. Safe to share between threads; makes no connection itself.
 
-    topic         where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
-    source        who publishes, the CloudEvents source: "/cadastro".
-    codec         how an envelope becomes text; `JsonCodec()` by default.
-    in_flight     requests that `publish_many` keeps under way at once, at most; a buffer of this
-                  publisher, too. By default it chooses by itself: more while answers take longer
-                  than making a request, up to 128, or 16 where each needs a thread because the
-                  topic cannot send and wait apart. On a FIFO topic it is 1, and no request holds
-                  two events of one group, for the order's sake.
-    max_attempts  times that an entry is sent before it is given up (full jitter between them,
-                  at most 5 s). These are the only retries: the AWS transport turns botocore's
-                  own off, so that the two do not multiply.
-    timeout       seconds that one `publish`, or one request of `publish_many` or of a buffer, may
-                  take: all attempts, the waits between them, and what has to be looked up before.
-                  By default what the topic's settings say (MESSAGING_PUBLISH_TIMEOUT), or 60;
-                  `math.inf` waits as long as `max_attempts` takes. An outbox writes in your
-                  transaction, whose own time limits hold.
-    tracing       `messaging.tracing.Tracing()`: spans, and their context in each envelope.
+    Args:
+        topic: where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
+        source: who publishes, the CloudEvents source: "/cadastro".
+        codec: how an envelope becomes text; `JsonCodec()` by default.
+        in_flight: requests that `publish_many` keeps under way at once, at most; a buffer of this
+            publisher, too. By default it chooses by itself: more while answers take longer than
+            making a request, up to 128, or 16 where each needs a thread because the topic cannot
+            send and wait apart. On a FIFO topic it is 1, and no request holds two events of one
+            group, for the order's sake.
+        max_attempts: times that an entry is sent before it is given up (full jitter between them,
+            at most 5 s). These are the only retries: the AWS transport turns botocore's own off, so
+            that the two do not multiply.
+        timeout: seconds that one `publish`, or one request of `publish_many` or of a buffer, may
+            take: all attempts, the waits between them, and what has to be looked up before. By
+            default what the topic's settings say (MESSAGING_PUBLISH_TIMEOUT), or 60; `math.inf`
+            waits as long as `max_attempts` takes. An outbox writes in your transaction, whose own
+            time limits hold.
+        tracing: `messaging.tracing.Tracing()`: spans, and their context in each envelope.
+        clock: what tells the time; a test may give a `FakeClock`.
+
+    Raises:
+        ConfigurationError: if a number is out of its range.
+
+    Example:
+        ```python
+        published = publisher.publish(ana)
+        assert published.copies == 1
+
+        result = publisher.publish_many([ana, ana])
+        assert (result.accepted, result.failed) == (2, ())
+        ```
     """
 
     def __init__(
@@ -113,15 +127,25 @@ class Publisher:
     ) -> Published:
         """Return when the topic has accepted every copy of `event`.
 
-        id           the event's id; by default a fresh one. Give your own where the same fact may
-                     be published twice, so that consumers can tell.
-        time         when it happened, aware; by default now.
-        traceparent  W3C trace context to pass through.
-        timeout      seconds; by default the publisher's.
+        Args:
+            event: what happened.
+            id: the event's id; by default a fresh one. Give your own where the same fact may be
+                published twice, so that consumers can tell.
+            time: when it happened, aware; by default now.
+            traceparent: W3C trace context to pass through.
+            timeout: seconds; by default the publisher's.
 
-        Raises `EventTooLarge` and `InvalidCharacters` before any network call, and `PublishError`
-        when the topic did not accept every copy: then some may have been, and publishing again
-        with the same id is safe.
+        Raises:
+            EventTooLarge: before any network call, when a copy is larger than the topic takes.
+            InvalidCharacters: before any network call, when SNS would refuse a character.
+            PublishError: when the topic did not accept every copy. Some may have been accepted, and
+                publishing again with the same id is safe.
+
+        Example:
+            ```python
+            published = publisher.publish(ana, id="matricula-2026-0042")
+            assert published.id == "matricula-2026-0042"
+            ```
         """
         given = event, id, time, traceparent, timeout
         return traced(self._tracing, self._topic, self._publish, given)
@@ -157,14 +181,6 @@ class Publisher:
     ) -> PublishResult:
         """Publish all of `events`, taken one by one as requests go out.
 
-        events       any iterable; only what is under way is held in memory. An answer is looked
-                     at when a further request is to go out, or at the end.
-        id           gives the event's id; by default a fresh one each.
-        on_progress  called in this thread as answers come in; if it raises, the run ends.
-        timeout      seconds for the whole run, the time that `events` takes included: then it
-                     ends as if the topic no longer answered. By default a run may take as long as
-                     it needs, and each of its requests the publisher's `timeout`.
-
         Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
         whose `.result` names each event that was not, and why. An event that cannot be sent (too
         large, refused for good) does not keep the others back; a topic that no longer answers, and
@@ -175,6 +191,35 @@ class Publisher:
             except PublishError as error:
                 publisher.publish_again(error.result)                       # those refused
                 publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
+
+        Args:
+            events: any iterable; only what is under way is held in memory. An answer is looked at
+                when a further request is to go out, or at the end.
+            id: gives the event's id; by default a fresh one each.
+            on_progress: called in this thread as answers come in; if it raises, the run ends.
+            timeout: seconds for the whole run, the time that `events` takes included: then it ends
+                as if the topic no longer answered. By default a run may take as long as it needs,
+                and each of its requests the publisher's `timeout`.
+
+        Raises:
+            PublishError: when an event was not accepted, or the run ended early; its `.result`
+                names each, and why.
+
+        Example:
+            ```python
+            from itertools import islice
+
+            from messaging import PublishError
+
+            def publish_all(events: list[Event]) -> None:
+                try:
+                    publisher.publish_many(events)
+                except PublishError as error:
+                    publisher.publish_again(error.result)  # those that were refused
+                    publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
+
+            publish_all([ana, ana])
+            ```
         """
         deadline = None
         if timeout is not None:
@@ -206,7 +251,14 @@ class Publisher:
         return run.tally.close()
 
     def publish_again(self, result: PublishResult) -> PublishResult:
-        """Publish what `result` lists as not accepted once more, under the same ids."""
+        """Publish what `result` lists as not accepted once more, under the same ids.
+
+        Args:
+            result: what `publish_many` returned, or a `PublishError` carries.
+
+        Raises:
+            PublishError: as `publish_many` does.
+        """
         ids = iter([failed.id for failed in result.failed])
         return self.publish_many(
             [failed.event for failed in result.failed],
@@ -225,6 +277,19 @@ class Publisher:
         """`publish` for asyncio: waits without blocking the loop (the request runs in a thread).
 
         A task that is cancelled stops waiting; the event may still be published.
+
+        As `Publisher.publish`.
+
+        Raises:
+            PublishError: as `publish` does.
+
+        Example:
+            ```python
+            import asyncio
+
+            published = asyncio.run(publisher.publish_async(ana))
+            assert published.copies == 1
+            ```
         """
         import asyncio  # loaded only by those who use it
 
@@ -242,7 +307,23 @@ class Publisher:
         max_pending: int = 10_000,
         on_failure: Callable[[NotPublished], None] | None = None,
     ) -> BufferedPublisher:
-        """A publisher for code that publishes one event at a time: see `BufferedPublisher`."""
+        """A publisher for code that publishes one event at a time: see `BufferedPublisher`.
+
+        Args:
+            linger: seconds (0 to 10) that an event waits for more to share its request.
+            max_pending: events that may be waiting or under way; beyond them `publish` blocks.
+            on_failure: called with each event that was not accepted; by default it is logged.
+
+        Raises:
+            ConfigurationError: on an outbox, which is written in the caller's transaction.
+
+        Example:
+            ```python
+            with publisher.buffered(linger=0.01) as buffer:
+                pending = buffer.publish(ana)  # does not wait for the topic
+            assert pending.result().copies == 1
+            ```
+        """
         if self._in_callers_thread:
             raise ConfigurationError(
                 "an outbox is written in your transaction, and a buffered publisher writes later: "
@@ -267,7 +348,17 @@ class Publisher:
         for each, and on AWS sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes. A
         finding whose `breaks` is True is a service that would be told nothing, or too much.
 
-        needs    what services say they read (`messaging.contract.needs`), compared as well.
+        Args:
+            *events: the event classes that are published.
+            needs: what services say they read (`messaging.contract.needs`), compared as well.
+
+        Raises:
+            ConfigurationError: if the topic cannot tell who subscribes.
+
+        Example:
+            ```python
+            assert publisher.check(AlunoCadastrado) == []  # nobody is told nothing, or too much
+            ```
         """
         from messaging.contract.catalogue import catalogue_of
         from messaging.contract.subscribers import check_subscribers

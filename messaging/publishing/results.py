@@ -23,7 +23,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One accepted event: its id, and in how many copies it went out (0: every view declined)."""
+    """One accepted event: its id, and in how many copies it went out (0: every view declined).
+
+    Args:
+        id: the event's id.
+        copies: in how many copies it went out; 0: every view declined.
+    """
 
     id: str
     copies: int
@@ -39,6 +44,14 @@ class NotPublished:
     was over). `unknown` says that it may have been accepted all the same: a request that held it
     got no answer that tells. Some of its copies may have been accepted in any case: publish it
     again with the same `id`.
+
+    Args:
+        index: its place among the events that were given.
+        id: its id.
+        code: why, in one word.
+        reason: why, for people, without personal data.
+        event: the event itself.
+        unknown: whether it may have been accepted all the same.
     """
 
     index: int
@@ -51,7 +64,13 @@ class NotPublished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishProgress:
-    """How far a `publish_many` has come, in events."""
+    """How far a `publish_many` has come, in events.
+
+    Args:
+        consumed: events that were taken so far.
+        accepted: those that the topic accepted.
+        failed: those that it did not.
+    """
 
     consumed: int
     accepted: int
@@ -62,13 +81,14 @@ class PublishProgress:
 class PublishResult:
     """What became of the events given to `publish_many`, in events.
 
-    consumed  taken out of the iterable. The first `consumed` events are accounted for here; go on
-              with the next one.
-    accepted  accepted by the topic, every copy.
-    declined  wanted by no service (each view's `wanted` said no): nothing was sent.
-    copies    messages accepted.
-    failed    the others, each with its place and reason. Every event below `consumed` that is not
-              listed here was accepted or declined.
+    Args:
+        consumed: taken out of the iterable. The first `consumed` events are accounted for here; go
+            on with the next one.
+        accepted: accepted by the topic, every copy.
+        declined: wanted by no service (each view's `wanted` said no): nothing was sent.
+        copies: messages accepted.
+        failed: the others, each with its place and reason. Every event below `consumed` that is not
+            listed here was accepted or declined.
     """
 
     consumed: int

@@ -28,6 +28,12 @@ class RabbitBroker:
     Two connections, each with a thread of its own: one receives and settles, the other publishes,
     since RabbitMQ stops reading from a connection that publishes when it is short of memory or
     disk. Safe to share between threads; a forked child opens its own.
+
+    Args:
+        receiving: the connection that receives and settles.
+        sending: the connection that publishes.
+        topic: the exchange's name.
+        settings: what the environment says.
     """
 
     def __init__(self, receiving: Link, sending: Link, topic: str, settings: Settings) -> None:
@@ -48,20 +54,33 @@ class RabbitBroker:
         )
 
     def queue(self, service: str) -> RabbitQueue:
-        """The queue of `service`, called as `messaging.topology.queue_name` says; no request."""
+        """The queue of `service`, called as `messaging.topology.queue_name` says; no request.
+
+        Args:
+            service: the name of a service.
+        """
         name = queue_name(self._topic, service)
         letters = letters_name(self._topic, service)
         return RabbitQueue(self._held(name), self._sending, name, letters)
 
     def letters(self, service: str, *, kind: Kind = "dead") -> RabbitDeadLetters:
-        """The dead letters of `service`, for a `Workbench`."""
+        """The dead letters of `service`, for a `Workbench`.
+
+        Args:
+            service: the name of a service.
+            kind: "dead" for the dead letters, "undelivered" for what could not be delivered.
+        """
         origin = queue_name(self._topic, service)
         name = letters_name(self._topic, service)
         holding = self._held(name, lease=LETTER_LEASE)
         return RabbitDeadLetters(holding, self._sending, origin, self._topic, kind)
 
     def oldest(self, service: str) -> float | None:
-        """None: RabbitMQ does not tell the age of a message over AMQP."""
+        """None: RabbitMQ does not tell the age of a message over AMQP.
+
+        Args:
+            service: the name of a service.
+        """
         return None
 
     def close(self) -> None:
@@ -84,6 +103,9 @@ def connect(settings: Settings) -> RabbitBroker:
     """Connect to the RabbitMQ that `settings.broker_url` names. Makes no request.
 
     Raises `SettingsError` when no topic is named, or a URL cannot be read.
+
+    Args:
+        settings: where, and under which names; by default `Settings.from_environment()`.
     """
     if not settings.topic:
         raise SettingsError("no topic: set MESSAGING_TOPIC to its name")

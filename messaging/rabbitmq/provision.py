@@ -37,6 +37,11 @@ def plan(topology: Topology, settings: Settings | None = None, *, take_over: boo
     """What `apply` would do. Changes nothing.
 
     Raises `OwnershipError` and `TopicNotFound` as `apply` does.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        take_over: act on what another owner's tag is on.
     """
     return _run(topology, settings, write=False, take_over=take_over)
 
@@ -54,6 +59,13 @@ def apply(
     The exchange with its alternate, and for each service a quorum queue, its dead letters and its
     bindings. Deletes no queue. Bindings that the consumers no longer need are taken off. Who owns
     what is written in a record beside each; a record of another owner raises `OwnershipError`.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        take_over: makes what belongs to another owner this topology's.
+        wait: seconds to wait for an exchange that the topology does not own.
+        create_topic: create such an exchange without an owner; for a local server.
     """
     written = partial(
         _run, topology, settings, write=True, take_over=take_over, create_topic=create_topic
@@ -75,6 +87,14 @@ def remove(
     A queue that holds messages keeps everything where it is (`Plan.kept`), unless
     `lose_messages`. Messages that workers have in hand, and those that wait for a delay, are not
     counted: AMQP does not tell.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        service: the name of a service.
+        settings: where, and under which names; by default `Settings.from_environment()`.
+        dry_run: delete nothing; tell what would be.
+        lose_messages: delete queues that hold messages, too.
+        take_over: delete what belongs to another owner, too.
     """
     if not SERVICE_NAME.fullmatch(service):
         raise TopologyError(

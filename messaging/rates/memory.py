@@ -11,7 +11,11 @@ __all__ = ["MemoryRates"]
 
 
 class MemoryRates:
-    """A `RateStore` for the workers of one process."""
+    """A `RateStore` for the workers of one process.
+
+    Args:
+        clock: what tells the time; a test may give a `FakeClock`.
+    """
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
@@ -22,6 +26,7 @@ class MemoryRates:
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
+        """As `RateStore.reserve`."""
         with self._lock:
             now = self._clock.monotonic()
             members = self._members.setdefault(queue, {})
@@ -33,6 +38,7 @@ class MemoryRates:
             return Reservation(until - now, len(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
+        """As `RateStore.leave`."""
         with self._lock:
             if queue in self._until:
                 self._until[queue] -= cost

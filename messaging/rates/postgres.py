@@ -51,7 +51,11 @@ WHERE queue = :queue AND member <> '' AND (member = :member OR at < {_NOW} - {_F
 
 def ddl(table: str = TABLE) -> str:
     """The statement that makes the table. It is UNLOGGED: what it holds is worth seconds, and
-    after a crash of the server the buckets are full."""
+    after a crash of the server the buckets are full.
+
+    Args:
+        table: the table's name, with its schema and a dot before it where it has one.
+    """
     return (
         f"CREATE UNLOGGED TABLE IF NOT EXISTS {table_name(table)} (\n"
         "    queue text NOT NULL,\n"
@@ -67,12 +71,14 @@ class PostgresRates:
 
         Worker(Biblioteca(), broker=connect(), rates=PostgresRates("postgresql://school@db/school"))
 
-    connect  a conninfo, or a function that gives a connection of psycopg, which is set to
-             autocommit. One connection is kept for each service of the process.
-    timeout  seconds for which a statement may stay unanswered, on connections that are made from
-             a conninfo.
-
     The table is made where it is missing and the role may make it; `ddl` gives the statement.
+
+    Args:
+        connect: a conninfo, or a function that gives a connection of psycopg, which is set to
+            autocommit. One connection is kept for each service of the process.
+        table: the table's name, with its schema and a dot before it where it has one.
+        timeout: seconds for which a statement may stay unanswered, on connections that are made
+            from a conninfo.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class PostgresRates:
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
+        """As `RateStore.reserve`."""
         seconds, members = self._run(
             lambda connection: self._execute(
                 connection,
@@ -129,6 +136,8 @@ class PostgresRates:
         return Reservation(float(seconds), int(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
+        """As `RateStore.leave`."""
+
         def left(connection: DriverConnection) -> None:
             self._execute(connection, _LEAVE, queue=queue, cost=cost)
             self._execute(connection, _FORGET_MEMBERS, queue=queue, member=member)

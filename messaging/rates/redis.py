@@ -44,12 +44,12 @@ class RedisRates:
 
         Worker(Biblioteca(), broker=connect(), rates=RedisRates("redis://cache:6379/0"))
 
-    client  a URL, or a `redis.Redis` of yours, which stays open at `close`.
-    prefix  of the keys, which bear the queue's name: "rate/{t-biblioteca}" and
-            "rate/{t-biblioteca}/members". The braces keep both on one node of a cluster.
-    timeout seconds for which Redis may be silent, on connections that are made from a URL.
-
     A Redis that forgets (a restart without a file, an eviction) starts with a full bucket.
+
+    Args:
+        client: a URL ("redis://cache:6379/0"), or a `redis.Redis` of yours.
+        prefix: put before the keys.
+        timeout: seconds that one command may take.
     """
 
     def __init__(
@@ -72,10 +72,12 @@ class RedisRates:
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
+        """As `RateStore.reserve`."""
         seconds, members = self._run(self._reserve, queue, member, cost, saved, ahead)
         return Reservation(float(seconds), int(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
+        """As `RateStore.leave`."""
         self._run(self._leave, queue, member, cost)
 
     def close(self) -> None:

@@ -42,18 +42,19 @@ class State(Enum):
 class BackPressure:
     """Bounds what one service holds.
 
-    concurrency  handlers that run at once; those that hang beyond their limit are taken off.
-    prefetch     messages that may wait beside those. Fewer, when handlers are slow: those that
-                 wait can all be started within half a lease, at the mean handler time of late.
-                 None: `concurrency`, and while answers take long as many more as the handlers get
-                 done in the time of three (`WAYS`; `BEYOND` at most).
-    lease        the visibility timeout, in seconds.
-    wedged       whether all handlers hang.
-    behind       how many of those held wait for another one of their group (FIFO), and so for no
-                 handler. They take no room: nobody else could handle them meanwhile.
-    rate         has a token for each message that may be received; None: no limit.
-
     What requests that are out have been promised counts as held.
+
+    Args:
+        concurrency: handlers that run at once; those that hang beyond their limit are taken off.
+        prefetch: messages that may wait beside those. Fewer, when handlers are slow: those that
+            wait can all be started within half a lease, at the mean handler time of late. None:
+            `concurrency`, and while answers take long as many more as the handlers get done in the
+            time of three (`WAYS`; `BEYOND` at most).
+        lease: the visibility timeout, in seconds.
+        wedged: whether all handlers hang.
+        rate: has a token for each message that may be received; None: no limit.
+        behind: how many of those held wait for another one of their group (FIFO), and so for no
+            handler. They take no room: nobody else could handle them meanwhile.
     """
 
     def __init__(

@@ -35,15 +35,16 @@ fro until it has been received as often as it may be."""
 class Stats:
     """What became of the receipts of one service, or of all: counts since the start.
 
-    received       receipts; a message that came again counts again.
-    acknowledged   deleted: its handler returned, or discarded it.
-    released       made visible again, now or after a delay: to be retried, or given back at stop.
-    dead_lettered  copied to the dead-letter queue, then deleted.
-    expired        left to its lease, because that was lost or settling failed: it comes again.
-    in_flight        waiting for a handler, in one, or waiting to be settled.
-    discarded      of the acknowledged, those that a handler discarded.
-    deduplicated   of the acknowledged and the dead-lettered, those that came again after they had
-                   been handled, and were not handled again.
+    Args:
+        received: receipts; a message that came again counts again.
+        acknowledged: deleted: its handler returned, or discarded it.
+        released: made visible again, now or after a delay: to be retried, or given back at stop.
+        dead_lettered: copied to the dead-letter queue, then deleted.
+        expired: left to its lease, because that was lost or settling failed: it comes again.
+        in_flight: waiting for a handler, in one, or waiting to be settled.
+        discarded: of the acknowledged, those that a handler discarded.
+        deduplicated: of the acknowledged and the dead-lettered, those that came again after they
+            had been handled, and were not handled again.
     """
 
     received: int = 0
@@ -68,7 +69,11 @@ class Stats:
 
     @classmethod
     def total(cls, each: Iterable[Stats]) -> Self:
-        """The sum of several services'."""
+        """The sum of several services'.
+
+        Args:
+            each: the counts of several services.
+        """
         return sum(each, cls())  # type: ignore[return-value]  # __add__ of a sum of Stats
 
 
@@ -197,7 +202,8 @@ class InFlight:
 
     One lock, taken once for each chunk. `count` and `stuck` may be read without it.
 
-    left  called outside of the lock with those that have just left, and how.
+    Args:
+        left: called outside of the lock with those that have just left, and how.
     """
 
     def __init__(

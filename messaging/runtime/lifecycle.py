@@ -35,10 +35,12 @@ class Stage(Enum):
 class WorkerReport:
     """How a worker ended.
 
-    stats       of all services together; `services` has them by name.
-    stages      seconds spent in each stage, in order.
-    unfinished  ids of messages whose handlers went on beyond the deadline.
-    error       what a thread died of: a defect, not a handler's exception. `run` raises it.
+    Args:
+        stats: of all services together; `services` has them by name.
+        services: the same counts, by service.
+        stages: seconds spent in each stage, in order.
+        unfinished: ids of messages whose handlers went on beyond the deadline.
+        error: what a thread died of: a defect, not a handler's exception. `run` raises it.
     """
 
     stats: Stats = field(default_factory=Stats)

@@ -52,26 +52,49 @@ class Worker:
         with Worker(Marketing(), BI(), broker=broker) as worker:     # in a test
             ...
 
-    concurrency  handlers of one consumer that run at once, sync and async together.
-    prefetch     messages of one consumer that may wait beside those in a handler, their leases
-                 renewed. The default is `concurrency`, and more while the queue answers slowly and
-                 handlers are quick: as many as they get done meanwhile, 1,000 at most.
-    wait         seconds (0 to 20) of one long poll.
-    drain        seconds that a stopping worker gives to handlers that run.
-    poll_grace   seconds that it gives to a long poll that is out. SQS may hand a message to a poll
-                 whose connection is closed: it is then hidden for its visibility timeout. With
-                 20 or more, the longest poll, that cannot happen.
-    wedged_limit  seconds after which a worker stops by itself if all handlers of a service hang
-                 (`run` raises `WorkerWedged`, for a supervisor to start another); None: never.
-    patience     seconds to wait at the start for a queue that does not answer; None is for ever,
-                 0 not at all. A queue that does not exist or may not be used is an error at once.
-    middleware   context managers around every handler, outermost first.
-    rates        where a rate with `shared=True` is kept: a store of `messaging.rates`. It is yours.
-
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
     Every received message ends in exactly one of the four ways that `Stats` counts. A worker
     opens and closes its consumers, and closes the queues that it asked the broker for; the broker
     is yours.
+
+    Args:
+        *consumers: the services that it runs, one instance each.
+        broker: where the queues are: `connect()`, or a `MemoryBroker`.
+        concurrency: handlers of one consumer that run at once, sync and async together.
+        prefetch: messages of one consumer that may wait beside those in a handler, their leases
+            renewed. The default is `concurrency`, and more while the queue answers slowly and
+            handlers are quick: as many as they get done meanwhile, 1,000 at most.
+        wait: seconds (0 to 20) of one long poll.
+        drain: seconds that a stopping worker gives to handlers that run.
+        poll_grace: seconds that it gives to a long poll that is out. SQS may hand a message to a
+            poll whose connection is closed: it is then hidden for its visibility timeout. With 20
+            or more, the longest poll, that cannot happen.
+        wedged_limit: seconds after which a worker stops by itself if all handlers of a service hang
+            (`run` raises `WorkerWedged`, for a supervisor to start another); None: never.
+        patience: seconds to wait at the start for a queue that does not answer; None is for ever, 0
+            not at all. A queue that does not exist or may not be used is an error at once.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around every handler, outermost first.
+        rates: where a rate with `shared=True` is kept: a store of `messaging.rates`. It is yours.
+        clock: what tells the time; a test may give a `FakeClock`.
+
+    Raises:
+        ConfigurationError: if a number is out of its range, there is no consumer, or two are of one
+            service.
+
+    Example:
+        ```python
+        from messaging import Worker
+
+        marketing = Marketing()
+        with Worker(marketing, broker=broker) as worker:  # in a service: Worker(...).run()
+            publisher.publish(ana)
+            while not marketing.welcomed:
+                pass
+
+        assert worker.stats.acknowledged == 1
+        ```
     """
 
     def __init__(
@@ -130,7 +153,14 @@ class Worker:
         return Stats.total(pipeline.stats for pipeline in self._pipelines.values())
 
     def stats_of(self, service: str) -> Stats:
-        """Of one consumer, by the name of its service."""
+        """Of one consumer, by the name of its service.
+
+        Args:
+            service: the name of a service.
+
+        Raises:
+            ConfigurationError: if the worker has no such service.
+        """
         (name,) = self._named((service,))
         return self._pipelines[name].stats if name in self._pipelines else Stats()
 
@@ -169,6 +199,12 @@ class Worker:
 
         What waits for a handler is given back, and handlers that run go on. A long poll that is out
         is not called back: what it brings is given back, too. Before the start it is as good.
+
+        Args:
+            *services: their names; none: all of them.
+
+        Raises:
+            ConfigurationError: if the worker has no such service.
         """
         for name in self._named(services):
             self._paused.add(name)
@@ -177,7 +213,14 @@ class Worker:
                 log.warning("%s is paused: it receives nothing", name)
 
     def resume(self, *services: str) -> None:
-        """Go on receiving for these services, or for all. It does not close an open circuit."""
+        """Go on receiving for these services, or for all. It does not close an open circuit.
+
+        Args:
+            *services: their names; none: all of them.
+
+        Raises:
+            ConfigurationError: if the worker has no such service.
+        """
         for name in self._named(services):
             self._paused.discard(name)
             if name in self._pipelines:

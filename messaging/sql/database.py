@@ -49,31 +49,59 @@ _THERE: Mapping[Dialect, str] = {
 
 
 class Cursor:
-    """Runs statements within one transaction. Parameters are written `:name`."""
+    """Runs statements within one transaction. Parameters are written `:name`.
+
+    Args:
+        connection: a connection within a transaction.
+    """
 
     def __init__(self, connection: DriverConnection) -> None:
         self._connection = connection
 
     def read(self, statement: str, **values: object) -> Sequence[Sequence[Any]]:
-        """The rows of a query."""
+        """The rows of a query.
+
+        Args:
+            statement: the query, with parameters as `:name`.
+            **values: its parameters.
+        """
         rows: Sequence[Sequence[Any]] = execute(self._connection, statement, values).fetchall()
         return rows
 
     def change(self, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
-        """Run it once for each of `rows`; how many rows of the table it changed."""
+        """Run it once for each of `rows`; how many rows of the table it changed.
+
+        Args:
+            statement: what is run, with parameters as `:name`.
+            rows: the parameters of each run.
+        """
         return execute_many(self._connection, statement, rows)
 
     def read_set(
         self, statement: str, column: str, keys: Sequence[int], **values: object
     ) -> Sequence[Sequence[Any]]:
         """The rows of a query about those whose `column` is one of `keys`: where it says
-        `{these}`. At most `at_once` keys."""
+        `{these}`. At most `at_once` keys.
+
+        Args:
+            statement: the query, with `{these}` where the set belongs.
+            column: the column that is compared.
+            keys: the set.
+            **values: further parameters.
+        """
         these, named = self._these(column, keys)
         return self.read(statement.format(these=these), **values, **named)
 
     def change_set(self, statement: str, column: str, keys: Sequence[int], **values: object) -> int:
         """Run it for all rows whose `column` is one of `keys`, where it says `{these}`, in as few
-        statements as may be; how many rows of the table it changed."""
+        statements as may be; how many rows of the table it changed.
+
+        Args:
+            statement: what is run, with `{these}` where the set belongs.
+            column: the column that is compared.
+            keys: the set.
+            **values: further parameters.
+        """
         changed = 0
         for start in range(0, len(keys), self.at_once):
             these, named = self._these(column, keys[start : start + self.at_once])
@@ -103,6 +131,11 @@ class Database:
     `connect` gives a connection of `sqlite3`, psycopg 3 or PyMySQL that is nobody else's: its
     transactions are begun and committed here. On PostgreSQL it listens to `channel`, if there is
     one, for `heard`.
+
+    Args:
+        connect: makes a connection.
+        clock: what tells the time; a test may give a `FakeClock`.
+        channel: the channel of PostgreSQL to listen to.
     """
 
     def __init__(
@@ -137,6 +170,9 @@ class Database:
         """One transaction: committed at the end of the block, rolled back if it raises.
 
         On SQLite nobody else writes during one that `writes`.
+
+        Args:
+            writes: False: nothing is changed, so that SQLite takes no lock.
         """
         connection = self._opened()
         if dialect_of(connection) == "postgresql":
@@ -171,6 +207,9 @@ class Database:
         """Whether a notification has come since the last call, or comes within `seconds`.
 
         True as well when the connection was lost: the next statement says so.
+
+        Args:
+            seconds: how long to wait.
         """
         connection = self._open
         if connection is not None and not self._heard:
@@ -200,7 +239,11 @@ class Database:
         execute(connection, f'LISTEN "{self._channel}"')
 
     def has_table(self, table: str) -> bool:
-        """Whether there is a table of this name, which may have a schema before it."""
+        """Whether there is a table of this name, which may have a schema before it.
+
+        Args:
+            table: the table's name, with its schema and a dot before it where it has one.
+        """
         schema, _, name = table.rpartition(".")
         with self.transaction(writes=False) as cursor:
             [[found]] = cursor.read(_THERE[self.dialect], t=table, schema=schema or None, name=name)
@@ -242,6 +285,10 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
     `timeout` seconds to answer a statement, and 10 (or the URL's connect_timeout) to accept a
     connection; SQLite is opened as `open_sqlite` does. Raises `ConfigurationError`, which does not
     quote the URL: it may hold a password; and `MissingExtra` where the driver is not installed.
+
+    Args:
+        url: where the database is: "postgresql://...", "mysql://...", "sqlite:///file.db".
+        timeout: seconds that connecting and each statement may take.
     """
     if url.startswith("sqlite:///"):
         # A misspelled name is an error, and does not create an empty database.

@@ -46,6 +46,11 @@ def open_sqlite(
     its owner only, as its -wal and -shm are; unless `create` is False: then it is an error. One
     that is there keeps its mode. No commit is lost when a process dies; when the machine's power
     fails the last ones may be (`PRAGMA synchronous = FULL` prevents it).
+
+    Args:
+        path: the file.
+        timeout: seconds that a writer waits for another.
+        create: whether a missing file is made.
     """
     import sqlite3
 
@@ -66,7 +71,11 @@ def open_sqlite(
 
 def memory_sqlite(name: str) -> sqlite3.Connection:
     """A connection to a database in memory that all connections of this `name` share. It lives
-    until the last of them is closed, and nobody waits: a locked table is an error at once."""
+    until the last of them is closed, and nobody waits: a locked table is an error at once.
+
+    Args:
+        name: any text: connections of one name see one database.
+    """
     import sqlite3
 
     where = f"file:{quote(name)}?mode=memory&cache=shared"
@@ -117,6 +126,11 @@ def postgres(
     up nobody. For a connection itself it has 10 seconds, or the conninfo's `connect_timeout`.
     Raises `ConfigurationError`, which does not quote the conninfo: it may hold a password; and
     `MissingExtra` where psycopg is not installed.
+
+    Args:
+        conninfo: a URL, or "host=... dbname=...".
+        timeout: seconds that connecting and each statement may take.
+        application: the name that the server shows for the connection.
     """
     try:
         import psycopg
@@ -176,7 +190,11 @@ _DRIVERS = frozenset({"sqlite3", "psycopg", "pymysql"})
 
 
 def is_database_error(error: BaseException) -> bool:
-    """Whether a driver raised it: every one has a class `Error` for that (PEP 249)."""
+    """Whether a driver raised it: every one has a class `Error` for that (PEP 249).
+
+    Args:
+        error: what was raised.
+    """
     return any(
         one.__name__ == "Error" and one.__module__.partition(".")[0] in _DRIVERS
         for one in type(error).__mro__
@@ -184,7 +202,12 @@ def is_database_error(error: BaseException) -> bool:
 
 
 def unanswered(doing: str, error: Exception) -> TransportError:
-    """What a driver's `error` is to the caller; `doing` reads "cannot connect to the database"."""
+    """What a driver's `error` is to the caller; `doing` reads "cannot connect to the database".
+
+    Args:
+        doing: what was tried: "cannot connect to the database".
+        error: what the driver raised.
+    """
     name = type(error).__name__
     said = _told(error)
     return TransportError(f"{doing} ({name}{said and ': '}{said})", code=name)

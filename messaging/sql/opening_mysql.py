@@ -24,7 +24,11 @@ _WRITE_IT = (
 
 
 def is_mysql(url: str) -> bool:
-    """Whether `url` is for `mysql`."""
+    """Whether `url` is for `mysql`.
+
+    Args:
+        url: a database's URL.
+    """
     return url.partition("://")[0] in _SCHEMES
 
 
@@ -38,6 +42,10 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
 
     Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
     `MissingExtra` where PyMySQL is not installed.
+
+    Args:
+        url: "mysql://user@host:3306/name".
+        timeout: seconds that connecting and each statement may take.
     """
     try:
         import pymysql
@@ -73,14 +81,25 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
 
 def short_transactions(connection: Any) -> None:
     """Each statement is a transaction of its own, unless one is begun; and none locks the gaps
-    between rows, as those of the default, REPEATABLE READ, do: writers wait there."""
+    between rows, as those of the default, REPEATABLE READ, do: writers wait there.
+
+    Args:
+        connection: a connection of the caller's.
+    """
     connection.autocommit(True)
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def parameters(url: str) -> dict[str, Any]:
-    """What PyMySQL is given for `url`. Raises `ConfigurationError`, which does not quote it."""
+    """What PyMySQL is given for `url`. Raises `ConfigurationError`, which does not quote it.
+
+    Args:
+        url: "mysql://user@host:3306/name".
+
+    Raises:
+        ConfigurationError: if the URL cannot be read; it does not quote it.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -19,9 +19,10 @@ class FakeClock:
         broker = MemoryBroker(TOPOLOGY, clock=clock)
         clock.advance(60)               # every lease of a minute is over
 
-    start  where it stands at first, an aware datetime; a Monday noon in UTC by default.
-
     Safe to share between threads.
+
+    Args:
+        start: where it stands at first, an aware datetime; a Monday noon in UTC by default.
     """
 
     def __init__(self, start: datetime = _START) -> None:
@@ -40,11 +41,19 @@ class FakeClock:
         return self._passed
 
     def sleep(self, seconds: float) -> None:
-        """Return at once; `seconds` have passed."""
+        """Return at once; `seconds` have passed.
+
+        Args:
+            seconds: how long the caller means to sleep.
+        """
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` (0 or more) pass."""
+        """Let `seconds` (0 or more) pass.
+
+        Args:
+            seconds: how far, 0 or more.
+        """
         if seconds < 0:
             raise ConfigurationError(f"FakeClock.advance({seconds}): time goes forward only")
         with self._lock:

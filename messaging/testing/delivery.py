@@ -46,13 +46,14 @@ MAX_BYTES = 262_144
 class Result:
     """What became of one delivery; or that there was none, and `why`.
 
-    outcome   what the library would do with the message; None if the service's queue would not
-              have received it at all.
-    view      what the handler was given, validated; None if no handler ran.
-    envelope  what stood around it; None if no handler ran.
-    delivery  the message as the queue would have had it; None if it would have had none.
-    error     the exception that a handler (or a middleware) raised, unless it was an `Outcome`.
-    why       the outcome's reason, or why the queue would not have received the event.
+    Args:
+        outcome: what the library would do with the message; None if the service's queue would not
+            have received it at all.
+        view: what the handler was given, validated; None if no handler ran.
+        envelope: what stood around it; None if no handler ran.
+        delivery: the message as the queue would have had it; None if it would have had none.
+        error: the exception that a handler (or a middleware) raised, unless it was an `Outcome`.
+        why: the outcome's reason, or why the queue would not have received the event.
     """
 
     outcome: Outcome | None
@@ -125,14 +126,23 @@ def deliver(
         assert result.acknowledged
         assert result.view.email == "ana@example.com"
 
-    id, source, time, traceparent  of the envelope.
-    receive_count                  1 for the first receipt; more to see a retry policy end.
-    codec, middleware              as the worker is given them.
-    runner                         runs async handlers; by default each call has its own loop.
-
     A view that declines the event, or an event that the consumer does not handle, gives a
     `Result` with `received` False that says why. What a handler raises is in `result.error`;
     nothing is raised for it. Raises what publishing raises for an event that cannot be sent.
+
+    Args:
+        consumer: the service.
+        event: what happened.
+        id: the event's id; by default a fresh one.
+        source: who publishes.
+        time: when it happened, aware; by default now.
+        traceparent: W3C trace context.
+        receive_count: how often the message has been received, this time included.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around each handler, outermost first.
+        clock: what tells the time; a test may give a `FakeClock`.
+        runner: the loop on which async handlers run; by default one of its own.
     """
     _check_consumer(consumer)
     handler = consumer.handlers.get(type(event).event_type)
@@ -170,6 +180,17 @@ def deliver_batch(
     Of all of them one handler must take a `Batch`; those that its view declines have a `Result`
     with `received` False. What the handler raised for a message that it was then given alone is
     in the `error` of that one's result. The arguments are those of `deliver`.
+
+    Args:
+        consumer: the service.
+        events: what happened.
+        source: who publishes.
+        receive_count: how often each message has been received, this time included.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around each handler, outermost first.
+        clock: what tells the time; a test may give a `FakeClock`.
+        runner: the loop on which async handlers run; by default one of its own.
     """
     _check_consumer(consumer)
     names = {type(event).event_type for event in events}
@@ -213,7 +234,19 @@ def deliver_raw(
     clock: Clock = SYSTEM_CLOCK,
     runner: asyncio.Runner | None = None,
 ) -> Result:
-    """Hand a message `body` to `consumer` as it is: foreign, broken, or of another version."""
+    """Hand a message `body` to `consumer` as it is: foreign, broken, or of another version.
+
+    Args:
+        consumer: the service.
+        body: the text of the message.
+        attributes: what stands beside it.
+        receive_count: how often the message has been received, this time included.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around each handler, outermost first.
+        clock: what tells the time; a test may give a `FakeClock`.
+        runner: the loop on which async handlers run; by default one of its own.
+    """
     _check_consumer(consumer)
     copy = Outgoing(id=new_id(), body=body, attributes=attributes or {}, size=0)
     delivery = _delivery(consumer, copy, receive_count, clock)

@@ -33,13 +33,15 @@ __all__ = ["Drained", "drain"]
 class Drained:
     """The result of a drain: counts of receipts, in total and `of` each service.
 
-    received      receipts; a message that was retried counts each time.
-    acknowledged  deleted after its handler returned.
-    discarded     deleted because its handler said so.
-    retried       came again later.
-    released      of a FIFO queue: given back unhandled, for one before them comes again.
-    dead_lettered went to the dead-letter queue.
-    reasons       why they did, in order.
+    Args:
+        received: receipts: a message that was retried counts again.
+        acknowledged: those that were handled.
+        discarded: those that a handler did not want.
+        retried: those that come again.
+        released: those that were given back.
+        dead_lettered: those that were given up.
+        reasons: the reasons of the dead letters.
+        of: the same counts, by service.
     """
 
     received: int = 0
@@ -73,6 +75,15 @@ def drain(
     What handlers publish meanwhile is handled, too; after `limit` receipts it raises
     `ConfigurationError`, for then they go round in circles. A dead letter that the queue refuses
     comes again, as it does for a `Worker`, until the broker moves it.
+
+    Args:
+        broker: where the messages are.
+        *consumers: the services; others' queues are left alone.
+        clock: the broker's `FakeClock`, which is moved on to when a message is visible again.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        middleware: context managers around each handler, outermost first.
+        limit: receipts after which it raises `ConfigurationError`.
     """
     lanes: list[_Lane] = []
     left = limit

@@ -37,9 +37,17 @@ def lambda_event(
     record, so an event that its view declines gives none. Raises what `publish` raises before it
     sends. `receive_count` is how often SQS has handed each message out, this time included.
 
-    topic  the topic's name, which stands in the queue's ARN.
-
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+
+    Args:
+        consumer: the service.
+        *events: what happened.
+        topic: the topic's name, which stands in the queue's ARN.
+        source: who publishes.
+        receive_count: how often each message has been received, this time included.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
+        clock: what tells the time; a test may give a `FakeClock`.
     """
     encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
     queue = f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{topic}-{consumer.service}"

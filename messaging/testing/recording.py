@@ -21,9 +21,10 @@ __all__ = ["Recorded", "RecordingTopic"]
 class Recorded:
     """One copy, or one event put together from its copies.
 
-    audience  the services it is for; ("*",) is every service that handles it.
-    envelope  id, type, version, time and so on.
-    data      the fields that were sent, as JSON has them.
+    Args:
+        audience: the services it is for; ("*",) is every service that handles it.
+        envelope: id, type, version, time and so on.
+        data: the fields that were sent, as JSON has them.
     """
 
     audience: tuple[str, ...]
@@ -49,6 +50,11 @@ class RecordingTopic:
 
     Only what is sent can be seen: of an event with projections, the fields that some view
     declares; of an event that every view declined, nothing.
+
+    Args:
+        max_bytes: what it takes in one request.
+        codec: how a message's body is read and written; `JsonCodec()` by default, and the
+            producer's otherwise.
     """
 
     def __init__(self, *, max_bytes: int = 262_144, codec: Codec | None = None) -> None:
@@ -62,7 +68,10 @@ class RecordingTopic:
         return self._max_bytes
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Remember `batch`; everything is accepted."""
+        """Remember `batch`; everything is accepted.
+
+        As `TopicTransport.publish`.
+        """
         read = [self._read(message) for message in batch]
         with self._lock:
             self._copies += read
@@ -95,7 +104,11 @@ class RecordingTopic:
         return tuple(events.values())
 
     def published(self, event: type[Event]) -> tuple[Recorded, ...]:
-        """The events of one class."""
+        """The events of one class.
+
+        Args:
+            event: the event class.
+        """
         return tuple(one for one in self.events if one.type == event.event_type)
 
     def copies_for(self, service: str | type[Consumer]) -> tuple[Recorded, ...]:
@@ -103,6 +116,9 @@ class RecordingTopic:
 
         Given the consumer's class, only the events that it handles; given a name, all that are
         addressed to it.
+
+        Args:
+            service: the name of a service.
         """
         handled = None if isinstance(service, str) else service.handlers
         name = service if isinstance(service, str) else service.service

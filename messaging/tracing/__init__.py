@@ -62,8 +62,9 @@ _BY_CHANCE = "ParentBased{root:TraceIdRatioBased"
 class _Provided:
     """A provider's tracer, and what is known of its sampler.
 
-    heeds   what is in a trace that is not recorded is never recorded: so nothing is asked of it.
-    chance  a trace is recorded by its id alone: what a span would say need not be put together
+    Args:
+        heeds: what is in a trace that is not recorded is never recorded: so nothing is asked of it.
+        chance: a trace is recorded by its id alone: what a span would say need not be put together
             before that is known.
     """
 
@@ -85,10 +86,11 @@ class _Provided:
 class Tracing:
     """A `Publisher`'s tracing, and a middleware for consumers.
 
-    tracer_provider  by default the process's; where none is set, nothing is traced, and it costs
-                     nothing but to look.
-    baggage          names of the W3C Baggage entries that travel with events; others do not. What
-                     stands in them is seen by every service: no personal data.
+    Args:
+        tracer_provider: by default the process's; where none is set, nothing is traced, and it
+            costs nothing but to look.
+        baggage: names of the W3C Baggage entries that travel with events; others do not. What
+            stands in them is seen by every service: no personal data.
     """
 
     def __init__(
@@ -116,7 +118,11 @@ class Tracing:
     def lets_pass(self, traceparent: str | None) -> bool:
         """Whether there is nothing to do around the handler of a message; asked in the context
         (`contextvars`) in which that will run, and only of messages without tracestate and
-        baggage."""
+        baggage.
+
+        Args:
+            traceparent: W3C trace context of the message.
+        """
         provided = self._provided()
         if provided is None:
             return True
@@ -127,13 +133,21 @@ class Tracing:
 
     def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
         """The middleware of a handler that takes a batch: one CONSUMER span, with a link to the
-        publisher's span of each message."""
+        publisher's span of each message.
+
+        Args:
+            batch: the call of the batch.
+        """
         provided = self._provided()
         return _OFF if provided is None else _processing_batch(provided, batch)
 
     def after_request(self, request: Request) -> None:
         """What a worker tells of its requests: CLIENT spans of those that received or settled a
-        message whose handler's span is recorded."""
+        message whose handler's span is recorded.
+
+        Args:
+            request: what was asked of the queue, and the answer.
+        """
         provided = self._provided()
         if provided is None:
             return
@@ -152,7 +166,15 @@ class Tracing:
         system: str = "aws.sns",
     ) -> AbstractContextManager[_Producing]:
         """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event
-        that is published with others."""
+        that is published with others.
+
+        Args:
+            topic: the topic's name.
+            kind: the event's type.
+            given: the context that the caller gave, if any.
+            alone: whether the event is published alone.
+            system: what the topic is of, as OpenTelemetry calls it.
+        """
         provided = self._provided()
         if provided is None:
             return _Producing(given)

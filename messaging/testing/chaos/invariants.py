@@ -20,7 +20,12 @@ NO_REASON = "none given"
 
 
 class Breach(NamedTuple):
-    """One promise that was not kept: which, and how it shows."""
+    """One promise that was not kept: which, and how it shows.
+
+    Args:
+        promise: which.
+        how: how it shows.
+    """
 
     promise: str
     how: str

@@ -19,13 +19,23 @@ __all__ = ["Count", "Observed", "count", "unaccounted", "wants"]
 class Count:
     """The counts of one scenario, or of many together.
 
-    wanted        pairs of an accepted event and a service that wants it.
-    done          of these, handled.
-    dead_lettered, undelivered, discarded   of these, what else became of them.
-    moved_by_sqs  dead letters without a reason: received `max_receives` times.
-    duplicates    effects beyond the first, of one event in one service, without idempotency;
-                  `duplicates_once` with it.
-    receipts, redeliveries   what workers received, and those that came again.
+    Args:
+        scenarios: how many scenarios.
+        events: events that were accepted.
+        wanted: pairs of an accepted event and a service that wants it.
+        done: of these, handled.
+        dead_lettered: of these, given up by the service, or by SQS.
+        undelivered: of these, refused by the queue.
+        moved_by_sqs: dead letters without a reason: received `max_receives` times.
+        discarded: of these, discarded by the handler.
+        lost: pairs of which nothing was heard.
+        unaccounted: receipts of which it is not known what became.
+        duplicates: effects beyond the first, of one event in one service, without idempotency.
+        duplicates_once: the same, with idempotency.
+        receipts: messages that workers received.
+        redeliveries: of these, those that had been received before.
+        facts: effects that handlers had.
+        kills: processes that were killed.
     """
 
     scenarios: int = 0

@@ -101,15 +101,25 @@ class Step(NamedTuple):
 class ScenarioPlan:
     """Everything that a scenario needs; running it twice gives the same scenario.
 
-    services   which of the consumers take part, by number.
-    events     which of the events are published, by number.
-    kinds      faults that may happen; each seed allows some of them only, so that the common ones
-               do not hide what the rare ones find.
-    requests, handlers  how often, from 0 to 1.
-    host       what runs the handlers.
-    producer   how the events are published.
-    completes  a poll handles and settles what it brings, as a worker does whose handlers are quick.
-    only       names of the faults that may happen, of those that the seed draws; None: all of them.
+    Args:
+        seed: the number that it was drawn from.
+        services: which of the consumers take part, by number.
+        fifo: whether topic and queues are FIFO.
+        mode: what is promised about effects.
+        workers: how many workers share the queues.
+        concurrency: handlers of one worker that run at once.
+        prefetch: messages that may wait beside them.
+        events: which of the events are published, by number.
+        steps: what happens, one after another.
+        kinds: faults that may happen; each seed allows some of them only, so that the common ones
+            do not hide what the rare ones find.
+        requests: how often a request goes wrong, from 0 to 1.
+        handlers: how often a handler goes wrong, from 0 to 1.
+        host: what runs the handlers.
+        producer: how the events are published.
+        completes: a poll handles and settles what it brings, as a worker does whose handlers are
+            quick.
+        only: names of the faults that may happen, of those that the seed draws; None: all of them.
     """
 
     seed: int
@@ -154,8 +164,16 @@ def draw(
 ) -> ScenarioPlan:
     """The plan of `seed` for so many services and events.
 
-    modes, fifo, hosts, producers   what the seed may choose from.
-    all_services  False: it may leave some of them out.
+    Args:
+        seed: any number; the same one draws the same plan.
+        services: how many services there are.
+        events: how many events are published.
+        modes: promises that the seed may choose from.
+        fifo: whether FIFO, that the seed may choose from.
+        kinds: faults that the seed may choose from.
+        hosts: what may run the handlers.
+        producers: how the events may be published.
+        all_services: False: the seed may leave some of them out.
     """
     chance = Seeded(seed).stream("plan")
     part = services if all_services else chance.randint(1, services)

@@ -34,9 +34,13 @@ MOST_TRIALS = 600
 class Scenario:
     """One plan as it was played.
 
-    text      what happened, a line for each fact; the same for the same plan.
-    injected  how often each kind of fault was injected.
-    faults    their names, for `ScenarioPlan.only`.
+    Args:
+        plan: what was played.
+        breaches: the promises that were broken; none: all is well.
+        count: what was counted.
+        injected: how often each kind of fault was injected.
+        faults: their names, for `ScenarioPlan.only`.
+        text: what happened, a line for each fact; the same for the same plan.
     """
 
     plan: ScenarioPlan
@@ -54,7 +58,13 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The counts of many scenarios; `failed` are those that broke a promise."""
+    """The counts of many scenarios; `failed` are those that broke a promise.
+
+    Args:
+        count: the counts of all scenarios together.
+        injected: how many faults there were, by kind.
+        failed: the scenarios that broke a promise.
+    """
 
     count: Count
     injected: Counter[str]
@@ -69,7 +79,11 @@ class Summary:
 
 
 class PromiseBroken(AssertionError):
-    """A scenario broke a promise of delivery. `scenario` is the shortest that was found."""
+    """A scenario broke a promise of delivery. `scenario` is the shortest that was found.
+
+    Args:
+        scenario: the shortest that was found.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -78,7 +92,12 @@ class PromiseBroken(AssertionError):
 
 
 def play(plan: ScenarioPlan, make_cast: MakeCast) -> Scenario:
-    """Run one plan and check the invariants."""
+    """Run one plan and check the invariants.
+
+    Args:
+        plan: what `draw` gave.
+        make_cast: makes the consumers and events anew.
+    """
     clock = ChaosClock()
     setup = make_cast(plan, clock)
     try:
@@ -124,19 +143,21 @@ def check(
         def test_nothing_is_lost():
             check([Financeiro, lambda: Marketing(mailing)], [AlunoCadastrado(...), ...])
 
-    consumers   classes, or functions that make a consumer: called at each start of a worker.
-    events      what is published, in this order.
-    faults      which kinds may happen (`EVERY_FAULT` has them all).
-    fifo        whether the topic is a FIFO topic.
-    middleware  makes your middleware at each start of a worker, by the scenario's clock.
-    effects     how often each event took effect, by service and event id ("event-0" is the first
-                of `events`); without it, the runs of handlers that ended well are counted.
-    once        True: an event may take effect only once in each service.
-    begin       called before each scenario: empty your database here.
-
     Handlers run in this thread and meet exceptions, stalls (the clock moves, nothing sleeps) and
     kills, which are played by a `BaseException`. Raises `PromiseBroken`, an `AssertionError` whose
     text is the shortest scenario that was found.
+
+    Args:
+        consumers: classes, or functions that make a consumer: called at each start of a worker.
+        events: what is published, in this order.
+        seeds: the numbers that scenarios are drawn from.
+        faults: which kinds may happen (`EVERY_FAULT` has them all).
+        fifo: whether the topic is a FIFO topic.
+        middleware: makes your middleware at each start of a worker, by the scenario's clock.
+        effects: how often each event took effect, by service and event id ("event-0" is the first
+            of `events`); without it, the runs of handlers that ended well are counted.
+        once: True: an event may take effect only once in each service.
+        begin: called before each scenario: empty your database here.
     """
     made = [one() for one in consumers]
     if not made or not events:

@@ -1,0 +1,153 @@
+"""The API reference is whole: each public name's parameters, exceptions and example.
+
+An example is run, after the block that docs/reference/index.md shows as what they take for
+granted. It may use `redis_url`, `postgres_url` and `local` (a `LocalServer`), which lead to servers
+of these tests. One whose first line is "# Not run: why." is compiled, and its imports are looked up.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import messaging
+from tests import reference
+from tests.reference import Name, names
+
+PRELUDE = re.compile(r"```python\n(.*?)```", re.S)
+NOT_RUN = re.compile(r"# Not run: (.+)\.\n")
+SERVERS = {"redis_url": "redis_url", "postgres_url": "postgres", "local": "messaging_server"}
+
+def examples_of(name: Name) -> list[str]:
+    return [code for _, value, _ in name.callables() for code in reference.examples(value)]
+
+
+WITH_EXAMPLE = [name for name in names() if examples_of(name)]
+
+
+def test_each_parameter_of_a_public_name_is_described() -> None:
+    missing = [
+        f"{name.module}.{dotted}: describe in `Args:` {sorted(left)}"
+        for name in names()
+        for dotted, value, owner in name.callables()
+        if (left := set(reference.parameters(value)) - reference.described(value, owner))
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_args_describes_only_parameters() -> None:
+    unknown = [
+        f"{name.module}.{dotted}: has no parameter {sorted(left)}"
+        for name in names()
+        for dotted, value, _ in name.callables()
+        if (left := {*reference.section(value, "Args")} - {*reference.parameters(value)})
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_each_exception_that_is_documented_exists() -> None:
+    unknown = [
+        f"{name.module}.{dotted}: there is no exception {raised}"
+        for name in names()
+        for dotted, value, _ in name.callables()
+        for raised in reference.section(value, "Raises")
+        if reference.exception(raised, value) is None
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLE, ids=str)
+def test_example(
+    name: Name,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prelude = "".join(PRELUDE.findall((reference.ROOT / "docs/reference/index.md").read_text()))
+    for code in examples_of(name):
+        compiled = compile(code, f"the example of {name}", "exec")
+        if NOT_RUN.match(code):
+            _check_imports(code)
+            continue
+        with _module() as module, contextlib.ExitStack() as closing:
+            for word, fixture in SERVERS.items():
+                if re.search(rf"\b{word}\b", code):
+                    setattr(module, word, request.getfixturevalue(fixture))
+            exec(prelude, module.__dict__)
+            closing.callback(module.publisher.close)
+            exec(compiled, module.__dict__)
+
+
+@contextlib.contextmanager
+def _module() -> Iterator[Any]:
+    """A module of its own: classes look up their annotations there."""
+    made = types.ModuleType("example")
+    sys.modules["example"] = made
+    try:
+        yield made
+    finally:
+        del sys.modules["example"]
+
+
+def _check_imports(code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("messaging"):
+            found = importlib.import_module(str(node.module))
+            for alias in node.names:
+                assert hasattr(found, alias.name), f"{node.module} has no {alias.name}"
+
+
+def test_every_name_of_the_package_is_in_the_reference() -> None:
+    found = {id(name.value) for name in names()}
+    missing = [name for name in messaging.__all__ if id(getattr(messaging, name)) not in found]
+    assert not missing, "not on a page of docs/reference/api"
+
+
+def _bad(first: int, second: int) -> None:
+    """It has no section for its parameters.
+
+    Raises:
+        NoSuchError: never.
+    """
+
+
+def _good(first: int, *rest: int) -> None:
+    """It has all.
+
+    Args:
+        first: a number,
+            on two lines: this is no parameter.
+        *rest: more of them.
+
+    Raises:
+        ConfigurationError: for what cannot be.
+
+    Example:
+        ```python
+        assert first
+        ```
+    """
+
+
+def _stands_for_good(first: int, *rest: int) -> None:
+    """As `_good`."""
+
+
+def test_sections_are_read() -> None:
+    assert reference.described(_bad, None) == set()
+    assert list(reference.section(_bad, "Raises")) == ["NoSuchError"]
+    assert reference.exception("NoSuchError", _bad) is None
+    assert reference.described(_good, None) == {"first", "rest"}
+    assert reference.exception("ConfigurationError", _good)
+    assert reference.examples(_good) == ["assert first\n"]
+    assert reference.described(_stands_for_good, None) == {"first", "rest"}
