@@ -51,11 +51,7 @@ _STEP = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class ClaimCheck:
-    """A `Codec` that stores big data beside the message. Give the same to both sides:
-
-        codec = ClaimCheck(S3BlobStore("escola", prefix="claims"))
-        Publisher(broker.topic(), source="/cadastro", codec=codec)
-        Worker(Marketing(), broker=broker, codec=codec)
+    """A `Codec` that stores big data beside the message. Give the same to both sides.
 
     Nothing is ever deleted here, for another service may still need it: see the store's lifecycle.
     Reading raises `CodecError` where no attempt will help (the digest differs, the object is
@@ -76,6 +72,20 @@ class ClaimCheck:
         offloaded: the store to which the pointers of AWS's extended client lead; by default
             `store`.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.claimcheck import ClaimCheck, DirectoryBlobStore
+
+        codec = ClaimCheck(
+            DirectoryBlobStore("claims"), threshold=0
+        )  # in production: S3BlobStore(...)
+        with Publisher(broker.topic(), source="/cadastro", codec=codec) as publisher:
+            publisher.publish(ana)  # Worker(..., codec=codec) reads it
+
+        (message,) = broker.messages("marketing")
+        assert "dataref" in message.body
+        ```
     """
 
     def __init__(
@@ -178,7 +188,15 @@ class ClaimCheck:
 
 
 class MemoryBlobStore:
-    """A `BlobStore` in this process, for tests."""
+    """A `BlobStore` in this process, for tests.
+
+    Example:
+        ```python
+        from messaging.claimcheck import ClaimCheck, MemoryBlobStore
+
+        codec = ClaimCheck(MemoryBlobStore(), threshold=0)  # for tests
+        ```
+    """
 
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
@@ -221,6 +239,15 @@ class DirectoryBlobStore:
 
     Args:
         path: the directory; it is made if it is missing.
+
+    Example:
+        ```python
+        from messaging.claimcheck import DirectoryBlobStore
+
+        store = DirectoryBlobStore("claims")
+        store.put("historico.json", b"{}")
+        assert store.get("historico.json") == b"{}"
+        ```
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -30,7 +30,15 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock.
+
+    Example:
+        ```python
+        from messaging.clock import SystemClock
+
+        assert SystemClock().now() > 0
+        ```
+    """
 
     __slots__ = ()
 
@@ -51,5 +59,12 @@ def utc(seconds: float) -> datetime:
 
     Args:
         seconds: seconds since the epoch.
+
+    Example:
+        ```python
+        from messaging.clock import utc
+
+        assert utc(0).isoformat() == "1970-01-01T00:00:00+00:00"
+        ```
     """
     return datetime.fromtimestamp(seconds, UTC)

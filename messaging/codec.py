@@ -73,6 +73,15 @@ class JsonCodec:
     Whatever else is a `CodecError` that says what it is, as far as `messaging.foreign` knows.
 
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+
+    Example:
+        ```python
+        from messaging.codec import JsonCodec
+
+        publisher.publish(ana, id="matricula-2026-0042")
+        (message,) = broker.messages("marketing")
+        assert JsonCodec().decode(message.body).id == "matricula-2026-0042"
+        ```
     """
 
     __slots__ = ()

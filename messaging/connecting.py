@@ -81,6 +81,17 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
     Raises:
         SettingsError: if the settings cannot be, or `session` is given for RabbitMQ.
         MissingExtra: if they name RabbitMQ and its client is not installed.
+
+    Example:
+        ```python
+        from messaging import Settings, connect
+
+        broker = connect(
+            Settings(topic="alunos", region="sa-east-1")
+        )  # connect(): by the environment
+        publisher = Publisher(broker.topic(), source="/cadastro")
+        broker.close()
+        ```
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
@@ -100,6 +111,14 @@ def plan(topology: Topology, settings: Settings | None = None, *, take_over: boo
         topology: what should stand: topic, queues and subscriptions.
         settings: where, and under which names; by default `Settings.from_environment()`.
         take_over: act on what another owner's tag is on.
+
+    Example:
+        ```python
+        from messaging.connecting import plan
+
+        changes = plan(topology, local.settings(topic="alunos", prefix="plan-")).changes
+        assert {change.action for change in changes} == {"create"}
+        ```
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
@@ -137,6 +156,15 @@ def apply(
     Raises:
         TopicNotFound: if a topic that the topology does not own is missing after `wait` seconds.
         OwnershipError: if a thing belongs to another owner.
+
+    Example:
+        ```python
+        from messaging.connecting import apply
+
+        settings = local.settings(topic="alunos", prefix="apply-")
+        apply(topology, settings)
+        assert not apply(topology, settings).pending  # nothing is left to do
+        ```
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):
@@ -179,6 +207,17 @@ def remove(
 
     Raises:
         OwnershipError: if a thing belongs to another owner.
+
+    Example:
+        ```python
+        from messaging.connecting import apply, remove
+
+        settings = local.settings(topic="alunos", prefix="remove-")
+        apply(topology, settings)
+        assert all(
+            change.action == "delete" for change in remove(topology, "marketing", settings).changes
+        )
+        ```
     """
     chosen = settings if settings is not None else Settings.from_environment()
     if names_rabbitmq(chosen):

@@ -39,6 +39,14 @@ class CloudWatchMetrics:
     Args:
         namespace: in which CloudWatch keeps them.
         write: takes the line, with its end; by default stdout, which Lambda sends to the log.
+
+    Example:
+        ```python
+        from messaging.emf import CloudWatchMetrics
+        from messaging.lambda_handler import lambda_handler
+
+        handler = lambda_handler(Marketing(), observe=CloudWatchMetrics(namespace="escola"))
+        ```
     """
 
     def __init__(

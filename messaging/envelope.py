@@ -20,7 +20,15 @@ random."""
 
 
 def new_id() -> str:
-    """A fresh event id, random and unique."""
+    """A fresh event id, random and unique.
+
+    Example:
+        ```python
+        from messaging.envelope import new_id
+
+        assert new_id() != new_id()
+        ```
+    """
     # A version 4 UUID, in half the time that uuid4() takes.
     text = urandom(16).hex()
     variant = _VARIANTS[text[16]]
@@ -76,6 +84,17 @@ class Envelope:
         data: the view as JSON has it. Left out of `repr`: it is personal data.
         audience: the services that this copy is for, while it is written: a codec may need to know.
             Not on the wire (it is an attribute of the message), so empty when read.
+
+    Example:
+        ```python
+        from messaging import Envelope
+
+
+        class Plataforma(Consumer):
+            @handles
+            def cancel(self, matricula: MatriculaCancelada, envelope: Envelope) -> None:
+                print(envelope.id, envelope.source, envelope.time)
+        ```
     """
 
     id: str

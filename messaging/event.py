@@ -21,6 +21,15 @@ class EventData(dict[str, Any]):
 
     A copy holds only the fields of its view. `rename` and `replace` do nothing where the field is
     not there, so a change written with them is right for every view.
+
+    Example:
+        ```python
+        from messaging import EventData
+
+        data = EventData(turma="violão", valor="10,00")
+        data.rename("turma", "curso").replace("valor", lambda text: {"centavos": 1000})
+        assert data == {"curso": "violão", "centavos": 1000}
+        ```
     """
 
     def rename(self, old: str, new: str) -> Self:
@@ -56,13 +65,6 @@ _UP, _DOWN = "__messaging_upcast__", "__messaging_downcast__"
 def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
     """Mark the function that turns data of `version` into data of `version + 1`.
 
-        class AlunoCadastrado(Event, type="aluno.cadastrado", version=2):
-            curso: str
-
-            @upcast(1)
-            def _course_was_called_class(data: EventData) -> EventData:
-                return data.rename("turma", "curso")
-
     The function takes and returns a dict as JSON has it, and is chained: data of version 1 on
     its way to version 3 passes `@upcast(1)`, then `@upcast(2)`. One copy of an event carries only
     the fields of its view, so a field may be missing from `data`: see `EventData`.
@@ -72,6 +74,22 @@ def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
 
     Raises:
         EventError: if `version` is no such number.
+
+    Example:
+        ```python
+        from messaging import EventData, upcast
+
+
+        class MatriculaConfirmada(Event, type="matricula.confirmada", version=2):
+            curso: str
+
+            @upcast(1)
+            def _course_was_called_class(data: EventData) -> EventData:
+                return data.rename("turma", "curso")
+
+
+        assert MatriculaConfirmada.bring_up({"turma": "violão"}, 1) == {"curso": "violão"}
+        ```
     """
     if type(version) is not int or version < 1:
         raise EventError(f"@upcast({version!r}): the version it starts from, a number from 1")
@@ -81,10 +99,6 @@ def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
 def downcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
     """Mark the function that turns data of `version` into data of `version - 1`.
 
-        @downcast(2)
-        def _class_was_called_course(data: EventData) -> EventData:
-            return data.rename("curso", "turma")
-
     It is needed while a view is pinned to an older version: `Projection(..., pinned=1)`.
 
     Args:
@@ -92,6 +106,22 @@ def downcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
 
     Raises:
         EventError: if `version` is no such number.
+
+    Example:
+        ```python
+        from messaging import EventData, downcast
+
+
+        class MatriculaConfirmada(Event, type="matricula.confirmada", version=2):
+            curso: str
+
+            @downcast(2)
+            def _class_was_called_course(data: EventData) -> EventData:
+                return data.rename("curso", "turma")
+
+
+        assert MatriculaConfirmada.bring_down({"curso": "violão"}, 1) == {"turma": "violão"}
+        ```
     """
     if type(version) is not int or version < 2:
         raise EventError(f"@downcast({version!r}): the version it starts from, a number from 2")
@@ -117,6 +147,19 @@ class Discreet:
     So a log line, a traceback and a failed assertion hold nobody's data: "Contato(nome=..., ...)".
     Mistakes at construction quote no input, either. For a model inside an event, say
     `class Contato(Discreet, BaseModel)`. To see values in a test, compare `event.model_dump()`.
+
+    Example:
+        ```python
+        from messaging.event import Discreet
+        from pydantic import BaseModel
+
+
+        class Contato(Discreet, BaseModel):
+            nome: str
+
+
+        assert repr(Contato(nome="Ana")) == "Contato(nome=...)"
+        ```
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
@@ -138,10 +181,6 @@ _VALUE = _Value()
 class Event(Discreet, BaseModel):
     """A fact that happened, declared once for all who hear of it.
 
-        class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
-            aluno_id: UUID
-            nome: str
-
     type      the name on the wire (CloudEvents `type`), dotted words in lower case by custom.
     version   a whole number from 1; raise it when the meaning of a field changes, and say with
               `@upcast` how older data becomes newer. Adding an optional field needs no new version.
@@ -153,6 +192,18 @@ class Event(Discreet, BaseModel):
     A class without `type` is abstract: a place for fields that several events share. Fields are
     frozen, and unknown fields are refused where the event is made (a mistyped name is an error)
     but ignored where it is read (a newer producer may add some).
+
+    Example:
+        ```python
+        class MatriculaConfirmada(
+            Event, type="matricula.confirmada", version=1, subject="aluno_id", group="aluno_id"
+        ):
+            aluno_id: str
+            curso: str
+
+
+        confirmada = MatriculaConfirmada(aluno_id="2026-0042", curso="violão")
+        ```
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -404,6 +455,17 @@ def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError
         kind: a word for the kind of mistake, for programs.
         message: what is wrong, in English, without the value.
         **translations: the same in other languages, by their codes: `pt="..."`.
+
+    Example:
+        ```python
+        from messaging.event import refusal
+
+
+        def cpf(text: str) -> str:
+            if len(text) != 11:
+                raise refusal("cpf", "a CPF has 11 digits", pt="um CPF tem 11 algarismos")
+            return text
+        ```
     """
     told = {"free_of_values": True, **translations}
     texts: tuple[Any, Any] = (kind, message)  # pydantic would have them literal

@@ -55,6 +55,23 @@ class PublisherLifespan:
             at the end.
         lifespan: the application's own lifespan, which runs inside this one: it may publish.
         **options: what else a `Publisher` takes.
+
+    Example:
+        ```python
+        from typing import Annotated
+
+        from fastapi import Depends, FastAPI
+        from messaging.fastapi import PublisherLifespan
+
+        publishing = PublisherLifespan(source="/cadastro", broker=lambda: MemoryBroker(topology))
+        app = FastAPI(lifespan=publishing.lifespan)
+        publishing.handle_errors(app)
+
+
+        @app.post("/alunos", status_code=201)
+        async def enrol(publisher: Annotated[Publisher, Depends(publishing.publisher)]) -> None:
+            await publisher.publish_async(ana)
+        ```
     """
 
     def __init__(

@@ -51,6 +51,22 @@ class PublisherExtension:
         broker: where to: a function that gives it; by default `connect`, which reads the
             environment. A test may give `lambda: MemoryBroker(...)`.
         **options: what else a `Publisher` takes.
+
+    Example:
+        ```python
+        from flask import Flask
+        from messaging.flask import PublisherExtension
+
+        publishing = PublisherExtension(source="/cadastro", broker=lambda: MemoryBroker(topology))
+        app = Flask(__name__)
+        publishing.init_app(app)
+
+
+        @app.post("/alunos")
+        def enrol() -> tuple[str, int]:
+            publishing.publisher.publish(ana)
+            return "", 201
+        ```
     """
 
     def __init__(

@@ -83,7 +83,8 @@ def lambda_handler(
     The consumer's `open` is called before the first record of an execution environment, on that
     loop. Lambda ends an environment without a word, so `close` is never called.
 
-    An exception that no outcome can be made of leaves the function, and Lambda keeps the whole batch.
+    An exception that no outcome can be made of leaves the function, and Lambda keeps the whole
+    batch.
 
     Args:
         consumer: the service.
@@ -103,6 +104,20 @@ def lambda_handler(
 
     Raises:
         ConfigurationError: by the function, when the event is not one of SQS.
+
+    Example:
+        ```python
+        from messaging.lambda_handler import Invocation, lambda_handler
+        from messaging.testing import lambda_event
+
+
+        def tell(invocation: Invocation) -> None:
+            print(invocation.service, len(invocation.ended))
+
+
+        handler = lambda_handler(Marketing(), observe=tell)  # AWS calls handler(event, context)
+        assert handler(lambda_event(Marketing, ana), None) == {"batchItemFailures": []}
+        ```
     """
     if isinstance(consumer, type):
         name = consumer.__name__

@@ -99,6 +99,7 @@ class Retry(Outcome):
         ```python
         from messaging import Retry
 
+
         class Plataforma(Consumer):
             @handles
             def cancel(self, matricula: MatriculaCancelada) -> None:
@@ -133,10 +134,12 @@ class Reject(Outcome):
         from messaging import Reject
         from messaging.testing import deliver
 
+
         class Plataforma(Consumer):
             @handles
             def cancel(self, matricula: MatriculaCancelada) -> None:
                 raise Reject("aluno_id: there is no such student")
+
 
         assert deliver(Plataforma(), cancelada).rejected
         ```
@@ -159,10 +162,12 @@ class Discard(Outcome):
         from messaging import Discard
         from messaging.testing import deliver
 
+
         class Plataforma(Consumer):
             @handles
             def cancel(self, matricula: MatriculaCancelada) -> None:
                 raise Discard("the course is over")
+
 
         assert isinstance(deliver(Plataforma(), cancelada).outcome, Discard)
         ```
@@ -194,6 +199,7 @@ class RetryPolicy:
         ```python
         from messaging import RetryPolicy
         from tenacity import wait_fixed
+
 
         class Plataforma(Consumer):
             retry = RetryPolicy(max_attempts=8, wait=wait_fixed(30), never=(ValueError,))
@@ -271,6 +277,7 @@ class Circuit:
         ```python
         from messaging import Circuit
 
+
         class Plataforma(Consumer):
             circuit = Circuit(failures=50)
 
@@ -290,10 +297,6 @@ class Circuit:
 class RateLimit:
     """How many messages a service receives: `count` in `per` seconds, on average.
 
-        rate = RateLimit(50)                 # 50 a second in each process
-        rate = RateLimit(100, per=60)
-        rate = RateLimit(50, shared=True)    # 50 a second in all processes together
-
     It bounds receiving, so that nothing waits in hand: no lease runs out and no attempt counts.
     A message that comes again counts again.
 
@@ -311,6 +314,7 @@ class RateLimit:
     Example:
         ```python
         from messaging import RateLimit
+
 
         class Plataforma(Consumer):
             rate = RateLimit(50)  # 50 a second in each process

@@ -21,14 +21,23 @@ PERSONAL = "x-personal-data"
 class Personal:
     """Marks a field as personal data; the catalogue shows it, validation does not change.
 
-        nome: Annotated[str, Personal("identificação")]
-        laudo: Annotated[str | None, Personal("saúde", category="sensitive")] = None
-
     Mark the event's field: the views that show the field have its mark, too.
 
     Args:
         about: what the field tells about a person, in your words.
         category: "common", "sensitive", "child" or "pseudonym".
+
+    Example:
+        ```python
+        from typing import Annotated
+
+        from messaging import Personal
+
+
+        class LaudoEnviado(Event, type="laudo.enviado", version=1):
+            nome: Annotated[str, Personal("identificação")]
+            laudo: Annotated[str | None, Personal("saúde", category="sensitive")] = None
+        ```
     """
 
     about: str

@@ -39,10 +39,6 @@ SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 class Projection(Discreet, BaseModel):
     """What one service (or several) may see of an event.
 
-        class AlunoParaMarketing(Projection, of=AlunoCadastrado, audience="marketing"):
-            nome: str
-            email: EmailStr
-
     of        the event. The projection stands in the event's module, so that whoever can publish
               the event knows all its views.
     audience  the name of a service, or a tuple of names.
@@ -55,6 +51,23 @@ class Projection(Discreet, BaseModel):
     Each field must be a field of the event, of a type that the event's field satisfies; both are
     checked when the class is made (for a pinned view, before a copy is sent). Override `wanted`
     to decline a copy.
+
+    Example:
+        ```python
+        class MatriculaConfirmada(Event, type="matricula.confirmada", version=1):
+            aluno_id: str
+            curso: str
+            bolsa: bool
+
+
+        class ConfirmadaParaFinanceiro(Projection, of=MatriculaConfirmada, audience="financeiro"):
+            aluno_id: str
+            curso: str
+
+            @classmethod
+            def wanted(cls, event: MatriculaConfirmada) -> bool:
+                return not event.bolsa  # nothing to charge
+        ```
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -169,6 +182,14 @@ def views(event: Event) -> Sequence[Copy]:
 
     Args:
         event: the event that is published.
+
+    Example:
+        ```python
+        from messaging.projection import views
+
+        (copy,) = views(ana)
+        assert (copy.audience, copy.fields) == (("marketing",), {"nome", "email"})
+        ```
     """
     return _copies(type(event), lambda view: view.wanted(event))
 

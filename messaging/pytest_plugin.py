@@ -46,7 +46,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def messaging_clock() -> FakeClock:
-    """A clock that stands still until the test moves it."""
+    """A clock that stands still until the test moves it.
+
+    Example:
+        ```python
+        def test_is_retried(messaging_broker, messaging_clock) -> None:
+            broker = messaging_broker(topology)
+            messaging_clock.advance(60)
+        ```
+    """
     from messaging.testing import FakeClock
 
     return FakeClock()
@@ -54,7 +62,15 @@ def messaging_clock() -> FakeClock:
 
 @pytest.fixture
 def messaging_topic() -> RecordingTopic:
-    """A topic that remembers what a producer published, and sends nothing."""
+    """A topic that remembers what a producer published, and sends nothing.
+
+    Example:
+        ```python
+        def test_publishes(messaging_topic) -> None:
+            Publisher(messaging_topic, source="/cadastro").publish(ana)
+            assert len(messaging_topic.published(AlunoCadastrado)) == 1
+        ```
+    """
     from messaging.testing import RecordingTopic
 
     return RecordingTopic()
@@ -69,6 +85,14 @@ def messaging_broker(
     Args:
         request: pytest's own.
         messaging_clock: the fixture of this name.
+
+    Example:
+        ```python
+        def test_reaches_marketing(messaging_broker) -> None:
+            broker = messaging_broker(topology)
+            Publisher(broker.topic(), source="/cadastro").publish(ana)
+            assert len(broker.messages("marketing")) == 1
+        ```
     """
     from messaging.memory import MemoryBroker
 
@@ -91,6 +115,12 @@ def deliver(messaging_clock: FakeClock) -> Iterator[Callable[..., Result]]:
 
     Args:
         messaging_clock: the fixture of this name.
+
+    Example:
+        ```python
+        def test_welcomes(deliver) -> None:
+            assert deliver(Marketing(), ana).acknowledged
+        ```
     """
     from messaging.testing import deliver as plain
 
@@ -100,7 +130,14 @@ def deliver(messaging_clock: FakeClock) -> Iterator[Callable[..., Result]]:
 
 @pytest.fixture(scope="session")
 def messaging_server() -> Iterator[LocalServer]:
-    """SNS and SQS on this machine, for tests through the real AWS transports."""
+    """SNS and SQS on this machine, for tests through the real AWS transports.
+
+    Example:
+        ```python
+        def test_on_aws(messaging_server) -> None:
+            settings = messaging_server.settings(topic="alunos")
+        ```
+    """
     from messaging.local import LocalServer
 
     with LocalServer() as server:

@@ -55,6 +55,16 @@ class Settings(BaseModel):
             "postgresql://user@host/name".
         broker_url: which broker: "sqs:" or nothing is AWS; "amqp://user:password@host:5672/vhost"
             or "amqps://" is RabbitMQ, several nodes of a cluster with commas between them.
+
+    Example:
+        ```python
+        from messaging import Settings
+
+        settings = Settings.from_environment(
+            {"MESSAGING_TOPIC": "alunos", "MESSAGING_PREFIX": "dev-"}
+        )
+        assert (settings.topic, settings.prefix) == ("alunos", "dev-")
+        ```
     """
 
     model_config = ConfigDict(
@@ -216,6 +226,13 @@ def without_password(url: str) -> str:
 
     Args:
         url: a URL, perhaps with a password.
+
+    Example:
+        ```python
+        from messaging.settings import without_password
+
+        assert without_password("redis://u:secret@cache:6379/0") == "redis://***@cache:6379/0"
+        ```
     """
     # To the last "@": a password that should have been percent-encoded may hold one.
     return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", url))

@@ -60,6 +60,14 @@ def queue_name(topic: str, service: str, suffix: str = "") -> str:
         topic: the topic's name.
         service: the name of a service.
         suffix: "-dlq" for the dead letters, "-undelivered" for what could not be delivered.
+
+    Example:
+        ```python
+        from messaging.topology import queue_name
+
+        assert queue_name("alunos", "marketing", "-dlq") == "alunos-marketing-dlq"
+        assert queue_name("alunos.fifo", "marketing") == "alunos-marketing.fifo"
+        ```
     """
     plain = topic.removesuffix(".fifo")
     return f"{plain}-{service}{suffix}" + (".fifo" if plain != topic else "")
@@ -72,6 +80,17 @@ class Topic:
     Args:
         name: its name; of a FIFO topic it ends in ".fifo".
         max_bytes: bytes of one request: its MaximumMessageSize.
+
+    Example:
+        ```python
+        from messaging.topology import Topic
+
+        topic = Topic(name="alunos.fifo", max_bytes=1_048_576)
+        assert topic.fifo
+        assert (
+            Topology.of(Marketing, topic=topic).queue("marketing").name == "alunos-marketing.fifo"
+        )
+        ```
     """
 
     name: str
@@ -102,6 +121,12 @@ class DeadLetterQueue:
     Args:
         name: the queue's name, as SQS has it.
         retention: seconds that it keeps a message.
+
+    Example:
+        ```python
+        letters = topology.queue("marketing").dead_letters
+        assert letters.retention == 14 * 86_400
+        ```
     """
 
     name: str
@@ -124,6 +149,12 @@ class Queue:
         retention: seconds that it keeps a message.
         contract: the events that the service reads, with the versions that it knows:
             "aluno.cadastrado/3 matricula.cancelada/1".
+
+    Example:
+        ```python
+        queue = topology.queue("marketing")
+        assert (queue.visibility_timeout, queue.dead_letters.name) == (60, "alunos-marketing-dlq")
+        ```
     """
 
     name: str
@@ -155,6 +186,12 @@ class Subscription:
         types: the event types that are let through.
         audience: the audiences that are let through: the service, and "*".
         undelivered: the dead-letter queue of the subscription.
+
+    Example:
+        ```python
+        subscription = topology.subscription("marketing")
+        assert subscription.types == ("aluno.cadastrado",)
+        ```
     """
 
     service: str
@@ -197,6 +234,14 @@ class Topology:
             it.
         kms_key: the KMS key of its queues, and of the topic that it owns: an alias
             ("alias/alunos"), an id or an ARN. None: SQS encrypts with keys of its own (SSE-SQS).
+
+    Example:
+        ```python
+        topology = Topology.of(Marketing, topic="alunos")
+
+        assert topology.queue("marketing").name == "alunos-marketing"
+        assert "marketing" in topology.subscription("marketing").filter_policy["audience"]
+        ```
     """
 
     topic: Topic
@@ -238,9 +283,6 @@ class Topology:
     ) -> Topology:
         """Derived from the consumers' handlers. `retention` (seconds) is that of the queues.
 
-            Topology.of(Biblioteca, topic="alunos")                      # a service's own part
-            Topology.of(*SERVICES, topic="alunos", owns_topic=True)      # a whole map in one place
-
         `owner` is the team's name; without it, what belongs to a service is owned by the service's
         own name. With `owns_topic` the topic is created and changed, too (by one topology of all,
         which may be a `Topology.producer`), and everything is owned by `owner` or the topic's name.
@@ -258,6 +300,15 @@ class Topology:
 
         Raises:
             TopologyError: if a name, a time or the key cannot be.
+
+        Example:
+            ```python
+            # A service's own part, and a whole map in one place:
+            own = Topology.of(Marketing, topic="alunos")
+            whole = Topology.of(Marketing, topic="alunos", owns_topic=True)
+            assert own.owner_of("marketing") == "marketing"
+            assert whole.owner_of("marketing") == "alunos"
+            ```
         """
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
         _check_services(consumers)
@@ -280,6 +331,11 @@ class Topology:
             topic: the topic's name, or a `Topic`.
             owner: the team's name; by default the topic's.
             kms_key: a customer managed key, by its alias, id or ARN.
+
+        Example:
+            ```python
+            assert Topology.producer("alunos").services == ()
+            ```
         """
         chosen = topic if isinstance(topic, Topic) else Topic(name=topic)
         return cls(

@@ -60,6 +60,15 @@ class Attribute(NamedTuple):
     Args:
         type: the DataType: "String", "Number", "Binary", "String.Array".
         value: the value, as it is on the wire.
+
+    Example:
+        ```python
+        from messaging.transport import Attribute
+
+        broker.send("marketing", "{}", attributes={"audience": Attribute.string("marketing")})
+        (message,) = broker.messages("marketing")
+        assert message.attributes["audience"].value == "marketing"
+        ```
     """
 
     type: str
@@ -190,6 +199,20 @@ class CancelToken:
     "stopping"         the worker stops, and the time it gives to handlers is over.
 
     `watched` is True once somebody has looked: a stopping worker gives such handlers a moment.
+
+    Example:
+        ```python
+        from messaging import Delivery
+
+
+        class Plataforma(Consumer):
+            @handles
+            def cancel(self, matricula: MatriculaCancelada, delivery: Delivery) -> None:
+                for _ in range(1000):
+                    if delivery.cancelled:
+                        print("not finished:", delivery.cancel_token.reason)
+                        return
+        ```
     """
 
     # In the class: one is made for every message, and few are ever set.
@@ -234,6 +257,18 @@ class Delivery:
         group: its message group, on a FIFO queue.
         cancel_token: tells the handler that nobody waits for it any more.
         trace_header: X-Ray's trace header, if SQS gave one.
+
+    Example:
+        ```python
+        from messaging import Delivery
+
+
+        class Plataforma(Consumer):
+            @handles
+            def cancel(self, matricula: MatriculaCancelada, delivery: Delivery) -> None:
+                if delivery.receive_count > 3 or delivery.cancelled:
+                    print(delivery.queue, delivery.message_id)
+        ```
     """
 
     system: ClassVar[str] = "aws_sqs"

@@ -96,6 +96,15 @@ def connect(settings: Settings | None = None, *, session: boto3.Session | None =
         settings: where, and under which names; by default `Settings.from_environment()`.
         session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
             usual.
+
+    Example:
+        ```python
+        from messaging.aws import connect
+
+        broker = connect(local.settings(topic="alunos"))
+        publisher = Publisher(broker.topic(), source="/cadastro")
+        broker.close()
+        ```
     """
     chosen = settings if settings is not None else Settings.from_environment()
     named = named_topic(chosen)

@@ -68,6 +68,15 @@ class DynamoDBStore:
         keep: seconds for which a done event is remembered; DynamoDB deletes it within days after.
         timeout: seconds for which DynamoDB may stay silent, in each of three attempts.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.aws.dynamodb import DynamoDBStore
+        from messaging.idempotency import Idempotency
+
+        store = DynamoDBStore("messaging-handled", settings=local.settings(topic="alunos"))
+        once = Idempotency(store)  # Worker(..., middleware=[once])
+        ```
     """
 
     def __init__(

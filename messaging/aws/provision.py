@@ -49,6 +49,15 @@ def plan(
         session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
             usual.
         take_over: act on what another owner's tag is on.
+
+    Example:
+        ```python
+        from messaging.aws import plan
+
+        found = plan(topology, local.settings(topic="alunos", prefix="aws-plan-"))
+        for change in found.changes:
+            print(change.action, change.kind, change.name)
+        ```
     """
     return _run(topology, settings, session, write=False, take_over=take_over)
 
@@ -93,6 +102,18 @@ def apply(
         TopicNotFound: if a topic that the topology does not own is missing after `wait` seconds.
         OwnershipError: if a resource's tags name another owner.
         TopologyError: if the key cannot be used or does not admit SNS.
+
+    Example:
+        ```python
+        from messaging.aws import apply, connect
+
+        settings = local.settings(topic="alunos", prefix="aws-apply-")
+        apply(topology, settings)
+        broker = connect(settings)
+        with Publisher(broker.topic(), source="/cadastro") as publisher:
+            assert publisher.publish(ana).copies == 1
+        broker.close()
+        ```
     """
     written = partial(
         _run,

@@ -56,6 +56,16 @@ def remove(
     Raises:
         OwnershipError: if the tags of a thing name another owner.
         TopologyError: if `service` is no service's name.
+
+    Example:
+        ```python
+        from messaging.aws import apply, remove
+
+        settings = local.settings(topic="alunos", prefix="aws-remove-")
+        apply(topology, settings)
+        remove(topology, "marketing", settings, dry_run=True)  # what would be deleted
+        remove(topology, "marketing", settings)
+        ```
     """
     if not SERVICE_NAME.fullmatch(service):
         raise TopologyError(

@@ -35,6 +35,17 @@ class S3BlobStore:
         session: credentials of its own; else boto3 finds them.
         owner: the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
         timeout: seconds for which S3 may say nothing, in each of three attempts.
+
+    Example:
+        ```python
+        from messaging.aws.s3 import S3BlobStore
+        from messaging.claimcheck import ClaimCheck
+
+        store = S3BlobStore(
+            "escola-eventos", prefix="claims", settings=local.settings(topic="alunos")
+        )
+        codec = ClaimCheck(store, uri=store.uri)
+        ```
     """
 
     def __init__(

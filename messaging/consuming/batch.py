@@ -39,10 +39,6 @@ _View = TypeVar("_View", bound=Event | Projection, covariant=True)
 class Batch(Sequence[_View], Generic[_View]):
     """Several messages of one type, in the order in which the queue gave them; never empty.
 
-        @handles(batch=100, wait=1.0)
-        def load(self, alunos: Batch[AlunoParaBI]) -> None:
-            self.database.executemany(INSERT, [(aluno.aluno_id,) for aluno in alunos])
-
     Its items are the views. `deliveries` and `envelopes` have the same length and order. Its
     `repr` has no field of them. In a test of the method alone, make one of views: `Batch([aluno])`.
 
@@ -50,6 +46,24 @@ class Batch(Sequence[_View], Generic[_View]):
         views: what the handler is given, in the order of the queue.
         deliveries: their messages, in the same order.
         envelopes: what stands around them, in the same order.
+
+    Example:
+        ```python
+        from messaging import Batch
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles(batch=100, wait=1.0)
+            def welcome(self, alunos: Batch[AlunoParaMarketing]) -> None:
+                self.addresses = [aluno.email for aluno in alunos]
+
+
+        mailing = Mailing()
+        mailing.welcome(Batch([AlunoParaMarketing(nome="Ana", email="ana@example.com")]))
+        assert mailing.addresses == ["ana@example.com"]
+        ```
     """
 
     __slots__ = ("_envelopes", "_views", "deliveries")

@@ -63,14 +63,6 @@ class Handler:
 class Consumer:
     """One service. Subclass it, and give it a method for each event it wants to hear of.
 
-        class Marketing(Consumer):
-            def __init__(self, mailing: Mailing | None = None) -> None:
-                self.mailing = mailing or Mailing.from_environment()
-
-            @handles
-            def welcome(self, aluno: AlunoParaMarketing) -> None:
-                self.mailing.add(aluno.email, aluno.nome)
-
     What belongs to the service is a class attribute:
 
     service             its name: in the filter policy, the queue's name, the audience of its
@@ -92,6 +84,24 @@ class Consumer:
                         code. They may quote personal data, so by default only types and places do.
 
     `open` and `close` are for what the service holds: a pool, a client, a model.
+
+    Example:
+        ```python
+        from messaging import RetryPolicy
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+            retry = RetryPolicy(max_attempts=8)
+            visibility_timeout = 120
+
+            def open(self) -> None:
+                self.addresses: list[str] = []
+
+            @handles
+            def welcome(self, aluno: AlunoParaMarketing) -> None:
+                self.addresses.append(aluno.email)
+        ```
     """
 
     service: ClassVar[str] = ""

@@ -54,15 +54,6 @@ def handles(
 ) -> Any:
     """Mark a method as a handler. What it takes says what it handles.
 
-        @handles
-        def open_account(self, aluno: AlunoParaFinanceiro) -> None: ...
-
-        @handles
-        async def cancelled(self, matricula: MatriculaCancelada, envelope: Envelope) -> None: ...
-
-        @handles(batch=100, wait=1.0)
-        def load(self, alunos: Batch[AlunoParaBI]) -> None: ...
-
     The first parameter is an `Event`, or the `Projection` of it that is for this service. Further
     parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
     raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
@@ -79,6 +70,21 @@ def handles(
         batch: at most so many (1 to 1,000).
         chunk: at most so many (1 to 1,000); `wait` is 0.01 seconds then.
         wait: seconds (0 to 300) for which the first of them waits for others.
+
+    Example:
+        ```python
+        from messaging import Batch, Envelope
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles
+            async def cancel(self, matricula: MatriculaCancelada, envelope: Envelope) -> None: ...
+
+            @handles(batch=100, wait=1.0)
+            def welcome(self, alunos: Batch[AlunoParaMarketing]) -> None: ...
+        ```
     """
     if batch is not _UNSAID and chunk is not _UNSAID:
         raise ConsumerError(

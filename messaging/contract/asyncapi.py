@@ -32,6 +32,17 @@ def write_document(
         queues: the name of each service's queue; a service without one gets no channel.
         title: what the document is called; `version` is the title's, and nobody computes with it.
         version: the document's own version.
+
+    Example:
+        ```python
+        from messaging.contract.asyncapi import write_document
+        from messaging.contract.catalogue import catalogue_of
+
+        catalogue = catalogue_of([AlunoCadastrado], topic="alunos")
+        document = write_document(
+            catalogue, queues={"marketing": "alunos-marketing"}, title="Alunos"
+        )
+        ```
     """
     topic = catalogue.topic
     names = _message_names(catalogue)
@@ -67,6 +78,15 @@ def body_schema(view: View) -> dict[str, Any]:
 
     Args:
         view: a view of a catalogue.
+
+    Example:
+        ```python
+        from messaging.contract.asyncapi import body_schema
+        from messaging.contract.catalogue import catalogue_of
+
+        (view,) = catalogue_of([AlunoCadastrado], topic="alunos").views
+        assert body_schema(view)["type"] == "object"
+        ```
     """
     text = {"type": "string", "minLength": 1}
     data = {key: value for key, value in view.schema.items() if key != "$defs"}
@@ -101,6 +121,15 @@ def read_document(document: Any, where: str) -> Catalogue:
 
     Raises:
         ConfigurationError: if it is no such document; it names `where` and the place inside.
+
+    Example:
+        ```python
+        from messaging.contract.asyncapi import read_document, write_document
+        from messaging.contract.catalogue import catalogue_of
+
+        document = write_document(catalogue_of([AlunoCadastrado], topic="alunos"), queues={})
+        assert read_document(document, "asyncapi.json").services == ("marketing",)
+        ```
     """
     if not isinstance(document, Mapping) or "asyncapi" not in document:
         said = "needs of a service" if _is(document, "needs") else "no AsyncAPI document"

@@ -126,6 +126,16 @@ def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
     Args:
         events: the event classes.
         topic: the topic's name.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+
+        catalogue = catalogue_of([AlunoCadastrado], topic="alunos")
+        view = catalogue.view("marketing", "aluno.cadastrado")
+        assert view is not None
+        assert list(view.fields) == ["nome", "email"]
+        ```
     """
     seen: dict[str, type[Event]] = {}
     for event in events:
@@ -147,6 +157,15 @@ def events_of(module: ModuleType) -> list[type[Event]]:
 
     Args:
         module: a module that is imported already.
+
+    Example:
+        ```python
+        import sys
+
+        from messaging.contract.catalogue import events_of
+
+        assert AlunoCadastrado in events_of(sys.modules[__name__])
+        ```
     """
     return list(dict.fromkeys(filter(_is_event, vars(module).values())))
 

@@ -81,6 +81,18 @@ def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
         old: the catalogue that is deployed.
         new: the catalogue that would be.
         mode: in which direction the change must be safe.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import Catalogue, catalogue_of
+        from messaging.contract.check import check
+
+        before = catalogue_of([AlunoCadastrado], topic="alunos")
+        after = Catalogue(topic="alunos", views=())
+        for found in check(before, after):
+            print(found.service, found.type, found.said, found.remedy)
+        assert any(found.breaks for found in check(before, after))
+        ```
     """
     if mode not in MODES:
         raise ConfigurationError(f"mode {mode!r}: known are {', '.join(MODES)}")
@@ -97,6 +109,16 @@ def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
     Args:
         needs: what each service reads.
         catalogue: what the producer gives.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+        from messaging.contract.check import check_needs
+        from messaging.contract.needs import needs_of
+
+        catalogue = catalogue_of([AlunoCadastrado], topic="alunos")
+        assert check_needs([needs_of(Marketing)], catalogue) == []
+        ```
     """
     found: list[Finding] = []
     for need in needs:

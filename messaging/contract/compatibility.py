@@ -50,6 +50,14 @@ def mismatches(writer: Schema, reader: Schema, place: str = "data") -> list[Mism
         writer: JSON Schema of what is written.
         reader: JSON Schema of what is read.
         place: how the findings name the top of the data.
+
+    Example:
+        ```python
+        from messaging.contract.compatibility import mismatches
+
+        (found,) = mismatches({"type": "string"}, {"type": "integer"})
+        assert found.place == "data"
+        ```
     """
     found = _Comparison(writer, reader).compare(writer, reader, place)
     return list(dict.fromkeys(found))

@@ -53,6 +53,15 @@ def module_of(catalogue: Catalogue, service: str) -> str:
     Args:
         catalogue: the producer's contract.
         service: the name of a service.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+        from messaging.contract.generate import module_of
+
+        source = module_of(catalogue_of([AlunoCadastrado], topic="alunos"), "marketing")
+        assert "class AlunoParaMarketing(Event" in source
+        ```
     """
     views = [view for view in catalogue.views if view.serves(service)]
     if service not in catalogue.services and not views:

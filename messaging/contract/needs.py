@@ -36,6 +36,14 @@ def needs_of(consumer: type[Consumer]) -> Needs:
 
     Raises:
         ConfigurationError: if it has no handlers.
+
+    Example:
+        ```python
+        from messaging.contract.needs import needs_of
+
+        needs = needs_of(Marketing)
+        assert [view.type for view in needs.reads] == ["aluno.cadastrado"]
+        ```
     """
     if not consumer.handlers:
         raise ConfigurationError(
@@ -53,6 +61,13 @@ def write_needs(needs: Needs) -> dict[str, Any]:
 
     Args:
         needs: what to write.
+
+    Example:
+        ```python
+        from messaging.contract.needs import needs_of, write_needs
+
+        document = write_needs(needs_of(Marketing))  # json.dumps it into marketing.needs.json
+        ```
     """
     return {
         "needs": _FORMAT,
@@ -79,6 +94,14 @@ def read_needs(document: Any, where: str) -> Needs:
 
     Raises:
         ConfigurationError: if it is no such document; it names `where` and the place inside.
+
+    Example:
+        ```python
+        from messaging.contract.needs import needs_of, read_needs, write_needs
+
+        document = write_needs(needs_of(Marketing))
+        assert read_needs(document, "marketing.needs.json").service == "marketing"
+        ```
     """
     if not isinstance(document, Mapping) or "needs" not in document:
         is_catalogue = isinstance(document, Mapping) and "asyncapi" in document

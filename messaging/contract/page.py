@@ -24,6 +24,15 @@ def markdown_page(catalogue: Catalogue) -> str:
 
     Args:
         catalogue: the producer's contract.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+        from messaging.contract.page import markdown_page
+
+        page = markdown_page(catalogue_of([AlunoCadastrado], topic="alunos"))
+        assert "marketing" in page
+        ```
     """
     lines = [f"# {_md(_title(catalogue))}", ""]
     for type, about, rows in _tables(catalogue):
@@ -42,6 +51,14 @@ def html_page(catalogue: Catalogue) -> str:
 
     Args:
         catalogue: the producer's contract.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+        from messaging.contract.page import html_page
+
+        page = html_page(catalogue_of([AlunoCadastrado], topic="alunos"))
+        ```
     """
     title = escape(_title(catalogue))
     parts = [

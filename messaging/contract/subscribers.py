@@ -59,6 +59,15 @@ def check_subscribers(
         catalogue: what would be published.
         subscribers: who subscribes: `broker.topic().subscribers()`.
         needs: what services say they read.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+        from messaging.contract.subscribers import check_subscribers
+
+        catalogue = catalogue_of([AlunoCadastrado], topic="alunos")
+        assert check_subscribers(catalogue, broker.topic().subscribers()) == []
+        ```
     """
     all_of_them = list(subscribers)
     found = [one for each in all_of_them for one in _subscriber(catalogue, each)]

@@ -46,6 +46,15 @@ class Mapping:
         header: False: the file has none, and its columns are "#1", "#2", ...
         event_ids: "data": made of the type and of what is published. "cells": as 0.1.0 made them,
             of the row's cells, to finish a run that was begun with it.
+
+    Example:
+        ```python
+        from messaging.csvfile import Mapping
+
+        mapping = Mapping(
+            columns={"Nome completo": "nome"}, defaults={"origem": "csv"}, date_order="dmy"
+        )
+        ```
     """
 
     columns: abc.Mapping[str, str] = field(default_factory=dict)

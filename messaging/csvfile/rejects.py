@@ -28,6 +28,13 @@ class BadRows:
             data; an earlier file is overwritten.
         header: the columns of the file that was read (`Table.header`).
         delimiter: of the file to be written; it is UTF-8 with a BOM, which Excel needs.
+
+    Example:
+        ```python
+        from messaging.csvfile import BadRows
+
+        assert BadRows.beside("alunos.csv").name == "alunos.rejeitados.csv"
+        ```
     """
 
     def __init__(

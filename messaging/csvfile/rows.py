@@ -300,6 +300,17 @@ def read_rows(source: Source, *, language: Language = "en") -> Rows:
     Args:
         source: a path, or a file open for reading bytes.
         language: of notices and errors: "en" or "pt".
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import read_rows
+
+        Path("alunos.csv").write_text("nome;email\\nAna;ana@example.com\\n")
+        with read_rows("alunos.csv") as rows:
+            assert [row.cells for row in rows] == [("Ana", "ana@example.com")]
+        ```
     """
     return Rows(source, language=language)
 

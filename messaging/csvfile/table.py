@@ -301,6 +301,22 @@ def events_from(
         ConfigurationError: before any row is read, when the columns do not fill the event or the
             file is no CSV file.
         OSError: when the file cannot be read.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import BadRows, Mapping, events_from
+
+        Path("alunos.csv").write_text("matricula;nome;email\\n1;Ana;ana@example.com\\n2;Bia;\\n")
+        mapping = Mapping(columns={"matricula": "aluno_id"})
+        with events_from("alunos.csv", AlunoCadastrado, mapping) as table:
+            with BadRows(
+                "alunos.rejeitados.csv", table.header, delimiter=table.delimiter
+            ) as rejected:
+                result = publisher.publish_many(table.events(on_bad=rejected.write), id=table.id_of)
+        assert result.accepted == 1
+        ```
     """
     mapping = Mapping() if mapping is None else mapping
     rows = Rows(source, known=known_names(event, mapping), headed=mapping.header, language=language)

@@ -80,6 +80,15 @@ class Where:
             case.
         since: seconds since the epoch: given up at that time or later.
         until: seconds since the epoch: given up before that time.
+
+    Example:
+        ```python
+        from messaging.dead_letters import Where
+
+        where = Where(types={"aluno.cadastrado"}, reason="timeout")
+        assert Where().everything
+        assert not where.everything
+        ```
     """
 
     ids: frozenset[str] = frozenset()

@@ -97,6 +97,34 @@ class Workbench:
         source: the box: `broker.letters("marketing")`.
         codec: reads the id and type of the event; by default `JsonCodec`.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging import Reject
+        from messaging.dead_letters import Where, Workbench
+        from messaging.testing import FakeClock, drain
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles
+            def welcome(self, aluno: AlunoParaMarketing) -> None:
+                raise Reject("the mailing list is not there yet")
+
+
+        clock = FakeClock()
+        broker = MemoryBroker(topology, clock=clock)
+        Publisher(broker.topic(), source="/cadastro").publish(ana)
+        drain(broker, Mailing(), clock=clock)
+
+        bench = Workbench(broker.letters("marketing"))
+        assert [letter.reason for letter in bench.letters()] == [
+            "the mailing list is not there yet"
+        ]
+        report = bench.redrive(Where(reason="mailing list"), dry_run=False)
+        assert (report.done, report.failed) == (1, ())
+        ```
     """
 
     def __init__(
@@ -176,6 +204,16 @@ class Workbench:
         """Delete letters for good.
 
         As `Workbench.redrive`.
+
+        Example:
+            ```python
+            from messaging.dead_letters import Workbench
+
+            report = Workbench(
+                broker.letters("marketing")
+            ).drop()  # counts only: dry_run=False deletes
+            assert report.matched == 0
+            ```
         """
         tell = on_progress or (lambda done, total: None)
         work = _Work(self.source, self._clock, dry_run, lambda letters: (letters, []))

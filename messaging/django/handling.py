@@ -34,6 +34,15 @@ class CloseConnections:
     `manage.py messaging_worker` has it by itself. A `Worker` of your own takes it first:
 
         Worker(Biblioteca(), broker=broker, middleware=[CloseConnections()])
+
+    Example:
+        ```python
+        # Not run: needs a Django project; examples/django has one, with tests.
+        from messaging import Worker, connect
+        from messaging.django import CloseConnections
+
+        Worker(Marketing(), broker=connect(), middleware=[CloseConnections()]).run()
+        ```
     """
 
     @contextmanager
@@ -111,6 +120,15 @@ class TransactionalAtomic:
         key: what an event is known by: a function of the `Call`; by default `event_key`, its source
             and its id.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        # Not run: needs a Django project; examples/django has one, with tests.
+        from messaging import Worker, connect
+        from messaging.django import TransactionalAtomic
+
+        Worker(Marketing(), broker=connect(), middleware=[TransactionalAtomic()]).run()
+        ```
     """
 
     def __init__(

@@ -19,6 +19,14 @@ def outbox(using: str | Wrapper | None = None) -> SqlOutbox:
 
     Args:
         using: an alias of DATABASES or one of `django.db.connections`; else MESSAGING["DATABASE"].
+
+    Example:
+        ```python
+        # Not run: needs a Django project; examples/django has one, with tests.
+        from messaging.django import outbox
+
+        publisher = Publisher(outbox(), source="/cadastro")
+        ```
     """
     setup = current()
     connection = raw(wrapper_of(setup.database if using is None else using))
@@ -49,6 +57,16 @@ def publish(
         id: the event's id; by default a fresh one.
         time: when it happened, aware; by default now.
         traceparent: W3C trace context to pass through.
+
+    Example:
+        ```python
+        # Not run: needs a Django project; examples/django has one, with tests.
+        from django.db import transaction
+        from messaging.django import publish
+
+        with transaction.atomic():
+            publish(ana)  # in the outbox, and committed together with your rows
+        ```
     """
     setup = current()
     publisher = Publisher(outbox(using), source=setup.source, codec=setup.codec)

@@ -29,6 +29,14 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
         settings: where, and under which names; by default `Settings.from_environment()`.
         session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
             usual.
+
+    Example:
+        ```python
+        from messaging.doctor import examine
+
+        for found in examine(topology, local.settings(topic="alunos", prefix="doctor-")):
+            print(found.severity, found.name, found.where, found.remedy)
+        ```
     """
     if names_rabbitmq(settings):
         from messaging.doctor import rabbitmq
@@ -44,6 +52,14 @@ def not_told(settings: Settings) -> Sequence[str]:
 
     Args:
         settings: where, and under which names; by default `Settings.from_environment()`.
+
+    Example:
+        ```python
+        from messaging import Settings
+        from messaging.doctor import not_told
+
+        assert not_told(Settings(topic="alunos", region="sa-east-1")) == ()
+        ```
     """
     if names_rabbitmq(settings):
         from messaging.doctor.rabbitmq import NOT_TOLD

@@ -33,6 +33,14 @@ def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
     Args:
         topology: what should stand: topic, queues and subscriptions.
         oldest: seconds; above it for five minutes a queue is behind.
+
+    Example:
+        ```python
+        from messaging.export import alarms
+
+        template = alarms(topology, oldest=600)
+        assert "Resources" in template
+        ```
     """
     resources = _alarms(topology, oldest)
     resources["Dashboard"] = {

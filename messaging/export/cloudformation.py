@@ -34,6 +34,15 @@ def cloudformation(topology: Topology, *, others_topic: str | None = None) -> di
         topology: what should stand: topic, queues and subscriptions.
         others_topic: the ARN of a topic that the topology does not own; else one of its name in the
             account and region of the stack.
+
+    Example:
+        ```python
+        import json
+
+        from messaging.export import cloudformation
+
+        text = json.dumps(cloudformation(topology), indent=2)
+        ```
     """
     arn = topic_arn(topology, CLOUDFORMATION, others_topic)
     resources: dict[str, Any] = {}

@@ -67,6 +67,14 @@ def drift(
 
     Raises:
         ConfigurationError: if the file is neither CloudFormation nor Terraform.
+
+    Example:
+        ```python
+        from messaging.export import cloudformation, drift
+
+        written = cloudformation(topology)
+        assert not drift(topology, written, file="topology.json").pending
+        ```
     """
     standing = _resources(document)
     if standing is None:

@@ -37,6 +37,14 @@ def grafana(topology: Topology) -> dict[str, Any]:
 
     Args:
         topology: what should stand: topic, queues and subscriptions.
+
+    Example:
+        ```python
+        from messaging.export import grafana
+
+        dashboard = grafana(topology)
+        assert dashboard["panels"]
+        ```
     """
     services = ",".join(topology.services)
     worker = '{service=~"$service"}'

@@ -83,6 +83,15 @@ def policies(
         topology: what should stand: topic, queues and subscriptions.
         place: the account, region and partition that stand in the ARNs.
         others_topic: another account's or another repository's topic, by its ARN.
+
+    Example:
+        ```python
+        from messaging.aws.clients import Place
+        from messaging.export import policies
+
+        place = Place(partition="aws", region="sa-east-1", account="111111111111")
+        assert "marketing-worker" in policies(topology, place)
+        ```
     """
     topic = topic_arn(topology, place, others_topic)
     key = key_use(topology, place, "Key", _SEND, via="sns") if topology.owns_topic else []
@@ -113,6 +122,14 @@ def iam_template(topology: Topology, *, others_topic: str | None = None) -> dict
     Args:
         topology: what should stand: topic, queues and subscriptions.
         others_topic: another account's or another repository's topic, by its ARN.
+
+    Example:
+        ```python
+        from messaging.export import iam_template
+
+        template = iam_template(topology)
+        assert "MarketingWorkerPolicy" in template["Resources"]
+        ```
     """
     documents = policies(topology, CLOUDFORMATION, others_topic=others_topic)
     ids = identifiers(documents, lambda role: f"{capitalized(role)}Policy")

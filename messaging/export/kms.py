@@ -27,6 +27,15 @@ def sns_statement(
         topology: what should stand: topic, queues and subscriptions.
         place: the account, region and partition that stand in the ARNs.
         others_topic: another account's or another repository's topic, by its ARN.
+
+    Example:
+        ```python
+        from messaging.aws.clients import Place
+        from messaging.export import sns_statement
+
+        place = Place(partition="aws", region="sa-east-1", account="111111111111")
+        assert sns_statement(topology, place)["Effect"] == "Allow"
+        ```
     """
     return {
         "Sid": "MessagingTopicMayUse",
@@ -48,6 +57,13 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
     Args:
         topology: what should stand: topic, queues and subscriptions.
         others_topic: another account's or another repository's topic, by its ARN.
+
+    Example:
+        ```python
+        from messaging.export import key_template
+
+        template = key_template(Topology.of(Marketing, topic="alunos", kms_key="alias/alunos"))
+        ```
     """
     key = topology.kms_key or ""
     if not key.startswith("alias/"):

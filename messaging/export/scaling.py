@@ -33,6 +33,13 @@ class Scaling:
         wait: seconds that a message may wait.
         least: tasks, at least.
         most: tasks, at most.
+
+    Example:
+        ```python
+        from messaging.export import Scaling, ecs
+
+        template = ecs(topology, Scaling(concurrency=20, seconds=0.05, wait=60, most=10))
+        ```
     """
 
     concurrency: int = 10
@@ -75,6 +82,14 @@ def keda(topology: Topology, scaling: Scaling, *, account: str, region: str) -> 
         scaling: how far, and how fast.
         account: the AWS account's number.
         region: the AWS region.
+
+    Example:
+        ```python
+        from messaging.export import Scaling, keda
+
+        objects = keda(topology, Scaling(), account="111111111111", region="sa-east-1")
+        assert objects["kind"] == "List"
+        ```
     """
     place = f"https://sqs.{region}.amazonaws.com/{account}"
     return {
@@ -118,6 +133,13 @@ def ecs(topology: Topology, scaling: Scaling) -> dict[str, Any]:
     Args:
         topology: what should stand: topic, queues and subscriptions.
         scaling: how far, and how fast.
+
+    Example:
+        ```python
+        from messaging.export import Scaling, ecs
+
+        template = ecs(topology, Scaling(concurrency=20, seconds=0.05))
+        ```
     """
     if scaling.least < 1:
         raise ConfigurationError("least=0: backlog per task needs a task; give least=1 or more")

@@ -47,6 +47,15 @@ def terraform(topology: Topology, *, others_topic: str | None = None) -> dict[st
         topology: what should stand: topic, queues and subscriptions.
         others_topic: the ARN of a topic that the topology does not own; else one of its name in the
             provider's account and region.
+
+    Example:
+        ```python
+        import json
+
+        from messaging.export import terraform
+
+        text = json.dumps(terraform(topology), indent=2)  # topology.tf.json
+        ```
     """
     arn = topic_arn(topology, TERRAFORM, others_topic)
     resources: dict[str, dict[str, Any]] = {}

@@ -25,15 +25,6 @@ _WAIT = 10.0
 class AsyncTransactional:
     """Middleware for async handlers: their effect and its mark are committed together.
 
-        database = AsyncTransactional(async_sessionmaker(engine))
-
-        class Financeiro(Consumer):
-            @handles
-            async def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
-                database.connection.add(Conta(aluno_id=aluno.aluno_id))
-
-        Worker(Financeiro(), broker=broker, middleware=[database])
-
     Each call has a transaction of PostgreSQL. It is committed when the handler returns (or raises
     `Ack`), and rolled back whatever else it raises or when it is cancelled. While the database
     works, other handlers run. A concurrent duplicate comes again later.
@@ -50,6 +41,29 @@ class AsyncTransactional:
             and its id.
         wait: seconds for which a call waits for a connection, unless the pool gives up before. A
             pool should have as many as the worker runs handlers at once.
+
+    Example:
+        ```python
+        import psycopg
+        from messaging.idempotency import AsyncTransactional, PostgresStore
+        from messaging.testing import deliver
+
+        store = PostgresStore(postgres_url)
+        store.create()
+        store.close()
+        database = AsyncTransactional(lambda: psycopg.AsyncConnection.connect(postgres_url))
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles
+            async def welcome(self, aluno: AlunoParaMarketing) -> None:
+                await database.connection.execute("SELECT 1")
+
+
+        assert deliver(Mailing(), ana, middleware=[database]).acknowledged
+        ```
     """
 
     def __init__(

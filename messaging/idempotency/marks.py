@@ -128,6 +128,13 @@ def ddl(dialect: Dialect, table: str = TABLE) -> str:
     Args:
         dialect: "postgresql", "mysql" or "sqlite".
         table: the table's name, with its schema and a dot before it where it has one.
+
+    Example:
+        ```python
+        from messaging.idempotency.marks import ddl
+
+        assert ddl("postgresql").startswith("CREATE TABLE")
+        ```
     """
     return _COLUMNS.format(table=table_name(table), **_WORDS[dialect])
 

@@ -21,6 +21,13 @@ class MemoryStore:
     Args:
         capacity: done events that are remembered; when there are more, the oldest is forgotten.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.idempotency import Idempotency, MemoryStore
+
+        once = Idempotency(MemoryStore(capacity=10_000))  # Worker(..., middleware=[once])
+        ```
     """
 
     def __init__(self, *, capacity: int = 100_000, clock: Clock = SYSTEM_CLOCK) -> None:

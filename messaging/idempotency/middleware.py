@@ -32,6 +32,20 @@ def event_key(call: HandlingState) -> str:
 
     Args:
         call: the handler that is about to run.
+
+    Example:
+        ```python
+        from messaging.consuming.dispatch import Call
+        from messaging.idempotency import Idempotency, MemoryStore
+        from messaging.idempotency.middleware import event_key
+
+
+        def by_student(call: Call) -> str:
+            return call.envelope.subject or event_key(call)
+
+
+        once = Idempotency(MemoryStore(), key=by_student)
+        ```
     """
     key = f"{call.envelope.source} {call.envelope.id}"
     if key.isprintable() and len(key.encode()) <= LONGEST_KEY:
@@ -79,6 +93,17 @@ class Idempotency:
         renew: False: no thread. Then `lease` must be longer than any handler takes, or a duplicate
             runs beside it.
         key: which event a call is about; `event_key` takes source and id.
+
+    Example:
+        ```python
+        from messaging.idempotency import Idempotency, MemoryStore
+        from messaging.testing import deliver
+
+        marketing, once = Marketing(), Idempotency(MemoryStore())
+        for _ in range(2):
+            assert deliver(marketing, ana, id="matricula-2026-0042", middleware=[once]).acknowledged
+        assert marketing.welcomed == ["ana@example.com"]
+        ```
     """
 
     def __init__(

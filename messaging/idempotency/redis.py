@@ -50,8 +50,6 @@ return redis.call('DEL', KEYS[1])
 class RedisStore:
     """Marks in Redis: for any number of machines, fast, and as durable as that Redis is.
 
-        store = RedisStore("redis://cache:6379/0")
-
     Raises `TransportError` where Redis does not answer, after the client's own attempts.
 
     A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
@@ -63,6 +61,15 @@ class RedisStore:
         prefix: put before the keys.
         keep: seconds for which a mark is kept.
         timeout: seconds that one command may take.
+
+    Example:
+        ```python
+        from messaging.idempotency import Idempotency, RedisStore
+
+        store = RedisStore(redis_url)
+        once = Idempotency(store)  # Worker(..., middleware=[once])
+        store.close()
+        ```
     """
 
     def __init__(

@@ -107,6 +107,13 @@ class SqliteStore(_SqlStore):
         path: the file; it is made if it is missing.
         table: the table's name, with its schema and a dot before it where it has one.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.idempotency import Idempotency, SqliteStore
+
+        once = Idempotency(SqliteStore("handled.db"))  # Worker(..., middleware=[once])
+        ```
     """
 
     def __init__(
@@ -135,6 +142,16 @@ class PostgresStore(_SqlStore):
         timeout: seconds for which a statement may stay unanswered, on connections that are made
             from a conninfo; to accept a connection the server has 10, or the conninfo's
             connect_timeout.
+
+    Example:
+        ```python
+        from messaging.idempotency import Idempotency, PostgresStore
+
+        store = PostgresStore(postgres_url)
+        store.create()  # once, or by a migration with messaging.idempotency.marks.ddl
+        once = Idempotency(store)  # Worker(..., middleware=[once])
+        store.close()
+        ```
     """
 
     def __init__(
@@ -222,6 +239,14 @@ class MySqlStore(_SqlStore):
         table: the table's name, with its schema and a dot before it where it has one.
         timeout: seconds for which a statement may stay unanswered, on connections that are made
             from a URL.
+
+    Example:
+        ```python
+        # Not run: needs MariaDB, with which tests/idempotency runs it.
+        from messaging.idempotency import Idempotency, MySqlStore
+
+        once = Idempotency(MySqlStore("mysql://escola@db/escola"))  # Worker(..., middleware=[once])
+        ```
     """
 
     def __init__(

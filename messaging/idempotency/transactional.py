@@ -81,15 +81,6 @@ class Transactional(_Sharing):
 
     With `@handles(chunk=20)` one commit is for up to 20 messages, each with a savepoint of its own.
 
-        database = Transactional(lambda: psycopg.connect("dbname=school")).create()
-
-        class Financeiro(Consumer):
-            @handles
-            def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
-                database.connection.execute("INSERT INTO contas ...")
-
-        Worker(Financeiro(), broker=broker, middleware=[database])
-
     Each call has a transaction. It is committed when the handler returns (or raises `Ack`), and
     rolled back whatever else it raises. So an event takes effect once, even if the process is
     killed: it left both effect and mark, or neither. Other effects (a mail, a request) are
@@ -108,6 +99,30 @@ class Transactional(_Sharing):
         key: what an event is known by: a function of the `Call`; by default `event_key`, its source
             and its id.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.idempotency import Transactional
+        from messaging.sql import open_sqlite
+        from messaging.testing import deliver
+
+        database = Transactional(lambda: open_sqlite("escola.db")).create()
+        open_sqlite("escola.db").execute("CREATE TABLE contatos (email text)")
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles
+            def welcome(self, aluno: AlunoParaMarketing) -> None:
+                database.connection.execute("INSERT INTO contatos VALUES (?)", (aluno.email,))
+
+
+        for _ in range(2):  # one row: Worker(..., middleware=[database])
+            assert deliver(
+                Mailing(), ana, id="matricula-2026-0042", middleware=[database]
+            ).acknowledged
+        ```
     """
 
     def __init__(
@@ -230,13 +245,6 @@ class Transactional(_Sharing):
 class TransactionalSession(_Sharing):
     """`Transactional` for SQLAlchemy: each call has a session, and `session` is it.
 
-        database = TransactionalSession(sessionmaker(engine))
-
-        class Financeiro(Consumer):
-            @handles
-            def cadastrado(self, aluno: AlunoParaFinanceiro) -> None:
-                database.session.add(Conta(aluno_id=aluno.aluno_id))
-
     Args:
         sessions: gives a new `Session`, on SQLite, on PostgreSQL by psycopg 3, or on MySQL or
             MariaDB by PyMySQL. It is committed when the handler returns, and closed in any case.
@@ -244,6 +252,29 @@ class TransactionalSession(_Sharing):
         key: what an event is known by: a function of the `Call`; by default `event_key`, its source
             and its id.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.idempotency import TransactionalSession
+        from messaging.testing import deliver
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.orm import sessionmaker
+
+        engine = create_engine("sqlite:///escola.db")
+        database = TransactionalSession(sessionmaker(engine)).create()
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles
+            def welcome(self, aluno: AlunoParaMarketing) -> None:
+                database.session.execute(text("SELECT 1"))  # or session.add(...)
+
+
+        assert deliver(Mailing(), ana, middleware=[database]).acknowledged
+        engine.dispose()
+        ```
     """
 
     def __init__(

@@ -48,6 +48,19 @@ class LocalServer(ServerProcess):
         state: a folder in which ministack keeps what it holds, from one stop to the next start;
             queues are written when it ends in order (`stop()`, SIGTERM, this process's end) and not
             when it is killed, files of S3 at once. Two servers must not share one.
+
+    Example:
+        ```python
+        # Not run: starts a server of its own, which tests/test_local.py does.
+        from messaging import connect
+        from messaging.aws import apply
+        from messaging.local import LocalServer
+
+        with LocalServer() as server:
+            settings = server.settings(topic="alunos")
+            apply(topology, settings)
+            publisher = Publisher(connect(settings).topic(), source="/cadastro")
+        ```
     """
 
     def __init__(

@@ -56,6 +56,19 @@ class LocalRabbitMQ(ServerProcess):
             is removed at the end.
         state: a folder in which the node keeps what it holds, from one stop to the next start. Two
             nodes must not share one.
+
+    Example:
+        ```python
+        # Not run: starts a server of its own, which tests/test_local_rabbitmq.py does.
+        from messaging import connect
+        from messaging.connecting import apply
+        from messaging.local import LocalRabbitMQ
+
+        with LocalRabbitMQ() as server:
+            settings = server.settings(topic="alunos")
+            apply(topology, settings)
+            publisher = Publisher(connect(settings).topic(), source="/cadastro")
+        ```
     """
 
     start_seconds = 120.0

@@ -28,10 +28,6 @@ _Given = TypeVar("_Given", MemoryTopic, MemoryQueue)
 class MemoryBroker:
     """A `Broker` in this process: SNS's fan-out and SQS's queues, without a server.
 
-        with MemoryBroker(TOPOLOGY) as broker:
-            Publisher(broker.topic(), source="/cadastro").publish(event)
-            broker.messages("marketing")    # what lies in marketing's queue
-
     It plays filter policies, visibility timeouts, receipts, redrive to dead-letter queues and FIFO
     groups by the `clock` it is given. Messages are gone when the broker is. Safe to use from
     several threads; not shared between processes. Not played: retention, queue policies, the limit
@@ -42,6 +38,14 @@ class MemoryBroker:
         topology: what should stand: topic, queues and subscriptions.
         clock: what tells the time; a test may give a `FakeClock`.
         faults: asked before and after every request; see `messaging.memory.Faults` and `fail_next`.
+
+    Example:
+        ```python
+        with MemoryBroker(topology) as broker:
+            Publisher(broker.topic(), source="/cadastro").publish(ana)
+            (message,) = broker.messages("marketing")  # what lies in marketing's queue
+            assert message.receive_count == 0
+        ```
     """
 
     def __init__(
@@ -197,6 +201,12 @@ class MemoryBroker:
             error: the exception, instead of one made of `code`.
             lost: carry the request out, and lose the answer; with `entries` the answer lies.
             times: how many requests.
+
+        Example:
+            ```python
+            broker.fail_next("publish", code="Throttling", times=2)
+            assert publisher.publish(ana).copies == 1  # it was sent again
+            ```
         """
         failures = tuple(
             Failure(place, code, "refused on demand by a test", retryable) for place in entries

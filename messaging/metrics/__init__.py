@@ -59,6 +59,24 @@ class Backlog:
     Args:
         status: gives an `OutboxStatus`: it is asked at each reading.
         table: the outbox's table, for the label.
+
+    Example:
+        ```python
+        from messaging.metrics import Backlog, Metrics
+        from messaging.outbox import Relay, create
+        from messaging.outbox.claims import Claims
+        from messaging.sql import open_sqlite
+        from messaging.sql.database import Database
+
+        connection = open_sqlite("escola.db")
+        create(connection)
+        connection.close()
+
+        database = Database(lambda: open_sqlite("escola.db"))
+        backlog = Backlog(Claims(database).status, table="messaging_outbox")
+        assert Metrics(backlog).read("messaging.outbox.")
+        database.close()
+        ```
     """
 
     def __init__(self, status: Callable[[], OutboxStatus], *, table: str) -> None:
@@ -87,6 +105,15 @@ class Metrics:
 
     Raises:
         ConfigurationError: for a source of another type.
+
+    Example:
+        ```python
+        from messaging.metrics import Metrics
+
+        metrics = Metrics(publisher)  # with a worker: Metrics(publisher, worker)
+        publisher.publish(ana)
+        assert metrics.read("messaging.publisher.")
+        ```
     """
 
     def __init__(self, *sources: Worker | Publisher | Relay | Backlog) -> None:
@@ -106,7 +133,7 @@ class Metrics:
         A source that cannot be read (a database that is away) is left out, and logged.
 
         Args:
-            only: names of metrics; None: all of them.
+            only: the beginning of the metrics' names; "" for all of them.
         """
         found: dict[str, dict[tuple[str, ...], float | Read]] = {one.name: {} for one in METRICS}
         for source in self._sources:

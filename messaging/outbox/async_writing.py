@@ -43,6 +43,25 @@ class AsyncOutbox:
         table: where to; `create()` and `ddl()` make it.
         max_bytes: what the topic takes for one message: the relay's topic must take as much.
         notify: wake the relays with the commit, as for `SqlOutbox`.
+
+    Example:
+        ```python
+        import asyncio
+
+        import psycopg
+        from messaging.outbox import AsyncOutbox, create
+
+
+        async def enrol() -> None:
+            async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+                async with connection.transaction():
+                    await AsyncOutbox(connection, source="/cadastro").publish(ana)
+
+
+        with psycopg.connect(postgres_url) as connection:
+            create(connection)
+        asyncio.run(enrol())
+        ```
     """
 
     def __init__(

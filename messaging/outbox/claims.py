@@ -83,6 +83,23 @@ class Claims:
     Args:
         database: the connection to the outbox's database.
         table: the table's name, with its schema and a dot before it where it has one.
+
+    Example:
+        ```python
+        from messaging.outbox.claims import Claims
+        from messaging.outbox import create
+        from messaging.sql.database import Database
+        from messaging.sql import open_sqlite
+
+        connection = open_sqlite("escola.db")
+        create(connection)
+        connection.close()
+
+        database = Database(lambda: open_sqlite("escola.db"))
+        status = Claims(database).status()
+        assert (status.pending, status.troubled) == (0, ())
+        database.close()
+        ```
     """
 
     def __init__(self, database: Database, *, table: str = TABLE) -> None:

@@ -98,6 +98,23 @@ class Relay:
             connections by the transaction: nobody is told anything there.
         max_attempts: times that a request is sent before its entries wait for their next attempt.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        import sqlite3
+
+        from messaging.outbox import Relay, SqlOutbox, create
+
+        connection = sqlite3.connect("escola.db")
+        create(connection)
+        with connection:
+            Publisher(SqlOutbox(connection), source="/cadastro").publish(ana)
+
+        with Relay(lambda: sqlite3.connect("escola.db"), broker.topic()) as relay:
+            relay.drain()  # what is there now; relay.run() goes on until relay.stop()
+        assert relay.stats.published == 1
+        connection.close()
+        ```
     """
 
     def __init__(

@@ -75,6 +75,13 @@ def ddl(dialect: Dialect, table: str = TABLE) -> str:
     Args:
         dialect: "postgresql", "mysql" or "sqlite".
         table: the table's name, with its schema and a dot before it where it has one.
+
+    Example:
+        ```python
+        from messaging.outbox.table import ddl
+
+        statements = ddl("postgresql")
+        ```
     """
     name = table_name(table)
     words = _WORDS.get(dialect)

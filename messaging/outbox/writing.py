@@ -39,6 +39,20 @@ class SqlOutbox:
         notify: on PostgreSQL, wake the relays with the commit (NOTIFY). False where transactions
             are prepared for two phases, which NOTIFY forbids, or where very many commit at once,
             which it has wait for each other: then relays find entries when they look.
+
+    Example:
+        ```python
+        import sqlite3
+
+        from messaging.outbox import SqlOutbox, create
+
+        connection = sqlite3.connect("escola.db")
+        create(connection)
+        with connection:  # your rows and the event: both, or neither
+            connection.execute("CREATE TABLE IF NOT EXISTS alunos (nome text)")
+            Publisher(SqlOutbox(connection), source="/cadastro").publish(ana)
+        connection.close()
+        ```
     """
 
     in_callers_thread = True
@@ -144,6 +158,18 @@ def create(connection: Connection, *, table: str = TABLE) -> None:
     Args:
         connection: a connection of the caller's.
         table: the table's name, with its schema and a dot before it where it has one.
+
+    Example:
+        ```python
+        import sqlite3
+
+        from messaging.outbox import create
+
+        connection = sqlite3.connect("escola.db")
+        create(connection)
+        connection.commit()
+        connection.close()
+        ```
     """
     for statement in ddl(dialect_of(connection), table).split(";"):
         if statement.strip():

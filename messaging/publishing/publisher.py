@@ -184,13 +184,7 @@ class Publisher:
         Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
         whose `.result` names each event that was not, and why. An event that cannot be sent (too
         large, refused for good) does not keep the others back; a topic that no longer answers, and
-        an exception out of `events` itself, end the run. To go on where it ended:
-
-            try:
-                publisher.publish_many(events)
-            except PublishError as error:
-                publisher.publish_again(error.result)                       # those refused
-                publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
+        an exception out of `events` itself, end the run. The example goes on where it ended.
 
         Args:
             events: any iterable; only what is under way is held in memory. An answer is looked at
@@ -211,12 +205,14 @@ class Publisher:
 
             from messaging import PublishError
 
+
             def publish_all(events: list[Event]) -> None:
                 try:
                     publisher.publish_many(events)
                 except PublishError as error:
                     publisher.publish_again(error.result)  # those that were refused
                     publisher.publish_many(islice(events, error.result.consumed, None))  # the rest
+
 
             publish_all([ana, ana])
             ```

@@ -106,6 +106,15 @@ def connect(settings: Settings) -> RabbitBroker:
 
     Args:
         settings: where, and under which names; by default `Settings.from_environment()`.
+
+    Example:
+        ```python
+        from messaging import Settings
+        from messaging.rabbitmq import connect
+
+        settings = Settings(topic="alunos", broker_url="amqp://app:password@rabbit:5672/escola")
+        connect(settings).close()
+        ```
     """
     if not settings.topic:
         raise SettingsError("no topic: set MESSAGING_TOPIC to its name")

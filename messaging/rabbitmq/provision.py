@@ -42,6 +42,15 @@ def plan(topology: Topology, settings: Settings | None = None, *, take_over: boo
         topology: what should stand: topic, queues and subscriptions.
         settings: where, and under which names; by default `Settings.from_environment()`.
         take_over: act on what another owner's tag is on.
+
+    Example:
+        ```python
+        # Not run: needs RabbitMQ, with which tests/rabbitmq runs it.
+        from messaging.rabbitmq import plan
+
+        for change in plan(topology).changes:
+            print(change.action, change.name)
+        ```
     """
     return _run(topology, settings, write=False, take_over=take_over)
 
@@ -66,6 +75,14 @@ def apply(
         take_over: makes what belongs to another owner this topology's.
         wait: seconds to wait for an exchange that the topology does not own.
         create_topic: create such an exchange without an owner; for a local server.
+
+    Example:
+        ```python
+        # Not run: needs RabbitMQ, with which tests/rabbitmq runs it.
+        from messaging.rabbitmq import apply
+
+        apply(topology)  # where MESSAGING_BROKER_URL leads
+        ```
     """
     written = partial(
         _run, topology, settings, write=True, take_over=take_over, create_topic=create_topic
@@ -95,6 +112,14 @@ def remove(
         dry_run: delete nothing; tell what would be.
         lose_messages: delete queues that hold messages, too.
         take_over: delete what belongs to another owner, too.
+
+    Example:
+        ```python
+        # Not run: needs RabbitMQ, with which tests/rabbitmq runs it.
+        from messaging.rabbitmq import remove
+
+        remove(topology, "marketing", dry_run=True)  # what would be deleted
+        ```
     """
     if not SERVICE_NAME.fullmatch(service):
         raise TopologyError(

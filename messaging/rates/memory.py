@@ -15,6 +15,13 @@ class MemoryRates:
 
     Args:
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.rates.memory import MemoryRates
+
+        rates = MemoryRates()  # Worker(..., rates=rates), for tests
+        ```
     """
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:

@@ -55,6 +55,13 @@ def ddl(table: str = TABLE) -> str:
 
     Args:
         table: the table's name, with its schema and a dot before it where it has one.
+
+    Example:
+        ```python
+        from messaging.rates.postgres import ddl
+
+        assert "UNLOGGED" in ddl()
+        ```
     """
     return (
         f"CREATE UNLOGGED TABLE IF NOT EXISTS {table_name(table)} (\n"
@@ -79,6 +86,15 @@ class PostgresRates:
         table: the table's name, with its schema and a dot before it where it has one.
         timeout: seconds for which a statement may stay unanswered, on connections that are made
             from a conninfo.
+
+    Example:
+        ```python
+        from messaging.rates.postgres import PostgresRates
+
+        rates = PostgresRates(postgres_url)
+        rates.create()
+        rates.close()  # Worker(..., rates=rates) goes on using it
+        ```
     """
 
     def __init__(

@@ -42,14 +42,20 @@ return 0
 class RedisRates:
     """A `RateStore` in Redis 6 or later. Needs the extra `redis`.
 
-        Worker(Biblioteca(), broker=connect(), rates=RedisRates("redis://cache:6379/0"))
-
     A Redis that forgets (a restart without a file, an eviction) starts with a full bucket.
 
     Args:
         client: a URL ("redis://cache:6379/0"), or a `redis.Redis` of yours.
         prefix: put before the keys.
         timeout: seconds that one command may take.
+
+    Example:
+        ```python
+        from messaging.rates.redis import RedisRates
+
+        rates = RedisRates(redis_url)  # Worker(..., rates=rates)
+        rates.close()
+        ```
     """
 
     def __init__(

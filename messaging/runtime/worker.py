@@ -47,11 +47,6 @@ LOOKS_UP = 0.5
 class Worker:
     """Runs consumers: one queue, one poller and `concurrency` handlers for each of them.
 
-        Worker(Marketing(), broker=connect()).run()     # until SIGTERM or Ctrl-C
-
-        with Worker(Marketing(), BI(), broker=broker) as worker:     # in a test
-            ...
-
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
     Every received message ends in exactly one of the four ways that `Stats` counts. A worker
     opens and closes its consumers, and closes the queues that it asked the broker for; the broker

@@ -289,6 +289,17 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
     Args:
         url: where the database is: "postgresql://...", "mysql://...", "sqlite:///file.db".
         timeout: seconds that connecting and each statement may take.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.outbox import connector
+
+        Path("escola.db").touch()
+        connection = connector("sqlite:///escola.db")()
+        connection.close()
+        ```
     """
     if url.startswith("sqlite:///"):
         # A misspelled name is an error, and does not create an empty database.

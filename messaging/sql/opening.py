@@ -51,6 +51,14 @@ def open_sqlite(
         path: the file.
         timeout: seconds that a writer waits for another.
         create: whether a missing file is made.
+
+    Example:
+        ```python
+        from messaging.sql import open_sqlite
+
+        connection = open_sqlite("escola.db")
+        connection.close()
+        ```
     """
     import sqlite3
 
@@ -75,6 +83,14 @@ def memory_sqlite(name: str) -> sqlite3.Connection:
 
     Args:
         name: any text: connections of one name see one database.
+
+    Example:
+        ```python
+        from messaging.sql.opening import memory_sqlite
+
+        connection = memory_sqlite("test")
+        connection.close()
+        ```
     """
     import sqlite3
 
@@ -131,6 +147,14 @@ def postgres(
         conninfo: a URL, or "host=... dbname=...".
         timeout: seconds that connecting and each statement may take.
         application: the name that the server shows for the connection.
+
+    Example:
+        ```python
+        from messaging.sql.opening import postgres
+
+        connection = postgres(postgres_url, timeout=5)()
+        connection.close()
+        ```
     """
     try:
         import psycopg

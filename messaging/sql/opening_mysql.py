@@ -46,6 +46,15 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
     Args:
         url: "mysql://user@host:3306/name".
         timeout: seconds that connecting and each statement may take.
+
+    Example:
+        ```python
+        # Not run: needs MariaDB, with which tests/idempotency runs it.
+        from messaging.sql import mysql
+
+        connection = mysql("mysql://escola@db/escola", timeout=5)()
+        connection.close()
+        ```
     """
     try:
         import pymysql

@@ -23,6 +23,16 @@ class FakeClock:
 
     Args:
         start: where it stands at first, an aware datetime; a Monday noon in UTC by default.
+
+    Example:
+        ```python
+        from messaging.testing import FakeClock
+
+        clock = FakeClock()
+        before = clock.monotonic()
+        clock.advance(60)
+        assert clock.monotonic() - before == 60
+        ```
     """
 
     def __init__(self, start: datetime = _START) -> None:

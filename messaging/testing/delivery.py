@@ -143,6 +143,16 @@ def deliver(
         middleware: context managers around each handler, outermost first.
         clock: what tells the time; a test may give a `FakeClock`.
         runner: the loop on which async handlers run; by default one of its own.
+
+    Example:
+        ```python
+        from messaging.testing import deliver
+
+        marketing = Marketing()
+        result = deliver(marketing, ana)
+        assert result.acknowledged
+        assert marketing.welcomed == ["ana@example.com"]
+        ```
     """
     _check_consumer(consumer)
     handler = consumer.handlers.get(type(event).event_type)
@@ -191,6 +201,22 @@ def deliver_batch(
         middleware: context managers around each handler, outermost first.
         clock: what tells the time; a test may give a `FakeClock`.
         runner: the loop on which async handlers run; by default one of its own.
+
+    Example:
+        ```python
+        from messaging import Batch
+        from messaging.testing import deliver_batch
+
+
+        class Mailing(Consumer):
+            service = "marketing"
+
+            @handles(batch=100)
+            def welcome(self, alunos: Batch[AlunoParaMarketing]) -> None: ...
+
+
+        assert all(result.acknowledged for result in deliver_batch(Mailing(), [ana, ana]))
+        ```
     """
     _check_consumer(consumer)
     names = {type(event).event_type for event in events}
@@ -246,6 +272,14 @@ def deliver_raw(
         middleware: context managers around each handler, outermost first.
         clock: what tells the time; a test may give a `FakeClock`.
         runner: the loop on which async handlers run; by default one of its own.
+
+    Example:
+        ```python
+        from messaging.testing import deliver_raw
+
+        result = deliver_raw(Marketing(), "this is no JSON")
+        assert result.rejected
+        ```
     """
     _check_consumer(consumer)
     copy = Outgoing(id=new_id(), body=body, attributes=attributes or {}, size=0)

@@ -64,12 +64,6 @@ def drain(
 ) -> Drained:
     """Handle what is in the consumers' queues, one message after another, until all are empty.
 
-        clock = FakeClock()
-        broker = MemoryBroker(TOPOLOGY, clock=clock)
-        Publisher(broker.topic(), source="/cadastro").publish(event)
-        drained = drain(broker, Plataforma(db), Marketing(db), clock=clock)
-        assert drained.of["marketing"].acknowledged == 1
-
     A message that is to be retried is waited for with `clock.sleep`, which costs nothing on a
     `FakeClock`; give the broker the same clock. In a FIFO queue nothing of its group overtakes it.
     What handlers publish meanwhile is handled, too; after `limit` receipts it raises
@@ -84,6 +78,18 @@ def drain(
             producer's otherwise.
         middleware: context managers around each handler, outermost first.
         limit: receipts after which it raises `ConfigurationError`.
+
+    Example:
+        ```python
+        from messaging.testing import FakeClock, drain
+
+        clock = FakeClock()
+        broker = MemoryBroker(topology, clock=clock)
+        Publisher(broker.topic(), source="/cadastro").publish(ana)
+
+        drained = drain(broker, Marketing(), clock=clock)
+        assert drained.of["marketing"].acknowledged == 1
+        ```
     """
     lanes: list[_Lane] = []
     left = limit

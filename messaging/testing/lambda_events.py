@@ -30,9 +30,6 @@ def lambda_event(
 ) -> dict[str, Any]:
     """What Lambda calls the function of `consumer` with when `events` stand in its queue.
 
-        answer = handler(lambda_event(Marketing, aluno), None)
-        assert answer == {"batchItemFailures": []}
-
     Each event is encoded as a publisher does it; only the copy that the service receives becomes a
     record, so an event that its view declines gives none. Raises what `publish` raises before it
     sends. `receive_count` is how often SQS has handed each message out, this time included.
@@ -48,6 +45,15 @@ def lambda_event(
         codec: how a message's body is read and written; `JsonCodec()` by default, and the
             producer's otherwise.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Example:
+        ```python
+        from messaging.lambda_handler import lambda_handler
+        from messaging.testing import lambda_event
+
+        handler = lambda_handler(Marketing())
+        assert handler(lambda_event(Marketing, ana), None) == {"batchItemFailures": []}
+        ```
     """
     encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
     queue = f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{topic}-{consumer.service}"

@@ -43,11 +43,6 @@ class Recorded:
 class RecordingTopic:
     """A `TopicTransport` for the tests of a producer.
 
-        topic = RecordingTopic()
-        enrol(Publisher(topic, source="/cadastro"), form)
-        assert [aluno.data["nome"] for aluno in topic.published(AlunoCadastrado)] == ["Ana"]
-        assert not topic.copies_for("marketing")
-
     Only what is sent can be seen: of an event with projections, the fields that some view
     declares; of an event that every view declined, nothing.
 
@@ -55,6 +50,16 @@ class RecordingTopic:
         max_bytes: what it takes in one request.
         codec: how a message's body is read and written; `JsonCodec()` by default, and the
             producer's otherwise.
+
+    Example:
+        ```python
+        from messaging.testing import RecordingTopic
+
+        topic = RecordingTopic()
+        Publisher(topic, source="/cadastro").publish(ana)
+        assert [aluno.data["nome"] for aluno in topic.published(AlunoCadastrado)] == ["Ana"]
+        assert not topic.copies_for("financeiro")
+        ```
     """
 
     def __init__(self, *, max_bytes: int = 262_144, codec: Codec | None = None) -> None:

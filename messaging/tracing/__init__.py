@@ -91,6 +91,15 @@ class Tracing:
             costs nothing but to look.
         baggage: names of the W3C Baggage entries that travel with events; others do not. What
             stands in them is seen by every service: no personal data.
+
+    Example:
+        ```python
+        from messaging.tracing import Tracing
+
+        tracing = Tracing()
+        publisher = Publisher(broker.topic(), source="/cadastro", tracing=tracing)
+        # Worker(..., middleware=[tracing])
+        ```
     """
 
     def __init__(

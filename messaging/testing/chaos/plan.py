@@ -174,6 +174,14 @@ def draw(
         hosts: what may run the handlers.
         producers: how the events may be published.
         all_services: False: the seed may leave some of them out.
+
+    Example:
+        ```python
+        from messaging.testing.chaos import draw
+
+        plan = draw(7, services=2, events=3)
+        assert plan == draw(7, services=2, events=3)
+        ```
     """
     chance = Seeded(seed).stream("plan")
     part = services if all_services else chance.randint(1, services)

@@ -140,9 +140,6 @@ def check(
 ) -> Summary:
     """Run a scenario for each of `seeds` with your own consumers; raise for the first that fails.
 
-        def test_nothing_is_lost():
-            check([Financeiro, lambda: Marketing(mailing)], [AlunoCadastrado(...), ...])
-
     Handlers run in this thread and meet exceptions, stalls (the clock moves, nothing sleeps) and
     kills, which are played by a `BaseException`. Raises `PromiseBroken`, an `AssertionError` whose
     text is the shortest scenario that was found.
@@ -158,6 +155,20 @@ def check(
             of `events`); without it, the runs of handlers that ended well are counted.
         once: True: an event may take effect only once in each service.
         begin: called before each scenario: empty your database here.
+
+    Example:
+        ```python
+        from messaging.testing.chaos import check
+
+
+        def test_nothing_is_lost() -> None:
+            summary = check([Marketing], [ana, ana], seeds=range(5))
+            assert summary.count.scenarios == 5
+            assert not summary.failed
+
+
+        test_nothing_is_lost()
+        ```
     """
     made = [one() for one in consumers]
     if not made or not events:
