@@ -69,13 +69,18 @@ def _complete(one: Class | Function, by_name: dict[str, Object]) -> None:
     lines = [f"    {name}: {known[name]}" for name in takes if name in known]
     lines += [f"    {name}: {text}" for name, text in own.items() if name not in takes]
     text = "" if one.docstring is None else one.docstring.value
-    table = "Args:\n" + "\n".join(lines) + "\n"
+    # griffe sees no signature of a NamedTuple and of a pydantic model: their fields are attributes.
+    title = "Args" if any(name in takes for name in own or known) else "Attributes"
+    table = f"{title}:\n" + "\n".join(lines) + "\n"
     if own:
         text = _ARGS.sub(lambda _: table + "\n", text, count=1)
     else:
         before, *section = _SECTION.split(text, maxsplit=1)
         text = f"{before.rstrip()}\n\n{table}\n{''.join(section)}"
-    one.docstring = Docstring(text, parent=one)
+    # One of its own, so that nothing that was parsed before is kept.
+    given = one.docstring or one.module.docstring
+    parser, options = (given.parser, given.parser_options) if given else (None, None)
+    one.docstring = Docstring(text, parent=one, parser=parser, parser_options=options)
 
 
 def _arguments(one: Object) -> dict[str, str]:

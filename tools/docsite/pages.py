@@ -6,6 +6,7 @@ This reads HTML and knows nothing of the tool that wrote it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache, cached_property
 from html.parser import HTMLParser
@@ -98,6 +99,8 @@ def complaints() -> Iterator[str]:
         yield from _fetches_elsewhere(page)
         if "::: " in "".join(page.text):  # an ARN of S3 has three colons and no space
             yield f"{page.name}: shows ':::' where a docstring was meant: leave a line before it"
+        if re.search(r"\b(Args|Raises): \w+: ", " ".join("".join(page.text).split())):
+            yield f"{page.name}: shows a docstring's section as a paragraph, not as a table"
     for path in pages.keys() - linked:
         if path.name not in NOT_PAGES:
             yield f"{pages[path].name}: no page leads here: add it to nav in zensical.toml"
