@@ -40,6 +40,8 @@ from tests.chaos.services import EFFECTS, SERVICES, TOPOLOGY
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 180.0
 """Seconds in which the queues must be empty when nothing goes wrong any more."""
+TRYING = 60.0
+"""Seconds for which the producer publishes a portion again, until all of it is accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,15 @@ class Schedule:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came of it. Pairs are of an accepted event and a service that wants it."""
+    """What came of it. Pairs are of an accepted event and a service that wants it.
+
+    refused  events that were not accepted in all that time: told to their producer, never lost.
+    tries    what the producer was told of events that it then published again, by code.
+    """
 
     schedules: int = 0
     events: int = 0
+    refused: int = 0
     pairs: int = 0
     handled: int = 0
     dead_lettered: int = 0
@@ -76,10 +83,12 @@ class Outcome:
     seconds: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    tries: Counter[str] = field(default_factory=Counter)
 
     @property
     def broken(self) -> int:
-        return self.lost + self.without_reason + self.duplicates_once + self.not_at_rest
+        wrong = self.lost + self.without_reason + self.duplicates_once + self.not_at_rest
+        return wrong + self.refused
 
     def add(self, other: Outcome) -> None:
         for name, value in vars(other).items():
@@ -148,10 +157,12 @@ class Workers:
 
 
 class Producer:
-    """Publishes in a thread of its own, a portion when asked; what is not accepted, once more."""
+    """Publishes in a thread of its own, a portion when asked, again until it is accepted."""
 
     def __init__(self, broker: ServiceBroker, events: int, *, portions: int) -> None:
         self.accepted: set[int] = set()
+        self.refused: set[int] = set()
+        self.tries: Counter[str] = Counter()
         self.error: BaseException | None = None
         self._broker = broker
         self._events = [event_of(number) for number in range(events)]
@@ -177,8 +188,12 @@ class Producer:
                 for start in range(0, len(self._events), self._portion):
                     self._asked.acquire()
                     numbers = list(range(start, min(start + self._portion, len(self._events))))
-                    for _ in range(3):
-                        numbers = self._publish(publisher, numbers)
+                    until = time.monotonic() + TRYING
+                    while (
+                        numbers := self._publish(publisher, numbers)
+                    ) and until > time.monotonic():
+                        time.sleep(0.2)
+                    self.refused.update(numbers)
         except BaseException as error:  # noqa: BLE001 - `finish` raises it
             self.error = error
 
@@ -194,6 +209,7 @@ class Producer:
         except PublishError as error:
             result: Any = error.result
             left = {int(one.id.partition("-")[2]) for one in result.failed}
+            self.tries.update(one.code for one in result.failed)
             consumed = result.consumed
         self.accepted |= set(numbers[:consumed]) - left
         return sorted(left | set(numbers[consumed:]))
@@ -246,6 +262,7 @@ def run(ground: Ground, schedule: Schedule, folder: Path) -> Outcome:
             workers.close()
         outcome.injected, outcome.requests = proxy.injected, proxy.requests
     outcome.longest_stop = workers.longest_stop
+    outcome.refused, outcome.tries = len(producer.refused), producer.tries
     _judge(outcome, schedule, producer.accepted, database, ground, direct)
     ground.clear(TOPOLOGY, direct)
     outcome.seconds = time.monotonic() - began
@@ -363,6 +380,7 @@ def main(arguments: list[str] | None = None) -> int:
             said = {name: value for name, value in vars(outcome).items() if value}
             said["injected"] = sum(outcome.injected.values())
             said["requests"] = sum(outcome.requests.values())
+            said["tries"] = dict(outcome.tries)
             _say(f"schedule {seed}: {said}", sys.stderr)
             if outcome.broken:
                 _say((Path(folder) / "workers.log").read_text()[-5000:], sys.stderr)

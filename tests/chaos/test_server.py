@@ -23,6 +23,8 @@ def test_killed_and_stopped_workers_lose_nothing(
 ) -> None:
     schedule = Schedule(seed=int(once), events=120, workers=1, kills=2, stops=1, once=once)
     outcome = run(ground, schedule, tmp_path)
+    assert outcome.refused == 0
+    assert outcome.events == 120
     assert outcome.pairs > 300
     assert outcome.lost == 0
     assert outcome.without_reason == 0
