@@ -61,6 +61,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "idempotency.renewal",  # somebody must renew the claim of a handler that runs
         "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "rabbitmq.link",  # the client's connection belongs to one thread
+        "rabbitmq.session",  # only futures: whoever asks waits for that thread
         "rabbitmq.broker",  # only the lock over the queues that it gave out
         "aws.clients",  # only the lock under which clients are made
     },

@@ -14,11 +14,14 @@ __all__ = ["NOT_FOUND", "TOPOLOGY_REMEDY", "check_batch", "translated"]
 
 TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check virtual host and prefix"
 
-_REFUSED = (
-    pika.exceptions.AuthenticationError,
+_REFUSED = (pika.exceptions.AuthenticationError,)
+_PROBABLY = (
     pika.exceptions.ProbableAuthenticationError,
     pika.exceptions.ProbableAccessDeniedError,
 )
+"""How the client tells that a connection ended while it was being opened, for whatever reason."""
+CLOSED_BY_BROKER = "ConnectionClosedByBroker"
+"""In the text of such an error: the broker said why, as it does to whom it refuses."""
 NOT_FOUND, NO_ACCESS, NOT_ALLOWED, PRECONDITION = 404, 403, 530, 406
 """Reply codes. https://www.rabbitmq.com/amqp-0-9-1-reference#constants"""
 
@@ -35,7 +38,9 @@ def translated(error: BaseException, subject: str) -> Exception:
             return NotFound(f"{subject} does not exist ({text}); {TOPOLOGY_REMEDY}", code="404")
         if code in (NO_ACCESS, NOT_ALLOWED):
             return AccessDenied(f"{subject}: not allowed ({text})", code=str(code))
-        if isinstance(one, _REFUSED):
+        if isinstance(one, _REFUSED) or (
+            isinstance(one, _PROBABLY) and CLOSED_BY_BROKER in str(one.args)
+        ):
             return AccessDenied(
                 f"{subject}: RabbitMQ refuses the user, the password or the virtual host",
                 code=type(one).__name__,

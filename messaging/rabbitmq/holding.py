@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
-from messaging.rabbitmq.in_hand import InHand
+from messaging.rabbitmq.in_hand import InHand, Tags
 from messaging.rabbitmq.intake import Intake
-from messaging.rabbitmq.link import ANSWER_SECONDS, Answer, Link, Session
+from messaging.rabbitmq.link import ANSWER_SECONDS, Link
 from messaging.rabbitmq.ordered import OrderedIntake
 from messaging.rabbitmq.records import read_record
+from messaging.rabbitmq.session import Answer, Session
 from messaging.rabbitmq.wire import delivery
 from messaging.transport import Delivery
 
@@ -47,6 +47,7 @@ class Holding:
         self.ordered = name.endswith(".fifo") and lease is None
         kind = OrderedIntake if self.ordered else Intake
         self._intake = kind(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
+        self.in_hand.drop(self._intake.era)
         self._timer: object = None
 
     def __len__(self) -> int:
@@ -74,14 +75,21 @@ class Holding:
         """The polls of `owner` wait no longer."""
         self._session.say(lambda channel: self._intake.wake(channel, owner))
 
-    def acknowledge(self, tags: Sequence[int]) -> None:
+    def acknowledge(self, settled: Tags) -> None:
         """Messages with these delivery tags are done."""
-        if tags:
-            self._session.say(partial(self._acknowledge, tags))
+        if settled.tags:
+            self._intake.acknowledged.append(settled)
+            if not self._intake.expecting:
+                self._session.say(self._intake.acknowledge)
 
-    def put_back(self, tags: Sequence[int], seconds: Sequence[float]) -> None:
+    def put_back(self, settled: Tags, seconds: Sequence[float]) -> None:
         """Of an ordered queue: these wait here for their `seconds`, each in its old place."""
-        self._session.say(lambda channel: self._intake.put_back(channel, tags, seconds))
+
+        def back(channel: Any) -> None:
+            if settled.era == self._intake.era:
+                self._intake.put_back(channel, settled.tags, seconds)
+
+        self._session.say(back)
 
     def put_back_ended(self) -> None:
         """Whatever lease has ended: its message goes back now."""
@@ -91,7 +99,7 @@ class Holding:
         """Give the channel back, and with it what is in hand."""
         self.in_hand.drop()
         with suppress(TransportError):  # the connection is closed, and the channel with it
-            self._session.say(self._intake.flush)
+            self._session.say(self._flush)
         self._session.close()
 
     def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
@@ -101,8 +109,11 @@ class Holding:
         ready()
 
     def _lost(self) -> None:
-        self.in_hand.drop()
+        if self._timer is not None:
+            self.link.forget(self._timer)
+            self._timer = None
         self._intake.lost()
+        self.in_hand.drop(self._intake.era)
 
     def _take(self, method: Any, found: Any, body: bytes, again: int = 0) -> Delivery:
         receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
@@ -110,8 +121,9 @@ class Holding:
             self._watch()
         return delivery(self._name, receipt, found, body, self._clock.now(), again=again)
 
-    def _acknowledge(self, tags: Sequence[int], channel: Any) -> None:
-        self._intake.acknowledge(channel, tags)
+    def _flush(self, channel: Any) -> None:
+        self._intake.collect()
+        self._intake.flush(channel)
 
     def _watch(self) -> None:
         left = self.in_hand.next_end()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from messaging.clock import Clock
 from messaging.transport import Delivery, Failure
 
-__all__ = ["InHand", "Lease"]
+__all__ = ["InHand", "Lease", "Tags", "void"]
 
 
 class Lease(NamedTuple):
@@ -22,6 +22,16 @@ class Lease(NamedTuple):
 
     tag: int
     until: float
+
+
+class Tags(NamedTuple):
+    """Delivery tags, and of which channel: a number counts the channels (`Intake.era`).
+
+    The next channel gives the same tags to other messages, which must not be settled by these.
+    """
+
+    era: int
+    tags: list[int]
 
 
 class InHand:
@@ -32,6 +42,7 @@ class InHand:
         self._numbers = itertools.count(1)
         self._own = os.urandom(8).hex()
         self._leases: dict[str, Lease] = {}
+        self.era = 1
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -42,8 +53,9 @@ class InHand:
         self._leases[receipt] = Lease(tag, self._clock.monotonic() + seconds)
         return receipt
 
-    def settle(self, deliveries: Sequence[Delivery]) -> tuple[list[int], list[Failure]]:
+    def settle(self, deliveries: Sequence[Delivery]) -> tuple[Tags, list[Failure]]:
         """These are no longer in hand: their delivery tags, and the receipts that are void."""
+        era = self.era  # read first: if the channel is lost from here on, the tags are its
         tags: list[int] = []
         failures: list[Failure] = []
         for place, one in enumerate(deliveries):
@@ -52,7 +64,7 @@ class InHand:
                 failures.append(void(place))
             else:
                 tags.append(lease.tag)
-        return tags, failures
+        return Tags(era, tags), failures
 
     def hold(self, deliveries: Sequence[Delivery], seconds: Sequence[float]) -> list[Failure]:
         """The leases end `seconds` from now; the receipts that are void."""
@@ -82,8 +94,12 @@ class InHand:
         ends = [one.until for one in list(self._leases.values())]
         return max(0.0, min(ends) - self._clock.monotonic()) if ends else None
 
-    def drop(self) -> None:
-        """The channel is gone, and the broker gives its messages to others."""
+    def drop(self, era: int = 0) -> None:
+        """The channel is gone, or will be, and the broker gives its messages to others.
+
+        era  of the channel that follows.
+        """
+        self.era = era or self.era
         self._leases.clear()
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.rabbitmq.broker import links
-from messaging.rabbitmq.link import Answer, Session
 from messaging.rabbitmq.names import (
     dead_letter_arguments,
     queue_arguments,
@@ -25,6 +24,7 @@ from messaging.rabbitmq.names import (
 from messaging.rabbitmq.records import QueueRecord, read_beside
 from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.services import listed_services
+from messaging.rabbitmq.session import Answer, Session
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Subscription, queue_name

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.rabbitmq.intake import GATHER_SECONDS, Intake, WaitingReceive
-from messaging.rabbitmq.link import Answer
+from messaging.rabbitmq.intake import GATHER_SECONDS, Intake
+from messaging.rabbitmq.session import Answer
+from messaging.rabbitmq.waiting import WaitingReceive
 from messaging.rabbitmq.wire import group_of, receives
 from messaging.transport import BATCH_ENTRIES
 
@@ -71,7 +72,7 @@ class OrderedIntake(Intake):
             self._start(channel, PREFETCH)
         poll = WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
-        poll.timer = self._later(max(0.0, wait), lambda: self._end(channel, poll))
+        poll.timer = self._timers.later(max(0.0, wait), lambda: self._end(channel, poll))
         self._serve(channel)
 
     def wake(self, channel: Any, owner: object) -> None:
@@ -80,13 +81,18 @@ class OrderedIntake(Intake):
         self._leaving = True
         self._leave(channel)
 
-    def acknowledge(self, channel: Any, tags: Sequence[int]) -> None:
-        """Messages with these delivery tags are done: their groups go on."""
-        for tag in tags:
-            self._taken.pop(tag, None)
-        super().acknowledge(channel, tags)
+    def acknowledge(self, channel: Any) -> None:
+        """Their groups go on."""
+        super().acknowledge(channel)
         self._serve(channel)
         self._leave(channel)
+
+    def collect(self) -> list[int]:
+        """The delivery tags that other threads have acknowledged: they are done."""
+        found = super().collect()
+        for tag in found:
+            self._taken.pop(tag, None)
+        return found
 
     def put_back(self, channel: Any, tags: Sequence[int], seconds: Sequence[float] = ()) -> None:
         """They take their old places, and may be received after `seconds`. Their groups wait."""
@@ -97,14 +103,14 @@ class OrderedIntake(Intake):
                 continue
             held.again += 1
             if self.max_receives and self._receives(held) >= self.max_receives:
-                self._settled(tag)
+                self._consumers.settled(tag)
                 channel.basic_reject(tag, requeue=False)
                 continue
             pause = seconds[place] if seconds else 0.0
             held.due = now + pause
             self._line[tag] = held
             if pause > 0:
-                self._later(pause, lambda: self._serve(channel))
+                self._timers.later(pause, lambda: self._serve(channel))
         self._line = dict(sorted(self._line.items()))
         self._serve(channel)
         self._leave(channel)
@@ -118,10 +124,10 @@ class OrderedIntake(Intake):
 
     def _arrived(self, channel: Any, method: Any, found: Any, body: bytes) -> None:
         tag = method.delivery_tag
-        self._of[tag] = self._consumers.get(method.consumer_tag)
+        self._consumers.sent(method.consumer_tag, tag)
         self._line[tag] = _Placed(method, found, body, group_of(found))
         if self._polls and not self._serving:  # those that follow at once may be of its group
-            self._serving = self._later(GATHER_SECONDS, lambda: self._serve(channel))
+            self._serving = self._timers.later(GATHER_SECONDS, lambda: self._serve(channel))
 
     def _make_room(self, channel: Any) -> None:
         """Nothing ends the consumer: what is in hand would still be here when another begins."""
@@ -129,11 +135,14 @@ class OrderedIntake(Intake):
     def _ensure(self, channel: Any) -> None:
         """One consumer is all there is."""
 
+    def _end_of_polls(self, channel: Any) -> None:
+        """Nobody is expected: what is acknowledged lets its group go on at once."""
+
     def _idled(self, channel: Any) -> None:
-        self._forget_idle()
+        """Nor does it end for want of polls."""
 
     def _serve(self, channel: Any) -> None:
-        self._forget(self._serving)
+        self._timers.forget(self._serving)
         self._serving = 0
         while self._polls and (ready := next(self._ready(), None)) is not None:
             poll = self._polls[0]

@@ -10,7 +10,6 @@ from messaging.changes import Change, Plan, once_there
 from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
 from messaging.projection import SERVICE_NAME
 from messaging.rabbitmq.broker import links
-from messaging.rabbitmq.link import Session
 from messaging.rabbitmq.names import (
     dead_letter_arguments,
     letters_name,
@@ -22,6 +21,7 @@ from messaging.rabbitmq.names import (
 from messaging.rabbitmq.records import QueueRecord, read_beside
 from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.services import enlist, listed_services, strike
+from messaging.rabbitmq.session import Session
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Topology, queue_name

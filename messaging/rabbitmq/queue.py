@@ -10,13 +10,14 @@ from messaging.errors import NotFound, TransportError
 from messaging.rabbitmq.errors import check_batch
 from messaging.rabbitmq.holding import Holding
 from messaging.rabbitmq.in_hand import void
-from messaging.rabbitmq.link import Answer, Link, Session
+from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import (
     DEFAULT_EXCHANGE,
     delay_arguments,
     delay_queue,
     rounded_delay,
 )
+from messaging.rabbitmq.session import Answer, Session
 from messaging.rabbitmq.topic import Confirming
 from messaging.rabbitmq.wire import properties
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from messaging.errors import TransportError
 from messaging.logs import logger
-from messaging.rabbitmq.link import Answer, Session
 from messaging.rabbitmq.names import record_name
+from messaging.rabbitmq.session import Answer, Session
 
 __all__ = ["QueueRecord", "change_record", "declare_record", "read_beside", "read_record"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from messaging.errors import NotFound
-from messaging.rabbitmq.link import Answer, Session
 from messaging.rabbitmq.records import QueueRecord, declare_record
+from messaging.rabbitmq.session import Answer, Session
 
 __all__ = ["Requests"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from messaging.contract.subscribers import Subscriber
 from messaging.errors import NotFound
-from messaging.rabbitmq.link import Session
 from messaging.rabbitmq.records import QueueRecord, change_record, declare_record, read_beside
+from messaging.rabbitmq.session import Session
 from messaging.topology import queue_name
 
 __all__ = ["enlist", "listed_services", "strike", "subscribers"]

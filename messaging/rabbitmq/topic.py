@@ -10,8 +10,9 @@ from messaging.contract.subscribers import Subscriber
 from messaging.deadline import CURRENT
 from messaging.errors import AccessDenied, TransportError
 from messaging.rabbitmq.errors import check_batch
-from messaging.rabbitmq.link import Answer, Link, Session, Work
+from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.services import subscribers
+from messaging.rabbitmq.session import Answer, Session, Work
 from messaging.rabbitmq.wire import keys_of, properties, unfit
 from messaging.transport import Failure, Outgoing
 
@@ -68,9 +69,10 @@ class Confirming:
         def publish(channel: Any, answer: Answer) -> None:
             batch = _Batch(answer, len(entries))
             for place, (exchange, key, body, found) in entries:
+                # It is counted when it is sent: what the client refuses has no number there.
+                channel.basic_publish(exchange, key, body, found, mandatory=True)
                 self._waiting[self._next] = (batch, place, found.message_id)
                 self._next += 1
-                channel.basic_publish(exchange, key, body, found, mandatory=True)
 
         return publish
 

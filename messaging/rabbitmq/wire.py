@@ -131,7 +131,7 @@ def delivery(
     sent = headers.get("sent")
     return AmqpDelivery(
         queue=queue,
-        message_id=found.message_id or receipt,
+        message_id=_text(found.message_id) or receipt,
         receipt=receipt,
         body=body.decode(errors="replace"),
         attributes=_attributes(headers.get("attributes")),
@@ -142,6 +142,10 @@ def delivery(
     )
 
 
+def _text(found: Any) -> str:
+    return found.decode(errors="ignore") if isinstance(found, bytes) else found or ""
+
+
 def group_of(found: Any) -> str:
     """The message group; "" where there is none that can be read."""
     group = (found.headers or {}).get("group") if isinstance(found.headers, dict) else None
@@ -150,6 +154,8 @@ def group_of(found: Any) -> str:
 
 def receives(headers: Mapping[str, Any]) -> int:
     """How often a message was received before: the broker's count, and ours from before a delay."""
+    if "x-delivery-count" not in headers and "receives" not in headers:
+        return 0
     counts = (headers.get("x-delivery-count"), headers.get("receives"))
     return min(MOST_RECEIVES, sum(one for one in counts if isinstance(one, int) and one > 0))
 

@@ -15,9 +15,9 @@ from messaging.doctor.rabbitmq import _version
 from messaging.event import Event
 from messaging.publishing.publisher import Publisher
 from messaging.rabbitmq.broker import links
-from messaging.rabbitmq.link import Session
 from messaging.rabbitmq.names import queue_arguments
 from messaging.rabbitmq.requests import Requests
+from messaging.rabbitmq.session import Session
 from messaging.settings import Settings
 from messaging.topology import Topology
 from messaging.transport import DeadLetter

@@ -111,7 +111,7 @@ def _bodies(broker: Broker, service: str) -> Counter[str]:
 def _unrouted(settings: Settings) -> int:
     """How many messages nobody heard; it takes them away."""
     from messaging.rabbitmq.broker import links
-    from messaging.rabbitmq.link import Session
+    from messaging.rabbitmq.session import Session
 
     link = links(settings)
     session = Session(link, "unrouted")

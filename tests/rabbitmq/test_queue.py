@@ -221,8 +221,8 @@ def test_a_message_that_no_queue_takes_is_a_failure_without_an_alternate(
 ) -> None:
     # The exchange stands, and its alternate is gone: nothing may vanish in silence.
     from messaging.rabbitmq.broker import links
-    from messaging.rabbitmq.link import Session
     from messaging.rabbitmq.names import unrouted_name
+    from messaging.rabbitmq.session import Session
 
     link = links(settings)
     name = unrouted_name(settings.prefix + "parcels")

@@ -1,0 +1,200 @@
+"""A channel of a link that is opened when it is needed, and again after it was lost.
+
+Whoever wants something of it hands in a function, which runs in the connection's thread, and waits
+for a future.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as NotDone
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from pika.exceptions import ChannelClosedByBroker
+
+from messaging.deadline import CURRENT
+from messaging.errors import Throttled, TransportError
+from messaging.logs import logger
+from messaging.rabbitmq.errors import NOT_FOUND, translated
+from messaging.rabbitmq.link import ANSWER_SECONDS, Link
+
+__all__ = ["Answer", "Session", "Work"]
+
+log = logger("messaging.rabbitmq.link")
+
+Answer: TypeAlias = "Future[Any]"
+Work = Callable[[Any, Answer], None]
+"""Runs in the connection's thread with an open channel; it sees to it that the future ends."""
+
+
+class Session:
+    """One channel of a link, opened when it is needed and prepared by `setup` each time.
+
+    setup    called with the new channel, and with what to call when it is ready.
+    lost     called when the channel is gone, with all that was under way on it.
+    subject  what it is about, for errors: "queue alunos-marketing".
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        subject: str,
+        *,
+        setup: Callable[[Any, Callable[[], None]], None] | None = None,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        self.link = link
+        self._subject = subject
+        self._setup = setup
+        self._on_lost = lost
+        self._channel: Any = None
+        self._ready = False
+        self._opening = False
+        self._queue: list[tuple[Work, Answer]] = []
+        self._pending: set[Answer] = set()
+        self._owner = os.getpid()
+        self.ended_by: Exception | None = None
+        """Why the channel was lost the last time, for `lost`."""
+
+    def ask(self, work: Work) -> Answer:
+        """Run `work` with the channel, soon; the future is what it says."""
+        if not self._ours():
+            self.__init__(  # type: ignore[misc]  # the same object for whoever holds it
+                self.link, self._subject, setup=self._setup, lost=self._on_lost
+            )
+            if self._on_lost is not None:
+                self.link.post(self._on_lost)
+        answer: Answer = Future()
+        self.link.post(lambda: self._run(work, answer))
+        return answer
+
+    def say(self, work: Callable[[Any], None]) -> None:
+        """Run `work` with the channel, soon, if it is the one that is open; nobody waits."""
+
+        def run() -> None:
+            if self._ready and self._channel.is_open:
+                work(self._channel)
+
+        if self._ours():
+            self.link.post(run)
+
+    def wait(self, answer: Answer, seconds: float = ANSWER_SECONDS) -> Any:
+        """What the future says, within `seconds` or the caller's own deadline."""
+        deadline = CURRENT.get()
+        patience = seconds if deadline is None else min(seconds, deadline.left())
+        try:
+            return answer.result(patience)
+        except NotDone:
+            sent = not answer.cancel()
+        told = f"{self._subject}: RabbitMQ at {self.link.where}"
+        error: TransportError
+        if self.link.blocked:
+            said = f"{told} took no messages for {patience:g} s: it is short of memory or disk"
+            error = Throttled(said, code="ConnectionBlocked")
+        else:
+            error = TransportError(f"{told} did not answer in {patience:g} s", code="Timeout")
+        error.unknown = sent
+        raise error
+
+    def call(self, work: Work, seconds: float = ANSWER_SECONDS) -> Any:
+        """`ask` and `wait`."""
+        return self.wait(self.ask(work), seconds)
+
+    def close(self) -> None:
+        """Give the channel back: what was received on it and not settled comes again."""
+
+        def run() -> None:
+            if self._channel is not None and self._channel.is_open:
+                self._channel.close()
+
+        try:
+            if self._ours():
+                self.link.post(run)
+        except TransportError:
+            return  # the connection is closed, and the channel with it
+
+    def renew(self, unless: Callable[[], object]) -> None:
+        """Take another channel for what is asked from now on, `unless` says that it is used."""
+
+        def run() -> None:
+            if self._ready and self._channel.is_open and not unless():
+                channel, self._channel, self._ready = self._channel, None, False
+                if self._on_lost is not None:
+                    self._on_lost()
+                channel.close()
+
+        if self._ours():
+            self.link.post(run)
+
+    def _ours(self) -> bool:
+        """False in a child that was forked: the channel is the parent's, and so is its socket."""
+        return self._owner == os.getpid()
+
+    def _run(self, work: Work, answer: Answer) -> None:
+        self._pending.add(answer)
+        answer.add_done_callback(self._pending.discard)
+        if self._ready and self._channel.is_open:
+            self._do(work, answer)
+            return
+        self._queue.append((work, answer))
+        if not self._opening:
+            self._opening = True
+            self.link.connected(self._open, self._fail)
+
+    def _open(self, connection: Any) -> None:
+        try:
+            # Told of its end from now on: the connection may be lost before the channel is open.
+            self._channel = connection.channel(on_open_callback=self._opened)
+            self._channel.add_on_close_callback(self._gone)
+        except Exception as error:  # noqa: BLE001 - whatever it is, callers must hear of it
+            self._fail(translated(error, self._subject))
+
+    def _opened(self, channel: Any) -> None:
+        if self._setup is None:
+            self._prepared()
+        else:
+            self._setup(channel, self._prepared)
+
+    def _prepared(self) -> None:
+        self._opening, self._ready = False, True
+        self._do_all()
+
+    def _do_all(self) -> None:
+        if self._ready:
+            waiting, self._queue = self._queue, []
+            for work, answer in waiting:
+                self._do(work, answer)
+
+    def _do(self, work: Work, answer: Answer) -> None:
+        if self.link.blocked:  # it waits as long as whoever asked has patience
+            self._queue.append((work, answer))
+            self.link.unblocked(self._do_all)
+            return
+        if not answer.set_running_or_notify_cancel():
+            return  # nobody waits for it any more: it is not sent
+        try:
+            work(self._channel, answer)
+        except Exception as error:  # noqa: BLE001 - the thread must go on, and the caller hear of it
+            if not answer.done():
+                answer.set_exception(translated(error, self._subject))
+
+    def _gone(self, channel: Any, reason: Exception) -> None:
+        if channel is not self._channel:
+            return
+        code = reason.reply_code if isinstance(reason, ChannelClosedByBroker) else NOT_FOUND
+        if code != NOT_FOUND:  # that is the answer of whoever asks whether a queue exists
+            log.warning("%s: RabbitMQ closed the channel: %s", self._subject, reason)
+        self._fail(translated(reason, self._subject))
+
+    def _fail(self, error: Exception) -> None:
+        self._channel, self._ready, self._opening = None, False, False
+        self._queue = []
+        self.ended_by = error
+        if self._on_lost is not None:
+            self._on_lost()
+        for answer in list(self._pending):
+            with suppress(InvalidStateError):  # it is done, or nobody waits for it any more
+                answer.set_exception(error)
