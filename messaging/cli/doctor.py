@@ -49,11 +49,11 @@ def doctor(
     Looks at topic, subscriptions, queues, policies, keys and Lambda mappings, as far as the role
     may, and changes nothing. On RabbitMQ it looks at exchange, queues, bindings, dead letters and
     what no service subscribes to, and says what RabbitMQ does not tell. With a module of events,
-    what would be published is compared with who subscribes, too. A sound set-up prints nothing.
-    Exits with 1 for an error.
+    what would be published is compared with who subscribes, too. Of a sound set-up only a note on
+    standard error says that nothing was found. Exits with 1 for an error.
 
     --send publishes a marked message for each service, which no handler sees: a worker deletes it
-    and logs its id. Only from an empty queue doctor takes it out itself.
+    and logs its id. Only from an empty queue, and when no worker wants it, doctor takes it out.
 
     [bold]Example:[/bold] messaging doctor --topology consumers:TOPOLOGY
     """
@@ -62,7 +62,9 @@ def doctor(
     failed = False
     if wanted is not None:
         failed = _examined(wanted, settings, strict=strict, json=json)
-        if send and not failed:
+        if send and failed:
+            screen.note("no probe was sent: put right first what was found")
+        elif send:
             failed = _probed(wanted, settings, chosen_codec(codec), json=json)
     elif send:
         raise typer.BadParameter("--send to whom? Give --topology MODULE:NAME")
@@ -96,13 +98,20 @@ def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool)
     for one in examine(wanted, settings):
         severities.add(one.severity)
         _tell(one, json)
+    if not severities:
+        services = ", ".join(wanted.services) or "none"
+        screen.note(
+            f"nothing found on topic {wanted.topic.name}; services looked at: {services}. "
+            "What waits and what is in flight: messaging status"
+        )
     for unseen in not_told(settings):
         screen.note(f"not looked at, since the broker does not tell: {unseen}")
     return "error" in severities or (strict and bool(severities))
 
 
 _ENDS: Mapping[str, str] = {
-    "arrived": "in the queue after {arrived:.3f} s; no worker took it",
+    "arrived": "in the queue after {arrived:.3f} s; no worker took it within {grace:g} s",
+    "taken": "in the queue after {arrived:.3f} s; a worker took it",
     "not seen": "taken by a worker, whose log names it, or lost: see `messaging doctor`",
     "left": "left to the workers, whose log names it: the queue holds other messages",
     "refused": "the topic refused it: {code}",
@@ -114,7 +123,7 @@ _ENDS: Mapping[str, str] = {
 def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: bool) -> bool:
     """Whether a probe failed."""
     from messaging.connecting import connect
-    from messaging.doctor.probe import probe
+    from messaging.doctor.probe import GRACE, probe
 
     failed = False
     broker = connect(settings)
@@ -124,7 +133,9 @@ def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: 
             if json:
                 screen.data(hop.to_dict())
                 continue
-            end = _ENDS[hop.end].format(arrived=hop.arrived or 0.0, code=printable(hop.code))
+            end = _ENDS[hop.end].format(
+                arrived=hop.arrived or 0.0, code=printable(hop.code), grace=GRACE
+            )
             screen.line(
                 f"probe {hop.id}: {hop.service}: the topic answered after {hop.published:.3f} s; "
                 f"{end}"

@@ -256,7 +256,9 @@ class Dispatcher:
             envelope.id,
             delay,
         )
-        return Discard(f"probe {envelope.id} of messaging doctor")
+        outcome = Discard(f"probe {envelope.id} of messaging doctor")
+        outcome.origin = "message"  # no handler ran, so the circuit breaker learns nothing
+        return outcome
 
     async def _run_async(
         self, run: Callable[[Any], Any], seen: Any, delivery: Delivery, read: Read

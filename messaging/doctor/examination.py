@@ -15,6 +15,7 @@ from messaging.aws.messages import counts
 from messaging.aws.naming import NamedTopic, topic_of
 from messaging.aws.ownership import OWNER
 from messaging.aws.verdicts import verdict
+from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.doctor.kinds import Diagnosis, found
 from messaging.doctor.queues import ServiceQueues, check_queues
 from messaging.doctor.subscriptions import Listed, check_listed, check_subscription
@@ -36,11 +37,15 @@ LAMBDA_FACTOR = 6
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 """
+LOOKS, PAUSE = 3, 0.5
+"""How often, and seconds between, before a queue counts as one from which nobody receives."""
 ROLES: tuple[str, ...] = ("dead letters", "undelivered", "service")
 """In the order of `desired.queues`."""
 
 
-def examine(topology: Topology, settings: Settings, *, session: Any = None) -> Iterator[Diagnosis]:
+def examine(
+    topology: Topology, settings: Settings, *, session: Any = None, clock: Clock = SYSTEM_CLOCK
+) -> Iterator[Diagnosis]:
     """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
 
     Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
@@ -49,8 +54,9 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
     """
     named = topic_of(topology, settings)
     clients = Clients(named.settings, session)
+    wanted = topology.prefixed(settings.prefix)
     try:
-        yield from _Examination(clients, topology.prefixed(settings.prefix), named, settings).all()
+        yield from _Examination(clients, wanted, named, settings, clock).all()
     finally:
         clients.close()
 
@@ -59,8 +65,14 @@ class _Examination:
     """One look at everything."""
 
     def __init__(
-        self, clients: Clients, topology: Topology, named: NamedTopic, settings: Settings
+        self,
+        clients: Clients,
+        topology: Topology,
+        named: NamedTopic,
+        settings: Settings,
+        clock: Clock,
     ) -> None:
+        self._pauses = clock
         self._looks = Looks(clients)
         self._topology = topology
         self._named = named
@@ -177,6 +189,7 @@ class _Examination:
             return
         age = self._looks.oldest(queue.name)
         if age is None or age < OLD:
+            yield from self._untouched(queue, seen)
             return
         text = f"about {visible} messages wait, the oldest for {age:.0f} s"
         if in_flight:
@@ -184,6 +197,18 @@ class _Examination:
         else:
             text = f"{text}, and nobody has received any"
             yield found("backlog-not-received", f"queue {queue.name}", text)
+
+    def _untouched(self, queue: Queue, seen: Seen) -> Iterator[Diagnosis]:
+        """Messages wait, if not for long, and at no look is one of them in anybody's hands."""
+        for look in range(LOOKS):
+            visible, in_flight, _ = counts(seen.values) if seen.there else (0, 0, 0)
+            if in_flight or not visible:
+                return
+            if look + 1 < LOOKS:
+                self._pauses.sleep(PAUSE)
+                seen = self._looks.queue(queue.name)
+        text = f"about {visible} messages wait, and nobody had one in hand in {LOOKS} looks"
+        yield found("nobody-receives", f"queue {queue.name}", text)
 
     def _key(self, where: str, seen: Seen, *, feeds: bool) -> Iterator[Diagnosis]:
         """`feeds`: SNS must be able to use the key."""

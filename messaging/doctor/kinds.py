@@ -154,6 +154,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     # What is in them.
     "backlog-not-received": Kind("error", "start a worker: `messaging run MODULE:SERVICE`"),
+    "nobody-receives": Kind("warning", "start a worker: `messaging run MODULE:SERVICE`"),
     "backlog-old": Kind("warning", "start more workers, or see which handler is slow"),
     "dead-letters": Kind("warning", "look at them: `messaging dlq list SERVICE`"),
     "undelivered-messages": Kind(
@@ -186,7 +187,6 @@ KINDS: Mapping[str, Kind] = {
         "SERVICE`, then apply",
     ),
     "record-missing": Kind("warning", _APPLY),
-    "nobody-receives": Kind("warning", "start a worker: `messaging run MODULE:SERVICE`"),
     # Lambda functions.
     "lambda-whole-batches": Kind(
         "error", "give the mapping FunctionResponseTypes: [ReportBatchItemFailures]"

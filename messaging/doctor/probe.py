@@ -10,11 +10,18 @@ from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, JsonCodec
 from messaging.envelope import PROBE, Envelope, new_id
 from messaging.topology import Subscription, Topology
-from messaging.transport import Attribute, Outgoing, QueueTransport, TopicTransport
+from messaging.transport import Attribute, Delivery, Outgoing, QueueTransport, TopicTransport
 
-__all__ = ["Hop", "probe", "send"]
+__all__ = ["GRACE", "Hop", "probe", "send"]
 
-End = Literal["arrived", "not seen", "left", "refused", "dead-lettered", "undelivered", "sent"]
+GRACE = 0.5
+"""Seconds that workers have for a probe which doctor found first, and gave back."""
+POLL = 1.0
+"""Seconds of one look at the queue: SQS asks all its servers only where a receive may wait."""
+
+End = Literal[
+    "arrived", "taken", "not seen", "left", "refused", "dead-lettered", "undelivered", "sent"
+]
 
 
 class _Publishing(Protocol):
@@ -29,11 +36,13 @@ class _Broker(_Publishing, Protocol):
 class Hop:
     """How one service's probe went.
 
-    end        "arrived": it was in the queue, and was taken out again. "not seen": a worker took
-               it, and its log names it; or it was lost. "left": the queue held other messages, so
-               it was not looked for. "refused": by the topic. "dead-lettered": by a worker whose
-               version of this library does not know probes. "undelivered": SNS could not deliver.
-               "sent": the topic took it, and nobody looked further.
+    end        "arrived": it was in the queue, no worker took it within `GRACE` seconds, and it was
+               taken out again. "taken": it was in the queue, and then a worker took it. "not
+               seen": a worker was quicker, and its log names it; or it was lost. "left": the queue
+               held other messages, so it was not looked for. "refused": by the topic.
+               "dead-lettered": by a worker whose version of this library does not know probes.
+               "undelivered": SNS could not deliver. "sent": the topic took it, and nobody looked
+               further.
     published  seconds until the topic had answered.
     arrived    seconds until it was received from the queue; None where it was not.
     """
@@ -65,7 +74,8 @@ def probe(
     """One probe for each service of `topology`, one after the other.
 
     A worker deletes a probe without a handler and logs it. Only from a queue that is empty is it
-    received here, for at most `wait` seconds: to receive what is not ours counts as a receive.
+    received here, for at most `wait` seconds: to receive what is not ours counts as a receive. It
+    is given back then, for the workers to take; if none does, it is received again and deleted.
     """
     for one in topology.subscriptions:
         yield _sent(one, topology, broker, wait, codec or JsonCodec(), clock)
@@ -126,23 +136,36 @@ def _sent(
         return ended("refused", code=failure.code)
     if before.visible or before.in_flight or before.delayed:
         return ended("left")
-    if _taken_out(queue, message, start + wait, clock):
-        return ended("arrived", clock.monotonic() - start)
+    arrived = None
+    found = _received(queue, message, start + wait, clock)
+    if found is not None:
+        # Here first, which says nothing about workers: their turn.
+        arrived = clock.monotonic() - start
+        queue.change_visibility([found], [0])
+        clock.sleep(GRACE)
+        again = _received(queue, message, clock.monotonic() + POLL, clock)
+        if again is not None:
+            queue.delete([again])
+            return ended("arrived", arrived)
     after = queue.depth()
     if after.dead_letters > before.dead_letters:
-        return ended("dead-lettered")
+        return ended("dead-lettered", arrived)
+    if found is not None:
+        return ended("taken", arrived)
     return ended("undelivered" if after.undelivered > before.undelivered else "not seen")
 
 
-def _taken_out(queue: QueueTransport, message: Outgoing, until: float, clock: Clock) -> bool:
+def _received(
+    queue: QueueTransport, message: Outgoing, until: float, clock: Clock
+) -> Delivery | None:
+    """The probe, hidden from others; None where it did not come."""
     while (left := until - clock.monotonic()) > 0:
-        for delivery in queue.receive(1, min(left, 1.0)):
+        for delivery in queue.receive(1, min(left, POLL)):
             if delivery.body == message.body:
-                queue.delete([delivery])
-                return True
+                return delivery
             queue.change_visibility([delivery], [0])  # somebody else's, and it is theirs again
-            return False
-    return False
+            return None
+    return None
 
 
 def _message(one: Subscription, fifo: bool, codec: Codec, clock: Clock) -> Outgoing:

@@ -18,6 +18,9 @@ log = logger("messaging.runtime")
 
 LONG = 300.0
 """Seconds after which a handler counts as hung where the consumer has no `handler_timeout`."""
+BUSY = 60.0
+"""Seconds after which it is told that all handlers are still at their first message, so that
+nobody has to wait for the limit to hear where they are."""
 SAID_EVERY = 60.0
 """Seconds between two log lines about one service."""
 MOST_PLACES = 5
@@ -53,6 +56,7 @@ class Wedge:
         self.limit = consumer.handler_timeout or LONG
         self._since: float | None = None
         self._said = 0.0
+        self._told_busy = False
 
     @property
     def wedged(self) -> bool:
@@ -67,13 +71,13 @@ class Wedge:
     def look(self) -> None:
         """See whether the service is wedged, and say so."""
         now = self._clock.monotonic()
-        began = [
+        running = [
             message.started
             for message in (*self._in_flight.unfinished(), *self._in_flight.given_up)
-            if message.started is not None
-            and now - message.started > self.limit
-            and message not in self._in_flight.companions
+            if message.started is not None and message not in self._in_flight.companions
         ]
+        self._look_whether_busy([one for one in running if now - one > BUSY])
+        began = [one for one in running if now - one > self.limit]
         if len(began) < self._concurrency:
             if self._since is not None:
                 self._since = None
@@ -88,6 +92,21 @@ class Wedge:
             self._said = now
             self._say(len(began), now - min(began))
         self._goes_on(now - self._since)
+
+    def _look_whether_busy(self, began: list[float]) -> None:
+        busy = len(began) >= self._concurrency
+        if busy and not self._told_busy and self.limit > BUSY:
+            log.warning(
+                "%s: all %d handlers have run for more than %.0f s, and no other message is "
+                "handled until one of them ends: %s; after %.0f s they count as hung (%s)",
+                self._consumer.service,
+                len(began),
+                BUSY,
+                "; ".join(self._places()) or "they wait in the event loop",
+                self.limit,
+                "its handler_timeout" if self._consumer.handler_timeout else "no handler_timeout",
+            )
+        self._told_busy = busy
 
     def _say(self, count: int, longest: float) -> None:
         log.error(

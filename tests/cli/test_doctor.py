@@ -22,13 +22,18 @@ def test_a_sound_set_up_says_nothing_and_what_is_missing_is_told(
 ) -> None:
     missing = messaging("doctor")
     assert missing.returncode == 1
+    assert "nothing found" not in missing.stderr
     first = missing.stdout.splitlines()[0]
     assert first.startswith("error topic-missing: topic ")
     assert "messaging topology apply" in first
 
     assert messaging("topology", "apply").returncode == 0
     sound = messaging("doctor")
-    assert (sound.returncode, sound.stdout, sound.stderr) == (0, "", "")
+    assert (sound.returncode, sound.stdout) == (0, "")
+    assert sound.stderr == (
+        "nothing found on topic students; services looked at: mail, books. "
+        "What waits and what is in flight: messaging status\n"
+    )
 
     name = f"{environment['MESSAGING_PREFIX']}students-mail"
     url = sqs.get_queue_url(QueueName=f"{name}-dlq")["QueueUrl"]
@@ -64,7 +69,7 @@ def test_a_probe_is_sent_to_each_service(messaging: Run) -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert "mail: the topic answered after" in lines[0]
-    assert lines[0].endswith("; no worker took it")
+    assert lines[0].endswith("; no worker took it within 0.5 s")
     told = [
         json.loads(line) for line in messaging("doctor", "--send", "--json").stdout.splitlines()
     ]
@@ -72,3 +77,10 @@ def test_a_probe_is_sent_to_each_service(messaging: Run) -> None:
         ("mail", "arrived"),
         ("books", "arrived"),
     ]
+
+
+def test_where_something_is_wrong_it_says_that_no_probe_was_sent(messaging: Run) -> None:
+    done = messaging("doctor", "--send")
+    assert done.returncode == 1
+    assert "probe" not in done.stdout
+    assert "no probe was sent: put right first what was found" in done.stderr

@@ -250,6 +250,9 @@ BROKEN: dict[str, tuple[Break, set[str]]] = {
         another_contract, {"contract-tag"}
     ),
     "nobody receives": (lambda s: waiting(s, received=False), {"backlog-not-received"}),
+    "no worker runs, and CloudWatch has no figure yet": (
+        lambda s: s.send(s.queue), {"nobody-receives"}
+    ),
     "the service falls behind": (lambda s: waiting(s, received=True), {"backlog-old"}),
     "dead letters wait": (lambda s: s.send(s.dead_letters), {"dead-letters"}),
     "undelivered messages wait": (lambda s: s.send(s.undelivered), {"undelivered-messages"}),
@@ -335,3 +338,10 @@ def test_every_kind_is_found_by_some_test() -> None:
     on_rabbitmq = Path(__file__).with_name("test_rabbitmq.py").read_text(encoding="utf-8")
     tried |= {kind for kind in KINDS if f'"{kind}"' in on_rabbitmq}
     assert set(KINDS) - tried == set()
+
+
+def test_messages_that_a_worker_has_in_hand_are_nothing_to_tell(school: School) -> None:
+    for _ in range(2):
+        school.send(school.queue)
+    school.sqs.receive_message(QueueUrl=school.url_of(school.queue), MaxNumberOfMessages=1)
+    assert school.examined() == []

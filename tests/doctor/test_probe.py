@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from time import monotonic, sleep
 
 import pytest
@@ -16,7 +17,7 @@ from messaging.errors import TopologyError
 from messaging.local import LocalServer
 from messaging.metrics import Metrics
 from messaging.topology import Topology
-from tests.doctor.conftest import IN_ORDER, SOUND, Aconteceu, School
+from tests.doctor.conftest import IN_ORDER, SOUND, Aconteceu, School, Um
 
 WAIT = 3.0
 
@@ -115,6 +116,21 @@ def test_a_probe_on_a_real_server(server: LocalServer, topology: Topology) -> No
     assert hop.end == "arrived"
     assert hop.to_dict()["name"] == "probe"
     assert school.examined() == []
+
+
+def test_a_worker_that_polls_is_not_called_away_because_doctor_was_quicker(
+    server: LocalServer,
+) -> None:
+    school = School(server)
+    named = school.settings.model_copy(update={"topic": SOUND.topic.name})
+    broker = connect(named, session=school.session)
+    with closing(broker), Worker(Um(), broker=broker, wait=1) as worker:
+        ends = [hop.end for _ in range(2) for hop in probe(SOUND, broker, wait=WAIT)]
+        until = monotonic() + 20
+        while worker.stats.discarded < 2 and monotonic() < until:
+            sleep(0.01)
+        assert worker.stats.discarded == 2
+    assert set(ends) <= {"taken", "not seen"}
 
 
 def test_a_probe_that_sns_cannot_deliver_is_told() -> None:

@@ -10,6 +10,7 @@ from tenacity import wait_fixed
 from messaging.consuming.consumer import Consumer, handles
 from messaging.consuming.dispatch import Dispatcher
 from messaging.dead_letters.reason import read
+from messaging.doctor.probe import send
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.memory import MemoryBroker
@@ -331,3 +332,16 @@ def test_in_threads_it_opens_and_closes(work, queue, until) -> None:
 def test_what_cannot_be_is_refused(made, says) -> None:
     with pytest.raises(ConfigurationError, match=says):
         made()
+
+
+def test_a_probe_of_doctor_or_a_canary_does_not_count_as_a_handler_that_works(
+    memory: MemoryBroker, steps: Steps, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="messaging")
+    publish(memory, 3)
+    work_off(steps, 1)
+    clock.advance(60)
+    list(send(memory.topology, memory, clock=clock))
+    work_off(steps, 1)
+    assert any("received probe" in one.getMessage() for one in caplog.records)
+    assert not any("handles messages again" in one.getMessage() for one in caplog.records)

@@ -82,6 +82,30 @@ def test_without_a_time_limit_of_its_own_it_is_told_after_five_minutes(
     until(lambda: worker.state == {"service": State.WEDGED})
 
 
+def test_that_all_handlers_are_busy_is_told_once_before_they_count_as_hung(
+    work, queue, until, release, monkeypatch, caplog
+) -> None:
+    assert wedge.BUSY == 60
+    monkeypatch.setattr(wedge, "BUSY", 0.05)
+
+    class Patient(Hanging):
+        service = "service"
+        handler_timeout = None
+
+    queue.visibility_timeout = 1
+    queue.put(0, 1)
+    worker = work(Patient(release), concurrency=2)
+    until(lambda: "no other message is handled" in caplog.text)
+    (said,) = [one for one in caplog.messages if "no other message is handled" in one]
+    assert said.startswith("service: all 2 handlers have run for more than 0 s, ")
+    assert " in wait_for_the_price_list; " in said
+    assert said.endswith("; after 300 s they count as hung (no handler_timeout)")
+    assert worker.state == {"service": State.RECEIVING}
+    release.set()
+    until(lambda: worker.stats.acknowledged == 2)
+    assert caplog.text.count("no other message is handled") == 1
+
+
 def test_one_handler_that_hangs_wedges_nobody(work, queue, until, release) -> None:
     queue.put(0, 10, 11)
     worker = work(Hanging(release), concurrency=2)
