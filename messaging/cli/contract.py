@@ -77,6 +77,7 @@ def export_command(
     else:
         text = markdown_page(catalogue) if format == "markdown" else html_page(catalogue)
     put(text, output, check, f"messaging contract export {target}")
+    _tell_unsent(target)
 
 
 def check_command(
@@ -112,6 +113,8 @@ def check_command(
     before = _catalogue(old, topic)
     after = before if new is None else _catalogue(new, topic)
     found = [] if new is None else rules.check(before, after, _mode(mode))
+    if new is not None and not _is_file(new):
+        _tell_unsent(new)
     read = needs_at(needs or ())
     found += rules.check_needs(read, after)
     tell(found, json)
@@ -192,14 +195,14 @@ def tell(found: list[Finding], json: bool) -> None:
     elif found:
         screen.table(
             "Who is affected",
-            ["service", "event", "where", "what", "remedy"],
+            ["service", "finding"],
             [
                 [
                     screen.plain("every service" if one.service == "*" else one.service),
-                    screen.plain(one.type),
-                    screen.plain(one.place or one.view),
-                    f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}",
-                    screen.plain(one.remedy),
+                    # Names are long, and one that is folded cannot be copied: a line for each.
+                    f"{screen.plain(one.type)}: {screen.plain(one.place or one.view)}\n"
+                    f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}\n"
+                    f"remedy: {screen.plain(one.remedy)}",
                 ]
                 for one in found
             ],
@@ -266,6 +269,15 @@ def events_at(target: str) -> list[type[Event]]:
             "consumers.events"
         )
     return events
+
+
+def _tell_unsent(target: str) -> None:
+    """A field that was added to the event alone breaks nobody, and reaches nobody."""
+    from messaging.contract.catalogue import unsent_fields
+
+    for event in events_at(target):
+        if fields := unsent_fields(event):
+            screen.note(f"{event.event_type}: in no view, so never sent: {', '.join(fields)}")
 
 
 def _topic(said: str | None) -> str:

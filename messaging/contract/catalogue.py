@@ -14,7 +14,7 @@ from messaging.event import Event
 from messaging.personal import PERSONAL
 from messaging.projection import EVERYONE, Projection
 
-__all__ = ["Catalogue", "View", "catalogue_of", "events_of"]
+__all__ = ["Catalogue", "View", "catalogue_of", "events_of", "unsent_fields"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +168,13 @@ def events_of(module: ModuleType) -> list[type[Event]]:
         ```
     """
     return list(dict.fromkeys(filter(_is_event, vars(module).values())))
+
+
+def unsent_fields(event: type[Event]) -> tuple[str, ...]:
+    """The fields of an event that none of its views has, so that they never leave the producer."""
+    views = cast("list[type[Projection]]", event.__projections__)
+    seen = {name for view in views for name in view.model_fields}
+    return tuple(name for name in event.model_fields if views and name not in seen)
 
 
 def _is_event(found: Any) -> bool:
