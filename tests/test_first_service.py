@@ -118,5 +118,8 @@ def test_from_an_empty_folder_to_a_service_that_receives(
     assert re.search(r"biblioteca +2 +0 +0 ", said), said
     assert "aluno.matriculado 2026-0001" in said
     assert re.search(r"biblioteca +2 +2 +0 +0 +0", said), said
+    assert "1 passed" in said  # the producer's own test
+    assert "aluno.matriculado 2026-0002" in said
+    assert re.search(r"biblioteca +1 +1 +0 +0 +0", said), said
     where = 'python -c "import messaging; print(messaging.__file__)"'
     assert "site-packages" in typed([shell[0], where], folder / "biblioteca", environment)

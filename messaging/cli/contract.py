@@ -200,9 +200,11 @@ def tell(found: list[Finding], json: bool) -> None:
                 [
                     screen.plain("every service" if one.service == "*" else one.service),
                     # Names are long, and one that is folded cannot be copied: a line for each.
-                    f"{screen.plain(one.type)}: {screen.plain(one.place or one.view)}\n"
-                    f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}\n"
-                    f"remedy: {screen.plain(one.remedy)}",
+                    (
+                        f"{screen.plain(one.type)}: {screen.plain(one.place or one.view)}\n"
+                        f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}\n"
+                        f"remedy: {screen.plain(one.remedy)}"
+                    ),
                 ]
                 for one in found
             ],

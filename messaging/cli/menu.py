@@ -17,7 +17,7 @@ __all__ = ["COMMANDS", "Menu"]
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "new": (
         "messaging.cli.new:app",
-        "Write the first files of a service in a repository of its own.",
+        "Write the first files of a service or a producer in a repository of its own.",
     ),
     "local": (
         "messaging.cli.local:local",

@@ -1,4 +1,4 @@
-"""`messaging new`: the first files of a service in a repository of its own."""
+"""`messaging new`: the first files of a service or a producer in a repository of its own."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+")
 _SUFFIX = ".txt"
 
 
+EventType = Annotated[str, typer.Option("--event", metavar="TYPE", help="The event's type.")]
+TopicName = Annotated[str, typer.Option("--topic", help="The topic that it is published to.")]
+Into = Annotated[
+    Path | None,
+    typer.Option("--into", metavar="FOLDER", help="Where; else a folder called NAME."),
+]
+
+
 def service(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the service: biblioteca.")],
-    event: Annotated[
-        str, typer.Option(metavar="TYPE", help="The type of an event that it handles.")
-    ] = "aluno.cadastrado",
-    topic: Annotated[str, typer.Option(help="The topic that it is published to.")] = "alunos",
-    into: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where; else a folder called NAME.")
-    ] = None,
+    event: EventType = "aluno.cadastrado",
+    topic: TopicName = "alunos",
+    into: Into = None,
 ) -> None:
     """Write a service with its test, pyproject.toml and Dockerfile into a new folder.
 
@@ -40,6 +44,25 @@ def service(
 
     [bold]Example:[/bold] messaging new service biblioteca --event aluno.cadastrado
     """
+    _begin("service", name, event, topic, into)
+
+
+def producer(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the producer: secretaria.")],
+    event: EventType = "aluno.cadastrado",
+    topic: TopicName = "alunos",
+    into: Into = None,
+) -> None:
+    """Write a producer with its event, its topic, a test and pyproject.toml into a new folder.
+
+    They pass pytest and mypy as they come. Nothing that is there already is written over.
+
+    [bold]Example:[/bold] messaging new producer secretaria --event aluno.cadastrado
+    """
+    _begin("producer", name, event, topic, into)
+
+
+def _begin(kind: str, name: str, event: str, topic: str, into: Path | None) -> None:
     package = _checked(name, event)
     folder = into if into is not None else Path(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -48,9 +71,10 @@ def service(
             "place with --into"
         )
     written = _write(
+        kind,
         folder,
         {
-            "service": name,
+            "name": name,
             "package": package,
             "consumer": _camel(name),
             "event": _camel(event),
@@ -66,10 +90,10 @@ def service(
 
 
 def _checked(name: str, event: str) -> str:
-    """The name of the service's package."""
+    """The name of the package."""
     if not SERVICE_NAME.fullmatch(name):
         raise typer.BadParameter(
-            f'{name!r} is not a service name; use 1 to 50 of a to z, 0 to 9, "-" and "_"',
+            f'{name!r} is not a name for it; use 1 to 50 of a to z, 0 to 9, "-" and "_"',
             param_hint="NAME",
         )
     package = name.replace("-", "_")
@@ -94,9 +118,9 @@ def _camel(name: str) -> str:
     return "".join(part.capitalize() for part in re.split(r"[._-]", name))
 
 
-def _write(folder: Path, words: dict[str, str]) -> list[Path]:
+def _write(kind: str, folder: Path, words: dict[str, str]) -> list[Path]:
     written: list[Path] = []
-    with as_file(files("messaging.cli") / "templates" / "service") as templates:
+    with as_file(files("messaging.cli") / "templates" / kind) as templates:
         for source in sorted(path for path in templates.rglob("*") if path.is_file()):
             place = str(source.relative_to(templates)).removesuffix(_SUFFIX)
             target = folder / place.replace("package/", f"{words['package']}/", 1)
@@ -107,11 +131,6 @@ def _write(folder: Path, words: dict[str, str]) -> list[Path]:
     return written
 
 
-app = group("Write the first files of a service in a repository of its own.")
+app = group("Write the first files of a service or a producer in a repository of its own.")
 add(app, "service", service)
-
-
-@app.callback()
-def _group() -> None:
-    # Without it typer takes a group of one command for that command.
-    pass
+add(app, "producer", producer)

@@ -10,6 +10,9 @@ import pytest
 
 from tests.cli.conftest import Run
 
+WITH_WHEELS = 'pip install --find-links wheels -e ".[dev]"'
+"""The library is on no public index, so what installs it says where its wheel lies."""
+
 
 @pytest.mark.parametrize(
     ("name", "options", "package", "consumer"),
@@ -53,6 +56,7 @@ def test_its_own_test_passes_and_its_topology_can_be_planned(
     assert shown.returncode == 0, shown.stderr
     assert f"alunos-{name}" in shown.stdout
     assert f"{package}.servico:{consumer}" in (folder / "Dockerfile").read_text()
+    assert WITH_WHEELS in (folder / "README.md").read_text()
 
 
 def test_nothing_is_written_over(messaging: Run, tmp_path: Path) -> None:
@@ -67,7 +71,7 @@ def test_nothing_is_written_over(messaging: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("Biblioteca", "is not a service name"),
+        ("Biblioteca", "is not a name for it"),
         ("9", "begin with a letter"),
         ("class", "cannot be a Python package"),
         ("json", "a module that Python imports already"),
@@ -84,3 +88,29 @@ def test_an_event_without_dots_is_refused(messaging: Run) -> None:
     done = messaging("new", "service", "biblioteca", "--event", "Aluno")
     assert done.returncode == 2
     assert "dotted words" in " ".join(done.stderr.split())
+
+
+def test_a_producer_comes_with_a_test_and_a_topic_that_can_be_planned(
+    messaging: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    done = messaging("new", "producer", "secretaria-geral", "--into", str(folder))
+    assert done.returncode == 0, done.stderr
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in tests.stdout, tests.stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "messaging", "topology", "show"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "alunos" in shown.stdout
+    assert WITH_WHEELS in (folder / "README.md").read_text()
