@@ -188,8 +188,10 @@ class _Examination:
         if not visible:
             return
         age = self._looks.oldest(queue.name)
-        if age is None or age < OLD:
+        if age is None:
             yield from self._untouched(queue, seen)
+            return
+        if age < OLD:
             return
         text = f"about {visible} messages wait, the oldest for {age:.0f} s"
         if in_flight:
@@ -199,7 +201,7 @@ class _Examination:
             yield found("backlog-not-received", f"queue {queue.name}", text)
 
     def _untouched(self, queue: Queue, seen: Seen) -> Iterator[Diagnosis]:
-        """Messages wait, if not for long, and at no look is one of them in anybody's hands."""
+        """Nobody tells for how long messages have waited: whether anybody has one in hand."""
         for look in range(LOOKS):
             visible, in_flight, _ = counts(seen.values) if seen.there else (0, 0, 0)
             if in_flight or not visible:

@@ -3,6 +3,8 @@
 SEARCHES: dict[str, dict[str, str]] = {
     "en": {
         "troubleshooting": "how-to/troubleshooting",
+        "queue stands": "how-to/troubleshooting",
+        "new field": "how-to/change-an-event",
         "runbook": "how-to/runbook",
         "IAM": "how-to/service-repository",
         "LGPD": "explanation/security",
@@ -33,6 +35,8 @@ SEARCHES: dict[str, dict[str, str]] = {
     },
     "pt": {
         "solução de problemas": "how-to/troubleshooting",
+        "fila parada": "how-to/troubleshooting",
+        "campo novo": "how-to/change-an-event",
         "runbook": "how-to/runbook",
         "IAM": "how-to/service-repository",
         "LGPD": "explanation/security",
