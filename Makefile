@@ -142,7 +142,7 @@ format:  ## let ruff put the files in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs:  ## build the site into site/, in English and Portuguese; any warning is an error
+docs:  ## build the site into site/, stable and next, in two languages; any warning is an error
 	$(INSTALL) docs
 	$(BIN)/python tools/docs.py build
 

@@ -1,6 +1,7 @@
 """Builds the documentation into site/ and looks at what was built; any complaint is an error.
 
-python tools/docs.py build          build, then check
+python tools/docs.py build          build stable and next, then check
+python tools/docs.py version NAME [RELEASE]     build only this tree, as the version of that name
 python tools/docs.py check          only check the site that stands
 python tools/docs.py photograph     pictures of eight pages, both languages, into artefatos/site/
 python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now;
@@ -13,9 +14,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from docsite import browser, pages, search_index, sources
+from docsite import browser, pages, search_index, sources, versions
 
 SITE = pages.SITE
 OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
@@ -24,28 +28,63 @@ SHIM = re.compile(r'src="https://unpkg\.com/iframe-worker/shim"')
 
 
 def build() -> None:
-    """Write the site: the English one, and the Portuguese one in its folder `pt`."""
+    """Write the site: the newest release in `stable`, and this tree in `next`.
+
+    A release is built by its own tools. Before there is one, both versions are this tree.
+    """
     shutil.rmtree(SITE, ignore_errors=True)
-    for language, folder in sources.write().items():
-        zensical = Path(sys.executable).with_name("zensical")
-        subprocess.run([zensical, "build", "--clean", "--strict"], cwd=folder, check=True)
-        shutil.move(folder / "site", SITE if language == "en" else SITE / language)
-    # A server shows one such page for both, and the English one is in both languages.
-    (SITE / "pt" / "404.html").unlink()
-    for path in SITE.rglob("*.html"):
-        _mend(path)
-    search_index.improve(SITE)
-    search_index.improve(SITE / "pt")
+    tag = versions.released(sources.ROOT)
+    release = (tag or "").removeprefix("v")
+    if tag is None:
+        print("no release has a site: stable is built from this tree, too")
+        version(versions.STABLE)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            versions.export(sources.ROOT, tag, Path(folder))
+            command = [sys.executable, "tools/docs.py", "version", versions.STABLE, release]
+            subprocess.run(command, cwd=folder, check=True)
+            shutil.copytree(Path(folder, "site"), SITE)
+    version(versions.NEXT, release)
+    versions.connect(SITE, sources.SITE_URL)
     pages.write_sitemap()
-    guide = (sources.ROOT / "messaging" / "AGENTS.md").read_text()
-    (SITE / "agents.md").write_text(guide)
-    (SITE / "llms.txt").write_text(sources.llms_txt())
 
 
-def _mend(path: Path) -> None:
+def version(name: str, release: str = "") -> None:
+    """Write one version of the site: the English pages, and the Portuguese ones in its `pt`."""
+    made = SITE / name
+    shutil.rmtree(made, ignore_errors=True)
+    made.parent.mkdir(exist_ok=True)
+    folders = sources.write(name, release)
+    with ThreadPoolExecutor() as beside:
+        list(beside.map(_generate, folders.values()))
+    for language, folder in folders.items():
+        shutil.move(folder / "site", made if language == "en" else made / language)
+    for path in made.rglob("*.html"):
+        _mend(path, made)
+    for folder in (made, made / "pt"):
+        search_index.improve(folder)
+        (folder / "sitemap.xml").unlink(missing_ok=True)
+    # A server shows one such page for all, in both languages.
+    (made / "pt" / "404.html").unlink()
+    if name != versions.STABLE:
+        (made / "404.html").unlink()
+    else:
+        (made / "404.html").replace(SITE / "404.html")
+        (SITE / "agents.md").write_text((sources.ROOT / "messaging" / "AGENTS.md").read_text())
+        (SITE / "llms.txt").write_text(sources.llms_txt())
+
+
+def _generate(folder: Path) -> None:
+    zensical = Path(sys.executable).with_name("zensical")
+    subprocess.run([zensical, "build", "--clean", "--strict"], cwd=folder, check=True)
+
+
+def _mend(path: Path, site: Path) -> None:
     """What the generator would load from another host is put beside the pages."""
-    top = SITE / "pt" if path.is_relative_to(SITE / "pt") else SITE
+    top = site / "pt" if path.is_relative_to(site / "pt") else site
     up = "../" * (len(path.relative_to(top).parts) - 1)
+    if path.name == "404.html":  # it is shown for an address of any depth
+        up = urlsplit(sources.STABLE_URL).path
     text = path.read_text().replace("<span></span><code>", '<code tabindex="0">')
     text = SHIM.sub(f'src="{up}assets/worker-from-disk.js"', text)
     path.write_text(OUTPUT_LINE.sub(r'<span class="go">\1\n</span>', text))
@@ -53,7 +92,9 @@ def _mend(path: Path) -> None:
 
 def check() -> None:
     """Say what is wrong with the sources and the site, and end if anything is."""
-    found = [*sources.DOCS.complaints(), *pages.complaints(), *browser.complaints()]
+    with ThreadPoolExecutor() as beside:  # most of the browser's time is another process's
+        looked = beside.submit(lambda: list(browser.complaints()))
+        found = [*sources.DOCS.complaints(), *pages.complaints(), *looked.result()]
     waiting = len(sources.DOCS.listed())
     print(f"{len(pages.read())} pages in {SITE.name}/, {len(found)} complaints")
     if waiting:
@@ -76,6 +117,8 @@ if __name__ == "__main__":
         case ["build"]:
             build()
             check()
+        case ["version", name, *release] if name in versions.VERSIONS:
+            version(name, *release)
         case ["check"]:
             check()
         case ["photograph"]:

@@ -70,7 +70,7 @@ async function weigh(page) {
 }
 
 async function search(language, queries) {
-  const home = language === "en" ? "/" : `/${language}/`;
+  const home = `/${questions.homes[language].replace("index.html", "")}`;
   const page = await (await fetch(`${home}index.html`)).text();
   const { search: script } = JSON.parse(
     new DOMParser().parseFromString(page, "text/html").getElementById("__config").textContent,
@@ -107,6 +107,6 @@ async function answer(where, ask) {
 for (const [language, queries] of Object.entries(questions.searches)) {
   await answer(`search in ${language}`, () => search(language, queries));
 }
-for (const page of questions.homes) await answer(page, () => weigh(page));
+for (const page of Object.values(questions.homes)) await answer(page, () => weigh(page));
 for (const one of questions.looks) await answer(one.page, () => look(one));
 await post({ end: true });

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,35 +26,36 @@ from .searches import SEARCHES
 from .sources import SITE_URL
 
 HERE = Path(__file__).parent
+HOMES = {"en": "next/index.html", "pt": "next/pt/index.html"}
 HEAVIEST = 300_000
 """Bytes of the home page at its first load, compressed as every server sends them."""
 PATIENCE = 300
 """Seconds after which the browser is taken to be stuck."""
 PHONE, DESK = 390, 1400
 LOOKS = (
-    ("index.html", DESK, "light"),
-    ("index.html", DESK, "dark"),
-    ("pt/index.html", PHONE, "dark"),
-    ("pt/tutorial.html", PHONE, "light"),
-    ("how-to/leases-and-time-limits.html", PHONE, "dark"),
-    ("how-to/dead-letters.html", DESK, "dark"),
-    ("pt/explanation/cost.html", DESK, "light"),
-    ("reference/glossary.html", PHONE, "light"),
-    ("reference/api/services.html", DESK, "light"),
+    ("stable/index.html", DESK, "light"),
+    ("next/index.html", DESK, "dark"),
+    ("next/pt/index.html", PHONE, "dark"),
+    ("next/pt/tutorial.html", PHONE, "light"),
+    ("next/how-to/leases-and-time-limits.html", PHONE, "dark"),
+    ("next/how-to/dead-letters.html", DESK, "dark"),
+    ("next/pt/explanation/cost.html", DESK, "light"),
+    ("next/reference/glossary.html", PHONE, "light"),
+    ("next/reference/api/services.html", DESK, "light"),
     ("404.html", DESK, "light"),
 )
 """Pages of each kind: axe needs some seconds for one, and the rest is made of the same parts."""
 
 
 PHOTOGRAPHS = (
-    ("index.html", DESK, "light"),
-    ("pt/index.html", PHONE, "dark"),
-    ("pt/tutorial.html", DESK, "dark"),
-    ("tutorial.html", PHONE, "light"),
-    ("how-to/fifo.html", DESK, "dark"),
-    ("pt/how-to/index.html", PHONE, "light"),
-    ("reference/api/services.html", DESK, "light"),
-    ("pt/reference/glossary.html", PHONE, "dark"),
+    ("next/index.html", DESK, "light"),
+    ("next/pt/index.html", PHONE, "dark"),
+    ("next/pt/tutorial.html", DESK, "dark"),
+    ("next/tutorial.html", PHONE, "light"),
+    ("next/how-to/fifo.html", DESK, "dark"),
+    ("next/pt/how-to/index.html", PHONE, "light"),
+    ("next/reference/api/services.html", DESK, "light"),
+    ("next/pt/reference/glossary.html", PHONE, "dark"),
 )
 """What is kept of each run of CI for people to look at."""
 OPTIONS = (
@@ -107,7 +109,7 @@ def questions() -> dict[str, Any]:
     """What the page is to look at."""
     looks = [{"page": page, "width": width, "scheme": scheme} for page, width, scheme in LOOKS]
     searches = {language: list(wanted) for language, wanted in SEARCHES.items()}
-    return {"looks": looks, "homes": ["index.html", "pt/index.html"], "searches": searches}
+    return {"looks": looks, "homes": HOMES, "searches": searches}
 
 
 def complaints() -> Iterator[str]:
@@ -123,17 +125,21 @@ def complaints() -> Iterator[str]:
 def photograph(folder: Path) -> None:
     """Pictures of some pages, as they are on a desk and on a phone, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(4) as beside:  # a browser waits for most of its time
+        list(beside.map(lambda one: _photograph(folder, *one), PHOTOGRAPHS))
+
+
+def _photograph(folder: Path, page: str, width: int, scheme: str) -> None:
     chromium = shutil.which("chromium") or "google-chrome"
-    for page, width, scheme in PHOTOGRAPHS:
-        name = f"{page.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.png"
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            subprocess.run(
-                [chromium, *OPTIONS, "--hide-scrollbars", f"--user-data-dir={profile}",
-                 f"--window-size={width},1400", f"--screenshot={folder / name}",
-                 f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
-                 (SITE / page).as_uri()],
-                check=True, capture_output=True, timeout=PATIENCE,
-            )  # fmt: skip
+    name = f"{page.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.png"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        subprocess.run(
+            [chromium, *OPTIONS, "--hide-scrollbars", f"--user-data-dir={profile}",
+             f"--window-size={width},1400", f"--screenshot={folder / name}",
+             f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
+             (SITE / page).as_uri()],
+            check=True, capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
 
 
 def _asked(chromium: str) -> list[dict[str, Any]]:

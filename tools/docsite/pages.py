@@ -13,12 +13,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .sources import DOCS, ROOT, SITE_URL
+from .sources import DOCS, ROOT, SITE_URL, STABLE_URL
+from .versions import NEXT, STABLE, VERSIONS
 
 SITE = ROOT / "site"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 NOT_FETCHED = {"canonical", "next", "prev", "alternate"}
-NOT_PAGES = {"404.html"}
 
 
 class Page(HTMLParser):
@@ -33,6 +33,7 @@ class Page(HTMLParser):
         self.text: list[str] = []
         self.language = ""
         self.switches: list[str] = []
+        self.versions: dict[str, str] = {}
         self.alternates: dict[str, str] = {}
         self.meta: dict[str, str] = {}
         self.feed(path.read_text())
@@ -46,12 +47,16 @@ class Page(HTMLParser):
         self.anchors |= {found[name] for name in ("id", "name") if name in found}
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
+            if "data-version" in found:
+                self.versions[found["data-version"]] = found["href"]
         if tag == "html":
             self.language = found.get("lang", "")
         if tag == "meta":
             self.meta[found.get("name") or found.get("property", "")] = found.get("content", "")
         if tag == "link" and found.get("rel") == "canonical":
             self.meta["canonical"] = found["href"]
+        if tag == "meta" and found.get("http-equiv") == "refresh":
+            self.links.append(found["content"].partition("url=")[2])
         if tag == "a" and "hreflang" in found:
             self.switches.append(found["href"])
         if tag == "link" and found.get("rel") == "alternate":
@@ -65,48 +70,63 @@ class Page(HTMLParser):
 
 @cache
 def read() -> dict[Path, Page]:
-    """The pages of the site that stands."""
+    """The pages of the site that stands, with the redirects to them."""
     return {path: Page(path) for path in sorted(SITE.rglob("*.html"))}
 
 
+def of(version: str) -> dict[Path, Page]:
+    """The pages of a version."""
+    return {path: page for path, page in read().items() if path.is_relative_to(SITE / version)}
+
+
 def top(path: Path) -> Path:
-    """The folder of the language that a page is in."""
-    return SITE / "pt" if path.is_relative_to(SITE / "pt") else SITE
+    """The folder of the version and language that a page is in."""
+    parts = path.relative_to(SITE).parts
+    return SITE.joinpath(*parts[: 2 if parts[1] == "pt" else 1])
 
 
 def complaints() -> Iterator[str]:
-    """What is wrong with the built site."""
-    pages = read()
-    if not pages:
+    """What is wrong with the built site.
+
+    Links are looked at everywhere. The rest is asked of this tree's pages only: a release was asked
+    by the rules of its day, and cannot be mended.
+    """
+    if not of(NEXT):
         yield "no page was built"
         return
-    linked = {SITE / "index.html", SITE / "pt" / "index.html"}
-    for page in pages.values():
-        for link in page.links:
-            target, anchor = _target(page, link)
-            if target is None:
-                continue
-            if not target.exists():
-                yield f"{page.name}: links to {link}, which is not there"
-            elif anchor and target in pages and anchor not in pages[target].anchors:
-                yield f"{page.name}: links to {link}, and {target.name} has no such anchor"
-            if (
-                target != page.path
-                and page.path.name not in NOT_PAGES
-                and top(target) == top(page.path)
-            ):
-                linked.add(target)
+    for page in read().values():
+        yield from _dead_links(page)
         yield from _fetches_elsewhere(page)
+    for page in of(NEXT).values():
         if "::: " in "".join(page.text):  # an ARN of S3 has three colons and no space
             yield f"{page.name}: shows ':::' where a docstring was meant: leave a line before it"
         if re.search(r"\b(Args|Raises): \w+: ", " ".join("".join(page.text).split())):
             yield f"{page.name}: shows a docstring's section as a paragraph, not as a table"
-    for path in pages.keys() - linked:
-        if path.name not in NOT_PAGES:
-            yield f"{pages[path].name}: no page leads here: add it to nav in zensical.toml"
+    yield from _unlinked()
     yield from _unsearchable()
     yield from _languages()
     yield from _shown_elsewhere()
+    yield from _versions()
+
+
+def _dead_links(page: Page) -> Iterator[str]:
+    for link in page.links:
+        target, anchor = _target(page, link)
+        if target is None:
+            continue
+        if not target.exists():
+            yield f"{page.name}: links to {link}, which is not there"
+        elif anchor and target in read() and anchor not in read()[target].anchors:
+            yield f"{page.name}: links to {link}, and {target.name} has no such anchor"
+
+
+def _unlinked() -> Iterator[str]:
+    linked = {SITE / NEXT / "index.html", SITE / NEXT / "pt" / "index.html"}
+    for path, page in of(NEXT).items():
+        targets = {_target(page, link)[0] for link in page.links} & of(NEXT).keys() - {path}
+        linked |= {target for target in targets if top(target) == top(path)}
+    for path in of(NEXT).keys() - linked:
+        yield f"{of(NEXT)[path].name}: no page leads here: add it to nav in zensical.toml"
 
 
 def _fetches_elsewhere(page: Page) -> Iterator[str]:
@@ -133,59 +153,78 @@ def _target(page: Page, link: str) -> tuple[Path | None, str]:
 
 
 def _unsearchable() -> Iterator[str]:
-    for folder in (SITE, SITE / "pt"):
+    for folder in (SITE / NEXT, SITE / NEXT / "pt"):
         index = json.loads((folder / "search.json").read_text())
         known = {item["location"].partition("#")[0] for item in index["items"]}
-        for path, page in read().items():
-            name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
-            if top(path) == folder and path.name not in NOT_PAGES and name not in known:
+        for path, page in of(NEXT).items():
+            if top(path) == folder and path.relative_to(folder).as_posix() not in known:
                 yield f"{page.name}: the search does not know this page"
 
 
 def _languages() -> Iterator[str]:
     """Each page says its language, and leads to itself in the other one, if it is there."""
-    for path, page in read().items():
-        if path.name in NOT_PAGES:
-            continue
-        home, language = top(path), "en" if top(path) == SITE else "pt-BR"
+    english, portuguese = SITE / NEXT, SITE / NEXT / "pt"
+    for path, page in of(NEXT).items():
+        home, language = top(path), "en" if top(path) == english else "pt-BR"
         name = path.relative_to(home)
-        other = (SITE / "pt" if home == SITE else SITE) / name
+        other = (portuguese if home == english else english) / name
         if page.language != language:
             yield f"{page.name}: is in {language} and says {page.language!r}"
         if DOCS.is_english_only(name.as_posix()):
-            other = SITE / "pt" / "index.html"
+            other = portuguese / "index.html"
         if other not in [_target(page, link)[0] for link in page.switches]:
             yield f"{page.name}: its switch of languages leads not to {other.relative_to(SITE)}"
-        waits = name.with_suffix(".md").as_posix() in DOCS.listed()
+        alone = name.with_suffix(".md").as_posix() in DOCS.listed()
+        alone = alone or DOCS.is_english_only(name.as_posix()) or "robots" in page.meta
         named = {_target(page, link)[0] for link in page.alternates.values()}
-        wanted = {SITE / name, SITE / "pt" / name}
-        if named != (set() if DOCS.is_english_only(name.as_posix()) or waits else wanted):
-            yield f"{page.name}: names as its languages {sorted(page.alternates)}"
+        stable = SITE / STABLE
+        if named != (set() if alone else {stable / name, stable / "pt" / name}):
+            yield f"{page.name}: names as its languages {sorted(page.alternates.values())}"
 
 
 def _shown_elsewhere() -> Iterator[str]:
-    """What a search engine and a shared link show of each page is there."""
-    for path, page in read().items():
-        if path.name in NOT_PAGES:
-            continue
+    """What a search engine and a shared link show of each page is there.
+
+    A page that stable has, too, is shown as that one. Search engines do not list one that it lacks.
+    """
+    for path, page in of(NEXT).items():
         for name in ("description", "og:title", "og:description"):
             if len(page.meta.get(name, "")) < 3:
                 yield f"{page.name}: has no {name}"
-        for name, wanted in (("canonical", path), ("og:url", path), ("og:image", None)):
+        shown = SITE / STABLE / path.relative_to(SITE / NEXT)
+        if not shown.exists():
+            shown = path
+            if page.meta.get("robots") != "noindex":
+                yield f"{page.name}: no release has it, and search engines may list it"
+        for name, wanted in (("canonical", shown), ("og:url", shown), ("og:image", None)):
             target, _ = _target(page, page.meta.get(name, ""))
             there = name in page.meta and target is not None and target.exists()
             if not there or wanted not in (None, target):
                 yield f"{page.name}: its {name} is {page.meta.get(name)!r}"
 
 
+def _versions() -> Iterator[str]:
+    """Each page leads to itself in every version, or to the start where that lacks it."""
+    for path, page in (of(STABLE) | of(NEXT)).items():
+        name = path.relative_to(top(path))
+        for version in VERSIONS:
+            home = SITE / version / top(path).relative_to(SITE / path.relative_to(SITE).parts[0])
+            wanted = home / name if (home / name).exists() else home / "index.html"
+            target, _ = _target(page, page.versions.get(version, ""))
+            if version not in page.versions or target != wanted:
+                yield f"{page.name}: its switch to {version} leads not to {wanted.name}"
+    for path in of(STABLE):
+        if not (SITE / path.relative_to(SITE / STABLE)).exists():
+            yield f"{read()[path].name}: the address without a version does not lead here"
+
+
 def write_sitemap() -> None:
-    """One map of both languages, without the pages that wait for a translation."""
-    waiting = {SITE / "pt" / page.replace(".md", ".html") for page in DOCS.listed()}
-    paths = [path for path in read() if path not in waiting and path.name not in NOT_PAGES]
+    """One map of both languages of the stable version, without what engines are not to list."""
+    paths = (path for path, page in of(STABLE).items() if "robots" not in page.meta)
     urls = (
-        f"<url><loc>{SITE_URL}{path.relative_to(SITE).as_posix()}</loc></url>" for path in paths
+        f"<url><loc>{STABLE_URL}{path.relative_to(SITE / STABLE).as_posix()}</loc></url>"
+        for path in paths
     )
-    (SITE / "pt" / "sitemap.xml").unlink(missing_ok=True)
     (SITE / "sitemap.xml").write_text(
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'

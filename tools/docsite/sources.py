@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .translations import Docs, headings, join, split
+from .versions import STABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "build" / "docs"
@@ -25,6 +26,7 @@ CONFIG = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
 PORTUGUESE = tomllib.loads((ROOT / "docs" / "pt" / "site.toml").read_text())
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
 SITE_URL = os.environ.get("DOCS_URL", URLS["Documentation"]).rstrip("/") + "/"
+STABLE_URL = f"{SITE_URL}{STABLE}/"
 DOCS = Docs(ROOT / "docs", tuple(CONFIG["extra"]["english_only"]))
 LINK = re.compile(r"(?P<start>\]\()(?P<path>[^)\s:#]+\.md)(?P<rest>[^)]*\))")
 PICTURE = re.compile(
@@ -34,13 +36,16 @@ LENGTH = 160
 """Of a description, in characters: what a search engine shows."""
 
 
-def write() -> dict[str, Path]:
-    """Write the sources anew, and say where: the folder of each language."""
+def write(version: str, release: str) -> dict[str, Path]:
+    """Write the sources anew, and say where: the folder of each language.
+
+    `release` is the number of the stable version, empty before there is one.
+    """
     shutil.rmtree(SOURCES, ignore_errors=True)
-    return {language: _write(language) for language in ("en", "pt")}
+    return {language: _write(language, version, release) for language in ("en", "pt")}
 
 
-def _write(language: str) -> Path:
+def _write(language: str, version: str, release: str) -> Path:
     folder = SOURCES / language
     pages = folder / "docs"
     for page in DOCS.pages():
@@ -51,7 +56,9 @@ def _write(language: str) -> Path:
     shutil.copytree(DOCS.folder / "assets", pages / "assets")
     if language == "pt" and (DOCS.portuguese / "assets").exists():
         shutil.copytree(DOCS.portuguese / "assets", pages / "assets", dirs_exist_ok=True)
-    (folder / "zensical.toml").write_text(f"project = {toml(settings(language))}\n")
+    (folder / "zensical.toml").write_text(
+        f"project = {toml(settings(language, version, release))}\n"
+    )
     return folder
 
 
@@ -140,19 +147,20 @@ def _to_english(page: str, found: re.Match[str]) -> str:
     return f"{found['start']}{up}{target.removesuffix('.md')}.html{found['rest']}"
 
 
-def settings(language: str) -> dict[str, Any]:
-    """The generator's configuration for a language."""
+def settings(language: str, version: str, release: str) -> dict[str, Any]:
+    """The generator's configuration for a language. Addresses are those of the stable version."""
     theme = {**CONFIG["theme"], "custom_dir": str(ROOT / "tools/docsite/theme")}
     extra = {**CONFIG["extra"], "alternate": True, "scope": urlsplit(SITE_URL).path}
+    extra |= {"edition": version, "release": release}
     plugins = {**CONFIG["plugins"]}
     python = plugins["mkdocstrings"]["handlers"]["python"]
     handler = {**python, "paths": [str(ROOT)]}
     handler["options"] = {**python["options"], "extensions": [str(ROOT / "tools/docstrings.py")]}
     plugins["mkdocstrings"] = {"handlers": {"python": handler}}
-    made = {**CONFIG, "site_url": SITE_URL, "theme": theme, "extra": extra, "plugins": plugins}
+    made = {**CONFIG, "site_url": STABLE_URL, "theme": theme, "extra": extra, "plugins": plugins}
     made["exclude_docs"] = ""
     if language == "pt":
-        made["site_url"] = f"{SITE_URL}pt/"
+        made["site_url"] = f"{STABLE_URL}pt/"
         made["edit_uri"] = f"{CONFIG['edit_uri']}/pt"
         made["site_description"] = PORTUGUESE["description"]
         made["theme"] = {**theme, "language": "br", "palette": list(_palette(theme["palette"]))}
@@ -192,7 +200,7 @@ def llms_txt() -> str:
         f"# {CONFIG['site_name']}",
         f"> {CONFIG['site_description']}",
         f"A short guide for writing code with it: {SITE_URL}agents.md (in the wheel: "
-        "messaging/AGENTS.md). The same pages in Portuguese: " + SITE_URL + "pt/index.html",
+        "messaging/AGENTS.md). The same pages in Portuguese: " + STABLE_URL + "pt/index.html",
     ]
     return "\n\n".join([*lines, *_listed(CONFIG["nav"], "Start")]) + "\n"
 
@@ -206,7 +214,7 @@ def _listed(nav: list[Any], section: str) -> Iterator[str]:
             below += _listed(target, title)
         elif not target.startswith("http"):
             _, body = split((DOCS.folder / target).read_text())
-            url = SITE_URL + target.removesuffix(".md") + ".html"
+            url = STABLE_URL + target.removesuffix(".md") + ".html"
             here.append(f"- [{title}]({url}): {description(body)}")
     if here:
         yield f"## {section}\n\n" + "\n".join(here)
