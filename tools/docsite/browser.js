@@ -55,6 +55,41 @@ async function look({ page, width, scheme }) {
   };
 }
 
+// The page as it is printed: what its sheets say of paper is said of this frame, as wide as an A4 page.
+async function print({ page, scheme }) {
+  const width = 680;
+  const frame = await opened(page, width);
+  const root = frame.contentWindow.document;
+  root.body.setAttribute("data-md-color-scheme", scheme === "dark" ? "slate" : "default");
+  const swap = (rules) => {
+    for (const rule of rules) {
+      if (rule.media) {
+        rule.media.mediaText = rule.media.mediaText.replace(/\b(print|screen)\b/g, (one) =>
+          one === "print" ? "screen" : "print",
+        );
+      }
+      if (rule.cssRules) swap(rule.cssRules);
+    }
+  };
+  for (const sheet of root.styleSheets) swap(sheet.cssRules);
+  await paint(frame.contentWindow);
+  const style = (one) => frame.contentWindow.getComputedStyle(one);
+  const shown = [...root.querySelectorAll(questions.notPrinted)].filter(
+    (one) => one.getClientRects().length && style(one).visibility !== "hidden",
+  );
+  const cut = [...root.querySelectorAll("article :is(pre, pre > code, table, svg, img, p, li)")].filter(
+    (one) => one.getBoundingClientRect().right > width + 1 || one.scrollWidth > one.clientWidth + 1,
+  );
+  const dark = [root.documentElement, root.body].filter((one) => style(one).colorScheme !== "light");
+  const told = (one) => `${one.localName}.${one.className.baseVal ?? one.className}`;
+  return {
+    where: `${page} (printed, ${scheme})`,
+    printed: shown.map(told),
+    cut: cut.map((one) => `${told(one)}: ${one.textContent.trim().slice(0, 60)}`),
+    dark: dark.map(told),
+  };
+}
+
 async function weigh(page) {
   const frame = await opened(page, 1400);
   await new Promise((done) => setTimeout(done, 1500)); // what a script fetches later, too
@@ -108,5 +143,6 @@ for (const [language, queries] of Object.entries(questions.searches)) {
   await answer(`search in ${language}`, () => search(language, queries));
 }
 for (const page of Object.values(questions.homes)) await answer(page, () => weigh(page));
+for (const one of questions.prints) await answer(one.page, () => print(one));
 for (const one of questions.looks) await answer(one.page, () => look(one));
 await post({ end: true });

@@ -47,6 +47,19 @@ LOOKS = (
 """Pages of each kind: axe needs some seconds for one, and the rest is made of the same parts."""
 
 
+PRINTS = (
+    ("next/index.html", "dark"),
+    ("next/pt/tutorial.html", "light"),
+    ("next/how-to/fifo.html", "dark"),
+    ("next/pt/explanation/comparison.html", "light"),
+    ("next/reference/settings.html", "light"),
+    ("next/reference/api/services.html", "dark"),
+)
+"""Pages that are looked at as they are printed, whichever scheme they are read in."""
+NOT_PRINTED = (
+    ".md-header, .md-sidebar, .md-footer, .md-banner, .md-top, .md-skip, .md-content__button, "
+    ".md-code__nav, .md-clipboard, .headerlink"
+)
 PHOTOGRAPHS = (
     ("next/index.html", DESK, "light"),
     ("next/pt/index.html", PHONE, "dark"),
@@ -108,8 +121,10 @@ class Answers(SimpleHTTPRequestHandler):
 def questions() -> dict[str, Any]:
     """What the page is to look at."""
     looks = [{"page": page, "width": width, "scheme": scheme} for page, width, scheme in LOOKS]
+    prints = [{"page": page, "scheme": scheme} for page, scheme in PRINTS]
     searches = {language: list(wanted) for language, wanted in SEARCHES.items()}
-    return {"looks": looks, "homes": HOMES, "searches": searches}
+    asked = {"looks": looks, "prints": prints, "notPrinted": NOT_PRINTED}
+    return {**asked, "homes": HOMES, "searches": searches}
 
 
 def complaints() -> Iterator[str]:
@@ -173,6 +188,9 @@ def _judged(answer: dict[str, Any]) -> Iterator[str]:
         yield f"{where}: {answer['error']}"
     for finding in answer.get("axe", []):
         yield f"{where}: {finding}"
+    for problem in ("printed", "cut", "dark"):
+        for what in answer.get(problem, []):
+            yield f"{where}: {problem}: {what}"
     if answer.get("wider"):
         yield f"{where}: is {answer['wider']} pixels wide: it has to be moved sideways"
     for text in answer.get("copied", []):
