@@ -35,7 +35,7 @@ from benchmarks.starting import starts
 QUICK = Plan(events=5_000, rounds=1, growth=4, starts=3)
 SMOKE = Plan(events=300, rounds=1, growth=3, starts=1, real=False, only=("messaging", "raw"))
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
-PICTURE = ROOT / "docs" / "assets" / "performance.svg"
+PICTURES = [ROOT / folder / "assets" / "performance.svg" for folder in ("docs", "docs/pt")]
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 
 
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if said.svg:
         said.svg.write_text(draw(results["runs"]))
     if said.docs:
-        PICTURE.write_text(draw(results["runs"]))
+        for language, picture in enumerate(PICTURES):
+            picture.write_text(draw(results["runs"], language))
         PAGE.write_text(_inserted(PAGE.read_text(), tables))
 
 

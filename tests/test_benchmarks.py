@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import re
 import select
 import sys
 import threading
@@ -231,6 +232,18 @@ def test_the_picture_is_svg_with_a_bar_for_each() -> None:
     assert widths == sorted(widths)
     assert widths[-1] == pytest.approx(10 * widths[0], rel=0.01)
     assert {FAST, RAW, "fanferro"} <= {text.text for text in root.iter(f"{space}text")}
+
+
+def test_the_picture_is_there_in_both_languages_with_the_same_figures() -> None:
+    english, portuguese = (
+        re.sub(r"<style>.*?</style>", "", (ROOT / folder / "assets/performance.svg").read_text())
+        for folder in ("docs", "docs/pt")
+    )
+    assert re.findall(r">(\d+)<", english) == re.findall(r">(\d+)<", portuguese) != []
+    assert re.findall(r"<rect[^>]+>", english) == re.findall(r"<rect[^>]+>", portuguese)
+    assert "Publish: CPU microseconds an event" in english
+    assert "Publicar: microssegundos de CPU por evento" in portuguese
+    assert "Publicar: microssegundos de CPU por evento" in draw(runs(), 1)
 
 
 def test_latencies_are_in_milliseconds() -> None:

@@ -321,7 +321,7 @@ def idempotency(language: int) -> Drawing:
     draw.text(
         545,
         196,
-        ("the effect, then the mark in a store", "o efeito, depois a marca em um store"),
+        ("the effect, then the mark in a store", "o efeito, depois a marca no armazenamento"),
         "soft",
         at="middle",
         room=290,
