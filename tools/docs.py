@@ -24,6 +24,7 @@ from docsite import browser, pages, search_index, sources, versions
 SITE = pages.SITE
 OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
 """A line that a command printed. Its end goes into the element, which the copy button skips."""
+EMPTY_OUTPUT = re.compile(r'(?<=</span>\n)\n(?=<span class="g[op]">)')
 SHIM = re.compile(r'src="https://unpkg\.com/iframe-worker/shim"')
 
 
@@ -87,6 +88,7 @@ def _mend(path: Path, site: Path) -> None:
         up = urlsplit(sources.STABLE_URL).path
     text = path.read_text().replace("<span></span><code>", '<code tabindex="0">')
     text = SHIM.sub(f'src="{up}assets/worker-from-disk.js"', text)
+    text = EMPTY_OUTPUT.sub('<span class="go">\n</span>', text)
     path.write_text(OUTPUT_LINE.sub(r'<span class="go">\1\n</span>', text))
 
 
