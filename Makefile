@@ -146,7 +146,7 @@ docs:  ## build the site into site/, stable and next, in two languages; any warn
 	$(INSTALL) docs
 	$(BIN)/python tools/docs.py build
 
-docs-pictures:  ## pictures of eight pages of the site, both languages, into artefatos/site/
+docs-pictures:  ## pictures of the site: both languages, desk and phone, light and dark, into artefatos/site/
 	$(INSTALL) docs
 	$(BIN)/python tools/docs.py photograph
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -60,15 +61,15 @@ NOT_PRINTED = (
     ".md-header, .md-sidebar, .md-footer, .md-banner, .md-top, .md-skip, .md-content__button, "
     ".md-code__nav, .md-clipboard, .headerlink"
 )
+PHOTOGRAPHED = ("index.html", "tutorial.html", "how-to/fifo.html", "reference/settings.html")
 PHOTOGRAPHS = (
-    ("next/index.html", DESK, "light"),
-    ("next/pt/index.html", PHONE, "dark"),
-    ("next/pt/tutorial.html", DESK, "dark"),
-    ("next/tutorial.html", PHONE, "light"),
-    ("next/how-to/fifo.html", DESK, "dark"),
-    ("next/pt/how-to/index.html", PHONE, "light"),
+    *product(
+        (f"next/{language}{page}" for page in PHOTOGRAPHED for language in ("", "pt/")),
+        (DESK, PHONE),
+        ("light", "dark"),
+    ),
     ("next/reference/api/services.html", DESK, "light"),
-    ("next/pt/reference/glossary.html", PHONE, "dark"),
+    ("next/reference/api/services.html", PHONE, "dark"),
 )
 """What is kept of each run of CI for people to look at."""
 OPTIONS = (

@@ -13,11 +13,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .sources import DOCS, ROOT, SITE_URL, STABLE_URL
+from .sources import CONFIG, DOCS, ROOT, SITE_URL, STABLE_URL
 from .versions import NEXT, STABLE, VERSIONS
 
 SITE = ROOT / "site"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
+EDIT = f"{CONFIG['repo_url']}/edit/main/"
+CODE = re.compile(r"<pre[^>]*>(?P<code><code[^>]*>.*?)</code>", flags=re.DOTALL)
+PROMPT = re.compile(r"^(?:<[^>]+>)*\$ ", flags=re.MULTILINE)
 NOT_FETCHED = {"canonical", "next", "prev", "alternate"}
 
 
@@ -102,6 +105,8 @@ def complaints() -> Iterator[str]:
             yield f"{page.name}: shows ':::' where a docstring was meant: leave a line before it"
         if re.search(r"\b(Args|Raises): \w+: ", " ".join("".join(page.text).split())):
             yield f"{page.name}: shows a docstring's section as a paragraph, not as a table"
+        yield from _unedited(page)
+        yield from _code(page)
     yield from _unlinked()
     yield from _unsearchable()
     yield from _languages()
@@ -118,6 +123,26 @@ def _dead_links(page: Page) -> Iterator[str]:
             yield f"{page.name}: links to {link}, which is not there"
         elif anchor and target in read() and anchor not in read()[target].anchors:
             yield f"{page.name}: links to {link}, and {target.name} has no such anchor"
+
+
+def _unedited(page: Page) -> Iterator[str]:
+    """The link for editing leads to the page's source; none where a translation is awaited."""
+    links = [link.removeprefix(EDIT) for link in page.links if link.startswith(EDIT)]
+    if "robots" not in page.meta and not links:
+        yield f"{page.name}: has no link for editing"
+    for link in links:
+        if not (ROOT / link).exists():
+            yield f"{page.name}: its link for editing leads to {link}, which is not there"
+
+
+def _code(page: Page) -> Iterator[str]:
+    """Every block of code is moved with the keyboard, and its copy has no prompt."""
+    for found in CODE.finditer(page.path.read_text()):
+        if not found["code"].startswith('<code tabindex="0">'):
+            yield f"{page.name}: has code that the keyboard cannot move: {found['code'][:60]!r}"
+        copied = re.sub(r'<span class="g[op]">[^<]*</span>', "", found["code"])
+        if PROMPT.search(copied):
+            yield f"{page.name}: the copy button takes the prompt: name the block console"
 
 
 def _unlinked() -> Iterator[str]:
