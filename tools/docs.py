@@ -3,7 +3,7 @@
 python tools/docs.py build          build stable and next, then check
 python tools/docs.py version NAME [RELEASE]     build only this tree, as the version of that name
 python tools/docs.py check          only check the site that stands
-python tools/docs.py photograph     pictures, on desk and phone, light and dark, into artefatos/site/
+python tools/docs.py photograph     pictures, desk and phone, light and dark, into artefatos/site/
 python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now;
                                         README.pt-BR.md is such a page, too
 """
