@@ -65,6 +65,7 @@ def version(name: str, release: str = "") -> None:
     for folder in (made, made / "pt"):
         search_index.improve(folder)
         (folder / "sitemap.xml").unlink(missing_ok=True)
+    search_index.translate(made / "pt")
     # A server shows one such page for all, in both languages.
     (made / "pt" / "404.html").unlink()
     if name != versions.STABLE:

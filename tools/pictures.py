@@ -513,11 +513,14 @@ def social() -> None:
             "Eventos tipados por SNS e SQS, em Python",
         ),
     )
+    letters = (FOLDERS[0] / "manrope.woff2").as_uri()
     for language, (folder, (title, below)) in enumerate(zip(FOLDERS, sentences, strict=True)):
         page = (
-            "<!doctype html><meta charset=utf-8><style>body{margin:0;width:1200px;height:630px;"
+            "<!doctype html><meta charset=utf-8><style>@font-face{font-family:Manrope;"
+            f"font-weight:200 800;src:url({letters})}}body,svg.picture{{font-family:Manrope}}body{{"
+            "margin:0;width:1200px;height:630px;"
             "display:grid;grid-template-columns:1fr 1fr;gap:30px;align-items:center;padding:0 50px;"
-            "box-sizing:border-box;background:#fff;color:#16282d;font-family:system-ui,sans-serif}"
+            "box-sizing:border-box;background:#fff;color:#16282d}"
             "h1{font-size:46px;line-height:1.15;margin:24px 0}p{font-size:24px;color:#4a5d63}"
             f"svg{{width:100%}}.logo svg{{width:88px}}</style><div><div class=logo>{LOGO}</div>"
             f"<h1>{title}</h1><p>{below}</p></div><div>{fan_out(language).svg()}</div>"

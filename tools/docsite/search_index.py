@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .sources import DOCS
+from .sources import DOCS, PORTUGUESE
 
 DOTTED = re.compile(r"#(messaging(?:\.\w+)+)$")
 NAME = re.compile(r"^[\w.]+")
@@ -27,6 +27,18 @@ def improve(site: Path) -> None:
     text = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
     path.write_text(text)
     (site / "search.js").write_text(f"var __index = {text};")
+
+
+def translate(site: Path) -> None:
+    """Put Portuguese where the theme's script has English: it does not ask the theme's templates."""
+    (script,) = site.glob("assets/javascripts/bundle.*.js")
+    text = script.read_text()
+    for english, portuguese in PORTUGUESE["search"].items():
+        found = json.dumps(english)
+        if found not in text:
+            raise SystemExit(f"docs/pt/site.toml: the theme's search no longer says {found}")
+        text = text.replace(found, json.dumps(portuguese))
+    script.write_text(text)
 
 
 def _improve(item: dict[str, Any]) -> None:

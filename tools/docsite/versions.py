@@ -9,10 +9,10 @@ from __future__ import annotations
 import html
 import re
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 STABLE, NEXT = "stable", "next"
 VERSIONS = (STABLE, NEXT)
@@ -61,10 +61,10 @@ def _can_build(repository: Path, tag: str) -> bool:
 
 def export(repository: Path, tag: str, folder: Path) -> None:
     """Write a release's files into a folder, without a trace in the repository."""
-    command = ["git", "-C", str(repository), "archive", tag]
+    command = ["git", "-C", str(repository), "archive", "--format=zip", tag]
     archive = subprocess.run(command, capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
+    with ZipFile(BytesIO(archive)) as files:
+        files.extractall(folder)
 
 
 def pages(site: Path, version: str) -> Iterator[Path]:
