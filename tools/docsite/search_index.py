@@ -30,7 +30,7 @@ def improve(site: Path) -> None:
 
 
 def translate(site: Path) -> None:
-    """Put Portuguese where the theme's script has English: it does not ask the theme's templates."""
+    """Put Portuguese where the theme's script has English words of its own."""
     (script,) = site.glob("assets/javascripts/bundle.*.js")
     text = script.read_text()
     for english, portuguese in PORTUGUESE["search"].items():
