@@ -78,7 +78,9 @@ async function print({ page, scheme }) {
     (one) => one.getClientRects().length && style(one).visibility !== "hidden",
   );
   const cut = [...root.querySelectorAll("article :is(pre, pre > code, table, svg, img, p, li)")].filter(
-    (one) => one.getBoundingClientRect().right > width + 1 || one.scrollWidth > one.clientWidth + 1,
+    (one) =>
+      one.getBoundingClientRect().right > width + 1 ||
+      (one.matches("pre, code, table") && one.scrollWidth > one.clientWidth + 1),
   );
   const dark = [root.documentElement, root.body].filter((one) => style(one).colorScheme !== "light");
   const told = (one) => `${one.localName}.${one.className.baseVal ?? one.className}`;
