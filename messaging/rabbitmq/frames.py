@@ -69,11 +69,15 @@ def read_message(data: bytes, at: int, most: int) -> WholeMessage | int | None:
     None: it is another frame, or a message whose body is empty or longer than `most` bytes, which
     is what one frame holds.
     """
+    if data[at] != METHOD:
+        return (
+            None  # before its length is asked for: the shortest frames are shorter than a method's
+        )
     end = len(data)
     if end < at + HEAD + 4:
         return at + HEAD + 4
-    kind, channel, size, name = _method(data, at)
-    if kind != METHOD or name != DELIVER:
+    _, channel, size, name = _method(data, at)
+    if name != DELIVER:
         return None
     header: int = at + HEAD + size + END
     if end < header + HEAD + 14:
@@ -172,7 +176,7 @@ class QuickConnection(pika.SelectConnection):  # type: ignore[misc]  # the clien
             at = stop
         self._frame_buffer = data[at:]
 
-    def _deliver(self, read: Message) -> bool:
+    def _deliver(self, read: WholeMessage) -> bool:
         channel, tag = self._channels.get(read.channel), read.arrived.consumer_tag
         if channel is None or tag in channel._cancelled or tag not in channel._consumers:
             return False
