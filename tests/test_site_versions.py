@@ -80,6 +80,14 @@ def test_a_copy_without_git_has_no_release(tmp_path: Path) -> None:
     assert released(tmp_path) is None
 
 
+def test_a_machine_without_git_builds_the_tree(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(repository, "tag", "v1.0.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert released(repository) is None
+
+
 def test_stable_is_built_from_the_files_of_the_release(repository: Path, tmp_path: Path) -> None:
     git(repository, "tag", "v1.0.0")
     committed(repository, TOOL, "of today\n")

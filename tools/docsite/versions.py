@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from io import BytesIO
@@ -45,8 +46,11 @@ TEXTS = {
 def released(repository: Path) -> str | None:
     """The tag of the newest release that can build its pages; None before there is one.
 
-    A release candidate is no release, and a copy of the repository without git has none.
+    A release candidate is no release. A copy of the files without their history has none, nor has a
+    machine without git.
     """
+    if shutil.which("git") is None:
+        return None
     command = ["git", "-C", str(repository), "tag", "--list", "v*"]
     tags = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     numbers = {tag: found for tag in tags if (found := RELEASE.fullmatch(tag))}
