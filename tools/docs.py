@@ -4,6 +4,8 @@ python tools/docs.py build          build stable and next, then check
 python tools/docs.py version NAME [RELEASE]     build only this tree, as the version of that name
 python tools/docs.py check          only check the site that stands
 python tools/docs.py photograph     pictures, desk and phone, light and dark, into artefatos/site/
+python tools/docs.py consoles       type the pages' console sessions, and compare what is printed
+python tools/docs.py record PAGE... write what is printed into PAGE and its translation
 python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now;
                                         README.pt-BR.md is such a page, too
 """
@@ -19,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from docsite import browser, pages, search_index, sources, versions
+from docsite import browser, consoles, pages, search_index, sources, versions
 
 SITE = pages.SITE
 OUTPUT_LINE = re.compile(r'<span class="go">([^<]*)</span>\n')
@@ -126,6 +128,12 @@ if __name__ == "__main__":
             check()
         case ["photograph"]:
             browser.photograph(sources.ROOT / "artefatos" / "site")
+        case ["consoles"]:
+            wrong = list(consoles.complaints(sources.DOCS.pages()))
+            if wrong:
+                sys.exit("\n\n".join(wrong))
+        case ["record", *names] if names:
+            list(consoles.complaints([name.removeprefix("docs/") for name in names], record=True))
         case ["stamp", *names] if names:
             stamp(names)
         case _:
