@@ -254,7 +254,8 @@ def _show(found: dict[str, Any]) -> None:
         ],
     )
     if found["not_here"]:
-        screen.note(f"views of services that are not in this topology: {', '.join(found['not_here'])}")
+        services = ", ".join(found["not_here"])
+        screen.note(f"views of services that are not in this topology: {services}")
     if found["cost"] is None:
         screen.note(
             "the cost of a FIFO topic is not known here: it is charged by the gigabyte, too"

@@ -202,13 +202,13 @@ class _Examination:
 
     def _untouched(self, queue: Queue, seen: Seen) -> Iterator[Diagnosis]:
         """Nobody tells for how long messages have waited: whether anybody has one in hand."""
-        for look in range(LOOKS):
+        looked, (visible, in_flight, _) = 1, counts(seen.values)
+        while visible and not in_flight and looked < LOOKS:
+            self._pauses.sleep(PAUSE)
+            seen, looked = self._looks.queue(queue.name), looked + 1
             visible, in_flight, _ = counts(seen.values) if seen.there else (0, 0, 0)
-            if in_flight or not visible:
-                return
-            if look + 1 < LOOKS:
-                self._pauses.sleep(PAUSE)
-                seen = self._looks.queue(queue.name)
+        if not visible or in_flight:
+            return
         text = f"about {visible} messages wait, and nobody had one in hand in {LOOKS} looks"
         yield found("nobody-receives", f"queue {queue.name}", text)
 
