@@ -52,13 +52,11 @@ class Packer(Generic[_Entry]):
 
     def add(self, entry: _Entry) -> list[_Entry] | None:
         """Add `entry`; returns the request that is now full, if there is one."""
-        message = entry[0]
+        size = self._bytes + entry[0].size
         full: list[_Entry] | None = None
-        size = self._bytes + message.size
-        if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
-            full, size = self.rest(), message.size
-        if self._ordered:
-            self._note(message)
+        if size > self._max_bytes or self._ordered:  # nearly never, of most topics
+            full = self._before(entry[0], size)
+            size = self._bytes + entry[0].size
         entries = self._entries
         entries.append(entry)
         self._bytes = size
@@ -78,8 +76,15 @@ class Packer(Generic[_Entry]):
         if rest := self.rest():
             yield rest
 
-    def _note(self, message: Any) -> None:
-        self._groups[message.group] = message.id
+    def _before(self, message: Any, size: int) -> list[_Entry] | None:
+        """The request that is full because `message`, with which it would have `size`, must not be
+        in it."""
+        full: list[_Entry] | None = None
+        if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
+            full = self.rest()
+        if self._ordered:
+            self._groups[message.group] = message.id
+        return full
 
     def _follows(self, message: Any) -> bool:
         # The copies of one event go to different queues: they have no order among themselves.

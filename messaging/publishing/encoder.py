@@ -96,7 +96,11 @@ class Encoder:
             # nothing else outside XML 1.0, JSON leaves as they are.
             if ("\\" in body and _CONTROL.search(body)) or "\ufffe" in body or "\uffff" in body:
                 check_texts(event, part.fields)
-            messages.append(self._sealed(event, part, id, body))
+            size = part.size + (len(body) if body.isascii() else len(body.encode()))
+            if part.grouped or size > self._max_bytes:
+                messages.append(self._sealed(event, part, id, body, size))
+            else:
+                messages.append(Outgoing(id, body, part.attributes, size))
         return messages
 
     def _by_codec(
@@ -126,10 +130,9 @@ class Encoder:
         for text in (body, data.decode()) if len(body) < len(data) else (body,):
             if "\\" in text or not (text.isascii() or not OUTSIDE_XML.search(text)):
                 check_texts(event, part.fields)
-        return self._sealed(event, part, id, body)
+        return self._sealed(event, part, id, body, part.size + len(body.encode()))
 
-    def _sealed(self, event: Event, part: _Part, id: str, body: str) -> Outgoing:
-        size = part.size + (len(body) if body.isascii() else len(body.encode()))
+    def _sealed(self, event: Event, part: _Part, id: str, body: str, size: int) -> Outgoing:
         if size > self._max_bytes:
             raise too_large(event, part.audience, part.fields, size, self._max_bytes)
         if not part.grouped:
@@ -231,8 +234,10 @@ def _data(event: Event, part: _Part) -> bytes:
     except PydanticSerializationError as error:
         raise unwritable(event, error) from None
     round_trip = part.round_trip
-    round_trip.due -= 1
-    if round_trip.due < 0 or (round_trip.nan and b"null" in data):
+    due = round_trip.due
+    if due and not (round_trip.nan and b"null" in data):  # as nearly always
+        round_trip.due = due - 1
+    else:
         round_trip(event, data)
     return data
 

@@ -67,7 +67,8 @@ class PublishRun:
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
         """Send `events` in full requests, until they or the topic's answers end."""
         tally, add = self.tally, self._packer.add
-        encode: Callable[..., list[Outgoing]] = self._encode
+        # The method, for to call the object itself costs a dict of its keywords each time.
+        encode: Callable[..., list[Outgoing]] = self._encode.__call__
         if self._encode.may_wait:
             encode = self._limited
         for event in events:
@@ -78,13 +79,15 @@ class PublishRun:
                 tally.refuse(event, chosen or "", error)
                 continue
             owner = tally.take(event, messages[0].id if messages else "", len(messages))
+            sent = False
             for message in messages:
                 if batch := add((message, owner)):
                     self._send(batch)
-            if self._news:
+                    sent = True
+            if sent:
                 self._tell()
-            if tally.broken is not None:
-                return
+                if tally.broken is not None:
+                    return
 
     def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
         """The messages of `event`, by a codec that may store what is big."""

@@ -121,7 +121,7 @@ class Tally:
     consumed: int = 0
     declined: int = 0
     copies: int = 0
-    under_way: int = 0
+    accepted: int = 0
     failed: list[NotPublished] = field(default_factory=list)
     broken: TransportError | None = None
     """Why the topic no longer answers."""
@@ -130,9 +130,7 @@ class Tally:
         """One more event, in so many copies; none means that every view declined it."""
         owner = Owner(self.consumed, id, event, copies)
         self.consumed += 1
-        if copies:
-            self.under_way += 1
-        else:
+        if not copies:
             self.declined += 1
         return owner
 
@@ -178,29 +176,26 @@ class Tally:
             else:
                 self._settle(owner)
         self.copies += len(batch)
-        self.under_way -= done
+        self.accepted += done
 
     def _settle(self, owner: Owner, code: str = "", reason: str = "") -> None:
         owner.left -= 1
         owner.code, owner.reason = owner.code or code, owner.reason or reason
         if owner.left:
             return
-        self.under_way -= 1
-        if owner.code:
-            self.failed.append(
-                NotPublished(
-                    index=owner.index,
-                    id=owner.id,
-                    code=owner.code,
-                    reason=owner.reason,
-                    event=owner.event,
-                    unknown=owner.unknown,
-                )
+        if not owner.code:
+            self.accepted += 1
+            return
+        self.failed.append(
+            NotPublished(
+                index=owner.index,
+                id=owner.id,
+                code=owner.code,
+                reason=owner.reason,
+                event=owner.event,
+                unknown=owner.unknown,
             )
-
-    @property
-    def accepted(self) -> int:
-        return self.consumed - self.declined - self.under_way - len(self.failed)
+        )
 
     def progress(self) -> PublishProgress:
         return PublishProgress(

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, Protocol
 __all__ = ["Credentials", "Signer"]
 
 _DATE, _TOKEN = "x-amz-date", "x-amz-security-token"
+_BLOCK = 64
+"""Bytes that SHA-256 reads at once; a key of HMAC is filled up to them."""
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class Credentials(Protocol):
@@ -34,7 +37,8 @@ class _Ready(NamedTuple):
     second: int
     key: bytes
     canonical: Any  # SHA-256 of the canonical request but for its last line, the body's digest
-    signature: hmac.HMAC  # of the string to sign but for its last line, that digest's digest
+    inner: Any  # SHA-256 of the key and the string to sign, but for its last line
+    outer: Any  # and of the key, for the digest of that: the two of an HMAC (RFC 2104)
     headers: str  # the header lines, without the signature itself
 
 
@@ -79,11 +83,13 @@ class Signer:
         by, of, signed = self._last
         if by is ready and of == digest:
             return signed
-        # A copy of a hash that has read the beginning: cheaper than to begin another.
-        canonical, signature = ready.canonical.copy(), ready.signature.copy()
+        # A copy of a hash that has read the beginning: cheaper than to begin another. And two of
+        # them make an HMAC in half of the time that `hmac.HMAC` takes.
+        canonical, inner, outer = ready.canonical.copy(), ready.inner.copy(), ready.outer.copy()
         canonical.update(digest.encode())
-        signature.update(canonical.hexdigest().encode())
-        signed = f"{ready.headers}{signature.hexdigest()}\r\n"
+        inner.update(canonical.hexdigest().encode())
+        outer.update(inner.digest())
+        signed = f"{ready.headers}{outer.hexdigest()}\r\n"
         self._last = ready, digest, signed
         return signed
 
@@ -110,7 +116,11 @@ class Signer:
             second=second,
             key=key,
             canonical=sha256(f"{self._request}{lines}\n{names}\n".encode()),
-            signature=hmac.new(key, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode(), "sha256"),
+            inner=sha256(
+                key.ljust(_BLOCK, b"\0").translate(_INNER)
+                + f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode()
+            ),
+            outer=sha256(key.ljust(_BLOCK, b"\0").translate(_OUTER)),
             headers=f"X-Amz-Date: {stamp}\r\n{token}Authorization: AWS4-HMAC-SHA256 "
             f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature=",
         )
