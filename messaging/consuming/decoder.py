@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +15,7 @@ from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import KnownHead, envelope_of, usual
 from messaging.envelope import PROBE, Envelope
 from messaging.errors import CodecError
-from messaging.projection import READING, Projection
+from messaging.projection import READING, Projection, reader_of
 from messaging.transport import Delivery
 
 __all__ = ["Decoder", "ProbeReceived", "Read", "envelope"]
@@ -122,8 +121,7 @@ class Decoder:
         known = self._known[type] = _Known(
             handler,
             str(_shape(handler)),
-            # Straight to the validator: `model_validate_json` looks at its options each time.
-            partial(handler.view.__pydantic_validator__.validate_json, **READING),
+            reader_of(handler.view),
             self._watched or handler.envelope is not None,
         )
         return known

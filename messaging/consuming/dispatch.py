@@ -145,13 +145,15 @@ class Dispatcher:
         handler, view, _ = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
-        context = self._passes(read) if self._passing else None
-        if not handler.plain or (self._middleware and context is None):
+        context: Context | None = None
+        if self._middleware or not handler.plain:
             # Not as nearly always, when a method takes its view and nothing else.
-            if handler.batch is not None:
-                return self._alone(delivery)
-            run = self._within_async if handler.is_async else self._within
-            seen = self._call(delivery, read)
+            context = self._passes(read) if self._passing else None
+            if context is None:
+                if handler.batch is not None:
+                    return self._alone(delivery)
+                run = self._within_async if handler.is_async else self._within
+                seen = self._call(delivery, read)
         if handler.is_async:
             return self._run_async(run, seen, delivery, read)
         try:

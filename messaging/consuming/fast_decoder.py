@@ -103,7 +103,7 @@ class KnownHead:
         if (body[_ID:_END] + time).encode().translate(_AS_ZERO) != _SHAPE:
             return None
         _parsed(time)
-        return None if _beyond_json(data) else data
+        return None if ("N" in data or "I" in data) and _beyond_json(data) else data
 
 
 def traceparent_of(body: str) -> tuple[str | None, bool]:

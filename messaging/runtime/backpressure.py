@@ -115,7 +115,7 @@ class BackPressure:
         """These have come, of what requests that are out have been promised."""
         if self._rate is not None:
             self._rate.took(len(deliveries))
-        if deliveries:
+        if deliveries and (self.way or self._behind()):  # else nobody asks for the weight
             mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
             self._weight += (mean - self._weight) * SLOWLY if self._weight else mean
 
@@ -211,7 +211,9 @@ class BackPressure:
         if least is None:
             half = max(1, min(BATCH_ENTRIES, waiting // 2))
             least = BATCH_ENTRIES if self._asked else half
-        held = self._in_flight.load - min(self._behind(), self._beyond())
+        held = self._in_flight.load
+        if behind := self._behind():
+            held -= min(behind, self._beyond())
         free = able + waiting - held - self._asked
         if self._rate is not None:
             least = min(least, self._rate.most)

@@ -326,8 +326,9 @@ class InFlight:
         with self._lock:
             in_flight = self._held
             for message in chunk:
-                if in_flight.get(message.key) is message:
-                    del in_flight[message.key]
+                key = message.key
+                if in_flight.get(key) is message:
+                    del in_flight[key]
                     left.append(message)
                     if type(message.outcome) is not Ack or message.remembered:
                         self._note(message, account)

@@ -72,6 +72,8 @@ class Settlement:
         clock: Clock,
     ) -> None:
         self._queue = queue
+        asked = ("delete", "change_visibility")
+        self._names = {name: f"{name} of {queue.name}" for name in asked}
         self._begin: Callable[[Sequence[Delivery]], Any] | None
         self._begin = getattr(queue, "begin_delete", None)
         self._in_flight = in_flight
@@ -264,9 +266,7 @@ class Settlement:
         name: str,
     ) -> tuple[list[InFlightMessage], Again]:
         """One request for `batch`: what it settled, and what was refused."""
-        answer = ask(
-            request, [message.delivery for message in batch], f"{name} of {self._queue.name}"
-        )
+        answer = ask(request, [message.delivery for message in batch], self._names[name])
         done, again = _sorted(batch, answer)
         if answer.whole:
             # Even if it was for good: credentials are renewed, and queues come back.

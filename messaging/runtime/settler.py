@@ -93,6 +93,8 @@ class Settler:
         """A thread that tends, and waits for what it has begun."""
         self._lock = threading.Lock()
         self._tended = 0
+        self._sleeper = self._own
+        """Who is to be woken. While somebody tends, the settler's own thread sleeps on."""
         self._under_way: dict[int, Deleting] = {}
         """Deletes that have been sent, by the number of their socket. Whoever takes one out hears
         its answer; that is atomic."""
@@ -108,8 +110,7 @@ class Settler:
         """`message` is done with; from any thread."""
         message.outcome = outcome
         self._inbox.append(message)
-        # Whoever tends will see to this one, so the settler's own thread sleeps on.
-        sleeper = self._gathering if self._tended else self._own
+        sleeper = self._sleeper
         if sleeper.wanted and (
             len(self._inbox) >= sleeper.wanted or (sleeper is self._own and self._ready(aged=False))
         ):
@@ -119,6 +120,7 @@ class Settler:
         """The calling thread is about to `put` some, and will see to them: nobody is woken."""
         with self._lock:
             self._tended += 1
+            self._sleeper = self._gathering
 
     def gather(self, count: int, seconds: float) -> None:
         """While tending: return when so many wait to be settled, after `seconds` at the latest."""
@@ -142,6 +144,8 @@ class Settler:
         """It has. What makes a batch is settled in this thread, or by the settler's own."""
         with self._lock:
             self._tended -= 1
+            if not self._tended:
+                self._sleeper = self._own
         if settle:
             self.step(aged=False, waits=not self.begins)
         wanted = self._own.wanted
@@ -244,6 +248,8 @@ class Settler:
 
     def _leaving(self) -> int:
         """Of those in hand, so many are at the settler and fill no batch now."""
+        if not self._under_way:
+            return len(self._later)
         deleting = sum(len(one.batch) for one in tuple(self._under_way.values()))
         return len(self._later) + deleting
 

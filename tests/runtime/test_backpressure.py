@@ -165,6 +165,7 @@ def test_for_a_very_far_queue_it_holds_a_thousand_more_and_64_mib_of_bodies() ->
 def test_the_weight_of_bodies_is_that_of_the_first_and_then_slowly_that_of_the_others() -> None:
     pressure = Service().pressure
     for size, weight in ((800, 800), (1600, 960)):
+        pressure.way = 0.25
         body = "x" * size
         pressure.received(
             [Delivery(queue="q", message_id=str(one), receipt="r", body=body) for one in range(5)]
