@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
-from uuid import UUID
+from itertools import islice
+from uuid import RFC_4122, UUID
 
 import pytest
 
-from messaging.envelope import Envelope, new_id
+from messaging.envelope import Envelope, new_id, new_ids
 
 
 def test_an_id_is_random_and_unique() -> None:
     ids = {new_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(UUID(one).version == 4 for one in ids)
+
+
+def test_ids_drawn_several_at_once_are_random_and_unique_and_no_two_draws_share_them() -> None:
+    ids = [*islice(new_ids(), 100), *islice(new_ids(), 100)]
+    assert len(set(ids)) == 200
+    assert all(UUID(one).version == 4 and UUID(one).variant == RFC_4122 for one in ids)
+    assert {one[19] for one in ids} == set("89ab")
 
 
 def test_an_envelope_shows_ids_and_types_but_no_personal_data() -> None:

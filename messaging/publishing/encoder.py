@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -63,8 +63,11 @@ class Encoder:
         id: str | None = None,
         time: datetime | None = None,
         traceparent: str | None = None,
+        fresh_id: Callable[[], str] = new_id,
     ) -> list[Outgoing]:
         """The messages of `event`: one per distinct view, none if every view declined it.
+
+        fresh_id  gives the id where there is none.
 
         Raises `EventTooLarge`, `InvalidCharacters` and `RoundTripError`, which name the field.
         """
@@ -78,7 +81,7 @@ class Encoder:
         parts = plan.always if plan.always is not None else plan.parts(event)
         if not parts:
             return []
-        id, now = id or new_id(), self._clock.now()
+        id, now = id or fresh_id(), self._clock.now()
         if not plan.framed:
             time = time or utc(now)
             return [self._by_codec(event, plan, part, id, time, traceparent) for part in parts]

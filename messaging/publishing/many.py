@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK
 from messaging.deadline import Deadline, within
+from messaging.envelope import new_ids
 from messaging.errors import PublishError, TransportError
 from messaging.event import Event
 from messaging.publishing.encoder import Encoder
@@ -60,6 +61,8 @@ class PublishRun:
         self._news = False
         self._limit = limit
         self._window: deque[RequestUnderWay[list[Entry]]] = deque()
+        self._in_threads = False
+        """Some request was made in a thread, or is tried again in one."""
         self._at_hand = False
         """What was settled last had been answered before anybody waited for it."""
         self._sent = _now()
@@ -71,10 +74,11 @@ class PublishRun:
         encode: Callable[..., list[Outgoing]] = self._encode.__call__
         if self._encode.may_wait:
             encode = self._limited
+        fresh_id = new_ids().__next__
         for event in events:
             chosen = None if id is None else id(event)
             try:
-                messages = encode(event, id=chosen)
+                messages = encode(event, id=chosen, fresh_id=fresh_id)
             except PublishError as error:
                 tally.refuse(event, chosen or "", error)
                 continue
@@ -89,10 +93,12 @@ class PublishRun:
                 if tally.broken is not None:
                     return
 
-    def _limited(self, event: Event, *, id: str | None) -> list[Outgoing]:
+    def _limited(
+        self, event: Event, *, id: str | None, fresh_id: Callable[[], str]
+    ) -> list[Outgoing]:
         """The messages of `event`, by a codec that may store what is big."""
         deadline = self._sender.deadline()
-        return within(deadline, self._encode, event, id=id)
+        return within(deadline, self._encode, event, id=id, fresh_id=fresh_id)
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
@@ -116,7 +122,7 @@ class PublishRun:
         made = _now() - self._sent
         while len(self._window) >= self._limit.limit:
             self._settle_some(made)
-        while self._has_answer():
+        while self._in_threads and self._has_answer():
             self._settle(self._window[0])
         if self._deadline is not None and not self._deadline.left():
             self.tally.broken = self.tally.broken or TransportError(
@@ -132,6 +138,7 @@ class PublishRun:
         under_way = self._submit(batch)
         self._window.append(RequestUnderWay(batch, under_way, began))
         if not isinstance(under_way, Begun):
+            self._in_threads = True
             self._limit.most = min(self._limit.most, self._most_threads)
         self._sent = _now()
 
@@ -178,6 +185,7 @@ class PublishRun:
             self._limit.refused()
             # Still under way, in a thread: while it waits for its next attempt the others go on.
             again = self._threads().submit(answer.run)
+            self._in_threads = True
             window.append(RequestUnderWay(request.batch, again, request.sent))
             return
         self.tally.settle(*answer, batch=request.batch)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from messaging.envelope import TraceContext
+from messaging.envelope import TraceContext, new_id
 from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Published
@@ -63,12 +63,17 @@ class TracedEncoder(Encoder):
         id: str | None = None,
         time: datetime | None = None,
         traceparent: str | None = None,
+        fresh_id: Callable[[], str] = new_id,
     ) -> list[Outgoing]:
         """As `Encoder`."""
         if isinstance(traceparent, TraceContext):
-            return super().__call__(event, id=id, time=time, traceparent=traceparent)
+            return super().__call__(
+                event, id=id, time=time, traceparent=traceparent, fresh_id=fresh_id
+            )
         with self._producing(type(event), traceparent) as making:
-            messages = super().__call__(event, id=id, time=time, traceparent=making.context)
+            messages = super().__call__(
+                event, id=id, time=time, traceparent=making.context, fresh_id=fresh_id
+            )
             if messages:
                 making.named(messages[0].id)
             return messages

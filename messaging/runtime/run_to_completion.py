@@ -131,6 +131,8 @@ class RunToCompletion:
             self._hand_over(chunk)
         with self._lock:
             del self._chunks[me]
+            # It would refer to itself, and wait for the garbage collector.
+            chunk.busy = chunk.seen = None
             return not chunk.replaced
 
     def drain(self) -> list[InFlightMessage]:

@@ -187,7 +187,9 @@ class ConnectionPool:
     def _kept(self, fresh: float) -> _Connection | None:
         """A kept connection, looked at if it has been idle for `fresh` seconds or more."""
         while (connection := self._pop()) is not None:
-            if SYSTEM_CLOCK.monotonic() - connection.since < fresh or not connection.spoiled():
+            if fresh and SYSTEM_CLOCK.monotonic() - connection.since < fresh:
+                return connection
+            if not connection.spoiled():
                 return connection
             connection.socket.close()
         return None
