@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
 from messaging.clock import utc
-from messaging.envelope import Envelope, TraceContext
+from messaging.envelope import Envelope, SoundTraceparent, TraceContext
 from messaging.errors import CodecError
 from messaging.foreign import broken, document_kind, other_kind
 
@@ -177,6 +177,8 @@ class EnvelopeFrame:
         if subject is not None:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
+            if type(traceparent) is SoundTraceparent:
+                return f'{head},"traceparent":"{traceparent}","data":{data.decode()}}}'
             head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
             if isinstance(traceparent, TraceContext):
                 if traceparent.tracestate:

@@ -33,11 +33,13 @@ def students(kind: type[Event]) -> Iterator[Event]:
     return itertools.cycle([kind(**student(number)) for number in range(1000)])
 
 
-def messages(kind: type[Event], audience: str) -> list[dict[str, Any]]:
-    """Ten messages of `kind` as the queue of a service gets them."""
-    encode = Encoder(source="/bench", max_bytes=262_144)
+def messages(
+    kind: type[Event], audience: str, *, encode: Encoder | None = None, events: int = 10
+) -> list[dict[str, Any]]:
+    """Messages of ten events of `kind`, or so many, as the queue of a service gets them."""
+    encode = encode or Encoder(source="/bench", max_bytes=262_144)
     copies: list[Outgoing] = []
-    for number in range(10):
+    for number in range(events):
         copies += encode(kind(**student(number)))
     return [
         {"body": one.body, "attributes": {name: list(a) for name, a in one.attributes.items()}}

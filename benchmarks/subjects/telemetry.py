@@ -1,4 +1,4 @@
-"""This library with its metrics on and off by turns, in one process."""
+"""This library with its metrics, or its tracing at 1 %, on and off by turns, in one process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use_span
+
 from benchmarks import contract
 from benchmarks.contract import Student
 from benchmarks.job import Handled, Job, main
 from benchmarks.subjects.ours import QUEUE, broker, messages, students
 from messaging import Publisher, Worker
 from messaging.metrics import Metrics
+from messaging.publishing.traced import encoder_for
+from messaging.tracing import Tracing
 
 TURNS = 20
 """Of each: one after the other, so that what else the machine does meets both."""
@@ -49,9 +55,71 @@ def publish(job: Job) -> dict[str, Any]:
         )
 
 
+def _tracing() -> Tracing:
+    """It records a trace of a hundred, and exports none: that is another thread's work."""
+    sampler = ParentBased(TraceIdRatioBased(0.01))
+    return Tracing(tracer_provider=TracerProvider(sampler=sampler, shutdown_on_exit=False))
+
+
+def consume_traced(job: Job) -> dict[str, Any]:
+    """Messages whose publisher traces, too, at the same rate."""
+    tracing = _tracing()
+    encode = encoder_for(broker(job).topic(), tracing, source="/bench")
+    handled = Handled(job, QUEUE, messages(Student, "a", encode=encode, events=1_000))
+    workers: list[Worker] = []
+
+    def turn(traced: bool) -> None:
+        for one in workers:
+            one.stop()
+        middleware = [tracing] if traced else []
+        workers[:] = [
+            Worker(
+                contract.Sync(),
+                broker=broker(job),
+                concurrency=job.concurrency,
+                middleware=middleware,
+                wait=0.2,  # so long it takes to stop one
+            )
+        ]
+        workers[0].start()
+        handled(job.warmup)
+
+    return _by_turns(job, turn, handled)
+
+
+def publish_traced(job: Job) -> dict[str, Any]:
+    """Within one span, as an import does."""
+    return _publish_traced(job, _tracing())
+
+
+def publish_roots(job: Job) -> dict[str, Any]:
+    """Without a span around: each event is a trace of its own."""
+    return _publish_traced(job, _tracing(), within=False)
+
+
+def _publish_traced(job: Job, tracing: Tracing, within: bool = True) -> dict[str, Any]:
+    events = students(Student)
+    topic = broker(job).topic()
+    context = NonRecordingSpan(SpanContext(1, 2, is_remote=False)) if within else INVALID_SPAN
+    with (
+        Publisher(topic, source="/bench") as plain,
+        Publisher(topic, source="/bench", tracing=tracing) as traced,
+        use_span(context),
+    ):
+        using = [plain]
+
+        def turn(on: bool) -> None:
+            using[0] = traced if on else plain
+
+        return _by_turns(
+            job, turn, lambda count: using[0].publish_many(itertools.islice(events, count))
+        )
+
+
 def _by_turns(
     job: Job, turn: Callable[[bool], None], run: Callable[[int], object]
 ) -> dict[str, Any]:
+    turn(False)
     run(job.warmup)
     taken: dict[bool, list[float]] = {False: [], True: []}
     for number in range(TURNS):
@@ -70,7 +138,13 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-WORKS: Mapping[str, Callable[[Job], dict[str, Any]]] = {"consume": consume, "publish": publish}
+WORKS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
+    "consume": consume,
+    "publish": publish,
+    "consume-traced": consume_traced,
+    "publish-traced": publish_traced,
+    "publish-roots": publish_roots,
+}
 
 if __name__ == "__main__":
     main(WORKS)

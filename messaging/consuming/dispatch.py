@@ -175,9 +175,12 @@ class Dispatcher:
         if handler.is_async or not handler.plain or not isinstance(said, str):
             return None
         traceparent, more = traceparent_of(said)
-        context = copy_context()
-        if more or not all(context.run(one, traceparent) for one in self._passing):
+        if more:
             return None
+        context = copy_context()
+        for one in self._passing:
+            if not context.run(one, traceparent):
+                return None
         return context
 
     def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:

@@ -61,8 +61,8 @@ def _beyond_json(data: str) -> bool:
 
 
 class KnownHead:
-    """Reads a message whose head differs in id, time and subject only from one that `usual` has
-    read; in half of its time.
+    """Reads a message whose head differs in id, time, subject and traceparent only from one that
+    `usual` has read; in half of its time.
 
     Calling it gives the data, as `usual` does; None, or a `ValueError`: ask `usual`.
     """
@@ -88,19 +88,29 @@ class KnownHead:
             body.startswith(self._middle, _END) and body.startswith(_FRONT) and body[-1] == "}"
         ):
             return None
+        shape, trace = _SHAPE, ""
         if body.startswith(_TAIL, zone):
             data = body[self._data : -1]
-        elif body.startswith(_SUBJECT, zone):
-            begin = zone + len(_SUBJECT)
-            end = body.find(_AFTER, begin)
-            subject = body[begin:end]
-            if end <= begin or not subject.isprintable() or '"' in subject or "\\" in subject:
+        else:
+            if body.startswith(_SUBJECT, zone):
+                begin = zone + len(_SUBJECT)
+                end = body.find('"', begin)
+                subject = body[begin:end]
+                if end <= begin or not subject.isprintable() or "\\" in subject:
+                    return None
+            elif body.startswith("Z", zone):
+                end = zone + 1
+            else:
+                return None
+            if body.startswith(_TRACED, end):
+                shape, begin = _SHAPE_TRACED, end + len(_TRACED)
+                end = begin + _TRACE_LENGTH
+                trace = body[begin:end]
+            if not body.startswith(_AFTER, end):
                 return None
             data = body[end + len(_AFTER) : -1]
-        else:
-            return None
         time = body[self._time : zone]
-        if (body[_ID:_END] + time).encode().translate(_AS_ZERO) != _SHAPE:
+        if (body[_ID:_END] + time + trace).encode().translate(_AS_ZERO) != shape:
             return None
         _parsed(time)
         return None if ("N" in data or "I" in data) and _beyond_json(data) else data
@@ -109,12 +119,16 @@ class KnownHead:
 def traceparent_of(body: str) -> tuple[str | None, bool]:
     """The traceparent in a body that `usual` or a `KnownHead` has read, and whether tracestate or
     baggage come with it."""
-    begin = body.find(_TRACEPARENT, 0, _HEAD_BYTES)
-    if begin < 0 or body.find(_DATA, 0, begin) >= 0:  # what is in the data is not of the head
+    data = body.find(_DATA, 0, _HEAD_BYTES)  # what is in the data is not of the head
+    begin = data - _TRACE_LENGTH - 1
+    if body.startswith(_TRACEPARENT, begin - len(_TRACEPARENT)):
+        return body[begin : data - 1], False
+    begin = body.find(_TRACEPARENT, 0, data) if data > 0 else -1
+    if begin < 0:
         return None, False
     begin += len(_TRACEPARENT)
     end = body.find('"', begin)
-    return body[begin:end], not body.startswith(_DATA, end + 1)
+    return body[begin:end], end + 1 != data
 
 
 _TRACEPARENT, _DATA = ',"traceparent":"', ',"data":'
@@ -130,8 +144,10 @@ _FRONT = '{"specversion":"1.0","id":"'
 _ID, _END = len(_FRONT), len(_FRONT) + 36
 """Where a UUID begins and ends."""
 _TAIL, _SUBJECT, _AFTER = 'Z","data":', 'Z","subject":"', '","data":'
+_TRACED, _TRACE_LENGTH = '","traceparent":"', 55
 _SHAPE = b"00000000-0000-0000-0000-0000000000000000-00-00T00:00:00.000000"
 """A UUID and a time, without a difference between their digits."""
+_SHAPE_TRACED = _SHAPE + b"00-00000000000000000000000000000000-0000000000000000-00"
 _AS_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 

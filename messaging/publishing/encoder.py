@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, EnvelopeFrame, JsonCodec
 from messaging.dead_letters.reason import OUTSIDE_XML
-from messaging.envelope import Envelope, TraceContext, new_id
+from messaging.envelope import Envelope, SoundTraceparent, TraceContext, new_id
 from messaging.errors import EventError
 from messaging.event import Event, as_text
 from messaging.projection import Copy, views, wanted_by_all
@@ -76,7 +76,7 @@ class Encoder:
         if plan is None or plan.views != plan.kind.__projections__:
             plan = self._plan(type(event))
         fresh = id is None and time is None
-        if not fresh or traceparent is not None:
+        if not (fresh and (traceparent is None or type(traceparent) is SoundTraceparent)):
             _check_context(id, time, traceparent)
         parts = plan.always if plan.always is not None else plan.parts(event)
         if not parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import partial
 from typing import Any, Protocol
 
 from messaging.envelope import TraceContext, new_id
@@ -14,7 +13,15 @@ from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Published
 from messaging.transport import Outgoing, TopicTransport, name_of, system_of
 
-__all__ = ["Given", "Producing", "ProducerTracing", "TracedEncoder", "encoder_for", "traced"]
+__all__ = [
+    "Given",
+    "Producing",
+    "ProducerTracing",
+    "TracedEncoder",
+    "Unrecorded",
+    "encoder_for",
+    "traced",
+]
 
 Given = tuple[Event, str | None, datetime | None, str | None, float | None]
 """What `publish` was given: event, id, time, traceparent, timeout."""
@@ -31,6 +38,24 @@ class Producing(Protocol):
     def named(self, id: str) -> None:
         """The event's id is this."""
         ...
+
+
+class Unrecorded:
+    """A `Producing` without a span, as a context manager. Whoever gets one need not enter it."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: str | None) -> None:
+        self.context = context
+
+    def named(self, id: str) -> None:
+        """No span is told of the id."""
+
+    def __enter__(self) -> Unrecorded:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 class ProducerTracing(Protocol):
@@ -52,9 +77,8 @@ class TracedEncoder(Encoder):
 
     def __init__(self, tracing: ProducerTracing, topic: TopicTransport, **keywords: Any) -> None:
         super().__init__(max_bytes=topic.max_bytes, **keywords)
-        self._producing = partial(
-            tracing.producing, name_of(topic), alone=False, system=system_of(topic)
-        )
+        self._producing = tracing.producing
+        self._of = name_of(topic), system_of(topic)
 
     def __call__(
         self,
@@ -70,7 +94,13 @@ class TracedEncoder(Encoder):
             return super().__call__(
                 event, id=id, time=time, traceparent=traceparent, fresh_id=fresh_id
             )
-        with self._producing(type(event), traceparent) as making:
+        name, system = self._of
+        around = self._producing(name, type(event), traceparent, alone=False, system=system)
+        if isinstance(around, Unrecorded):  # as nearly always, where 1 % is recorded
+            return super().__call__(
+                event, id=id, time=time, traceparent=around.context, fresh_id=fresh_id
+            )
+        with around as making:
             messages = super().__call__(
                 event, id=id, time=time, traceparent=making.context, fresh_id=fresh_id
             )

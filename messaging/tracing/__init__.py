@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.trace import (
@@ -29,13 +28,16 @@ from opentelemetry.trace import (
 
 from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
+from messaging.envelope import SoundTraceparent
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.log_context import adding
 from messaging.observed import Request
 from messaging.outcome import Ack, Outcome, Reject
+from messaging.publishing.traced import Producing, Unrecorded
 from messaging.tracing.contexts import (
     Unsampled,
+    attach_unsampled,
     carried,
     extracted,
     linked,
@@ -45,42 +47,12 @@ from messaging.tracing.contexts import (
     unsampled,
 )
 from messaging.tracing.requests import came, note_handled, received_with, settled
+from messaging.tracing.sampling import SEMANTIC_CONVENTIONS, Provided
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
 
-SEMANTIC_CONVENTIONS = "1.44.0"
-"""The version of OpenTelemetry's conventions for messaging, of status "Development", that names
-spans and attributes here. There was no other one before, so OTEL_SEMCONV_STABILITY_OPT_IN has
-nothing to choose from."""
-
 _OFF: AbstractContextManager[None] = nullcontext()
-_HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
-_BY_CHANCE = "ParentBased{root:TraceIdRatioBased"
-
-
-@dataclass(frozen=True, slots=True)
-class _Provided:
-    """A provider's tracer, and what is known of its sampler.
-
-    Args:
-        heeds: what is in a trace that is not recorded is never recorded: so nothing is asked of it.
-        chance: a trace is recorded by its id alone: what a span would say need not be put together
-            before that is known.
-    """
-
-    provider: TracerProvider
-    tracer: Tracer
-    heeds: bool
-    chance: bool
-
-    @classmethod
-    def of(cls, provider: TracerProvider) -> _Provided:
-        schema = f"https://opentelemetry.io/schemas/{SEMANTIC_CONVENTIONS}"
-        tracer = provider.get_tracer("messaging", schema_url=schema)
-        describe = getattr(getattr(provider, "sampler", None), "get_description", str)
-        said = str(describe())
-        heeds = all(one in said for one in _HEEDS)
-        return cls(provider, tracer, heeds, heeds and said.startswith(_BY_CHANCE))
+_API = vars(trace)
 
 
 class Tracing:
@@ -109,8 +81,9 @@ class Tracing:
             raise ConfigurationError(f'baggage={baggage!r}: give names, as in ("{baggage}",)')
         self._given = tracer_provider
         self._baggage = tuple(baggage)
-        self._known: _Provided | None = None
-        self._around: tuple[SpanContext, str] | None = None
+        self._known: Provided | None = None
+        self._looked = False
+        self._around: tuple[SpanContext, Unrecorded] | None = None
         """What `publish_many` runs in, which is the same for all of its events."""
 
     def __call__(self, call: Call) -> AbstractContextManager[None]:
@@ -122,7 +95,13 @@ class Tracing:
         traceparent, state, baggage = said
         if provided.heeds and unsampled(traceparent) and not (self._baggage and baggage):
             return Unsampled(str(traceparent), state if isinstance(state, str) else "")
-        return _processing(provided.tracer, call, said, self._baggage)
+        tracer = provided.tracer
+        if provided.roots is not None and traceparent is None and linked(None) is None:
+            drawn = provided.roots.drawn()
+            if drawn:
+                return Unsampled(drawn)
+            tracer = provided.roots.tracer
+        return _processing(tracer, call, said, self._baggage)
 
     def lets_pass(self, traceparent: str | None) -> bool:
         """Whether there is nothing to do around the handler of a message; asked in the context
@@ -137,7 +116,7 @@ class Tracing:
             return True
         if not (provided.heeds and traceparent is not None and unsampled(traceparent)):
             return False
-        Unsampled(traceparent).attach()
+        attach_unsampled(traceparent)
         return True
 
     def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
@@ -173,9 +152,9 @@ class Tracing:
         *,
         alone: bool,
         system: str = "aws.sns",
-    ) -> AbstractContextManager[_Producing]:
+    ) -> AbstractContextManager[Producing]:
         """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event
-        that is published with others.
+        that is published with others. `Unrecorded` where there is to be none.
 
         Args:
             topic: the topic's name.
@@ -186,23 +165,23 @@ class Tracing:
         """
         provided = self._provided()
         if provided is None:
-            return _Producing(given)
-        operation = "publish" if alone else "create"
-        baggage = packed(self._baggage)
+            return Unrecorded(given)
+        tracer = provided.tracer
+        baggage = packed(self._baggage) if self._baggage else ""
         if provided.heeds and not baggage:
-            here = trace.get_current_span().get_span_context() if given is None else None
-            if unsampled(given):
-                return _Producing(given)
-            if here is not None and here.is_valid:
+            if given is not None:
+                if unsampled(given):
+                    return Unrecorded(given)
+            elif (here := trace.get_current_span().get_span_context()).is_valid:
                 if not here.trace_flags.sampled:
-                    return _Producing(self._text_of(here))
-            elif given is None and provided.chance:
-                span = provided.tracer.start_span(f"{operation} {topic}", kind=SpanKind.PRODUCER)
-                if not span.is_recording():
-                    return _Producing(text_of(span.get_span_context()))
-                span.set_attributes(_attributes(system, topic, kind, operation))
-                return _producing(span, baggage)
-        span = provided.tracer.start_span(
+                    return self._within(here)
+            elif provided.roots is not None:
+                drawn = provided.roots.drawn()
+                if drawn:
+                    return Unrecorded(SoundTraceparent(drawn))
+                tracer = provided.roots.tracer
+        operation = "publish" if alone else "create"
+        span = tracer.start_span(
             f"{operation} {topic}",
             context=None if given is None else extracted(given, getattr(given, "tracestate", "")),
             kind=SpanKind.PRODUCER,
@@ -210,42 +189,43 @@ class Tracing:
         )
         return _producing(span, baggage or getattr(given, "baggage", ""))
 
-    def _text_of(self, here: SpanContext) -> str:
+    def _within(self, here: SpanContext) -> Unrecorded:
         known = self._around
         if known is None or known[0] is not here:
-            known = self._around = here, text_of(here)
+            text = text_of(here)
+            known = here, Unrecorded(text if text.tracestate else SoundTraceparent(text))
+            self._around = known
         return known[1]
 
-    def _provided(self) -> _Provided | None:
-        provider = self._given or trace.get_tracer_provider()
+    def _provided(self) -> Provided | None:
+        provider = self._given
+        if provider is None:
+            # While none is set, the API's own function looks into the environment each time, which
+            # would be most of what tracing costs a program without an SDK. Once it has looked, its
+            # variable tells the same; were that to go, the function is called.
+            if self._looked and _API.get("_TRACER_PROVIDER", trace) is None:
+                return None
+            provider, self._looked = trace.get_tracer_provider(), True
         known = self._known
         if known is None or known.provider is not provider:
             if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
                 return None
-            known = self._known = _Provided.of(provider)
+            known = self._known = Provided.of(provider)
         return known
 
 
 class _Producing:
-    """An event that is being published, and what of its span goes into the envelope; as a context
-    manager, without a span of its own."""
+    """An event that is being published in a span, and what of it goes into the envelope."""
 
     __slots__ = ("_span", "context")
 
-    def __init__(self, context: str | None, span: Span | None = None) -> None:
+    def __init__(self, context: str, span: Span) -> None:
         self.context = context
         self._span = span
 
     def named(self, id: str) -> None:
         """The event's id is this."""
-        if self._span is not None:
-            self._span.set_attribute("cloudevents.event_id", id)
-
-    def __enter__(self) -> _Producing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
+        self._span.set_attribute("cloudevents.event_id", id)
 
 
 def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> Mapping[str, str]:
@@ -313,7 +293,7 @@ def _processing(
 
 
 @contextmanager
-def _processing_batch(provided: _Provided, batch: BatchCall) -> Iterator[None]:
+def _processing_batch(provided: Provided, batch: BatchCall) -> Iterator[None]:
     calls = batch.calls
     delivery = calls[0].delivery
     published: list[SpanContext] = []

@@ -11,6 +11,8 @@ from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import (
+    INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
     SpanContext,
     TraceFlags,
@@ -24,6 +26,7 @@ from messaging.envelope import TraceContext
 
 __all__ = [
     "Unsampled",
+    "attach_unsampled",
     "carried",
     "extracted",
     "from_xray",
@@ -36,8 +39,11 @@ __all__ = [
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _BAGGAGE = W3CBaggagePropagator()
-_UNSAMPLED = "-00"
-"""With what a traceparent ends whose trace is not recorded: its flags."""
+_EVEN = frozenset("02468ace")
+"""With what a traceparent ends whose trace is not recorded: the lowest of its flags is not set."""
+_STATE_CHARACTERS = 512
+_SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+"""Under which key a context has its span."""
 _XRAY = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;|$)", re.IGNORECASE)
 _XRAY_PARENT = re.compile(r"Parent=([0-9a-f]{16})(?:;|$)", re.IGNORECASE)
 
@@ -46,26 +52,35 @@ class _RemoteSpan(NonRecordingSpan):
     """The span of another process in a trace that is not recorded. What its traceparent says is
     read when somebody asks: in nearly every message nobody does."""
 
+    _read: SpanContext | None = None
+
     def __init__(self, traceparent: str, tracestate: str = "") -> None:
         self._said = traceparent, tracestate
-        self._read: SpanContext | None = None
 
     def get_span_context(self) -> SpanContext:
         if self._read is None:
             text, state = self._said
-            self._read = SpanContext(
-                int(text[3:35], 16),
-                int(text[36:52], 16),
-                is_remote=True,
-                trace_flags=TraceFlags(TraceFlags.DEFAULT),
-                trace_state=TraceState.from_header([state]) if state else None,
-            )
+            try:
+                self._read = SpanContext(
+                    int(text[3:35], 16),
+                    int(text[36:52], 16),
+                    is_remote=True,
+                    trace_flags=TraceFlags(int(text[53:55], 16)),
+                    trace_state=TraceState.from_header([state]) if state else None,
+                )
+            except ValueError:  # anybody may have written it
+                self._read = INVALID_SPAN_CONTEXT
         return self._read
 
 
 def unsampled(traceparent: str | None) -> bool:
     """Whether it says that its trace is not recorded."""
-    return traceparent is not None and len(traceparent) == 55 and traceparent.endswith(_UNSAMPLED)
+    return traceparent is not None and len(traceparent) == 55 and traceparent[54] in _EVEN
+
+
+def attach_unsampled(traceparent: str) -> None:
+    """`Unsampled` for the rest of this context (`contextvars`), which ends with the handler."""
+    attach(Context({**get_current(), _SPAN: _RemoteSpan(traceparent)}))
 
 
 class Unsampled:
@@ -76,10 +91,6 @@ class Unsampled:
     def __init__(self, traceparent: str, tracestate: str = "") -> None:
         self._context = set_span_in_context(_RemoteSpan(traceparent, tracestate))
 
-    def attach(self) -> None:
-        """For the rest of this context (`contextvars`), which ends with the handler."""
-        attach(self._context)
-
     def __enter__(self) -> None:
         self._token = attach(self._context)
 
@@ -89,12 +100,11 @@ class Unsampled:
 
 def text_of(context: SpanContext, baggage: str = "") -> TraceContext:
     """A span's context as the envelope takes it."""
-    flags = "01" if context.trace_flags.sampled else "00"
-    return TraceContext(
-        f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags}",
-        context.trace_state.to_header() if context.trace_state else "",
-        baggage,
-    )
+    text = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    state = context.trace_state.to_header() if context.trace_state else ""
+    while len(state) > _STATE_CHARACTERS:  # what nobody has to pass on goes first from the end
+        state = state.rpartition(",")[0]
+    return TraceContext(text, state, baggage)
 
 
 def extracted(

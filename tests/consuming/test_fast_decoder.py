@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from messaging import Consumer, Envelope, Event, handles
 from messaging.codec import JsonCodec
 from messaging.consuming.decoder import MOST_GLANCES, Decoder, envelope
-from messaging.consuming.fast_decoder import KnownHead, envelope_of, usual
+from messaging.consuming.fast_decoder import KnownHead, envelope_of, traceparent_of, usual
 from messaging.errors import CodecError
 from messaging.transport import Delivery
 
@@ -231,9 +231,17 @@ def seen(reader: Decoder, body: str) -> object:
 
 
 GLANCING = glancing()
+TRACED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02"
 BODIES = tuple(
     text(GLANCED | more, '{"nome":"Ana"}')
-    for more in ({}, {"subject": "aluno/7"}, {"subject": "s", "traceparent": "t"})
+    for more in (
+        {},
+        {"subject": "aluno/7"},
+        {"subject": "s", "traceparent": "t"},
+        {"traceparent": TRACED},
+        {"subject": "s", "traceparent": TRACED},
+        {"traceparent": TRACED, "tracestate": "k=v"},
+    )
 )
 CHARACTERS = st.sampled_from([*'"\\{}:,-.TZWaf09 \x00\x7fé٣', "\ud800", "\u2028", "NaN", ""])
 
@@ -264,6 +272,11 @@ def test_the_same_whatever_is_changed(body: str, at: int, put: str, cut: int) ->
         {"type": "matricula.Feita"},
         {"dataversion": 1},
         {"dataversion": 12},
+        {"traceparent": TRACED},
+        {"traceparent": TRACED.upper()},
+        {"traceparent": TRACED[:-1] + '"'},
+        {"traceparent": TRACED + "0"},
+        {"traceparent": TRACED, "tracestate": "k=v"},
     ],
 )
 def test_the_same_at_a_glance(more: dict[str, Any], data: str, subject: str | None) -> None:
@@ -281,6 +294,8 @@ def test_the_next_message_of_a_type_is_known_by_the_last() -> None:
     other = GLANCED | {"id": "7" * 8 + "-ffff-4fff-8fff-" + "0" * 12}
     assert glance(text(other | {"time": "2031-01-01T00:00:00.000000Z"}, '{"a":1}')) == '{"a":1}'
     assert glance(text(other | {"subject": "s"}, "{}")) == "{}"
+    assert glance(text(other | {"traceparent": TRACED}, "{}")) == "{}"
+    assert glance(text(other | {"subject": "s", "traceparent": TRACED}, "{}")) == "{}"
     assert glance(text(other | {"source": "/t"}, "{}")) is None
     assert len(glancing()._glances) == 1
 
@@ -316,3 +331,25 @@ def test_who_sees_envelopes_is_told_all_of_them() -> None:
 )
 def test_the_same_for_what_is_no_json(body: str) -> None:
     assert seen(GLANCING, body) == seen(PLAIN_THOROUGH, body)
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "said"),
+    [
+        ({}, "{}", (None, False)),
+        ({"traceparent": TRACED}, "{}", (TRACED, False)),
+        ({"subject": "s", "traceparent": TRACED}, "{}", (TRACED, False)),
+        ({"traceparent": "t"}, "{}", ("t", False)),
+        ({"traceparent": TRACED, "tracestate": "k=v"}, "{}", (TRACED, True)),
+        ({"traceparent": TRACED, "baggage": "k=v"}, "{}", (TRACED, True)),
+        ({}, '{"a":1,"traceparent":"' + TRACED + '","data":{}}', (None, False)),
+        ({"source": "/" + "s" * 2_000, "traceparent": TRACED}, "{}", (None, False)),
+    ],
+)
+def test_the_traceparent_is_that_of_the_head(
+    more: dict[str, Any], data: str, said: tuple[str | None, bool]
+) -> None:
+    """Of a longer head than is looked at, the envelope says it."""
+    body = text(GLANCED | more, data)
+    assert usual(body) is not None
+    assert traceparent_of(body) == said

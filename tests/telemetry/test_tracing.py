@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +18,14 @@ from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 
 from messaging import (
@@ -618,3 +627,195 @@ def test_the_header_of_xray_beside_a_message_is_the_parent_where_nothing_else_is
 )
 def test_a_header_of_xray_is_read_or_left(header: str | None, said: str | None) -> None:
     assert from_xray(header) == said
+
+
+# -- traces that are not recorded
+
+
+class Sampled(Recorded):
+    """A provider with this sampler."""
+
+    def __init__(self, sampler: Sampler, **keywords: Any) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False, **keywords)
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracing = Tracing(tracer_provider=self.provider)
+
+
+def publish_many(broker: MemoryBroker, tracing: Tracing, count: int) -> list[str]:
+    """The traceparents of so many events, in a batch."""
+    with Publisher(broker.topic(), source="/x", tracing=tracing) as publisher:
+        publisher.publish_many([Enrolled(nome="a") for _ in range(count)])
+    consumer = Bi()
+    dispatch = Dispatcher(consumer)
+    for delivery in receive(broker, count):
+        dispatch(delivery)
+    return [str(one.traceparent) for one in consumer.seen]
+
+
+class DatedIds(RandomIdGenerator):
+    """As X-Ray wants ids: they begin with the time."""
+
+    def generate_trace_id(self) -> int:
+        return 0x6A1B2C3D << 96 | random.getrandbits(96)
+
+    def is_trace_id_random(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("ids", [RandomIdGenerator(), DatedIds()], ids=["random", "dated"])
+def test_a_trace_that_begins_here_is_recorded_by_its_id_as_the_sampler_says(
+    broker: MemoryBroker, ids: RandomIdGenerator
+) -> None:
+    sampled = Sampled(ParentBased(TraceIdRatioBased(0.4)), id_generator=ids)
+    said = publish_many(broker, sampled.tracing, 100)
+    sampled.provider.shutdown()
+    by_id = TraceIdRatioBased(0.4)
+    for one in said:
+        decision = by_id.should_sample(None, int(one[3:35], 16), "x").decision
+        assert decision.is_sampled() is bool(int(one[53:], 16) & 1), one
+    recorded = {one.get_span_context().trace_id for one in sampled.spans}  # type: ignore[union-attr]
+    assert recorded == {int(one[3:35], 16) for one in said if int(one[53:], 16) & 1}
+    assert 10 < len(recorded) < 80
+    assert len({one[3:35] for one in said}) == len({one[36:52] for one in said}) == 100
+    if isinstance(ids, DatedIds):
+        assert {one[:11] for one in said} == {"00-6a1b2c3d"}
+
+
+class Lying(Sampler):
+    """It has the description of another one."""
+
+    def should_sample(self, *given: Any, **named: Any) -> Any:
+        return ALWAYS_ON.should_sample(*given, **named)
+
+    def get_description(self) -> str:
+        return ParentBased(TraceIdRatioBased(0.0)).get_description()
+
+
+def test_a_sampler_is_not_taken_at_its_word(broker: MemoryBroker) -> None:
+    lying = Sampled(Lying())
+    publish_many(broker, lying.tracing, 5)
+    assert len(lying.named("create alunos")) == 5
+    lying.provider.shutdown()
+
+
+def test_a_message_without_a_trace_begins_one_where_it_is_handled(broker: MemoryBroker) -> None:
+    contexts: list[trace.SpanContext] = []
+
+    class Watching(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            contexts.append(trace.get_current_span().get_span_context())
+
+    sampled = Sampled(ParentBased(TraceIdRatioBased(0.4)))
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish_many([Enrolled(nome="a") for _ in range(100)])
+    dispatch = Dispatcher(Watching(), middleware=[sampled.tracing])
+    for delivery in receive(broker, 100):
+        dispatch(delivery)
+    sampled.provider.shutdown()
+    recorded = {one.get_span_context().trace_id for one in sampled.named("process alunos-bi")}  # type: ignore[union-attr]
+    assert recorded == {one.trace_id for one in contexts if one.trace_flags.sampled}
+    assert 10 < len(recorded) < 80
+    assert len({one.trace_id for one in contexts}) == 100
+
+
+def sdk_calls(run: Any) -> list[str]:
+    """Which functions of OpenTelemetry's SDK `run` calls in this thread."""
+    found: list[str] = []
+
+    def called(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and "/opentelemetry/sdk/" in frame.f_code.co_filename:
+            found.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+def test_an_event_whose_trace_is_not_recorded_costs_no_call_of_the_sdk(
+    broker: MemoryBroker,
+) -> None:
+    off = Sampled(ParentBased(TraceIdRatioBased(0.0)))
+    events = [Enrolled(nome="a") for _ in range(20)]
+    with Publisher(broker.topic(), source="/x", tracing=off.tracing) as publisher:
+        publisher.publish(events[0])
+        said = sdk_calls(lambda: publisher.publish_many(events))
+        # But for the number itself: it is the SDK's generator that makes it.
+        assert set(said) <= {"generate_trace_id"}
+        with off.provider.get_tracer("import").start_as_current_span("import"):
+            assert sdk_calls(lambda: publisher.publish_many(events)) == []
+    dispatch = Dispatcher(Bi(), middleware=[off.tracing])
+    first, *others = receive(broker, 41)
+    dispatch(first)
+    assert sdk_calls(lambda: [dispatch(one) for one in others]) == []
+    off.provider.shutdown()
+
+
+@pytest.mark.parametrize("flags", ["00", "02"], ids=["not random", "random"])
+def test_the_flags_of_a_trace_go_along(broker: MemoryBroker, flags: str) -> None:
+    """W3C Trace Context, level 2: 02 says that the id is random, and nothing of recording."""
+    said = FOREIGN[:-2] + flags
+    off = Sampled(ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_OFF))
+    onward: list[str] = []
+
+    class Passing(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            making = off.tracing.producing("alunos", Enrolled, None, alone=False)
+            with making as producing:
+                onward.append(str(producing.context))
+
+    with Publisher(broker.topic(), source="/x", tracing=off.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=said)
+    Dispatcher(Passing(), middleware=[off.tracing])(receive(broker)[0])
+    assert onward == [said]
+    assert off.spans == ()
+    off.provider.shutdown()
+
+
+def test_a_tracestate_that_is_too_long_for_a_header_loses_its_end_and_not_the_event(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    long = ",".join(f"vendor{number}={'x' * 200}" for number in range(4))
+    state = trace.TraceState.from_header([long])
+    context = trace.SpanContext(
+        1, 2, is_remote=True, trace_flags=trace.TraceFlags(1), trace_state=state
+    )
+    token = attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))
+    try:
+        with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+            publisher.publish(Enrolled(nome="a"))
+    finally:
+        detach(token)
+    (envelope,) = handle(broker, recorded).seen
+    assert envelope.extensions["tracestate"] == ",".join(long.split(",")[:2])
+
+
+def test_a_traceparent_that_is_none_does_not_break_the_handler_that_asks_for_its_trace(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    found: list[bool] = []
+
+    class Asking(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            found.append(trace.get_current_span().get_span_context().is_valid)
+
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=FOREIGN[:-2] + "00")
+    (delivery,) = receive(broker)
+    body = delivery.body.replace("0af7651916cd", "zzzzzzzzzzzz")
+    odd = Delivery(queue=delivery.queue, message_id="1", receipt="r", body=body)
+    assert isinstance(Dispatcher(Asking(), middleware=[recorded.tracing])(odd), Outcome)
+    assert found == [False]
