@@ -78,13 +78,13 @@ def consume_traced(job: Job) -> dict[str, Any]:
                 broker=broker(job),
                 concurrency=job.concurrency,
                 middleware=middleware,
-                wait=0.2,  # so long it takes to stop one
+                wait=0.2,
             )
         ]
         workers[0].start()
         handled(job.warmup)
 
-    return _by_turns(job, turn, handled)
+    return _by_turns(job, turn, handled, turns=7)  # a worker takes a second or two to stop
 
 
 def publish_traced(job: Job) -> dict[str, Any]:
@@ -117,12 +117,12 @@ def _publish_traced(job: Job, tracing: Tracing, within: bool = True) -> dict[str
 
 
 def _by_turns(
-    job: Job, turn: Callable[[bool], None], run: Callable[[int], object]
+    job: Job, turn: Callable[[bool], None], run: Callable[[int], object], turns: int = TURNS
 ) -> dict[str, Any]:
     turn(False)
     run(job.warmup)
     taken: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(TURNS):
+    for number in range(turns):
         for metrics in (number % 2 == 0, number % 2 == 1):
             turn(metrics)
             before = _cpu()

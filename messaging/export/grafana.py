@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from messaging.errors import ConfigurationError
 from messaging.metrics import METRICS, Metric
@@ -13,6 +13,7 @@ __all__ = ["grafana", "prometheus_name"]
 
 _SOURCE: Mapping[str, str] = {"type": "prometheus", "uid": "${datasource}"}
 _RATE = "$__rate_interval"
+_OF_SERVICE = '{service=~"$service"}'
 
 
 def prometheus_name(name: str) -> str:
@@ -32,6 +33,171 @@ def _family_name(metric: Metric) -> str:
     )
 
 
+class _Line(NamedTuple):
+    """A query of a panel, and what its lines are called."""
+
+    expression: str
+    legend: str
+
+
+def _rate(name: str, by: str, legend: str = "") -> _Line:
+    """So many a second."""
+    metric = prometheus_name(name)
+    return _Line(f"sum by ({by}) (rate({metric}{_where(by)}[{_RATE}]))", legend or _legend(by))
+
+
+def _sum(name: str, by: str, legend: str = "") -> _Line:
+    """Of all processes together."""
+    return _Line(f"sum by ({by}) ({prometheus_name(name)}{_where(by)})", legend or _legend(by))
+
+
+def _most(name: str, by: str, legend: str = "", of: str = "max") -> _Line:
+    """Of all processes the one where it is worst; several may tell of the same table."""
+    return _Line(f"{of} by ({by}) ({prometheus_name(name)}{_where(by)})", legend or _legend(by))
+
+
+def _quantiles(name: str, by: str, *quantiles: float) -> list[_Line]:
+    """How long it takes at most in so many of all cases."""
+    buckets = f"rate({prometheus_name(name)}_bucket{_where(by)}[{_RATE}])"
+    return [
+        _Line(
+            f"histogram_quantile({quantile}, sum by ({by}, le) ({buckets}))",
+            f"{_legend(by)} p{quantile * 100:g}",
+        )
+        for quantile in quantiles
+    ]
+
+
+def _where(by: str) -> str:
+    return _OF_SERVICE if by.startswith("service") else ""
+
+
+def _legend(by: str) -> str:
+    return " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+
+
+def _panels() -> Iterator[tuple[str, Sequence[tuple[str, str, Sequence[_Line]]]]]:
+    """By row, what is looked at first on top: the panels' titles, units and queries."""
+    worker, publisher, relay = "messaging.worker", "messaging.publisher", "messaging.relay"
+    outbox = "messaging.outbox"
+    not_receiving = (
+        f"sum by (service, state) ({prometheus_name(f'{worker}.state')}"
+        '{service=~"$service", state!="receiving"})'
+    )
+    failing = "{{service}}: "
+    yield (
+        "Is anything wrong",
+        [
+            (
+                "Workers that are paused, wedged, limited, or whose circuit is open",
+                "short",
+                [_Line(not_receiving, _legend("service, state"))],
+            ),
+            (
+                "Workers whose queue or rate store does not answer, and stuck handlers",
+                "short",
+                [
+                    _sum(f"{worker}.receive_failing", "service", f"{failing}queue"),
+                    _sum(f"{worker}.rate_failing", "service", f"{failing}rate store"),
+                    _sum(f"{worker}.stuck", "service", f"{failing}stuck handlers"),
+                ],
+            ),
+            (
+                "Oldest message in hand or to come again",
+                "s",
+                [_most(f"{worker}.oldest", "service")],
+            ),
+            (
+                "Dead letters a second, by reason",
+                "ops",
+                [_rate(f"{worker}.dead_letters", "service, reason")],
+            ),
+            (
+                "Canary: since the last one came, and how long it took",
+                "s",
+                [
+                    _most(f"{worker}.probe_age", "service", f"{failing}since", of="min"),
+                    _most(f"{worker}.probe_delay", "service", f"{failing}took"),
+                ],
+            ),
+            ("Canaries and probes a second", "ops", [_rate(f"{worker}.probes", "service")]),
+        ],
+    )
+    yield (
+        "Messages",
+        [
+            ("Received a second", "ops", [_rate(f"{worker}.received", "service")]),
+            ("Settled a second", "ops", [_rate(f"{worker}.settled", "service, outcome")]),
+            (
+                "In hand, and of these waiting for a handler",
+                "short",
+                [
+                    _sum(f"{worker}.in_flight", "service", f"{failing}in hand"),
+                    _sum(f"{worker}.waiting", "service", f"{failing}waiting"),
+                ],
+            ),
+            (
+                "Retries a second, by attempt",
+                "ops",
+                [_rate(f"{worker}.retries", "service, attempt")],
+            ),
+            (
+                "Discarded, and handled before, a second",
+                "ops",
+                [
+                    _rate(f"{worker}.discarded", "service", f"{failing}discarded"),
+                    _rate(f"{worker}.deduplicated", "service", f"{failing}handled before"),
+                ],
+            ),
+            (
+                "Leases a second",
+                "ops",
+                [
+                    _rate(f"{worker}.leases_renewed", "service", f"{failing}renewed"),
+                    _rate(f"{worker}.leases_lost", "service", f"{failing}lost"),
+                ],
+            ),
+        ],
+    )
+    yield (
+        "How long it takes",
+        [
+            ("Handlers", "s", _quantiles(f"{worker}.handler_duration", "service, type", 0.5, 0.95)),
+            ("In the queue", "s", _quantiles(f"{worker}.time_in_queue", "service", 0.5, 0.95)),
+            (
+                "From the event to its end",
+                "s",
+                _quantiles(f"{worker}.event_age", "service", 0.5, 0.95),
+            ),
+            ("Publish requests", "s", _quantiles(f"{publisher}.duration", "topic", 0.5, 0.95)),
+        ],
+    )
+    yield (
+        "Publishing",
+        [
+            ("Published a second", "ops", [_rate(f"{publisher}.published", "topic")]),
+            ("Refused a second", "ops", [_rate(f"{publisher}.refused", "topic")]),
+            (
+                "Outbox: to be sent, and parked",
+                "short",
+                [
+                    _most(f"{outbox}.backlog", "table", "{{table}}: to be sent"),
+                    _most(f"{outbox}.parked", "table", "{{table}}: parked"),
+                ],
+            ),
+            ("Outbox: age of the oldest", "s", [_most(f"{outbox}.age", "table")]),
+            (
+                "Relay, a second",
+                "ops",
+                [
+                    _rate(f"{relay}.{name}", "topic", f"{{{{topic}}}}: {name}")
+                    for name in ("published", "failed", "parked", "lost", "pruned")
+                ],
+            ),
+        ],
+    )
+
+
 def grafana(topology: Topology) -> dict[str, Any]:
     """For Grafana's import: it asks for the Prometheus source, and lets services be chosen.
 
@@ -46,30 +212,6 @@ def grafana(topology: Topology) -> dict[str, Any]:
         assert dashboard["panels"]
         ```
     """
-    services = ",".join(topology.services)
-    worker = '{service=~"$service"}'
-    panels = [
-        _counted("Received a second", "messaging.worker.received", worker, "service"),
-        _counted("Settled a second", "messaging.worker.settled", worker, "service, outcome"),
-        _gauge("In flight", "messaging.worker.in_flight", worker, "service"),
-        _gauge("Waiting for a handler", "messaging.worker.waiting", worker, "service"),
-        _gauge(
-            "Wedged, paused or circuit open",
-            "messaging.worker.state",
-            '{service=~"$service", state!="receiving"}',
-            "service, state",
-        ),
-        _gauge("Queue does not answer", "messaging.worker.receive_failing", worker, "service"),
-        _gauge("Handlers given up", "messaging.worker.stuck", worker, "service"),
-        _counted("Came again", "messaging.worker.deduplicated", worker, "service"),
-        _counted("Published a second", "messaging.publisher.published", "", "topic"),
-        _counted("Refused a second", "messaging.publisher.refused", "", "topic"),
-        _gauge("Outbox: to be sent", "messaging.outbox.backlog", "", "table"),
-        _gauge("Outbox: age of the oldest, s", "messaging.outbox.age", "", "table"),
-    ]
-    for number, panel in enumerate(panels):
-        panel["id"] = number + 1
-        panel["gridPos"] = {"h": 8, "w": 12, "x": 12 * (number % 2), "y": 8 * (number // 2)}
     return {
         "title": f"messaging: {topology.topic.name}",
         "uid": f"messaging-{topology.topic.name.replace('.', '-')}"[:40],
@@ -83,7 +225,7 @@ def grafana(topology: Topology) -> dict[str, Any]:
                 {
                     "name": "service",
                     "type": "custom",
-                    "query": services,
+                    "query": ",".join(topology.services),
                     "multi": True,
                     "includeAll": True,
                     "allValue": ".*",
@@ -91,25 +233,38 @@ def grafana(topology: Topology) -> dict[str, Any]:
                 },
             ]
         },
-        "panels": panels,
+        "panels": list(_placed()),
     }
 
 
-def _counted(title: str, name: str, where: str, by: str) -> dict[str, Any]:
-    return _panel(title, f"sum by ({by}) (rate({prometheus_name(name)}{where}[{_RATE}]))", by)
+def _placed() -> Iterator[dict[str, Any]]:
+    """The panels, two beside each other, below the titles of their rows."""
+    id, y = 0, 0
+    for row, panels in _panels():
+        id += 1
+        place = {"h": 1, "w": 24, "x": 0, "y": y}
+        yield {"id": id, "type": "row", "title": row, "collapsed": False, "gridPos": place}
+        y += 1
+        for number, (title, unit, lines) in enumerate(panels):
+            id += 1
+            place = {"h": 8, "w": 12, "x": 12 * (number % 2), "y": y + 8 * (number // 2)}
+            yield {**_panel(title, unit, lines), "id": id, "gridPos": place}
+        y += 8 * ((len(panels) + 1) // 2)
 
 
-def _gauge(title: str, name: str, where: str, by: str) -> dict[str, Any]:
-    return _panel(title, f"sum by ({by}) ({prometheus_name(name)}{where})", by)
-
-
-def _panel(title: str, expression: str, by: str) -> dict[str, Any]:
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+def _panel(title: str, unit: str, lines: Sequence[_Line]) -> dict[str, Any]:
     return {
         "type": "timeseries",
         "title": title,
         "datasource": dict(_SOURCE),
+        "fieldConfig": {"defaults": {"unit": unit}, "overrides": []},
         "targets": [
-            {"refId": "A", "datasource": dict(_SOURCE), "expr": expression, "legendFormat": legend}
+            {
+                "refId": chr(ord("A") + number),
+                "datasource": dict(_SOURCE),
+                "expr": line.expression,
+                "legendFormat": line.legend,
+            }
+            for number, line in enumerate(lines)
         ],
     }

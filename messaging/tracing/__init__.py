@@ -46,7 +46,7 @@ from messaging.tracing.contexts import (
     text_of,
     unsampled,
 )
-from messaging.tracing.requests import came, note_handled, received_with, settled
+from messaging.tracing.requests import Receives, note_handled, settled
 from messaging.tracing.sampling import SEMANTIC_CONVENTIONS, Provided
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
@@ -83,6 +83,7 @@ class Tracing:
         self._baggage = tuple(baggage)
         self._known: Provided | None = None
         self._looked = False
+        self._receives = Receives()
         self._around: tuple[SpanContext, Unrecorded] | None = None
         """What `publish_many` runs in, which is the same for all of its events."""
 
@@ -101,7 +102,7 @@ class Tracing:
             if drawn:
                 return Unsampled(drawn)
             tracer = provided.roots.tracer
-        return _processing(tracer, call, said, self._baggage)
+        return _processing(tracer, call, said, self._baggage, self._receives)
 
     def lets_pass(self, traceparent: str | None) -> bool:
         """Whether there is nothing to do around the handler of a message; asked in the context
@@ -140,7 +141,7 @@ class Tracing:
         if provided is None:
             return
         if request.name == "receive":
-            came(request)
+            self._receives.came(request)
         elif request.name != "publish":
             settled(provided.tracer, request)
 
@@ -252,7 +253,11 @@ def _producing(span: Span, baggage: str) -> Iterator[_Producing]:
 
 @contextmanager
 def _processing(
-    tracer: Tracer, call: Call, said: tuple[str | None, object, object], names: Collection[str]
+    tracer: Tracer,
+    call: Call,
+    said: tuple[str | None, object, object],
+    names: Collection[str],
+    receives: Receives,
 ) -> Iterator[None]:
     envelope, delivery = call.envelope, call.delivery
     traceparent, state, baggage = said
@@ -283,7 +288,7 @@ def _processing(
         _judged(span),
     ):
         if span.is_recording():
-            for link in received_with(tracer, delivery, parent):
+            for link in receives.link(tracer, delivery, parent):
                 span.add_link(link.context)
         try:
             yield

@@ -12,48 +12,68 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from messaging.observed import Request
 from messaging.transport import Delivery
 
-__all__ = ["note_handled", "received_with", "settled", "came"]
+__all__ = ["Receives", "note_handled", "settled"]
 
-_RECEIVED, _HANDLED = "_received_by", "_handled_in"
-"""What is noted beside the fields of a delivery: the receive that brought it, and the span in which
-it was handled. So it goes when the delivery does."""
+_HANDLED = "_handled_in"
+"""Noted beside the fields of a delivery: the span in which it was handled. So it goes when the
+delivery does."""
+_KNOWN = 1_000
+"""Receives that are remembered: ten thousand messages in hand."""
 
 
 @dataclass(slots=True)
-class _ReceiveSpan:
+class _Receive:
     """One receive, and its span once a message of it is handled in a span that is recorded."""
 
-    request: Request
+    to: str
+    count: int
+    system: str
+    started: float
+    ended: float
     span: SpanContext | None = None
 
 
-def came(request: Request) -> None:
-    """Note with its messages which receive brought them."""
-    if request.deliveries:
-        shared = _ReceiveSpan(request)
-        for one in request.deliveries:
-            vars(one)[_RECEIVED] = shared
+class Receives:
+    """The last receives, by when their messages came: nothing is noted with each message, since of
+    a hundred perhaps one is asked for."""
 
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, float], _Receive] = {}
 
-def received_with(tracer: Tracer, delivery: Delivery, parent: Context | None) -> list[Link]:
-    """A link to the span of the receive that brought a message, which is made for the first
-    message of it that is handled in a recorded span; and is a child of that one's publish."""
-    shared = vars(delivery).get(_RECEIVED)
-    if shared is None:
-        return []
-    if shared.span is None:
-        request = shared.request
-        began = max(request.started, min(delivery.sent_at, request.ended))
-        span = tracer.start_span(
-            f"receive {request.to}",
-            context=parent,
-            kind=SpanKind.CLIENT,
-            attributes=_attributes(request, "receive"),
-            start_time=_nanoseconds(began),  # a long poll begins before its message is there
+    def came(self, request: Request) -> None:
+        """Remember which receive brought its messages."""
+        if not request.deliveries:
+            return
+        one = _Receive(
+            request.to,
+            request.count,
+            request.deliveries[0].system,
+            request.started,
+            request.ended,
         )
-        span.end(_nanoseconds(request.ended))
-        shared.span = span.get_span_context()
-    return [Link(shared.span)]
+        for at in {delivery.received_at for delivery in request.deliveries}:
+            self._known[request.to, at] = one
+        if len(self._known) > _KNOWN:  # a dict keeps the order; the older half goes
+            self._known = dict(list(self._known.items())[_KNOWN // 2 :])
+
+    def link(self, tracer: Tracer, delivery: Delivery, parent: Context | None) -> list[Link]:
+        """A link to the span of the receive that brought a message, which is made for the first
+        message of it that is handled in a recorded span; and is a child of that one's publish."""
+        shared = self._known.get((delivery.queue, delivery.received_at))
+        if shared is None:
+            return []
+        if shared.span is None:
+            began = max(shared.started, min(delivery.sent_at, shared.ended))
+            span = tracer.start_span(
+                f"receive {shared.to}",
+                context=parent,
+                kind=SpanKind.CLIENT,
+                attributes=_attributes("receive", "receive", shared),
+                start_time=_nanoseconds(began),  # a long poll begins before its message is there
+            )
+            span.end(_nanoseconds(shared.ended))
+            shared.span = span.get_span_context()
+        return [Link(shared.span)]
 
 
 def note_handled(delivery: Delivery, span: SpanContext) -> None:
@@ -64,7 +84,8 @@ def note_handled(delivery: Delivery, span: SpanContext) -> None:
 def settled(tracer: Tracer, request: Request) -> None:
     """A CLIENT span for a request that settles messages, if one of them was handled in a recorded
     span: its child, with links to the others."""
-    known = [vars(one).get(_HANDLED) for one in request.deliveries]
+    # Not by `vars`, which makes a dict for each of them.
+    known = [getattr(one, _HANDLED, None) for one in request.deliveries]
     handled: list[SpanContext] = [one for one in known if one is not None]
     if not handled:
         return
@@ -74,7 +95,11 @@ def settled(tracer: Tracer, request: Request) -> None:
         context=trace.set_span_in_context(trace.NonRecordingSpan(parent)),
         kind=SpanKind.CLIENT,
         links=[Link(one) for one in others],
-        attributes=_attributes(request, "settle"),
+        attributes=_attributes(
+            request.name,
+            "settle",
+            _Receive(request.to, request.count, request.deliveries[0].system, 0, 0),
+        ),
         start_time=_nanoseconds(request.started),
     )
     if request.error or request.failed:
@@ -83,13 +108,13 @@ def settled(tracer: Tracer, request: Request) -> None:
     span.end(_nanoseconds(request.ended))
 
 
-def _attributes(request: Request, kind: str) -> dict[str, Any]:
+def _attributes(name: str, kind: str, of: _Receive) -> dict[str, Any]:
     return {
-        "messaging.system": request.deliveries[0].system,
-        "messaging.operation.name": request.name,
+        "messaging.system": of.system,
+        "messaging.operation.name": name,
         "messaging.operation.type": kind,
-        "messaging.destination.name": request.to,
-        "messaging.batch.message_count": request.count,
+        "messaging.destination.name": of.to,
+        "messaging.batch.message_count": of.count,
     }
 
 

@@ -48,12 +48,13 @@ from messaging.errors import ConfigurationError, EventError
 from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
 from messaging.log_context import LogContext, with_ids
-from messaging.observed import ObservedQueue
+from messaging.observed import ObservedQueue, Request
 from messaging.outbox import Relay, SqlOutbox, ddl
 from messaging.outcome import Outcome, Reject, Retry
 from messaging.testing import lambda_event
 from messaging.tracing import Tracing
 from messaging.tracing.contexts import from_xray
+from messaging.tracing.requests import Receives
 from messaging.transport import Attribute, Broker, Delivery
 from tests.programs import eventually
 
@@ -819,3 +820,27 @@ def test_a_traceparent_that_is_none_does_not_break_the_handler_that_asks_for_its
     odd = Delivery(queue=delivery.queue, message_id="1", receipt="r", body=body)
     assert isinstance(Dispatcher(Asking(), middleware=[recorded.tracing])(odd), Outcome)
     assert found == [False]
+
+
+def test_receives_are_not_remembered_without_end(recorded: Recorded) -> None:
+    receives = Receives()
+
+    def brought(number: int) -> Delivery:
+        at = float(number)
+        return Delivery(queue="q", message_id="1", receipt="r", body="{}", received_at=at)
+
+    for number in range(3_000):
+        receives.came(
+            Request(
+                name="receive",
+                to="q",
+                count=1,
+                started=number - 0.5,
+                ended=number,
+                deliveries=[brought(number)],
+            )
+        )
+    tracer = recorded.provider.get_tracer("x")
+    known = [bool(receives.link(tracer, brought(number), None)) for number in range(3_000)]
+    assert not any(known[:2_000])
+    assert all(known[-400:])
