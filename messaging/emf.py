@@ -23,11 +23,20 @@ from messaging.lambda_records import Ended, Invocation
 from messaging.outcome import Discard, Reject, Retry
 from messaging.settlement import Action, action_of
 
-__all__ = ["MOST_VALUES", "CloudWatchMetrics"]
+__all__ = ["MOST_VALUES", "CloudWatchMetrics", "check_namespace"]
 
 MOST_VALUES = 100
 """Values of one metric in a line. Of a larger batch as many are taken, evenly spread."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#: ]{1,255}")
+
+
+def check_namespace(namespace: str) -> None:
+    """Raises `ConfigurationError` for what CloudWatch does not take as a namespace."""
+    if not _NAMESPACE.fullmatch(namespace) or namespace.startswith(("AWS/", ":")):
+        raise ConfigurationError(
+            f"namespace={namespace!r}: 1 to 255 letters, digits and ._-/#: or blanks, and not "
+            "AWS/, which is Amazon's"
+        )
 
 
 class CloudWatchMetrics:
@@ -52,11 +61,7 @@ class CloudWatchMetrics:
     def __init__(
         self, *, namespace: str = "messaging", write: Callable[[str], object] | None = None
     ) -> None:
-        if not _NAMESPACE.fullmatch(namespace) or namespace.startswith(("AWS/", ":")):
-            raise ConfigurationError(
-                f"CloudWatchMetrics(namespace={namespace!r}): 1 to 255 letters, digits and "
-                "._-/#: or blanks, and not AWS/, which is Amazon's"
-            )
+        check_namespace(namespace)
         self._namespace = namespace
         self._write = write
 

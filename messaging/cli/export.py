@@ -137,20 +137,29 @@ def alarms_command(
     oldest: Annotated[
         int, typer.Option("--oldest", min=1, help="Seconds that a message may wait.")
     ] = 900,
+    emf: Annotated[
+        str,
+        typer.Option(
+            "--emf",
+            metavar="NAMESPACE",
+            help="Also over what CloudWatchMetrics writes of Lambda functions.",
+        ),
+    ] = "",
     output: Output = None,
     check: Check = False,
 ) -> None:
     """Write CloudWatch alarms and a dashboard, as a CloudFormation template.
 
     Per service: its queue is behind, nothing is deleted although messages wait, dead letters,
-    undelivered messages. The parameter NotifyTopicArn says whom they tell.
+    undelivered messages. The parameter NotifyTopicArn says whom they tell. With --emf messaging,
+    for Lambda functions: events that are old, and that most of them come again.
 
     [bold]Example:[/bold] messaging export alarms -o alarms.json
     """
     from messaging.export.alarms import alarms
 
     wanted, _ = _wanted(topology)
-    _write(alarms(wanted, oldest=oldest), output, check, "alarms")
+    _write(alarms(wanted, oldest=oldest, emf=emf), output, check, "alarms")
 
 
 def grafana_command(
@@ -163,6 +172,31 @@ def grafana_command(
     from messaging.export.grafana import grafana
 
     _write(grafana(_wanted(topology)[0]), output, check, "grafana")
+
+
+def prometheus_command(
+    topology: TopologyName = None,
+    oldest: Annotated[
+        int, typer.Option("--oldest", min=1, help="Seconds that a message may wait.")
+    ] = 900,
+    canary: Annotated[
+        int, typer.Option("--canary", min=0, help="Seconds between canaries; 0: there are none.")
+    ] = 0,
+    output: Output = None,
+    check: Check = False,
+) -> None:
+    """Write alert rules for Prometheus over the metrics that workers give it.
+
+    Per service: no worker, circuit open, wedged, queue not reached, behind, dead letters, lost
+    leases, more retries than results. With --canary, that none comes; with a topic of your own,
+    the producer and its outbox.
+
+    [bold]Example:[/bold] messaging export prometheus --canary 60 -o alerts.json
+    """
+    from messaging.export.rules import prometheus_rules
+
+    wanted, _ = _wanted(topology)
+    _write(prometheus_rules(wanted, oldest=oldest, canary=canary), output, check, "prometheus")
 
 
 Concurrency = Annotated[
@@ -292,6 +326,7 @@ add(app, "iam", iam_command)
 add(app, "kms", kms_command)
 add(app, "alarms", alarms_command)
 add(app, "grafana", grafana_command)
+add(app, "prometheus", prometheus_command)
 add(app, "keda", keda_command)
 add(app, "ecs", ecs_command)
 add(app, "rabbitmq-permissions", rabbitmq_permissions_command)

@@ -12,6 +12,7 @@ from messaging.export.grafana import grafana
 from messaging.export.iam import iam_template, policies
 from messaging.export.kms import key_template, sns_statement
 from messaging.export.places import CLOUDFORMATION, TERRAFORM
+from messaging.export.rules import prometheus_rules
 from messaging.export.scaling import Scaling, ecs, keda
 from messaging.export.terraform import terraform
 
@@ -28,6 +29,7 @@ __all__ = [
     "keda",
     "key_template",
     "policies",
+    "prometheus_rules",
     "sns_statement",
     "terraform",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from messaging.emf import check_namespace
 from messaging.export.cloudformation import template
+from messaging.export.emf import emf_alarms, emf_lines
 from messaging.export.places import capitalized, identifiers
 from messaging.topology import Queue, Topology
 
@@ -20,7 +22,7 @@ _NOTIFY: Mapping[str, Any] = {
 }
 
 
-def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
+def alarms(topology: Topology, *, oldest: int = OLDEST, emf: str = "") -> dict[str, Any]:
     """For each service: its queue is behind, nothing is deleted from it, dead letters, undelivered.
     And for a topic that the topology owns, that SNS could not deliver.
 
@@ -33,6 +35,9 @@ def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
     Args:
         topology: what should stand: topic, queues and subscriptions.
         oldest: seconds; above it for five minutes a queue is behind.
+        emf: the namespace of `messaging.emf.CloudWatchMetrics`, where services are Lambda functions
+            that write it: events that are old when they are settled, and that most messages come
+            again, are alarms as well, and the dashboard shows all that they write.
 
     Example:
         ```python
@@ -43,11 +48,14 @@ def alarms(topology: Topology, *, oldest: int = OLDEST) -> dict[str, Any]:
         ```
     """
     resources = _alarms(topology, oldest)
+    if emf:
+        check_namespace(emf)
+        resources |= emf_alarms(topology, emf, oldest, _NOTIFY)
     resources["Dashboard"] = {
         "Type": "AWS::CloudWatch::Dashboard",
         "Properties": {
             "DashboardName": topology.topic.name.replace(".", "-"),
-            "DashboardBody": json.dumps({"widgets": list(_widgets(topology))}),
+            "DashboardBody": json.dumps({"widgets": list(_widgets(topology, emf))}),
         },
     }
     return template(
@@ -162,7 +170,7 @@ def _metric(id: str, name: str, queue: str, statistic: str) -> dict[str, Any]:
     }
 
 
-def _widgets(topology: Topology) -> Iterator[dict[str, Any]]:
+def _widgets(topology: Topology, emf: str) -> Iterator[dict[str, Any]]:
     topic = topology.topic.name
     published = [
         ["AWS/SNS", name, "TopicName", topic]
@@ -192,10 +200,15 @@ def _widgets(topology: Topology) -> Iterator[dict[str, Any]]:
         ):
             named = [["AWS/SQS", name, "QueueName", of] for name, of in metrics]
             yield _widget(6 * column, 6 * row, 6, f"{queue.service}: {title}", statistic, named)
+    below = 6 * (len(topology.queues) + 1)
+    for row, service in enumerate(topology.services if emf else ()):
+        for column, (title, lines) in enumerate(emf_lines(emf, service)):
+            at = 6 * column, below + 6 * row
+            yield _widget(*at, 6, f"{service}, Lambda: {title}", "Sum", lines)
 
 
 def _widget(
-    x: int, y: int, width: int, title: str, statistic: str, metrics: list[list[str]]
+    x: int, y: int, width: int, title: str, statistic: str, metrics: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
     return {
         "type": "metric",

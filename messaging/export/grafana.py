@@ -56,15 +56,15 @@ def _most(name: str, by: str, legend: str = "", of: str = "max") -> _Line:
     return _Line(f"{of} by ({by}) ({prometheus_name(name)}{_where(by)})", legend or _legend(by))
 
 
-def _quantiles(name: str, by: str, *quantiles: float) -> list[_Line]:
-    """How long it takes at most in so many of all cases."""
+def _quantiles(name: str, by: str) -> list[_Line]:
+    """How long it takes at most in half of all cases, and in 95 of 100."""
     buckets = f"rate({prometheus_name(name)}_bucket{_where(by)}[{_RATE}])"
     return [
         _Line(
             f"histogram_quantile({quantile}, sum by ({by}, le) ({buckets}))",
             f"{_legend(by)} p{quantile * 100:g}",
         )
-        for quantile in quantiles
+        for quantile in (0.5, 0.95)
     ]
 
 
@@ -76,126 +76,130 @@ def _legend(by: str) -> str:
     return " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
 
 
-def _panels() -> Iterator[tuple[str, Sequence[tuple[str, str, Sequence[_Line]]]]]:
-    """By row, what is looked at first on top: the panels' titles, units and queries."""
-    worker, publisher, relay = "messaging.worker", "messaging.publisher", "messaging.relay"
-    outbox = "messaging.outbox"
+_Panels = Sequence[tuple[str, str, Sequence[_Line]]]
+"""Titles, units and queries."""
+_WORKER, _PUBLISHER, _OUTBOX = "messaging.worker", "messaging.publisher", "messaging.outbox"
+_OF = "{{service}}: "
+
+
+def _wrong() -> _Panels:
     not_receiving = (
-        f"sum by (service, state) ({prometheus_name(f'{worker}.state')}"
+        f"sum by (service, state) ({prometheus_name(f'{_WORKER}.state')}"
         '{service=~"$service", state!="receiving"})'
     )
-    failing = "{{service}}: "
-    yield (
-        "Is anything wrong",
-        [
-            (
-                "Workers that are paused, wedged, limited, or whose circuit is open",
-                "short",
-                [_Line(not_receiving, _legend("service, state"))],
-            ),
-            (
-                "Workers whose queue or rate store does not answer, and stuck handlers",
-                "short",
-                [
-                    _sum(f"{worker}.receive_failing", "service", f"{failing}queue"),
-                    _sum(f"{worker}.rate_failing", "service", f"{failing}rate store"),
-                    _sum(f"{worker}.stuck", "service", f"{failing}stuck handlers"),
-                ],
-            ),
-            (
-                "Oldest message in hand or to come again",
-                "s",
-                [_most(f"{worker}.oldest", "service")],
-            ),
-            (
-                "Dead letters a second, by reason",
-                "ops",
-                [_rate(f"{worker}.dead_letters", "service, reason")],
-            ),
-            (
-                "Canary: since the last one came, and how long it took",
-                "s",
-                [
-                    _most(f"{worker}.probe_age", "service", f"{failing}since", of="min"),
-                    _most(f"{worker}.probe_delay", "service", f"{failing}took"),
-                ],
-            ),
-            ("Canaries and probes a second", "ops", [_rate(f"{worker}.probes", "service")]),
-        ],
-    )
-    yield (
-        "Messages",
-        [
-            ("Received a second", "ops", [_rate(f"{worker}.received", "service")]),
-            ("Settled a second", "ops", [_rate(f"{worker}.settled", "service, outcome")]),
-            (
-                "In hand, and of these waiting for a handler",
-                "short",
-                [
-                    _sum(f"{worker}.in_flight", "service", f"{failing}in hand"),
-                    _sum(f"{worker}.waiting", "service", f"{failing}waiting"),
-                ],
-            ),
-            (
-                "Retries a second, by attempt",
-                "ops",
-                [_rate(f"{worker}.retries", "service, attempt")],
-            ),
-            (
-                "Discarded, and handled before, a second",
-                "ops",
-                [
-                    _rate(f"{worker}.discarded", "service", f"{failing}discarded"),
-                    _rate(f"{worker}.deduplicated", "service", f"{failing}handled before"),
-                ],
-            ),
-            (
-                "Leases a second",
-                "ops",
-                [
-                    _rate(f"{worker}.leases_renewed", "service", f"{failing}renewed"),
-                    _rate(f"{worker}.leases_lost", "service", f"{failing}lost"),
-                ],
-            ),
-        ],
-    )
-    yield (
-        "How long it takes",
-        [
-            ("Handlers", "s", _quantiles(f"{worker}.handler_duration", "service, type", 0.5, 0.95)),
-            ("In the queue", "s", _quantiles(f"{worker}.time_in_queue", "service", 0.5, 0.95)),
-            (
-                "From the event to its end",
-                "s",
-                _quantiles(f"{worker}.event_age", "service", 0.5, 0.95),
-            ),
-            ("Publish requests", "s", _quantiles(f"{publisher}.duration", "topic", 0.5, 0.95)),
-        ],
-    )
-    yield (
-        "Publishing",
-        [
-            ("Published a second", "ops", [_rate(f"{publisher}.published", "topic")]),
-            ("Refused a second", "ops", [_rate(f"{publisher}.refused", "topic")]),
-            (
-                "Outbox: to be sent, and parked",
-                "short",
-                [
-                    _most(f"{outbox}.backlog", "table", "{{table}}: to be sent"),
-                    _most(f"{outbox}.parked", "table", "{{table}}: parked"),
-                ],
-            ),
-            ("Outbox: age of the oldest", "s", [_most(f"{outbox}.age", "table")]),
-            (
-                "Relay, a second",
-                "ops",
-                [
-                    _rate(f"{relay}.{name}", "topic", f"{{{{topic}}}}: {name}")
-                    for name in ("published", "failed", "parked", "lost", "pruned")
-                ],
-            ),
-        ],
-    )
+    return [
+        (
+            "Workers that are paused, wedged, limited, or whose circuit is open",
+            "short",
+            [_Line(not_receiving, _legend("service, state"))],
+        ),
+        (
+            "Workers whose queue or rate store does not answer; handlers given up",
+            "short",
+            [
+                _sum(f"{_WORKER}.receive_failing", "service", f"{_OF}queue"),
+                _sum(f"{_WORKER}.rate_failing", "service", f"{_OF}rate store"),
+                _sum(f"{_WORKER}.stuck", "service", f"{_OF}handlers given up"),
+            ],
+        ),
+        (
+            "Oldest message in hand or to come again",
+            "s",
+            [_most(f"{_WORKER}.oldest", "service")],
+        ),
+        (
+            "Dead letters a second, by reason",
+            "ops",
+            [_rate(f"{_WORKER}.dead_letters", "service, reason")],
+        ),
+        (
+            "Canary: since the last one came, and how long it took",
+            "s",
+            [
+                _most(f"{_WORKER}.probe_age", "service", f"{_OF}since", of="min"),
+                _most(f"{_WORKER}.probe_delay", "service", f"{_OF}took"),
+            ],
+        ),
+        ("Canaries and probes a second", "ops", [_rate(f"{_WORKER}.probes", "service")]),
+    ]
+
+
+def _messages() -> _Panels:
+    return [
+        ("Received a second", "ops", [_rate(f"{_WORKER}.received", "service")]),
+        ("Settled a second", "ops", [_rate(f"{_WORKER}.settled", "service, outcome")]),
+        (
+            "In hand, and of these waiting for a handler",
+            "short",
+            [
+                _sum(f"{_WORKER}.in_flight", "service", f"{_OF}in hand"),
+                _sum(f"{_WORKER}.waiting", "service", f"{_OF}waiting"),
+            ],
+        ),
+        (
+            "Retries a second, by attempt",
+            "ops",
+            [_rate(f"{_WORKER}.retries", "service, attempt")],
+        ),
+        (
+            "Discarded, and handled before, a second",
+            "ops",
+            [
+                _rate(f"{_WORKER}.discarded", "service", f"{_OF}discarded"),
+                _rate(f"{_WORKER}.deduplicated", "service", f"{_OF}handled before"),
+            ],
+        ),
+        (
+            "Leases a second",
+            "ops",
+            [
+                _rate(f"{_WORKER}.leases_renewed", "service", f"{_OF}renewed"),
+                _rate(f"{_WORKER}.leases_lost", "service", f"{_OF}lost"),
+            ],
+        ),
+    ]
+
+
+def _durations() -> _Panels:
+    return [
+        ("Handlers", "s", _quantiles(f"{_WORKER}.handler_duration", "service, type")),
+        ("In the queue", "s", _quantiles(f"{_WORKER}.time_in_queue", "service")),
+        ("From the event to its end", "s", _quantiles(f"{_WORKER}.event_age", "service")),
+        ("Publish requests", "s", _quantiles(f"{_PUBLISHER}.duration", "topic")),
+    ]
+
+
+def _publishing() -> _Panels:
+    return [
+        ("Published a second", "ops", [_rate(f"{_PUBLISHER}.published", "topic")]),
+        ("Refused a second", "ops", [_rate(f"{_PUBLISHER}.refused", "topic")]),
+        (
+            "Outbox: to be sent, and parked",
+            "short",
+            [
+                _most(f"{_OUTBOX}.backlog", "table", "{{table}}: to be sent"),
+                _most(f"{_OUTBOX}.parked", "table", "{{table}}: parked"),
+            ],
+        ),
+        ("Outbox: age of the oldest", "s", [_most(f"{_OUTBOX}.age", "table")]),
+        (
+            "Relay, a second",
+            "ops",
+            [
+                _rate(f"messaging.relay.{name}", "topic", f"{{{{topic}}}}: {name}")
+                for name in ("published", "failed", "parked", "lost", "pruned")
+            ],
+        ),
+    ]
+
+
+_ROWS = (
+    ("Is anything wrong", _wrong),
+    ("Messages", _messages),
+    ("How long it takes", _durations),
+    ("Publishing", _publishing),
+)
+"""What is looked at first stands on top."""
 
 
 def grafana(topology: Topology) -> dict[str, Any]:
@@ -240,7 +244,8 @@ def grafana(topology: Topology) -> dict[str, Any]:
 def _placed() -> Iterator[dict[str, Any]]:
     """The panels, two beside each other, below the titles of their rows."""
     id, y = 0, 0
-    for row, panels in _panels():
+    for row, made in _ROWS:
+        panels = made()
         id += 1
         place = {"h": 1, "w": 24, "x": 0, "y": y}
         yield {"id": id, "type": "row", "title": row, "collapsed": False, "gridPos": place}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from messaging.export.alarms import OLDEST
 from messaging.export.grafana import prometheus_name
@@ -12,194 +11,160 @@ from messaging.topology import Topology
 
 __all__ = ["prometheus_rules"]
 
-_RUNBOOK = "docs/how-to/runbook.md"
+_RUNBOOK = "https://github.com/messaging-sns-sqs/messaging/blob/main/docs/how-to/runbook.md"
+
+
+class _Rule(NamedTuple):
+    """An alert: for how long its expression has to give something, who is told, and what."""
+
+    alert: str
+    expression: str
+    wait: str
+    severity: str
+    summary: str
+    service: str = ""
+    """Of a rule that is there for each service: Prometheus wants no two with the same labels."""
 
 
 def prometheus_rules(
     topology: Topology, *, oldest: int = OLDEST, canary: int = 0
 ) -> dict[str, Any]:
-    """A file for `rule_files` of Prometheus; JSON is YAML, too. The Prometheus operator takes its
-    `groups` as the `spec` of a PrometheusRule.
+    """A file for `rule_files` of Prometheus; JSON is YAML, too. The Prometheus operator takes it as
+    the `spec` of a PrometheusRule.
 
-    oldest  seconds that the oldest message or entry of an outbox may wait.
-    canary  seconds between two canaries (`messaging canary --every`): three times as long without
-            one is told, and that none comes at all. 0: there are none.
+    oldest  seconds that the oldest message, or entry of an outbox, may wait.
+    canary  seconds between two canaries (`messaging canary --every`). It is told if none comes for
+            three times as long, or if one takes as long. 0: none are sent.
 
     Severity `page` is for what gets worse while nobody looks, `ticket` for the rest.
     """
-    rules = list(_of_services(topology, oldest))
+    rules = [*_of_services(topology, oldest), *_of_handlers(topology)]
     if canary:
         rules += _of_canaries(topology, canary)
     if topology.owns_topic:
         rules += _of_the_producer(topology, oldest)
-    return {"groups": [{"name": f"messaging {topology.topic.name}", "rules": rules}]}
+    made = [
+        {
+            "alert": f"Messaging{one.alert}",
+            "expr": one.expression,
+            "for": one.wait,
+            "labels": {
+                "severity": one.severity,
+                **({"service": one.service} if one.service else {}),
+            },
+            "annotations": {"summary": one.summary, "runbook_url": _RUNBOOK},
+        }
+        for one in rules
+    ]
+    return {"groups": [{"name": f"messaging {topology.topic.name}", "rules": made}]}
 
 
-def _of_services(topology: Topology, oldest: int) -> Iterator[dict[str, Any]]:
+def _of_services(topology: Topology, oldest: int) -> Iterator[_Rule]:
+    """Whether there are workers, and whether they receive."""
+    for service in topology.services:
+        absent = f'absent({_worker("received")}{{service="{service}"}})'
+        said = "No worker of {{ $labels.service }} tells of itself."
+        yield _Rule("NoWorker", absent, "5m", "page", said, service)
     if not topology.services:
         return
-    for service in topology.services:
-        yield _rule(
-            "MessagingNoWorker",
-            f'absent({_name("received")}{{service="{service}"}})',
-            "5m",
-            "page",
-            "No worker of {{ $labels.service }} tells of itself.",
-            "#the-oldest-message-grows-approximateageofoldestmessage",
-        )
-    where = f'service=~"{_any_of(topology.services)}"'
-    for alert, state, wait, anchor in (
-        ("MessagingCircuitOpen", "circuit_open", "5m", "#the-circuit-breaker-is-open"),
-        ("MessagingWedged", "wedged", "2m", "#the-worker-is-wedged"),
+    for alert, name, limit, wait, severity, said in (
+        ("CircuitOpen", "state", 0, "5m", "page", "the circuit breaker of a worker is open."),
+        ("Wedged", "state", 0, "2m", "page", "all handlers of a worker hang."),
+        ("QueueUnreached", "receive_failing", 0, "5m", "page", "the queue does not answer."),
+        (
+            *("RateStoreUnreached", "rate_failing", 0, "5m", "ticket"),
+            "the store of the shared rate does not answer.",
+        ),
+        (
+            *("HandlersGivenUp", "stuck", 0, "10m", "ticket"),
+            "{{ $value }} handlers of a worker still run although their messages were given up.",
+        ),
+        (
+            *("Behind", "oldest", oldest, "5m", "page"),
+            "the oldest message that a worker knows is {{ $value | humanizeDuration }} old.",
+        ),
     ):
-        yield _rule(
-            alert,
-            f'max by (service) ({_name("state")}{{{where}, state="{state}"}}) > 0',
-            wait,
-            "page",
-            f"{{{{ $labels.service }}}}: a worker is in the state {state}.",
-            anchor,
-        )
-    gauge, grown = (
-        "max by (service) ({}{{{}}}) > {}",
-        "sum by (service) (increase({}{{{}}}[{}])) > 0",
-    )
-    behind = gauge.format(_name("oldest"), where, oldest)
-    unreached = gauge.format(_name("receive_failing"), where, 0)
-    storeless = gauge.format(_name("rate_failing"), where, 0)
-    stuck = gauge.format(_name("stuck"), where, 0)
-    settled = f'{where}, outcome="dead_lettered"'
-    of = "{{ $labels.service }}: "
-    yield from (
-        _rule(
-            "MessagingBehind",
-            behind,
-            "5m",
-            "page",
-            f"{of}the oldest message that a worker knows is {{{{ $value | humanizeDuration }}}} old.",
-            "#the-oldest-message-grows-approximateageofoldestmessage",
-        ),
-        _rule(
-            "MessagingQueueUnreached",
-            unreached,
-            "5m",
-            "page",
-            f"{of}the queue does not answer a worker.",
-            "#the-queue-does-not-answer-messaging_worker_receive_failing-is-1",
-        ),
-        _rule(
-            "MessagingRateStoreUnreached",
-            storeless,
-            "5m",
-            "ticket",
-            f"{of}the store of the shared rate does not answer a worker.",
-            "#a-shared-rate-cannot-be-shared-messaging_worker_rate_failing-is-1",
-        ),
-        _rule(
-            "MessagingHandlersStuck",
-            stuck,
-            "10m",
-            "ticket",
-            f"{of}{{{{ $value }}}} handlers still run although their messages were given up.",
-            "#the-worker-is-wedged",
-        ),
-        _rule(
-            "MessagingDeadLetters",
-            grown.format(_name("settled"), settled, "10m"),
-            "0m",
-            "page",
-            f"{of}messages were dead-lettered.",
-            "#messages-in-the-dead-letter-queue-dlq-above-0",
-        ),
-        _rule(
-            "MessagingLeasesLost",
-            grown.format(_name("leases_lost"), where, "15m"),
-            "0m",
-            "ticket",
-            f"{of}leases were lost, so messages are handled twice.",
-            "",
-        ),
-        _rule(
-            "MessagingRetriesMost",
-            f"sum by (service) (rate({_name('retries')}{{{where}}}[10m]))"
-            f" / sum by (service) (rate({_name('received')}{{{where}}}[10m])) > 0.5",
-            "10m",
-            "ticket",
-            f"{of}{{{{ $value | humanizePercentage }}}} of what is received comes again.",
-            "#the-oldest-message-grows-approximateageofoldestmessage",
-        ),
-    )
+        state = {"CircuitOpen": "circuit_open", "Wedged": "wedged"}.get(alert)
+        labels = _services(topology) + (f', state="{state}"' if state else "")
+        expression = f"max by (service) ({_worker(name)}{{{labels}}}) > {limit}"
+        yield _Rule(alert, expression, wait, severity, f"{_OF}{said}")
 
 
-def _of_canaries(topology: Topology, every: int) -> Iterator[dict[str, Any]]:
-    anchor = "#no-canary-came-messaging_worker_probe_age_seconds-grows"
-    for service in topology.services:
-        label = f'{{service="{service}"}}'
-        age = f"{_name('probe_age')}{label}"
-        yield _rule(
-            "MessagingNoCanary",
-            f"min by (service) ({age}) > {3 * every} or absent({age})",
-            "5m",
-            "page",
-            "No canary came to {{ $labels.service }}.",
-            anchor,
-        )
-        yield _rule(
-            "MessagingCanaryLate",
-            f"max by (service) ({_name('probe_delay')}{label}) > {every}",
-            "5m",
-            "ticket",
-            "The last canary of {{ $labels.service }} took {{ $value | humanizeDuration }}.",
-            anchor,
-        )
-
-
-def _of_the_producer(topology: Topology, oldest: int) -> Iterator[dict[str, Any]]:
-    refused = prometheus_name("messaging.publisher.refused")
-    age, parked = (prometheus_name(f"messaging.outbox.{one}") for one in ("age", "parked"))
-    anchor = "#the-outbox-grows-messaging_outbox_age_seconds"
-    yield _rule(
-        "MessagingPublishRefused",
-        f'sum by (topic) (increase({refused}{{topic="{topology.topic.name}"}}[10m])) > 0',
+def _of_handlers(topology: Topology) -> Iterator[_Rule]:
+    """What becomes of messages."""
+    if not topology.services:
+        return
+    services = _services(topology)
+    letters = f'{_worker("settled")}{{{services}, outcome="dead_lettered"}}'
+    lost = f"{_worker('leases_lost')}{{{services}}}"
+    again, came = (f"{_worker(name)}{{{services}}}" for name in ("retries", "received"))
+    share = f"sum by (service) (rate({again}[10m])) / sum by (service) (rate({came}[10m]))"
+    yield _Rule(
+        "DeadLetters",
+        f"sum by (service) (increase({letters}[10m])) > 0",
         "0m",
         "page",
-        "{{ $labels.topic }} did not accept messages, after all attempts.",
-        "#publish-raises-in-the-producer",
+        f"{_OF}messages were dead-lettered.",
     )
-    yield _rule(
-        "MessagingOutboxBehind",
+    yield _Rule(
+        "LeasesLost",
+        f"sum by (service) (increase({lost}[15m])) > 0",
+        "0m",
+        "ticket",
+        f"{_OF}leases were lost, so messages are handled twice.",
+    )
+    yield _Rule(
+        "MostComeAgain",
+        f"{share} > 0.5",
+        "10m",
+        "ticket",
+        f"{_OF}{{{{ $value | humanizePercentage }}}} of what is received comes again.",
+    )
+
+
+def _of_canaries(topology: Topology, every: int) -> Iterator[_Rule]:
+    for service in topology.services:
+        label = f'{{service="{service}"}}'
+        age, delay = (f"{_worker(name)}{label}" for name in ("probe_age", "probe_delay"))
+        missing = f"min by (service) ({age}) > {3 * every} or absent({age})"
+        late = f"max by (service) ({delay}) > {every}"
+        yield _Rule("NoCanary", missing, "5m", "page", f"{_OF}no canary came.", service)
+        said = f"{_OF}the last canary took {{{{ $value | humanizeDuration }}}}."
+        yield _Rule("CanaryLate", late, "5m", "ticket", said, service)
+
+
+def _of_the_producer(topology: Topology, oldest: int) -> Iterator[_Rule]:
+    refused = f'{prometheus_name("messaging.publisher.refused")}{{topic="{topology.topic.name}"}}'
+    age, parked = (prometheus_name(f"messaging.outbox.{one}") for one in ("age", "parked"))
+    yield _Rule(
+        "PublishRefused",
+        f"sum by (topic) (increase({refused}[10m])) > 0",
+        "0m",
+        "page",
+        "{{ $labels.topic }}: messages were not accepted, after all attempts.",
+    )
+    yield _Rule(
+        "OutboxBehind",
         f"max by (table) ({age}) > {oldest}",
         "5m",
         "page",
         "{{ $labels.table }}: the oldest entry waits for {{ $value | humanizeDuration }}.",
-        anchor,
     )
-    yield _rule(
-        "MessagingOutboxParked",
+    yield _Rule(
+        "OutboxParked",
         f"max by (table) ({parked}) > 0",
         "0m",
         "ticket",
         "{{ $labels.table }}: {{ $value }} entries were refused for good.",
-        anchor,
     )
 
 
-def _name(name: str) -> str:
+_OF = "{{ $labels.service }}: "
+
+
+def _worker(name: str) -> str:
     return prometheus_name(f"messaging.worker.{name}")
 
 
-def _any_of(names: Iterator[str] | tuple[str, ...] | list[str]) -> str:
-    # RE2, in a string of PromQL, where a backslash is written twice.
-    return "|".join(re.escape(name).replace("\\-", "-").replace("\\", "\\\\") for name in names)
-
-
-def _rule(
-    alert: str, expression: str, wait: str, severity: str, summary: str, anchor: str
-) -> dict[str, Any]:
-    return {
-        "alert": alert,
-        "expr": expression,
-        "for": wait,
-        "labels": {"severity": severity},
-        "annotations": {"summary": summary, "runbook": f"{_RUNBOOK}{anchor}"},
-    }
+def _services(topology: Topology) -> str:
+    return f'service=~"{"|".join(topology.services)}"'

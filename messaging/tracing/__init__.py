@@ -46,7 +46,7 @@ from messaging.tracing.contexts import (
     text_of,
     unsampled,
 )
-from messaging.tracing.requests import Receives, note_handled, settled
+from messaging.tracing.requests import SeenReceives, note_handled, settled
 from messaging.tracing.sampling import SEMANTIC_CONVENTIONS, Provided
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
@@ -83,7 +83,7 @@ class Tracing:
         self._baggage = tuple(baggage)
         self._known: Provided | None = None
         self._looked = False
-        self._receives = Receives()
+        self._receives = SeenReceives()
         self._around: tuple[SpanContext, Unrecorded] | None = None
         """What `publish_many` runs in, which is the same for all of its events."""
 
@@ -257,7 +257,7 @@ def _processing(
     call: Call,
     said: tuple[str | None, object, object],
     names: Collection[str],
-    receives: Receives,
+    receives: SeenReceives,
 ) -> Iterator[None]:
     envelope, delivery = call.envelope, call.delivery
     traceparent, state, baggage = said

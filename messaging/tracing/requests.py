@@ -12,17 +12,17 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from messaging.observed import Request
 from messaging.transport import Delivery
 
-__all__ = ["Receives", "note_handled", "settled"]
+__all__ = ["SeenReceives", "note_handled", "settled"]
 
 _HANDLED = "_handled_in"
 """Noted beside the fields of a delivery: the span in which it was handled. So it goes when the
 delivery does."""
 _KNOWN = 1_000
-"""Receives that are remembered: ten thousand messages in hand."""
+"""SeenReceives that are remembered: ten thousand messages in hand."""
 
 
 @dataclass(slots=True)
-class _Receive:
+class _SeenReceive:
     """One receive, and its span once a message of it is handled in a span that is recorded."""
 
     to: str
@@ -33,18 +33,18 @@ class _Receive:
     span: SpanContext | None = None
 
 
-class Receives:
+class SeenReceives:
     """The last receives, by when their messages came: nothing is noted with each message, since of
     a hundred perhaps one is asked for."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, float], _Receive] = {}
+        self._known: dict[tuple[str, float], _SeenReceive] = {}
 
     def came(self, request: Request) -> None:
         """Remember which receive brought its messages."""
         if not request.deliveries:
             return
-        one = _Receive(
+        one = _SeenReceive(
             request.to,
             request.count,
             request.deliveries[0].system,
@@ -98,7 +98,7 @@ def settled(tracer: Tracer, request: Request) -> None:
         attributes=_attributes(
             request.name,
             "settle",
-            _Receive(request.to, request.count, request.deliveries[0].system, 0, 0),
+            _SeenReceive(request.to, request.count, request.deliveries[0].system, 0, 0),
         ),
         start_time=_nanoseconds(request.started),
     )
@@ -108,7 +108,7 @@ def settled(tracer: Tracer, request: Request) -> None:
     span.end(_nanoseconds(request.ended))
 
 
-def _attributes(name: str, kind: str, of: _Receive) -> dict[str, Any]:
+def _attributes(name: str, kind: str, of: _SeenReceive) -> dict[str, Any]:
     return {
         "messaging.system": of.system,
         "messaging.operation.name": name,

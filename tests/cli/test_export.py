@@ -42,7 +42,8 @@ def test_every_export_is_json_and_the_same_twice(messaging: Run) -> None:
     scaling = ("--account", "111111111111", "--region", "sa-east-1")
     for words in (
         ["terraform"],
-        ["alarms", "--oldest", "600"],
+        ["alarms", "--oldest", "600", "--emf", "messaging"],
+        ["prometheus", "--canary", "60"],
         ["grafana"],
         ["keda", *scaling, "--min", "0"],
         ["ecs", "--concurrency", "20", "--seconds", "0.05"],

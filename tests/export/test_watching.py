@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -11,24 +12,27 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
+from messaging.consuming.consumer import Consumer, handles
+from messaging.emf import CloudWatchMetrics
 from messaging.errors import ConfigurationError
 from messaging.export.alarms import alarms
-from messaging.export.grafana import grafana, prometheus_name
+from messaging.export.grafana import prometheus_name
 from messaging.export.scaling import Scaling, ecs, keda
+from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
 from messaging.memory import MemoryBroker
-from messaging.metrics import METRICS, Metrics
-from messaging.metrics.prometheus import Collector
-from messaging.publishing.publisher import Publisher
+from messaging.outcome import Reject, Retry
+from messaging.testing import lambda_event
 from messaging.topology import Topology
-from tests.export.conftest import TOPOLOGIES, Lint
+from tests.export.conftest import TOPOLOGIES, Aconteceu, Lint, Um
 
 SERVED = [name for name, one in TOPOLOGIES.items() if one.services]
 WHOLE = TOPOLOGIES["the whole map"]
+ONE = Topology.of(Um, topic="alunos", owns_topic=True)
 
 
-def alarm_properties(topology: Topology) -> dict[str, Any]:
-    resources = alarms(topology)["Resources"]
+def alarm_properties(topology: Topology, emf: str = "") -> dict[str, Any]:
+    resources = alarms(topology, emf=emf)["Resources"]
     return {
         id: one["Properties"]
         for id, one in resources.items()
@@ -46,7 +50,7 @@ def queues_of(topology: Topology) -> set[str]:
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_cfn_lint_has_nothing_to_say_of_the_alarms(name: str, lint: Lint) -> None:
-    lint(alarms(TOPOLOGIES[name]))
+    lint(alarms(TOPOLOGIES[name], emf="messaging"))
 
 
 @pytest.mark.parametrize("name", SERVED)
@@ -70,7 +74,7 @@ def test_the_alarms_are_what_cloudwatch_takes() -> None:
         .operation_model("PutMetricAlarm")
         .input_shape
     )
-    for id, properties in alarm_properties(WHOLE).items():
+    for id, properties in alarm_properties(WHOLE, emf="messaging").items():
         given = {**properties, "AlarmName": id, "AlarmActions": []}
         problems = ParamValidator().validate(given, shape)
         assert not problems.has_errors(), problems.generate_report()
@@ -88,14 +92,19 @@ def test_an_alarm_of_dead_letters_stands_as_it_was_written(server: LocalServer) 
     assert found["TreatMissingData"] == "notBreaching"
 
 
+@pytest.mark.parametrize("emf", ["", "messaging"], ids=["queues", "and functions"])
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_the_cloudwatch_dashboard_shows_each_queue_and_no_widget_lies_on_another(name: str) -> None:
+def test_the_cloudwatch_dashboard_shows_each_queue_and_no_widget_lies_on_another(
+    name: str, emf: str
+) -> None:
     topology = TOPOLOGIES[name]
-    properties = alarms(topology)["Resources"]["Dashboard"]["Properties"]
+    properties = alarms(topology, emf=emf)["Resources"]["Dashboard"]["Properties"]
     assert re.fullmatch(r"[A-Za-z0-9_-]+", properties["DashboardName"])
     widgets = json.loads(properties["DashboardBody"]["Fn::Sub"])["widgets"]
-    named = {one[3] for widget in widgets for one in widget["properties"]["metrics"]}
+    lines = [one for widget in widgets for one in widget["properties"]["metrics"]]
+    named = {one[3] for one in lines if one[0].startswith("AWS/")}
     assert named == queues_of(topology) | {topology.topic.name}
+    assert {one[3] for one in lines if one[0] == emf} == set(topology.services if emf else ())
     taken = [
         (x, y)
         for widget in widgets
@@ -106,24 +115,50 @@ def test_the_cloudwatch_dashboard_shows_each_queue_and_no_widget_lies_on_another
     assert max(x for x, _ in taken) < 24
 
 
-def test_grafana_asks_for_metrics_and_labels_that_prometheus_has() -> None:
-    broker = MemoryBroker(WHOLE)
-    with Publisher(broker.topic(), source="/x") as publisher:
-        families = list(Collector(Metrics(publisher)).describe())
+class Mail(Consumer):
+    service = "um"
+
+    @handles
+    def ouvir(self, evento: Aconteceu) -> None:
+        if evento.numero == 1:
+            raise Reject("no")
+        if evento.numero == 2:
+            raise Retry(5)
+
+
+def test_the_dashboard_shows_all_that_a_lambda_function_writes_and_nothing_else() -> None:
+    said: list[str] = []
+    broker = MemoryBroker(ONE)
+    with closing(broker.queue("um")) as queue:
+        handler = lambda_handler(
+            Mail(), queue=queue, observe=CloudWatchMetrics(namespace="escola", write=said.append)
+        )
+        handler(lambda_event(Mail, *(Aconteceu(numero=number) for number in range(3))), None)
     broker.close()
-    given = {one.name + ("_total" if one.type == "counter" else ""): one for one in families}
-    labels = {prometheus_name(one.name): set(one.labels) for one in METRICS}
-    assert set(labels) == set(given)
-    panels = grafana(WHOLE)["panels"]
-    assert len(panels) == 12
-    for panel in panels:
-        (target,) = panel["targets"]
-        (metric,) = re.findall(r"messaging_\w+", target["expr"])
-        assert metric in given
-        (by,) = re.findall(r"sum by \(([\w, ]+)\)", target["expr"])
-        used = set(by.split(", ")) | set(re.findall(r"(\w+)!?=", target["expr"]))
-        assert used <= labels[metric]
-        assert ("rate(" in target["expr"]) == (given[metric].type == "counter")
+    document = json.loads(said[0])
+    (directive,) = document["_aws"]["CloudWatchMetrics"]
+    written = {one["Name"] for one in directive["Metrics"]}
+    resources = alarms(ONE, emf="escola")["Resources"]
+    body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    lines = [one for widget in body["widgets"] for one in widget["properties"]["metrics"]]
+    ours = [one for one in lines if one[0] == directive["Namespace"]]
+    assert {one[1] for one in ours} == written
+    assert {tuple(one[2:4]) for one in ours} == {("service", document["service"])}
+    assert directive["Dimensions"] == [["service"]]
+    named = [
+        one["MetricStat"]["Metric"]
+        for id in ("UmLate", "UmComesAgain")
+        for one in resources[id]["Properties"]["Metrics"]
+        if "MetricStat" in one
+    ]
+    assert {one["MetricName"] for one in named} <= written
+    assert {one["Namespace"] for one in named} == {"escola"}
+
+
+@pytest.mark.parametrize("namespace", ["AWS/SQS", "a" * 256, "é"])
+def test_a_namespace_that_cloudwatch_does_not_take_is_refused(namespace: str) -> None:
+    with pytest.raises(ConfigurationError, match="namespace="):
+        alarms(ONE, emf=namespace)
 
 
 def test_a_metric_that_is_none_is_refused() -> None:

@@ -54,7 +54,7 @@ from messaging.outcome import Outcome, Reject, Retry
 from messaging.testing import lambda_event
 from messaging.tracing import Tracing
 from messaging.tracing.contexts import from_xray
-from messaging.tracing.requests import Receives
+from messaging.tracing.requests import SeenReceives
 from messaging.transport import Attribute, Broker, Delivery
 from tests.programs import eventually
 
@@ -823,7 +823,7 @@ def test_a_traceparent_that_is_none_does_not_break_the_handler_that_asks_for_its
 
 
 def test_receives_are_not_remembered_without_end(recorded: Recorded) -> None:
-    receives = Receives()
+    receives = SeenReceives()
 
     def brought(number: int) -> Delivery:
         at = float(number)
