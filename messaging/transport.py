@@ -321,6 +321,12 @@ class Delivery:
         """True: nobody waits for the result any more; `cancel_token.reason` says why."""
         return self.cancel_token.is_set()
 
+    @property
+    def event_type(self) -> str | None:
+        """The message attribute `type`, by which queues filter; None if there is no such text."""
+        said = self.attributes.get("type")
+        return said.value if said is not None and isinstance(said.value, str) else None
+
     @cached_property
     def received(self) -> datetime:
         """`received_at` as an aware datetime in UTC."""

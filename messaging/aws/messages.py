@@ -116,6 +116,15 @@ class _Received(Delivery):
     cancel_token: Any = _Later(lambda said: CancelToken())
     trace_header: Any = _Later(lambda said: text_or_none(_system(said).get("AWSTraceHeader")))
 
+    @property
+    def event_type(self) -> str | None:
+        """As any delivery's. Metrics ask it of each message: so the others are not looked at."""
+        try:
+            said = self.__dict__["_message"]["MessageAttributes"]["type"]["StringValue"]
+        except (LookupError, TypeError):
+            return super().event_type
+        return said if said and type(said) is str else super().event_type
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Delivery):
             return NotImplemented

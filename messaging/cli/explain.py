@@ -201,10 +201,9 @@ def _size(kind: type[Event], view: View, audience: tuple[str, ...]) -> int:
 def _prices(publish: float | None, request: float | None) -> Prices:
     from messaging.contract.prices import PRICES
 
-    prices = PRICES
-    if publish is not None:
-        prices = replace(prices, publish=publish)
-    return prices if request is None else replace(prices, request=request)
+    said = {"publish": publish, "request": request}
+    given: dict[str, Any] = {name: price for name, price in said.items() if price is not None}
+    return replace(PRICES, **given, given=tuple(given))
 
 
 def _cost(
@@ -275,7 +274,13 @@ def _show_cost(cost: dict[str, Any]) -> None:
         f"  SQS receives and deletes of 64 KiB: {low['requests']:,.0f} to "
         f"{high['requests']:,.0f}, {prices['request']:.2f} USD a million"
     )
+    quoted = f"as third parties quoted AWS for {prices['region']} in {prices['date']}"
+    origin = {
+        0: f"prices {quoted}: --publish-price and --request-price take yours",
+        1: f"the price that was not given is {quoted}",
+        2: "prices as given",
+    }[len(prices["given"])]
     screen.note(
-        f"list prices of {prices['region']}, {prices['date']}, without the free tier; receives "
-        "that bring nothing and messages that come again are not counted, declined copies are"
+        f"{origin}; without the free tier; receives that bring nothing and messages that come "
+        "again are not counted, declined copies are"
     )

@@ -20,6 +20,9 @@ class Prices:
 
     publish  a publish to a standard SNS topic. Its deliveries to SQS are not charged.
     request  a request to a standard SQS queue: a receive, or a delete.
+    region   whose prices these are, as of `date`.
+    sources  who says so.
+    given    which of `publish` and `request` somebody gave instead.
     """
 
     publish: float
@@ -27,6 +30,7 @@ class Prices:
     region: str
     date: str
     sources: tuple[str, ...]
+    given: tuple[str, ...] = ()
 
 
 PRICES = Prices(
@@ -34,9 +38,13 @@ PRICES = Prices(
     request=0.40,
     region="us-east-1",
     date="2026-06",
-    sources=("https://aws.amazon.com/sns/pricing/", "https://aws.amazon.com/sqs/pricing/"),
+    sources=(
+        "https://www.factualminds.com/blog/amazon-sns-pricing-publishes-fanout-protocols/",
+        "https://www.factualminds.com/blog/amazon-sqs-pricing-64kb-rule-fifo-vs-standard/",
+        "https://cloudburn.io/blog/amazon-sqs-pricing",
+    ),
 )
-"""The list prices as far as they are known; other regions have others."""
+"""List prices as third parties quote AWS, whose own pages decide; other regions have others."""
 
 
 @dataclass(frozen=True, kw_only=True)

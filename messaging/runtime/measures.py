@@ -47,10 +47,10 @@ class Measures:
         self._clock = clock
         self._lock = threading.Lock()
         # The usual one by type, without a tuple to be made for each message.
-        self._acknowledged: dict[str | bytes, Histogram] = {
+        self._acknowledged: dict[str, Histogram] = {
             name: Histogram(DURATIONS) for name in (*consumer.handlers, OTHER)
         }
-        self._durations = {(str(n), "acknowledged"): one for n, one in self._acknowledged.items()}
+        self._durations = {(name, "acknowledged"): one for name, one in self._acknowledged.items()}
         self._in_queue, self._age = Histogram(AGES), Histogram(AGES)
         self._retries: dict[str, int] = {}
         self._reasons: dict[str, int] = {}
@@ -65,18 +65,14 @@ class Measures:
         with self._lock:
             acknowledged = self._acknowledged
             for message in messages:
-                said = message.delivery.attributes.get("type")
-                name = OTHER if said is None else said.value
-                found = acknowledged.get(name)
+                name = message.delivery.event_type
+                found = acknowledged.get(name) if name is not None else None
                 if usual and type(message.outcome) is Ack:
                     if (spent := message.spent) is not None:
                         (found or acknowledged[OTHER]).add(spent)
                 else:
-                    self._unusual(
-                        message,
-                        account,
-                        OTHER if said is None or found is None else str(said.value),
-                    )
+                    known = OTHER if name is None or found is None else name
+                    self._unusual(message, account, known)
             if self._released:
                 self._forget(messages, account)
             self._look(messages)

@@ -102,6 +102,21 @@ def test_the_prices_of_another_region_can_be_given(messaging: Run) -> None:
     assert explained(messaging, *options)["cost"]["at_most"]["usd"] == pytest.approx(1 + 4 * 2)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "prices as third parties quoted AWS for us-east-1 in 20"),
+        (["--publish-price", "1"], "the price that was not given is as third parties quoted"),
+        (["--publish-price", "1", "--request-price", "2"], "prices as given; without the free"),
+    ],
+    ids=["none", "one", "both"],
+)
+def test_it_says_whose_prices_these_are(messaging: Run, options: list[str], said: str) -> None:
+    done = messaging("explain", "student.enrolled", *options, COLUMNS="300")
+    assert done.returncode == 0
+    assert said in done.stderr
+
+
 def test_people_are_shown_tables_and_a_range(messaging: Run) -> None:
     done = messaging("explain", "student.enrolled", COLUMNS="160")
     assert done.returncode == 0, done.stderr
