@@ -12,9 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
-from messaging.aws import connect
+from messaging.aws import connect, messages
 from messaging.aws.broker import AwsBroker
-from messaging.aws.messages import deliveries
 from messaging.aws.sqs import SqsQueue
 from messaging.consuming.consumer import Consumer, handles
 from messaging.errors import PublishError, TransportError
@@ -402,7 +401,7 @@ def test_a_worker_outlives_every_broken_answer(server: Answers, broker: AwsBroke
 )
 def test_the_type_of_a_message_is_told_as_its_attribute_says(attributes: Any, said: Any) -> None:
     message = {"MessageId": "1", "ReceiptHandle": "r", "Body": "{}"}
-    (delivery,) = deliveries("q", [message | {"MessageAttributes": attributes}], 1.0)
+    (delivery,) = messages.deliveries("q", [message | {"MessageAttributes": attributes}], 1.0)
     assert delivery.event_type == said
     given = delivery.attributes.get("type")
     assert said == (given.value if given and isinstance(given.value, str) else None)
@@ -412,6 +411,6 @@ def test_metrics_that_ask_for_the_type_of_each_message_pay_for_no_other_attribut
     """Making all of them cost a sixth of what a message costs."""
     text = {"DataType": "String", "StringValue": "aluno.saiu"}
     message = {"MessageId": "1", "ReceiptHandle": "r", "Body": "{}"}
-    (delivery,) = deliveries("q", [message | {"MessageAttributes": {"type": text}}], 1.0)
+    (delivery,) = messages.deliveries("q", [message | {"MessageAttributes": {"type": text}}], 1.0)
     assert delivery.event_type == "aluno.saiu"
     assert "attributes" not in vars(delivery)
