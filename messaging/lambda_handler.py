@@ -159,7 +159,7 @@ class _Function:
         deliveries = deliveries_of(records, now=now)
         enough = time_left(context, self._reserve)
         self._spent, self._letters = {}, {}
-        if self._takes_batches or any(is_ordered(one.queue) for one in deliveries):
+        if self._takes_batches or any(map(is_ordered, {one.queue for one in deliveries})):
             outcomes = self._in_order(deliveries, enough)
         else:
             outcomes = self._together(deliveries, enough)
@@ -204,10 +204,10 @@ class _Function:
                 if not enough():
                     break
                 found = self._begun(delivery)
-                if isinstance(found, Coroutine):
-                    running[index] = found
-                else:
+                if type(found) is Ack or not isinstance(found, Coroutine):  # the quick question first
                     outcomes[index] = found
+                else:
+                    running[index] = found
         except BaseException:  # KeyboardInterrupt: the batch comes again
             for coroutine in running.values():
                 coroutine.close()
@@ -270,16 +270,18 @@ class _Function:
     def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
         """A defect outside the handler (a retry policy that raises) costs this message an attempt,
         and no other message."""
-        began = self._clock.monotonic()
+        observed = self._observe is not None
+        began = self._clock.monotonic() if observed else 0.0
         try:
             found = self._dispatch(delivery)
-            if isinstance(found, Coroutine) and self._observe is not None:
+            if observed and isinstance(found, Coroutine):
                 return self._timed(found, delivery)
             return found
         except Exception as error:  # noqa: BLE001 - the batch must not fail for one message
             return _told(delivery, error)
         finally:
-            self._spent[delivery.message_id] = self._clock.monotonic() - began
+            if observed:
+                self._spent[delivery.message_id] = self._clock.monotonic() - began
 
     async def _timed(self, run: Coroutine[Any, Any, Outcome], delivery: Delivery) -> Outcome:
         began = self._clock.monotonic()

@@ -65,14 +65,19 @@ def _of_sqs(record: object) -> bool:
 
 def deliveries_of(records: Iterable[Mapping[str, Any]], *, now: float) -> list[Delivery]:
     """`delivery_of` for each of `records`."""
-    # As a rule all records of an invocation have the same attributes: those are read once.
+    # As a rule all records of an invocation have the same attributes, and they come from one
+    # queue: those are read once.
     said: Any = None
     read: Mapping[str, Attribute] = {}
+    arn: Any = None
+    queue = ""
     deliveries = []
     for record in records:
         if (attributes := record.get("messageAttributes")) != said:
             said, read = attributes, _attributes(attributes)
-        deliveries.append(_delivery(record, read, now))
+        if (source := record.get("eventSourceARN")) != arn:
+            arn, queue = source, _queue_of(source)
+        deliveries.append(_delivery(record, queue, read, now))
     return deliveries
 
 
@@ -87,16 +92,22 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
         record: one record of an SQS event.
         now: seconds since the epoch.
     """
-    return _delivery(record, _attributes(record.get("messageAttributes")), now)
+    queue = _queue_of(record.get("eventSourceARN"))
+    return _delivery(record, queue, _attributes(record.get("messageAttributes")), now)
+
+
+def _queue_of(arn: Any) -> str:
+    return "" if arn is None else str(arn).rpartition(":")[2]
 
 
 def _delivery(
-    record: Mapping[str, Any], attributes: Mapping[str, Attribute], now: float
+    record: Mapping[str, Any], queue: str, attributes: Mapping[str, Attribute], now: float
 ) -> Delivery:
     system = _mapping(record.get("attributes"))
     body = record.get("body") or ""
+    group, trace = system.get("MessageGroupId"), system.get("AWSTraceHeader")
     return Delivery(
-        queue=str(record.get("eventSourceARN", "")).rpartition(":")[2],
+        queue=queue,
         message_id=record["messageId"],
         receipt=record["receiptHandle"],
         # A test event that was written by hand may hold the document itself.
@@ -105,8 +116,8 @@ def _delivery(
         receive_count=receives(system.get("ApproximateReceiveCount")),
         sent_at=epoch_seconds(system.get("SentTimestamp")),
         received_at=now,
-        group=text_or_none(system.get("MessageGroupId")),
-        trace_header=text_or_none(system.get("AWSTraceHeader")),
+        group=None if group is None else text_or_none(group),
+        trace_header=None if trace is None else text_or_none(trace),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
@@ -17,18 +18,22 @@ from messaging.personal import Personal
 
 __all__ = ["declared", "satisfies", "spell"]
 
-_WIDER: Mapping[Any, tuple[Any, ...]] = {
-    # pydantic's own types, and what their values are once validated
-    pydantic.EmailStr: (str,),
-    pydantic.AwareDatetime: (datetime,),
-    pydantic.NaiveDatetime: (datetime,),
-    pydantic.PastDatetime: (datetime,),
-    pydantic.FutureDatetime: (datetime,),
-    pydantic.PastDate: (date,),
-    pydantic.FutureDate: (date,),
-    # numbers that JSON tells no apart
-    int: (float, Decimal),
-}
+@functools.cache
+def _wider() -> Mapping[Any, tuple[Any, ...]]:
+    """What a value of a type is once it is validated, besides what its class says."""
+    # A function: pydantic loads its EmailStr when it is named, with all of its kinds of URLs, and
+    # a view whose types are those of its event asks for none of this.
+    return {
+        pydantic.EmailStr: (str,),
+        pydantic.AwareDatetime: (datetime,),
+        pydantic.NaiveDatetime: (datetime,),
+        pydantic.PastDatetime: (datetime,),
+        pydantic.FutureDatetime: (datetime,),
+        pydantic.PastDate: (date,),
+        pydantic.FutureDate: (date,),
+        # numbers that JSON tells no apart
+        int: (float, Decimal),
+    }
 
 
 def declared(field: FieldInfo) -> Any:
@@ -140,7 +145,7 @@ def _generic_satisfies(given: Any, wanted: Any) -> bool:
 
 
 def _class_satisfies(given: Any, wanted: Any) -> bool:
-    if any(satisfies(wider, wanted) for wider in _WIDER.get(given, ())):
+    if any(satisfies(wider, wanted) for wider in _wider().get(given, ())):
         return True
     if not isinstance(given, type) or not isinstance(wanted, type):
         return False
