@@ -6,6 +6,7 @@ python -m benchmarks --smoke              only whether it runs: its figures mean
 python -m benchmarks --only messaging     subjects whose name holds that
 python -m benchmarks --delay 10 --delay 30   far queues only: answers that take so many ms
 python -m benchmarks --work outbox --work transactions   a database at one end
+python -m benchmarks --work tls           HTTPS beside HTTP
 python -m benchmarks --docs               and write docs/explanation/performance.md
 """
 
@@ -29,6 +30,7 @@ from benchmarks.picture import draw
 from benchmarks.real import end_to_end
 from benchmarks.report import markdown, ratios
 from benchmarks.roster import environments
+from benchmarks.secure import SECURE, secure, secure_tables
 from benchmarks.sitting import Plan, sit
 from benchmarks.starting import starts
 
@@ -57,10 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Only where they are asked for: they need PostgreSQL's programs.
     if set(said.work) & set(OF_DATABASES):
         results["runs"] += databases(plan, _tell)
+    if SECURE in said.work:
+        results["runs"] += secure(plan, _tell)
     results["starts"] = starts(plan.starts) if plan.wants("start") else {}
     results["ratios"] = ratios(results["runs"])
     tables = markdown(results) + far_tables(results["runs"], said.delay)
-    tables += database_tables(results["runs"])
+    tables += database_tables(results["runs"]) + secure_tables(results["runs"])
     print(tables)
     if said.json:
         said.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """A canned server: SNS and SQS that answer at once, with the same bytes for every subject.
 
     python -m benchmarks.canned        prints its URL, and ends when its standard input closes
+    python -m benchmarks.canned FILE   prints that of a second port, too: TLS with this certificate
 
 It checks nothing and stores nothing: what a queue gives is a stock of rendered messages that is
 counted down, and what is published is counted. `/_canned/` is for the benchmark itself
@@ -14,6 +15,7 @@ import json
 import random
 import re
 import resource
+import ssl
 import sys
 import time
 from collections import Counter, deque
@@ -287,15 +289,20 @@ def _successful(ids: list[bytes], action: str) -> bytes:
     return b'{"Successful":[' + b",".join(b'{"Id":"' + i + b'"' + end for i in ids) + b"]}"
 
 
-async def serve() -> None:
+async def serve(certificate: str | None = None) -> None:
     """Until standard input closes: whoever started the server is gone then."""
     loop = asyncio.get_running_loop()
     shop = Shop("")
     server = await loop.create_server(lambda: Connection(shop), HOST, 0, backlog=512)
     shop.url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
     print(shop.url, flush=True)
+    if certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
+        second = await loop.create_server(lambda: Connection(shop), HOST, 0, backlog=512, ssl=tls)
+        print(f"https://{HOST}:{second.sockets[0].getsockname()[1]}", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:2]))

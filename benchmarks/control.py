@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,8 +20,10 @@ __all__ = ["Canned", "canned_server"]
 class Canned:
     """The canned server at `url`, asked from any process. Who knows its `pid` may move it."""
 
-    def __init__(self, url: str, pid: int | None = None) -> None:
+    def __init__(self, url: str, pid: int | None = None, tls: str = "") -> None:
         self.url = url
+        self.tls = tls
+        """The same behind TLS, where the server was given a certificate."""
         self._pid = pid
 
     def move(self, cpu: int | None) -> None:
@@ -69,10 +72,12 @@ class Canned:
 
 
 @contextmanager
-def canned_server() -> Iterator[Canned]:
-    """The server as a process of its own; gone at the end."""
+def canned_server(certificate: Path | None = None) -> Iterator[Canned]:
+    """The server as a process of its own, behind TLS as well if it is given a certificate with its
+    key; gone at the end."""
+    more = [] if certificate is None else [str(certificate)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.canned"],
+        [sys.executable, "-m", "benchmarks.canned", *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -83,7 +88,7 @@ def canned_server() -> Iterator[Canned]:
         url = process.stdout.readline().strip()
         if not url:
             raise RuntimeError("the canned server did not start")
-        yield Canned(url, process.pid)
+        yield Canned(url, process.pid, process.stdout.readline().strip() if more else "")
     finally:
         process.stdin.close()
         try:

@@ -6,12 +6,13 @@ python -m benchmarks.environment       makes .venv-bench out of benchmarks/requi
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["OTHERS", "others"]
+__all__ = ["OTHERS", "compiled", "others"]
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS = ROOT / ".venv-bench"
@@ -24,6 +25,16 @@ def others() -> Path | None:
     """The Python of the others' environment, if it is there and complete."""
     python = OTHERS / "bin" / "python"
     return python if _stamp().exists() and python.exists() else None
+
+
+def compiled(folder: str) -> dict[str, str]:
+    """The environment of a process that finds its modules compiled, from the second one on.
+
+    Where PYTHONDONTWRITEBYTECODE is set, as in many containers, this library would be compiled from
+    its source at each start, and what pip has installed would not.
+    """
+    mine = {name: said for name, said in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**mine, "PYTHONPYCACHEPREFIX": folder}
 
 
 def prepare() -> str:

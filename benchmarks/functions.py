@@ -1,29 +1,33 @@
 """AWS Lambda: this library's function beside Powertools' batch processor, on one batch of ten.
 
-    python -m benchmarks.functions            microseconds a record, and cold starts, as a table
+    python -m benchmarks.functions            microseconds a record, and cold starts, as tables
 
 Powertools (`aws-lambda-powertools`) is measured where it can be imported. Both parse an SQS event
 of ten records, validate the same student with pydantic, call a handler that does nothing, and
 answer which records failed. Both are given the whole CloudEvents document: Powertools' model holds
-it, as its users write it. A cold start is a whole process: the interpreter, the imports and the
-first batch.
+it, as its users write it. A cold start is the CPU of a whole process: the interpreter, the imports
+and the first batch. A third program only imports pydantic and declares the same model, which is
+what both have in common. Each is started with compiled modules, without pydantic's look for
+plugins, and without compiled modules, as from a zip that has none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.environment import ROOT
+from benchmarks.environment import ROOT, compiled
 from benchmarks.payload import body
 
-__all__ = ["FUNCTIONS", "cold", "sqs_event", "warm"]
+__all__ = ["FUNCTIONS", "WAYS", "cold", "environments", "main", "sqs_event", "warm"]
 
 OURS = """
 from decimal import Decimal
@@ -76,8 +80,26 @@ def handler(event, context):
         event=event, record_handler=one, processor=processor, context=context
     )
 """
-FUNCTIONS: Mapping[str, str] = {"messaging": OURS, "powertools": POWERTOOLS}
-"""By name: the source of a module with a `handler`."""
+PYDANTIC = """
+from decimal import Decimal
+from uuid import UUID
+from pydantic import AwareDatetime, BaseModel
+
+class Student(BaseModel):
+    aluno_id: UUID
+    nome: str
+    email: str
+    curso: str | None = None
+    matricula: AwareDatetime
+    mensalidade: Decimal | None = None
+    marketing: bool = False
+
+def handler(event, context):
+    return {"batchItemFailures": []}
+"""
+FUNCTIONS: Mapping[str, str] = {"messaging": OURS, "powertools": POWERTOOLS, "pydantic": PYDANTIC}
+"""By name: the source of a module with a `handler`. The last does nothing with its records."""
+WAYS = ("compiled", "compiled, no plugins", "not compiled")
 BATCH = 10
 ONCE = "import json, sys\nanswer = handler(json.load(sys.stdin), None)\nassert answer == {answer}\n"
 
@@ -134,18 +156,35 @@ def _run(
     return done, time.process_time() - began
 
 
-def cold(source: str) -> float:
-    """Milliseconds of wall time of one process: start, imports and the first batch."""
+def cold(source: str, environment: Mapping[str, str]) -> float:
+    """Milliseconds of CPU of one process: start, imports and the first batch."""
     answer = {"batchItemFailures": list[str]()}
     program = source + ONCE.format(answer=answer)
     given = json.dumps(sqs_event())
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], input=given, text=True, cwd=ROOT, check=True)
-    return (time.perf_counter() - began) * 1000
+    before = _children()
+    subprocess.run(
+        [sys.executable, "-c", program],
+        input=given, text=True, cwd=ROOT, check=True, env=dict(environment),
+    )  # fmt: skip
+    return (_children() - before) * 1000
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the table; figures of one sitting, each the median of the rounds in turn."""
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def environments(folder: str) -> dict[str, Mapping[str, str]]:
+    """By way: what a process finds in its environment. Compiled modules lie in `folder`."""
+    there = compiled(folder)
+    no_plugins = {**there, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    # Another folder, into which nothing is written: as if there were no compiled modules at all.
+    nothing = {**there, "PYTHONPYCACHEPREFIX": f"{folder}/none", "PYTHONDONTWRITEBYTECODE": "1"}
+    return dict(zip(WAYS, (there, no_plugins, nothing), strict=True))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables; figures of one sitting, each the median of the rounds in turn."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.functions")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each warm round")
@@ -156,18 +195,28 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError:
         del known["powertools"]
         print("aws-lambda-powertools is not installed: measured alone", file=sys.stderr)
-    records: dict[str, list[float]] = {name: [] for name in known}
-    starts: dict[str, list[float]] = {name: [] for name in known}
-    for turn in range(options.rounds + 1):
-        for name, source in known.items():
-            records[name].append(warm(source, options.seconds))
-            starts[name].append(cold(source))
-        if turn == 0:  # the first fills the caches of the system
-            records, starts = {name: [] for name in known}, {name: [] for name in known}
-    print("| function | CPU us a record | cold start, ms |\n|---|--:|--:|")
-    for name in known:
-        print(f"| {name} | {median(records[name]):.1f} | {median(starts[name]):.0f} |")
+    records: dict[str, list[float]] = {name: [] for name in known if name != "pydantic"}
+    starts: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="messaging-bench-") as folder:
+        for turn in range(options.rounds + 1):
+            for name, values in records.items():
+                values.append(warm(known[name], options.seconds))
+            for way, environment in environments(folder).items():
+                for name, source in known.items():
+                    taken = cold(source, environment)
+                    if turn:  # the first compiles, and fills the caches of the system
+                        starts.setdefault((way, name), []).append(taken)
+    print("| function | CPU us a record |\n|---|--:|")
+    for name, values in records.items():
+        print(f"| {name} | {_shown(values[1:], 1)} |")
+    print(f"\n| cold start, ms of CPU | {' | '.join(known)} |\n|---|{'--:|' * len(known)}")
+    for way in WAYS:
+        print(f"| {way} | {' | '.join(_shown(starts[way, name], 0) for name in known)} |")
     return 0
+
+
+def _shown(values: Sequence[float], digits: int) -> str:
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ MARK = "benchmark:"
 class Job:
     """What one run does. `warmup` events go before the `events` that are measured.
 
-    `transport` is the way in which a subject that has several does it.
+    `transport` is the way in which a subject that has several does it. With `tls` the subject's
+    requests go there, to the same server behind TLS, whose certificate `authority` has signed.
     """
 
     work: str
@@ -35,6 +36,13 @@ class Job:
     transport: str = ""
     concurrency: int = 10
     database: str = ""
+    tls: str = ""
+    authority: str = ""
+
+    @property
+    def endpoint(self) -> str:
+        """Where the subject's requests go."""
+        return self.tls or self.url
 
     @property
     def canned(self) -> Canned:
@@ -51,6 +59,8 @@ def main(works: Mapping[str, Work]) -> None:
     """The body of a subject: reads its job from the command line, prints what it measured."""
     job = Job(**json.loads(sys.argv[1]))
     pin(job.cpu)
+    if job.authority:
+        os.environ["AWS_CA_BUNDLE"] = job.authority  # as its users say it
     print(MARK + json.dumps(dict(works[job.work](job))), flush=True)
     os._exit(0)  # consumers that run for ever, in threads and loops of every kind
 

@@ -192,7 +192,7 @@ def _server() -> Iterator[Canned]:
 
 
 def _publisher(canned: Canned) -> Publisher:
-    job: Any = SimpleNamespace(url=canned.url, transport="fast")
+    job: Any = SimpleNamespace(endpoint=canned.url, transport="fast")
     return Publisher(broker(job).topic(), source="/bench")
 
 

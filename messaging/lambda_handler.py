@@ -155,8 +155,7 @@ class _Function:
     ) -> dict[str, list[dict[str, str]]]:
         records = records_of(event)
         self._open()
-        now = self._clock.now()
-        deliveries = deliveries_of(records, now=now)
+        deliveries = deliveries_of(records, now=self._clock.now())
         enough = time_left(context, self._reserve)
         self._spent, self._letters = {}, {}
         if self._takes_batches or any(map(is_ordered, {one.queue for one in deliveries})):
@@ -179,8 +178,7 @@ class _Function:
         try:
             ended = ends(deliveries, outcomes, letters=self._letters, spent=self._spent)
             request = str(getattr(context, "aws_request_id", ""))
-            service = self._dispatch.consumer.service
-            observe(Invocation(service, request, self._clock.now(), ended))
+            observe(Invocation(self._dispatch.consumer.service, request, self._clock.now(), ended))
         except Exception as error:  # noqa: BLE001 - the batch is done
             log.error("the invocation could not be observed: %s", type(error).__qualname__)
 
@@ -204,7 +202,9 @@ class _Function:
                 if not enough():
                     break
                 found = self._begun(delivery)
-                if type(found) is Ack or not isinstance(found, Coroutine):  # the quick question first
+                if type(found) is Ack or not isinstance(
+                    found, Coroutine
+                ):  # the quick question first
                     outcomes[index] = found
                 else:
                     running[index] = found
@@ -270,17 +270,16 @@ class _Function:
     def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
         """A defect outside the handler (a retry policy that raises) costs this message an attempt,
         and no other message."""
-        observed = self._observe is not None
-        began = self._clock.monotonic() if observed else 0.0
+        began = self._clock.monotonic() if self._observe is not None else 0.0
         try:
             found = self._dispatch(delivery)
-            if observed and isinstance(found, Coroutine):
+            if self._observe is not None and isinstance(found, Coroutine):
                 return self._timed(found, delivery)
             return found
         except Exception as error:  # noqa: BLE001 - the batch must not fail for one message
             return _told(delivery, error)
         finally:
-            if observed:
+            if self._observe is not None:
                 self._spent[delivery.message_id] = self._clock.monotonic() - began
 
     async def _timed(self, run: Coroutine[Any, Any, Outcome], delivery: Delivery) -> Outcome:

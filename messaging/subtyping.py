@@ -18,6 +18,7 @@ from messaging.personal import Personal
 
 __all__ = ["declared", "satisfies", "spell"]
 
+
 @functools.cache
 def _wider() -> Mapping[Any, tuple[Any, ...]]:
     """What a value of a type is once it is validated, besides what its class says."""

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -206,8 +207,6 @@ def _is_own(frame: FrameType, package: str) -> bool:
 @functools.cache
 def _installed_in(folder: str) -> frozenset[str]:
     """Names of the packages that pip has installed into `folder`, by what it wrote down there."""
-    from importlib import metadata  # here: a twentieth of a cold start, and no failure needs none
-
     found: set[str] = set()
     for one in metadata.distributions(path=[folder]):
         for file in one.files or ():

@@ -20,7 +20,7 @@ import boto3
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import parts, tracing
+from benchmarks import functions, parts, tracing
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
 from benchmarks.databases import database_tables
@@ -362,3 +362,21 @@ def test_figures_of_databases_are_a_table_and_nobody_is_none() -> None:
     ]
     assert "| relay | 20,000 | 50 | 30 |" in database_tables(runs)
     assert database_tables([]) == ""
+
+
+def test_tls_stands_beside_plain_http(capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(["--smoke", "--work", "tls", "--only", "messaging, fast", "--events", "100"])
+    printed = capsys.readouterr().out
+    rows = [one for one in printed.splitlines() if one.startswith("| consume, messaging, fast |")]
+    assert [len(one.strip("| ").split(" | ")) for one in rows] == [4]
+    assert "| publish, messaging, fast |" in printed
+
+
+def test_a_cold_start_is_one_of_compiled_modules_or_of_none(tmp_path: Path) -> None:
+    ways = functions.environments(str(tmp_path))
+    assert functions.cold(functions.OURS, ways["not compiled"]) > 0
+    assert not [*tmp_path.rglob("*.pyc")]
+    assert functions.cold(functions.OURS, ways["compiled"]) > 0
+    assert [*tmp_path.rglob("lambda_handler.*.pyc")], (
+        "PYTHONDONTWRITEBYTECODE hid the library's own"
+    )

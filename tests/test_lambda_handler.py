@@ -7,6 +7,8 @@ import base64
 import gc
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -544,3 +546,35 @@ def test_each_record_of_an_invocation_keeps_its_own_attributes() -> None:
         set(),
     ]
     assert read[2].attributes["type"].value == "y"
+
+
+FIRST_RECORD = """
+import sys
+from messaging import Consumer, Event, Projection, handles
+from messaging.lambda_handler import lambda_handler
+
+class Enrolled(Event, type="student.enrolled", version=1):
+    name: str
+
+class ForMail(Projection, of=Enrolled, audience="mail"):
+    name: str
+
+class Mail(Consumer):
+    @handles
+    def enrolled(self, view: ForMail) -> None:
+        pass
+
+import json
+assert lambda_handler(Mail())(json.load(sys.stdin), None) == {"batchItemFailures": []}
+heavy = "boto3 botocore asyncio tenacity pydantic.networks messaging.runtime"
+print(sorted(set(heavy.split()) & sys.modules.keys()))
+"""
+
+
+def test_the_first_record_of_a_function_loads_nothing_that_it_does_not_need() -> None:
+    given = json.dumps(event("ana"))
+    ran = subprocess.run(
+        [sys.executable, "-c", FIRST_RECORD],
+        input=given, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ran.stdout == "[]\n", ran.stderr

@@ -23,7 +23,7 @@ QUEUE = f"{TOPIC}-a"
 
 def broker(job: Job) -> Broker:
     chosen: dict[str, Any] = {"transport": job.transport} if job.transport else {}
-    settings = Settings(topic=TOPIC_ARN, endpoint_url=job.url, region=REGION, **chosen)
+    settings = Settings(topic=TOPIC_ARN, endpoint_url=job.endpoint, region=REGION, **chosen)
     session: Any = boto3.Session
     return connect(settings, session=session(**CREDENTIALS))
 

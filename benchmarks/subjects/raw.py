@@ -37,7 +37,7 @@ def client(job: Job, service: str, connections: int = 10) -> Any:
     make: Any = boto3.client
     return make(
         service,
-        endpoint_url=job.url,
+        endpoint_url=job.endpoint,
         region_name=REGION,
         config=Config(max_pool_connections=connections),
         **CREDENTIALS,
