@@ -26,8 +26,8 @@ log = logger("messaging.rabbitmq.link")
 
 ANSWER_SECONDS = 30.0
 """How long an answer may take where the caller has no deadline of its own."""
-BLOCKED_SECONDS = 0.5
-"""For which a broker that takes nothing is waited for at the end: it may not read that either."""
+GOODBYE_SECONDS, BLOCKED_SECONDS = 5.0, 0.5
+"""For which the broker's own goodbye is waited for; one that is short of memory reads nothing."""
 
 
 class Link:
@@ -117,7 +117,8 @@ class Link:
     def _end(self) -> None:
         if self.connection is not None and self.connection.is_open:
             self.connection.close()
-            self._loop.call_later(BLOCKED_SECONDS if self.blocked else 5.0, self._loop.stop)
+            seconds = BLOCKED_SECONDS if self.blocked else GOODBYE_SECONDS
+            self._loop.call_later(seconds, self.connection._adapter_disconnect_stream)
         else:
             self._loop.stop()
 

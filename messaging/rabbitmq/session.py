@@ -139,6 +139,10 @@ class Session:
         if self._ready and self._channel.is_open:
             self._do(work, answer)
             return
+        if self._ready:  # it is being closed by us, and its end will come too late for what follows
+            self._pending.discard(answer)
+            self._fail(TransportError(f"{self._subject}: the channel was closed", code="Closed"))
+            self._pending.add(answer)
         self._queue.append((work, answer))
         if not self._opening:
             self._opening = True

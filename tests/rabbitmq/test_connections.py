@@ -177,6 +177,43 @@ def test_a_publish_waits_while_the_broker_is_short_of_memory(
     assert "goes on" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "at_bytes", [b"PLAIN", b"\x00\x0a\x00\x28"], ids=["while it logs in", "while it opens"]
+)
+def test_a_connection_that_is_cut_while_it_opens_is_tried_again(
+    settings: Settings, rabbitmq_server: RabbitNode, at_bytes: bytes
+) -> None:
+    # The client calls it a probable refusal, and an event was given up as one that is not allowed.
+    apply(TOPOLOGY, settings)
+    proxy = Cutter(rabbitmq_server.port, at=at_bytes)
+    broker = connect(at(settings, f"amqp://127.0.0.1:{proxy.port}/"))
+    with Publisher(broker.topic(), source="/post") as publisher:
+        publisher.publish(ParcelSent(number=100))
+    broker.close()
+    proxy.close()
+
+
+def test_a_program_ends_while_the_broker_is_short_of_memory(
+    settings: Settings, rabbitmq_server: RabbitNode
+) -> None:
+    apply(TOPOLOGY, settings)
+    broker = connect(settings)
+    assert isinstance(broker, RabbitBroker)
+    publisher = Publisher(broker.topic(), source="/post")
+    publisher.publish(ParcelSent(number=100))
+    thread = broker._sending._thread
+    rabbitmq_server.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        with pytest.raises(PublishError):
+            publisher.publish(ParcelSent(number=101), timeout=1)
+        publisher.close()
+        broker.close()
+        assert thread is not None
+        assert not thread.is_alive()
+    finally:
+        rabbitmq_server.control("set_vm_memory_high_watermark", "0.9")
+
+
 def broken(settings: Settings, how: Callable[[RabbitBroker], None]) -> None:
     """A worker hears of 100; then `how` happens; then it hears of 101, and nothing is left."""
     broker = connect(settings)

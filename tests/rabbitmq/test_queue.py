@@ -263,3 +263,68 @@ def test_what_is_put_back_is_there_for_others_at_once(
     other = connect(settings)
     assert [one.body for one in other.queue("depot").receive(10, 10)] == ["1"]
     other.close()
+
+
+def test_an_acknowledgement_of_a_lost_connection_settles_nothing_on_the_next(
+    broker: RabbitBroker, settings: Settings
+) -> None:
+    # The delivery tags begin anew there: that of a message handled before was another's by then.
+    send(broker, "1")
+    queue = broker.queue("depot")
+    holding = broker._held(queue.name)
+    before = receive_all(queue, 1)
+    settled, failures = holding.in_hand.settle(before)
+    assert not failures
+    holding._session.say(lambda channel: channel.close())
+    [again] = receive_all(queue, 1)
+    assert again.receive_count == 2
+
+    holding.acknowledge(settled)
+    broker.close()  # it is received for the third time, which is once too often
+
+    other = connect(settings)
+    letters = other.letters("depot").receive(10, 5, 30)
+    other.close()
+    assert [one.body for one in letters] == ["1"]
+
+
+def test_what_was_sent_ahead_to_a_busy_worker_does_not_go_back(broker: RabbitBroker) -> None:
+    sent = 1_500
+    queue = broker.queue("depot")
+    broker._held(queue.name)._lease = 1
+    topic = broker.topic()
+    for start in range(0, sent, 10):
+        assert not topic.publish([message(str(start + one)) for one in range(10)])
+    found: list[int] = []
+    began = time.monotonic()
+    while len(found) < sent:
+        some = queue.receive(10, 5)
+        assert some
+        found += [one.receive_count for one in some]
+        time.sleep(0.01)  # longer than a lease altogether
+        assert not queue.delete(some)
+    assert time.monotonic() - began > 1
+    assert set(found) == {1}
+
+
+def test_what_the_client_refuses_to_send_leaves_the_other_answers_in_their_places(
+    broker: RabbitBroker,
+) -> None:
+    from messaging.rabbitmq.topic import Confirming
+    from messaging.rabbitmq.wire import properties
+
+    link = broker._sending
+    confirming = Confirming(link, "test")
+    name = broker.queue("depot").name
+
+    def entry(queue: str, **given: str) -> tuple[str, str, bytes, object]:
+        return "", queue, b"{}", properties({}, **given)  # type: ignore[arg-type]
+
+    wrong = [(0, entry(name)), (1, entry(name, message_id="x" * 300))]
+    with pytest.raises(TransportError):
+        confirming.session.wait(confirming.send(wrong))
+    for _ in range(2):
+        right = [(0, entry("nowhere")), (1, entry(name))]
+        failures = confirming.session.wait(confirming.send(right))
+        assert [(one.index, one.code) for one in failures] == [(0, "Unroutable")]
+    confirming.session.close()
