@@ -21,7 +21,7 @@ TYPED = [
 def test_pages_show_what_the_commands_print() -> None:
     # A process of its own: commands install signal handlers and log, and import the page's modules.
     ended = subprocess.run(
-        [sys.executable, ROOT / "tools" / "docs.py", "consoles"],
+        [sys.executable, ROOT / "tools" / "docs.py", "consoles", "--short"],
         cwd=ROOT,
         capture_output=True,
         text=True,

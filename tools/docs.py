@@ -4,7 +4,8 @@ python tools/docs.py build          build stable and next, then check
 python tools/docs.py version NAME [RELEASE]     build only this tree, as the version of that name
 python tools/docs.py check          only check the site that stands
 python tools/docs.py photograph     pictures, desk and phone, light and dark, into artefatos/site/
-python tools/docs.py consoles       type the pages' console sessions, and compare what is printed
+python tools/docs.py consoles       type the pages' console sessions, and compare what is printed;
+                                        --short takes few rows, and compares no figures of them
 python tools/docs.py record PAGE... write what is printed into PAGE and its translation
 python tools/docs.py stamp PAGE...  record that docs/pt/PAGE translates docs/PAGE as it is now;
                                         README.pt-BR.md is such a page, too
@@ -128,8 +129,8 @@ if __name__ == "__main__":
             check()
         case ["photograph"]:
             browser.photograph(sources.ROOT / "artefatos" / "site")
-        case ["consoles"]:
-            wrong = list(consoles.complaints(sources.DOCS.pages()))
+        case ["consoles", *short] if short in ([], ["--short"]):
+            wrong = list(consoles.complaints(sources.DOCS.pages(), short=bool(short)))
             if wrong:
                 sys.exit("\n\n".join(wrong))
         case ["record", *names] if names:
