@@ -69,11 +69,9 @@ def read_message(data: bytes, at: int, most: int) -> WholeMessage | int | None:
     None: it is another frame, or a message whose body is empty or longer than `most` bytes, which
     is what one frame holds.
     """
-    if data[at] != METHOD:
-        return (
-            None  # before its length is asked for: the shortest frames are shorter than a method's
-        )
     end = len(data)
+    if at < end and data[at] != METHOD:
+        return None  # asked first: the shortest frames have fewer bytes than are needed below
     if end < at + HEAD + 4:
         return at + HEAD + 4
     _, channel, size, name = _method(data, at)
