@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
-    "errors clock deadline readiness window stores backoff printable logs personal",
+    "errors clock closing deadline readiness window stores backoff printable logs personal",
     "redis_client histogram",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
     (

@@ -6,9 +6,9 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
+from messaging.closing import Closing
 from messaging.csvfile.table import BadRow
 
 __all__ = ["BadRows"]
@@ -17,7 +17,7 @@ _HEADER = ("linha", "coluna", "motivo")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class BadRows:
+class BadRows(Closing):
     """Writes bad rows to a CSV file: line, column and reason, then the cells as they were.
 
     A cell that a spreadsheet would run as a formula gets a `'` in front; `events_from` takes it
@@ -92,17 +92,6 @@ class BadRows:
         """Close the file, if there is one."""
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _open(self) -> None:
         # Never through a link that somebody else laid there, and never readable in between.

@@ -6,9 +6,9 @@ import csv
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
-from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple
 
+from messaging.closing import Closing
 from messaging.csvfile.cells import same
 from messaging.csvfile.lines import Lines
 from messaging.csvfile.notices import Notices
@@ -43,7 +43,7 @@ class Row(NamedTuple):
         return f"Row(line={self.line}, {len(self.cells)} cells, fault={self.fault!r})"
 
 
-class Rows(Iterator[Row]):
+class Rows(Closing, Iterator[Row]):
     """The rows below the header. Blank rows are passed over; see `read_rows`.
 
     header     the names of the columns, trimmed; an empty name at the end is dropped.
@@ -144,17 +144,6 @@ class Rows(Iterator[Row]):
     def close(self) -> None:
         """Close the file, if it was given by its path."""
         self._lines.close(self._ours)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _next(self) -> Row:
         while True:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.closing import Closing
 from messaging.csvfile.cells import broken, clean, doubt, plain
 from messaging.csvfile.columns import known_names
 from messaging.csvfile.mapping import Mapping
@@ -69,7 +69,7 @@ class BadRow:
     row: tuple[str, ...] = field(repr=False)
 
 
-class Table(Iterator[EventRow[E] | BadRow]):
+class Table(Closing, Iterator[EventRow[E] | BadRow]):
     """A file's rows as events, one pass. Made by `events_from`; close it, or use `with`.
 
     Args:
@@ -163,17 +163,6 @@ class Table(Iterator[EventRow[E] | BadRow]):
     def close(self) -> None:
         """Close the file, if it was given by its path."""
         self._rows.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _settle_dates(self) -> None:
         columns = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.closing import Closing
 from messaging.dead_letters.letter import Kind
 from messaging.errors import NotFound, TransportError
 from messaging.memory.dead_letters import MemoryDeadLetters
@@ -25,7 +26,7 @@ __all__ = ["MemoryBroker"]
 _Given = TypeVar("_Given", MemoryTopic, MemoryQueue)
 
 
-class MemoryBroker:
+class MemoryBroker(Closing):
     """A `Broker` in this process: SNS's fan-out and SQS's queues, without a server.
 
     It plays filter policies, visibility timeouts, receipts, redrive to dead-letter queues and FIFO
@@ -91,12 +92,6 @@ class MemoryBroker:
             given = list(self._given)
         for transport in given:
             transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def send(
         self,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from messaging.backoff import Backoff, Outages
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.closing import Closing
 from messaging.errors import AccessDenied, ConfigurationError, NotFound, Throttled, TransportError
 from messaging.logs import logger
 from messaging.outbox.claims import Claims
@@ -74,7 +74,7 @@ def _again(failure: Failure) -> Failure:
     return failure._replace(retryable=True)
 
 
-class Relay:
+class Relay(Closing):
     """Publishes the entries of an outbox. Run as many relays as you like, in any number of
     processes.
 
@@ -231,17 +231,6 @@ class Relay:
     def close(self) -> None:
         """Close the connection. The topic is closed by its owner."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _round(self) -> int:
         try:

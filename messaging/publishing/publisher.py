@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.closing import Closing
 from messaging.codec import Codec
 from messaging.deadline import within
 from messaging.errors import (
@@ -50,7 +50,7 @@ MOST_THREADS = 16
 """Requests under way at once where each needs a thread, unless the caller names a number."""
 
 
-class Publisher:
+class Publisher(Closing):
     """Publishes events to one topic. Safe to share between threads; makes no connection itself.
 
     Args:
@@ -390,17 +390,6 @@ class Publisher:
             pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():
             pool[1].shutdown(wait=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _threads(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork: a child that publishes starts its own.
