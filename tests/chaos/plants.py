@@ -113,13 +113,13 @@ BUGS: dict[str, Bug] = {
         R + "in_flight",
         "            if until is None:\n                message.lost = True",
         "            if until is None:\n                message.lease_until += 30",
-        "tests/runtime/test_leases.py::test_a_lost_lease_is_not_acknowledged",
+        "tests/runtime/test_handled.py::test_a_lease_lost_while_the_handler_ran_is_made_up_for",
     ),
     "tells no handler that its lease is lost": bug(
         R + "heartbeat",
         "                self._tell(message, LOST)",
         "                pass",
-        "tests/runtime/test_limits.py::test_an_async_handler_is_cancelled_when_its_lease_is_lost",
+        "tests/runtime/test_leases.py::test_the_handler_of_a_message_whose_lease_is_lost_is_told",
     ),
     "renews what is being settled": bug(
         R + "in_flight",
@@ -304,8 +304,6 @@ BUGS: dict[str, Bug] = {
         "messaging.outbox.claims",
         "AND \"key\" NOT IN (\n                    SELECT \"key\" FROM {self._table} WHERE {PENDING} AND free_at > :now\n                ) ORDER",
         "AND :now > 0 ORDER",
-        "tests/outbox/test_relay.py::test_a_failed_entry_blocks_its_key_only "
-        "tests/outbox/test_relay.py::test_two_relays_share_the_work_and_no_key "
         "tests/outbox/test_relay.py::test_an_old_backlog_of_one_blocked_key_hides_no_other",
     ),
     # Idempotency.

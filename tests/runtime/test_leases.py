@@ -134,7 +134,8 @@ def test_a_message_that_comes_again_while_in_hand_is_handled_once(work, queue, u
     with queue._changed:
         queue._waiting.append(second)
         queue._changed.notify_all()
-    until(lambda: worker.stats == Stats(received=2, expired=1, in_flight=1))
+    until(lambda: worker.stats.received == 2)
+    assert worker.stats == Stats(received=2, expired=1, in_flight=1)
     release.set()
     until(lambda: worker.stats == Stats(received=2, expired=1, acknowledged=1))
     assert (started, settled) == ([1], [second.receipt])
@@ -168,6 +169,21 @@ def test_a_retry_is_not_hidden_again_by_a_renewal_under_way(work, queue, until, 
 
 def beat(queue, in_flight: InFlight, clock: FakeClock, lease: int) -> Heartbeat:
     return Heartbeat(queue, in_flight, lease=lease, tell=lambda message, reason: None, clock=clock)
+
+
+def test_the_handler_of_a_message_whose_lease_is_lost_is_told(queue):
+    clock, in_flight, told = FakeClock(), InFlight(), []
+    in_flight.receive([queue.delivery(1)], clock.monotonic(), 60, lambda message: None)
+    (running,) = in_flight.unfinished()
+    running.started = clock.monotonic()
+    queue.refuse = lambda request: [Failure(0, *GONE)]
+    heartbeat = Heartbeat(
+        queue, in_flight, lease=60, tell=lambda message, why: told.append(why), clock=clock
+    )
+    for _ in range(6):
+        clock.advance(10)
+        heartbeat.step()
+    assert set(told) == {"lease lost"}
 
 
 def test_a_lease_ends_twelve_hours_after_the_receive_and_that_is_told(queue, caplog):

@@ -43,7 +43,8 @@ def test_it_says_so_with_the_place_and_gives_back_what_waits(
 ) -> None:
     queue.put(*range(6))
     worker = work(Hanging(release), concurrency=2, prefetch=4)
-    until(lambda: worker.state == {"service": State.WEDGED})
+    until(lambda: "service is wedged" in caplog.text)
+    assert worker.state == {"service": State.WEDGED}
     until(lambda: worker.stats.released == 4)
     (said,) = [one for one in caplog.messages if "is wedged" in one]
     assert said.startswith("service is wedged: all 2 handlers have run for more than 0 s, ")

@@ -93,8 +93,8 @@ def test_discard_deletes_and_is_told_apart(work, queue, until, caplog):
     caplog.set_level("INFO", "messaging.runtime")
     queue.put(1)
     worker = work(Service(raising(Discard("test data"))))
-    until(lambda: worker.stats.acknowledged == 1)
-    assert worker.stats.discarded == 1
+    until(lambda: worker.stats.received and not worker.stats.in_flight)
+    assert (worker.stats.acknowledged, worker.stats.discarded) == (1, 1)
     assert queue.messages("delete") == ["m1"]
     assert "discarded message m1: test data" in caplog.text
 
