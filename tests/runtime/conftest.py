@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 import time
 from collections import deque
@@ -152,12 +151,10 @@ def library_threads() -> list[str]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
-    """Wait until something is true; twenty seconds are for ever. With a bug planted five are: what
-    the bug keeps from happening is waited for in vain."""
-    forever = 5 if "PLANTED_BUG" in os.environ else 20
+    """Wait until something is true; twenty seconds are for ever."""
 
     def wait(reached: Callable[[], object]) -> None:
-        end = time.monotonic() + forever
+        end = time.monotonic() + 20
         while not reached():
             assert time.monotonic() < end, "it never came to be"
             time.sleep(0.005)
