@@ -39,11 +39,7 @@ class Collector(_Collector):
                 family = _family(metric)
                 for labels, value in read[metric.name].items():
                     if isinstance(value, Read):
-                        buckets = [
-                            ("+Inf" if bound == math.inf else repr(float(bound)), n)
-                            for bound, n in value.buckets
-                        ]
-                        family.add_metric(labels, buckets, value.total)
+                        family.add_metric(labels, _buckets(value), value.total)
                     else:
                         family.add_metric(labels, value)
                 yield family
