@@ -293,7 +293,8 @@ class Topology:
         Args:
             *consumers: the consumer classes, one for each service.
             topic: the topic's name, or a `Topic`.
-            owner: the team's name; by default each service owns what is its own.
+            owner: the team's name; by default the topic's name with `owns_topic`, and else each
+                service's own name for what is its.
             owns_topic: whether the topic is created and changed, too.
             retention: seconds for which the queues keep a message.
             kms_key: a customer managed key, by its alias, id or ARN; None: SQS's own (SSE-SQS).

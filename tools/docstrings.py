@@ -62,7 +62,7 @@ def _objects(inside: Object) -> Iterator[Object]:
 def _complete(one: Class | Function, by_name: dict[str, Object]) -> None:
     """Give `one` the arguments that others describe, in the order of its signature."""
     known = _described(one, by_name)
-    takes = [parameter.name for parameter in one.parameters]
+    takes = [parameter.name for parameter in one.parameters] or _dataclass_fields(one)
     own = _arguments(one)
     if not own and not any(name in known for name in takes):
         return
@@ -97,8 +97,15 @@ def _described(one: Object, by_name: dict[str, Object]) -> dict[str, str]:
 
 def _fields(one: Class) -> Iterator[tuple[str, str]]:
     for name, member in one.attributes.items():
-        if member.docstring is not None:
+        if member.docstring is not None and "property" not in member.labels:
             yield name, " ".join(member.docstring.value.split())
+
+
+def _dataclass_fields(one: Class | Function) -> list[str]:
+    """What its `__init__` will take, which griffe makes later than this."""
+    if isinstance(one, Class) and any("dataclass" in str(by.value) for by in one.decorators):
+        return [name for name, member in one.attributes.items() if "property" not in member.labels]
+    return []
 
 
 def _overridden(one: Object, by_name: dict[str, Object]) -> dict[str, str]:

@@ -29,7 +29,7 @@ class View:
         reads: the older versions that the event's upcasts bring up to `version`.
         audience: the services; ("*",) is every service that handles the event.
         subject: the field that is the CloudEvents subject, if the view has it.
-        about: the event's own description.
+        about: the first paragraph of the class's docstring.
         schema: JSON Schema of the data, complete in itself.
         example: made-up data, or None.
     """

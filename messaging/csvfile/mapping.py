@@ -164,7 +164,7 @@ class Mapping:
             timezone: instead of this mapping's, if it is given.
             decimal_comma: instead of this mapping's, if it is given.
             date_order: instead of this mapping's, if it is given.
-            empty: instead of this mapping's, if it is given.
+            empty: added to this mapping's.
             header: instead of this mapping's, if it is given.
             event_ids: instead of this mapping's, if it is given.
         """

@@ -59,8 +59,8 @@ class WorkbenchReport:
         queue: the dead-letter queue.
         origin: the service's own queue.
         dry_run: whether letters were counted only.
-        matched: letters that were selected. done: those that are gone from here.
-        done: letters that were redriven or dropped.
+        matched: letters that were selected.
+        done: those that are gone from here.
         arrived: letters that came while this ran, and were left: some may have been sent back and
             failed again.
         failed: those that are still here, each with its reason.

@@ -133,7 +133,7 @@ class Metrics:
         A source that cannot be read (a database that is away) is left out, and logged.
 
         Args:
-            only: the beginning of the metrics' names; "" for all of them.
+            only: the name of one metric: sources of others are not read. "" reads all.
         """
         found: dict[str, dict[tuple[str, ...], float | Read]] = {one.name: {} for one in METRICS}
         for source in self._sources:
