@@ -89,13 +89,15 @@ def connect(settings: Settings | None = None, *, session: boto3.Session | None =
     where the settings have none.
 
     Makes no request: a missing topic or queue (`NotFound`), or credentials that do not do
-    (`AccessDenied`), show at the first use. Raises `SettingsError` when no topic is named, or
-    when the ARN contradicts the prefix or the region.
+    (`AccessDenied`), show at the first use.
 
     Args:
         settings: where, and under which names; by default `Settings.from_environment()`.
         session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
             usual.
+
+    Raises:
+        SettingsError: when no topic is named, or when the ARN contradicts the prefix or the region.
 
     Example:
         ```python

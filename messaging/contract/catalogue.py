@@ -121,11 +121,12 @@ class Catalogue:
 def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
     """The catalogue of `events` on `topic`.
 
-    Raises `ConfigurationError` for none at all, and for two classes of one type.
-
     Args:
         events: the event classes.
         topic: the topic's name.
+
+    Raises:
+        ConfigurationError: for no event at all, and for two classes of one type.
 
     Example:
         ```python

@@ -75,12 +75,13 @@ _BACKWARD: Mapping[str, str] = {
 def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
     """Everything that the change from `old` to `new` does to the services of `old`.
 
-    Raises `ConfigurationError` for a mode that is none.
-
     Args:
         old: the catalogue that is deployed.
         new: the catalogue that would be.
         mode: in which direction the change must be safe.
+
+    Raises:
+        ConfigurationError: for a mode that is none.
 
     Example:
         ```python

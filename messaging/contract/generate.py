@@ -47,12 +47,15 @@ def module_of(catalogue: Catalogue, service: str) -> str:
     """The source of a module with an `Event` for each view of `service`, named as the view is.
 
     A handler takes it as it would take the view. Validators written in code are not in a
-    catalogue, so they are not in the module. Raises `ConfigurationError` for a service that
-    receives nothing, and for names that Python does not take.
+    catalogue, so they are not in the module.
 
     Args:
         catalogue: the producer's contract.
         service: the name of a service.
+
+    Raises:
+        ConfigurationError: for a service that receives nothing, and for names that Python does not
+            take.
 
     Example:
         ```python

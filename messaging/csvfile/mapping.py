@@ -119,10 +119,12 @@ class Mapping:
     def load(cls, path: str | Path) -> Self:
         """Read a small TOML file: these names, `columns` and `defaults` as tables.
 
-        Raises `ConfigurationError` that names the file and what is wrong in it.
-
         Args:
             path: the file.
+
+        Raises:
+            ConfigurationError: when the file cannot be read or used; it names the file and the
+                place.
         """
         name = Path(path).name
         try:

@@ -290,6 +290,10 @@ def read_rows(source: Source, *, language: Language = "en") -> Rows:
         source: a path, or a file open for reading bytes.
         language: of notices and errors: "en" or "pt".
 
+    Raises:
+        ConfigurationError: for a file without a header, or that is no CSV file.
+        OSError: when it cannot be read.
+
     Example:
         ```python
         from pathlib import Path

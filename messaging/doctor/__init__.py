@@ -22,13 +22,15 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
 
     Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
     looked at all the same. `session` is a boto3 session with credentials of its own, for AWS.
-    Raises `SettingsError` where the settings name no place.
 
     Args:
         topology: what should stand: topic, queues and subscriptions.
         settings: where, and under which names; by default `Settings.from_environment()`.
         session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
             usual.
+
+    Raises:
+        SettingsError: where the settings name no place.
 
     Example:
         ```python

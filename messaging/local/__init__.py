@@ -49,6 +49,10 @@ class LocalServer(ServerProcess):
             queues are written when it ends in order (`stop()`, SIGTERM, this process's end) and not
             when it is killed, files of S3 at once. Two servers must not share one.
 
+    Raises:
+        MissingExtra: by `start`, when the engine could not be installed.
+        ConfigurationError: by `start`, when the port cannot be had.
+
     Example:
         ```python
         # Not run: starts a server of its own, which tests/test_local.py does.

@@ -108,7 +108,11 @@ class Claims:
         self._token = ""
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is missing."""
+        """See that the table is there.
+
+        Raises:
+            ConfigurationError: when the table is missing.
+        """
         if not self.exists():
             raise ConfigurationError(
                 f"there is no table {self._table} in this database: make it with what `messaging "

@@ -174,8 +174,10 @@ class Relay(Closing):
     def run(self) -> RelayStats:
         """Publish, and wait for more entries, until `stop()`.
 
-        A database or a topic that does not answer is waited for. Raises `ConfigurationError` when
-        the table is missing.
+        A database or a topic that does not answer is waited for.
+
+        Raises:
+            ConfigurationError: when the table is missing.
         """
         empty = 0
         self._goes_on = True

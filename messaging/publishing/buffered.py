@@ -200,7 +200,8 @@ class BufferedPublisher:
             await buffered.room()
             pending = buffered.publish(event)       # at once: another task would take the room
 
-        Raises `PublishError` when the buffer is closed.
+        Raises:
+            PublishError: when the buffer is closed.
         """
         import asyncio
 

@@ -102,10 +102,11 @@ class RabbitBroker:
 def connect(settings: Settings) -> RabbitBroker:
     """Connect to the RabbitMQ that `settings.broker_url` names. Makes no request.
 
-    Raises `SettingsError` when no topic is named, or a URL cannot be read.
-
     Args:
         settings: where, and under which names; by default `Settings.from_environment()`.
+
+    Raises:
+        SettingsError: when no topic is named, or a URL cannot be read.
 
     Example:
         ```python

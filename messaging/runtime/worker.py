@@ -245,6 +245,10 @@ class Worker:
         Raises `TransportError` (`NotFound`, `AccessDenied`) if a queue does not exist or may not be
         used, or does not answer within `patience`, and `ConsumerError` if a consumer's `open`
         raises; then nothing was received.
+
+        Raises:
+            TransportError: when a queue does not exist (`NotFound`), may not be used
+                (`AccessDenied`), or does not answer within `patience`.
         """
         with self._start_lock:
             if self.stage is not Stage.NEW:

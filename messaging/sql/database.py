@@ -290,6 +290,10 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
         url: where the database is: "postgresql://...", "mysql://...", "sqlite:///file.db".
         timeout: seconds that connecting and each statement may take.
 
+    Raises:
+        ConfigurationError: for a URL that cannot be read; it does not quote it.
+        MissingExtra: where the driver is not installed.
+
     Example:
         ```python
         from pathlib import Path

@@ -156,6 +156,10 @@ def check(
         once: True: an event may take effect only once in each service.
         begin: called before each scenario: empty your database here.
 
+    Raises:
+        PromiseBroken: for the first scenario that breaks a promise; its text is the shortest that
+            was found.
+
     Example:
         ```python
         from messaging.testing.chaos import check
