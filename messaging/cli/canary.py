@@ -10,6 +10,7 @@ import typer
 from messaging.cli import screen
 from messaging.cli.options import CodecName, Json, TopologyName
 from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.cli.signals import EndedBySignals
 from messaging.printable import printable
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _again_and_again(
     from messaging.clock import SYSTEM_CLOCK
     from messaging.errors import TransportError
 
-    with screen.EndedBySignals():
+    with EndedBySignals():
         while True:
             began = SYSTEM_CLOCK.monotonic()
             try:

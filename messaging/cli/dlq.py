@@ -16,6 +16,7 @@ from messaging.cli import screen
 from messaging.cli.help import add, group
 from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment
+from messaging.cli.signals import asked_by_signals
 from messaging.clock import SYSTEM_CLOCK, utc
 from messaging.errors import ConfigurationError
 from messaging.printable import printable
@@ -198,12 +199,13 @@ def _work(
     topology: str | None,
     json: bool,
 ) -> None:
+    asked: list[bool] = []
     with _opened(topology) as (wanted, broker):
         bench = _bench(wanted, broker, service, undelivered)
         if not yes and not json:
             _preview(action, bench.letters(where, limit=limit), bench.source)
             return
-        with _Interruption() as interrupted:
+        with asked_by_signals(lambda: asked.append(True), (signal.SIGINT,)):
             with _counting(action) as tell:
                 work = bench.redrive if action == "redrive" else bench.drop
                 report = work(
@@ -211,7 +213,7 @@ def _work(
                     limit=limit,
                     dry_run=not yes,
                     on_progress=tell,
-                    stop=lambda: interrupted.asked,
+                    stop=lambda: bool(asked),
                 )
             # A Ctrl-C that comes when all is done must not cost the account of it.
             if json:
@@ -325,24 +327,6 @@ def _counting(action: str) -> Iterator[OnProgress | None]:
         yield lambda done, total: status.update(
             f"{action}: {done:,}" + (f" of about {total:,}" if total else "")
         )
-
-
-class _Interruption:
-    """The first Ctrl-C only asks for an end; a second one does not wait for it."""
-
-    asked = False
-
-    def __enter__(self) -> _Interruption:
-        self._before = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 add(app, "list", list_command)

@@ -11,6 +11,7 @@ import typer
 from messaging.cli import screen
 from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment_if_any
+from messaging.cli.signals import EndedBySignals
 
 if TYPE_CHECKING:
     from messaging.local.lifecycle import ServerProcess
@@ -83,7 +84,7 @@ def local(
         if only_install:
             screen.line(str(folder))
             return
-    with screen.EndedBySignals(), _server(broker, chosen, port) as server:
+    with EndedBySignals(), _server(broker, chosen, port) as server:
         topic = None
         environment = dict(server.environment)
         if wanted is not None:

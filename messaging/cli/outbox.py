@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +14,7 @@ from messaging.cli import screen
 from messaging.cli.help import add, group
 from messaging.cli.options import Json, TopologyName
 from messaging.cli.project import deployment_if_any, require_topic
+from messaging.cli.signals import asked_by_signals
 from messaging.errors import ConfigurationError, MessagingError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def relay_command(
                 keep=None if keep is None else keep * _DAY,
                 listen=not no_listen,
             ) as relay,
-            _stopped_by_signals(relay.stop),
+            asked_by_signals(relay.stop),
         ):
             stats = relay.drain() if until_empty else relay.run()
     finally:
@@ -224,22 +224,6 @@ def _url(given: str | None, settings: Settings) -> str:
             "processes: use MESSAGING_DATABASE or MESSAGING_DATABASE_FILE"
         )
     return url
-
-
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM stop in order; a second one does not wait."""
-
-    def first(number: int, frame: object) -> None:
-        signal.signal(number, signal.default_int_handler)
-        stop()
-
-    before = {each: signal.signal(each, first) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager

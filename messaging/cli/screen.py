@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from messaging.printable import printable
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = [
     "console",
     "data",
-    "EndedBySignals",
     "error",
     "line",
     "log_to_stderr",
@@ -32,7 +30,6 @@ _UNSEEN = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 """Control characters that JSON leaves as they are."""
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def line(text: str) -> None:
@@ -132,25 +129,3 @@ def log_to_stderr(level: str, *, json_lines: bool = False) -> None:
     )
     # Not ours to tell at INFO: botocore tells where it found its credentials.
     logging.getLogger("botocore").setLevel(max(logging.WARNING, logging.getLevelName(level)))
-
-
-class _Ended(BaseException):
-    pass
-
-
-class EndedBySignals:
-    """Inside `with`, SIGINT and SIGTERM end the block in order: for a command that waits."""
-
-    def __enter__(self) -> None:
-        self._before = {each: signal.signal(each, self._end) for each in _ENDING}
-
-    def __exit__(self, kind: object, error: object, trace: object) -> bool:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
-        return isinstance(error, _Ended)
-
-    def _end(self, number: int, frame: object) -> NoReturn:
-        # A second one must not interrupt the tidying up that follows.
-        for each in _ENDING:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Ended

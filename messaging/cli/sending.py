@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from messaging.cli import screen
+from messaging.cli.signals import asked_by_signals
 from messaging.codec import Codec
 from messaging.csvfile import BadRow, BadRows, Language, Mapping, Notice, Table, events_from
 from messaging.errors import ConfigurationError, PublishError
@@ -132,15 +133,13 @@ class _PublishRun:
     ) -> tuple[PublishResult, str]:
         # Ctrl-C ends the reading; what is under way is finished and accounted for. A second one
         # does not wait.
-        before = signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            return publisher.publish_many(self._events(), id=self._id_of, on_progress=show), ""
-        except PublishError as error:
-            if not isinstance(error.result, PublishResult):
-                raise
-            return error.result, str(error)
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with asked_by_signals(self._interrupt, (signal.SIGINT,)):
+            try:
+                return publisher.publish_many(self._events(), id=self._id_of, on_progress=show), ""
+            except PublishError as error:
+                if not isinstance(error.result, PublishResult):
+                    raise
+                return error.result, str(error)
 
     def sent(self, result: PublishResult, broken: str, *, dry_run: bool) -> SentRows:
         refused = tuple(
@@ -191,9 +190,7 @@ class _PublishRun:
     def _id_of(self, event: Event) -> str:
         return self._id
 
-    def _interrupt(self, number: int, frame: object) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
+    def _interrupt(self) -> None:
         self._interrupted = True
 
 

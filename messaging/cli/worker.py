@@ -15,6 +15,7 @@ import typer
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
 from messaging.cli.project import HOST, chosen_codec, deployment_if_any, require_topic
+from messaging.cli.signals import EndedBySignals
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
@@ -315,7 +316,7 @@ def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) ->
     queues = [broker.queue(service) for service in services]
     for queue in queues:
         queue.depth()  # a worker waits for a queue that does not answer; who wants an end does not
-    with worker, screen.EndedBySignals():
+    with worker, EndedBySignals():
         quiet = 0
         received = -1
         while quiet < _LOOKS and worker.stage is Stage.RUNNING:
