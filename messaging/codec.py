@@ -14,6 +14,7 @@ from messaging.clock import utc
 from messaging.envelope import Envelope, SoundTraceparent, TraceContext
 from messaging.errors import CodecError
 from messaging.foreign import broken, document_kind, other_kind
+from messaging.subtyping import classes_of
 
 __all__ = ["Codec", "EnvelopeFrame", "JsonCodec", "first_mistake", "mistake_told"]
 
@@ -340,19 +341,8 @@ def _step(part: int | str, known: Collection[str]) -> str:
 
 def _names(model: type[BaseModel]) -> frozenset[str]:
     """The names of the fields of `model` and of every model inside of it."""
-    names: set[str] = set()
-    seen: set[type] = set()
-    todo: list[Any] = [model]
-    while todo:
-        annotation = todo.pop()
-        todo += get_args(annotation)
-        if not isinstance(annotation, type) or annotation in seen:
-            continue
-        seen.add(annotation)
-        fields = getattr(annotation, "model_fields", {})
-        names |= fields.keys()
-        todo += [field.annotation for field in fields.values()]
-    return frozenset(names)
+    fields = (getattr(kind, "model_fields", {}) for kind in classes_of(model))
+    return frozenset(name for some in fields for name in some)
 
 
 _PYDANTICS_OWN = frozenset(get_args(ErrorType)) - {

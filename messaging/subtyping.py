@@ -1,10 +1,12 @@
-"""Compares annotations: would every value of one type be accepted by another?"""
+"""Compares annotations: would every value of one type be accepted by another?
+
+And it finds the classes that a model is made of."""
 
 from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -16,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from messaging.personal import Personal
 
-__all__ = ["declared", "satisfies", "spell"]
+__all__ = ["classes_of", "declared", "satisfies", "spell"]
 
 
 @functools.cache
@@ -43,6 +45,21 @@ def declared(field: FieldInfo) -> Any:
         return field.annotation
     made: Any = Annotated  # a value here, and no annotation that a type checker could read
     return made[(field.annotation, *field.metadata)]
+
+
+def classes_of(model: type[BaseModel]) -> Iterator[type]:
+    """Every class that the fields of `model`, and of the models inside, are declared as; itself
+    first."""
+    seen: set[Any] = set()
+    todo: list[Any] = [model]
+    while todo:
+        annotation = todo.pop()
+        todo += get_args(annotation)
+        if not isinstance(annotation, type) or annotation in seen:
+            continue
+        seen.add(annotation)
+        yield annotation
+        todo += [field.annotation for field in getattr(annotation, "model_fields", {}).values()]
 
 
 def satisfies(given: Any, wanted: Any) -> bool:

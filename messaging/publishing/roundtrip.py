@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -19,6 +19,7 @@ from messaging.errors import CodecError, RoundTripError
 from messaging.event import Event
 from messaging.projection import READING, Copy, Projection
 from messaging.publishing.limits import unwritable
+from messaging.subtyping import classes_of
 
 __all__ = ["RoundTrip", "pinned_data"]
 
@@ -71,7 +72,7 @@ class RoundTrip:
             raise RoundTripError(
                 f"{name}: a validator raises {type(error).__qualname__}{whom}"
             ) from None
-        known = None if reader is self._kind else frozenset(_classes(reader))
+        known = None if reader is self._kind else frozenset(classes_of(reader))
         differences = _Differences(self._doubts, known)
         for field in reader.model_fields:
             before, after = getattr(event, field), getattr(got, field)
@@ -119,20 +120,6 @@ def _readers(kind: type[Event], copy: Copy) -> Sequence[type[BaseModel]]:
         and set(view.audience) <= set(copy.audience)
         and copy.pinned is None
     ]
-
-
-def _classes(model: type[BaseModel]) -> Iterator[type]:
-    """Every class that the fields of `model`, and of the models inside, are declared as."""
-    seen: set[Any] = set()
-    todo: list[Any] = [model]
-    while todo:
-        annotation = todo.pop()
-        todo += get_args(annotation)
-        if not isinstance(annotation, type) or annotation in seen:
-            continue
-        seen.add(annotation)
-        yield annotation
-        todo += [field.annotation for field in getattr(annotation, "model_fields", {}).values()]
 
 
 class _Differences:
