@@ -14,9 +14,9 @@ from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_wr
 from messaging.sql.mysql_errors import NO_TABLE, error_number
 from messaging.sql.opening import (
     SILENCE_SECONDS,
+    autocommitting,
     is_database_error,
     open_sqlite,
-    postgres,
     unanswered,
 )
 from messaging.sql.opening_mysql import mysql, short_transactions
@@ -161,14 +161,8 @@ class PostgresStore(_SqlStore):
         table: str = TABLE,
         timeout: float = SILENCE_SECONDS,
     ) -> None:
-        make = connect if callable(connect) else postgres(connect, timeout=timeout)
-
-        def autocommitting() -> DriverConnection:
-            connection = make()
-            connection.autocommit = True
-            return connection
-
-        super().__init__(autocommitting, Marks("postgresql", table, SYSTEM_CLOCK))
+        make = autocommitting(connect, timeout=timeout)
+        super().__init__(make, Marks("postgresql", table, SYSTEM_CLOCK))
 
     def create(self) -> Self:
         def made(connection: DriverConnection) -> None:

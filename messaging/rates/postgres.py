@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from messaging.errors import ConfigurationError
 from messaging.sql.dialect import table_name
 from messaging.sql.driver import DriverConnection, execute
-from messaging.sql.opening import is_database_error, postgres, unanswered
+from messaging.sql.opening import autocommitting, is_database_error, unanswered
 from messaging.sql.pool import Connections
 from messaging.stores import MEMBER_SECONDS, Reservation
 
@@ -104,19 +104,10 @@ class PostgresRates:
         table: str = TABLE,
         timeout: float = SILENCE_SECONDS,
     ) -> None:
-        make = (
-            connect
-            if callable(connect)
-            else postgres(connect, timeout=timeout, application="messaging rates")
-        )
         self._table = table_name(table)
-
-        def autocommitting() -> DriverConnection:
-            connection = make()
-            connection.autocommit = True
-            return connection
-
-        self._connections = Connections(autocommitting)
+        self._connections = Connections(
+            autocommitting(connect, timeout=timeout, application="messaging rates")
+        )
 
     def __repr__(self) -> str:
         return f"PostgresRates(table={self._table!r})"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUSY_SECONDS",
     "SILENCE_SECONDS",
+    "autocommitting",
     "is_database_error",
     "memory_sqlite",
     "open_sqlite",
@@ -189,6 +190,25 @@ def postgres(
     if application is not None and "application_name" not in known:
         more["application_name"] = application
     return lambda: Limited.connect(conninfo, **more)
+
+
+def autocommitting(
+    connect: str | Callable[[], Any], *, timeout: float, application: str | None = None
+) -> Callable[[], Any]:
+    """What makes connections of psycopg in autocommit: from a conninfo as `postgres` does, or by
+    the function that is given."""
+    make = (
+        connect
+        if callable(connect)
+        else postgres(connect, timeout=timeout, application=application)
+    )
+
+    def made() -> Any:
+        connection = make()
+        connection.autocommit = True
+        return connection
+
+    return made
 
 
 class _Silent(Exception):
