@@ -10,15 +10,14 @@ from messaging.consuming.dispatch import Middleware
 from messaging.errors import TransportError
 from messaging.lambda_handler import Handler, lambda_handler
 from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
-from messaging.testing.chaos.leases import Leases
-from messaging.testing.chaos.process import ProcessStage, in_a_loop
+from messaging.testing.chaos.process import Mortal, ProcessStage, in_a_loop
 from messaging.testing.chaos.wire import Killed
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 
 __all__ = ["LambdaProcess"]
 
 
-class LambdaProcess:
+class LambdaProcess(Mortal):
     """A function for each service. A step receives a batch, invokes, and deletes what is done.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
@@ -28,24 +27,15 @@ class LambdaProcess:
     """Between two steps nothing is in hand."""
 
     def __init__(self, name: str, stage: ProcessStage) -> None:
-        self.name = name
-        self.doing = "start"
-        self.alive = True
-        self._stage = stage
+        super().__init__(name, stage)
         self._invoked: set[int] = set()
-        stage.tell(name, "", "started")
         setup = stage.setup
-        self.leases = {
-            one.service: Leases(lease=one.visibility_timeout, max_lease=one.max_lease)
-            for one in (setup.services[number] for number in stage.services)
-        }
-        hired = setup.hire(stage.clock, self.check_alive)
         self._functions: dict[int, tuple[QueueTransport, Handler]] = {}
         for number in stage.services:
             service = setup.services[number].service
             queue = stage.queue_for(self, service)
             middleware: list[Middleware] = [
-                Accounted(self, stage), *hired, HandlerFaults(self, stage),
+                Accounted(self, stage), *self._hired, HandlerFaults(self, stage),
             ]  # fmt: skip
             handler = lambda_handler(
                 setup.consumers[number](), queue=queue, middleware=middleware, clock=stage.clock
@@ -83,22 +73,6 @@ class LambdaProcess:
         if done:
             queue.delete(done)
         return True
-
-    def check_alive(self) -> None:
-        """Raises in a process that has been killed: it gets no further."""
-        if not self.alive:
-            raise Killed(self.name)
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self.alive:
-            self.alive = False
-            self._stage.tell(self.name, "", "killed")
-
-    def die(self) -> None:
-        """kill -9 of the caller."""
-        self.kill()
-        self.check_alive()
 
     def hear_signal(self) -> None:
         """Lambda ends an environment without a signal, but never during an invocation."""

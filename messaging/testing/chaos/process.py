@@ -18,7 +18,7 @@ from messaging.testing.clock import FakeClock
 from messaging.testing.stepping import Steps
 from messaging.transport import QueueTransport, TopicTransport
 
-__all__ = ["End", "Process", "ProcessStage", "in_a_loop"]
+__all__ = ["End", "Mortal", "Process", "ProcessStage", "in_a_loop"]
 
 PATIENCE = 60
 """Seconds after which a stopping process leaves what it could not settle."""
@@ -78,33 +78,60 @@ class ProcessStage(Protocol):
     def meanwhile(self, name: str, seconds: float, /) -> None: ...
 
 
-class Process:
-    """One process with a pipeline for each service. It is also the `Broker` of its pipelines.
+class Mortal:
+    """What a worker process and a Lambda environment have in common: each can be killed.
 
-    doing    the step that is under way.
-    running  handlers that are under way, by service.
+    doing   the step that is under way.
+    leases  of its messages, by service.
     """
 
     def __init__(self, name: str, stage: ProcessStage) -> None:
         self.name = name
         self.doing = "start"
         self.alive = True
-        self.stopping = False
-        self.running: dict[int, int] = dict.fromkeys(stage.services, 0)
         self._stage = stage
-        self._concurrency, prefetch = stage.limits
         stage.tell(name, "", "started")
         setup = stage.setup
         self.leases = {
             one.service: Leases(lease=one.visibility_timeout, max_lease=one.max_lease)
             for one in (setup.services[number] for number in stage.services)
         }
-        hired = setup.hire(stage.clock, self.check_alive)
+        self._hired = setup.hire(stage.clock, self.check_alive)
+
+    def check_alive(self) -> None:
+        """Raises in a process that has been killed: it gets no further."""
+        if not self.alive:
+            raise Killed(self.name)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.alive:
+            self.alive = False
+            self._stage.tell(self.name, "", "killed")
+
+    def die(self) -> None:
+        """kill -9 of the caller."""
+        self.kill()
+        self.check_alive()
+
+
+class Process(Mortal):
+    """One process with a pipeline for each service. It is also the `Broker` of its pipelines.
+
+    running  handlers that are under way, by service.
+    """
+
+    def __init__(self, name: str, stage: ProcessStage) -> None:
+        super().__init__(name, stage)
+        self.stopping = False
+        self.running: dict[int, int] = dict.fromkeys(stage.services, 0)
+        self._concurrency, prefetch = stage.limits
+        setup = stage.setup
         self._pipelines: dict[int, Steps] = {}
         for number in stage.services:
             middleware: list[Middleware] = [
                 Accounted(self, stage),
-                *hired,
+                *self._hired,
                 HandlerFaults(self, stage),
             ]
             consumer = setup.consumers[number]()
@@ -187,23 +214,12 @@ class Process:
     def stats(self, service: int) -> Stats:
         return self._pipelines[service].stats
 
-    def check_alive(self) -> None:
-        """Raises in a process that has been killed: it gets no further."""
-        if not self.alive:
-            raise Killed(self.name)
-
     def kill(self) -> None:
         """kill -9."""
         if self.alive:
-            self.alive = False
-            self._stage.tell(self.name, "", "killed")
+            super().kill()
             for steps in self._pipelines.values():
                 steps.crash()
-
-    def die(self) -> None:
-        """kill -9 of the caller."""
-        self.kill()
-        self.check_alive()
 
     def hear_signal(self) -> None:
         """SIGTERM: no pipeline receives any more, and waiting messages are released."""
