@@ -202,6 +202,28 @@ def docstrings(module: Module) -> Iterator[str]:
             yield f"{node.lineno}: {node.name} is public: its docstring is missing"
 
 
+KNOW_BROKERS = {
+    "rabbitmq aws memory": "the transports",
+    "connecting settings": "the door that goes by the environment",
+    "doctor local lambda_handler testing": "what looks at, starts or stands for one broker",
+    "cli.local cli.export": "their commands",
+}
+
+
+def brokers(module: Module) -> Iterator[str]:
+    """Nothing above the transports asks which broker it is: what differs is a value of theirs."""
+    if module.lives_in(set(" ".join(KNOW_BROKERS).split())):
+        return
+    for node in module.nodes:
+        asked = node.test if isinstance(node, ast.If | ast.IfExp | ast.While) else None
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            asked = node.args[1]
+        if asked is not None and re.search(
+            r"rabbit|amqp|\bSqs|\bSns|\bMemoryB", ast.unparse(asked)
+        ):
+            yield f"{asked.lineno}: asks which broker it is: let the transport say what it can do"
+
+
 def sizes(module: Module) -> Iterator[str]:
     code = _code_lines(module)
     if len(code) > ROOM_LINES:
@@ -334,6 +356,7 @@ RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     silence: Module("codec", "def show(x):\n    print(x)\n"),
     logs: Module("codec", "import logging\nlog = logging.getLogger('messaging')\n"),
     docstrings: Module("codec", '"""A module."""\n__all__ = ["f"]\ndef f(): ...\n'),
+    brokers: Module("runtime.worker", "if isinstance(queue, RabbitQueue) or amqp:\n    pass\n"),
     sizes: Module("codec", "def long():\n" + "    x = 1\n" * (FUNCTION_LINES + 1)),
     names: Module("aws.utils", ""),
     state: Module("codec", "_CACHE: dict[str, int] = {}\n"),

@@ -303,8 +303,14 @@ def rabbitmq_permissions_command(
 def _wanted(said: str | None) -> tuple[Topology, str | None]:
     """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
     from messaging.aws.naming import topic_of
+    from messaging.connecting import names_rabbitmq
 
     topology, settings = deployment(said)
+    if names_rabbitmq(settings):
+        screen.note(
+            "this is for AWS, and MESSAGING_BROKER_URL names RabbitMQ: there `messaging topology "
+            "apply` makes it all; `messaging export rabbitmq-permissions` writes who may do what"
+        )
     arn = topic_of(topology, settings).arn  # raises where it is another topic, or another region
     if arn is not None and topology.owns_topic:
         screen.note(

@@ -43,8 +43,8 @@ QUICK, AHEAD = 5, 40
 """After so many filled polls in a row, so many messages are sent ahead."""
 QUICKER, FURTHER = 20, 100
 """The same for who goes on like that: as many as others ask for from the first."""
-ACK_SECONDS = 0.02
-"""For which an acknowledgement waits for a poll to go with."""
+ACK_SECONDS, QUICK_SECONDS = 0.02, 0.1
+"""For which an acknowledgement waits for a poll to go with; of who proved quick, the second."""
 
 
 class Intake:
@@ -61,7 +61,7 @@ class Intake:
         self.acknowledged: deque[Tags] = deque()
         """What other threads have acknowledged; `collect` takes it from there."""
         self.expecting = 0
-        """Not 0: this thread looks there soon, and need not be told."""
+        """Not 0: this thread looks there soon by itself."""
         self.era = 0
         """Of the open channel: see `Tags`."""
         self.lost()
@@ -146,7 +146,8 @@ class Intake:
             self.flush(channel)
             self._ensure(channel)
         elif not self._flushing:
-            self._flushing = self._timers.later(ACK_SECONDS, lambda: self._slow(channel))
+            seconds = ACK_SECONDS if self._filled < QUICK else QUICK_SECONDS
+            self._flushing = self._timers.later(seconds, lambda: self._slow(channel))
 
     def flush(self, channel: Any) -> None:
         """The acknowledgements that wait are sent, as few as say it."""
@@ -272,7 +273,7 @@ class Intake:
         self._idle = 0
         left = self._served + IDLE_SECONDS - SYSTEM_CLOCK.monotonic()
         if self._polls:
-            return  # its end is followed by another look
+            return
         if left > 0:
             self._idle = self._timers.later(left, lambda: self._look_idle(channel))
         else:

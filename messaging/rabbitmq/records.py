@@ -15,7 +15,7 @@ import pika
 from pika.spec import Basic
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from messaging.errors import TransportError
+from messaging.errors import NotFound, TransportError
 from messaging.logs import logger
 from messaging.rabbitmq.names import record_name
 from messaging.rabbitmq.session import Answer, Session
@@ -57,7 +57,11 @@ def read_record(session: Session, owned: str) -> QueueRecord | None:
         channel.queue_declare(owned, passive=True, callback=answer.set_result)
 
     session.call(look)
-    return read_beside(session, owned)
+    try:
+        return read_beside(session, owned)
+    except NotFound:  # or its node is away: the queue itself is on others, too
+        log.warning("the record of %s is not there; apply its topology again", owned)
+        return None
 
 
 def read_beside(session: Session, owned: str) -> QueueRecord | None:
