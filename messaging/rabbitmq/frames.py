@@ -139,7 +139,10 @@ def _table(data: bytes, at: int) -> tuple[dict[Any, Any], int]:
     return found, end
 
 
-class QuickConnection(pika.SelectConnection):  # type: ignore[misc]  # the client has no types
+_Connection: Any = pika.SelectConnection  # the client has no types
+
+
+class QuickConnection(_Connection):  # type: ignore[misc]  # of no type, as said
     """The client's connection, which reads whole messages by `read_message`."""
 
     _frame_buffer: bytes
