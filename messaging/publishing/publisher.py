@@ -148,6 +148,8 @@ class Publisher(Closing):
             ```
         """
         given = event, id, time, traceparent, timeout
+        if self._tracing is None:
+            return self._publish(given)
         return traced(self._tracing, self._topic, self._publish, given)
 
     def _publish(self, given: Given) -> Published:
@@ -164,11 +166,14 @@ class Publisher(Closing):
         if not messages:
             return Published(id or "", 0)
         tally = Tally()
-        packer: Packer[Entry] = Packer(self._topic.max_bytes)
         owner = tally.take(event, messages[0].id, len(messages))
         entries = [(message, owner) for message in messages]
-        self._sender.settle(packer.all(entries), tally, deadline)
-        tally.close()
+        batches: Iterable[list[Entry]] = (entries,)
+        if len(entries) > 1:
+            batches = Packer[Entry](self._topic.max_bytes).all(entries)
+        self._sender.settle(batches, tally, deadline)
+        if tally.failed:
+            tally.close()
         return Published(owner.id, len(messages))
 
     def publish_many(

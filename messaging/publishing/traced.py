@@ -117,14 +117,12 @@ def encoder_for(topic: TopicTransport, tracing: ProducerTracing | None, **keywor
 
 
 def traced(
-    tracing: ProducerTracing | None,
+    tracing: ProducerTracing,
     topic: TopicTransport,
     publish: Callable[[Given], Published],
     given: Given,
 ) -> Published:
-    """`publish`, within the span of the one event where there is tracing."""
-    if tracing is None:
-        return publish(given)
+    """`publish`, within the span of the one event."""
     event, id, time, traceparent, timeout = given
     with tracing.producing(
         name_of(topic), type(event), traceparent, alone=True, system=system_of(topic)
