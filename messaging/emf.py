@@ -31,7 +31,14 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#: ]{1,255}")
 
 
 def check_namespace(namespace: str) -> None:
-    """Raises `ConfigurationError` for what CloudWatch does not take as a namespace."""
+    """Look whether CloudWatch takes a namespace.
+
+    Args:
+        namespace: of the metrics that are written.
+
+    Raises:
+        ConfigurationError: CloudWatch does not take it.
+    """
     if not _NAMESPACE.fullmatch(namespace) or namespace.startswith(("AWS/", ":")):
         raise ConfigurationError(
             f"namespace={namespace!r}: 1 to 255 letters, digits and ._-/#: or blanks, and not "

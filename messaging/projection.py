@@ -35,7 +35,11 @@ READING: Any = MappingProxyType({"extra": "ignore", "by_name": True, "by_alias":
 
 
 def reader_of(view: type[BaseModel]) -> Callable[[str], BaseModel]:
-    """What makes a `view` of its data as JSON text. It reads as `READING` says."""
+    """What makes a `view` of its data as JSON text. It reads as `READING` says.
+
+    Args:
+        view: the class of the view.
+    """
     # Straight to the validator, which looks at no options, and with each keyword in its place: a
     # partial would make a dict of them for every message.
     read = view.__pydantic_validator__.validate_json

@@ -172,7 +172,11 @@ def events_of(module: ModuleType) -> list[type[Event]]:
 
 
 def unsent_fields(event: type[Event]) -> tuple[str, ...]:
-    """The fields of an event that none of its views has, so that they never leave the producer."""
+    """The fields of an event that none of its views has, so that they never leave the producer.
+
+    Args:
+        event: the event's class.
+    """
     views = cast("list[type[Projection]]", event.__projections__)
     seen = {name for view in views for name in view.model_fields}
     return tuple(name for name in event.model_fields if views and name not in seen)

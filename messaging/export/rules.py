@@ -32,11 +32,21 @@ def prometheus_rules(
     """A file for `rule_files` of Prometheus; JSON is YAML, too. The Prometheus operator takes it as
     the `spec` of a PrometheusRule.
 
-    oldest  seconds that the oldest message, or entry of an outbox, may wait.
-    canary  seconds between two canaries (`messaging canary --every`). It is told if none comes for
-            three times as long, or if one takes as long. 0: none are sent.
-
     Severity `page` is for what gets worse while nobody looks, `ticket` for the rest.
+
+    Args:
+        topology: what should stand: topic, queues and subscriptions.
+        oldest: seconds that the oldest message, or entry of an outbox, may wait.
+        canary: seconds between two canaries (`messaging canary --every`). It is told if none comes
+            for three times as long, or if one takes as long. 0: none are sent.
+
+    Example:
+        ```python
+        from messaging.export import prometheus_rules
+
+        rules = prometheus_rules(topology, oldest=600)
+        assert rules["groups"]
+        ```
     """
     rules = [*_of_services(topology, oldest), *_of_handlers(topology)]
     if canary:

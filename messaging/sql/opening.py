@@ -196,7 +196,13 @@ def autocommitting(
     connect: str | Callable[[], Any], *, timeout: float, application: str | None = None
 ) -> Callable[[], Any]:
     """What makes connections of psycopg in autocommit: from a conninfo as `postgres` does, or by
-    the function that is given."""
+    the function that is given.
+
+    Args:
+        connect: a conninfo, or a function that gives a connection.
+        timeout: seconds for which a statement may stay unanswered, where a conninfo is given.
+        application: the name under which the connection is seen on the server.
+    """
     make = (
         connect
         if callable(connect)
