@@ -20,7 +20,7 @@ import boto3
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import functions, parts, tracing
+from benchmarks import functions, parts, telemetry, tracing
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
 from benchmarks.databases import database_tables
@@ -344,6 +344,13 @@ def test_what_tracing_adds_is_measured_in_four_ways() -> None:
     measured = tracing.measure(20)
     assert tuple(measured) == tracing.ROWS
     assert all(published > 0 and handled > 0 for published, handled in measured.values())
+
+
+@pytest.mark.parametrize("work", ["publish-traced", "publish-roots"])
+def test_what_tracing_adds_to_a_request_is_measured_by_turns(work: str, canned: Canned) -> None:
+    job = Job(work=work, url=canned.url, events=10, warmup=10, transport="fast")
+    found = run(Environment("project", Path(sys.executable)), telemetry.SUBJECT, job)
+    assert found["ratio"] == pytest.approx(found["on"] / found["off"])
 
 
 @pytest.mark.parametrize("work", ["outbox-deleting", "sqlite-chunk"])
