@@ -62,6 +62,9 @@ class WholeMessage(NamedTuple):
     body: bytes
     stop: int
 
+    def __repr__(self) -> str:
+        return f"WholeMessage({self.arrived.delivery_tag} on channel {self.channel})"
+
 
 def read_message(data: bytes, at: int, most: int) -> WholeMessage | int | None:
     """The message that begins at `at`, or the bytes that are needed to tell.

@@ -35,7 +35,7 @@ ROWS = [  # in the order in which a team would type them
     ),
     Row("try", "tests.rabbitmq.parcels:Counter", said="counter"),
     Row("run", "tests.rabbitmq.parcels:Counter --until-empty"),
-    Row("explain", "parcel.sent"),
+    Row("explain", "parcel.sent --event tests.contracts.conftest:ParcelSent"),
     Row("where", "no-such-event", code=1),
     Row("dlq list", "counter"),
     Row("dlq show", "counter no-such-id", code=1),
@@ -49,12 +49,13 @@ ROWS = [  # in the order in which a team would type them
     *(Row(f"export {one}", said=AWS) for one in ("grafana", "ecs")),
     Row("export kms", code=2, said=AWS),
     Row("export keda", "--account 123456789012 --region sa-east-1", said=AWS),
+    Row("export prometheus", said="counter"),
     Row("export rabbitmq-permissions", said="counter"),
     Row("topology remove", "counter --yes --lose-messages"),
 ]
 ELSEWHERE = {
     "local": "tests/local/test_rabbitmq.py",
-    "new service": "asks no broker",
+    **{f"new {one}": "asks no broker" for one in ("service", "producer")},
     **{f"contract {one}": "asks no broker" for one in ("check", "export", "needs", "schema")},
     "outbox ddl": "asks no broker",
     "contract generate": "asks no broker",
