@@ -304,6 +304,18 @@ def first_mistake(
         error: what pydantic raised.
         prefix: what is put before the field's place.
         model: the model that was read, for the names of its fields.
+
+    Example:
+        ```python
+        from messaging.codec import first_mistake
+        from pydantic import ValidationError
+
+        try:
+            AlunoParaMarketing.model_validate({"nome": 7, "email": "ana@example.com"})
+        except ValidationError as error:
+            told = first_mistake(error, model=AlunoParaMarketing)
+        assert told == "data.nome: input should be a valid string"
+        ```
     """
     mistakes = error.errors(include_url=False, include_input=False)
     first = mistakes[0]
@@ -320,6 +332,18 @@ def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
     Args:
         mistake: one of `error.errors()`.
         language: "en" or "pt".
+
+    Example:
+        ```python
+        from messaging.codec import mistake_told
+        from pydantic import ValidationError
+
+        try:
+            AlunoParaMarketing.model_validate({"nome": "Ana"})
+        except ValidationError as error:
+            told = [mistake_told(mistake) for mistake in error.errors()]
+        assert told == ["field required"]
+        ```
     """
     kind, message = mistake["type"], mistake["msg"]
     # Most of pydantic's own messages quote no values; those of validators written by hand may.

@@ -78,7 +78,18 @@ def time_of(body: str) -> float | None:
 
 class TraceContext(str):
     """A W3C traceparent that takes its tracestate and W3C Baggage along; `publish(traceparent=)`
-    takes it, too."""
+    takes it, too.
+
+    Example:
+        ```python
+        from messaging.envelope import TraceContext
+
+        traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        publisher.publish(ana, traceparent=TraceContext(traceparent, tracestate="vendor=1"))
+        (message,) = broker.messages("marketing")
+        assert traceparent in message.body and "vendor=1" in message.body
+        ```
+    """
 
     __slots__ = ("baggage", "tracestate")
 

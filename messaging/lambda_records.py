@@ -91,6 +91,18 @@ def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
     Args:
         record: one record of an SQS event.
         now: seconds since the epoch.
+
+    Example:
+        ```python
+        import time
+
+        from messaging.lambda_handler import delivery_of
+        from messaging.testing import lambda_event
+
+        (record,) = lambda_event(Marketing, ana)["Records"]
+        delivery = delivery_of(record, now=time.time())
+        assert delivery.receive_count == 1
+        ```
     """
     queue = _queue_of(record.get("eventSourceARN"))
     return _delivery(record, queue, _attributes(record.get("messageAttributes")), now)

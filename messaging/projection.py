@@ -180,6 +180,14 @@ class Copy:
         fields: the names of its fields; None: all of them.
         version: the `dataversion` that it bears.
         pinned: the view that the event is brought down for; None as nearly always.
+
+    Example:
+        ```python
+        from messaging.projection import Copy, views
+
+        fields = frozenset({"nome", "email"})
+        assert views(ana) == [Copy(audience=("marketing",), fields=fields)]
+        ```
     """
 
     audience: tuple[str, ...]

@@ -37,6 +37,17 @@ class Claim:
         service: the name of a service.
         event_id: what the event is known by.
         token: tells this claim from others of the same event.
+
+    Example:
+        ```python
+        from messaging.idempotency import MemoryStore
+        from messaging.stores import Claim
+
+        store = MemoryStore()
+        claim = store.begin("marketing", "event-1", lease_seconds=60)
+        assert isinstance(claim, Claim)  # nobody else has it: handle the event, and then
+        assert store.complete(claim)
+        ```
     """
 
     service: str
@@ -50,6 +61,17 @@ class InProgress:
 
     Args:
         seconds: seconds until that claim expires.
+
+    Example:
+        ```python
+        from messaging.idempotency import MemoryStore
+        from messaging.stores import InProgress
+
+        store = MemoryStore()
+        store.begin("marketing", "event-1", lease_seconds=60)
+        found = store.begin("marketing", "event-1", lease_seconds=60)
+        assert isinstance(found, InProgress) and found.seconds <= 60
+        ```
     """
 
     seconds: float
@@ -57,7 +79,19 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """It was handled, and stays so until the mark is pruned."""
+    """It was handled, and stays so until the mark is pruned.
+
+    Example:
+        ```python
+        from messaging.idempotency import MemoryStore
+        from messaging.stores import Claim, Done
+
+        store = MemoryStore()
+        claim = store.begin("marketing", "event-1", lease_seconds=60)
+        assert isinstance(claim, Claim) and store.complete(claim)
+        assert store.begin("marketing", "event-1", lease_seconds=60) == Done()
+        ```
+    """
 
 
 class IdempotencyStore(Protocol):
@@ -182,6 +216,16 @@ class Reservation:
     Args:
         seconds: seconds until what was reserved may be used; 0 or less: now.
         members: how many processes share the limit.
+
+    Example:
+        ```python
+        from messaging.rates.memory import MemoryRates
+
+        rates = MemoryRates()  # at ten a second, each message costs 0.1 seconds
+        reservation = rates.reserve("marketing", "worker-1", 0.1, saved=0.5, ahead=5.0)
+        assert reservation.members == 1
+        assert reservation.seconds <= 0  # at once: nothing was used for half a second
+        ```
     """
 
     seconds: float

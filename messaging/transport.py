@@ -155,6 +155,14 @@ class Outgoing:
         size: what SNS counts: bytes in UTF-8 of the body, plus attribute names, types and values.
         group: SNS's MessageGroupId, on a FIFO topic.
         deduplication: SNS's MessageDeduplicationId, on a FIFO topic.
+
+    Example:
+        ```python
+        from messaging.transport import Attribute, Outgoing
+
+        message = Outgoing("1", '{"id": "1"}', {"type": Attribute("String", "a.b")}, size=11 + 13)
+        assert broker.topic().publish([message]) == []  # nothing was refused
+        ```
     """
 
     id: str
@@ -350,6 +358,21 @@ class Failure(NamedTuple):
         message: what the service says.
         retryable: whether the same entry may be accepted later.
         unknown: whether it may have been accepted all the same.
+
+    Example:
+        ```python
+        from messaging import PublishError
+        from messaging.transport import Failure
+
+        refused = Failure(0, "InvalidParameter", "no such attribute", retryable=False)
+        broker = MemoryBroker(topology, faults=lambda operation: [refused])
+        with Publisher(broker.topic(), source="/cadastro") as publisher:
+            try:
+                publisher.publish(ana)
+            except PublishError as error:
+                (failed,) = error.result.failed
+        assert failed.code == "InvalidParameter"
+        ```
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a failure
@@ -369,6 +392,14 @@ class DeadLetterReason:
         attempts: receives before it was given up; None if nobody recorded it.
         time: when it was given up, in seconds since the epoch; 0.0 if nobody recorded it.
         queue: the queue it comes from; None if nobody recorded it.
+
+    Example:
+        ```python
+        from messaging.transport import DeadLetterReason
+
+        reason = DeadLetterReason(reason="no such course", error="LookupError", attempts=3)
+        assert reason.facts()["attempts"] == 3
+        ```
     """
 
     reason: str
@@ -388,6 +419,17 @@ class DeadLetter(DeadLetterReason):
 
     Args:
         delivery: the message.
+
+    Example:
+        ```python
+        from messaging.transport import DeadLetter
+
+        publisher.publish(ana)
+        queue = broker.queue("marketing")
+        (delivery,) = queue.receive(1, wait=0)
+        queue.dead_letter([DeadLetter(delivery=delivery, reason="no such course")])
+        assert queue.depth().dead_letters == 1
+        ```
     """
 
     delivery: Delivery
@@ -403,6 +445,13 @@ class QueueDepth(NamedTuple):
         oldest: seconds that the oldest one has waited; None where the service does not tell.
         dead_letters: messages in its dead-letter queue.
         undelivered: messages that could not be delivered to it.
+
+    Example:
+        ```python
+        publisher.publish(ana)
+        depth = broker.queue("marketing").depth()
+        assert (depth.visible, depth.in_flight, depth.dead_letters) == (1, 0, 0)
+        ```
     """
 
     visible: int

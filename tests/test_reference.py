@@ -77,64 +77,40 @@ GIVEN = {  # what users are given and do not make, and whose example shows it
     "WorkbenchReport": "messaging.dead_letters.Workbench",
     "WorkerReport": "messaging.runtime.Worker",
 }
-FOR_BUILDERS = {  # for whoever builds a transport, a store or a host: parameters, and no example
-    "Dispatcher": "what a host of handlers is built on; Worker and lambda_handler are such hosts",
-    "EnvelopeFrame": "what JsonCodec writes with",
-    "Handler": "what @handles makes of a method",
-    "MemoryQueue": "given by MemoryBroker.queue, whose example shows it",
-    "MemoryTopic": "given by MemoryBroker.topic, whose example shows it",
-    "Marks": "the statements of a store of marks; the stores have examples",
-    "Cursor": "given by Database.transaction, inside the library",
-    "Database": "the connection of a relay; Relay has an example",
-    "Outgoing": "given to a transport of one's own",
-    "DeadLetter": "given to a transport of one's own",
-    "DeadLetterReason": "given to a transport of one's own",
-    "Failure": "returned by a transport of one's own",
-    "Operation": "given to the faults of a MemoryBroker",
-    "QueueDepth": "returned by a transport of one's own",
-    "play": "what check does for each seed; its example shows it",
-    "ScenarioPlan": "drawn by draw, whose example shows it",
-    "Claim": "returned by a store of one's own",
-    "Done": "returned by a store of one's own",
-    "InProgress": "returned by a store of one's own",
-    "Reservation": "returned by a store of one's own",
-    "TraceContext": "read and written by messaging.tracing",
-    "Copy": "returned by views, whose example shows it",
-    "DjangoSetup": "made of the setting MESSAGING; examples/django is run by tests",
-    "messaging.dead_letters.reason.attributes": "for a transport's dead_letter",
-    "messaging.dead_letters.reason.read": "for a transport's letters",
-    "later": "what Idempotency decides; its example shows it",
-    "first_mistake": "for a codec of one's own",
-    "mistake_told": "for a codec of one's own",
-    "SoundTraceparent": "made by messaging.tracing",
-    "new_ids": "for the encoder",
-    "unsent_fields": "for the catalogue",
-    "check_namespace": "for whatever writes metrics to CloudWatch",
-    "reader_of": "for a host of handlers",
-    "autocommitting": "for a store of one's own",
-    "as_text": "for a transport of one's own",
-    "all_copies": "for the catalogue and the encoder",
-    "wanted_by_all": "for the encoder",
-    "check_returned": "for a host of handlers",
-    "delivery_of": "for a host of handlers on Lambda",
-    "epoch_seconds": "for a transport on SQS",
-    "receives": "for a transport on SQS",
-    "text_or_none": "for a transport on SQS",
-    "name_of": "for whatever tells of a topic",
-    "system_of": "for whatever tells of a topic",
-    "time_of": "for metrics of a queue",
-    "refused": "for an outbox of one's own",
-    "channel": "for an outbox of one's own",
-    "is_database_error": "for a store of one's own",
-    "unanswered": "for a store of one's own",
-    "is_mysql": "for a store of one's own",
-    "parameters": "for a store of one's own",
-    "short_transactions": "for a store of one's own",
-    "in_lambda": "for a transport of one's own",
-    "install": "what `messaging local` does at its first start",
-    "current": "for a host on Django; examples/django is run by tests",
-    "deployment": "for a host on Django; examples/django is run by tests",
-    "messaging.django.setup.read": "for a host on Django; examples/django is run by tests",
+LEFT_OUT = {  # in `__all__` for the library's other modules; a reader needs none of them
+    "messaging.codec": {"EnvelopeFrame"},
+    "messaging.connecting": {"names_rabbitmq", "require_rabbitmq"},
+    "messaging.consuming.batch": {
+        "Gathering",
+        "LARGEST",
+        "LONGEST",
+        "check_single",
+        "gathering_of",
+        "inside",
+        "refuse_beside",
+    },
+    "messaging.consuming.dispatch": {"check_returned"},
+    "messaging.django.setup": {"DjangoSetup", "FILE", "current", "read"},
+    "messaging.emf": {"check_namespace"},
+    "messaging.envelope": {"SoundTraceparent", "new_ids", "time_of"},
+    "messaging.event": {"as_text"},
+    "messaging.idempotency.marks": {"GUARD", "Marks", "Row"},
+    "messaging.idempotency.middleware": {"later"},
+    "messaging.outbox.table": {"channel"},
+    "messaging.outbox.writing": {"refused"},
+    "messaging.projection": {"all_copies", "reader_of", "wanted_by_all"},
+    "messaging.publishing.results": {"Entry", "Owner", "Tally"},
+    "messaging.settings": {"in_lambda"},
+    "messaging.sql.opening": {"autocommitting", "is_database_error", "unanswered"},
+    "messaging.sql.opening_mysql": {"is_mysql", "parameters", "short_transactions"},
+    "messaging.testing.chaos": {"play"},
+    "messaging.transport": {
+        "epoch_seconds",
+        "name_of",
+        "receives",
+        "system_of",
+        "text_or_none",
+    },
 }
 
 
@@ -148,7 +124,7 @@ def why_no_example(name: Name) -> str | None:
             return "a protocol: what implements it has the example"
         if issubclass(value, enum.Enum):
             return "an enumeration"
-    return GIVEN.get(name.name) or FOR_BUILDERS.get(name.name) or FOR_BUILDERS.get(str(name))
+    return GIVEN.get(name.name)
 
 
 def examples_of(name: Name) -> list[str]:
@@ -243,12 +219,12 @@ def _check_imports(code: str) -> None:
 
 
 def test_what_an_exception_to_the_rule_names_is_there() -> None:
-    known = {name.name for name in names()} | {str(name) for name in names()}
-    assert {*GIVEN, *FOR_BUILDERS} <= known
+    known = {name.name for name in names()}
+    assert {*GIVEN} <= known
     shown = {str(name) for name in WITH_EXAMPLE}
     assert set(GIVEN.values()) <= shown
     # An excuse that is no longer needed goes.
-    excused = [name for name in WITH_EXAMPLE if name.name in GIVEN or name.name in FOR_BUILDERS]
+    excused = [name for name in WITH_EXAMPLE if name.name in GIVEN]
     assert not excused
 
 
@@ -256,6 +232,27 @@ def test_every_name_of_the_package_is_in_the_reference() -> None:
     found = {id(name.value) for name in names()}
     missing = [name for name in messaging.__all__ if id(getattr(messaging, name)) not in found]
     assert not missing, "not on a page of docs/reference/api"
+
+
+def test_a_page_leaves_out_only_what_no_reader_needs() -> None:
+    left_out = {
+        entry["module"]: {*importlib.import_module(entry["module"]).__all__}
+        - {*entry["members"].split(", ")}
+        for page in reference.PAGES
+        for entry in reference.ENTRY.finditer(page.read_text())
+        if entry["members"]
+    }
+    assert left_out == LEFT_OUT
+    pages = [*reference.ROOT.glob("README*.md"), *(reference.ROOT / "docs").rglob("*.md")]
+    written = "\n".join(page.read_text() for page in pages)
+    written += "\n".join(code for name in WITH_EXAMPLE for code in examples_of(name))
+    imported = {
+        f"{module}.{name}"
+        for module, left in LEFT_OUT.items()
+        for found in re.findall(rf"^from {re.escape(module)} import (.+)$", written, re.M)
+        for name in left & {*re.findall(r"\w+", found)}
+    }
+    assert not imported, "an example uses it: show it on its page"
 
 
 def _bad(first: int, second: int) -> None:

@@ -48,6 +48,12 @@ class Handler:
         delivery: the parameter that takes the delivery, if there is one.
         batch: how its batches are gathered, if it takes a `Batch` of views; or its chunks.
         plain: it takes one view, and nothing else.
+
+    Example:
+        ```python
+        (handler,) = Marketing.handlers.values()
+        assert (handler.name, handler.event) == ("welcome", AlunoCadastrado)
+        ```
     """
 
     name: str

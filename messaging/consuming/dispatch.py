@@ -105,6 +105,18 @@ class Dispatcher:
         middleware: context managers around each handler, outermost first.
         clock: what tells the time; a test may give a `FakeClock`.
         outages: False: every failed attempt counts, as in a test that wants to see the policy end.
+
+    Example:
+        ```python
+        from messaging.consuming.dispatch import Dispatcher
+        from messaging.outcome import Ack
+
+        publisher.publish(ana)
+        (delivery,) = broker.queue("marketing").receive(1, wait=0)
+        marketing = Marketing()
+        assert isinstance(Dispatcher(marketing)(delivery), Ack)  # who calls it settles the delivery
+        assert marketing.welcomed == ["ana@example.com"]
+        ```
     """
 
     def __init__(

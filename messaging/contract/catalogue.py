@@ -176,6 +176,13 @@ def unsent_fields(event: type[Event]) -> tuple[str, ...]:
 
     Args:
         event: the event's class.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import unsent_fields
+
+        assert unsent_fields(AlunoCadastrado) == ("aluno_id",)
+        ```
     """
     views = cast("list[type[Projection]]", event.__projections__)
     seen = {name for view in views for name in view.model_fields}

@@ -70,6 +70,19 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
     Args:
         letter: the delivery that is given up, and why.
         max_bytes: what the queue takes; the reason is cut so that it fits.
+
+    Example:
+        ```python
+        from messaging.dead_letters.reason import attributes, read
+        from messaging.transport import DeadLetter
+
+        publisher.publish(ana)
+        (delivery,) = broker.queue("marketing").receive(1, wait=0)
+        beside = attributes(DeadLetter(delivery=delivery, reason="no such course"))
+        original, note = read(beside)
+        assert original == delivery.attributes
+        assert note is not None and note.reason == "no such course"
+        ```
     """
     found, _ = read(letter.delivery.attributes)
     # SQS gives no empty value, and would refuse the whole letter for one.
@@ -101,6 +114,16 @@ def read(
 
     Args:
         attributes: what stands beside the body of a dead letter.
+
+    Example:
+        ```python
+        from messaging.dead_letters.reason import read
+
+        publisher.publish(ana)
+        (message,) = broker.messages("marketing")
+        original, note = read(message.attributes)
+        assert note is None  # it is no dead letter
+        ```
     """
     if (whole := _parse(attributes)) is not None:
         found, moved = whole

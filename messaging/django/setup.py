@@ -181,6 +181,15 @@ def deployment() -> Settings:
     """The library's `Settings` as MESSAGING and the environment say them: for `connect(...)`.
 
     The topic is that of MESSAGING["TOPOLOGY"] where nobody names another.
+
+    Example:
+        ```python
+        # Not run: needs a Django project; examples/django has one, with tests.
+        from messaging import connect
+        from messaging.django import deployment
+
+        publisher = Publisher(connect(deployment()).topic(), source="/secretaria")
+        ```
     """
     setup = current()
     settings = setup.deployment()

@@ -64,6 +64,16 @@ def install(engine: str, say: Callable[..., object]) -> Path:
     Args:
         engine: "ministack" or "moto".
         say: is told what happens, as a logging method is: `say("installing %s", name)`.
+
+    Example:
+        ```python
+        # Not run: pip would fetch packages.
+        import logging
+
+        from messaging.local import install
+
+        folder = install("ministack", logging.getLogger("setup").info)  # in an image's build
+        ```
     """
     folder = environment_of(engine)
     with _only_one(folder):

@@ -37,6 +37,17 @@ class Operation(NamedTuple):
         target: the name of the topic or queue.
         entries: how many entries it has.
         stage: "before" it is carried out, or "after", when the answer is on its way.
+
+    Example:
+        ```python
+        from messaging.memory import Operation
+
+        asked: list[Operation] = []
+        broker = MemoryBroker(topology, faults=asked.append)  # returns None: nothing goes wrong
+        with Publisher(broker.topic(), source="/cadastro") as publisher:
+            publisher.publish(ana)
+        assert (asked[0].name, asked[0].entries, asked[0].stage) == ("publish", 1, "before")
+        ```
     """
 
     name: OperationName

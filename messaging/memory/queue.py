@@ -28,6 +28,15 @@ class MemoryQueue:
         line: what lies in the queue.
         topic: the topic's state, which the broker holds.
         faults: what goes wrong, and when.
+
+    Example:
+        ```python
+        publisher.publish(ana)
+        queue = broker.queue("marketing")  # a MemoryQueue
+        (delivery,) = queue.receive(10, wait=0)
+        queue.delete([delivery])
+        assert queue.depth().in_flight == 0
+        ```
     """
 
     def __init__(self, line: SubscriptionState, topic: TopicState, faults: FaultScript) -> None:

@@ -149,6 +149,14 @@ class MemoryTopic:
 
     Args:
         state: the topic's state, which the broker holds.
+
+    Example:
+        ```python
+        topic = broker.topic()  # a MemoryTopic
+        with Publisher(topic, source="/cadastro") as publisher:
+            publisher.publish(ana)
+        assert len(broker.messages("marketing")) == 1
+        ```
     """
 
     def __init__(self, state: TopicState) -> None:

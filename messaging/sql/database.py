@@ -53,6 +53,19 @@ class Cursor:
 
     Args:
         connection: a connection within a transaction.
+
+    Example:
+        ```python
+        from messaging.sql import open_sqlite
+        from messaging.sql.database import Database
+
+        database = Database(lambda: open_sqlite("escola.db"))
+        with database.transaction() as cursor:
+            cursor.change("CREATE TABLE aluno (id TEXT)", [{}])
+            cursor.change("INSERT INTO aluno VALUES (:id)", [{"id": "1"}, {"id": "2"}])
+            assert cursor.read("SELECT id FROM aluno WHERE id > :id", id="1") == [("2",)]
+        database.close()
+        ```
     """
 
     def __init__(self, connection: DriverConnection) -> None:
@@ -136,6 +149,18 @@ class Database:
         connect: makes a connection.
         clock: what tells the time; a test may give a `FakeClock`.
         channel: the channel of PostgreSQL to listen to.
+
+    Example:
+        ```python
+        from messaging.sql import open_sqlite
+        from messaging.sql.database import Database
+
+        database = Database(lambda: open_sqlite("escola.db"))
+        assert not database.has_table("aluno")
+        with database.transaction(writes=False) as cursor:
+            assert cursor.read("SELECT 1 + 1") == [(2,)]
+        database.close()
+        ```
     """
 
     def __init__(

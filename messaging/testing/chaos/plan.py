@@ -120,6 +120,15 @@ class ScenarioPlan:
         completes: a poll handles and settles what it brings, as a worker does whose handlers are
             quick.
         only: names of the faults that may happen, of those that the seed draws; None: all of them.
+
+    Example:
+        ```python
+        from messaging.testing.chaos import draw
+
+        plan = draw(7, services=2, events=3)
+        assert (plan.seed, plan.services, plan.fifo) == (7, (0, 1), False)
+        assert plan.steps  # what happens, in this order
+        ```
     """
 
     seed: int
