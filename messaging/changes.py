@@ -29,6 +29,14 @@ class Change:
             KMS key, which is only looked at.
         name: of the topic, queue or key; of a subscription, its endpoint's.
         details: one sentence for each difference: "VisibilityTimeout: 30 -> 60".
+
+    Example:
+        ```python
+        from messaging.aws import plan
+
+        found = plan(topology, local.settings(topic="alunos", prefix="aws-change-"))
+        assert {change.action for change in found.changes} == {"create"}
+        ```
     """
 
     action: Action
@@ -45,6 +53,15 @@ class Plan:
         topic: the topic's name.
         where: which account and region, or which server.
         changes: one for each thing, in the order in which it was looked at.
+
+    Example:
+        ```python
+        from messaging.aws import plan
+
+        found = plan(topology, local.settings(topic="alunos", prefix="aws-pending-"))
+        assert found.pending  # nothing of it is there yet
+        assert found.to_dict()["changes"]
+        ```
     """
 
     topic: str

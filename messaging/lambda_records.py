@@ -170,6 +170,17 @@ class Invocation(NamedTuple):
         request_id: Lambda's id of the invocation.
         at: seconds since the epoch.
         ended: what became of each record.
+
+    Example:
+        ```python
+        from messaging.lambda_handler import Invocation, lambda_handler
+        from messaging.testing import lambda_event
+
+        seen: list[Invocation] = []
+        handler = lambda_handler(Marketing(), observe=seen.append)
+        handler(lambda_event(Marketing, ana), None)
+        assert (seen[0].service, len(seen[0].ended)) == ("marketing", 1)
+        ```
     """
 
     service: str

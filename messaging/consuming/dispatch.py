@@ -49,6 +49,20 @@ class Call:
         envelope: what stands around the data.
         delivery: the message.
         view: what the handler is given, validated.
+
+    Example:
+        ```python
+        from collections.abc import Iterator
+        from contextlib import contextmanager
+
+        from messaging.consuming.dispatch import Call
+
+
+        @contextmanager
+        def timed(call: Call) -> Iterator[None]:  # Worker(..., middleware=[timed])
+            print(call.service, call.handler.name, call.envelope.id)
+            yield
+        ```
     """
 
     consumer: Consumer

@@ -32,6 +32,15 @@ class View:
         about: the first paragraph of the class's docstring.
         schema: JSON Schema of the data, complete in itself.
         example: made-up data, or None.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+
+        (view,) = catalogue_of([AlunoCadastrado], topic="alunos").views
+        assert (view.name, view.version) == ("AlunoParaMarketing", 1)
+        assert view.serves("marketing")
+        ```
     """
 
     name: str
@@ -84,6 +93,14 @@ class Catalogue:
     Args:
         topic: the topic's name.
         views: the views, by type and name.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import catalogue_of
+
+        catalogue = catalogue_of([AlunoCadastrado], topic="alunos")
+        assert (catalogue.services, catalogue.types) == (("marketing",), ("aluno.cadastrado",))
+        ```
     """
 
     topic: str

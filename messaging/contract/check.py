@@ -40,6 +40,17 @@ class Finding:
         said: what happens to the services.
         remedy: what to do.
         breaks: True: messages would be refused, or would not come. False: worth knowing.
+
+    Example:
+        ```python
+        from messaging.contract.catalogue import Catalogue, catalogue_of
+        from messaging.contract.check import check
+
+        before = catalogue_of([AlunoCadastrado], topic="alunos")
+        (found,) = check(before, Catalogue(topic="alunos", views=()))
+        assert (found.service, found.type) == ("marketing", "aluno.cadastrado")
+        assert found.breaks
+        ```
     """
 
     service: str

@@ -35,6 +35,14 @@ class Mismatch:
         rule: "required", "removed", "type", "values", "constraint".
         said: what differs, in words.
         lost: True: it can be read, but the reader gets its default instead of a value.
+
+    Example:
+        ```python
+        from messaging.contract.compatibility import mismatches
+
+        (found,) = mismatches({"type": "string"}, {"type": "integer"})
+        assert (found.place, found.lost) == ("data", False)
+        ```
     """
 
     place: str

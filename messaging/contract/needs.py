@@ -22,6 +22,15 @@ class Needs:
     Args:
         service: the name of a service.
         reads: the views that it reads.
+
+    Example:
+        ```python
+        from messaging.contract.needs import needs_of
+
+        needs = needs_of(Marketing)
+        assert needs.service == "marketing"
+        assert list(needs.reads[0].fields) == ["nome", "email"]
+        ```
     """
 
     service: str

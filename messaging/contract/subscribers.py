@@ -22,6 +22,13 @@ class Subscriber:
         endpoint: the queue's ARN, or another subscriber's address.
         policy: the filter policy; None: it has none, and receives every message.
         on_body: True: the policy looks at bodies, and not at attributes.
+
+    Example:
+        ```python
+        (subscriber,) = broker.topic().subscribers()
+        assert subscriber.types == ("aluno.cadastrado",)
+        assert subscriber.audience == ("*", "marketing")
+        ```
     """
 
     endpoint: str

@@ -33,6 +33,18 @@ class Row(NamedTuple):
         line: the file's line, from 1, on which the row begins.
         cells: its cells.
         fault: what is wrong with it, or "".
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import read_rows
+
+        Path("alunos.csv").write_text("nome;email\\nAna;ana@example.com\\n")
+        with read_rows("alunos.csv") as rows:
+            (row,) = rows
+        assert (row.line, row.cells, row.fault) == (2, ("Ana", "ana@example.com"), "")
+        ```
     """
 
     line: int
@@ -59,6 +71,17 @@ class Rows(Closing, Iterator[Row]):
         known: names by which a header is known among titles above it.
         headed: False: the file has no header.
         language: of notices and errors: "en" or "pt".
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import read_rows
+
+        Path("alunos.csv").write_text("nome;email\\nAna;ana@example.com\\n")
+        with read_rows("alunos.csv") as rows:
+            assert (rows.header, rows.delimiter) == (("nome", "email"), ";")
+        ```
     """
 
     def __init__(

@@ -41,6 +41,19 @@ class EventRow(Generic[E]):
         event: the event.
         id: its id, made of the data: the same each time.
         line: the file's line, from 1, on which the row begins.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import EventRow, events_from
+
+        Path("alunos.csv").write_text("aluno_id\\n2026-0042\\n")
+        with events_from("alunos.csv", MatriculaCancelada) as table:
+            (row,) = table
+        assert isinstance(row, EventRow)
+        assert (row.event, row.line) == (cancelada, 2)
+        ```
     """
 
     event: E = field(repr=False)
@@ -61,6 +74,19 @@ class BadRow:
         column: the column, where one is to blame.
         reason: what is wrong, without the value.
         row: the row itself.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import BadRow, events_from
+
+        Path("alunos.csv").write_text("aluno_id;nome;email\\n1;Ana;\\n")
+        with events_from("alunos.csv", AlunoCadastrado) as table:
+            (bad,) = table
+        assert isinstance(bad, BadRow) and bad.line == 2
+        print(bad.column, bad.reason)
+        ```
     """
 
     line: int
@@ -78,6 +104,18 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
         mapping: from the file's columns to the event's fields.
         clock: what tells the time; a test may give a `FakeClock`.
         language: of reasons and notices: "en" or "pt".
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import events_from
+
+        Path("alunos.csv").write_text("aluno_id;curso\\n2026-0042;Letras\\n")
+        with events_from("alunos.csv", MatriculaCancelada) as table:
+            assert (table.delimiter, table.ignored) == (";", ("curso",))
+            assert list(table.events(on_bad=print)) == [cancelada]
+        ```
     """
 
     def __init__(

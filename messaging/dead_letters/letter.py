@@ -47,6 +47,19 @@ class Letter(DeadLetterReason):
         event_id: the id of its event; "" if the body does not say.
         type: the type of its event; "" if the body does not say.
         delivery: the message itself.
+
+    Example:
+        ```python
+        from messaging.dead_letters import Workbench
+        from messaging.transport import DeadLetter
+
+        publisher.publish(ana)
+        queue = broker.queue("marketing")
+        (delivery,) = queue.receive(1, wait=0)
+        queue.dead_letter([DeadLetter(delivery=delivery, reason="no such course")])
+        (letter,) = Workbench(broker.letters("marketing")).letters()
+        assert (letter.type, letter.reason) == ("aluno.cadastrado", "no such course")
+        ```
     """
 
     id: str

@@ -67,6 +67,14 @@ class WorkbenchReport:
         by_aws: AWS moved them, by StartMessageMoveTask: only `done` is counted then.
         stopped: it was stopped before the end; call again to go on. What AWS moves, it goes on
             moving.
+
+    Example:
+        ```python
+        from messaging.dead_letters import Workbench
+
+        report = Workbench(broker.letters("marketing")).redrive()  # dry_run=False moves them
+        assert (report.action, report.dry_run, report.matched) == ("redrive", True, 0)
+        ```
     """
 
     action: Literal["redrive", "drop"]

@@ -39,6 +39,15 @@ class Diagnosis:
         where: a thing and its name: "queue alunos-bi".
         said: what is wrong.
         remedy: what to do.
+
+    Example:
+        ```python
+        from messaging.doctor import examine
+
+        found = examine(topology, local.settings(topic="alunos", prefix="diagnosis-"))
+        assert all(one.severity and one.where and one.remedy for one in found)
+        assert found  # nothing is there yet
+        ```
     """
 
     name: str

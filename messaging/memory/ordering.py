@@ -65,6 +65,14 @@ class StoredMessage:
         sent_at: seconds since the epoch.
         receive_count: how often it was received.
         state: whether it is visible, in flight or delayed.
+
+    Example:
+        ```python
+        publisher.publish(ana)
+        (message,) = broker.messages("marketing")
+        assert message.receive_count == 0
+        assert '"aluno.cadastrado"' in message.body
+        ```
     """
 
     message_id: str

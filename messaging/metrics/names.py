@@ -18,6 +18,14 @@ class Metric(NamedTuple):
         unit: its unit, in UCUM's letters.
         labels: the names of its labels.
         help: what it counts or measures, in a sentence.
+
+    Example:
+        ```python
+        from messaging.metrics import METRICS
+
+        (metric,) = [one for one in METRICS if one.name == "messaging.publisher.published"]
+        assert metric.counts  # it only ever grows
+        ```
     """
 
     name: str

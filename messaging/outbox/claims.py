@@ -66,6 +66,26 @@ class OutboxStatus:
         published: sent, and not pruned yet.
         oldest: seconds for which the oldest pending entry has been waiting; None if there is none.
         troubled: the parked ones and those that failed, the oldest first, at most 100.
+
+    Example:
+        ```python
+        import sqlite3
+
+        from messaging.outbox import SqlOutbox, create
+        from messaging.outbox.claims import Claims
+        from messaging.sql import open_sqlite
+        from messaging.sql.database import Database
+
+        connection = sqlite3.connect("escola.db")
+        create(connection)
+        with connection:
+            Publisher(SqlOutbox(connection), source="/cadastro").publish(ana)
+        connection.close()
+        database = Database(lambda: open_sqlite("escola.db"))
+        status = Claims(database).status()
+        assert (status.pending, status.in_flight, status.parked) == (1, 0, 0)
+        database.close()
+        ```
     """
 
     pending: int

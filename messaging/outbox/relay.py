@@ -53,6 +53,19 @@ class RelayStats:
         parked: refused for good, and shown by `messaging outbox status`.
         lost: leases that another relay took over before this one was done: raise `lease`.
         pruned: deleted some time after they were published.
+
+    Example:
+        ```python
+        from messaging.outbox import Relay, create
+        from messaging.sql import open_sqlite
+
+        connection = open_sqlite("escola.db")
+        create(connection)
+        connection.close()
+        with Relay(lambda: open_sqlite("escola.db"), broker.topic()) as relay:
+            relay.drain()
+        assert (relay.stats.published, relay.stats.failed, relay.stats.parked) == (0, 0, 0)
+        ```
     """
 
     published: int = 0

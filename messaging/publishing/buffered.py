@@ -77,6 +77,13 @@ class BufferedPublisher:
             two, and more while answers take long and whole requests wait to be sent.
         ordered: whether the topic is FIFO.
         on_failure: called with each event that was not accepted.
+
+    Example:
+        ```python
+        with publisher.buffered(linger=0.01) as buffer:  # one for the process
+            pending = [buffer.publish(ana) for _ in range(20)]
+        assert sum(one.result().copies for one in pending) == 20
+        ```
     """
 
     def __init__(

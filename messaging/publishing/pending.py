@@ -27,6 +27,13 @@ class Pending(Future[Published]):
         published = await buffered.publish(event)
 
     Who stops waiting, or is cancelled, does not call the event back.
+
+    Example:
+        ```python
+        with publisher.buffered() as buffer:
+            pending = buffer.publish(ana)
+        assert pending.result().copies == 1  # in a coroutine: (await pending).copies
+        ```
     """
 
     def __await__(self) -> Generator[Any, None, Published]:

@@ -28,6 +28,12 @@ class Published:
     Args:
         id: the event's id.
         copies: in how many copies it went out; 0: every view declined.
+
+    Example:
+        ```python
+        published = publisher.publish(ana, id="matricula-2026-0042")
+        assert (published.id, published.copies) == ("matricula-2026-0042", 1)
+        ```
     """
 
     id: str
@@ -52,6 +58,18 @@ class NotPublished:
         reason: why, for people, without personal data.
         event: the event itself.
         unknown: whether it may have been accepted all the same.
+
+    Example:
+        ```python
+        from messaging import PublishError
+
+        broker.fail_next("publish", code="InvalidParameter", retryable=False)
+        try:
+            publisher.publish_many([ana])
+        except PublishError as error:
+            (failed,) = error.result.failed
+        assert (failed.index, failed.code) == (0, "InvalidParameter")
+        ```
     """
 
     index: int
@@ -70,6 +88,15 @@ class PublishProgress:
         consumed: events that were taken so far.
         accepted: those that the topic accepted.
         failed: those that it did not.
+
+    Example:
+        ```python
+        from messaging.publishing.results import PublishProgress
+
+        seen: list[PublishProgress] = []
+        publisher.publish_many([ana, ana], on_progress=seen.append)
+        assert (seen[-1].consumed, seen[-1].accepted, seen[-1].failed) == (2, 2, 0)
+        ```
     """
 
     consumed: int
@@ -89,6 +116,13 @@ class PublishResult:
         copies: messages accepted.
         failed: the others, each with its place and reason. Every event below `consumed` that is not
             listed here was accepted or declined.
+
+    Example:
+        ```python
+        result = publisher.publish_many([ana, ana])
+        assert (result.consumed, result.accepted, result.copies) == (2, 2, 2)
+        assert not result.failed
+        ```
     """
 
     consumed: int

@@ -45,6 +45,19 @@ class Stats:
         discarded: of the acknowledged, those that a handler discarded.
         deduplicated: of the acknowledged and the dead-lettered, those that came again after they
             had been handled, and were not handled again.
+
+    Example:
+        ```python
+        from messaging import Worker
+
+        marketing = Marketing()
+        with Worker(marketing, broker=broker) as worker:
+            publisher.publish(ana)
+            while not marketing.welcomed:
+                pass
+        assert (worker.stats.received, worker.stats.acknowledged) == (1, 1)
+        assert worker.stats.balanced
+        ```
     """
 
     received: int = 0

@@ -54,6 +54,15 @@ class Result:
         delivery: the message as the queue would have had it; None if it would have had none.
         error: the exception that a handler (or a middleware) raised, unless it was an `Outcome`.
         why: the outcome's reason, or why the queue would not have received the event.
+
+    Example:
+        ```python
+        from messaging.testing import deliver
+
+        result = deliver(Marketing(), ana)
+        assert result.received and result.acknowledged
+        assert result.view == AlunoParaMarketing(nome="Ana", email="ana@example.com")
+        ```
     """
 
     outcome: Outcome | None

@@ -42,6 +42,18 @@ class Drained:
         dead_lettered: those that were given up.
         reasons: the reasons of the dead letters.
         of: the same counts, by service.
+
+    Example:
+        ```python
+        from messaging.testing import FakeClock, drain
+
+        clock = FakeClock()
+        broker = MemoryBroker(topology, clock=clock)
+        with Publisher(broker.topic(), source="/cadastro") as publisher:
+            publisher.publish(ana)
+        drained = drain(broker, Marketing(), clock=clock)
+        assert (drained.received, drained.acknowledged, drained.reasons) == (1, 1, ())
+        ```
     """
 
     received: int = 0

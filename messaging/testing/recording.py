@@ -25,6 +25,17 @@ class Recorded:
         audience: the services it is for; ("*",) is every service that handles it.
         envelope: id, type, version, time and so on.
         data: the fields that were sent, as JSON has them.
+
+    Example:
+        ```python
+        from messaging.testing import RecordingTopic
+
+        topic = RecordingTopic()
+        with Publisher(topic, source="/cadastro") as publisher:
+            publisher.publish(ana)
+        (copy,) = topic.copies_for("marketing")
+        assert (copy.type, copy.data["nome"]) == ("aluno.cadastrado", "Ana")
+        ```
     """
 
     audience: tuple[str, ...]

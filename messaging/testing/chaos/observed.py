@@ -36,6 +36,14 @@ class Count:
         redeliveries: of these, those that had been received before.
         facts: effects that handlers had.
         kills: processes that were killed.
+
+    Example:
+        ```python
+        from messaging.testing.chaos import check
+
+        count = check([Marketing], [ana, ana], seeds=range(2)).count
+        assert (count.scenarios, count.lost, count.unaccounted) == (2, 0, 0)
+        ```
     """
 
     scenarios: int = 0

@@ -64,6 +64,15 @@ class Summary:
         count: the counts of all scenarios together.
         injected: how many faults there were, by kind.
         failed: the scenarios that broke a promise.
+
+    Example:
+        ```python
+        from messaging.testing.chaos import check
+
+        summary = check([Marketing], [ana], seeds=[1]) + check([Marketing], [ana], seeds=[2])
+        assert summary.count.scenarios == 2
+        assert not summary.failed
+        ```
     """
 
     count: Count
