@@ -73,6 +73,9 @@ class ClaimCheck:
             `store`.
         clock: what tells the time; a test may give a `FakeClock`.
 
+    Raises:
+        ConfigurationError: if `threshold` is not from 0 to `max_bytes`.
+
     Example:
         ```python
         from messaging.claimcheck import ClaimCheck, DirectoryBlobStore
@@ -135,6 +138,10 @@ class ClaimCheck:
         a pointer of AWS's extended client.
 
         As `Codec.decode`.
+
+        Raises:
+            CodecError: if what is stored is gone or is not what was sent, and for what can never be
+                read. When the store is away, it raises what the store raises.
         """
         try:
             envelope = self._codec.decode(body)
@@ -214,9 +221,12 @@ class MemoryBlobStore:
         self._blobs[key] = bytes(data)
 
     def get(self, key: str) -> bytes:
-        """What was put; `NotFound` if nothing was.
+        """What was put.
 
         As `BlobStore.get`.
+
+        Raises:
+            NotFound: if nothing was put under `key`.
         """
         try:
             return self._blobs[key]
@@ -257,6 +267,9 @@ class DirectoryBlobStore:
         """Keep `data`: all of it or nothing, even if the machine stops meanwhile.
 
         As `BlobStore.put`.
+
+        Raises:
+            TransportError: if the directory or the file cannot be written.
         """
         target = self._file(key)
         beside = target.with_name(f".{new_id()}")
@@ -274,9 +287,13 @@ class DirectoryBlobStore:
             raise self._away("write", error) from None
 
     def get(self, key: str) -> bytes:
-        """What was put. `NotFound` if nothing was; `TransportError` if the directory is away.
+        """What was put.
 
         As `BlobStore.get`.
+
+        Raises:
+            NotFound: if nothing was put under `key`.
+            TransportError: if the directory is away, or the file cannot be read.
         """
         try:
             return self._file(key).read_bytes()

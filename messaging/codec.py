@@ -54,7 +54,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, body: str) -> Envelope:
-        """The envelope with its data. Raises `CodecError` for what can never be read.
+        """The envelope with its data.
 
         Args:
             body: the text that was received.

@@ -181,17 +181,23 @@ _VALUE = _Value()
 class Event(Discreet, BaseModel):
     """A fact that happened, declared once for all who hear of it.
 
-    type      the name on the wire (CloudEvents `type`), dotted words in lower case by custom.
-    version   a whole number from 1; raise it when the meaning of a field changes, and say with
-              `@upcast` how older data becomes newer. Adding an optional field needs no new version.
-    subject   the field that says whom the event is about (CloudEvents `subject`). It travels only
-              in copies whose view declares that field.
-    group     the field whose value orders events on a FIFO topic (SNS MessageGroupId): events of
-              one group arrive in order.
-
     A class without `type` is abstract: a place for fields that several events share. Fields are
     frozen, and unknown fields are refused where the event is made (a mistyped name is an error)
     but ignored where it is read (a newer producer may add some).
+
+    The arguments stand beside the base: `class Name(Event, type=..., version=...)`.
+
+    Args:
+        type: the name on the wire (CloudEvents `type`), dotted words in lower case by custom.
+        version: a whole number from 1; raise it when the meaning of a field changes, and say with
+            `@upcast` how older data becomes newer. Adding an optional field needs no new version.
+        subject: the field that says whom the event is about (CloudEvents `subject`). It travels
+            only in copies whose view declares that field.
+        group: the field whose value orders events on a FIFO topic (SNS MessageGroupId): events of
+            one group arrive in order.
+
+    Raises:
+        EventError: when the class is made, if its keywords or its fields cannot be.
 
     Example:
         ```python

@@ -117,13 +117,20 @@ class PublisherLifespan:
         """A dependency: `Annotated[Publisher, Depends(publishing.publisher)]`.
 
         In an `async def`, call its `publish_async`; in a `def`, which runs in a thread, `publish`.
+
+        Raises:
+            ConfigurationError: if the application did not start with `lifespan`.
         """
         if self._publisher is None:
             raise _not_started()
         return self._publisher
 
     async def buffered(self) -> BufferedPublisher:
-        """A dependency for busy routes: `await buffered.publish(event)` shares its request."""
+        """A dependency for busy routes: `await buffered.publish(event)` shares its request.
+
+        Raises:
+            ConfigurationError: if the application did not start with `lifespan`.
+        """
         if self._buffered is None:
             raise _not_started()
         return self._buffered

@@ -27,6 +27,9 @@ class Personal:
         about: what the field tells about a person, in your words.
         category: "common", "sensitive", "child" or "pseudonym".
 
+    Raises:
+        EventError: if `about` is empty, or `category` is none of the four.
+
     Example:
         ```python
         from typing import Annotated

@@ -53,18 +53,25 @@ SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 class Projection(Discreet, BaseModel):
     """What one service (or several) may see of an event.
 
-    of        the event. The projection stands in the event's module, so that whoever can publish
-              the event knows all its views.
-    audience  the name of a service, or a tuple of names.
-    since     the event's version since which this view has its present shape and meaning; it is
-              the version that its copies bear. A service whose view did not change then reads
-              events of newer versions as before. By default the event's version.
-    pinned    an older version of the event in which this audience goes on receiving it for a
-              while. The fields are those of that version, made by the event's `@downcast`s.
-
     Each field must be a field of the event, of a type that the event's field satisfies; both are
     checked when the class is made (for a pinned view, before a copy is sent). Override `wanted`
     to decline a copy.
+
+    The arguments stand beside the base: `class Name(Projection, of=..., audience=...)`.
+
+    Args:
+        of: the event. The projection stands in the event's module, so that whoever can publish the
+            event knows all its views.
+        audience: the name of a service, or a tuple of names.
+        since: the event's version since which this view has its present shape and meaning; it is
+            the version that its copies bear. A service whose view did not change then reads events
+            of newer versions as before. By default the event's version.
+        pinned: an older version of the event in which this audience goes on receiving it for a
+            while. The fields are those of that version, made by the event's `@downcast`s.
+
+    Raises:
+        EventError: when the class is made, if its keywords or its fields do not suit the event, or
+            another view of it is for the same service.
 
     Example:
         ```python

@@ -127,16 +127,14 @@ class Settings(BaseModel):
     ) -> Self:
         """Read `environment` (default: this process's).
 
-        Raises `SettingsError`, which lists every mistake at once: values that are not allowed, and
-        `MESSAGING_` names that do not exist.
-
         Args:
             environment: the variables, by name.
             defaults: by field, for what no `MESSAGING_` variable says; they come before `AWS_`
                 ones.
 
         Raises:
-            SettingsError: if any value cannot be; it names every mistake at once.
+            SettingsError: if a value is not allowed, or a `MESSAGING_` name does not exist; it
+                lists every mistake at once.
         """
         given = os.environ if environment is None else environment
         values: dict[str, Any] = {}

@@ -97,9 +97,11 @@ class Done:
 class IdempotencyStore(Protocol):
     """Remembers per service which events are in progress and which are done.
 
-    Three states: absent, in progress with an expiry, done. Every method is atomic, may be called
-    from any thread and in any process, and raises `TransportError` (a store of your own: anything)
-    when its database is away.
+    Three states: absent, in progress with an expiry, done. Every method is atomic, and may be
+    called from any thread and in any process.
+
+    Raises:
+        TransportError: by each method, when its database is away (a store of your own: anything).
     """
 
     def begin(
@@ -196,14 +198,14 @@ class BlobStore(Protocol):
         ...
 
     def get(self, key: str) -> bytes:
-        """What was put. Raises `messaging.errors.NotFound` when there is nothing under `key`, and
-        `TransportError` when the store did not answer.
+        """What was put.
 
         Args:
             key: what it was kept under.
 
         Raises:
             NotFound: when there is nothing under `key`.
+            TransportError: when the store did not answer.
         """
         ...
 
@@ -238,8 +240,10 @@ class RateStore(Protocol):
     A bucket is one moment: that until which its tokens are reserved. Whoever reserves moves it on,
     and waits until it has come; so nobody waits for long while others are served. Time is the
     store's own, so that no machine's clock matters. Every method is atomic and may be called from
-    any thread and in any process; it raises `TransportError` (a store of your own: anything) when
-    its database is away.
+    any thread and in any process.
+
+    Raises:
+        TransportError: by each method, when its database is away (a store of your own: anything).
     """
 
     def reserve(

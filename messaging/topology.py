@@ -81,6 +81,10 @@ class Topic:
         name: its name; of a FIFO topic it ends in ".fifo".
         max_bytes: bytes of one request: its MaximumMessageSize.
 
+    Raises:
+        TopologyError: if SNS takes no such name, or `max_bytes` is out of its range (262,144 to
+            1,048,576).
+
     Example:
         ```python
         from messaging.topology import Topic
@@ -150,6 +154,10 @@ class Queue:
         contract: the events that the service reads, with the versions that it knows:
             "aluno.cadastrado/3 matricula.cancelada/1".
 
+    Raises:
+        TopologyError: if SQS takes no such name, or `retention` is not between 60 seconds and that
+            of the dead letters, which is 14 days at most.
+
     Example:
         ```python
         queue = topology.queue("marketing")
@@ -186,6 +194,10 @@ class Subscription:
         types: the event types that are let through.
         audience: the audiences that are let through: the service, and "*".
         undelivered: the dead-letter queue of the subscription.
+
+    Raises:
+        TopologyError: if `types` is empty, types times audiences are more than the 150 that a
+            filter policy takes, or SQS takes no queue named as `undelivered` is.
 
     Example:
         ```python
@@ -234,6 +246,10 @@ class Topology:
             it.
         kms_key: the KMS key of its queues, and of the topic that it owns: an alias
             ("alias/alunos"), an id or an ARN. None: SQS encrypts with keys of its own (SSE-SQS).
+
+    Raises:
+        TopologyError: if `owner` or `kms_key` cannot be what AWS takes, or two services would have
+            one queue.
 
     Example:
         ```python
@@ -366,6 +382,9 @@ class Topology:
 
         Args:
             service: the name of a service.
+
+        Raises:
+            TopologyError: if the topology has no such service.
         """
         try:
             return self._by_service[service][0]
@@ -377,6 +396,9 @@ class Topology:
 
         Args:
             service: the name of a service.
+
+        Raises:
+            TopologyError: if the topology has no such service.
         """
         try:
             return self._by_service[service][1]

@@ -494,13 +494,13 @@ class TopicTransport(Protocol):
         """Send at most `BATCH_ENTRIES` messages of at most `max_bytes` together.
 
         Returns the entries that were refused; an empty sequence says that all were accepted.
-        Raises `TransportError` when nobody answered: then any of them may have been accepted.
 
         Args:
             batch: the messages: at most `BATCH_ENTRIES`, and `max_bytes` together.
 
         Raises:
-            TransportError: when nobody answers, or the whole request is refused.
+            TransportError: when nobody answers (then any of them may have been accepted), or the
+                whole request is refused.
         """
         ...
 

@@ -25,7 +25,6 @@ ENTRY = re.compile(
 )
 SECTION = re.compile(r"^(Args|Raises|Attributes|Example):\n((?:(?:    .*)?(?:\n|\Z))+)", re.M)
 ITEM = re.compile(r"^\*{0,2}(\w+): (\S.*(?:\n    .*)*)", re.M)
-LISTED = re.compile(r"^(\w+) {2,}\S", re.M)
 AS = re.compile(r"^As `([\w.]+)`[.,:;]", re.M)
 """A docstring that begins so has the parameters of what it names."""
 FENCE = re.compile(r"```python\n(.*?)```", re.S)
@@ -93,15 +92,19 @@ def parameters(value: Any) -> list[str]:
     if not inspect.isclass(value):
         return [name for name in inspect.signature(value).parameters if name not in {"self", "cls"}]
     fields = getattr(value, "model_fields", None)
-    if fields is not None:  # and what stands beside the base, for those who declare an event
-        hook = vars(value).get("__init_subclass__")
-        declared = [] if hook is None else list(inspect.signature(hook.__func__).parameters)
-        return [*fields, *(name for name in declared if name not in {"cls", "config"})]
+    if fields is not None:
+        return [*fields, *class_keywords(value)]
     if issubclass(value, tuple):
         return list(getattr(value, "_fields", ()))
-    if not _is_made_by_callers(value):
-        return []
-    return list(inspect.signature(value).parameters)
+    made = list(inspect.signature(value).parameters) if _is_made_by_callers(value) else []
+    return [*made, *class_keywords(value)]
+
+
+def class_keywords(value: type) -> list[str]:
+    """What may stand beside the base of a subclass: `class Name(Event, type=..., version=...)`."""
+    hook = vars(value).get("__init_subclass__")
+    given = () if hook is None else inspect.signature(hook.__func__).parameters.values()
+    return [one.name for one in given if one.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def _is_made_by_callers(value: type) -> bool:
@@ -116,8 +119,6 @@ def described(value: Any, owner: type | None) -> set[str]:
     found = set(section(value, "Args"))
     if inspect.isclass(value):
         found |= _described_fields(value)
-        if hasattr(value, "model_fields"):
-            found |= set(LISTED.findall(text))
     for name in AS.findall(text):
         found |= described(*_look_up(name, value))
     if owner is not None:
@@ -169,6 +170,61 @@ def exception(name: str, near: Any) -> object:
         if inspect.isclass(found) and issubclass(found, BaseException):
             return found
     return None
+
+
+def plain_attributes(value: type) -> set[str]:
+    """Its public attributes that are annotated, without those whose text stands below them."""
+    mine = {name for name in vars(value).get("__annotations__", {}) if not name.startswith("_")}
+    return mine - _described_fields(value)
+
+
+HOOKS = ("__new__", "__init__", "__post_init__", "__init_subclass__", "__pydantic_init_subclass__")
+"""What runs when an object or a subclass is made; the class's docstring says what it raises."""
+
+
+def raising(name: Name) -> Iterator[tuple[str, Any, list[Callable[..., Any]]]]:
+    """Whose docstrings name exceptions: dotted name, whose docstring it is, and its functions."""
+    for dotted, value, owner in name.callables():
+        if owner is not None or not name.is_class:
+            yield dotted, value, [value]
+    if name.is_class:
+        mine = vars(name.value)
+        hooks = [getattr(mine[hook], "__func__", mine[hook]) for hook in HOOKS if hook in mine]
+        yield name.name, name.value, hooks
+        for member, value in mine.items():
+            if isinstance(value, property) and not member.startswith("_"):
+                yield f"{name.name}.{member}", value, [value.fget] if value.fget else []
+
+
+def raised(function: Callable[..., Any], owner: type | None) -> set[str]:
+    """The library's exceptions in its own `raise` statements, not in those of what it calls."""
+    try:
+        lines = inspect.getsource(function)
+    except (OSError, TypeError):  # made by dataclasses or written in C: it has none
+        return set()
+    if getattr(function, "__module__", "").partition(".")[0] not in {"messaging", "tests"}:
+        return set()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(textwrap.dedent(lines))):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            found |= _made_by(made, function, owner)
+    return found
+
+
+def _made_by(called: ast.expr, function: Callable[..., Any], owner: type | None) -> set[str]:
+    """The exception that `raise called(...)` raises: it is a class, or a function returns it."""
+    there: Any = inspect.unwrap(function).__globals__
+    if isinstance(called, ast.Name):
+        there = there.get(called.id)
+    elif isinstance(called, ast.Attribute) and ast.unparse(called.value) in {"self", "cls"}:
+        there = getattr(owner, called.attr, None)
+    else:
+        return set()
+    if inspect.isfunction(there):
+        there = exception(str(there.__annotations__.get("return")), there)
+    is_ours = inspect.isclass(there) and there.__module__.partition(".")[0] == "messaging"
+    return {there.__name__} if is_ours and issubclass(there, BaseException) else set()
 
 
 def examples(value: Any) -> list[str]:

@@ -24,6 +24,7 @@ import pytest
 
 import messaging
 from messaging import outcome
+from messaging.errors import CodecError, ConfigurationError, SettingsError, TopologyError
 from tests import reference
 from tests.reference import Name, names
 
@@ -129,6 +130,32 @@ def test_each_exception_that_is_documented_exists() -> None:
         if reference.exception(raised, value) is None
     ]
     assert not unknown, "\n".join(unknown)
+
+
+def undocumented(name: Name) -> Iterator[str]:
+    """What the functions of a name raise, and neither its docstring nor its class's says."""
+    of_class = set(reference.section(name.value, "Raises"))
+    owner = name.value if name.is_class else None
+    for dotted, documented, functions in reference.raising(name):
+        said = of_class | set(reference.section(documented, "Raises"))
+        for function in functions:
+            if left := reference.raised(function, owner) - said:
+                yield f"{name.module}.{dotted}: name in `Raises:` {sorted(left)}"
+
+
+def test_a_raise_statement_is_documented() -> None:
+    missing = [line for name in names() for line in undocumented(name)]
+    assert not missing, "\n".join(missing)
+
+
+def test_the_attributes_of_a_class_to_subclass_are_described() -> None:
+    wrong = [
+        f"{name}: {sorted(differ)} differ between `Attributes:` and the class"
+        for name in names()
+        if name.is_class and (said := {*reference.section(name.value, "Attributes")})
+        if (differ := said ^ reference.plain_attributes(name.value))
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_each_public_callable_has_an_example() -> None:
@@ -249,6 +276,73 @@ def _good(first: int, *rest: int) -> None:
 
 def _stands_for_good(first: int, *rest: int) -> None:
     """As `_good`."""
+
+
+class _Raising:
+    """Raises one error where its docstring tells of it, and others where none does.
+
+    Raises:
+        TopologyError: if there is no `name`.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not name:
+            raise TopologyError(name)
+        raise SettingsError(name)
+
+    @property
+    def late(self) -> str:
+        """Raises `ConfigurationError`."""
+        raise ConfigurationError("in prose only")
+
+    def by_another(self) -> None:
+        """What it raises is made by a method."""
+        raise self._made() from None
+
+    def told(self) -> None:
+        """It has all.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError("told")
+
+    def again(self) -> None:
+        """Its own class's, one that is caught and raised again, and one of Python's."""
+        try:
+            raise TopologyError("told by the class")
+        except TopologyError as error:
+            raise ValueError("not the library's") from error
+
+    def _made(self) -> CodecError:
+        return CodecError("made")
+
+
+def test_an_exception_that_no_docstring_names_is_found() -> None:
+    found = [line.split(".", 2)[2] for line in undocumented(Name("a.b", "Raising", _Raising))]
+    assert found == [
+        "Raising.by_another: name in `Raises:` ['CodecError']",
+        "Raising: name in `Raises:` ['SettingsError']",
+        "Raising.late: name in `Raises:` ['ConfigurationError']",
+    ]
+
+
+class _Declared:
+    """It is subclassed with keywords.
+
+    Args:
+        kind: what it is.
+        other: this may not stand there.
+    """
+
+    def __init_subclass__(cls, *, kind: str = "", size: int = 0, **more: object) -> None:
+        super().__init_subclass__(**more)
+
+
+def test_what_stands_beside_a_base_is_a_parameter() -> None:
+    assert reference.parameters(_Declared) == ["kind", "size"]
+    assert reference.described(_Declared, None) == {"kind", "other"}
+    assert reference.parameters(messaging.Event) == ["type", "version", "subject", "group"]
 
 
 def test_sections_are_read() -> None:

@@ -1,8 +1,9 @@
 """For the reference: completes each docstring's table of parameters before it is shown.
 
 A docstring that begins "As `Other.method`." has the parameters of what it names; a method without
-`Args:` those of the base's method that it overrides; a field its own text. A list in the house's
-way (a name, two spaces or more, its meaning) becomes a definition list: class keywords, mostly.
+`Args:` those of the base's method that it overrides; a field its own text. The `Args:` of a class
+whose `__init_subclass__` takes them are shown as keyword arguments, with their types. A list in
+the house's way (a name, two spaces or more, its meaning) becomes a definition list.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from griffe import Class, Docstring, Extension, Function, Module, Object
+from griffe import Class, Docstring, Extension, Function, Module, Object, ParameterKind
 
 _ITEM = re.compile(r"(?P<name>[\w.*]+) {2,}(?P<text>\S.*)")
 _AS = re.compile(r"^As `([\w.]+)`[.,:;]", re.M)
@@ -62,13 +63,19 @@ def _objects(inside: Object) -> Iterator[Object]:
 def _complete(one: Class | Function, by_name: dict[str, Object]) -> None:
     """Give `one` the arguments that others describe, in the order of its signature."""
     known = _described(one, by_name)
+    own, keywords = _arguments(one), _class_keywords(one)
+    text = "" if one.docstring is None else one.docstring.value
+    if own and own.keys() <= keywords.keys():
+        lines = [f"    {name} ({keywords[name]}): {meaning}" for name, meaning in own.items()]
+        # These have no column for a default: None stands for one that is not given.
+        table = "Keyword Args: Keyword arguments of a subclass:\n" + "\n".join(lines) + "\n"
+        _give(one, _ARGS.sub(lambda _: table + "\n", text, count=1))
+        return
     takes = [parameter.name for parameter in one.parameters] or _dataclass_fields(one)
-    own = _arguments(one)
     if not own and not any(name in known for name in takes):
         return
     lines = [f"    {name}: {known[name]}" for name in takes if name in known]
-    lines += [f"    {name}: {text}" for name, text in own.items() if name not in takes]
-    text = "" if one.docstring is None else one.docstring.value
+    lines += [f"    {name}: {meaning}" for name, meaning in own.items() if name not in takes]
     # griffe sees no signature of a NamedTuple and of a pydantic model: their fields are attributes.
     title = "Args" if any(name in takes for name in own or known) else "Attributes"
     table = f"{title}:\n" + "\n".join(lines) + "\n"
@@ -77,6 +84,19 @@ def _complete(one: Class | Function, by_name: dict[str, Object]) -> None:
     else:
         before, *section = _SECTION.split(text, maxsplit=1)
         text = f"{before.rstrip()}\n\n{table}\n{''.join(section)}"
+    _give(one, text)
+
+
+def _class_keywords(one: Class | Function) -> dict[str, str]:
+    """What stands beside the base of a subclass, with its type."""
+    hook = one.members.get("__init_subclass__")
+    if not isinstance(one, Class) or not isinstance(hook, Function):
+        return {}
+    by_name = [each for each in hook.parameters if each.kind is ParameterKind.keyword_only]
+    return {each.name: str(each.annotation) for each in by_name}
+
+
+def _give(one: Class | Function, text: str) -> None:
     # One of its own, so that nothing that was parsed before is kept.
     given = one.docstring or one.module.docstring
     parser, options = (given.parser, given.parser_options) if given else (None, None)

@@ -55,8 +55,8 @@ class DynamoDBStore:
 
     An event costs two writes of one unit each, and a long handler one more at each renewal. Whether
     a claim has expired is told by the clock of the machine that asks: with clocks that differ,
-    `lease` must be longer than they do. Needs dynamodb:UpdateItem and dynamodb:DeleteItem; raises
-    `TransportError` after botocore's own retries. No request is made before the first use.
+    `lease` must be longer than they do. Needs dynamodb:UpdateItem and dynamodb:DeleteItem. No
+    request is made before the first use.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
 
@@ -68,6 +68,10 @@ class DynamoDBStore:
         keep: seconds for which a done event is remembered; DynamoDB deletes it within days after.
         timeout: seconds for which DynamoDB may stay silent, in each of three attempts.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Raises:
+        ConfigurationError: if `keep` is not above 0.
+        TransportError: by each method, after botocore's own retries.
 
     Example:
         ```python
@@ -104,10 +108,12 @@ class DynamoDBStore:
     def create(self) -> Self:
         """Make the table, billed by request, and its TTL where they are not there; wait for both.
 
-        Safe to repeat, after an interruption at any point too, and for several at once. Raises
-        `ConfigurationError` where a table of that name has another key, or TTL on another
-        attribute. Needs dynamodb:CreateTable, DescribeTable, DescribeTimeToLive and
-        UpdateTimeToLive.
+        Safe to repeat, after an interruption at any point too, and for several at once. Needs
+        dynamodb:CreateTable, DescribeTable, DescribeTimeToLive and UpdateTimeToLive.
+
+        Raises:
+            ConfigurationError: where a table of that name has another key, or TTL on another
+                attribute.
         """
         client = self._clients.patient_dynamodb
         with self._translated("create"):

@@ -36,6 +36,9 @@ class S3BlobStore:
         owner: the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
         timeout: seconds for which S3 may say nothing, in each of three attempts.
 
+    Raises:
+        SettingsError: if `bucket` is not the name alone.
+
     Example:
         ```python
         from messaging.aws.s3 import S3BlobStore
@@ -78,12 +81,12 @@ class S3BlobStore:
     def put(self, key: str, data: bytes) -> None:
         """Keep `data`; an existing object is written again, which restarts its lifetime.
 
-        Raises `TransportError` after botocore's own retries, or when the publisher's `timeout` is
-        over.
-
         Args:
             key: the object's key.
             data: its content.
+
+        Raises:
+            TransportError: after botocore's own retries, or when the publisher's `timeout` is over.
         """
         with self._translated("write", key):
             self._clients.bounded(
@@ -97,10 +100,14 @@ class S3BlobStore:
             )
 
     def get(self, key: str) -> bytes:
-        """What was put. `NotFound` if the object is gone, `TransportError` for whatever else.
+        """What was put.
 
         Args:
             key: the object's key.
+
+        Raises:
+            NotFound: if the object is gone.
+            TransportError: for whatever else.
         """
         try:
             with self._translated("read", key):

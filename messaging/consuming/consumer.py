@@ -69,27 +69,30 @@ class Handler:
 class Consumer:
     """One service. Subclass it, and give it a method for each event it wants to hear of.
 
-    What belongs to the service is a class attribute:
+    What belongs to the service is a class attribute, which a subclass sets in its body. `open` and
+    `close` are for what the service holds: a pool, a client, a model.
 
-    service             its name: in the filter policy, the queue's name, the audience of its
-                        views. The default is the class name in lower case with "-" between words;
-                        a subclass inherits a name that was set, not one that was derived.
-    retry               what an unexpected exception means.
-    visibility_timeout  seconds (1 to 43,200) for which SQS hides a received message; the worker
-                        renews it while the handler runs.
-    max_receives        receives after which SQS itself moves a message to the dead-letter queue:
-                        the net below `retry`, for a message that kills the process.
-    max_lease           seconds (1 to 43,200) for which the worker keeps renewing, counted from the
-                        receive; then the message is visible to any worker again.
-    handler_timeout     seconds that a handler may take, or None. An async one is cancelled; a sync
-                        one is told by `Delivery.cancelled`, and its message is given up.
-    circuit             when to slow down because everything fails, or None for never.
-    rate                how many messages a process, or all together, receive in a second
-                        (`RateLimit`), or None.
-    log_tracebacks      True: the log of an unexpected exception holds its text and the lines of its
-                        code. They may quote personal data, so by default only types and places do.
+    Attributes:
+        service: its name: in the filter policy, the queue's name, the audience of its views. The
+            default is the class name in lower case with "-" between words; a subclass inherits a
+            name that was set, not one that was derived.
+        retry: what an unexpected exception means.
+        visibility_timeout: seconds (1 to 43,200) for which SQS hides a received message; the worker
+            renews it while the handler runs.
+        max_receives: receives after which SQS itself moves a message to the dead-letter queue: the
+            net below `retry`, for a message that kills the process.
+        max_lease: seconds (1 to 43,200) for which the worker keeps renewing, counted from the
+            receive; then the message is visible to any worker again.
+        handler_timeout: seconds that a handler may take, or None. An async one is cancelled; a sync
+            one is told by `Delivery.cancelled`, and its message is given up.
+        circuit: when to slow down because everything fails, or None for never.
+        rate: how many messages a process, or all together, receive in a second (`RateLimit`), or
+            None.
+        log_tracebacks: True: the log of an unexpected exception holds its text and the lines of its
+            code. They may quote personal data, so by default only types and places do.
 
-    `open` and `close` are for what the service holds: a pool, a client, a model.
+    Raises:
+        ConsumerError: when the class is made, if an attribute, a hook or a handler of it cannot be.
 
     Example:
         ```python

@@ -71,6 +71,9 @@ def handles(
         chunk: at most so many (1 to 1,000); `wait` is 0.01 seconds then.
         wait: seconds (0 to 300) for which the first of them waits for others.
 
+    Raises:
+        ConsumerError: if both `batch` and `chunk` are said.
+
     Example:
         ```python
         from messaging import Batch, Envelope

@@ -113,7 +113,7 @@ def body_schema(view: View) -> dict[str, Any]:
 
 
 def read_document(document: Any, where: str) -> Catalogue:
-    """The catalogue that `write_document` wrote. Raises `ConfigurationError` that names `where`.
+    """The catalogue that `write_document` wrote.
 
     Args:
         document: what the file holds, as JSON has it.

@@ -38,7 +38,7 @@ class Needs:
 
 
 def needs_of(consumer: type[Consumer]) -> Needs:
-    """What `consumer`'s handlers take. Raises `ConfigurationError` where there are none.
+    """What `consumer`'s handlers take.
 
     Args:
         consumer: the consumer class.
@@ -95,7 +95,7 @@ def write_needs(needs: Needs) -> dict[str, Any]:
 
 
 def read_needs(document: Any, where: str) -> Needs:
-    """What `write_needs` wrote. Raises `ConfigurationError` that names `where`.
+    """What `write_needs` wrote.
 
     Args:
         document: what the file holds, as JSON has it.

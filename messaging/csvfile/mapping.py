@@ -47,6 +47,9 @@ class Mapping:
         event_ids: "data": made of the type and of what is published. "cells": as 0.1.0 made them,
             of the row's cells, to finish a run that was begun with it.
 
+    Raises:
+        ConfigurationError: if a value is none that is said here, or `timezone` is not known.
+
     Example:
         ```python
         from messaging.csvfile import Mapping

@@ -74,7 +74,7 @@ class BadRows(Closing):
         return free
 
     def write(self, bad: BadRow) -> None:
-        """Add one row. Raises `OSError` when the file cannot be written.
+        """Add one row.
 
         Args:
             bad: the row, with its reason.

@@ -306,15 +306,13 @@ class Rows(Closing, Iterator[Row]):
 def read_rows(source: Source, *, language: Language = "en") -> Rows:
     """The rows of a CSV file, one at a time; the header has been read when this returns.
 
-    Raises `ConfigurationError` for a file without a header or that is no CSV file (an HTML page,
-    an old workbook), and `OSError` when it cannot be read.
-
     Args:
         source: a path, or a file open for reading bytes.
         language: of notices and errors: "en" or "pt".
 
     Raises:
-        ConfigurationError: for a file without a header, or that is no CSV file.
+        ConfigurationError: for a file without a header, or that is no CSV file (an HTML page, an
+            old workbook).
         OSError: when it cannot be read.
 
     Example:

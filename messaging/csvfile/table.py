@@ -193,6 +193,9 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
 
         Args:
             event: the event that `events` gave last.
+
+        Raises:
+            ConfigurationError: if it is another event.
         """
         if self._last is None or self._last.event is not event:
             raise ConfigurationError("id_of knows the event that events() gave last, no other")

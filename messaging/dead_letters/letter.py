@@ -94,6 +94,10 @@ class Where:
         since: seconds since the epoch: given up at that time or later.
         until: seconds since the epoch: given up before that time.
 
+    Raises:
+        ConfigurationError: if `reason` is no regular expression, or `ids` or `types` is a single
+            text.
+
     Example:
         ```python
         from messaging.dead_letters import Where

@@ -177,7 +177,6 @@ class Workbench:
 
         Where every letter is meant, AWS is asked to move them (StartMessageMoveTask); then the
         reason stays beside them until the next one. Letters of another queue are left, and told.
-        Raises `TransportError` when nobody answers; what was moved until then has been moved.
 
         Args:
             where: which letters; by default all.

@@ -106,7 +106,7 @@ class DjangoSetup:
 
 
 def read(given: object) -> DjangoSetup:
-    """The value of MESSAGING, checked. Raises `MessagingSetting` with every mistake at once.
+    """The value of MESSAGING, checked.
 
     Args:
         given: what stands in Django's settings.

@@ -57,7 +57,7 @@ def drift(
 
     CloudFormation or Terraform, told apart by what stands in them. "create": the file lacks it;
     "change": it differs; "delete": the file has it, and the topology does not any more. What else
-    stands in the file is left alone. Raises `ConfigurationError` for a file of another kind.
+    stands in the file is left alone.
 
     Args:
         topology: what should stand: topic, queues and subscriptions.

@@ -51,12 +51,15 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
     """CloudFormation of a key with the topology's alias, whose policy admits SNS.
 
     Who else may use it is for the account's IAM policies to say, as `messaging export iam` writes
-    them. Raises `ConfigurationError` if the topology names its key in another way: an id or an ARN
-    is that of a key that stands.
+    them.
 
     Args:
         topology: what should stand: topic, queues and subscriptions.
         others_topic: another account's or another repository's topic, by its ARN.
+
+    Raises:
+        ConfigurationError: if the topology has no key, or names it by an id or an ARN: that is a
+            key that stands.
 
     Example:
         ```python

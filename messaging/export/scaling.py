@@ -34,6 +34,10 @@ class Scaling:
         least: tasks, at least.
         most: tasks, at most.
 
+    Raises:
+        ConfigurationError: if a number is out of its range, or a task would handle no message
+            within `wait`.
+
     Example:
         ```python
         from messaging.export import Scaling, ecs
@@ -133,6 +137,9 @@ def ecs(topology: Topology, scaling: Scaling) -> dict[str, Any]:
     Args:
         topology: what should stand: topic, queues and subscriptions.
         scaling: how far, and how fast.
+
+    Raises:
+        ConfigurationError: if `scaling.least` is 0.
 
     Example:
         ```python

@@ -42,6 +42,9 @@ class AsyncTransactional:
         wait: seconds for which a call waits for a connection, unless the pool gives up before. A
             pool should have as many as the worker runs handlers at once.
 
+    Raises:
+        ConfigurationError: if `wait` is not above 0.
+
     Example:
         ```python
         import psycopg
@@ -87,7 +90,8 @@ class AsyncTransactional:
         """What `opens` gave to the handler that runs, in its transaction: a session or a
         connection. Do not commit or close it.
 
-        Raises `ConfigurationError` where no handler runs.
+        Raises:
+            ConfigurationError: where no handler runs, and in another task than the handler's.
         """
         found = self._current.get(None)
         if found is None:

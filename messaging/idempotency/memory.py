@@ -22,6 +22,9 @@ class MemoryStore:
         capacity: done events that are remembered; when there are more, the oldest is forgotten.
         clock: what tells the time; a test may give a `FakeClock`.
 
+    Raises:
+        ConfigurationError: if `capacity` is below 1.
+
     Example:
         ```python
         from messaging.idempotency import Idempotency, MemoryStore

@@ -94,6 +94,9 @@ class Idempotency:
             runs beside it.
         key: which event a call is about; `event_key` takes source and id.
 
+    Raises:
+        ConfigurationError: if `lease` is not above 0 and at most 43,200 seconds.
+
     Example:
         ```python
         from messaging.idempotency import Idempotency, MemoryStore

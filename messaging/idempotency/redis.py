@@ -50,8 +50,6 @@ return redis.call('DEL', KEYS[1])
 class RedisStore:
     """Marks in Redis: for any number of machines, fast, and as durable as that Redis is.
 
-    Raises `TransportError` where Redis does not answer, after the client's own attempts.
-
     A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
     the event is handled again if it comes again: use `maxmemory-policy noeviction` and an
     append-only file. A claim that has expired can no longer be completed: Redis removed it.
@@ -61,6 +59,11 @@ class RedisStore:
         prefix: put before the keys.
         keep: seconds for which a mark is kept.
         timeout: seconds that one command may take.
+
+    Raises:
+        ConfigurationError: if `keep` or `timeout` is not above 0.
+        TransportError: by each method, where Redis does not answer, after the client's own
+            attempts.
 
     Example:
         ```python

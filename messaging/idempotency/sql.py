@@ -108,6 +108,9 @@ class SqliteStore(_SqlStore):
         table: the table's name, with its schema and a dot before it where it has one.
         clock: what tells the time; a test may give a `FakeClock`.
 
+    Raises:
+        ConfigurationError: if `path` is ":memory:", which would be a database for each connection.
+
     Example:
         ```python
         from messaging.idempotency import Idempotency, SqliteStore
@@ -132,8 +135,7 @@ class PostgresStore(_SqlStore):
 
         store = PostgresStore("postgresql://school@db/school").create()
 
-    Raises `TransportError` where the database does not answer. Time is the database's, so that no
-    machine's clock matters. `prune` it now and then.
+    Time is the database's, so that no machine's clock matters. `prune` it now and then.
 
     Args:
         connect: a conninfo, or a function that gives a connection of psycopg. The store sets it to
@@ -142,6 +144,9 @@ class PostgresStore(_SqlStore):
         timeout: seconds for which a statement may stay unanswered, on connections that are made
             from a conninfo; to accept a connection the server has 10, or the conninfo's
             connect_timeout.
+
+    Raises:
+        TransportError: by each method, where the database does not answer.
 
     Example:
         ```python
@@ -224,8 +229,7 @@ class MySqlStore(_SqlStore):
 
         store = MySqlStore("mysql://school@db/school").create()
 
-    Raises `TransportError` where the database does not answer. Time is the database's, so that no
-    machine's clock matters. `prune` it now and then.
+    Time is the database's, so that no machine's clock matters. `prune` it now and then.
 
     Args:
         connect: a URL as `messaging.sql.mysql` takes it, or a function that gives a connection of
@@ -233,6 +237,9 @@ class MySqlStore(_SqlStore):
         table: the table's name, with its schema and a dot before it where it has one.
         timeout: seconds for which a statement may stay unanswered, on connections that are made
             from a URL.
+
+    Raises:
+        TransportError: by each method, where the database does not answer.
 
     Example:
         ```python

@@ -140,7 +140,8 @@ class Transactional(_Sharing):
     def connection(self) -> Any:
         """The connection of the handler that runs, in its transaction. Do not commit or close it.
 
-        Raises `ConfigurationError` where no handler runs.
+        Raises:
+            ConfigurationError: where no handler runs.
         """
         return self._mine("connection")
 
@@ -292,7 +293,8 @@ class TransactionalSession(_Sharing):
     def session(self) -> Any:
         """The session of the handler that runs, in its transaction. Do not commit or close it.
 
-        Raises `ConfigurationError` where no handler runs.
+        Raises:
+            ConfigurationError: where no handler runs.
         """
         return self._mine("session")
 

@@ -34,10 +34,9 @@ _HEALTH: Mapping[Engine, str] = {"ministack": "/_ministack/health", "moto": "/mo
 class LocalServer(ServerProcess):
     """A server on 127.0.0.1 that speaks SNS and SQS. Start it with `start()` or `with`.
 
-    Without `state`, what it holds is in memory and gone at `stop()`. `start` raises `MissingExtra`
-    when the engine could not be installed, and `ConfigurationError` when the port cannot be had. A
-    server that stopped can be started again, on the same port; empty, if it has no `state`. It may
-    be used from any thread; a forked child process may talk to it, and does not stop it.
+    Without `state`, what it holds is in memory and gone at `stop()`. A server that
+    stopped can be started again, on the same port; empty, if it has no `state`. It may be used from
+    any thread; a forked child process may talk to it, and does not stop it.
 
     Args:
         engine: "ministack" (fast) or "moto" (known to many). Neither needs to be installed: `start`

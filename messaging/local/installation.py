@@ -58,12 +58,15 @@ def install(engine: str, say: Callable[..., object]) -> Path:
     """Make the engine's environment unless it stands; its folder.
 
     Two that install at once: the second waits for the first. One that was interrupted is made
-    again from nothing. Raises `MissingExtra` where pip or venv fail, with their own words,
-    and `ConfigurationError` where the folder cannot be made.
+    again from nothing.
 
     Args:
         engine: "ministack" or "moto".
         say: is told what happens, as a logging method is: `say("installing %s", name)`.
+
+    Raises:
+        MissingExtra: where pip or venv fail; it has their own words.
+        ConfigurationError: where the folder cannot be made.
 
     Example:
         ```python

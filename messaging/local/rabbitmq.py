@@ -104,16 +104,22 @@ class LocalRabbitMQ(ServerProcess):
 
     @staticmethod
     def installed() -> Path:
-        """Where the server is. Raises `ConfigurationError` with the remedy where there is none."""
+        """Where the server is.
+
+        Raises:
+            ConfigurationError: where there is none; it tells the remedy.
+        """
         return _binary("rabbitmq-server")
 
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` of this node says; it takes a second or two.
 
-        Raises `TransportError` with its words when it fails.
-
         Args:
             *arguments: what `rabbitmqctl` is given.
+
+        Raises:
+            ConfigurationError: if the node does not run, or `rabbitmqctl` is not installed.
+            TransportError: if it fails; the text is its own words.
         """
         if self._home is None:
             raise ConfigurationError("rabbitmqctl asks a node that runs: call start() before")

@@ -158,6 +158,9 @@ class MemoryBroker(Closing):
 
         Args:
             name: the name of the queue or the topic.
+
+        Raises:
+            NotFound: if the topology has no such queue or topic.
         """
         if name == self._topic.name:
             self._topic.removed = True

@@ -58,6 +58,10 @@ class MemoryQueue:
         """At most `limit` messages; returns as soon as there is one, or on `close()`.
 
         As `QueueTransport.receive`.
+
+        Raises:
+            TransportError: if `limit` or `wait` is more than SQS takes, as for whatever SQS would
+                refuse.
         """
         self._check_open()
         if not 1 <= limit <= BATCH_ENTRIES:

@@ -180,6 +180,10 @@ class MemoryTopic:
         """Send at most 10 messages of at most `max_bytes` together.
 
         As `TopicTransport.publish`.
+
+        Raises:
+            TransportError: if this transport was closed, or a fault says that the whole request
+                fails.
         """
         state = self._state
         if self._closed:

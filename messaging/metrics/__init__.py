@@ -98,7 +98,6 @@ class Metrics:
 
     Two sources with the same labels, such as two publishers to one topic, are added up. From now on
     the workers and publishers measure how long handlers and requests take.
-    Raises `ConfigurationError` for a source of another type.
 
     Args:
         *sources: what is read.

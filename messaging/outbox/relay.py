@@ -112,6 +112,9 @@ class Relay(Closing):
         max_attempts: times that a request is sent before its entries wait for their next attempt.
         clock: what tells the time; a test may give a `FakeClock`.
 
+    Raises:
+        ConfigurationError: if a number is out of its range.
+
     Example:
         ```python
         import sqlite3
@@ -213,8 +216,10 @@ class Relay(Closing):
 
         By itself it claims once. In `run` and `drain` it goes on claiming while there are many.
 
-        Raises `TransportError` where there is no connection, what the driver raises where there
-        was, and `ConfigurationError` when the table is missing.
+        Raises:
+            TransportError: where there is no connection. Where there was one, it raises what the
+                driver raises.
+            ConfigurationError: when the table is missing.
         """
         if not self._checked:
             self._claims.check()

@@ -76,6 +76,10 @@ def ddl(dialect: Dialect, table: str = TABLE) -> str:
         dialect: "postgresql", "mysql" or "sqlite".
         table: the table's name, with its schema and a dot before it where it has one.
 
+    Raises:
+        ConfigurationError: for another dialect, a name that cannot stand in a statement, and a
+            schema on SQLite.
+
     Example:
         ```python
         from messaging.outbox.table import ddl

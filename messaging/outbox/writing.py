@@ -85,11 +85,12 @@ class SqlOutbox:
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Write `batch`. Nothing is refused one by one: all of it is written, or none.
 
-        Raises `TransportError` where no transaction is open and none would be, and when the
-        database refused: then your transaction is what your database makes of a failed statement
-        (PostgreSQL takes nothing but a rollback).
-
         As `TopicTransport.publish`.
+
+        Raises:
+            TransportError: where no transaction is open and none would be, after `close`, for more
+                than 10 messages, and when the database refused: then your transaction is what your
+                database makes of a failed statement (PostgreSQL takes nothing but a rollback).
         """
         self._check(batch)
         if not batch:

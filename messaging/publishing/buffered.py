@@ -78,6 +78,9 @@ class BufferedPublisher:
         ordered: whether the topic is FIFO.
         on_failure: called with each event that was not accepted.
 
+    Raises:
+        ConfigurationError: if `linger`, `max_pending` or `senders` is out of its range.
+
     Example:
         ```python
         with publisher.buffered(linger=0.01) as buffer:  # one for the process
@@ -164,7 +167,8 @@ class BufferedPublisher:
             EventTooLarge: at once, when a copy is larger than the topic takes.
             InvalidCharacters: at once, when SNS would refuse a character.
             BufferFull: when there is no room, in an event loop or in a callback of this buffer.
-            PublishError: when there was no room for `timeout` seconds; nothing was sent then.
+            PublishError: when there was no room for `timeout` seconds, or the publisher was closed;
+                nothing was sent then.
         """
         encode = functools.partial(self._encoded, event, id, traceparent)
         messages = None if self._encode.may_wait and in_event_loop() else encode()

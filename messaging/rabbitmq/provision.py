@@ -36,12 +36,14 @@ FIXED = ("max_receives", "retention")
 def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
     """What `apply` would do. Changes nothing.
 
-    Raises `OwnershipError` and `TopicNotFound` as `apply` does.
-
     Args:
         topology: what should stand: topic, queues and subscriptions.
         settings: where, and under which names; by default `Settings.from_environment()`.
         take_over: act on what another owner's tag is on.
+
+    Raises:
+        TopicNotFound: if an exchange that the topology does not own is missing.
+        OwnershipError: if a record names another owner.
 
     Example:
         ```python
@@ -67,7 +69,7 @@ def apply(
 
     The exchange with its alternate, and for each service a quorum queue, its dead letters and its
     bindings. Deletes no queue. Bindings that the consumers no longer need are taken off. Who owns
-    what is written in a record beside each; a record of another owner raises `OwnershipError`.
+    what is written in a record beside each.
 
     Args:
         topology: what should stand: topic, queues and subscriptions.
@@ -75,6 +77,11 @@ def apply(
         take_over: makes what belongs to another owner this topology's.
         wait: seconds to wait for an exchange that the topology does not own.
         create_topic: create such an exchange without an owner; for a local server.
+
+    Raises:
+        TopicNotFound: if an exchange that the topology does not own is missing after `wait`
+            seconds.
+        OwnershipError: if a record names another owner, unless `take_over`.
 
     Example:
         ```python
@@ -112,6 +119,10 @@ def remove(
         dry_run: delete nothing; tell what would be.
         lose_messages: delete queues that hold messages, too.
         take_over: delete what belongs to another owner, too.
+
+    Raises:
+        TopologyError: if `service` cannot be a service's name.
+        OwnershipError: if the queue's record names another owner, unless `take_over`.
 
     Example:
         ```python

@@ -49,6 +49,9 @@ class RedisRates:
         prefix: put before the keys.
         timeout: seconds that one command may take.
 
+    Raises:
+        ConfigurationError: if `timeout` is not above 0.
+
     Example:
         ```python
         from messaging.rates.redis import RedisRates

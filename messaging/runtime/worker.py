@@ -225,9 +225,14 @@ class Worker:
     def run(self) -> WorkerReport:
         """Start, and block until SIGTERM, Ctrl-C or `stop`; the report says how it went.
 
-        A second signal skips the waiting for handlers and polls. Raises what `start` raises, and
-        after an orderly stop the error that a thread of the library died of. In another thread
-        than the main one signals are not heard.
+        A second signal skips the waiting for handlers and polls. After an orderly stop it raises
+        the error that a thread of the library died of, if one did. In another thread than the main
+        one signals are not heard.
+
+        Raises:
+            TransportError: as `start` does.
+            ConsumerError: as `start` does.
+            WorkerWedged: if all handlers of a service hung for `wedged_limit` seconds.
         """
         with on_signals(lambda: self._stop_requests.put(StopRequest.SIGNAL)):
             self.start()
@@ -242,13 +247,11 @@ class Worker:
     def start(self) -> None:
         """Start in threads of its own and return. A worker starts once.
 
-        Raises `TransportError` (`NotFound`, `AccessDenied`) if a queue does not exist or may not be
-        used, or does not answer within `patience`, and `ConsumerError` if a consumer's `open`
-        raises; then nothing was received.
-
         Raises:
             TransportError: when a queue does not exist (`NotFound`), may not be used
                 (`AccessDenied`), or does not answer within `patience`.
+            ConsumerError: when a consumer's `open` raises; then nothing was received.
+            ConfigurationError: when this worker was started before.
         """
         with self._start_lock:
             if self.stage is not Stage.NEW:

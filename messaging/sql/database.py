@@ -308,15 +308,15 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
     "sqlite:///alunos.db" ("sqlite:////var/..." is absolute), "postgresql://user@host/name", or what
     libpq takes ("host=... dbname=..."); "mysql://user@host/name" or "mariadb://...". A server has
     `timeout` seconds to answer a statement, and 10 (or the URL's connect_timeout) to accept a
-    connection; SQLite is opened as `open_sqlite` does. Raises `ConfigurationError`, which does not
-    quote the URL: it may hold a password; and `MissingExtra` where the driver is not installed.
+    connection; SQLite is opened as `open_sqlite` does.
 
     Args:
         url: where the database is: "postgresql://...", "mysql://...", "sqlite:///file.db".
         timeout: seconds that connecting and each statement may take.
 
     Raises:
-        ConfigurationError: for a URL that cannot be read; it does not quote it.
+        ConfigurationError: for a URL that cannot be read; it does not quote it, for it may hold a
+            password.
         MissingExtra: where the driver is not installed.
 
     Example:

@@ -141,13 +141,16 @@ def postgres(
     They end with `OperationalError` where the server takes more than `timeout` seconds for one
     statement, whatever becomes of the packets: a server that accepts and then says nothing holds
     up nobody. For a connection itself it has 10 seconds, or the conninfo's `connect_timeout`.
-    Raises `ConfigurationError`, which does not quote the conninfo: it may hold a password; and
-    `MissingExtra` where psycopg is not installed.
 
     Args:
         conninfo: a URL, or "host=... dbname=...".
         timeout: seconds that connecting and each statement may take.
         application: the name that the server shows for the connection.
+
+    Raises:
+        ConfigurationError: if `timeout` is not above 0, or the conninfo cannot be read; it does not
+            quote it, for it may hold a password.
+        MissingExtra: where psycopg is not installed.
 
     Example:
         ```python

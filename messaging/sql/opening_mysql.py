@@ -40,12 +40,15 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
     host's name, too) or ssl_disabled. The server has 10 seconds, or `connect_timeout`, to accept a
     connection, and may then stay silent for `timeout` seconds at a time.
 
-    Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
-    `MissingExtra` where PyMySQL is not installed.
-
     Args:
         url: "mysql://user@host:3306/name".
         timeout: seconds that connecting and each statement may take.
+
+    Raises:
+        ConfigurationError: if `timeout` is not above 0, the URL cannot be read, or (by what is
+            returned) a certificate of it cannot; it does not quote the URL, for it may hold a
+            password.
+        MissingExtra: where PyMySQL is not installed.
 
     Example:
         ```python
@@ -101,7 +104,7 @@ def short_transactions(connection: Any) -> None:
 
 
 def parameters(url: str) -> dict[str, Any]:
-    """What PyMySQL is given for `url`. Raises `ConfigurationError`, which does not quote it.
+    """What PyMySQL is given for `url`.
 
     Args:
         url: "mysql://user@host:3306/name".

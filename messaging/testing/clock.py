@@ -24,6 +24,9 @@ class FakeClock:
     Args:
         start: where it stands at first, an aware datetime; a Monday noon in UTC by default.
 
+    Raises:
+        ConfigurationError: if `start` has no time zone.
+
     Example:
         ```python
         from messaging.testing import FakeClock
@@ -63,6 +66,9 @@ class FakeClock:
 
         Args:
             seconds: how far, 0 or more.
+
+        Raises:
+            ConfigurationError: if `seconds` is below 0: time goes forward only.
         """
         if seconds < 0:
             raise ConfigurationError(f"FakeClock.advance({seconds}): time goes forward only")

@@ -211,6 +211,10 @@ def deliver_batch(
         clock: what tells the time; a test may give a `FakeClock`.
         runner: the loop on which async handlers run; by default one of its own.
 
+    Raises:
+        ConfigurationError: if `consumer` is no instance of a `Consumer`, or the events are not of
+            one type that a handler of it takes in a `Batch`.
+
     Example:
         ```python
         from messaging import Batch

@@ -78,9 +78,9 @@ def drain(
 
     A message that is to be retried is waited for with `clock.sleep`, which costs nothing on a
     `FakeClock`; give the broker the same clock. In a FIFO queue nothing of its group overtakes it.
-    What handlers publish meanwhile is handled, too; after `limit` receipts it raises
-    `ConfigurationError`, for then they go round in circles. A dead letter that the queue refuses
-    comes again, as it does for a `Worker`, until the broker moves it.
+    What handlers publish meanwhile is handled, too; `limit` ends it when they go round in
+    circles. A dead letter that the queue refuses comes again, as it does for a `Worker`, until the
+    broker moves it.
 
     Args:
         broker: where the messages are.
@@ -89,7 +89,11 @@ def drain(
         codec: how a message's body is read and written; `JsonCodec()` by default, and the
             producer's otherwise.
         middleware: context managers around each handler, outermost first.
-        limit: receipts after which it raises `ConfigurationError`.
+        limit: receipts, at most.
+
+    Raises:
+        ConfigurationError: if the queues are not empty after `limit` receipts: handlers go round in
+            circles.
 
     Example:
         ```python

@@ -64,6 +64,9 @@ class Tracing:
         baggage: names of the W3C Baggage entries that travel with events; others do not. What
             stands in them is seen by every service: no personal data.
 
+    Raises:
+        ConfigurationError: if `baggage` is a single text.
+
     Example:
         ```python
         from messaging.tracing import Tracing

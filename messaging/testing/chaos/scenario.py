@@ -150,8 +150,7 @@ def check(
     """Run a scenario for each of `seeds` with your own consumers; raise for the first that fails.
 
     Handlers run in this thread and meet exceptions, stalls (the clock moves, nothing sleeps) and
-    kills, which are played by a `BaseException`. Raises `PromiseBroken`, an `AssertionError` whose
-    text is the shortest scenario that was found.
+    kills, which are played by a `BaseException`.
 
     Args:
         consumers: classes, or functions that make a consumer: called at each start of a worker.
@@ -166,8 +165,9 @@ def check(
         begin: called before each scenario: empty your database here.
 
     Raises:
-        PromiseBroken: for the first scenario that breaks a promise; its text is the shortest that
-            was found.
+        PromiseBroken: an `AssertionError`, for the first scenario that breaks a promise; its text
+            is the shortest that was found.
+        ConfigurationError: if there is no consumer or no event, or a fault is not known.
 
     Example:
         ```python
