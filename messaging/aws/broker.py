@@ -29,6 +29,15 @@ class AwsBroker:
         clients: what makes boto3's clients.
         topic: the topic's ARN or name.
         max_bytes: what the topic takes in one request.
+
+    Example:
+        ```python
+        from messaging.aws import connect
+
+        broker = connect(local.settings(topic="alunos"))  # an AwsBroker
+        topic, queue = broker.topic(), broker.queue("marketing")
+        broker.close()
+        ```
     """
 
     def __init__(self, clients: Clients, topic: str, *, max_bytes: int) -> None:

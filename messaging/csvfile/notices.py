@@ -23,6 +23,19 @@ class Notice:
         column: the column's name; empty where it is about rows or the file.
         lines: the first lines where it was seen; `count` of them in all.
         count: how many lines there are in all.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from messaging.csvfile import events_from
+
+        Path("alunos.csv").write_text("aluno_id\\n2026-0042\\n2026-0042\\n")
+        with events_from("alunos.csv", MatriculaCancelada) as table:
+            assert len(list(table)) == 2
+        (notice,) = table.notices
+        assert (notice.code, notice.lines) == ("repeated", (3,))
+        ```
     """
 
     text: str

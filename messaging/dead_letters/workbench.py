@@ -43,6 +43,20 @@ class Stuck:
         id: the letter's id.
         code: why, in one word.
         reason: why, for people.
+
+    Example:
+        ```python
+        from messaging.dead_letters import Workbench
+        from messaging.transport import DeadLetter
+
+        publisher.publish(ana)
+        queue = broker.queue("marketing")
+        (delivery,) = queue.receive(1, wait=0)
+        letter = DeadLetter(delivery=delivery, reason="no such course", queue="alunos-old")
+        queue.dead_letter([letter])
+        (stuck,) = Workbench(broker.letters("marketing")).redrive(dry_run=False).failed
+        assert stuck.code == "OtherQueue"
+        ```
     """
 
     id: str

@@ -23,6 +23,14 @@ class Kind(NamedTuple):
     Args:
         severity: how bad it is.
         remedy: what to do.
+
+    Example:
+        ```python
+        from messaging.doctor import KINDS
+
+        for name, kind in KINDS.items():
+            print(name, kind.severity, kind.remedy)
+        ```
     """
 
     severity: Severity

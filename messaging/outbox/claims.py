@@ -43,6 +43,28 @@ class Troubled:
         error: code of the last failure.
         created: when it was written, in seconds since the epoch.
         parked: refused for good: nobody will try again.
+
+    Example:
+        ```python
+        import sqlite3
+
+        from messaging.outbox import Relay, SqlOutbox, create
+        from messaging.outbox.claims import Claims
+        from messaging.sql.database import Database
+
+        connection = sqlite3.connect("escola.db")
+        create(connection)
+        with connection:
+            Publisher(SqlOutbox(connection), source="/cadastro").publish(ana)
+        connection.close()
+        broker.fail_next("publish", code="InvalidParameter", retryable=False, entries=[0])
+        with Relay(lambda: sqlite3.connect("escola.db"), broker.topic()) as relay:
+            relay.drain()
+        database = Database(lambda: sqlite3.connect("escola.db"))
+        (troubled,) = Claims(database).status().troubled
+        database.close()
+        assert troubled.parked and troubled.type == "aluno.cadastrado"
+        ```
     """
 
     seq: int

@@ -34,6 +34,17 @@ class RabbitBroker:
         sending: the connection that publishes.
         topic: the exchange's name.
         settings: what the environment says.
+
+    Example:
+        ```python
+        from messaging import Settings
+        from messaging.rabbitmq import connect
+
+        settings = Settings(topic="alunos", broker_url="amqp://app:password@rabbit:5672/escola")
+        broker = connect(settings)  # a RabbitBroker
+        topic, queue = broker.topic(), broker.queue("marketing")
+        broker.close()
+        ```
     """
 
     def __init__(self, receiving: Link, sending: Link, topic: str, settings: Settings) -> None:

@@ -41,6 +41,17 @@ class WorkerReport:
         stages: seconds spent in each stage, in order.
         unfinished: ids of messages whose handlers went on beyond the deadline.
         error: what a thread died of: a defect, not a handler's exception. `run` raises it.
+
+    Example:
+        ```python
+        from messaging import Worker
+
+        worker = Worker(Marketing(), broker=broker)
+        worker.start()
+        report = worker.stop()  # as worker.run() gives it when the service ends
+        assert report.error is None
+        assert report.unfinished == ()
+        ```
     """
 
     stats: Stats = field(default_factory=Stats)

@@ -20,7 +20,8 @@ NO_REASON = "none given"
 
 
 class Breach(NamedTuple):
-    """One promise that was not kept: which, and how it shows.
+    """One promise that was not kept: which, and how it shows. `messaging.testing.chaos.check` finds
+    them.
 
     Args:
         promise: which.

@@ -32,7 +32,7 @@ MOST_TRIALS = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One plan as it was played.
+    """One plan as it was played. `PromiseBroken.scenario` is one; `check` raises it.
 
     Args:
         plan: what was played.
