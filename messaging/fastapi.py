@@ -93,10 +93,14 @@ class PublisherLifespan:
     async def lifespan(self, app: Any) -> AsyncIterator[Mapping[str, Any]]:
         """For `FastAPI(lifespan=...)`. What the buffer holds is sent before this ends.
 
-        Raises at the start what `connect` raises: a wrong environment.
+        A wrong environment is told at its start.
 
         Args:
             app: the application.
+
+        Raises:
+            SettingsError: if the environment's settings cannot be.
+            MissingExtra: if they name RabbitMQ, and its client is not installed.
         """
         async with AsyncExitStack() as stack:
             # In a thread: it may read files and look for credentials on the network.

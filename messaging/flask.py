@@ -86,11 +86,15 @@ class PublisherExtension:
     def init_app(self, app: Flask) -> None:
         """Give `app` its publisher, and answers for the errors of publishing.
 
-        Raises what `connect` raises: a wrong environment is told when the application is made.
-        422 is answered for an event that cannot be sent, 503 where it was not accepted.
+        A wrong environment is told here, when the application is made. 422 is answered for an event
+        that cannot be sent, 503 where it was not accepted.
 
         Args:
             app: the application.
+
+        Raises:
+            SettingsError: if the environment's settings cannot be.
+            MissingExtra: if they name RabbitMQ, and its client is not installed.
         """
         if self._make_broker is not None:
             broker = self._make_broker()

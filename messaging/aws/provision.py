@@ -39,9 +39,7 @@ def plan(
     """What `apply` with the same arguments would do. Changes nothing.
 
     `settings` (by default the environment) gives prefix, region and endpoint. If it names a topic,
-    by name or ARN, that must be the topology's own, else `SettingsError` is raised. Raises
-    `TopicNotFound` and `OwnershipError` as `apply` does, and `TransportError` when AWS does not
-    answer or does not allow a read.
+    by name or ARN, that must be the topology's own.
 
     Args:
         topology: what should stand: topic, queues and subscriptions.
@@ -49,6 +47,12 @@ def plan(
         session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
             usual.
         take_over: act on what another owner's tag is on.
+
+    Raises:
+        TopicNotFound: if a topic that the topology does not own is missing.
+        OwnershipError: if a resource's tags name another owner.
+        SettingsError: if the settings name a topic that is not the topology's own.
+        TransportError: if AWS does not answer, or does not allow a read.
 
     Example:
         ```python

@@ -47,8 +47,7 @@ _METHOD_FRAME = b"\x01"
 class LocalRabbitMQ(ServerProcess):
     """A RabbitMQ node on 127.0.0.1. Start it with `start()` or `with`.
 
-    Without `state`, what it holds is gone at `stop()`. A start takes some seconds. `start` raises
-    `ConfigurationError` where RabbitMQ is not installed, or the port cannot be had.
+    Without `state`, what it holds is gone at `stop()`. A start takes some seconds.
 
     Args:
         port: 0 takes a free one.
@@ -56,6 +55,9 @@ class LocalRabbitMQ(ServerProcess):
             is removed at the end.
         state: a folder in which the node keeps what it holds, from one stop to the next start. Two
             nodes must not share one.
+
+    Raises:
+        ConfigurationError: by `start`, where RabbitMQ is not installed, or the port cannot be had.
 
     Example:
         ```python

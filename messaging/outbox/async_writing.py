@@ -94,10 +94,13 @@ class AsyncOutbox:
     ) -> Published:
         """Write every copy of `event`; the arguments are those of `Publisher.publish`.
 
-        Raises what that raises for an event that cannot be sent; and `TransportError` where no
-        transaction is open, and when the database refused: then roll yours back.
-
         As `Publisher.publish`.
+
+        Raises:
+            PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or
+                `RoundTripError`.
+            TransportError: where no transaction is open, and when the database refused: then roll
+                yours back.
         """
         published = self._publisher.publish(event, id=id, time=time, traceparent=traceparent)
         await self._write()

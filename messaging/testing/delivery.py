@@ -137,7 +137,7 @@ def deliver(
 
     A view that declines the event, or an event that the consumer does not handle, gives a
     `Result` with `received` False that says why. What a handler raises is in `result.error`;
-    nothing is raised for it. Raises what publishing raises for an event that cannot be sent.
+    nothing is raised for it.
 
     Args:
         consumer: the service.
@@ -152,6 +152,11 @@ def deliver(
         middleware: context managers around each handler, outermost first.
         clock: what tells the time; a test may give a `FakeClock`.
         runner: the loop on which async handlers run; by default one of its own.
+
+    Raises:
+        PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or
+            `RoundTripError`.
+        ConfigurationError: if `consumer` is no instance of a `Consumer`.
 
     Example:
         ```python

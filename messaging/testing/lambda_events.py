@@ -31,8 +31,7 @@ def lambda_event(
     """What Lambda calls the function of `consumer` with when `events` stand in its queue.
 
     Each event is encoded as a publisher does it; only the copy that the service receives becomes a
-    record, so an event that its view declines gives none. Raises what `publish` raises before it
-    sends. `receive_count` is how often SQS has handed each message out, this time included.
+    record, so an event that its view declines gives none.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 
@@ -45,6 +44,10 @@ def lambda_event(
         codec: how a message's body is read and written; `JsonCodec()` by default, and the
             producer's otherwise.
         clock: what tells the time; a test may give a `FakeClock`.
+
+    Raises:
+        PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or
+            `RoundTripError`.
 
     Example:
         ```python
