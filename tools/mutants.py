@@ -83,7 +83,8 @@ GUARDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "publishing": {
             "publishing/sender": "publishing/test_sender",
             "publishing/pending": "publishing/test_pending publishing/test_buffered",
-            "publishing/roundtrip": "publishing/test_roundtrip test_versions",
+            "publishing/roundtrip": "publishing/test_roundtrip_cases publishing/test_roundtrip "
+            "test_versions",
             "publishing/results": "publishing/test_results publishing/test_sender",
             "publishing/limits": "publishing/test_encoder publishing/test_sender",
             "publishing/buffered": "publishing/test_pending publishing/test_buffered",

@@ -38,13 +38,12 @@ class RoundTrip:
     Calling it raises `RoundTripError`, which names the field and no value.
     """
 
-    __slots__ = ("_doubts", "_fields", "_kind", "_looked", "_readers", "due", "nan")
+    __slots__ = ("_doubts", "_kind", "_looked", "_readers", "due", "nan")
 
     def __init__(self, kind: type[Event], copy: Copy) -> None:
         # Some classes could not be looked at when they were made: names in them were not known.
         check_fields(kind)
         self._kind = kind
-        self._fields = copy.fields
         self._doubts = doubts(kind, copy.fields)
         self._readers = _readers(kind, copy)
         self._looked = 0
