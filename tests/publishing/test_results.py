@@ -29,6 +29,14 @@ def test_an_event_is_accepted_when_its_last_copy_is() -> None:
     assert tally.close() == PublishResult(consumed=1, accepted=1, declined=0, copies=2)
 
 
+def test_who_was_accepted_beside_a_refused_one_is_counted_once() -> None:
+    tally = Tally()
+    owners = [tally.take(Noted(), id, 1) for id in "abc"]
+    tally.settle([Failure(1, "Refused", "no", False)], batch=batch(*owners))
+    assert (tally.progress().accepted, tally.progress().failed) == (2, 1)
+    assert (tally.result().accepted, tally.result().copies) == (2, 2)
+
+
 def test_an_event_of_which_one_copy_was_refused_is_listed_once_with_the_first_reason() -> None:
     tally = Tally()
     owner = tally.take(Noted(), "a", 3)
