@@ -67,19 +67,25 @@ def test_it_goes_on_when_a_hung_handler_ends_after_all(work, queue, until, relea
     assert "service is not wedged any more" in caplog.text
 
 
+class Patient(Hanging):
+    service = "service"
+    handler_timeout = None
+
+
+def both_hang(work, queue, release):
+    """A worker whose two handlers hang, without a time limit of their own."""
+    queue.visibility_timeout = 1
+    queue.put(0, 1)
+    return work(Patient(release), concurrency=2)
+
+
 def test_without_a_time_limit_of_its_own_it_is_told_after_five_minutes(
     work, queue, until, release, monkeypatch
 ) -> None:
     assert wedge.LONG == 300
     monkeypatch.setattr(wedge, "LONG", 0.05)
 
-    class Patient(Hanging):
-        service = "service"
-        handler_timeout = None
-
-    queue.visibility_timeout = 1
-    queue.put(0, 1)
-    worker = work(Patient(release), concurrency=2)
+    worker = both_hang(work, queue, release)
     until(lambda: worker.state == {"service": State.WEDGED})
 
 
@@ -89,13 +95,7 @@ def test_that_all_handlers_are_busy_is_told_once_before_they_count_as_hung(
     assert wedge.BUSY == 60
     monkeypatch.setattr(wedge, "BUSY", 0.05)
 
-    class Patient(Hanging):
-        service = "service"
-        handler_timeout = None
-
-    queue.visibility_timeout = 1
-    queue.put(0, 1)
-    worker = work(Patient(release), concurrency=2)
+    worker = both_hang(work, queue, release)
     until(lambda: "no other message is handled" in caplog.text)
     (said,) = [one for one in caplog.messages if "no other message is handled" in one]
     assert said.startswith("service: all 2 handlers have run for more than 0 s, ")
