@@ -30,6 +30,8 @@ class RelayRequests:
         self._window: deque[RequestUnderWay[list[Sending]]] = deque()
         self._answer: tuple[list[Sending], Answer] | None = None
         self._made = 0.0
+        self._looked = 0.0
+        """When it was last waited for an answer: what came later may have been there since."""
 
     def __len__(self) -> int:
         return len(self._window) + (self._answer is not None)
@@ -51,8 +53,9 @@ class RelayRequests:
         if begun is None:
             self._answer = entries, self._sender.send(entries)
             return
-        self._window.append(RequestUnderWay(entries, begun, began))
-        self._made = _now() - began
+        sent = _now()
+        self._window.append(RequestUnderWay(entries, begun, sent, len(self._window) + 1))
+        self._made = sent - began
 
     def answered(self, *, again: bool) -> list[tuple[list[Sending], Answer]]:
         """Wait for an answer; what became of requests.
@@ -66,10 +69,17 @@ class RelayRequests:
         found, at_hand = first_answered(self._window)
         answers = [(one.batch, self._settled(one, again)) for one in found]
         now = _now()
+        waited = 0.0 if at_hand else now - began
+        if waited > self._made:
+            self._looked = now
         if full:  # otherwise there was nothing to send, and a wider window would not help
             for one in found:
                 self._limit.answered(
-                    took=now - one.sent, waited=0.0 if at_hand else now - began, made=self._made
+                    took=now - one.sent,
+                    unseen=now - self._looked,
+                    waited=waited,
+                    made=self._made,
+                    out=one.out,
                 )
         return answers
 

@@ -66,6 +66,8 @@ class PublishRun:
         self._at_hand = False
         """What was settled last had been answered before anybody waited for it."""
         self._sent = _now()
+        self._looked = 0.0
+        """When it was last waited for an answer: what came later may have been there since."""
 
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
         """Send `events` in full requests, until they or the topic's answers end."""
@@ -134,13 +136,13 @@ class PublishRun:
         if self.tally.broken is not None:
             self.tally.unanswered(batch, self.tally.broken)
             return
-        began = _now()
         under_way = self._submit(batch)
-        self._window.append(RequestUnderWay(batch, under_way, began))
+        # From here on it takes as long as the answer, a new connection's handshakes left out.
+        self._sent = _now()
+        self._window.append(RequestUnderWay(batch, under_way, self._sent, len(self._window) + 1))
         if not isinstance(under_way, Begun):
             self._in_threads = True
             self._limit.most = min(self._limit.most, self._most_threads)
-        self._sent = _now()
 
     def _submit(self, batch: list[Entry]) -> UnderWay:
         deadline, run = self._sender.deadline(), self._deadline
@@ -171,8 +173,16 @@ class PublishRun:
             self._settle(request)
         now = _now()
         waited = 0.0 if self._at_hand else now - began
+        if waited > made:
+            self._looked = now
         for request in answered:
-            self._limit.answered(took=now - request.sent, waited=waited, made=made)
+            self._limit.answered(
+                took=now - request.sent,
+                unseen=now - self._looked,
+                waited=waited,
+                made=made,
+                out=request.out,
+            )
 
     def _settle(self, request: RequestUnderWay[list[Entry]]) -> None:
         window = self._window
@@ -186,7 +196,7 @@ class PublishRun:
             # Still under way, in a thread: while it waits for its next attempt the others go on.
             again = self._threads().submit(answer.run)
             self._in_threads = True
-            window.append(RequestUnderWay(request.batch, again, request.sent))
+            window.append(RequestUnderWay(request.batch, again, request.sent, request.out))
             return
         self.tally.settle(*answer, batch=request.batch)
         self._news = True

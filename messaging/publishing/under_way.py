@@ -21,14 +21,16 @@ _Batch = TypeVar("_Batch")
 
 
 class RequestUnderWay(Generic[_Batch]):
-    """One of them: its entries, what waits for its answer, and when it was sent."""
+    """One of them: its entries, what waits for its answer, when it was sent, and how many were
+    under way then, itself included."""
 
-    __slots__ = ("batch", "sent", "under_way")
+    __slots__ = ("batch", "out", "sent", "under_way")
 
-    def __init__(self, batch: _Batch, under_way: UnderWay, sent: float) -> None:
+    def __init__(self, batch: _Batch, under_way: UnderWay, sent: float, out: int) -> None:
         self.batch = batch
         self.under_way = under_way
         self.sent = sent
+        self.out = out
 
 
 def first_answered(

@@ -31,9 +31,21 @@ class _Receive(NamedTuple):
     request: UnderWay[Sequence[Delivery]]
     asked: int
     at: float
+    out: int
+    """How many were under way then, itself included."""
 
 
 _request = attrgetter("request")
+
+
+class _Look(NamedTuple):
+    """When answers were found, by the machine's clock, and what went before, in seconds."""
+
+    found: float
+    waited: float
+    """There was nothing else to do."""
+    unseen: float
+    """Nobody had looked."""
 
 
 class Receives:
@@ -80,6 +92,8 @@ class Receives:
         """False: the transport makes receives in one piece only."""
         self._looked = 0.0
         """When somebody looked last for answers: what is there now came later."""
+        self._looked_at = 0.0
+        """The same by the machine's clock."""
         self._made = 0.0
         """Seconds that it took to handle what the last one brought."""
         self._under_way: dict[int, _Receive] = {}
@@ -137,7 +151,7 @@ class Receives:
                     return
                 request = UnderWay(steps, self._wait)
                 begun = True
-                receive = _Receive(request, asked, self._now())
+                receive = _Receive(request, asked, self._now(), len(self) + 1)
                 if request.file < 0:
                     self._at_hand.append(receive)
                 else:
@@ -150,7 +164,8 @@ class Receives:
 
     def _hear_some(self, onward: Callable[[bool], bool]) -> bool:
         while self._at_hand:
-            if not self._finish(self._at_hand.popleft(), self._looked, 0.0, onward):
+            look = _Look(SYSTEM_CLOCK.monotonic(), 0.0, 0.0)
+            if not self._finish(self._at_hand.popleft(), self._looked, look, onward):
                 return False
         together: dict[int, UnderWay[Any]] = {
             file: one.request for file, one in tuple(self._under_way.items())
@@ -159,34 +174,34 @@ class Receives:
             together.update(self._settler.requests)
         if not together:
             return True
-        since, began, waited = self._looked, SYSTEM_CLOCK.monotonic(), 0.0
+        since, began = self._looked, SYSTEM_CLOCK.monotonic()
+        look = _Look(began, 0.0, began - self._looked_at)
         found = answered(together, 0)
         if not found:
             found = answered(together, LOOKS_UP)
-            since, waited = self._now(), SYSTEM_CLOCK.monotonic() - began
-        self._looked = self._now()
+            since, now = self._now(), SYSTEM_CLOCK.monotonic()
+            look = _Look(now, now - began, 0.0)
+        self._looked, self._looked_at = self._now(), look.found
         self._settler.hear(found)
         for request in found:
             receive = take(self._under_way, request, _request)
-            if receive is not None:
-                if not self._finish(receive, since, waited, onward):
-                    return False
-                waited = 0.0
+            if receive is not None and not self._finish(receive, since, look, onward):
+                return False
         return True
 
     def _finish(
-        self, receive: _Receive, since: float, waited: float, onward: Callable[[bool], bool]
+        self, receive: _Receive, since: float, look: _Look, onward: Callable[[bool], bool]
     ) -> bool:
         began = SYSTEM_CLOCK.monotonic()
-        self._hear(receive, since, waited)
+        self._hear(receive, since, look)
         self._begin_some()  # the next one is on its way while this one is handled
         self._settler.attend(self._quick())
         goes_on = onward(True)
         self._made = SYSTEM_CLOCK.monotonic() - began
         return goes_on
 
-    def _hear(self, receive: _Receive, since: float, waited: float) -> None:
-        out = len(self) + 1
+    def _hear(self, receive: _Receive, since: float, look: _Look) -> None:
+        under_way = len(self) + 1
         ended = True
         try:
             deliveries = receive.request.hear()
@@ -198,17 +213,24 @@ class Receives:
                 # What came while this thread was busy came after it had looked last.
                 # Beyond its wait the answer was slow, and the leases began before.
                 self._taken(deliveries, min(max(receive.at, since), receive.at + self._wait))
-            self._judge(len(deliveries), receive, out, waited)
+            self._judge(len(deliveries), receive, under_way, look)
         except TransportError as error:
             self._stumble(error)
         finally:
             if ended:
                 self._backpressure.answered(receive.asked)
 
-    def _judge(self, count: int, receive: _Receive, out: int, waited: float) -> None:
-        took = SYSTEM_CLOCK.monotonic() - receive.request.asked
+    def _judge(self, count: int, receive: _Receive, under_way: int, look: _Look) -> None:
+        took = look.found - receive.request.asked
         self._window.brought(
-            count, asked=receive.asked, out=out, took=took, waited=waited, made=self._made
+            count,
+            asked=receive.asked,
+            out=receive.out,
+            under_way=under_way,
+            took=took,
+            unseen=look.unseen,
+            waited=look.waited,
+            made=self._made,
         )
         if count == receive.asked:
             self._full.append(took)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from statistics import fmean
 
 import pytest
 
@@ -15,16 +16,20 @@ HANDLING = 0.000_25
 class World:
     """A queue with a backlog of full receives, `way` seconds off, and a thread that handles them.
 
-    An empty receive waits for `PATIENCE`. `room` is how many receives there is room for.
+    An empty receive waits for `PATIENCE`. `room` is how many receives there is room for. The server
+    makes one receive after the other, each in `serving` seconds, beside the way.
     """
 
     PATIENCE = 1.0
 
-    def __init__(self, way: float, backlog: int = 10**9, room: int = 10**9) -> None:
+    def __init__(
+        self, way: float, backlog: int = 10**9, room: int = 10**9, serving: float = 0.0
+    ) -> None:
         self.window = ReceiveWindow()
         self.way, self.backlog, self.room = way, backlog, room
-        self.now = 0.0
-        self.out: list[tuple[float, float, int]] = []
+        self.now = self.looked = 0.0
+        self.out: list[tuple[float, float, int, int]] = []
+        self.serving, self.served = serving, 0.0
         self.full = self.empty = self.most = 0
         self.handling = HANDLING
         self.window.start()
@@ -36,20 +41,24 @@ class World:
             while len(self.out) < min(self.window.limit, self.room):
                 count = 10 if self.backlog else 0
                 self.backlog -= bool(count)
-                answered = self.now + self.way + (0 if count else self.PATIENCE)
-                heapq.heappush(self.out, (answered, self.now, count))
+                self.served = max(self.now, self.served) + self.serving
+                answered = self.served + self.way + (0 if count else self.PATIENCE)
+                heapq.heappush(self.out, (answered, self.now, count, len(self.out) + 1))
             self.most = max(self.most, len(self.out))
             if not self.out:
                 break
-            out = len(self.out)
-            answered, sent, count = heapq.heappop(self.out)
+            answered, sent, count, out = heapq.heappop(self.out)
             waited = max(0.0, answered - self.now)
             self.now += waited
+            under_way = len(self.out) + 1
+            unseen, self.looked = 0.0 if waited else self.now - self.looked, self.now
             self.window.brought(
                 count,
                 asked=10,
                 out=out,
+                under_way=under_way,
                 took=self.now - sent,
+                unseen=unseen,
                 waited=waited,
                 made=self.handling,
             )
@@ -113,7 +122,9 @@ def test_answers_that_are_not_full_let_it_shrink_to_one_and_not_further() -> Non
     world = World(0.03)
     world.run(1)
     for _ in range(200):
-        world.window.brought(7, asked=10, out=5, took=0.03, waited=0.01, made=HANDLING)
+        world.window.brought(
+            7, asked=10, out=5, under_way=5, took=0.03, unseen=0.0, waited=0.01, made=HANDLING
+        )
     assert world.window.limit == 1
 
 
@@ -122,16 +133,26 @@ def test_it_opens_by_full_answers_and_closes_by_empty_ones() -> None:
     assert window.limit == 0
 
     def brought(count: int, waited: float = 1.0, out: int = 9) -> int:
-        window.brought(count, asked=10, out=out, took=1.0, waited=waited, made=0.1)
+        window.brought(
+            count,
+            asked=10,
+            out=window.limit,
+            under_way=out,
+            took=1.0,
+            unseen=0.0,
+            waited=waited,
+            made=0.1,
+        )
         return window.limit
 
     window.start()
     assert window.limit == 1
     # One more with each full answer, however long it was waited for; that which started it counts.
-    assert [brought(10), brought(10), brought(10), brought(10)] == [2, 3, 4, 5]
-    assert brought(10, out=4) == 5, "it was the room in hand that was the bound"
-    assert brought(10, out=5) == 7
-    assert [brought(9), brought(0), brought(0), brought(0)] == [6, 3, 1, 0]
+    # Twice as many are waited for.
+    assert [brought(10), brought(10), brought(10), brought(10), brought(10)] == [2, 3, 4, 4, 6]
+    assert brought(10, out=4) == 6, "it was the room in hand that was the bound"
+    assert brought(10, out=6) == 8
+    assert [brought(9), brought(0), brought(0), brought(0), brought(0)] == [7, 3, 1, 0, 0]
     window.start()
     assert window.limit == 1
     assert [brought(10), brought(0), brought(0)] == [2, 1, 0]
@@ -141,7 +162,9 @@ def test_after_an_empty_answer_it_opens_no_wider_than_new_full_answers_say() -> 
     window = ReceiveWindow()
     window.start()
     for count in (10, 10, 10, 10, 10, 0, 10):
-        window.brought(count, asked=10, out=9, took=1.0, waited=1.0, made=0.1)
+        window.brought(
+            count, asked=10, out=9, under_way=9, took=1.0, unseen=0.0, waited=1.0, made=0.1
+        )
     assert window.limit == 1
 
 
@@ -149,7 +172,9 @@ def test_answers_that_nobody_waited_for_let_it_shrink_whatever_is_under_way() ->
     world = World(0.03)
     world.run(1)
     for _ in range(MOST_RECEIVES):
-        world.window.brought(10, asked=10, out=1, took=0.03, waited=0.0, made=HANDLING)
+        world.window.brought(
+            10, asked=10, out=1, under_way=1, took=0.03, unseen=0.0, waited=0.0, made=HANDLING
+        )
     assert world.window.limit == MOST_RECEIVES - 1
 
 
@@ -158,7 +183,9 @@ def test_after_an_error_it_begins_anew() -> None:
     for _ in range(2):
         window.start()
         for limit in (2, 3):
-            window.brought(10, asked=10, out=9, took=1.0, waited=1.0, made=0.1)
+            window.brought(
+                10, asked=10, out=9, under_way=9, took=1.0, unseen=0.0, waited=1.0, made=0.1
+            )
             assert window.limit == limit
         window.stop()
         assert window.limit == 0
@@ -171,3 +198,22 @@ def test_an_error_ends_it() -> None:
     assert world.window.limit == 0
     world.window.start()
     assert world.window.limit == 1
+
+
+def test_a_busy_local_server_does_not_pass_for_a_far_one() -> None:
+    world = World(0.0, serving=0.005)
+    world.run(1)
+    assert world.run(5) > 0.95 / 0.005
+    assert world.most <= 2
+    assert world.window.limit <= 2
+
+
+def test_a_far_server_that_is_the_bound_is_kept_busy() -> None:
+    world = World(0.03, serving=0.002)
+    world.run(1)
+    seen, rates = [], []
+    for _ in range(50):
+        rates.append(world.run(0.2))
+        seen.append(world.window.limit)
+    assert fmean(rates) > 0.8 / 0.002
+    assert fmean(seen) < 0.75 * MOST_RECEIVES
