@@ -16,7 +16,7 @@ MOST = 128
 FAR = 0.002
 """Seconds of an answer from which on it is the way that takes so long. Less, and it is the
 processor: requests more would only take turns on it."""
-SAMPLES = 8
+SAMPLES = 12
 """Answers by whose median it is judged that the last growth brought nothing. One in ten may take
 many times as long as the others."""
 WORTH = 0.125
