@@ -349,6 +349,19 @@ def sql(module: Module) -> Iterator[str]:
             yield f"{node.lineno}: opens a database: messaging.sql.opening sets the time limits"
 
 
+def snapshots(module: Module) -> Iterator[str]:
+    """Without the GIL, and when the garbage collector comes in between, another thread may change
+    a dict while `tuple` reads it; `dict.copy()` is one step."""
+    for node in module.nodes if module.lives_in({"runtime", "publishing"}) else ():
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("tuple", "sorted")
+            and any(re.search(r"\.(values|items|keys)\(\)$", ast.unparse(one)) for one in node.args)
+            and ".copy()." not in ast.unparse(node)
+        ):
+            yield f"{node.lineno}: reads a dict that another thread may change: read its copy()"
+
+
 RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     floors: Module("event", "if TYPE_CHECKING:\n    from messaging.topology import Topology\n"),
     doors: Module("consuming.dispatch", "def late():\n    import boto3.session\n"),
@@ -362,6 +375,7 @@ RULES: dict[Rule, Module] = {  # and for each a source that breaks it
     state: Module("codec", "_CACHE: dict[str, int] = {}\n"),
     reasons: Module("codec", "x = y  # type: ignore[name-defined]\n"),
     pauses: Module("aws.sqs", "def f(n):\n    return min(30.0, 0.5 * 2.0 ** (n - 1))\n"),
+    snapshots: Module("runtime.settler", "x = tuple(self._under_way.items())\n"),
     sql: Module("outbox", "import psycopg\nconnection = psycopg.connect('dbname=school')\n"),
 }
 MORE_BAD: dict[Rule, list[Module]] = {

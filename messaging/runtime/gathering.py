@@ -51,7 +51,7 @@ class BatchReadyQueue(ReadyQueue):
         self._closed = False
 
     def __len__(self) -> int:
-        return super().__len__() + sum(len(pile.messages) for pile in tuple(self._piles.values()))
+        return super().__len__() + sum(len(pile.messages) for pile in self._piles.copy().values())
 
     def batch(self, message: InFlightMessage) -> list[InFlightMessage] | None:
         """The receipts of the batch that stands here as `message`, once; None if it is alone."""

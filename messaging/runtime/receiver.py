@@ -11,7 +11,6 @@ seconds.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -20,7 +19,7 @@ from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.runtime.backpressure import BackPressure
-from messaging.runtime.receives import Begin, Receives
+from messaging.runtime.receives import Begin, Receives, note_full
 from messaging.runtime.settler import Settler
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
 from messaging.window import FAR
@@ -34,9 +33,6 @@ BACKOFF = Backoff(first=0.25, longest=30.0, jitter=0.5)
 
 MOST_HELPERS = 3
 """Beside the first: as many connections more."""
-RECEIVES = 8
-"""Full receives of late of which the quickest tells how long the way is: a slower one may only have
-waited for the processor."""
 HELPERS_WAIT = 1.0
 """Seconds for which a helper waits for a message, or for room, before it leaves."""
 IDLE = Backoff(first=0.05, longest=1.0)
@@ -90,7 +86,7 @@ class Receiver:
         self._brought: int | None = None
         """How many the last receive of the first thread brought; None: it failed."""
         self._most = min(MOST_HELPERS, most)
-        self._full: deque[float] = deque(maxlen=RECEIVES)
+        self._full: list[float] = []
         self._hire: Hire = _nobody
         self._first = 0
         self._lock = threading.Lock()
@@ -134,7 +130,7 @@ class Receiver:
                 self._backpressure.answered(free)
             took = SYSTEM_CLOCK.monotonic() - asked
             if brought == BATCH_ENTRIES:
-                self._full.append(took)
+                note_full(self._full, took)
             far = self._far()
             if not far:
                 self._backpressure.way = 0.0

@@ -15,13 +15,17 @@ from messaging.runtime.settler import Settler
 from messaging.runtime.under_way import UnderWay, answered, take
 from messaging.transport import Delivery
 
-__all__ = ["Begin", "Receives"]
+__all__ = ["Begin", "Receives", "note_full"]
 
 WAIT = 1.0
 """Seconds for which such a receive waits for a message: only the receive of an idle queue, which is
 alone, waits for long."""
 LOOKS_UP = 0.1
 """Seconds of waiting for an answer after which it is looked whether there is something else."""
+
+RECEIVES = 8
+"""Full receives of late of which the quickest tells how long the way is: a slower one may only have
+waited for the processor."""
 
 Begin = Callable[[int, float], Generator[int, None, Sequence[Delivery]] | None]
 Taken = Callable[[Sequence[Delivery], float], None]
@@ -48,6 +52,14 @@ class _Look(NamedTuple):
     """Nobody had looked."""
 
 
+def note_full(of_late: list[float], took: float) -> None:
+    """Keep the seconds of one more full receive.
+
+    `of_late` may be read by other threads meanwhile: a deque could not, without the GIL.
+    """
+    of_late[:] = [*of_late[1 - RECEIVES :], took]
+
+
 class Receives:
     """Receives under way, and the answers to deletes beside them, for one thread at a time.
 
@@ -69,7 +81,7 @@ class Receives:
         wait: float,
         clock: Clock,
         taken: Taken,
-        full: deque[float],
+        full: list[float],
         far: Callable[[], bool],
         failed: Callable[[TransportError], None],
         closed: Callable[[], bool],
@@ -107,7 +119,7 @@ class Receives:
     @property
     def since(self) -> float | None:
         """When the oldest was sent; None: none is under way."""
-        return min([one.at for one in tuple(self._under_way.values())], default=None)
+        return min([one.at for one in self._under_way.copy().values()], default=None)
 
     def run(self, onward: Callable[[bool], bool]) -> bool:
         """Receive until the queue has no more, or no room is left; then nothing is under way.
@@ -168,7 +180,7 @@ class Receives:
             if not self._finish(self._at_hand.popleft(), self._looked, look, onward):
                 return False
         together: dict[int, UnderWay[Any]] = {
-            file: one.request for file, one in tuple(self._under_way.items())
+            file: one.request for file, one in self._under_way.copy().items()
         }
         if self._settler.attended:
             together.update(self._settler.requests)
@@ -233,7 +245,7 @@ class Receives:
             made=self._made,
         )
         if count == receive.asked:
-            self._full.append(took)
+            note_full(self._full, took)
             self._backpressure.way = self._way()
             if not self._far():
                 self._window.stop()

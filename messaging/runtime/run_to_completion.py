@@ -138,7 +138,7 @@ class RunToCompletion:
     def drain(self) -> list[InFlightMessage]:
         """Take out all that wait."""
         taken = []
-        for chunk in tuple(self._chunks.values()):
+        for chunk in self._chunks.copy().values():
             while (message := _next(chunk)) is not None:
                 taken.append(message)
         return taken
@@ -163,7 +163,7 @@ class RunToCompletion:
 
     def look(self) -> bool:
         """One look; False if there was nothing to look at."""
-        chunks = tuple(self._chunks.values())
+        chunks = self._chunks.copy().values()
         for chunk in chunks:
             busy = chunk.busy
             chunk.looks = chunk.looks + 1 if busy is chunk.seen else 0

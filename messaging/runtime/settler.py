@@ -188,7 +188,7 @@ class Settler:
     @property
     def requests(self) -> Mapping[int, UnderWay[Any]]:
         """The deletes under way, by the number of the socket on which the answer comes."""
-        return {file: one.request for file, one in tuple(self._under_way.items())}
+        return {file: one.request for file, one in self._under_way.copy().items()}
 
     def hear(self, requests: Sequence[UnderWay[Any]]) -> None:
         """Take the answers to those of `requests` that are deletes; others are passed over."""
@@ -250,7 +250,7 @@ class Settler:
         """Of those in hand, so many are at the settler and fill no batch now."""
         if not self._under_way:
             return len(self._later)
-        deleting = sum(len(one.batch) for one in tuple(self._under_way.values()))
+        deleting = sum(len(one.batch) for one in self._under_way.copy().values())
         return len(self._later) + deleting
 
     def _sleep(self) -> bool:

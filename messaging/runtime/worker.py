@@ -377,7 +377,7 @@ class Worker:
     def _supervise(self, loop: EventLoop) -> None:
         """The body of the supervisor: sleeps until the end is asked for, then brings it about."""
         sequence = StopSequence(
-            tuple(self._pipelines.values()),
+            list(self._pipelines.values()),
             loop,
             self._threads,
             self._stop_requests,

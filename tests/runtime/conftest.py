@@ -84,8 +84,9 @@ class ScriptedQueue:
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         self.receives.append(limit)
-        if self.fail_receive:
-            raise self.fail_receive.popleft()
+        with self._changed:  # several may look at once
+            if self.fail_receive:
+                raise self.fail_receive.popleft()
         if self.late is not None:
             assert self.late.wait(10)
             return [self.delivery(1000 + number) for number in range(self.late_brings)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -45,7 +44,7 @@ class Bench:
         self.closed = False
         self.body = "{}"
         self.pipes: list[tuple[int, int]] = []
-        self.full: deque[float] = deque(maxlen=8)
+        self.full: list[float] = []
         self.late = 0.0
         """Seconds after which an answer comes."""
         self.quick = False
