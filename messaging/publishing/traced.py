@@ -23,6 +23,9 @@ __all__ = [
     "traced",
 ]
 
+_encode = Encoder.__call__
+"""Not by `super()`, which makes an object each time."""
+
 Given = tuple[Event, str | None, datetime | None, str | None, float | None]
 """What `publish` was given: event, id, time, traceparent, timeout."""
 
@@ -90,19 +93,19 @@ class TracedEncoder(Encoder):
         fresh_id: Callable[[], str] = new_id,
     ) -> list[Outgoing]:
         """As `Encoder`."""
-        if isinstance(traceparent, TraceContext):
-            return super().__call__(
-                event, id=id, time=time, traceparent=traceparent, fresh_id=fresh_id
+        if traceparent is not None and isinstance(traceparent, TraceContext):
+            return _encode(
+                self, event, id=id, time=time, traceparent=traceparent, fresh_id=fresh_id
             )
         name, system = self._of
         around = self._producing(name, type(event), traceparent, alone=False, system=system)
-        if isinstance(around, Unrecorded):  # as nearly always, where 1 % is recorded
-            return super().__call__(
-                event, id=id, time=time, traceparent=around.context, fresh_id=fresh_id
+        if type(around) is Unrecorded:  # as nearly always, where 1 % is recorded
+            return _encode(
+                self, event, id=id, time=time, traceparent=around.context, fresh_id=fresh_id
             )
         with around as making:
-            messages = super().__call__(
-                event, id=id, time=time, traceparent=making.context, fresh_id=fresh_id
+            messages = _encode(
+                self, event, id=id, time=time, traceparent=making.context, fresh_id=fresh_id
             )
             if messages:
                 making.named(messages[0].id)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import trace
+from opentelemetry.context import attach, detach, get_current
 from opentelemetry.trace import (
     Link,
     NoOpTracerProvider,
@@ -48,10 +49,12 @@ from messaging.tracing.contexts import (
 )
 from messaging.tracing.requests import SeenReceives, note_handled, settled
 from messaging.tracing.sampling import SEMANTIC_CONVENTIONS, Provided
+from messaging.tracing.surroundings import Surroundings
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
 
 _OFF: AbstractContextManager[None] = nullcontext()
+_UNTRACED = Unrecorded(None)
 _API = vars(trace)
 
 
@@ -87,8 +90,7 @@ class Tracing:
         self._known: Provided | None = None
         self._looked = False
         self._receives = SeenReceives()
-        self._around: tuple[SpanContext, Unrecorded] | None = None
-        """What `publish_many` runs in, which is the same for all of its events."""
+        self._around: Surroundings | None = None
 
     def __call__(self, call: Call) -> AbstractContextManager[None]:
         """The middleware: a CONSUMER span around the handler, a child of the publisher's."""
@@ -169,21 +171,24 @@ class Tracing:
         """
         provided = self._provided()
         if provided is None:
-            return Unrecorded(given)
+            return _UNTRACED if given is None else Unrecorded(given)
         tracer = provided.tracer
-        baggage = packed(self._baggage) if self._baggage else ""
-        if provided.heeds and not baggage:
-            if given is not None:
-                if unsampled(given):
-                    return Unrecorded(given)
-            elif (here := trace.get_current_span().get_span_context()).is_valid:
-                if not here.trace_flags.sampled:
-                    return self._within(here)
-            elif provided.roots is not None:
-                drawn = provided.roots.drawn()
+        if given is None:
+            known = self._around
+            if known is None or known.context is not get_current() or known.of is not provided:
+                known = self._around = Surroundings.of_now(provided, self._baggage)
+            if known.unrecorded is not None:
+                return known.unrecorded
+            baggage = known.baggage
+            if known.roots is not None:
+                drawn = known.roots.drawn()
                 if drawn:
-                    return Unrecorded(SoundTraceparent(drawn))
-                tracer = provided.roots.tracer
+                    return Unrecorded(drawn)
+                tracer = known.roots.tracer
+        else:
+            baggage = packed(self._baggage) if self._baggage else ""
+            if provided.heeds and not baggage and unsampled(given):
+                return Unrecorded(given)
         operation = "publish" if alone else "create"
         span = tracer.start_span(
             f"{operation} {topic}",
@@ -191,15 +196,10 @@ class Tracing:
             kind=SpanKind.PRODUCER,
             attributes=_attributes(system, topic, kind, operation),
         )
-        return _producing(span, baggage or getattr(given, "baggage", ""))
-
-    def _within(self, here: SpanContext) -> Unrecorded:
-        known = self._around
-        if known is None or known[0] is not here:
-            text = text_of(here)
-            known = here, Unrecorded(text if text.tracestate else SoundTraceparent(text))
-            self._around = known
-        return known[1]
+        text = text_of(span.get_span_context(), baggage or getattr(given, "baggage", ""))
+        if not (alone or text.tracestate or text.baggage):
+            return _Producing(SoundTraceparent(text), span)
+        return _Producing(text, span)  # of which a `TracedEncoder` makes no span of its own
 
     def _provided(self) -> Provided | None:
         provider = self._given
@@ -219,17 +219,31 @@ class Tracing:
 
 
 class _Producing:
-    """An event that is being published in a span, and what of it goes into the envelope."""
+    """Around an event that is published in a span: that is the current one until it ends here."""
 
-    __slots__ = ("_span", "context")
+    # By hand, since a generator as a context manager around another one costs half of a span.
+    __slots__ = ("_span", "_token", "context")
 
     def __init__(self, context: str, span: Span) -> None:
         self.context = context
+        """What goes into the envelope."""
         self._span = span
 
     def named(self, id: str) -> None:
         """The event's id is this."""
         self._span.set_attribute("cloudevents.event_id", id)
+
+    def __enter__(self) -> _Producing:
+        self._token = attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, place: object
+    ) -> None:
+        detach(self._token)
+        if error is not None:
+            _failed(self._span, type(error).__qualname__)
+        self._span.end()
 
 
 def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> Mapping[str, str]:
@@ -240,18 +254,6 @@ def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> M
         "messaging.destination.name": topic,
         "cloudevents.event_type": getattr(kind, "event_type", ""),
     }
-
-
-@contextmanager
-def _producing(span: Span, baggage: str) -> Iterator[_Producing]:
-    with trace.use_span(
-        span, end_on_exit=True, record_exception=False, set_status_on_exception=False
-    ):
-        try:
-            yield _Producing(text_of(span.get_span_context(), baggage), span)
-        except BaseException as error:
-            _failed(span, type(error).__qualname__)
-            raise
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Tracer, TracerProvider
 
+from messaging.envelope import SoundTraceparent
+
 __all__ = ["SEMANTIC_CONVENTIONS", "Provided", "Roots"]
 
 SEMANTIC_CONVENTIONS = "1.44.0"
@@ -23,6 +25,7 @@ _BY_CHANCE = re.compile(r"ParentBased\{root:TraceIdRatioBased\{([0-9.e-]+)\}")
 _RANDOM = 2
 """The flag of a trace id that is random, of W3C Trace Context level 2."""
 _64_BITS = 1 << 64
+_LOW_HALF = _64_BITS - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,15 @@ class Roots:
         recorded.id_generator = _RecordedIds(ids, bound)
         return cls(ids, bound, f"{_RANDOM if random else 0:02x}", recorded)
 
-    def drawn(self) -> str:
-        """The traceparent of a new trace that is not recorded; "" if one is: `tracer` begins it."""
+    def drawn(self) -> SoundTraceparent | None:
+        """The traceparent of a new trace that is not recorded; None if one is: `tracer` begins
+        it."""
         id = self.ids.generate_trace_id()
-        if id % _64_BITS < self.bound:
-            return ""
+        if id & _LOW_HALF < self.bound:
+            return None
         text = f"{id:032x}"
         # No span has this id, since none is recorded: it need not be drawn as well.
-        return f"00-{text}-{text[16:]}-{self.flags}"
+        return SoundTraceparent(f"00-{text}-{text[16:]}-{self.flags}")
 
 
 class _RecordedIds:
