@@ -17,7 +17,6 @@ from messaging.consuming.attempts import Attempts
 from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middleware
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.decoder import Decoder, ProbeReceived, Read, envelope
-from messaging.consuming.fast_decoder import traceparent_of
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -101,8 +100,9 @@ keeps to itself is `InvalidReturn`, and no acknowledgement: for that it raises `
 
 It may have three more methods. `around_batch(batch)` is for handlers that take a batch.
 `after_request(request)` is told of each request to the queue (`messaging.observed`).
-`lets_pass(traceparent)` says whether there is nothing to do around a message; if all of them say
-so, the envelope need not be made."""
+`lets_pass(body, context)` says whether there is nothing to do around a message of this body, for
+which it may set variables in the `contextvars.Context` that its handler will run in; if all of them
+say so, the envelope need not be made. It is asked about messages as this library writes them."""
 
 
 class Dispatcher:
@@ -198,14 +198,11 @@ class Dispatcher:
         """The context for a handler that no middleware has anything to do around; None: one has,
         or may have."""
         handler, _, said = read
-        if handler.is_async or not handler.plain or not isinstance(said, str):
-            return None
-        traceparent, more = traceparent_of(said)
-        if more:
+        if handler.is_async or not handler.plain or type(said) is not str:
             return None
         context = copy_context()
         for one in self._passing:
-            if not context.run(one, traceparent):
+            if not one(said, context):
                 return None
         return context
 

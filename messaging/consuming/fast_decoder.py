@@ -116,22 +116,17 @@ class KnownHead:
         return None if ("N" in data or "I" in data) and _beyond_json(data) else data
 
 
-def traceparent_of(body: str) -> tuple[str | None, bool]:
-    """The traceparent in a body that `usual` or a `KnownHead` has read, and whether tracestate or
-    baggage come with it."""
-    data = body.find(_DATA, 0, _HEAD_BYTES)  # what is in the data is not of the head
-    begin = data - _TRACE_LENGTH - 1
-    if body.startswith(_TRACEPARENT, begin - len(_TRACEPARENT)):
-        return body[begin : data - 1], False
-    begin = body.find(_TRACEPARENT, 0, data) if data > 0 else -1
-    if begin < 0:
-        return None, False
-    begin += len(_TRACEPARENT)
-    end = body.find('"', begin)
-    return body[begin:end], end + 1 != data
+def traceparent_of(body: str) -> str | None:
+    """The traceparent in a body that `usual` or a `KnownHead` has read, if it has the length that it
+    should and neither tracestate nor baggage comes with it: then it ends where the data begins."""
+    # As a rule the data is an object. For one letter memory is searched faster than for a word.
+    end = body.find("{", 1) - _AFTER_LENGTH
+    if body[end : end + _AFTER_LENGTH] != _AFTER:
+        end = body.find(_AFTER, 0, _HEAD_BYTES)  # what is in the data is not of the head
+    begin = end - _TRACE_LENGTH
+    return body[begin:end] if body[begin - _TRACED_LENGTH : begin] == _TRACED else None
 
 
-_TRACEPARENT, _DATA = ',"traceparent":"', ',"data":'
 _HEAD_BYTES = 2_000
 """Of a body, where a traceparent is looked for: a longer head is read as a whole."""
 
@@ -145,6 +140,7 @@ _ID, _END = len(_FRONT), len(_FRONT) + 36
 """Where a UUID begins and ends."""
 _TAIL, _SUBJECT, _AFTER = 'Z","data":', 'Z","subject":"', '","data":'
 _TRACED, _TRACE_LENGTH = '","traceparent":"', 55
+_AFTER_LENGTH, _TRACED_LENGTH = len(_AFTER), len(_TRACED)
 _SHAPE = b"00000000-0000-0000-0000-0000000000000000-00-00T00:00:00.000000"
 """A UUID and a time, without a difference between their digits."""
 _SHAPE_TRACED = _SHAPE + b"00-00000000000000000000000000000000-0000000000000000-00"

@@ -9,6 +9,7 @@ types and names: no field of an event, and no text of an exception.
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -29,6 +30,7 @@ from opentelemetry.trace import (
 
 from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
+from messaging.consuming.fast_decoder import traceparent_of
 from messaging.envelope import SoundTraceparent
 from messaging.errors import ConfigurationError
 from messaging.event import Event
@@ -109,20 +111,23 @@ class Tracing:
             tracer = provided.roots.tracer
         return _processing(tracer, call, said, self._baggage, self._receives)
 
-    def lets_pass(self, traceparent: str | None) -> bool:
-        """Whether there is nothing to do around the handler of a message; asked in the context
-        (`contextvars`) in which that will run, and only of messages without tracestate and
-        baggage.
+    def lets_pass(self, body: str, context: contextvars.Context) -> bool:
+        """Whether there is nothing to do around the handler of a message, but for its trace, which
+        is not recorded, to be the current one there.
 
         Args:
-            traceparent: W3C trace context of the message.
+            body: of a message as this library writes it.
+            context: what the handler will run in.
         """
         provided = self._provided()
         if provided is None:
             return True
-        if not (provided.heeds and traceparent is not None and unsampled(traceparent)):
+        if not provided.heeds:
             return False
-        attach_unsampled(traceparent)
+        traceparent = traceparent_of(body)
+        if traceparent is None or not unsampled(traceparent):
+            return False
+        attach_unsampled(traceparent, context)
         return True
 
     def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:

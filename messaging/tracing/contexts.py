@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,13 +54,16 @@ class _RemoteSpan(NonRecordingSpan):
     read when somebody asks: in nearly every message nobody does."""
 
     _read: SpanContext | None = None
+    _state = ""
 
     def __init__(self, traceparent: str, tracestate: str = "") -> None:
-        self._said = traceparent, tracestate
+        self._text = traceparent
+        if tracestate:
+            self._state = tracestate
 
     def get_span_context(self) -> SpanContext:
         if self._read is None:
-            text, state = self._said
+            text, state = self._text, self._state
             try:
                 self._read = SpanContext(
                     int(text[3:35], 16),
@@ -78,9 +82,10 @@ def unsampled(traceparent: str | None) -> bool:
     return traceparent is not None and len(traceparent) == 55 and traceparent[54] in _EVEN
 
 
-def attach_unsampled(traceparent: str) -> None:
-    """`Unsampled` for the rest of this context (`contextvars`), which ends with the handler."""
-    attach(Context({**get_current(), _SPAN: _RemoteSpan(traceparent)}))
+def attach_unsampled(traceparent: str, within: contextvars.Context) -> None:
+    """`Unsampled` for all of a context (`contextvars`), which has been copied from the present."""
+    here, span = get_current(), _RemoteSpan(traceparent)
+    within.run(attach, Context({**here, _SPAN: span} if here else {_SPAN: span}))
 
 
 class Unsampled:
