@@ -45,7 +45,6 @@ from messaging.tracing.contexts import (
     extracted,
     linked,
     packed,
-    present,
     text_of,
     unsampled,
 )
@@ -109,7 +108,7 @@ class Tracing:
             if drawn:
                 return Unsampled(drawn)
             tracer = provided.roots.tracer
-        return _processing(tracer, call, said, self._baggage, self._receives)
+        return _Processing(tracer, call, said, self._baggage, self._receives)
 
     def lets_pass(self, body: str, context: contextvars.Context) -> bool:
         """Whether there is nothing to do around the handler of a message, but for its trace, which
@@ -261,25 +260,37 @@ def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> M
     }
 
 
-@contextmanager
-def _processing(
-    tracer: Tracer,
-    call: Call,
-    said: tuple[str | None, object, object],
-    names: Collection[str],
-    receives: SeenReceives,
-) -> Iterator[None]:
-    envelope, delivery = call.envelope, call.delivery
-    traceparent, state, baggage = said
-    parent = None if traceparent is None else extracted(traceparent, state, baggage, names)
-    here = None if parent is None else linked(None)
-    with (
-        present(parent if names and baggage else None),
-        tracer.start_as_current_span(
+class _Processing:
+    """Around the handler of one message: a CONSUMER span, which is the current one inside."""
+
+    __slots__ = ("_call", "_logged", "_names", "_receives", "_said", "_span", "_token", "_tracer")
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        call: Call,
+        said: tuple[str | None, object, object],
+        names: Collection[str],
+        receives: SeenReceives,
+    ) -> None:
+        self._tracer = tracer
+        self._call = call
+        self._said = said
+        self._names = names
+        self._receives = receives
+
+    def __enter__(self) -> None:
+        call, tracer = self._call, self._tracer
+        envelope, delivery = call.envelope, call.delivery
+        traceparent, state, baggage = self._said
+        names = self._names
+        parent = None if traceparent is None else extracted(traceparent, state, baggage, names)
+        here = None if parent is None else linked(None)
+        self._span = span = tracer.start_span(
             f"process {delivery.queue}",
             context=parent,
             kind=SpanKind.CONSUMER,
-            links=[] if here is None else [Link(here)],
+            links=() if here is None else (Link(here),),
             attributes={
                 "messaging.system": delivery.system,
                 "messaging.operation.name": "process",
@@ -292,19 +303,26 @@ def _processing(
                 "cloudevents.event_type": envelope.type,
                 "code.function.name": f"{type(call.consumer).__qualname__}.{call.handler.name}",
             },
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span,
-        _judged(span),
-    ):
+        )
         if span.is_recording():
-            for link in receives.link(tracer, delivery, parent):
+            for link in self._receives.link(tracer, delivery, parent):
                 span.add_link(link.context)
-        try:
-            yield
-        finally:
-            if span.is_recording():
-                note_handled(delivery, span.get_span_context())
+        carrying = parent if names and baggage else None
+        self._token = attach(trace.set_span_in_context(span, carrying))
+        self._logged = _logged_in(span)
+        self._logged.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, place: object
+    ) -> None:
+        span = self._span
+        self._logged.__exit__(None, None, None)
+        detach(self._token)
+        if error is not None:
+            _judge(span, error)
+        if span.is_recording():
+            note_handled(self._call.delivery, span.get_span_context())
+        span.end()
 
 
 @contextmanager
@@ -353,14 +371,19 @@ def _processing_batch(provided: Provided, batch: BatchCall) -> Iterator[None]:
 @contextmanager
 def _judged(span: Span) -> Iterator[None]:
     """Log records carry the span's ids; how what is inside ends is how the span does."""
-    own = span.get_span_context()
-    ids = trace.format_trace_id(own.trace_id), trace.format_span_id(own.span_id)
-    with adding(trace_id=ids[0], span_id=ids[1]):
+    with _logged_in(span):
         try:
             yield
         except BaseException as error:
             _judge(span, error)
             raise
+
+
+def _logged_in(span: Span) -> AbstractContextManager[None]:
+    own = span.get_span_context()
+    return adding(
+        trace_id=trace.format_trace_id(own.trace_id), span_id=trace.format_span_id(own.span_id)
+    )
 
 
 def _judge(span: Span, error: BaseException) -> None:
