@@ -49,11 +49,16 @@ class Failed(Exception):
     """A run ended without figures; the last lines say why."""
 
 
-def run(environment: Environment, subject: Subject, job: Job) -> dict[str, Any]:
-    """One run of one subject in a process of its own. Raises `Failed`."""
+def run(
+    environment: Environment, subject: Subject, job: Job, under: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One run of one subject in a process of its own, which another program may start (`under`).
+
+    Raises `Failed`.
+    """
     try:
         done = subprocess.run(
-            [environment.python, "-m", f"benchmarks.subjects.{subject.module}", job.text()],
+            [*under, environment.python, "-m", f"benchmarks.subjects.{subject.module}", job.text()],
             capture_output=True,
             text=True,
             cwd=ROOT,

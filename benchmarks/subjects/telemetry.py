@@ -6,6 +6,7 @@ import itertools
 import resource
 import time
 from collections.abc import Callable, Mapping
+from statistics import median
 from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use_span
 
 from benchmarks import contract
+from benchmarks.callgrind import mark
 from benchmarks.contract import Student
 from benchmarks.job import Handled, Job, main
 from benchmarks.subjects.ours import QUEUE, broker, messages, students
@@ -119,18 +121,24 @@ def _publish_traced(job: Job, tracing: Tracing, within: bool = True) -> dict[str
 def _by_turns(
     job: Job, turn: Callable[[bool], None], run: Callable[[int], object], turns: int = TURNS
 ) -> dict[str, Any]:
+    """`order` says of each turn whether it was on. The ratio is the median of those of two turns
+    that follow each other, so that what goes on for longer than them meets both."""
     turn(False)
     run(job.warmup)
     taken: dict[bool, list[float]] = {False: [], True: []}
+    order: list[bool] = []
     for number in range(turns):
-        for metrics in (number % 2 == 0, number % 2 == 1):
-            turn(metrics)
+        for on in (number % 2 == 0, number % 2 == 1):
+            turn(on)
+            order.append(on)
+            mark()
             before = _cpu()
             run(job.events)
-            taken[metrics].append((_cpu() - before) / job.events * 1e6)
+            taken[on].append((_cpu() - before) / job.events * 1e6)
+            mark()
+    ratio = median(one / other for one, other in zip(taken[True], taken[False], strict=True))
     # What disturbs a turn makes it longer, never shorter.
-    off, on = min(taken[False]), min(taken[True])
-    return {"off": off, "on": on, "ratio": on / off}
+    return {"off": min(taken[False]), "on": min(taken[True]), "ratio": ratio, "order": order}
 
 
 def _cpu() -> float:
