@@ -96,8 +96,9 @@ class Handled:
         self._messages: Sequence[Mapping[str, Any]] | None = messages
         self._total = 0
 
-    def __call__(self, count: int) -> None:
-        self._total += count
+    def __call__(self, count: int, *, after: int | None = None) -> None:
+        """So many more; `after` is how many were deleted before, where others did that, too."""
+        self._total = (self._total if after is None else after) + count
         self._canned.load(self._queue, count, self._messages)
         self._messages = None  # it has them now
         self._canned.wait("DeleteMessage", self._total)

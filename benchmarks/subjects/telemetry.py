@@ -17,6 +17,7 @@ from benchmarks import contract
 from benchmarks.callgrind import mark
 from benchmarks.contract import Student
 from benchmarks.job import Handled, Job, main
+from benchmarks.payload import TOPIC
 from benchmarks.subjects.ours import QUEUE, broker, messages, students
 from messaging import Publisher, Worker
 from messaging.metrics import Metrics
@@ -63,30 +64,35 @@ def _tracing() -> Tracing:
     return Tracing(tracer_provider=TracerProvider(sampler=sampler, shutdown_on_exit=False))
 
 
+class _Traced(contract.Sync):
+    """The same on a queue of its own."""
+
+    service = "b"
+
+
 def consume_traced(job: Job) -> dict[str, Any]:
-    """Messages whose publisher traces, too, at the same rate."""
+    """Messages whose publisher traces, too, at the same rate: of two workers one waits."""
     tracing = _tracing()
     encode = encoder_for(broker(job).topic(), tracing, source="/bench")
-    handled = Handled(job, QUEUE, messages(Student, "a", encode=encode, events=1_000))
-    workers: list[Worker] = []
+    stock = messages(Student, "a", encode=encode, events=1_000)
+    handled = {False: Handled(job, QUEUE, stock), True: Handled(job, f"{TOPIC}-b", stock)}
+    for consumer, middleware in ((contract.Sync(), ()), (_Traced(), (tracing,))):
+        worker = Worker(
+            consumer, broker=broker(job), concurrency=job.concurrency, middleware=middleware
+        )
+        worker.start()
+    chosen, done = [False], [0]
 
-    def turn(traced: bool) -> None:
-        for one in workers:
-            one.stop()
-        middleware = [tracing] if traced else []
-        workers[:] = [
-            Worker(
-                contract.Sync(),
-                broker=broker(job),
-                concurrency=job.concurrency,
-                middleware=middleware,
-                wait=0.2,
-            )
-        ]
-        workers[0].start()
-        handled(job.warmup)
+    def turn(on: bool) -> None:
+        chosen[0] = on
 
-    return _by_turns(job, turn, handled, turns=7)  # a worker takes a second or two to stop
+    def run(count: int) -> None:
+        handled[chosen[0]](count, after=done[0])
+        done[0] += count
+
+    turn(True)
+    run(job.warmup)
+    return _by_turns(job, turn, run)
 
 
 def publish_traced(job: Job) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def _publish_traced(job: Job, tracing: Tracing, within: bool = True) -> dict[str
 
 
 def _by_turns(
-    job: Job, turn: Callable[[bool], None], run: Callable[[int], object], turns: int = TURNS
+    job: Job, turn: Callable[[bool], None], run: Callable[[int], object]
 ) -> dict[str, Any]:
     """`order` says of each turn whether it was on. The ratio is the median of those of two turns
     that follow each other, so that what goes on for longer than them meets both."""
@@ -127,7 +133,7 @@ def _by_turns(
     run(job.warmup)
     taken: dict[bool, list[float]] = {False: [], True: []}
     order: list[bool] = []
-    for number in range(turns):
+    for number in range(TURNS):
         for on in (number % 2 == 0, number % 2 == 1):
             turn(on)
             order.append(on)
