@@ -10,13 +10,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
-from messaging.clock import utc
-from messaging.envelope import Envelope, SoundTraceparent, TraceContext
+from messaging.envelope import Envelope
 from messaging.errors import CodecError
 from messaging.foreign import broken, document_kind, other_kind
 from messaging.subtyping import classes_of
 
-__all__ = ["Codec", "EnvelopeFrame", "JsonCodec", "first_mistake", "mistake_told"]
+__all__ = ["Codec", "JsonCodec", "first_mistake", "mistake_told"]
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 _CONTEXT = frozenset(
@@ -113,80 +112,6 @@ class JsonCodec:
         if document.keys() >= _SNS_NOTIFICATION and document["Type"] == "Notification":
             document, name = _object(document["Message"], "Message"), "Message"
         return _envelope(document, name)
-
-
-class EnvelopeFrame:
-    """What `JsonCodec` writes around the data of one type's events: the very same text, sooner.
-
-    In such heads only id, time, subject and trace context differ. The rest is written once, by
-    `JsonCodec` itself, and set together with them; a fifth of the time.
-
-    Args:
-        source: who publishes.
-        type: the event's type.
-        version: the version that its copies bear.
-    """
-
-    __slots__ = ("_after_id", "_before_id", "_second")
-
-    def __init__(self, source: str, type: str, version: int) -> None:
-        blank = Envelope(id="", source=source, type=type, version=version)
-        before, _, after = JsonCodec().encode(blank, b"").partition('""')
-        self._before_id = before
-        self._after_id = f'{after[:-1]},"time":'
-        self._second = (-1, "")
-
-    def head(self, id: str, time: datetime) -> str:
-        """As far as the copies of one event share it.
-
-        Args:
-            id: the event's id.
-            time: when it happened.
-        """
-        written = to_json(id).decode()
-        return f"{self._before_id}{written}{self._after_id}{to_json(time).decode()}"
-
-    def fresh(self, id: str, now: float) -> str:
-        """`head` of an event that happens `now`, seconds since the epoch, with an id like a UUID.
-
-        Events come by the thousand in a second, so its text is kept until the next.
-
-        Args:
-            id: the event's id.
-            now: seconds since the epoch.
-        """
-        second = int(now)
-        micros = round((now - second) * 1_000_000)
-        if not 0 < micros < 1_000_000:  # a second with nothing behind it is written without a dot
-            return self.head(id, utc(now))
-        known, text = self._second
-        if known != second:
-            text = to_json(utc(second)).decode().removesuffix('Z"')
-            self._second = (second, text)
-        return f'{self._before_id}"{id}"{self._after_id}{text}.{micros:06d}Z"'
-
-    @staticmethod
-    def around(head: str, data: bytes, subject: str | None, traceparent: str | None) -> str:
-        """The whole body. `data` is JSON already, and set in as it is.
-
-        Args:
-            head: what `head` or `fresh` gave.
-            data: the view as JSON.
-            subject: whom the event is about.
-            traceparent: W3C trace context.
-        """
-        if subject is not None:
-            head = f'{head},"subject":{to_json(subject).decode()}'
-        if traceparent is not None:
-            if type(traceparent) is SoundTraceparent:
-                return f'{head},"traceparent":"{traceparent}","data":{data.decode()}}}'
-            head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
-            if isinstance(traceparent, TraceContext):
-                if traceparent.tracestate:
-                    head = f'{head},"tracestate":{to_json(traceparent.tracestate).decode()}'
-                if traceparent.baggage:
-                    head = f'{head},"baggage":{to_json(traceparent.baggage).decode()}'
-        return f'{head},"data":{data.decode()}}}'
 
 
 def _object(text: object, name: str) -> dict[str, Any]:

@@ -22,7 +22,6 @@ __all__ = [
     "Copy",
     "Projection",
     "all_copies",
-    "reader_of",
     "views",
     "wanted_by_all",
 ]
@@ -32,19 +31,6 @@ EVERYONE = "*"
 
 READING: Any = MappingProxyType({"extra": "ignore", "by_name": True, "by_alias": False})
 """How a view reads its data: by the names of its fields, whatever else stands there."""
-
-
-def reader_of(view: type[BaseModel]) -> Callable[[str], BaseModel]:
-    """What makes a `view` of its data as JSON text. It reads as `READING` says.
-
-    Args:
-        view: the class of the view.
-    """
-    # Straight to the validator, which looks at no options, and with each keyword in its place: a
-    # partial would make a dict of them for every message.
-    read = view.__pydantic_validator__.validate_json
-    return lambda data: read(data, extra="ignore", by_name=True, by_alias=False)
-
 
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 """What a service may be called: as an audience, and as a consumer."""

@@ -37,7 +37,6 @@ GIVEN = {  # there is none while every promise is kept; whose example shows how 
     "Scenario": "messaging.testing.chaos.check",
 }
 LEFT_OUT = {  # in `__all__` for the library's other modules; a reader needs none of them
-    "messaging.codec": {"EnvelopeFrame"},
     "messaging.connecting": {"names_rabbitmq", "require_rabbitmq"},
     "messaging.consuming.batch": {
         "Gathering",
@@ -58,7 +57,7 @@ LEFT_OUT = {  # in `__all__` for the library's other modules; a reader needs non
     "messaging.metrics": {"Sample"},
     "messaging.outbox.table": {"channel"},
     "messaging.outbox.writing": {"refused"},
-    "messaging.projection": {"all_copies", "reader_of", "wanted_by_all"},
+    "messaging.projection": {"all_copies", "wanted_by_all"},
     "messaging.publishing.results": {"Entry", "Owner", "Tally"},
     "messaging.settings": {"in_lambda"},
     "messaging.sql.opening": {"autocommitting", "is_database_error", "unanswered"},

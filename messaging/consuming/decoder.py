@@ -15,7 +15,7 @@ from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import KnownHead, envelope_of, usual
 from messaging.envelope import PROBE, Envelope
 from messaging.errors import CodecError
-from messaging.projection import READING, Projection, reader_of
+from messaging.projection import READING, Projection
 from messaging.transport import Delivery
 
 __all__ = ["Decoder", "ProbeReceived", "Read", "envelope"]
@@ -121,7 +121,7 @@ class Decoder:
         known = self._known[type] = _Known(
             handler,
             str(_shape(handler)),
-            reader_of(handler.view),
+            _reader_of(handler.view),
             self._watched or handler.envelope is not None,
         )
         return known
@@ -145,6 +145,14 @@ class Decoder:
             _check_pinned(handler.view, envelope.version)
         data = handler.event.bring_up(envelope.data, envelope.version, since=_shape(handler))
         return handler, _validated(handler.view, data), envelope
+
+
+def _reader_of(view: type[BaseModel]) -> Callable[[str], BaseModel]:
+    """What makes a `view` of its data as JSON text, as `READING` says."""
+    # Straight to the validator, which looks at no options, and with each keyword in its place: a
+    # partial would make a dict of them for every message.
+    read = view.__pydantic_validator__.validate_json
+    return lambda data: read(data, extra="ignore", by_name=True, by_alias=False)
 
 
 def _shape(handler: Handler) -> int:

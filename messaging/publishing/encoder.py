@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
-from messaging.codec import Codec, EnvelopeFrame, JsonCodec
+from messaging.codec import Codec, JsonCodec
 from messaging.dead_letters.reason import OUTSIDE_XML
 from messaging.envelope import Envelope, SoundTraceparent, TraceContext, new_id
 from messaging.errors import EventError
@@ -21,7 +21,7 @@ from messaging.publishing.limits import check_texts, too_large, unwritable
 from messaging.publishing.roundtrip import RoundTrip, pinned_data
 from messaging.transport import Attribute, Outgoing
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "EnvelopeFrame"]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, of both of its FIFO ids
@@ -159,6 +159,62 @@ class Encoder:
         framed = type(self._codec) is JsonCodec
         plan = self._plans[kind] = _Layout(kind, self._source if framed else None)
         return plan
+
+
+class EnvelopeFrame:
+    """What `JsonCodec` writes around the data of one type's events: the very same text, sooner.
+
+    In such heads only id, time, subject and trace context differ. The rest is written once, by
+    `JsonCodec` itself, and set together with them; a fifth of the time.
+
+    source   who publishes.
+    version  the version that its copies bear.
+    """
+
+    __slots__ = ("_after_id", "_before_id", "_second")
+
+    def __init__(self, source: str, type: str, version: int) -> None:
+        blank = Envelope(id="", source=source, type=type, version=version)
+        before, _, after = JsonCodec().encode(blank, b"").partition('""')
+        self._before_id = before
+        self._after_id = f'{after[:-1]},"time":'
+        self._second = (-1, "")
+
+    def head(self, id: str, time: datetime) -> str:
+        """As far as the copies of one event share it."""
+        written = to_json(id).decode()
+        return f"{self._before_id}{written}{self._after_id}{to_json(time).decode()}"
+
+    def fresh(self, id: str, now: float) -> str:
+        """`head` of an event that happens `now`, seconds since the epoch, with an id like a UUID.
+
+        Events come by the thousand in a second, so its text is kept until the next.
+        """
+        second = int(now)
+        micros = round((now - second) * 1_000_000)
+        if not 0 < micros < 1_000_000:  # a second with nothing behind it is written without a dot
+            return self.head(id, utc(now))
+        known, text = self._second
+        if known != second:
+            text = to_json(utc(second)).decode().removesuffix('Z"')
+            self._second = (second, text)
+        return f'{self._before_id}"{id}"{self._after_id}{text}.{micros:06d}Z"'
+
+    @staticmethod
+    def around(head: str, data: bytes, subject: str | None, traceparent: str | None) -> str:
+        """The whole body. `data` is JSON already, and set in as it is."""
+        if subject is not None:
+            head = f'{head},"subject":{to_json(subject).decode()}'
+        if traceparent is not None:
+            if type(traceparent) is SoundTraceparent:
+                return f'{head},"traceparent":"{traceparent}","data":{data.decode()}}}'
+            head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
+            if isinstance(traceparent, TraceContext):
+                if traceparent.tracestate:
+                    head = f'{head},"tracestate":{to_json(traceparent.tracestate).decode()}'
+                if traceparent.baggage:
+                    head = f'{head},"baggage":{to_json(traceparent.baggage).decode()}'
+        return f'{head},"data":{data.decode()}}}'
 
 
 class _Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.closing import Closing
 from messaging.codec import Codec
-from messaging.deadline import within
+from messaging.deadline import Deadline, within
 from messaging.errors import (
     ConfigurationError,
     MessagingError,
@@ -34,7 +34,7 @@ from messaging.publishing.results import (
 )
 from messaging.publishing.sender import Sender
 from messaging.publishing.traced import Given, ProducerTracing, encoder_for, traced
-from messaging.transport import TopicTransport, name_of
+from messaging.transport import BATCH_ENTRIES, Outgoing, TopicTransport, name_of
 from messaging.window import MOST, RequestWindow
 
 if TYPE_CHECKING:
@@ -156,22 +156,30 @@ class Publisher(Closing):
         event, id, time, traceparent, timeout = given
         if timeout is not None:
             _check_timeout(timeout)
-        deadline = self._sender.deadline(timeout)
-        if self._encode.may_wait:
+        deadline: Deadline | None = None  # as a rule it begins with the request
+        if timeout is None and not self._encode.may_wait:
+            messages = self._encode(event, id=id, time=time, traceparent=traceparent)
+        else:
+            deadline = self._sender.deadline(timeout)
             messages = within(
                 deadline, self._encode, event, id=id, time=time, traceparent=traceparent
             )
-        else:
-            messages = self._encode(event, id=id, time=time, traceparent=traceparent)
         if not messages:
             return Published(id or "", 0)
+        answer = None
+        if len(messages) == 1 or _one_request(messages, self._topic.max_bytes):  # nearly always
+            answer = self._sender.send([(message, event) for message in messages], deadline)
+            if not answer.failures:
+                return Published(messages[0].id, len(messages))
         tally = Tally()
         owner = tally.take(event, messages[0].id, len(messages))
         entries = [(message, owner) for message in messages]
-        batches: Iterable[list[Entry]] = (entries,)
-        if len(entries) > 1:
-            batches = Packer[Entry](self._topic.max_bytes).all(entries)
-        self._sender.settle(batches, tally, deadline)
+        if answer is None:
+            deadline = self._sender.deadline() if deadline is None else deadline
+            requests = Packer[Entry](self._topic.max_bytes).all(entries)
+            self._sender.settle(requests, tally, deadline)
+        else:
+            tally.settle(*answer, batch=entries)
         if tally.failed:
             tally.close()
         return Published(owner.id, len(messages))
@@ -405,6 +413,11 @@ class Publisher(Closing):
                 )
                 self._pool = (os.getpid(), pool)
             return self._pool[1]
+
+
+def _one_request(messages: Sequence[Outgoing], max_bytes: int) -> bool:
+    size = sum([message.size for message in messages])
+    return len(messages) <= BATCH_ENTRIES and size <= max_bytes
 
 
 def _check_timeout(timeout: float) -> None:

@@ -92,6 +92,8 @@ class Sender:
         messages = [message for message, _ in batch]
         until, began = deadline or self.deadline(), self._begins()
         try:
+            if deadline is not None:
+                self.check(deadline)
             answer = self._judged(messages, self.attempt(messages, until), until, began)
         except TransportError as error:
             return Again(self, messages, until, began, error=error).run()
@@ -128,13 +130,16 @@ class Sender:
             else:
                 tally.unanswered(batch, tally.broken)
 
-    def attempt(self, messages: Sequence[Outgoing], deadline: Deadline) -> Sequence[Failure]:
-        """One request. Raises `TransportError`, whatever the transport raises."""
+    def check(self, deadline: Deadline) -> None:
+        """Raise `TransportError` if there is no time for an attempt."""
         if not deadline.left():
             raise TransportError(
                 f"{self._topic!r} was not asked: the time was over before", code="Timeout",
                 unknown=False,
             )  # fmt: skip
+
+    def attempt(self, messages: Sequence[Outgoing], deadline: Deadline) -> Sequence[Failure]:
+        """One request. Raises `TransportError`, whatever the transport raises."""
         before = CURRENT.set(deadline)
         try:
             failures = self._topic.publish(messages)
@@ -325,6 +330,7 @@ class Again:
 
     def _asked(self) -> Sequence[Failure]:
         if self._first is None:
+            self._sender.check(self._deadline)
             return self._sender.attempt([self._messages[at] for at in self._left], self._deadline)
         (failures, error), self._first = self._first, None
         if error is not None:

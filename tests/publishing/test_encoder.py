@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from messaging.clock import utc
-from messaging.codec import EnvelopeFrame, JsonCodec
+from messaging.codec import JsonCodec
 from messaging.envelope import Envelope
 from messaging.errors import EventError, EventTooLarge, InvalidCharacters, PublishError
 from messaging.event import Event
 from messaging.projection import Projection
 from messaging.publishing import encoder as encoder_module
-from messaging.publishing.encoder import Encoder
+from messaging.publishing.encoder import Encoder, EnvelopeFrame
 from messaging.testing import FakeClock
 from messaging.transport import Outgoing
 
