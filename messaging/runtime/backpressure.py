@@ -111,22 +111,20 @@ class BackPressure:
         """How many messages the requests that are out may bring."""
         return self._asked
 
-    def received(self, deliveries: Sequence[Delivery]) -> None:
-        """These have come, of what requests that are out have been promised."""
+    def received(self, deliveries: Sequence[Delivery]) -> bool:
+        """These have come, of what requests that are out have been promised. False: they are to be
+        given back."""
         if self._rate is not None:
             self._rate.took(len(deliveries))
         if deliveries and (self.way or self._behind()):  # else nobody asks for the weight
             mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
             self._weight += (mean - self._weight) * SLOWLY if self._weight else mean
+        return not (self._paused or self._isolation.alone)
 
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
         mean = self.mean
         self.mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
-
-    def wants(self) -> bool:
-        """False: what comes now is to be given back."""
-        return not (self._paused or self._isolation.alone)
 
     def free(self) -> int:
         """How many may be received now; 0 for none."""

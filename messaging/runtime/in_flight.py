@@ -225,7 +225,8 @@ class InFlight:
         self._left = left
         self._lock = threading.Lock()
         self._closed = False
-        self._held: dict[Hashable, InFlightMessage] = {}
+        self.held: dict[Hashable, InFlightMessage] = {}
+        """By their keys. Nobody else changes it."""
         self._received = 0
         self._counts = dict.fromkeys(Disposition, 0)
         self._discarded = 0
@@ -238,12 +239,12 @@ class InFlight:
 
     @property
     def count(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     @property
     def load(self) -> int:
         """The same, but what one handler runs in a batch counts once."""
-        return len(self._held) - len(self.companions)
+        return len(self.held) - len(self.companions)
 
     @property
     def stuck(self) -> int:
@@ -261,10 +262,10 @@ class InFlight:
         since: float,
         lease: float,
         start: Callable[[InFlightMessage], bool | None],
-        wanted: Callable[[], bool] = lambda: True,
+        wanted: Callable[[Sequence[Delivery]], bool] = lambda deliveries: True,
     ) -> Sequence[InFlightMessage]:
         """Enter receipts, whose leases began at `since`, and hand each to `start`; returns those
-        that came after `close`, or while they are not `wanted`, or that `start` says False to:
+        that came after `close`, or are not `wanted`, or that `start` says False to:
         they are to be released.
 
         A message that is in hand already lost its lease, or SQS delivered it twice: the new
@@ -275,8 +276,8 @@ class InFlight:
         back: list[InFlightMessage] = []
         with self._lock:
             self._received += len(deliveries)
-            refused = self._closed or not wanted()
-            in_flight = self._held
+            refused = not wanted(deliveries) or self._closed
+            in_flight = self.held
             for delivery in deliveries:
                 key = delivery.message_id
                 if key not in in_flight:
@@ -301,7 +302,7 @@ class InFlight:
     ) -> InFlightMessage:
         """`known` is being settled: another one of the same message."""
         key = object()
-        message = self._held[key] = InFlightMessage(key, delivery, since, lease)
+        message = self.held[key] = InFlightMessage(key, delivery, since, lease)
         if known.handled:
             message.outcome, message.copied, message.remembered = known.outcome, known.copied, True
         return message
@@ -313,7 +314,7 @@ class InFlight:
         given up before."""
         sealed, gone = [], []
         with self._lock:
-            in_flight = self._held
+            in_flight = self.held
             for message in chunk:
                 if in_flight.get(message.key) is message:
                     message.sealed = True
@@ -337,7 +338,7 @@ class InFlight:
         """Their end; returns how many of them were still in hand."""
         left = []
         with self._lock:
-            in_flight = self._held
+            in_flight = self.held
             for message in chunk:
                 key = message.key
                 if in_flight.get(key) is message:
@@ -365,12 +366,12 @@ class InFlight:
         """
         with self._lock:
             if (
-                self._held.get(message.key) is not message
+                self.held.get(message.key) is not message
                 or message.sealed
                 or message.outcome is not None
             ):
                 return False
-            del self._held[message.key]
+            del self.held[message.key]
             message.gone = message.lost = True
             if message in self.companions:
                 self.companions.discard(message)
@@ -386,7 +387,7 @@ class InFlight:
             return [
                 (message, message.delivery)
                 for message in chunk
-                if self._held.get(message.key) is message and not (message.sealed or message.lost)
+                if self.held.get(message.key) is message and not (message.sealed or message.lost)
             ]
 
     def renew(self, message: InFlightMessage, delivery: Delivery, until: float | None) -> bool:
@@ -395,7 +396,7 @@ class InFlight:
         Meanwhile the message may have been settled, or be held by a newer receipt.
         """
         with self._lock:
-            if self._held.get(message.key) is not message or message.delivery is not delivery:
+            if self.held.get(message.key) is not message or message.delivery is not delivery:
                 return False
             if until is None:
                 message.lost = True
@@ -406,7 +407,7 @@ class InFlight:
     def unfinished(self) -> list[InFlightMessage]:
         """Those whose handler has not ended."""
         with self._lock:
-            return [message for message in self._held.values() if message.outcome is None]
+            return [message for message in self.held.values() if message.outcome is None]
 
     @property
     def given_up(self) -> list[InFlightMessage]:
@@ -417,19 +418,19 @@ class InFlight:
     def finished(self) -> list[InFlightMessage]:
         """Those that wait to be settled."""
         with self._lock:
-            return [message for message in self._held.values() if message.outcome is not None]
+            return [message for message in self.held.values() if message.outcome is not None]
 
     def every(self) -> list[InFlightMessage]:
         """All that are in hand."""
         with self._lock:
-            return list(self._held.values())
+            return list(self.held.values())
 
     def stats(self) -> Stats:
         with self._lock:
             counts = {account.value: count for account, count in self._counts.items()}
             return Stats(
                 received=self._received,
-                in_flight=len(self._held),
+                in_flight=len(self.held),
                 discarded=self._discarded,
                 deduplicated=self._deduplicated,
                 **counts,

@@ -44,7 +44,8 @@ class Isolation:
 
     def __init__(self, queue: str, *, last_receive: int, others: Callable[[], int]) -> None:
         self._queue = queue
-        self._threshold = min(SUSPECT_AFTER, last_receive // 2)
+        self.threshold = min(SUSPECT_AFTER, last_receive // 2)
+        """Receives of a message that is not suspected yet, at most."""
         self._enough = math.ceil(last_receive * ENOUGH_RECEIVES)
         self._others = others
         self._lock = threading.Lock()
@@ -62,21 +63,10 @@ class Isolation:
     def suspects(self, delivery: Delivery) -> bool:
         """Whether this message may have killed processes."""
         return (
-            delivery.receive_count > self._threshold
+            delivery.receive_count > self.threshold
             and self._survived < ENOUGH
             and delivery.message_id not in self._ended
         )
-
-    def among(self, deliveries: Sequence[Delivery]) -> bool:
-        """Whether these need a closer look: a suspect is among them, or before them."""
-        if self.active:
-            return True
-        threshold = self._threshold
-        # A generator would cost as much again, and this is asked of every message.
-        for one in deliveries:  # noqa: SIM110 - see above
-            if one.receive_count > threshold:
-                return True
-        return False
 
     def hold(self, message: InFlightMessage) -> None:
         """Keep a suspect until nothing else is in hand."""

@@ -144,7 +144,7 @@ class Pipeline:
             lease=self._lease,
             wedged=lambda: self.wedge.wedged,
             rate=self.rate,
-            behind=lambda: self.ready_queue.behind,
+            behind=partial(getattr, self.ready_queue, "behind"),
         )
 
     def _make_heartbeat(self) -> Heartbeat:
@@ -210,19 +210,21 @@ class Pipeline:
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
         """A receive brought these; their leases count from `since`."""
-        self.backpressure.received(deliveries)
         if self._abandoned and deliveries:
+            self.backpressure.received(deliveries)
             return_late(self.queue, deliveries)
             return
-        self.postponed.received(deliveries)
+        if self.postponed.hidden:
+            self.postponed.received(deliveries)
         put = (self.completing and self.completing.open()) or self.ready_queue.put
-        plain = not self.isolation.among(deliveries)
+        most = max([one.receive_count for one in deliveries], default=0)
+        plain = most <= self.isolation.threshold and not self.isolation.active
         back = self.in_flight.receive(
             deliveries,
             since,
             self._lease,
             put if plain else partial(self._enter, put),
-            wanted=self.backpressure.wants,
+            wanted=self.backpressure.received,
         )
         for message in back:
             self.settler.put(message, message.outcome or message.sent_back())
@@ -247,8 +249,7 @@ class Pipeline:
     def _isolate(self) -> None:
         """Let a suspect go, if nothing else is in hand."""
         self._hurry_batches()
-        message = self.isolation.next()
-        if message is not None:
+        if (message := self.isolation.next()) is not None:
             verdict = self.isolation.verdict(message)
             if verdict is None:
                 if not self.ready_queue.put(message):

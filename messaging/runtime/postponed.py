@@ -28,46 +28,46 @@ class Postponed:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._hidden: dict[str, tuple[Delivery, float]] = {}
+        self.hidden: dict[str, tuple[Delivery, float]] = {}
+        """By their ids, with the moment when they come. Nobody else changes it."""
         self._back: list[tuple[Delivery, float]] = []
         """Those that are to be called back."""
 
     def __len__(self) -> int:
-        return len(self._hidden)
+        return len(self.hidden)
 
     def add(self, delivery: Delivery, seconds: float) -> None:
         """`delivery` was hidden for so many seconds from now."""
         with self._lock:
-            self._hidden[delivery.message_id] = delivery, self._clock.monotonic() + seconds
+            self.hidden[delivery.message_id] = delivery, self._clock.monotonic() + seconds
 
     def received(self, deliveries: Sequence[Delivery]) -> None:
         """These have come by themselves."""
-        if self._hidden:
-            with self._lock:
-                for one in deliveries:
-                    self._hidden.pop(one.message_id, None)
+        with self._lock:
+            for one in deliveries:
+                self.hidden.pop(one.message_id, None)
 
     @property
     def full(self) -> bool:
         """True: as many are hidden as are remembered."""
-        if len(self._hidden) < MOST:
+        if len(self.hidden) < MOST:
             return False
         now = self._clock.monotonic()
         with self._lock:
-            self._hidden = {id: one for id, one in self._hidden.items() if one[1] > now}
-        return len(self._hidden) >= MOST
+            self.hidden = {id: one for id, one in self.hidden.items() if one[1] > now}
+        return len(self.hidden) >= MOST
 
     def call_back(self) -> int:
         """All of them are to come now; returns how many those are."""
         with self._lock:
-            self._back += self._hidden.values()
-            self._hidden = {}
+            self._back += self.hidden.values()
+            self.hidden = {}
             return len(self._back)
 
     def forget(self) -> None:
         """They come when they come."""
         with self._lock:
-            self._hidden = {}
+            self.hidden = {}
 
     def next_batch(self) -> list[Delivery]:
         """Some of those that are to be called back and are still hidden; empty at the end."""

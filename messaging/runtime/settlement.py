@@ -119,7 +119,7 @@ class Settlement:
             else:
                 self._expire(message, "it has no outcome that says what becomes of it")
         later: Later = []
-        for batch in batches(letters):
+        for batch in batches(letters) if letters else ():
             copied, never = self._copy(batch, later)
             deletes += copied
             hides += never
@@ -131,7 +131,7 @@ class Settlement:
                 later += self.finish(begun) or ()
             else:
                 under_way.append(begun)
-        for batch in batches(hides):
+        for batch in batches(hides) if hides else ():
             self._change_visibility(batch, later)
         return later
 

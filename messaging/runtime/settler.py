@@ -241,7 +241,7 @@ class Settler:
             aged
             or self._eager
             or self._settlement.hurried
-            or waiting + self._leaving() >= self._in_flight.count
+            or waiting + self._leaving() >= len(self._in_flight.held)
         ):
             return waiting
         return waiting - waiting % BATCH_ENTRIES

@@ -242,12 +242,12 @@ def test_the_state_says_what_keeps_it_from_receiving() -> None:
 
 def test_a_pause_receives_nothing_and_gives_back_what_comes() -> None:
     service = Service()
-    assert service.pressure.wants()
+    assert service.pressure.received([])
     service.pressure.pause()
-    assert not service.pressure.wants()
+    assert not service.pressure.received([])
     assert service.pressure.free() == service.asks() == 0
     service.pressure.resume()
-    assert service.pressure.wants()
+    assert service.pressure.received([])
     assert service.asks() == 10
 
 
@@ -256,11 +256,11 @@ def test_beside_a_suspect_nothing_is_received_and_what_comes_is_given_back() -> 
     (message,) = service.take(1)
     service.isolation.hold(message)
     assert service.pressure.free() == 0
-    assert service.pressure.wants(), "it does not run yet"
+    assert service.pressure.received([]), "it does not run yet"
     assert service.isolation.next() is message
-    assert not service.pressure.wants()
+    assert not service.pressure.received([])
     service.isolation.left(message)
-    assert service.pressure.wants()
+    assert service.pressure.received([])
     assert service.pressure.free() == 19
 
 

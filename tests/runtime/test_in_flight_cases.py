@@ -98,7 +98,7 @@ def test_a_message_received_while_it_is_settled_shares_its_end_if_it_was_handled
 def test_what_comes_after_the_end_or_unwanted_goes_back(in_flight: InFlight) -> None:
     for wanted in (False, True):
         (back,) = in_flight.receive(
-            [delivery(f"m{wanted}")], 0.0, 30, pytest.fail, lambda wanted=wanted: wanted
+            [delivery(f"m{wanted}")], 0.0, 30, pytest.fail, lambda _, wanted=wanted: wanted
         )
         assert isinstance(back.outcome, Retry)
         assert (back.outcome.delay, back.outcome.origin) == (0, "worker")

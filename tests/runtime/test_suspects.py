@@ -48,14 +48,12 @@ def test_a_message_is_suspected_after_three_receives_or_half_of_what_it_has(
     isolation = Isolation("mail", last_receive=last_receive, others=others)
     assert not isolation.suspects(delivery("m", first_suspected - 1))
     assert isolation.suspects(delivery("m", first_suspected))
-    assert not isolation.among([delivery("m", first_suspected - 1)])
-    assert isolation.among([delivery("n", 1), delivery("m", first_suspected)])
+    assert isolation.threshold == first_suspected - 1
 
 
 def test_nothing_is_isolated_while_nothing_is_suspected(isolation: Isolation) -> None:
     assert not isolation.active
     assert not isolation.alone
-    assert not isolation.among([])
     assert isolation.next() is None
 
 
@@ -67,7 +65,6 @@ def test_a_suspect_waits_until_nothing_else_is_in_hand(
     others.count = 2
     assert isolation.active
     assert not isolation.alone
-    assert isolation.among([delivery("n", 1)]), "it is before whatever comes"
     assert isolation.next() is None
     others.count = 1
     assert isolation.next() is suspect
