@@ -14,9 +14,10 @@ from messaging.transport import Delivery
 if TYPE_CHECKING:
     from messaging.consuming.dispatch import Call
 
-__all__ = ["BatchCall"]
+__all__ = ["BatchCall", "DONE"]
 
-_ACK = Ack()
+DONE = Ack()
+"""The outcome of a handler that returns nothing."""
 
 
 class BatchCall:
@@ -85,7 +86,7 @@ class BatchCall:
                     "Discard"
                 )
         for position, call in enumerate(self.calls):
-            self._outcomes[call.delivery.message_id] = returned.get(position, _ACK)
+            self._outcomes[call.delivery.message_id] = returned.get(position, DONE)
 
     def __repr__(self) -> str:
         return f"BatchCall({self.service}.{self.handler.name}, {len(self.calls)} messages)"

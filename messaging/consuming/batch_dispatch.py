@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from messaging.codec import JsonCodec
 from messaging.consuming.batch import Batch
-from messaging.consuming.batch_call import BatchCall
+from messaging.consuming.batch_call import DONE, BatchCall
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.fast_decoder import usual
 from messaging.envelope import Envelope
@@ -43,9 +43,6 @@ log = logger("messaging.consuming.dispatch")
 
 LONE_FAILURES = 3
 """Messages of a failed batch that fail alone, none having succeeded, before the others are left."""
-
-
-_ACK = Ack()
 
 
 class _TakesBatches(Protocol):
@@ -100,7 +97,7 @@ async def acknowledged(run: Coroutine[Any, Any, None]) -> Outcome:
     """`run` (`BatchRun.start`) for those who wait for an outcome: each message has its own in
     `BatchRun.outcomes`."""
     await run
-    return _ACK
+    return DONE
 
 
 def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
@@ -232,7 +229,7 @@ class BatchRun:
     def _end(self, batch: BatchCall, calls: list[Call], error: BaseException | None) -> None:
         given = {id(call) for call in batch.calls}
         for call in calls:
-            said: BaseException = batch.outcome(call) or _ACK
+            said: BaseException = batch.outcome(call) or DONE
             if error is not None and id(call) in given:
                 said = error
             if isinstance(said, Retry) and said.origin == "worker":
@@ -322,7 +319,7 @@ class BatchRun:
                     raise
             return error
         stack.close()
-        return returned if isinstance(returned, Ack) else _ACK
+        return returned if isinstance(returned, Ack) else DONE
 
     async def _call_async(self, batch: BatchCall) -> None:
         with ExitStack() as stack:

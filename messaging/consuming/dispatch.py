@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec, JsonCodec
 from messaging.consuming.attempts import Attempts
+from messaging.consuming.batch_call import DONE
 from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middleware
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.decoder import Decoder, ProbeReceived, Read, envelope
@@ -29,7 +30,6 @@ __all__ = ["SWALLOWED", "Call", "Dispatcher", "Middleware", "check_returned"]
 
 log = logger("messaging.consuming.dispatch")
 
-_ACK = Ack()
 SWALLOWED = (
     "failed, and a middleware kept the exception to itself: let it raise, or to acknowledge the "
     "message all the same raise Ack"
@@ -192,7 +192,7 @@ class Dispatcher:
             return self.decide(error, self._call(delivery, read))
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
-        return returned if isinstance(returned, Ack) else _ACK
+        return returned if isinstance(returned, Ack) else DONE
 
     def _passes(self, read: Read) -> Context | None:
         """The context for a handler that no middleware has anything to do around; None: one has,
@@ -300,7 +300,7 @@ class Dispatcher:
             return self.decide(error, self._call(delivery, read))
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
-        return returned if isinstance(returned, Ack) else _ACK
+        return returned if isinstance(returned, Ack) else DONE
 
     def _call(self, delivery: Delivery, read: Read) -> Call:
         handler, view, _ = read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
@@ -101,15 +101,19 @@ def send(
         if services and one.service not in services:
             continue
         message = _message(one, topology.topic.fifo, words, clock)
-        start = clock.monotonic()
-        failures = topic.publish([message])
-        yield Hop(
-            service=one.service,
-            id=message.id,
-            end="refused" if failures else "sent",
-            published=clock.monotonic() - start,
-            code=failures[0].code if failures else "",
-        )
+        yield _published(one, message, topic, clock)
+
+
+def _published(one: Subscription, message: Outgoing, topic: TopicTransport, clock: Clock) -> Hop:
+    start = clock.monotonic()
+    failures = topic.publish([message])
+    return Hop(
+        service=one.service,
+        id=message.id,
+        end="refused" if failures else "sent",
+        published=clock.monotonic() - start,
+        code=failures[0].code if failures else "",
+    )
 
 
 def _sent(
@@ -119,23 +123,11 @@ def _sent(
     before = queue.depth()
     message = _message(one, topology.topic.fifo, codec, clock)
     start = clock.monotonic()
-    failures = broker.topic().publish([message])
-    published = clock.monotonic() - start
-
-    def ended(end: End, arrived: float | None = None, code: str = "") -> Hop:
-        return Hop(
-            service=one.service,
-            id=message.id,
-            end=end,
-            published=published,
-            arrived=arrived,
-            code=code,
-        )
-
-    for failure in failures:
-        return ended("refused", code=failure.code)
+    sent = _published(one, message, broker.topic(), clock)
+    if sent.failed:
+        return sent
     if before.visible or before.in_flight or before.delayed:
-        return ended("left")
+        return replace(sent, end="left")
     arrived = None
     found = _received(queue, message, start + wait, clock)
     if found is not None:
@@ -146,13 +138,14 @@ def _sent(
         again = _received(queue, message, clock.monotonic() + POLL, clock)
         if again is not None:
             queue.delete([again])
-            return ended("arrived", arrived)
+            return replace(sent, end="arrived", arrived=arrived)
     after = queue.depth()
     if after.dead_letters > before.dead_letters:
-        return ended("dead-lettered", arrived)
+        return replace(sent, end="dead-lettered", arrived=arrived)
     if found is not None:
-        return ended("taken", arrived)
-    return ended("undelivered" if after.undelivered > before.undelivered else "not seen")
+        return replace(sent, end="taken", arrived=arrived)
+    undelivered = after.undelivered > before.undelivered
+    return replace(sent, end="undelivered" if undelivered else "not seen")
 
 
 def _received(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,33 @@ def failed(load: Load, once: Any, event: dict[str, Any]) -> list[int]:
     return sorted(ids.index(one["itemIdentifier"]) for one in answer["batchItemFailures"])
 
 
+def outcomes(load: Load, once: Any, queue: str, said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of a chunk of events 1, 2 and so on; `said` is what stands beside each."""
+    records = received(*range(1, len(said) + 1))["Records"]
+    run = Dispatcher(load, middleware=[once]).batch(
+        [
+            Delivery(queue=queue, message_id=str(at), receipt=str(at), body=one["body"], **more)
+            for at, (one, more) in enumerate(zip(records, said, strict=True))
+        ]
+    )
+    assert run.start() is None
+    return [type(one).__name__ for one in run.outcomes]
+
+
+@contextmanager
+def told(sqlite: Place) -> Iterator[tuple[Transactional, Load, list[str]]]:
+    """A middleware, a handler that inserts in its transactions, and the statements run so far."""
+    said: list[str] = []
+
+    def connect() -> Any:
+        connection = sqlite.connect()
+        connection.set_trace_callback(said.append)
+        return connection
+
+    with closing(Transactional(connect)) as once:
+        yield once, Load(Place(once, connect).insert), said
+
+
 def test_effects_and_marks_of_a_chunk_are_one_commit(postgresql: Place) -> None:
     load = Load(postgresql.insert)
     assert failed(load, postgresql.once, received(1, 2, 3)) == []
@@ -177,18 +204,8 @@ def test_effects_and_marks_of_a_chunk_are_one_commit(postgresql: Place) -> None:
     assert len(set(load.ids)) == 3
 
 
-def test_sqlite_commits_once_for_a_chunk(sqlite: Place, tmp_path: Path) -> None:
-    said: list[str] = []
-
-    def connect() -> Any:
-        connection = sqlite.connect()
-        connection.set_trace_callback(said.append)
-        return connection
-
-    with closing(Transactional(connect)) as once:
-        load = Load(
-            lambda number: once.connection.execute(f"INSERT INTO rows VALUES ({number}, NULL)")
-        )
+def test_sqlite_commits_once_for_a_chunk(sqlite: Place) -> None:
+    with told(sqlite) as (once, load, said):
         assert failed(load, once, received(*range(10))) == []
     assert said.count("COMMIT") == 1
     assert sqlite.rows == list(range(10))
@@ -269,44 +286,15 @@ def test_a_handler_that_commits_is_told_and_takes_no_other_with_it(place: Place)
 def test_a_message_whose_lease_is_lost_is_not_handled_and_costs_no_attempt(sqlite: Place) -> None:
     lost = CancelToken()
     load = Load(sqlite.insert, {1: lambda: lost.set("lease lost")})
-    dispatch = Dispatcher(load, middleware=[sqlite.once])
-    bodies = [one["body"] for one in received(1, 2, 3)["Records"]]
-    run = dispatch.batch(
-        [
-            Delivery(
-                queue="load",
-                message_id=str(at),
-                receipt=str(at),
-                body=body,
-                receive_count=6,
-                cancel_token=lost if at == 1 else None,
-            )
-            for at, body in enumerate(bodies)
-        ]
-    )
-    assert run.start() is None
-    assert [type(one).__name__ for one in run.outcomes] == ["Ack", "Retry", "Ack"]
+    said = [{"receive_count": 6, "cancel_token": token} for token in (None, lost, None)]
+    assert outcomes(load, sqlite.once, "load", said) == ["Ack", "Retry", "Ack"]
     assert (load.handled, sqlite.rows) == ([1, 3], [1, 3])
 
 
 def test_in_a_fifo_queue_those_behind_one_that_failed_in_its_group_wait(sqlite: Place) -> None:
     load = Load(sqlite.insert, {1: Retry(1)})
-    dispatch = Dispatcher(load, middleware=[sqlite.once])
-    bodies = [one["body"] for one in received(1, 2, 3)["Records"]]
-    run = dispatch.batch(
-        [
-            Delivery(
-                queue="load.fifo",
-                message_id=str(at),
-                receipt=str(at),
-                body=body,
-                group="ab"[at == 2],
-            )
-            for at, body in enumerate(bodies)
-        ]
-    )
-    assert run.start() is None
-    assert [type(one).__name__ for one in run.outcomes] == ["Retry", "Retry", "Ack"]
+    said = [{"group": group} for group in "aab"]
+    assert outcomes(load, sqlite.once, "load.fifo", said) == ["Retry", "Retry", "Ack"]
     assert (load.handled, sqlite.rows) == ([1, 3], [3])
 
 
@@ -344,26 +332,17 @@ def test_mariadb_takes_chunks_too(mariadb: str) -> None:
 
 
 def test_a_worker_handles_a_backlog_in_chunks(sqlite: Place) -> None:
-    load = Load(sqlite.insert, {n: Retry(0) for n in ()})
     broker = MemoryBroker(Topology.of(Load, topic="rows"))
     with Publisher(broker.topic(), source="/test") as publisher:
         publisher.publish_many(Row(number=number) for number in range(60))
-    said: list[str] = []
-
-    def connect() -> Any:
-        connection = sqlite.connect()
-        connection.set_trace_callback(said.append)
-        return connection
-
-    with closing(Transactional(connect)) as once:
-        load.insert = lambda number: once.connection.execute(
-            f"INSERT INTO rows VALUES ({number}, NULL)"
-        )
-        with Worker(load, broker=broker, middleware=[once], concurrency=1, wait=0.05):
-            end = time.monotonic() + 30
-            while broker.messages("load"):
-                assert time.monotonic() < end
-                time.sleep(0.005)
+    with (
+        told(sqlite) as (once, load, said),
+        Worker(load, broker=broker, middleware=[once], concurrency=1, wait=0.05),
+    ):
+        end = time.monotonic() + 30
+        while broker.messages("load"):
+            assert time.monotonic() < end
+            time.sleep(0.005)
     assert sqlite.rows == list(range(60))
     assert said.count("COMMIT") <= 30, "and not 60"
 
