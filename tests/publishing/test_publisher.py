@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import create_model
 
 from messaging.errors import (
     AccessDenied,
@@ -34,6 +35,7 @@ from messaging.publishing.results import Published, PublishProgress, PublishResu
 from messaging.testing import FakeClock, RecordingTopic
 from messaging.transport import Failure, Outgoing
 from tests.scripted import Noted, ScriptedTopic, busy, wrong
+from tools import walk
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +64,19 @@ class ForBooks(Projection, of=Enrolled, audience="books"):
     @classmethod
     def wanted(cls, event: Enrolled) -> bool:
         return event.fully
+
+
+class Big(Event, type="big", version=1):
+    a: str
+    b: str
+
+
+class BigForOne(Projection, of=Big, audience="one"):
+    a: str
+
+
+class BigForTwo(Projection, of=Big, audience="two"):
+    b: str
 
 
 class Ordered(Event, type="ordered", version=1, group="who"):
@@ -140,16 +155,6 @@ def test_publish_says_what_kept_the_topic_from_answering() -> None:
 
 
 def test_copies_too_big_for_one_request_go_in_two_and_silence_ends_both() -> None:
-    class Big(Event, type="big", version=1):
-        a: str
-        b: str
-
-    class BigForOne(Projection, of=Big, audience="one"):
-        a: str
-
-    class BigForTwo(Projection, of=Big, audience="two"):
-        b: str
-
     event = Big(a="x" * 200_000, b="y" * 200_000)
     topic = ScriptedTopic()
     assert publisher(topic).publish(event).copies == 2
@@ -158,6 +163,49 @@ def test_copies_too_big_for_one_request_go_in_two_and_silence_ends_both() -> Non
     with pytest.raises(PublishError):
         publisher(topic).publish(event)
     assert topic.sizes == [1]
+
+
+def test_the_requests_of_one_event_share_its_time_limit() -> None:
+    clock = FakeClock()
+
+    def slow(batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        clock.advance(40)
+        return busy(0) if len(topic.requests) == 2 else ()
+
+    topic = ScriptedTopic(slow, slow)
+    event = Big(a="x" * 200_000, b="y" * 200_000)
+    with pytest.raises(PublishError, match=r"Timeout: .*given up after 1 attempt in 60 s"):
+        Publisher(topic, source="/tests", clock=clock).publish(event)
+    assert topic.sizes == [1, 1]
+
+
+def test_more_copies_than_a_request_takes_go_in_two() -> None:
+    def made(base: Any, names: Sequence[str], **keywords: Any) -> Any:
+        fields: dict[str, Any] = dict.fromkeys(names, (int, 1))
+        return create_model(
+            "Of" + "_".join(names), __base__=base, __cls_kwargs__=keywords, **fields
+        )
+
+    names = [f"field_{at}" for at in range(11)]
+    wide = made(Event, names, type="wide", version=1)
+    views = [made(Projection, [name], of=wide, audience=name) for name in names]
+    topic = ScriptedTopic(busy(3))
+    assert publisher(topic).publish(wide()).copies == len(views)
+    assert topic.sizes == [10, 1, 1]
+
+    topic = ScriptedTopic(wrong(3))
+    with pytest.raises(PublishError, match="1 of 1 events were not accepted"):
+        publisher(topic).publish(wide())
+    assert topic.sizes == [10, 1]
+
+
+def test_one_event_is_published_without_a_detour() -> None:
+    # Once in a while there is more to do: the clock's next second is written, a copy is read back.
+    walks = [walk.publish().path for _ in range(3)]
+    assert min(len(set(path)) for path in walks) <= 6
+    assert min(len(path) - 1 for path in walks) <= 9, (
+        "changes of module: see `python tools/walk.py`"
+    )
 
 
 @pytest.mark.parametrize("wrong_number", [{"in_flight": 0}, {"max_attempts": 0}])
