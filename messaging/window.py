@@ -115,7 +115,8 @@ class RequestWindow:
                 return
             self._before = self._level()
             self._seen.clear()
-        most = min(self.most, 2 * self._before.limit)
+        twice = 2 * self._before.limit
+        most = min(self.most, twice)
         if self.limit < most:
             self.limit, self._wanted = min(most, self.limit + self._wanted), 0
 
