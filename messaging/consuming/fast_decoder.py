@@ -118,7 +118,8 @@ class KnownHead:
 
 def traceparent_of(body: str) -> str | None:
     """The traceparent in a body that `usual` or a `KnownHead` has read, if it has the length that
-    it should and neither tracestate nor baggage comes with it: then it ends where the data begins."""
+    it should and neither tracestate nor baggage comes with it: then it ends where the data begins.
+    """
     # As a rule the data is an object. For one letter memory is searched faster than for a word.
     end = body.find("{", 1) - _AFTER_LENGTH
     if body[end : end + _AFTER_LENGTH] != _AFTER:
