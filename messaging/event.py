@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, cast
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
+from messaging.addresses import remember_domains
 from messaging.declaration import check_fields
 from messaging.errors import CodecError, EventError
 
@@ -244,6 +245,7 @@ class Event(Discreet, BaseModel):
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
+        remember_domains(cls)
         check_fields(cls)
         if cls.__pydantic_generic_metadata__["origin"] is not None:
             # Evento[Aluno] is the same declaration with its parameter filled in: same type, and

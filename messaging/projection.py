@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, cast
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
+from messaging.addresses import remember_domains
 from messaging.errors import EventError
 from messaging.event import Discreet, Event
 from messaging.subtyping import declared, satisfies, spell
@@ -109,6 +110,7 @@ class Projection(Discreet, BaseModel):
         **config: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**config)
+        remember_domains(cls)
         if of is None and audience is None:
             cls.audience = ()  # abstract: fields that several projections share
             return

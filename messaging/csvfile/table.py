@@ -18,7 +18,6 @@ from messaging.csvfile.mistakes import mistakes_of
 from messaging.csvfile.notices import Notice
 from messaging.csvfile.plan import Filling, made_of, plan
 from messaging.csvfile.rows import Row, Rows, Source
-from messaging.csvfile.validation import Validate, validator_of
 from messaging.csvfile.wording import CellError, Language, said
 from messaging.errors import ConfigurationError
 from messaging.event import Event
@@ -134,7 +133,6 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
             typed=rows.typed,
             language=language,
         )
-        self._validate: Validate[E] = validator_of(event)
         self._by_cells = mapping.event_ids == "cells"
         self._empty = frozenset(text.casefold() for text in mapping.empty)
         self._last: EventRow[E] | None = None
@@ -242,7 +240,7 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
                     self._rows.notices.add(what, line=row.line, column=filling.place)
         if not mistakes:
             try:
-                event = self._validate(data)
+                event = self._event.model_validate_strings(data, by_name=True, by_alias=False)
             except ValidationError as error:
                 places = {filling.field: filling.place for filling in self._plan.fillings}
                 mistakes = [
