@@ -160,7 +160,7 @@ bench:  ## measure beside other libraries (benchmarks/README.md); ARGS=--quick f
 	@$(BIN)/python -m benchmarks.environment
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-parts:  ## FIFO, one event at a time, processes, an idle worker, and Lambda beside Powertools
+bench-parts:  ## FIFO, one event at a time, files, processes, an idle worker, and Lambda beside Powertools
 	$(INSTALL) test
 	@$(BIN)/python -m benchmarks.parts $(ARGS)
 	@$(BIN)/python -m benchmarks.functions

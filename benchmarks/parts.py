@@ -1,7 +1,7 @@
-"""Parts of this library by themselves: FIFO, one event at a time, processes, an idle worker.
+"""Parts of this library by themselves: FIFO, one event at a time, files, processes, an idle worker.
 
     python -m benchmarks.parts                     all of them, as tables; about two minutes
-    python -m benchmarks.parts --only fifo         one of: fifo, single, processes, idle
+    python -m benchmarks.parts --only fifo         one of: fifo, single, files, processes, idle
     python -m benchmarks.parts --events 2000 --rounds 1 --seconds 5      a first look
 
 Each figure is the median of the rounds, with the least and the most; those of one table were taken
@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, EmailStr
 
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
@@ -31,13 +38,20 @@ from benchmarks.machine import cpus, pin
 from benchmarks.payload import CREDENTIALS, REGION, TOPIC, TOPIC_ARN
 from benchmarks.subjects.ours import QUEUE, broker, messages, students
 from messaging import Consumer, Event, MemoryBroker, Publisher, Topology, Worker, handles
+from messaging.csvfile import BadRow, events_from
 
-__all__ = ["PARTS", "main"]
+__all__ = ["PARTS", "main", "rate"]
 
 Plan = argparse.Namespace
 Rows = dict[str, list[float]]
 SPIN = 0.000_5
 """Seconds of CPU that a handler of the processes' work takes."""
+STOCK = 1_000_000
+"""Messages that the processes find: more than they can do."""
+LONGEST = 10.0
+"""Seconds for which a round of processes counts."""
+PATIENCE = 120.0
+"""Seconds in which processes must have begun, on however busy a machine."""
 HOUR = 3600
 
 
@@ -46,6 +60,17 @@ class Moved(Event, type="bench.moved", version=1, group="who"):
 
     who: str
     number: int
+
+
+class Pupil(Event, type="bench.pupil", version=1):
+    """What a row or a request becomes: with an address, a date and money."""
+
+    pupil: UUID
+    name: str
+    email: EmailStr
+    enrolled: AwareDatetime
+    fee: Decimal | None = None
+    marketing: bool = False
 
 
 class Mover(Consumer):
@@ -143,27 +168,68 @@ def _pauses(count: int, pause: float) -> float:
     return _cpu() - before
 
 
+def files(plan: Plan) -> Rows:
+    """CPU microseconds of an event made of a row, of a request's JSON, and of a dict."""
+    rows: Rows = {"a CSV row": [], "JSON": [], "a dict": []}
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "pupils.csv")
+        path.write_text("pupil;name;email;enrolled;fee;marketing\n" + _lines(plan.events))
+        with events_from(path, Pupil) as table:
+            texts = [event.model_dump_json() for event in table.events(on_bad=_refuse)]
+        dicts = [json.loads(text) for text in texts]
+        for _ in range(plan.rounds):
+            before = _cpu()
+            with events_from(path, Pupil) as table:
+                count = sum(1 for _ in table)
+            rows["a CSV row"].append((_cpu() - before) / count * 1e6)
+            rows["JSON"].append(_made(Pupil.model_validate_json, texts))
+            rows["a dict"].append(_made(Pupil.model_validate, dicts))
+    return rows
+
+
+def _lines(count: int) -> str:
+    return "".join(
+        f"7b1d9a60-3c52-4e8f-9a01-{at:012d};Maria de Souza;maria.{at}@escola{at % 12}.com.br;"
+        f"24/11/2026 12:00;850,50;sim\n"
+        for at in range(count)
+    )
+
+
+def _made(make: Callable[[Any], object], given: Sequence[Any]) -> float:
+    before = _cpu()
+    for one in given:
+        make(one)
+    return (_cpu() - before) / len(given) * 1e6
+
+
+def _refuse(bad: BadRow) -> None:
+    raise RuntimeError(f"line {bad.line} of the benchmark's own file: {bad.reason}")
+
+
 def processes(plan: Plan) -> Rows:
-    """Events a second with so many processes, whose handlers take half a millisecond of CPU."""
+    """Events a second with so many processes, whose handlers take half a millisecond of CPU.
+
+    Counted for a time and not to the end: what a busy machine leaves to its lease comes never again
+    from the canned server, so that the end might not come.
+    """
     counts = sorted({1, min(2, os.cpu_count() or 1), os.cpu_count() or 1})
     rows: Rows = {f"--processes {count}": [] for count in counts}
     with canned_server() as canned:
         for _ in range(plan.rounds):
             for count in counts:
                 canned.reset()
-                rows[f"--processes {count}"].append(_rate(canned, count, plan.events))
+                rows[f"--processes {count}"].append(rate(canned, count, plan.seconds))
     return rows
 
 
-def _rate(canned: Canned, count: int, events: int) -> float:
+def rate(canned: Canned, count: int, seconds: float) -> float:
+    """Events a second of so many processes, counted for `seconds` (`LONGEST` at most)."""
     with _run(canned, f"--processes={count}") as worker:
-        warm = 200 * count
-        canned.load(QUEUE, warm, messages(Student, "a"))
-        _deleted(canned, worker, warm)
-        began = time.perf_counter()
-        canned.load(QUEUE, events)
-        _deleted(canned, worker, warm + events)
-        return events / (time.perf_counter() - began)
+        canned.load(QUEUE, STOCK, messages(Student, "a"))
+        _deleted(canned, worker, 500 * count)
+        began, before = time.perf_counter(), _done(canned)
+        time.sleep(min(seconds, LONGEST))
+        return (_done(canned) - before) / (time.perf_counter() - began)
 
 
 def idle(plan: Plan) -> Rows:
@@ -209,20 +275,41 @@ def _run(canned: Canned, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     given = ["benchmarks.parts:Spinning", "--topology=benchmarks.parts:TOPOLOGY"]
     command = [sys.executable, "-m", "messaging", "run", *given, *words]
     silent = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=silent, stderr=silent)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=silent,
+        stderr=silent,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # a machine without time for it
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _deleted(canned: Canned, worker: subprocess.Popen[bytes], count: int) -> None:
-    """Return when so many messages have been deleted. Raises `RuntimeError` if the worker ends."""
-    while canned.counts()["entries"].get("DeleteMessageBatch", 0) < count:
+    """Return when so many messages have been deleted.
+
+    Raises `RuntimeError` if the worker ends, or does not come so far in `PATIENCE`.
+    """
+    end = time.monotonic() + PATIENCE
+    while (done := _done(canned)) < count:
         if worker.poll() is not None:
             raise RuntimeError(f"the worker ended with {worker.returncode}")
+        if time.monotonic() > end:
+            raise RuntimeError(f"{done} of {count} messages in {PATIENCE:.0f} s")
         time.sleep(0.01)
+
+
+def _done(canned: Canned) -> int:
+    return int(canned.counts()["entries"].get("DeleteMessageBatch", 0))
 
 
 def _cpu() -> float:
@@ -242,6 +329,7 @@ def _cpu_of(pid: int) -> float:
 PARTS: Mapping[str, tuple[str, Callable[[Plan], Rows]]] = {
     "fifo": ("CPU us a message consumed", fifo),
     "single": ("CPU us an event published", single),
+    "files": ("CPU us an event made", files),
     "processes": ("events a second", processes),
     "idle": ("an hour", idle),
 }
@@ -253,7 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=PARTS, default=[])
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each round of idle")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="of a round of idle; of processes 10 at most"
+    )
     plan = parser.parse_args(arguments)
     for name in plan.only or PARTS:
         unit, measure = PARTS[name]

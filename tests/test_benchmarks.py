@@ -327,6 +327,17 @@ def test_parts_measure_a_queue_of_each_kind(capsys) -> None:
     assert all(float(cost) > 0 for cost in rows.values())
 
 
+def test_files_measure_events_of_rows_and_of_requests(capsys) -> None:
+    assert parts.main(["--events", "100", "--rounds", "1", "--only", "files"]) == 0
+    rows = dict(line.strip("| ").split(" | ") for line in capsys.readouterr().out.split("\n")[2:5])
+    assert rows.keys() == {"a CSV row", "JSON", "a dict"}
+    assert all(float(cost) > 0 for cost in rows.values())
+
+
+def test_processes_are_counted_for_a_time_and_not_to_an_end(canned: Canned) -> None:
+    assert parts.rate(canned, 1, seconds=0.3) > 0
+
+
 def test_with_jitter_answers_come_when_chance_says(canned: Canned) -> None:
     canned.delay(0.0, jitter=0.03)
     sqs, taken = client(canned, "sqs"), []
