@@ -21,7 +21,7 @@ from messaging.answers import ask
 from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
-from messaging.consuming.batch_dispatch import acknowledged, handler_of, largest_batch, units
+from messaging.consuming.batch_dispatch import acknowledged, largest_batch, units
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
@@ -225,7 +225,7 @@ class _Function:
         its group goes back with it in a FIFO queue."""
         outcomes: dict[str, Outcome | None] = {}
         groups = Groups()
-        for unit in units(self._dispatch.consumer, deliveries):
+        for together, unit in units(self._dispatch.consumer, deliveries):
             fit = []
             for delivery in unit:
                 if is_ordered(delivery.queue) and groups.stopped(delivery):
@@ -234,16 +234,14 @@ class _Function:
                     fit.append(delivery)
             ended: list[Outcome | None] = [None] * len(fit)
             if fit and enough():
-                ended = self._unit(fit)
+                ended = self._batch(fit) if together else [self._outcome(fit[0])]
             # At once: if the copy is refused, nothing of the group may go on.
             for one, outcome in zip(fit, self._dead_lettered(fit, ended), strict=True):
                 groups.ended(one, outcome)
                 outcomes[one.message_id] = outcome
         return [outcomes[delivery.message_id] for delivery in deliveries]
 
-    def _unit(self, deliveries: list[Delivery]) -> list[Outcome | None]:
-        if handler_of(self._dispatch.consumer, deliveries[0]) is None:
-            return [self._outcome(delivery) for delivery in deliveries]
+    def _batch(self, deliveries: list[Delivery]) -> list[Outcome | None]:
         run = self._dispatch.batch(deliveries)
         ended: Outcome | BaseException = Ack()
         began = self._clock.monotonic()

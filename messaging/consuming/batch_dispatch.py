@@ -100,12 +100,12 @@ async def acknowledged(run: Coroutine[Any, Any, None]) -> Outcome:
     return DONE
 
 
-def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
-    """The deliveries of one receive, as handlers are called: batches, and single messages.
+def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[tuple[bool, list[Delivery]]]:
+    """The deliveries of one receive, as handlers are called: batches (True), and single messages.
 
     In a FIFO queue messages of one group stay in order.
     """
-    made: list[list[Delivery]] = []
+    made: list[tuple[bool, list[Delivery]]] = []
     piles: dict[str, list[Delivery]] = {}
     for delivery in deliveries:
         handler = handler_of(consumer, delivery)
@@ -117,15 +117,15 @@ def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[list[Deliv
                 for name, pile in piles.items()
                 if name != mine and any(one.group == delivery.group for one in pile)
             ]
-            made.extend(piles.pop(name) for name in before)
+            made.extend((True, piles.pop(name)) for name in before)
         if handler is None or handler.batch is None:
-            made.append([delivery])
+            made.append((False, [delivery]))
             continue
         pile = piles.setdefault(mine, [])
         pile.append(delivery)
         if len(pile) >= handler.batch.batch:
-            made.append(piles.pop(mine))
-    return [*made, *piles.values()]
+            made.append((True, piles.pop(mine)))
+    return [*made, *((True, pile) for pile in piles.values())]
 
 
 class BatchRun:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from messaging.clock import Clock
 from messaging.codec import Codec
-from messaging.consuming.batch_dispatch import handler_of, largest_batch, units
+from messaging.consuming.batch_dispatch import largest_batch, units
 from messaging.consuming.consumer import Consumer
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError, TransportError
@@ -172,7 +172,7 @@ class _Lane:
         """Handle what is there, in one go; how many messages it had."""
         deliveries = self._receive()
         groups = Groups()
-        for unit in units(self.consumer, deliveries):
+        for together, unit in units(self.consumer, deliveries):
             self._received += len(unit)
             fit = []
             for delivery in unit:
@@ -181,7 +181,7 @@ class _Lane:
                     self._settle(delivery, groups.back(delivery))
                 else:
                     fit.append(delivery)
-            for delivery, outcome in zip(fit, self._handled(fit), strict=True):
+            for delivery, outcome in zip(fit, self._handled(fit, together), strict=True):
                 if outcome.origin == "worker":  # of a batch, behind one that comes again
                     self._released += 1
                     self._settle(delivery, outcome)
@@ -191,10 +191,10 @@ class _Lane:
                 self._outcomes.append(left if isinstance(left, Retry) else outcome)
         return len(deliveries)
 
-    def _handled(self, unit: list[Delivery]) -> list[Outcome]:
-        if not unit or handler_of(self.consumer, unit[0]) is None:
-            return [settled(self._dispatch(delivery), self._runner) for delivery in unit]
-        return batch_settled(self._dispatch.batch(unit), self._runner)
+    def _handled(self, unit: list[Delivery], together: bool) -> list[Outcome]:
+        if unit and together:
+            return batch_settled(self._dispatch.batch(unit), self._runner)
+        return [settled(self._dispatch(delivery), self._runner) for delivery in unit]
 
     def forget_past(self) -> None:
         while self.due and self.due[0] <= self._clock.monotonic():
