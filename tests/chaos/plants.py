@@ -72,7 +72,7 @@ BUGS: dict[str, Bug] = {
     ),
     # Receive.
     "gives back nothing of what comes after the stop": bug(
-        R + "in_flight", "refused = self._closed or not wanted()", "refused = False"
+        R + "in_flight", "refused = not wanted(deliveries) or self._closed", "refused = False"
     ),
     "counts the lease from the answer, however late it came": bug(
         R + "receiver",
