@@ -33,7 +33,7 @@ log = logger("messaging.observed")
 Name = Literal["publish", "receive", "delete", "change_visibility", "dead_letter"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """One request that was answered, or failed.
 
@@ -142,7 +142,7 @@ class _Telling:
         if name == "receive":
             self._tell_of(name, started, len(answer), answer)
         else:
-            self._tell_of(name, started, count, deliveries, failed=len(answer))
+            self._tell_of(name, started, count, deliveries, None, len(answer))
         return answer
 
     def _tell_of(

@@ -117,17 +117,18 @@ class KnownHead:
 
 
 def traceparent_of(body: str) -> str | None:
-    """The traceparent in a body that `usual` or a `KnownHead` has read, if it has the length that
-    it should and neither tracestate nor baggage comes with it: then it ends where the data begins.
-    """
+    """The traceparent in a body that `usual` or a `KnownHead` has read, if it is as long as it
+    should be and neither tracestate nor baggage comes with it: then the data is next."""
     # As a rule the data is an object. For one letter memory is searched faster than for a word.
-    end = body.find("{", 1) - _AFTER_LENGTH
+    end = body.find("{", _SHORTEST) - _AFTER_LENGTH
     if body[end : end + _AFTER_LENGTH] != _AFTER:
         end = body.find(_AFTER, 0, _HEAD_BYTES)  # what is in the data is not of the head
     begin = end - _TRACE_LENGTH
     return body[begin:end] if body[begin - _TRACED_LENGTH : begin] == _TRACED else None
 
 
+_SHORTEST = 100
+"""Characters: no head is shorter."""
 _HEAD_BYTES = 2_000
 """Of a body, where a traceparent is looked for: a longer head is read as a whole."""
 

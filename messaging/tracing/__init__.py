@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import trace
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import (
     Link,
     NoOpTracerProvider,
@@ -39,9 +39,11 @@ from messaging.observed import Request
 from messaging.outcome import Ack, Outcome, Reject
 from messaging.publishing.traced import Producing, Unrecorded
 from messaging.tracing.contexts import (
+    EVEN,
     Unsampled,
     attach_unsampled,
     carried,
+    current,
     extracted,
     linked,
     packed,
@@ -118,13 +120,15 @@ class Tracing:
             body: of a message as this library writes it.
             context: what the handler will run in.
         """
-        provided = self._provided()
-        if provided is None:
-            return True
+        provided = self._known
+        if provided is None or provided.provider is not self._given:
+            provided = self._provided()
+            if provided is None:
+                return True
         if not provided.heeds:
             return False
         traceparent = traceparent_of(body)
-        if traceparent is None or not unsampled(traceparent):
+        if traceparent is None or traceparent[54] not in EVEN:
             return False
         attach_unsampled(traceparent, context)
         return True
@@ -179,7 +183,7 @@ class Tracing:
         tracer = provided.tracer
         if given is None:
             known = self._around
-            if known is None or known.context is not get_current() or known.of is not provided:
+            if known is None or known.context is not current() or known.of is not provided:
                 known = self._around = Surroundings.of_now(provided, self._baggage)
             if known.unrecorded is not None:
                 return known.unrecorded

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from opentelemetry import baggage, trace
+from opentelemetry import context as context_api
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import (
@@ -26,21 +26,23 @@ from messaging.consuming.dispatch import Call
 from messaging.envelope import TraceContext
 
 __all__ = [
+    "EVEN",
     "Unsampled",
     "attach_unsampled",
     "carried",
+    "current",
     "extracted",
     "from_xray",
     "linked",
     "packed",
-    "present",
     "text_of",
     "unsampled",
 ]
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _BAGGAGE = W3CBaggagePropagator()
-_EVEN = frozenset("02468ace")
+_made = object.__new__
+EVEN = frozenset("02468ace")
 """With what a traceparent ends whose trace is not recorded: the lowest of its flags is not set."""
 _STATE_CHARACTERS = 512
 _SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))
@@ -79,13 +81,32 @@ class _RemoteSpan(NonRecordingSpan):
 
 def unsampled(traceparent: str | None) -> bool:
     """Whether it says that its trace is not recorded."""
-    return traceparent is not None and len(traceparent) == 55 and traceparent[54] in _EVEN
+    return traceparent is not None and len(traceparent) == 55 and traceparent[54] in EVEN
+
+
+def _quickest() -> tuple[Callable[[], Context], Callable[[Context], object]]:
+    """`get_current` and `attach`, without the two calls behind each of them where the context is
+    kept in a variable of `contextvars`, as by default."""
+    kept = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    if isinstance(kept, contextvars.ContextVar):
+        probe = Context()
+        token = kept.set(probe)
+        found = get_current()
+        kept.reset(token)
+        if found is probe:
+            return kept.get, kept.set
+    return get_current, attach
+
+
+current, _put = _quickest()
 
 
 def attach_unsampled(traceparent: str, within: contextvars.Context) -> None:
     """`Unsampled` for all of a context (`contextvars`), which has been copied from the present."""
-    here, span = get_current(), _RemoteSpan(traceparent)
-    within.run(attach, Context({**here, _SPAN: span} if here else {_SPAN: span}))
+    here = current()
+    span = _made(_RemoteSpan)
+    span._text = traceparent  # `__init__` would be a call more, and this is for every message
+    within.run(_put, Context({**here, _SPAN: span} if here else {_SPAN: span}))
 
 
 class Unsampled:
@@ -127,17 +148,6 @@ def extracted(
             if name in found:
                 context = baggage.set_baggage(name, found[name], context)
     return context
-
-
-@contextmanager
-def present(context: Context | None) -> Iterator[None]:
-    """Inside of `with`, this is the current context, if one is given."""
-    token = None if context is None else attach(context)
-    try:
-        yield
-    finally:
-        if token is not None:
-            detach(token)
 
 
 def packed(names: Collection[str]) -> str:

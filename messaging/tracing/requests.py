@@ -42,17 +42,15 @@ class SeenReceives:
 
     def came(self, request: Request) -> None:
         """Remember which receive brought its messages."""
-        if not request.deliveries:
+        deliveries, to = request.deliveries, request.to
+        if not deliveries:
             return
-        one = _SeenReceive(
-            request.to,
-            request.count,
-            request.deliveries[0].system,
-            request.started,
-            request.ended,
-        )
-        for at in {delivery.received_at for delivery in request.deliveries}:
-            self._known[request.to, at] = one
+        one = _SeenReceive(to, request.count, deliveries[0].system, request.started, request.ended)
+        at = deliveries[0].received_at
+        self._known[to, at] = one
+        if deliveries[-1].received_at != at:  # as a rule they all came at once
+            for delivery in deliveries:
+                self._known[to, delivery.received_at] = one
         if len(self._known) > _KNOWN:  # a dict keeps the order; the older half goes
             self._known = dict(list(self._known.items())[_KNOWN // 2 :])
 
@@ -84,7 +82,6 @@ def note_handled(delivery: Delivery, span: SpanContext) -> None:
 def settled(tracer: Tracer, request: Request) -> None:
     """A CLIENT span for a request that settles messages, if one of them was handled in a recorded
     span: its child, with links to the others."""
-    # Not by `vars`, which makes a dict for each of them.
     known = [getattr(one, _HANDLED, None) for one in request.deliveries]
     handled: list[SpanContext] = [one for one in known if one is not None]
     if not handled:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 
 from messaging.envelope import SoundTraceparent
 from messaging.publishing.traced import Unrecorded
-from messaging.tracing.contexts import linked, packed, text_of
+from messaging.tracing.contexts import current, linked, packed, text_of
 from messaging.tracing.sampling import Provided, Roots
 
 __all__ = ["Surroundings"]
@@ -38,7 +38,7 @@ class Surroundings:
     @classmethod
     def of_now(cls, provided: Provided, names: Collection[str]) -> Surroundings:
         """Of the present, with the entries of its baggage that are in `names`."""
-        context = get_current()
+        context = current()
         baggage = packed(names) if names else ""
         if not provided.heeds or baggage:
             return cls(context, provided, baggage, None, None)
