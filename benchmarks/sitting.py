@@ -18,6 +18,8 @@ __all__ = ["Failed", "Plan", "run", "sit"]
 
 TIMEOUT = 60.0
 """Seconds for one run, and for every thousand of its events one more."""
+PATIENCE = 5
+"""So many times longer under another program."""
 WAITING_EVENTS, LATENCY_EVENTS, BILL_EVENTS, END_TO_END_EVENTS = 500, 500, 5000, 500
 
 
@@ -56,19 +58,18 @@ def run(
 
     Raises `Failed`.
     """
+    seconds = (TIMEOUT + job.events / 1000) * (PATIENCE if under else 1)
     try:
         done = subprocess.run(
             [*under, environment.python, "-m", f"benchmarks.subjects.{subject.module}", job.text()],
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=TIMEOUT + job.events / 1000,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Failed(
-            f"{subject.name}, {job.work}: no end after {TIMEOUT + job.events / 1000:.0f} s"
-        ) from None
+        raise Failed(f"{subject.name}, {job.work}: no end after {seconds:.0f} s") from None
     for line in done.stdout.splitlines():
         if line.startswith(MARK):
             return dict(json.loads(line.removeprefix(MARK)))

@@ -16,6 +16,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 from benchmarks.contract import Student
 from benchmarks.payload import student
@@ -24,7 +25,7 @@ from messaging.consuming.dispatch import Dispatcher
 from messaging.tracing import Tracing
 from messaging.transport import Delivery, Failure, Outgoing
 
-__all__ = ["main", "measure"]
+__all__ = ["bare", "main", "measure"]
 
 RUNS = 9
 ROWS = ("no tracing", "no SDK", "1 % recorded", "1 % recorded, each publish a trace of its own")
@@ -93,6 +94,39 @@ def measure(events: int) -> Mapping[str, tuple[float, float]]:
     }
 
 
+def bare(calls: int) -> Mapping[str, float]:
+    """CPU microseconds of a call of the SDK itself: what asking it about each event would cost."""
+    some = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.0)), shutdown_on_exit=False)
+    all_ = TracerProvider(shutdown_on_exit=False)
+    none_recorded, recorded = some.get_tracer("benchmark"), all_.get_tracer("benchmark")
+    attributes = {f"messaging.attribute{number}": "value" for number in range(5)}
+    parent = set_span_in_context(NonRecordingSpan(SpanContext(1, 2, is_remote=True)))
+
+    def both() -> None:
+        recorded.start_span("create alunos", attributes=attributes).end()
+
+    measured = {
+        "start_span, a trace of its own, not recorded": lambda: none_recorded.start_span("create"),
+        "start_span, the parent not recorded": lambda: none_recorded.start_span("create", parent),
+        "start_span with five attributes and end, recorded": both,
+    }
+    found = {
+        name: min(_spent(_repeated(call), calls) for _ in range(RUNS)) * 1e6 / calls
+        for name, call in measured.items()
+    }
+    some.shutdown()
+    all_.shutdown()
+    return found
+
+
+def _repeated(call: Callable[[], object]) -> Callable[[int], None]:
+    def run(times: int) -> None:
+        for _ in range(times):
+            call()
+
+    return run
+
+
 def _each(dispatch: Dispatcher) -> Callable[[Sequence[Delivery]], None]:
     def run(received: Sequence[Delivery]) -> None:
         for one in received:
@@ -108,14 +142,18 @@ def _spent(call: Callable[[Any], object], given: Any) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracing")
     parser.add_argument("--events", type=int, default=10_000)
 
-    measured = measure(parser.parse_args().events)
+    events = parser.parse_args().events
+    measured = measure(events)
     print("| | published | handled |\n|---|---:|---:|")
     for name, (published, handled) in measured.items():
         print(f"| {name} | {published:.1f} us | {handled:.1f} us |")
+    print("\n| The SDK alone | |\n|---|---:|")
+    for name, spent in bare(events).items():
+        print(f"| {name} | {spent:.1f} us |")
 
 
 if __name__ == "__main__":

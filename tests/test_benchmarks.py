@@ -20,7 +20,7 @@ import boto3
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import functions, parts, telemetry, tracing
+from benchmarks import callgrind, functions, parts, telemetry, tracing
 from benchmarks.contract import Student
 from benchmarks.control import Canned, canned_server
 from benchmarks.databases import database_tables
@@ -31,6 +31,7 @@ from benchmarks.picture import draw
 from benchmarks.report import markdown, ratios
 from benchmarks.roster import FAST, RAW, SUBJECTS, Environment, Subject
 from benchmarks.sitting import Failed, run
+from benchmarks.subjects import telemetry as telemetry_subject
 from messaging.publishing.encoder import Encoder
 
 ROOT = Path(__file__).parents[1]
@@ -357,11 +358,33 @@ def test_what_tracing_adds_is_measured_in_four_ways() -> None:
     assert all(published > 0 and handled > 0 for published, handled in measured.values())
 
 
-@pytest.mark.parametrize("work", ["publish-traced", "publish-roots"])
+def test_what_the_sdk_itself_costs_is_measured_beside() -> None:
+    measured = tracing.bare(20)
+    assert len(measured) == 3
+    assert all(spent > 0 for spent in measured.values())
+
+
+def test_instructions_are_those_between_two_marks() -> None:
+    """With files as valgrind 3.19 writes them."""
+
+    def run(under: tuple[str, ...]) -> str:
+        assert under[0] == "valgrind"
+        _, _, out = under[-1].partition("=")
+        trigger = "desc: Trigger: --dump-before=getppid"
+        for number, count in enumerate((900, 31, 7, 32), 1):
+            text = f"version: 1\n{trigger}\nevents: Ir\nsummary: {count}\ntotals: {count}\n"
+            Path(f"{out}.{number}").write_text(text)
+        return "done"
+
+    assert callgrind.counted(run) == ("done", [31, 7, 32])
+
+
+@pytest.mark.parametrize("work", ["publish-traced", "publish-roots", "consume-traced"])
 def test_what_tracing_adds_to_a_request_is_measured_by_turns(work: str, canned: Canned) -> None:
     job = Job(work=work, url=canned.url, events=10, warmup=10, transport="fast")
     found = run(Environment("project", Path(sys.executable)), telemetry.SUBJECT, job)
-    assert found["ratio"] == pytest.approx(found["on"] / found["off"])
+    assert min(found["off"], found["on"], found["ratio"]) > 0
+    assert found["order"] == [True, False, False, True] * (telemetry_subject.TURNS // 2)
 
 
 @pytest.mark.parametrize("work", ["outbox-deleting", "sqlite-chunk"])
