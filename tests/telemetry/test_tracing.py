@@ -53,7 +53,7 @@ from messaging.outbox import Relay, SqlOutbox, ddl
 from messaging.outcome import Outcome, Reject, Retry
 from messaging.testing import lambda_event
 from messaging.tracing import Tracing
-from messaging.tracing.contexts import from_xray
+from messaging.tracing.contexts import extracted, from_xray
 from messaging.tracing.requests import SeenReceives
 from messaging.transport import Attribute, Broker, Delivery
 from tests.programs import eventually
@@ -757,6 +757,39 @@ def test_an_event_whose_trace_is_not_recorded_costs_no_call_of_the_sdk(
     dispatch(first)
     assert sdk_calls(lambda: [dispatch(one) for one in others]) == []
     off.provider.shutdown()
+
+
+def test_events_that_are_made_in_different_traces_each_go_on_in_their_own(
+    broker: MemoryBroker,
+) -> None:
+    """The trace is looked at for each event, although `publish_many` is one call."""
+    half = Sampled(ParentBased(ALWAYS_ON))
+    traces = [FOREIGN[:3] + f"{number:032x}" + FOREIGN[35:-2] for number in range(1, 5)]
+    said = [one + flags for one, flags in zip(traces, ("00", "01", "00", "00"), strict=True)]
+
+    def events() -> Iterator[Enrolled]:
+        for one in said:
+            token = attach(extracted(one, "vendor=1" if one == said[2] else ""))
+            yield Enrolled(nome="a")
+            detach(token)
+            yield Enrolled(nome="b")
+
+    with Publisher(broker.topic(), source="/x", tracing=half.tracing) as publisher:
+        publisher.publish_many(events())
+    consumer = Bi()
+    for delivery in receive(broker, 8):
+        Dispatcher(consumer)(delivery)
+    came = [str(one.traceparent) for one in consumer.seen]
+    assert len(came) == 8
+    assert [one for one in said if one in came] == [said[0], said[2], said[3]]
+    assert [one.extensions for one in consumer.seen if one.extensions] == [
+        {"tracestate": "vendor=1"}
+    ]
+    ids = [one.get_span_context().trace_id for one in half.named("create alunos")]  # type: ignore[union-attr]
+    assert len(ids) == 5
+    assert ids.count(2) == 1
+    assert not {1, 3, 4} & {*ids}
+    half.provider.shutdown()
 
 
 @pytest.mark.parametrize("flags", ["00", "02"], ids=["not random", "random"])
