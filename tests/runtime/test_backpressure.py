@@ -36,6 +36,7 @@ class Service:
         )
         self.isolation = Isolation("t", last_receive=20, others=lambda: 0)
         self.wedged = False
+        self.behind = 0
         self.pressure = BackPressure(
             self.in_flight,
             self.breaker,
@@ -44,6 +45,7 @@ class Service:
             prefetch=prefetch,
             lease=lease,
             wedged=lambda: self.wedged,
+            behind=lambda: self.behind,
         )
 
     def take(self, count: int) -> list[InFlightMessage]:
@@ -171,6 +173,28 @@ def test_the_weight_of_bodies_is_that_of_the_first_and_then_slowly_that_of_the_o
             [Delivery(queue="q", message_id=str(one), receipt="r", body=body) for one in range(5)]
         )
         assert pressure._weight == weight
+
+
+def test_what_waits_for_others_of_its_group_takes_no_room_up_to_a_thousand() -> None:
+    service = Service()
+    service.take(15)
+    service.behind = 12
+    assert service.pressure.free() == 5 + 12
+    service.take(1500)
+    service.behind = 1500
+    assert service.pressure.free() == 0
+    big = Service()
+    big.take(100)
+    big.behind = 100
+    big.pressure._weight = 1024 * 1024
+    assert big.pressure.free() == 0, "64 of them, by their weight"
+
+
+def test_an_empty_receive_weighs_nothing() -> None:
+    pressure = Service().pressure
+    pressure.way = 0.25
+    pressure.received([])
+    assert pressure._weight == 0.0
 
 
 def test_a_prefetch_that_was_chosen_holds_for_a_far_queue_too() -> None:

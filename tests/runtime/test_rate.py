@@ -92,6 +92,21 @@ def test_it_is_limited_when_less_than_one_token_is_left_beside_what_is_asked_for
     assert service.state.value == "rate limited"
 
 
+def test_tokens_that_come_otherwise_than_with_time_are_looked_for_at_once() -> None:
+    clock = FakeClock()
+    bucket = TokenBucket(RateLimit(10), clock)
+    service = BackPressure(
+        InFlight(),
+        Breaker(None, Postponed(clock), service="mail", clock=clock),
+        Isolation("t", last_receive=20, others=lambda: 0),
+        concurrency=50,
+        prefetch=50,
+        lease=30,
+        rate=bucket,
+    )
+    assert bucket.refilled == service.look_again
+
+
 def test_it_is_looked_again_when_tokens_for_a_full_request_are_due_and_each_second() -> None:
     clock = FakeClock()
     service = pressure(RateLimit(50), clock)
