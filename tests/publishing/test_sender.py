@@ -273,6 +273,18 @@ def test_nothing_is_sent_when_the_time_was_over_before_and_nothing_is_in_doubt()
     assert not answer.broken.unknown
 
 
+def test_no_attempt_is_made_by_a_process_that_slept_beyond_its_time() -> None:
+    class Suspended(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            self.advance(seconds + 60)
+
+    topic = ScriptedTopic(busy(0))
+    answer = Sender(topic, max_attempts=5, clock=Suspended(), timeout=60).send([entry("a")])
+    assert len(topic.requests) == 1
+    assert [one.code for one in answer.failures] == ["Timeout"]
+    assert "the time was over before" in str(answer.broken)
+
+
 def test_no_attempt_begins_in_the_last_tenth_of_the_time() -> None:
     clock = FakeClock()
 
