@@ -109,6 +109,12 @@ _STATEMENTS: Mapping[str, str] = {
     "FROM {table} WHERE handled_at < {older} OR until < {older} LIMIT {at_once})",
     "lock": "DELETE FROM {table} WHERE false",
 }
+# One that has locked the whole file needs no condition, and values are quicker than a query.
+_SQLITE: Mapping[str, str] = {
+    **_STATEMENTS,
+    "mark": "INSERT INTO {table} AS mark (service, event_id, handled_at) "
+    "VALUES (:service, :event_id, {now}) {free}{now}",
+}
 # MySQL's ON DUPLICATE KEY has no WHERE, and what it changed cannot be told from its count: what
 # stands in the way of an INSERT is taken by a second statement, where it may be.
 _MYSQL: Mapping[str, str] = {
@@ -120,6 +126,9 @@ _MYSQL: Mapping[str, str] = {
     "old": "SELECT service, event_id FROM {table} WHERE {is_old} LIMIT {at_once}",
     "forget": "DELETE FROM {table} WHERE ({keys}) AND ({is_old})",
 }
+
+
+_BY_DIALECT: Mapping[str, Mapping[str, str]] = {"mysql": _MYSQL, "sqlite": _SQLITE}
 
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:
@@ -158,7 +167,7 @@ class Marks:
 
     @cached_property
     def _sql(self) -> Mapping[str, str]:
-        statements = _MYSQL if self.dialect == "mysql" else _STATEMENTS
+        statements = _BY_DIALECT.get(self.dialect, _STATEMENTS)
         return {
             name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
             for name, text in statements.items()

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from messaging.errors import ConfigurationError
 from messaging.handling import BatchState, HandlingState
@@ -50,13 +50,16 @@ class Transaction:
     call: HandlingState
     event: str
     marks_of: Callable[[DriverConnection], Marks]
-    guard: str = field(default_factory=_token)
+    guard: str = ""
+    """By which the transaction, or its claim, is known; SQLite needs none."""
     joins: bool = False
     """Another one has begun it, and ends it."""
 
     def begin(self, connection: DriverConnection) -> Outcome | None:
         """Begin; None if the handler may run, else the outcome of the message."""
         marks = self.marks_of(connection)
+        if marks.dialect != "sqlite":
+            self.guard = self.guard or _token()
         if marks.dialect == "sqlite":
             if not self.joins:
                 self._begin_sqlite(connection, marks)
@@ -92,7 +95,7 @@ class Transaction:
         dialect = self.marks_of(connection).dialect
         if dialect == "sqlite":
             try:
-                execute(connection, f"RELEASE {_SAVEPOINT}")
+                connection.execute(f"RELEASE {_SAVEPOINT}")
             except sqlite3.OperationalError:
                 raise ended(self.call) from None
         elif dialect == "mysql":
@@ -107,8 +110,8 @@ class Transaction:
         if connection.in_transaction:  # it begins them by itself: autocommit=False
             marks.change(connection, "lock")
         else:
-            execute(connection, "BEGIN IMMEDIATE")
-        execute(connection, f"SAVEPOINT {_SAVEPOINT}")
+            connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"SAVEPOINT {_SAVEPOINT}")
 
     def _begin_mysql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
         self._refuse_async("a lock that a duplicate waits for")
@@ -184,7 +187,7 @@ class BatchTransaction:
     def __init__(self, batch: BatchState, single: Callable[[HandlingState], Transaction]) -> None:
         self._batch = batch
         self._each = [single(call) for call in batch.calls]
-        self._opening = replace(self._each[0])
+        self._opening = replace(self._each[0], guard=_token())
         for one in self._each:
             one.joins, one.guard = True, self._opening.guard
         self._of = {id(one.call): one for one in self._each}
