@@ -183,3 +183,41 @@ def test_a_slot_that_nobody_waits_for_is_free_for_the_next() -> None:
     line.free()
     assert line.take_slot()
     assert not line.take_slot()
+
+
+def test_how_many_wait_for_others_of_their_group_is_known_at_any_time(line: FifoReadyQueue) -> None:
+    a1, _, a3, _, _ = put(line, "a1", "a2", "a3", "a4", "b1")
+    assert line.behind == 3
+    assert ReadyQueue(1).behind == 0
+    line.left(a3, Disposition.EXPIRED)
+    assert line.behind == 2
+    line.left(a1, Disposition.ACKNOWLEDGED)
+    assert line.behind == 1
+    line.drain()
+    assert line.behind == 0
+
+
+def test_what_is_put_says_whether_it_stays(line: FifoReadyQueue) -> None:
+    assert ReadyQueue(1).put(message("a1")) is True
+    a1, a2 = message("a1"), message("a2")
+    line.sent_back([a1])
+    assert line.put(message("b1")) is True
+    assert line.put(a2) is False
+    assert ready(line) == ["b1"]
+    line.left(a1, Disposition.RELEASED)
+    assert line.put(message("a3")) is False, "the second one is on its way back, too"
+
+
+def test_one_that_had_its_turn_waits_for_nobody(line: FifoReadyQueue) -> None:
+    put(line, "a1")
+    assert line.put(message("a2"), has_turn=True) is True
+    assert ready(line) == ["a1", "a2"]
+    assert line.behind == 0
+
+
+def test_a_thread_that_takes_what_is_ready_gets_it_in_place_of_the_line() -> None:
+    line, taken = FifoReadyQueue(1), list[InFlightMessage]()
+    line.takes = lambda: taken.append
+    put(line, "a1", "a2")
+    assert names(taken) == ["a1"]
+    assert ready(line) == []

@@ -251,3 +251,28 @@ def test_a_handler_is_watched_once_it_has_asked(in_flight: InFlight) -> None:
     assert not one.watched
     assert not one.given.cancelled
     assert one.watched
+
+
+def test_what_cannot_be_started_goes_back(in_flight: InFlight) -> None:
+    refused, started = delivery("a"), delivery("b")
+    back = in_flight.receive([refused, started], 5.0, 30, lambda one: one.delivery is started)
+    assert [one.delivery for one in back] == [refused]
+
+
+def test_a_message_that_came_beside_itself_goes_back_later_than_others(in_flight: InFlight) -> None:
+    (one,) = take(in_flight, "m")
+    in_flight.seal([one])
+    (beside,) = take(in_flight, "m", receipt="2")
+    assert one.sent_back().delay == 0
+    assert beside.sent_back().delay > 0, (
+        "at once it would come again before the other one is settled"
+    )
+
+
+def test_whoever_measures_is_told_of_what_left(in_flight: InFlight) -> None:
+    told: list[tuple[list[InFlightMessage], Disposition]] = []
+    in_flight.measure = lambda left, how: told.append((list(left), how))
+    taken = take(in_flight, "m")
+    in_flight.settle(taken, Disposition.ACKNOWLEDGED)
+    in_flight.settle(taken, Disposition.ACKNOWLEDGED)
+    assert told == [(taken, Disposition.ACKNOWLEDGED)]
