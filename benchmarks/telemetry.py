@@ -6,9 +6,10 @@
 
 On the canned server, in one process that turns metrics, or tracing with 1 % recorded, on and off
 twenty times. The ratio of CPU is the median of the ratios of neighbouring turns; the times are
-those of the best turns. The ratio of instructions is counted in a second run, under valgrind, of
-user space only; it is the same on a busy machine, and is what decides: the program ends with 1 if
-metrics or tracing cost more than `MOST`. Without valgrind CPU decides.
+those of the best turns. The ratio of instructions is counted in a second run, under valgrind if it
+is installed, of user space only; a busy machine does not change it, but it knows nothing of caches,
+and what is done so often a second counts for more there. The program ends with 1 if either ratio of
+a work is above `MOST`.
 """
 
 from __future__ import annotations
@@ -31,17 +32,14 @@ __all__ = ["instructions", "main"]
 MOST = {
     "consume": 1.05,
     "publish": 1.05,
-    "consume-traced": 1.17,
+    "consume-traced": 1.10,
     "publish-traced": 1.10,
-    "publish-roots": 1.18,
+    "publish-roots": 1.25,
 }
-"""By work: the ratio that is not to be exceeded. The aim is 1.10 for tracing. Of the last, each
-event begins a trace of its own, so an id has to be made for it; and of each hundredth consumed
-message three spans are recorded, which is the SDK's work."""
+"""By work: the ratio that neither CPU nor instructions are to exceed. Of the last, each event
+begins a trace of its own: an id has to be made for it, and the message is longer by a
+traceparent."""
 WORKS = tuple(MOST)
-BY_CPU = ("consume",)
-"""Of these CPU decides: metrics look at the ages of 20 messages a second, which under valgrind are
-many more of a hundred."""
 COUNTED = 200
 """Events of a turn whose instructions are counted: valgrind takes fifty times as long."""
 SUBJECT = Subject(
@@ -73,14 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             found = run(environments()[0], SUBJECT, job)
             row = f"| {work} | {found['off']:.1f} | {found['on']:.1f} | {found['ratio']:.3f} |"
-            decides = found["ratio"]
+            most = found["ratio"]
             if available():
                 canned.reset()
                 off, on = instructions(replace(job, events=min(said.events, COUNTED)))
                 row += f" {off:,.0f} | {on:,.0f} | {on / off:.3f} |"
-                decides = decides if work in BY_CPU else on / off
+                most = max(most, on / off)
             print(row, flush=True)
-            good &= decides <= MOST[work]
+            good &= most <= MOST[work]
     return 0 if good else 1
 
 
