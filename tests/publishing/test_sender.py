@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,6 +16,7 @@ from messaging.batching import Packer
 from messaging.deadline import CURRENT, Deadline
 from messaging.errors import AccessDenied, Throttled, TransportError
 from messaging.event import Event
+from messaging.histogram import Histogram
 from messaging.publishing.results import Owner, Tally
 from messaging.publishing.sender import LONGEST_WAIT, Again, Answer, Begun, Sender
 from messaging.testing import FakeClock
@@ -326,6 +328,75 @@ class UnderWay(ScriptedTopic):
             raise
         self.requests.pop()
         return self.publish(batch)
+
+
+class Slow(UnderWay):
+    """Takes two seconds for each answer."""
+
+    def __init__(self, clock: FakeClock, *script: Any) -> None:
+        super().__init__(*script)
+        self.clock = clock
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        self.clock.advance(2)
+        return super().publish(batch)
+
+
+def measured(way: str, *script: Any) -> tuple[Sender, Histogram]:
+    """A request of four, of which somebody reads how long it took; `way` is send or begin."""
+    clock = FakeClock()
+    sender = Sender(Slow(clock, *script), max_attempts=1, clock=clock)
+    sender.durations = durations = Histogram((1.0, 3.0, math.inf))
+    entries = [entry(at) for at in "abcd"]
+    if way == "begin":
+        under_way = sender.begin(entries)
+        assert under_way is not None
+        answer = under_way.result()
+        if isinstance(answer, Again):
+            answer.run()
+    else:
+        sender.send(entries)
+    return sender, durations
+
+
+@pytest.mark.parametrize("way", ["send", "begin"])
+@pytest.mark.parametrize(
+    ("script", "refused"),
+    [((), 0), ((wrong(2),), 1), ((busy(1, 3),), 2)],
+    ids="all some busy".split(),
+)
+def test_each_request_is_counted_once_with_the_time_that_it_took(
+    way: str, script: tuple[Any, ...], refused: int
+) -> None:
+    sender, durations = measured(way, *script)
+    assert (sender.accepted, sender.refused) == (4 - refused, refused)
+    read = durations.read()
+    assert (read.total, [count for _, count in read.buckets]) == (2.0, [0, 1, 1])
+
+
+def test_where_nobody_reads_how_long_requests_take_the_clock_is_not_asked() -> None:
+    class Untold(FakeClock):
+        told = 0
+
+        def monotonic(self) -> float:
+            self.told += 1
+            return super().monotonic()
+
+    clock = Untold()
+    sender = Sender(ScriptedTopic(), max_attempts=1, clock=clock)
+    assert sender.durations is None
+    sender.count(3, 1, sender._begins())
+    assert (sender.accepted, sender.refused, clock.told) == (2, 1, 0)
+
+
+def test_what_began_before_anybody_read_is_not_measured() -> None:
+    sender = Sender(ScriptedTopic(), max_attempts=1, clock=FakeClock())
+    before = sender._begins()
+    sender.durations = durations = Histogram((1.0, math.inf))
+    sender.count(1, 0, before)
+    assert durations.read().buckets[-1][1] == 0
+    sender.count(1, 0, sender._begins())
+    assert durations.read().buckets[-1][1] == 1
 
 
 def begun(topic: UnderWay) -> Begun:

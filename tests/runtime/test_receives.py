@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from messaging.runtime.breaker import Breaker
 from messaging.runtime.in_flight import InFlight
 from messaging.runtime.isolation import Isolation
 from messaging.runtime.postponed import Postponed
-from messaging.runtime.receives import WAIT, Receives
+from messaging.runtime.receive_window import ReceiveWindow
+from messaging.runtime.receives import WAIT, Receives, note_full
 from messaging.runtime.under_way import UnderWay
 from messaging.testing import FakeClock
 from messaging.transport import Delivery
@@ -350,3 +352,76 @@ def test_a_queue_that_is_near_after_all_is_asked_once_at_a_time(bench: Bench) ->
     bench.run()
     assert bench.counts == [10], "the next is made by whoever receives one after the other"
     assert at_rest(bench)
+
+
+class Told(ReceiveWindow):
+    """What the window is told of each receive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each: list[dict[str, float]] = []
+
+    def brought(self, count: int, **how: Any) -> None:
+        self.each.append(how)
+        super().brought(count, **how)
+
+
+def told(bench: Bench, *script: Answer) -> list[dict[str, float]]:
+    window = bench.receives._window = Told()
+    bench.script = list(script)
+    bench.run()
+    return window.each
+
+
+def test_the_window_is_told_how_many_were_under_way_when_each_was_sent(bench: Bench) -> None:
+    bench.late = 0.01
+    each = told(bench, *[10] * 8)
+    assert [one["out"] for one in each[:3]] == [1, 1, 2]
+    assert [one["under_way"] for one in each[:2]] == [1, 2]
+
+
+def test_the_window_is_told_what_was_waited_for_and_that_nothing_was_overlooked(
+    bench: Bench,
+) -> None:
+    bench.late = 0.01
+    (first, *_) = told(bench, 10)
+    assert first["took"] > 0.002
+    assert first["waited"] > 0.002
+    assert first["unseen"] == 0.0
+
+
+def test_an_answer_that_was_there_at_once_was_neither_waited_for_nor_overlooked(
+    bench: Bench,
+) -> None:
+    def at_once() -> Generator[int, None, Sequence[Delivery]]:
+        yield from ()
+        return bench.deliveries(10)
+
+    (first, *_) = told(bench, at_once)
+    assert (first["waited"], first["unseen"]) == (0.0, 0.0)
+
+
+def test_an_answer_that_came_while_a_handler_ran_may_have_been_there_since_the_last_look(
+    bench: Bench,
+) -> None:
+    window = bench.receives._window = Told()
+    bench.script = [10, 10, 10, 10]
+    ran: list[float] = []
+
+    def onward(_: bool) -> bool:
+        began = time.monotonic()
+        time.sleep(0.005)
+        ran.append(time.monotonic() - began)
+        return True
+
+    bench.run(onward)
+    second = window.each[1]
+    assert second["waited"] == 0.0
+    assert second["unseen"] >= ran[0] * 0.9
+
+
+def test_of_the_last_eight_full_receives_the_times_are_kept() -> None:
+    of_late: list[float] = []
+    for took in range(20):
+        note_full(of_late, float(took))
+        assert of_late == [float(one) for one in range(max(0, took - 7), took + 1)]
