@@ -61,6 +61,7 @@ def main(works: Mapping[str, Work]) -> None:
     pin(job.cpu)
     if job.authority:
         os.environ["AWS_CA_BUNDLE"] = job.authority  # as its users say it
+        os.environ["SSL_CERT_FILE"] = job.authority  # the same for who is written in Rust
     print(MARK + json.dumps(dict(works[job.work](job))), flush=True)
     os._exit(0)  # consumers that run for ever, in threads and loops of every kind
 

@@ -30,12 +30,17 @@ class _Way(NamedTuple):
     module: str
     transport: str
     share: float
+    consume: str = "consume"
+    """What its consuming is called."""
+    needs: tuple[str, ...] = ()
+    """Packages of the others' environment; empty: it runs in the project's."""
 
 
 WAYS = (
     _Way("messaging, fast", "ours", "fast", 1.0),
     _Way("messaging, boto3", "ours", "boto3", 0.2),
     _Way("raw boto3 loop", "raw", "", 0.2),
+    _Way("fanferro, async", "fanferro_core", "", 0.5, "consume-async", ("fanferro",)),
 )
 WORKS = ("publish", "consume")
 
@@ -62,7 +67,12 @@ def secure(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def _wanted(plan: Plan) -> list[_Way]:
-    return [way for way in WAYS if not plan.only or any(part in way.name for part in plan.only)]
+    return [
+        way
+        for way in WAYS
+        if (not plan.only or any(part in way.name for part in plan.only))
+        and (not way.needs or len(environments()) > 1)
+    ]
 
 
 def _noted(
@@ -75,9 +85,11 @@ def _noted(
     tell: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     canned.reset()
+    does = way.consume if work == "consume" else work
+    python = environments()[-1 if way.needs else 0]
     events = max(100, int(plan.events * way.share) // 10 * 10)
     job = Job(
-        work=work,
+        work=does,
         url=canned.url,
         events=events,
         warmup=max(50, events // 50 * 10),
@@ -86,10 +98,10 @@ def _noted(
         tls=canned.tls if authority else "",
         authority=authority,
     )
-    subject = Subject(name=way.name, module=way.module, works=WORKS, needs=())
+    subject = Subject(name=way.name, module=way.module, works=(does,), needs=way.needs)
     before = canned.counts()["cpu"]
     try:
-        found = run(environments()[0], subject, job)
+        found = run(python, subject, job)
     except Failed as failed:
         tell(f"left out: {failed}")
         return []
@@ -97,7 +109,7 @@ def _noted(
     protocol = HTTPS if authority else HTTP
     return [
         {**found, "work": f"{SECURE}, {work}, {protocol}", "server_cpu_us": server}
-        | {"subject": way.name, "python": environments()[0].label}
+        | {"subject": way.name, "python": python.label}
     ]
 
 

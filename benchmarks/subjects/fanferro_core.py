@@ -25,7 +25,7 @@ def client(job: Job) -> Any:
     return fanferro.Client(
         source="/bench",
         region=REGION,
-        endpoint_url=job.url,
+        endpoint_url=job.endpoint,
         account_id=ACCOUNT,
         credentials=fanferro.Credentials("local", "local"),
         provisioning=fanferro.Provisioning.assume(),
