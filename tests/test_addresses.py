@@ -14,7 +14,6 @@ from pydantic_core import SchemaValidator
 from messaging.event import Discreet, Event
 from messaging.projection import Projection
 
-
 # Pydantic 2.12 cannot be told to make another validator of a class: nothing is remembered there.
 REMEMBERS = "use_prebuilt" in (SchemaValidator.__text_signature__ or "")
 
