@@ -345,6 +345,7 @@ class Slow(UnderWay):
 def measured(way: str, *script: Any) -> tuple[Sender, Histogram]:
     """A request of four, of which somebody reads how long it took; `way` is send or begin."""
     clock = FakeClock()
+    clock.advance(100)
     sender = Sender(Slow(clock, *script), max_attempts=1, clock=clock)
     sender.durations = durations = Histogram((1.0, 3.0, math.inf))
     entries = [entry(at) for at in "abcd"]
@@ -424,7 +425,7 @@ def test_a_request_that_was_begun_is_sent_at_once_and_its_answer_waited_for() ->
 
 def test_a_request_that_was_begun_knows_its_deadline_and_the_next_call_does_not() -> None:
     topic = UnderWay()
-    begun(topic)
+    assert begun(topic).deadline.seconds == 7
     assert topic.limit is not None
     assert topic.limit.seconds == 7
     assert CURRENT.get() is None
