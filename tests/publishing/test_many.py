@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from messaging.publishing.publisher import Publisher
 from messaging.publishing.results import PublishResult
 from messaging.testing import FakeClock
 from messaging.transport import Failure, Outgoing
+from messaging.window import RequestWindow
 from tests.scripted import Noted, ScriptedTopic
 
 
@@ -114,3 +117,43 @@ def test_an_event_that_cannot_be_sent_is_told_by_the_id_that_was_chosen_for_it()
             id=lambda event: "n1" if event == Noted(number=1) else "n2",
         )
     assert [(one.index, one.id) for one in failed(caught.value).failed] == [(1, "n2")]
+
+
+class Away(ScriptedTopic):
+    """Answers after five milliseconds, and sends and waits apart."""
+
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
+        sent = time.monotonic()
+        yield
+        time.sleep(max(0.0, sent + 0.005 - time.monotonic()))
+        return self.publish(batch)
+
+
+def test_the_window_is_told_how_long_each_request_took_and_how_many_were_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[dict[str, float]] = []
+
+    class Told(RequestWindow):
+        def answered(self, **how: Any) -> None:
+            told.append(how)
+            super().answered(**how)
+
+    monkeypatch.setattr("messaging.publishing.publisher.RequestWindow", Told)
+    with Publisher(Away(), source="/t") as many:
+        many.publish_many(notes(100))
+    assert [one["out"] for one in told[:5]] == [1, 2, 3, 4, 4]
+    assert all(0.005 <= one["took"] < 5 for one in told)
+    first = told[0]
+    assert first["waited"] > first["made"], "the window was full, and nothing was there yet"
+    assert first["unseen"] == 0.0
+    for one in told:
+        assert (one["unseen"] == 0.0) == (one["waited"] > one["made"])
+
+
+def test_progress_is_told_only_when_there_is_some() -> None:
+    told: list[int] = []
+    with Publisher(Away(), source="/t") as many:
+        many.publish_many(notes(95), on_progress=lambda progress: told.append(progress.accepted))
+    assert told == sorted(set(told))
+    assert told[-1] == 95
