@@ -385,8 +385,8 @@ def test_the_window_is_told_what_was_waited_for_and_that_nothing_was_overlooked(
 ) -> None:
     bench.late = 0.01
     (first, *_) = told(bench, 10)
-    assert first["took"] > 0.002
-    assert first["waited"] > 0.002
+    assert 0.002 < first["took"] < 60
+    assert 0.002 < first["waited"] < 60
     assert first["unseen"] == 0.0
 
 
@@ -417,7 +417,7 @@ def test_an_answer_that_came_while_a_handler_ran_may_have_been_there_since_the_l
     bench.run(onward)
     second = window.each[1]
     assert second["waited"] == 0.0
-    assert second["unseen"] >= ran[0] * 0.9
+    assert ran[0] * 0.9 <= second["unseen"] < 60, "and not since the machine was started"
 
 
 def test_of_the_last_eight_full_receives_the_times_are_kept() -> None:
