@@ -84,8 +84,10 @@ class RequestWindow:
         made    to make the last request.
         out     requests that were under way when it was sent, itself included.
         """
-        self._see(took, out, exact=unseen <= UNSEEN)
-        if waited > made and took >= FAR:
+        far = took >= FAR
+        if far:
+            self._see(took, out, exact=unseen <= UNSEEN)
+        if far and waited > made:
             self._unwaited = 0
             self._wanted = self.limit if waited >= made * self.limit else int(waited / made)
         elif waited:
