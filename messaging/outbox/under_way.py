@@ -6,8 +6,8 @@ from collections import deque
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.outbox.rows import OutboxRow
-from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.publishing.under_way import RequestUnderWay, first_answered
+from messaging.publishing.sender import Again, Answer, Sender
+from messaging.publishing.under_way import RequestUnderWay, abandon, first_answered
 from messaging.transport import Outgoing
 from messaging.window import RequestWindow
 
@@ -86,10 +86,7 @@ class RelayRequests:
     def abandon(self) -> None:
         """Nobody will wait for those that are under way."""
         self._answer = None
-        while self._window:
-            under_way = self._window.pop().under_way
-            if isinstance(under_way, Begun):
-                under_way.close()
+        abandon(self._window)
 
     def _settled(self, request: RequestUnderWay[list[Sending]], again: bool) -> Answer:
         self._window.remove(request)

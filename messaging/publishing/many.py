@@ -15,7 +15,7 @@ from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Entry, PublishProgress, Tally
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.publishing.under_way import RequestUnderWay, UnderWay, first_answered
+from messaging.publishing.under_way import RequestUnderWay, UnderWay, abandon, first_answered
 from messaging.transport import Outgoing
 from messaging.window import RequestWindow
 
@@ -115,10 +115,7 @@ class PublishRun:
 
     def abandon(self) -> None:
         """After an interrupt: nobody will wait for what is still under way."""
-        while self._window:
-            under_way = self._window.pop().under_way
-            if isinstance(under_way, Begun):
-                under_way.close()
+        abandon(self._window)
 
     def _send(self, batch: list[Entry]) -> None:
         made = _now() - self._sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -10,7 +11,7 @@ from messaging.publishing.sender import Again, Answer, Begun
 from messaging.readiness import readable
 from messaging.window import FIRST
 
-__all__ = ["LOOKS_UP", "RequestUnderWay", "UnderWay", "first_answered"]
+__all__ = ["LOOKS_UP", "RequestUnderWay", "UnderWay", "abandon", "first_answered"]
 
 LOOKS_UP = 1.0
 """Seconds of waiting for whichever answer comes first, until the oldest is waited for alone."""
@@ -31,6 +32,14 @@ class RequestUnderWay(Generic[_Batch]):
         self.under_way = under_way
         self.sent = sent
         self.out = out
+
+
+def abandon(window: deque[RequestUnderWay[_Batch]]) -> None:
+    """Let go of all in `window`: nobody will wait for their answers."""
+    while window:
+        under_way = window.pop().under_way
+        if isinstance(under_way, Begun):
+            under_way.close()
 
 
 def first_answered(
