@@ -138,7 +138,7 @@ def on_call(
 def test_the_handler_raises(on_call: OnCall, caplog: pytest.LogCaptureFixture) -> None:
     on_call.publish(1)
     with on_call.works(Falha()):
-        row = on_call.sees("in flight above 0, and no fewer", 0, 1, 0)
+        row = on_call.sees("in flight above 0, and not falling", 0, 1, 0)
         code, said = on_call.typed("doctor")
         until(lambda: "raised KeyError on event" in caplog.text)
     assert "[the worker's log](#messages-are-in-flight-and-none-ends)" in row
@@ -169,7 +169,7 @@ def test_nothing_arrives_because_the_filter_is_another(
         SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue='{"type":["other"]}'
     )
     on_call.publish(1)
-    row = on_call.sees("0 everywhere, and something was published", 0, 0, 0)
+    row = on_call.sees("0 everywhere, although events were published", 0, 0, 0)
     assert "`messaging doctor`, then `messaging doctor --send`" in row
     code, said = on_call.typed("doctor", "--send")
     assert code == 1
@@ -215,7 +215,7 @@ def test_the_handler_hangs(
     on_call.publish(1)
     try:
         with on_call.works(Trava()):
-            on_call.sees("in flight above 0, and no fewer", 0, 1, 0)
+            on_call.sees("in flight above 0, and not falling", 0, 1, 0)
             until(lambda: "no other message is handled" in caplog.text)
             HUNG.set()
     finally:
