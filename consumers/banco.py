@@ -1,8 +1,8 @@
-"""Effects: an SQLite file in which each fact takes effect once, and in order.
+"""An SQLite file in which each fact takes effect once, and in order.
 
-SQS delivers a message at least once and in no order, so every service needs the same two answers:
-was this done before, and is it older than what is known already? Both are decided here, in the
-transaction that holds the effect.
+SQS delivers a message at least once and in no particular order, so every service needs the same two
+answers: has this been done before, and is it older than what is already known? Both are decided
+here, in the transaction of the effect.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TUDO = "*"
 
 
 class Banco:
-    """One service's database: `caminho` (or ":memory:") with the service's own tables in it.
+    """A service's database: `caminho` (or ":memory:") with the service's own tables in it.
 
     Safe for the handler threads of one worker (one connection, one lock) and for several
     processes on one file (WAL, and writers wait for each other).
@@ -63,8 +63,8 @@ class Banco:
         """Run `sql`, unless this event did so before or something later is known.
 
         `assunto` is what the fact is about ("dados", "matricula"): an update of the address says
-        nothing about whether the enrolment stands, so each subject has an order of its own.
-        `sql` may name `:aluno_id` and the keys of `valores`. False says that nothing was done.
+        nothing about whether the enrolment is valid, so each subject has an order of its own.
+        `sql` may use `:aluno_id` and the keys of `valores`. Returns False if nothing was done.
         """
         with self._transacao() as conexao:
             if not _vale(conexao, envelope, str(aluno_id), assunto):
@@ -73,10 +73,10 @@ class Banco:
         return True
 
     def esquecer(self, envelope: Envelope, aluno_id: UUID, sql: str) -> bool:
-        """Run `sql`, a delete of `:aluno_id`, whatever else is known; and keep it that way.
+        """Run `sql`, which deletes `:aluno_id`, whatever else is known, and keep it deleted.
 
-        What remains is the id and a moment: a message from before the erasure that comes late (a
-        redrive of dead letters, days after) must not bring anything back. A later enrolment may.
+        Only the id and a time remain: a message from before the erasure that arrives late (a
+        redrive of dead letters, days later) must not bring anything back. A later enrolment may.
         """
         quem = {"aluno_id": str(aluno_id), "tudo": _TUDO, "momento": _momento(envelope)}
         with self._transacao() as conexao:
@@ -91,17 +91,17 @@ class Banco:
                 " on conflict do update set momento = max(momento, excluded.momento)",
                 quem,
             )
-        with self._lock:  # or the log beside the file would keep the old pages for a while
+        with self._lock:  # otherwise the WAL file would keep the old pages
             self._conexao.execute("pragma wal_checkpoint(truncate)").fetchall()
         return True
 
     def ler(self, sql: str, *valores: Any) -> list[sqlite3.Row]:
-        """The rows of a select."""
+        """Return the rows of a SELECT."""
         with self._lock:
             return self._conexao.execute(sql, valores).fetchall()
 
     def close(self) -> None:
-        """Close the file. A second call does nothing."""
+        """Close the file; calling it again does nothing."""
         with self._lock:
             self._conexao.close()
 
@@ -121,7 +121,7 @@ def _vale(conexao: sqlite3.Connection, envelope: Envelope, aluno_id: str, assunt
     if not _primeira_vez(conexao, envelope, assunto):
         return False
     momento = _momento(envelope)
-    # Of two facts of one moment the one that comes last stands: there is no telling them apart.
+    # Of two facts with the same time the later arrival wins: nothing else tells them apart.
     depois = conexao.execute(
         "select 1 from ultimos where aluno_id = ? and assunto in (?, ?) and momento > ?",
         (aluno_id, assunto, _TUDO, momento),
@@ -142,6 +142,6 @@ def _primeira_vez(conexao: sqlite3.Connection, envelope: Envelope, assunto: str)
 
 
 def _momento(envelope: Envelope) -> str:
-    # A foreign producer may leave the time out: then the fact is as old as its arrival.
+    # A foreign producer may omit the time: the fact then counts from its arrival.
     momento = envelope.time or datetime.now(UTC)
     return momento.astimezone(UTC).isoformat(timespec="microseconds")

@@ -12,9 +12,9 @@ from messaging.envelope import Envelope
 __all__ = ["BI", "ESQUEMA"]
 
 FUSO = ZoneInfo("America/Sao_Paulo")
-"""A day is the school's day: an enrolment at 22:00 there is the next day in UTC already."""
+"""Days are in the school's time zone: an enrolment at 22:00 there is the next day in UTC."""
 
-# A row for each student rather than a counter: counting one twice is then impossible.
+# A row for each student rather than a counter, so that no student is counted twice.
 ESQUEMA = """create table if not exists matriculas (
     aluno_id text primary key, dia text, curso text, origem text, cancelada integer default 0)"""
 _DADOS = """insert into matriculas (aluno_id, dia, curso, origem)
@@ -28,7 +28,7 @@ _ESQUECE = "delete from matriculas where aluno_id = :aluno_id"
 
 
 class BI(Consumer):
-    """`contagem()` gives the enrolments that stand: (dia, curso, origem) to how many."""
+    """`contagem()` returns the current enrolments: (dia, curso, origem) to their number."""
 
     def __init__(self, banco: Banco | None = None) -> None:
         self.banco = banco or Banco("dados/bi.sqlite3", ESQUEMA)

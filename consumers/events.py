@@ -1,8 +1,8 @@
 """The contract: the school's events, and what each service may see of them.
 
-This is the page for a privacy officer. What a service receives stands in its views below, and a
-field that no view names never leaves the producer: `aceita_marketing` and `data_nascimento` are
-in none of them. They only decide whether marketing is told at all.
+This is the page for a privacy officer. A service receives the fields of its views below, and a
+field that no view names never leaves the producer: `aceita_marketing` and `data_nascimento` are in
+none of them. They only decide whether marketing gets a copy at all.
 
                   plataforma   financeiro   marketing           bi
     nome, email   yes          yes          with consent only   never
@@ -69,7 +69,7 @@ def _cpf(texto: str) -> str:
         digitos = str(numero_de_cpf.validate(texto))
     except NumeroInvalido:
         raise _cpf_recusado(texto) from None
-    # 111.111.111-11 passes the arithmetic; forms are full of it, and nobody has that number.
+    # 111.111.111-11 passes the arithmetic; forms are full of it, but nobody has that number.
     if len(set(digitos)) == 1:
         raise refusal(
             "cpf", "not a CPF: one digit repeated", pt="não é um CPF: um só algarismo repetido"
@@ -78,7 +78,7 @@ def _cpf(texto: str) -> str:
 
 
 def _cpf_recusado(texto: str) -> PydanticCustomError:
-    """Why it is none, in words that hold no digit of it."""
+    """Why it is not a CPF, without quoting any digit."""
     tem = sum(letra.isdigit() for letra in texto)
     if re.fullmatch(r"\s*\d([.,]\d+)?E\+?\d+\s*", texto, re.IGNORECASE):
         return refusal(
@@ -118,15 +118,16 @@ Nome = Annotated[
 ]
 Pseudonimo = Annotated[UUID, Personal("matrícula", category="pseudonym")]
 Mensalidade = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
-"""Reais and whole centavos. A negative one may be published: financeiro decides what is wrong."""
+"""Reais with whole centavos. A negative fee may be published: financeiro rejects it.
+"""
 Origem = Literal["csv", "formulario"]
 
 
 class Aluno(Event):
     """Everything known about a student. Only `nome` and `email` come with every enrolment.
 
-    What the school did not say is None, never a guess. `aceita_marketing` is the exception: a
-    consent that nobody recorded was not given.
+    A field that the school left out is None, never a guess. `aceita_marketing` is the exception:
+    without a recorded consent, there is none.
     """
 
     aluno_id: Pseudonimo
@@ -142,11 +143,11 @@ class Aluno(Event):
 
 
 def pode_receber_marketing(aceita: bool, nascimento: date | None) -> bool:
-    """With consent, and not known to be under 18 today."""
+    """True with consent, unless the student is known to be under 18 today."""
     if not aceita or nascimento is None:
         return aceita
     hoje = datetime.now(UTC).date()
-    # A tuple, not a date: who was born on 29 February comes of age on 1 March.
+    # A tuple, not a date: someone born on 29 February comes of age on 1 March.
     aniversario = (nascimento.year + MAIORIDADE, nascimento.month, nascimento.day)
     return aniversario <= (hoje.year, hoje.month, hoje.day)
 
@@ -166,13 +167,13 @@ class Contato(Discreet, BaseModel):
 
 
 class AlunoAtualizado(Aluno, type="aluno.atualizado", version=1, subject="aluno_id"):
-    """Something about a student changed: the whole student as known now, not the difference.
+    """A student's data changed: all of it as known now, not the difference.
 
-    `contato` is filled in here, never by the producer: name and address where marketing is
-    allowed, else None. It is how a withdrawn consent reaches marketing. A view that declined the
-    copy (as for `AlunoCadastrado`) would leave the old address on the list for ever, and a view
-    with `email` in it would send the address of someone who has just said no. So marketing gets
-    one copy of every update, and of those who do not agree it holds an id and nothing else.
+    `contato` is filled in here, never by the producer: name and address if marketing is allowed,
+    else None. This is how a withdrawn consent reaches marketing. A view that declined the copy (as
+    for `AlunoCadastrado`) would leave the old address on the list for ever, and a view with `email`
+    in it would send the address of someone who has just said no. So marketing gets one copy of
+    every update, and of those who do not agree it holds an id and nothing else.
     """
 
     contato: Contato | None = Field(default=None, validate_default=True)
@@ -182,14 +183,14 @@ class AlunoAtualizado(Aluno, type="aluno.atualizado", version=1, subject="aluno_
     def _so_com_consentimento(cls, given: Any, info: ValidationInfo) -> Contato | None:
         aluno = info.data
         if not {"nome", "email", "curso", "data_nascimento", "aceita_marketing"} <= aluno.keys():
-            return None  # one of them was refused, and so is the event
+            return None  # one of them is invalid, and so is the event
         if not pode_receber_marketing(aluno["aceita_marketing"], aluno["data_nascimento"]):
             return None
         return Contato(nome=aluno["nome"], email=aluno["email"], curso=aluno["curso"])
 
 
 class MatriculaCancelada(Event, type="matricula.cancelada", version=1, subject="aluno_id"):
-    """An enrolment ended. Why is nobody's business: a free text here would end in five systems."""
+    """An enrolment ended. It gives no reason: a free text would end up in five systems."""
 
     aluno_id: Pseudonimo
     cancelada_em: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -198,7 +199,7 @@ class MatriculaCancelada(Event, type="matricula.cancelada", version=1, subject="
 class AlunoEsquecido(Event, type="aluno.esquecido", version=1, subject="aluno_id"):
     """Someone asked to be erased (LGPD art. 18, VI): every service deletes what it holds.
 
-    It has no projections, for it holds nothing but whom and when: everyone hears it whole.
+    It has no projections because it only holds an id and a time: every service receives all of it.
     """
 
     aluno_id: Pseudonimo
@@ -247,11 +248,11 @@ class AtualizadoParaFinanceiro(_ParaFinanceiro, of=AlunoAtualizado, audience="fi
 
 
 class AlunoParaBI(_ParaBI, of=AlunoCadastrado, audience="bi"):
-    """What is counted: day, course, origin. Never a name, an e-mail or a CPF."""
+    """The counted fields: day, course and origin. Never a name, an e-mail or a CPF."""
 
 
 class AtualizadoParaBI(_ParaBI, of=AlunoAtualizado, audience="bi"):
-    """What is counted, as known now."""
+    """The counted fields, as known now."""
 
 
 class AlunoParaMarketing(Projection, of=AlunoCadastrado, audience="marketing"):
@@ -268,7 +269,7 @@ class AlunoParaMarketing(Projection, of=AlunoCadastrado, audience="marketing"):
 
 
 class AtualizadoParaMarketing(Projection, of=AlunoAtualizado, audience="marketing"):
-    """The contact as it is now; None says to forget it, if it was ever known."""
+    """The current contact; None means to forget it, if it was ever known."""
 
     aluno_id: UUID
     contato: Contato | None = None

@@ -15,7 +15,7 @@ from messaging.outcome import Reject
 
 __all__ = ["ESQUEMA", "Financeiro"]
 
-# Whole centavos, so that no sum ever passes through a float. Without a fee an account is pending.
+# Whole centavos, so that no sum is ever computed in floats. Without a fee an account is pending.
 ESQUEMA = """create table if not exists contas (
     aluno_id text primary key, nome text, email text, cpf text, centavos integer,
     encerrada integer not null default 0,
@@ -58,7 +58,7 @@ class Financeiro(Consumer):
         self, aluno: AlunoParaFinanceiro | AtualizadoParaFinanceiro, envelope: Envelope
     ) -> None:
         if aluno.valor_mensalidade is not None and aluno.valor_mensalidade < 0:
-            raise Reject("valor_mensalidade: negative")  # no retry will mend it: someone must look
+            raise Reject("valor_mensalidade: negative")  # no retry will fix it: someone must look
         valor = aluno.valor_mensalidade
         valores = aluno.model_dump(mode="json", include={"nome", "email", "cpf"})
         valores["centavos"] = None if valor is None else int(valor * 100)

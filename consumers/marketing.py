@@ -24,7 +24,7 @@ _SAI = "delete from lista where aluno_id = :aluno_id"
 
 
 class Marketing(Consumer):
-    """Whoever is not on the list is not written to: there is no row that says "do not"."""
+    """Students who are not on the list get no mail: there are no rows that say "do not"."""
 
     def __init__(self, banco: Banco | None = None) -> None:
         self.banco = banco or Banco("dados/marketing.sqlite3", ESQUEMA)
@@ -40,7 +40,7 @@ class Marketing(Consumer):
 
     @handles
     def cancelada(self, matricula: MatriculaCancelada, envelope: Envelope) -> None:
-        # Consent was given by a student, for as long as there was something to be a student of.
+        # Consent ends with the enrolment: the student gave it as a student.
         self._lista(matricula.aluno_id, None, envelope)
 
     @handles

@@ -1,1 +1,1 @@
-"""Read these first: scripts that run without AWS, end by themselves and print what they did."""
+"""Start here: scripts that run without AWS, end by themselves and print what they did."""

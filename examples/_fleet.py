@@ -1,4 +1,4 @@
-"""The demo's four services: each runs in a process of its own and is stopped at the end."""
+"""The demo's four services: each runs in its own process and is stopped at the end."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["Fleet", "ServiceDied"]
 
 ROOT = Path(__file__).parents[1]
 GRACE = 30
-"""Seconds in which a service must have stopped when it was asked to."""
+"""Seconds within which a service must stop when asked to."""
 
 
 class ServiceDied(Exception):
-    """A service ended although nobody asked it to; the text says what it said last."""
+    """A service ended unexpectedly; the text has its last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a service left: its worker's statistics, and its notebook."""
+    """A service's results: its worker's statistics, and its record."""
 
     stats: Mapping[str, Any]
     notes: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Ended:
 class Fleet:
     """`messaging run` once for each service, in `folder`, until the `with` ends.
 
-    traced  if it is given, they send their telemetry there, and tell of their health.
+    traced  if given, they send their telemetry there, and serve their health.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Fleet:
         self._environment = {
             **os.environ,
             **environment,
-            "PYTHONPATH": str(ROOT),  # they run in a folder of their own, where their data goes
+            "PYTHONPATH": str(ROOT),  # they run in a folder of their own, which gets their data
             "PYTHONUTF8": "1",
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -93,10 +93,10 @@ class Fleet:
                 [*command, "--json"],
                 cwd=self._folder,
                 env=environment,
-                stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+                stdin=subprocess.PIPE,  # closed when this process ends, in whatever way
                 stdout=out,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops them
+                start_new_session=True,  # Ctrl-C only reaches the demo, which then stops them
             )
 
     def check(self) -> None:
@@ -106,7 +106,8 @@ class Fleet:
                 raise ServiceDied(f"{service} ended ({process.returncode}):\n{self.log(service)}")
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """By service: what `/live` and `/ready` answer. Waits for those that still start."""
+        """By service: the responses of `/live` and `/ready`. Waits for services that are still
+        starting."""
         until = time.monotonic() + GRACE
         while True:
             self.check()
@@ -124,7 +125,7 @@ class Fleet:
             try:
                 with urlopen(f"{address[0]}/{page}", timeout=10) as answer:
                     found[page] = json.load(answer)
-            except HTTPError as error:  # 503: it says why
+            except HTTPError as error:  # 503: the body says why
                 found[page] = json.load(error)
         return found
 
@@ -139,7 +140,7 @@ class Fleet:
             return 0  # still starting: no file, or a file without tables
 
     def stop(self) -> dict[str, Ended]:
-        """Ask all of them to stop, wait, and read what they leave."""
+        """Ask all of them to stop, wait, and read their results."""
         for process in self._running.values():
             process.terminate()
         ended = {}
@@ -152,7 +153,7 @@ class Fleet:
         return ended
 
     def log(self, service: str) -> str:
-        """The last lines that the service wrote."""
+        """The last lines of the service's output."""
         text = (self._folder / f"{service}.log").read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-15:])
 

@@ -1,11 +1,11 @@
-"""A small receiver of OTLP over HTTP, in a process of its own: keeps what it is sent, and says so.
+"""A small OTLP receiver over HTTP, in a process of its own, which keeps what it gets.
 
     with Receiver() as receiver:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
         ...
         receiver.spans(), receiver.metrics()
 
-Any exporter of OpenTelemetry can send to it; what it keeps is gone at its end.
+Any OpenTelemetry exporter can send to it. It keeps everything in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Seen(NamedTuple):
-    """One span as it was sent. Times are in seconds since the epoch; ids are hexadecimal."""
+    """One span as received. Times are in seconds since the epoch; ids are hexadecimal."""
 
     service: str
     name: str
@@ -50,7 +50,7 @@ class Receiver:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "examples._otlp"],
             cwd=ROOT,
-            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+            stdin=subprocess.PIPE,  # closed when this process ends, in whatever way
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -67,11 +67,11 @@ class Receiver:
         self._process.communicate()  # which closes its stdin
 
     def spans(self) -> list[Seen]:
-        """Every span so far."""
+        """All spans so far."""
         return [Seen(*one) for one in self._asked("spans")]
 
     def metrics(self) -> dict[str, list[str]]:
-        """By name: the services that sent values of it."""
+        """By metric name: the services that sent values."""
         found: dict[str, list[str]] = self._asked("metrics")
         return found
 
@@ -144,7 +144,7 @@ def _plain(attributes: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Say where it listens, and serve until stdin is closed."""
+    """Print the address, and serve until stdin is closed."""
     kept = _Kept()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the demo prints: progress bars on stderr, and tables and a trace on stdout at the end."""
+"""The demo's output: progress bars on stderr, and tables and a trace on stdout at the end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from examples._otlp import Seen
 __all__ = ["Bars", "print_health", "print_table", "print_trace"]
 
 EVERY = 0.2
-"""Seconds between two drawings."""
+"""Seconds between two redraws."""
 
 
 class Bars:
-    """One bar for the publisher and one for each service; without a terminal, their last state."""
+    """One bar for the publisher and one for each service; without a terminal, only their last
+    state."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._progress = Progress(
@@ -42,21 +43,21 @@ class Bars:
         self._progress.stop()
 
     def due(self) -> bool:
-        """True if it is time to look again: drawing costs more than what is drawn."""
+        """True when a redraw is due: redrawing costs more than the work that it shows."""
         return time.monotonic() - self._drawn >= EVERY
 
     def set(self, name: str, done: int, total: int | None, note: str = "") -> None:
-        """`done` of `total` (None: not known yet)."""
+        """Set `done` of `total` (None: not known yet)."""
         self._progress.update(self._tasks[name], completed=done, total=total, note=note)
 
     def draw(self) -> None:
-        """Show what was set."""
+        """Redraw the bars."""
         self._progress.refresh()
         self._drawn = time.monotonic()
 
 
 def print_table(services: Mapping[str, Mapping[str, Any]]) -> None:
-    """Expected, handled, rejected and dead-lettered for each service, and what it received."""
+    """Expected, handled, rejected and dead-lettered for each service, and the fields it received."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("service")
     for name in ("expected", "handled", "rejected", "dead letters"):
@@ -72,8 +73,8 @@ def print_table(services: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def print_trace(spans: Sequence[Seen]) -> None:
-    """One trace as a tree: each span's service, when it began after the first, and how long it
-    took. Nothing of an event."""
+    """One trace as a tree: each span's service, when it started after the first, and how long it
+    took. No event data."""
     lines = list(_lines(spans))
     first = min((one.began for one in spans), default=0.0)
     width = max((len(text) for text, _ in lines), default=0)
@@ -105,7 +106,7 @@ def _lines(spans: Sequence[Seen]) -> Iterator[tuple[str, Seen]]:
 
 
 def print_health(services: Mapping[str, Mapping[str, Any]]) -> None:
-    """What each service answers to a probe."""
+    """Each service's response to a probe."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("service", "live", "ready", "state"):
         table.add_column(name)

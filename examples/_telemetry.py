@@ -1,9 +1,10 @@
-"""OpenTelemetry for the demo's processes: the SDK with OTLP exporters, as a program sets it up.
+"""OpenTelemetry for the demo's processes: the SDK with OTLP exporters, as a program would set it
+up.
 
     OTEL_SERVICE_NAME=bi OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 \\
         python -m messaging run consumers.bi:BI --middleware examples._telemetry:tracing
 
-Everything else is said by the variables of OpenTelemetry's own.
+OpenTelemetry's own variables configure everything else.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def environment(endpoint: str, service: str) -> dict[str, str]:
 
 
 def started() -> tuple[TracerProvider, MeterProvider]:
-    """The process's providers, from its environment; they flush and end when the process does."""
+    """Set up the process's providers from its environment; they flush when the process ends."""
     spans = TracerProvider()
     spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     values = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())])
@@ -46,6 +47,6 @@ def started() -> tuple[TracerProvider, MeterProvider]:
 
 
 def tracing() -> Tracing:
-    """The middleware, in a process that it has set up."""
+    """Set up this process, and return the middleware."""
     started()
     return Tracing()

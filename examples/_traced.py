@@ -1,4 +1,4 @@
-"""One traced event of the demo: where its spans go, and what became of them."""
+"""One traced event of the demo: where its spans go, and which arrived."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Traced"]
 
 
 class Traced:
-    """A receiver of OTLP, and the SDK of the process that publishes. Only one event is traced: the
-    services record nothing but what belongs to it."""
+    """An OTLP receiver, and the SDK of the publishing process. Only one event is traced: the
+    services record nothing but its trace."""
 
     def __init__(self) -> None:
         self.receiver = Receiver()
         self.published_to: tuple[str, ...] = ()
-        """The services that the event's copies were for."""
+        """The services that get a copy of the event."""
         self._trace = ""
 
     def __enter__(self) -> Self:
@@ -47,11 +47,11 @@ class Traced:
         self.receiver.__exit__(kind, error, trace)
 
     def environment(self, service: str) -> dict[str, str]:
-        """The variables of a service's process."""
+        """The environment of a service's process."""
         return environment(self.receiver.url, service)
 
     def publish(self, topic: TopicTransport, event: Event, id: str | None) -> None:
-        """Publish `event` within a span of its own, as a request of a web framework would."""
+        """Publish `event` within a span, as a request of a web framework would."""
         tracing = Tracing(tracer_provider=self._provider)
         with (
             Publisher(topic, source="/cadastro", tracing=tracing) as publisher,
@@ -61,6 +61,6 @@ class Traced:
         self._trace = trace.format_trace_id(request.get_span_context().trace_id)
 
     def spans(self) -> list[Seen]:
-        """Those of the event's trace, once the services have ended."""
+        """The spans of the event's trace, once the services have ended."""
         self._provider.force_flush()
         return [one for one in self.receiver.spans() if one.trace == self._trace]

@@ -4,8 +4,8 @@ The demo runs them as anyone would run theirs, from the command line:
 
     python -m messaging run examples._watched:marketing
 
-Each counts in its handlers, and reads the fields from the message itself: the view would hold only
-what it declares, whatever had been sent.
+Each handler counts its events, and reads the fields from the message itself: a view only has the
+fields it declares, whatever was sent.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from messaging import Consumer, Envelope, Reject
 __all__ = ["NOTES", "bi", "financeiro", "marketing", "plataforma"]
 
 NOTES = Path("notas")
-"""One JSON file for each service, written when it has stopped, below the folder it ran in."""
+"""One JSON file for each service, written when it has stopped, in the folder it ran in."""
 _Service = TypeVar("_Service", bound=Consumer)
 
 
 class _Notebook:
-    """Which events were handled, which rejected, and the names of the fields in them."""
+    """The events that were handled and rejected, and the names of their fields."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class _Notebook:
         self._fields: set[str] = set()
 
     def beside(self, handler: Callable[..., None]) -> Callable[..., None]:
-        """`handler`, and a note of each event. By its id: SQS may deliver a message twice."""
+        """Wrap `handler` to record each event, by its id: SQS may deliver a message twice."""
 
         @functools.wraps(handler)
         def noted(view: Any, envelope: Envelope) -> None:
@@ -82,27 +82,27 @@ def _watched(service: _Service) -> _Service:
 
 
 def _end_with_the_demo() -> None:
-    # The demo holds the other end. Should it be killed, nobody else would stop its services.
+    # The demo holds the other end. If it is killed, nobody else would stop its services.
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def plataforma() -> Plataforma:
-    """The platform, watched."""
+    """The platform, recorded."""
     return _watched(Plataforma())
 
 
 def financeiro() -> Financeiro:
-    """The finance department, watched."""
+    """The finance department, recorded."""
     return _watched(Financeiro())
 
 
 def marketing() -> Marketing:
-    """Marketing, watched."""
+    """Marketing, recorded."""
     return _watched(Marketing())
 
 
 def bi() -> BI:
-    """Business intelligence, watched."""
+    """Business intelligence, recorded."""
     return _watched(BI())

@@ -1,4 +1,4 @@
-"""Async handlers beside sync ones, in one service.
+"""Async and sync handlers in one service.
 
 python examples/async_handler.py
 """
@@ -26,8 +26,8 @@ class Plataforma(Consumer):
 
     @handles
     async def open_access(self, aluno: AlunoCadastrado) -> None:
-        # Async handlers share one event loop. Here each of them waits for the other two, as they
-        # would for an answer from the network; one after the other they would wait for ever.
+        # Async handlers share one event loop. Here each waits for the other two, as it would for a
+        # network response; run one after another, they would wait for ever.
         await self.everyone_is_here.wait()
         self.done.release()
 

@@ -1,4 +1,4 @@
-"""One event, of which each service receives only the fields that its view names.
+"""One event: each service receives only the fields that its view names.
 
 python examples/fewer_fields.py
 """
@@ -20,7 +20,7 @@ class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
     aceita_marketing: bool
 
 
-# The views stand beside the event: whoever wants to know who sees what reads this page only.
+# The views are defined next to the event, so this file alone shows who sees what.
 class ParaFinanceiro(Projection, of=AlunoCadastrado, audience="financeiro"):
     nome: str
     cpf: str
@@ -60,12 +60,12 @@ def main() -> None:
             )
         )
 
-    # No worker here: look into the queues themselves. What is not in them was never sent.
+    # No worker here: we look into the queues themselves. A field that is not there was never sent.
     for service in ("financeiro", "marketing"):
         for delivery in broker.queue(service).receive(limit=10, wait=0):
             print(f"{service:10} {json.loads(delivery.body)['data']}")
 
-    # A view that is for somebody else is refused when the class is made, not in production.
+    # A view for another service is refused when the class is defined, not in production.
     try:
 
         class Curioso(Consumer):

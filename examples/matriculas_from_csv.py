@@ -1,4 +1,4 @@
-"""Publishes a CSV file row by row, as a school really exports it.
+"""Publishes a CSV file like the ones schools really export, row by row.
 
 python examples/matriculas_from_csv.py
 """
@@ -13,8 +13,8 @@ from messaging import Consumer, Event, MemoryBroker, Publisher, Topology, handle
 from messaging.csvfile import Mapping, events_from
 from messaging.testing import FakeClock, drain
 
-# `;`, a decimal comma, dd/mm/aaaa, somebody else's column names, a line that was pasted from an
-# old program (Windows-1252), and one that cannot be right.
+# `;`, a decimal comma, dd/mm/aaaa, the school's own column names, a line pasted from an old program
+# (Windows-1252), and one that cannot be right.
 EXPORTED = b"\r\n".join(
     [
         "\ufeffNome completo;E-mail;Data de matrícula;Mensalidade".encode(),
@@ -30,7 +30,7 @@ class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
     nome: str
     email: str
     data_matricula: date
-    valor_mensalidade: Decimal | None = None  # an empty cell is None: not said, not zero
+    valor_mensalidade: Decimal | None = None  # an empty cell is None: unknown, not zero
     origem: str
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     broker = MemoryBroker(Topology.of(Financeiro, topic="alunos"), clock=clock)
     publisher = Publisher(broker.topic(), source="/secretaria")
 
-    # A column that is called like a field needs no entry. See also data/mapeamento.toml.
+    # A column with the name of a field needs no entry. See also data/mapeamento.toml.
     mapping = Mapping(
         columns={
             "Nome completo": "nome",
@@ -57,8 +57,8 @@ def main() -> None:
         defaults={"origem": "csv"},
     )
 
-    # The file is read while it is published, so it may be as long as it likes. The ids come from
-    # the rows: publish it again, and every service can tell that it knows them.
+    # The file is read while it is published, so it may have any length. The ids are derived from
+    # the rows: publish it again, and every service recognizes them.
     with events_from(io.BytesIO(EXPORTED), AlunoCadastrado, mapping) as table:
         result = publisher.publish_many(
             table.events(on_bad=lambda bad: print(f"line {bad.line}, {bad.column}: {bad.reason}")),

@@ -1,10 +1,10 @@
-"""Shows that traces and metrics arrive where OpenTelemetry's exporters send them.
+"""Checks that traces and metrics arrive where OpenTelemetry's exporters send them.
 
     python -m examples.observability   # or: make observability
 
-It starts the demo with a receiver of OTLP of its own, publishes one event through the topic and one
-through an outbox, and checks one whole trace (publish, SNS, queue, handler, settlement) and every
-metric of the library by its name. Exit code 0 says that nothing is missing.
+It starts the demo with its own OTLP receiver, publishes one event through the topic and one through
+an outbox, and checks one whole trace (publish, SNS, queue, handler, settlement) and every metric of
+the library by name. Exit code 0 means that nothing is missing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from messaging.outbox import Claims, Database, OutboxStatus, Relay, SqlOutbox, d
 __all__ = ["Result", "main", "missing_in_trace", "observe"]
 
 GRACE = 30.0
-"""Seconds that a probe may take to a worker and its metrics."""
+"""Seconds that a probe may take to reach a worker and its metrics."""
 
 PROBE_AGE = "messaging.worker.probe_age"
 
@@ -61,7 +61,7 @@ Bia Ávila;bia@example.com;-10,00;não
 
 
 class Beside(Event, type="demo.beside", version=1):
-    """What no service of the school listens to."""
+    """An event that no service of the school handles."""
 
     number: int
 
@@ -71,7 +71,7 @@ class BesideForSecondTry(Projection, of=Beside, audience="second-try"):
 
 
 class SecondTry(Consumer):
-    """Wants to have everything twice, so that a retry can be seen."""
+    """Fails on the first attempt, so that a retry shows up."""
 
     service = "second-try"
 
@@ -88,7 +88,7 @@ class SecondTry(Consumer):
 
 @dataclass
 class Result:
-    """What arrived, and what did not."""
+    """What arrived and what is missing."""
 
     trace: list[Seen]
     metrics: dict[str, list[str]]
@@ -96,7 +96,7 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 0 if nothing is missing."""
+    """Run the check; return 0 if nothing is missing."""
     argparse.ArgumentParser(prog="python -m examples.observability").parse_args(arguments)
     result = observe()
     print_trace(result.trace)
@@ -112,12 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def name_of(metric: Metric) -> str:
-    """What an exporter sends of it: a histogram is three counters, of which one is looked for."""
+    """The name that an exporter sends: a histogram is three counters, and we look for one."""
     return f"{metric.name}.count" if metric.bounds else metric.name
 
 
 def observe() -> Result:
-    """The demo with two students, and what the receiver was sent meanwhile."""
+    """Run the demo with two students, and return what the receiver got."""
     with TemporaryDirectory(prefix="messaging-observability-") as folder, Traced() as traced:
         csv = Path(folder) / "alunos.csv"
         csv.write_text(STUDENTS, encoding="utf-8")
@@ -136,8 +136,8 @@ def observe() -> Result:
 
 
 def _besides(broker: ServiceBroker, folder: Path, receiver: Receiver) -> None:
-    """A probe to a service, a retry, an event through an outbox and its relay, and the metrics of
-    this process."""
+    """Send a probe to a service, cause a retry, send an event through an outbox and its relay, and
+    export this process's metrics."""
     for _ in send(TOPOLOGY, broker, services=["bi"]):
         pass
 
@@ -169,20 +169,20 @@ def _besides(broker: ServiceBroker, folder: Path, receiver: Receiver) -> None:
         with Publisher(here.topic(), source="/cadastro") as beside:
             beside.publish(Beside(number=2))
         consumer.done.wait(10)
-        provider.shutdown()  # which exports once more
+        provider.shutdown()  # this exports once more
     _wait_for_probe(receiver)
 
 
 def _wait_for_probe(receiver: Receiver) -> None:
-    """The services stop when this process has nothing more for them, and a worker that stops
-    receives nothing. Without this wait, a probe that is still on its way is never measured."""
+    """The services stop when this process has nothing more for them, and a stopping worker receives
+    nothing. Without this wait, a probe still in transit is never measured."""
     until = time.monotonic() + GRACE
     while PROBE_AGE not in receiver.metrics() and time.monotonic() < until:
         time.sleep(0.05)
 
 
 def missing_in_trace(spans: Sequence[Seen], services: Sequence[str]) -> Iterator[str]:
-    """What is missing between one publish and the settlement in each of `services`."""
+    """Return what is missing between one publish and its settlement in each of `services`."""
     known = {one.id: one for one in spans}
     topic = TOPOLOGY.topic.name
     publishes = [one for one in spans if one.name == f"publish {topic}"]

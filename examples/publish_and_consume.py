@@ -1,4 +1,4 @@
-"""The first steps: one event, one service, and everything between them.
+"""First steps: one event, one service, and everything between them.
 
 python examples/publish_and_consume.py
 """
@@ -11,14 +11,14 @@ from messaging import Consumer, Event, MemoryBroker, Publisher, Topology, Worker
 
 
 class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
-    """A fact: what happened, in the words of those who publish it."""
+    """A fact: what happened, in the producer's words."""
 
     nome: str
     email: str
 
 
 class BoasVindas(Consumer):
-    """A service: what its method takes says what it hears. Returning says that it is done."""
+    """A service: the type of the argument decides what it receives; returning acknowledges it."""
 
     def __init__(self) -> None:
         self.done = Flag()
@@ -30,7 +30,7 @@ class BoasVindas(Consumer):
 
 
 def main() -> None:
-    # The map follows from the services: a topic, and for each of them a queue and a filter.
+    # The topology follows from the services: a topic, and a queue and a filter for each service.
     topology = Topology.of(BoasVindas, topic="alunos")
 
     # SNS and SQS in this process. On AWS this one line becomes `broker = connect()`.
@@ -42,7 +42,7 @@ def main() -> None:
         publisher.publish(AlunoCadastrado(nome="Ana", email="ana@example.com"))
         service.done.wait(timeout=10)
 
-    # Leaving the `with` stopped the worker: what was handled has been deleted from the queue.
+    # Leaving the `with` stopped the worker and deleted the handled message from the queue.
     print(f"{worker.stats.received} received, {worker.stats.acknowledged} acknowledged")
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong: retry, reject, discard, and an exception that nobody expected.
+"""What can go wrong: retry, reject, discard, and an unexpected exception.
 
 python examples/retry_and_reject.py
 """
@@ -30,7 +30,7 @@ class AlunoCadastrado(Event, type="aluno.cadastrado", version=1):
 
 
 class Financeiro(Consumer):
-    # For exceptions that say nothing: three attempts, then to the dead-letter queue.
+    # For all other exceptions: three attempts, then the dead-letter queue.
     retry = RetryPolicy(max_attempts=3)
 
     @handles
@@ -39,16 +39,16 @@ class Financeiro(Consumer):
         if aluno.nome == "Ana" and delivery.receive_count == 1:
             raise Retry(delay=60, reason="the bank is closed")  # hidden for a minute
         if aluno.valor_mensalidade < 0:
-            raise Reject("valor_mensalidade: negative")  # no retry will mend it: a human must look
+            raise Reject("valor_mensalidade: negative")  # no retry will fix it: a human must look
         if aluno.nome == "Test":
-            raise Discard("a row that somebody made to try the form")  # gone, and no dead letter
+            raise Discard("a row that somebody made to try the form")  # deleted, no dead letter
         if aluno.nome == "Davi":
             raise ConnectionError("the database is away")  # decided by `retry` above
 
 
 def main() -> None:
-    logging.disable()  # the library logs each failure; here the prints tell enough
-    clock = FakeClock()  # the waits below pass in no time
+    logging.disable()  # the library logs each failure; here the prints are enough
+    clock = FakeClock()  # the waits below take no real time
     broker = MemoryBroker(Topology.of(Financeiro, topic="alunos"), clock=clock)
     publisher = Publisher(broker.topic(), source="/secretaria")
     for nome, fee in (("Ana", "489.90"), ("Bia", "-1"), ("Test", "0"), ("Davi", "310.00")):

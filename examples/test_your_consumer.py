@@ -1,4 +1,4 @@
-"""How to test a consumer: it is a class, so no queue, server or sleep is needed.
+"""How to test a consumer: it is a class, so you need no queue, server or sleep.
 
 python -m pytest examples/test_your_consumer.py
 """
@@ -37,7 +37,7 @@ class ParaMarketing(Projection, of=AlunoCadastrado, audience="marketing"):
 
 
 class Marketing(Consumer):
-    def __init__(self, lista: set[str]) -> None:  # what it needs comes from outside: yours here
+    def __init__(self, lista: set[str]) -> None:  # its dependencies are passed in: yours, in a test
         self.lista = lista
 
     @handles
@@ -53,7 +53,7 @@ ANA = AlunoCadastrado(nome="Ana", email="ana@example.com", aceita_marketing=True
 def test_who_agreed_is_on_the_list() -> None:
     lista: set[str] = set()
 
-    # On its way the event becomes the copy that this service's queue would hold.
+    # `deliver` converts the event into the copy that this service's queue would hold.
     result = deliver(Marketing(lista), ANA)
 
     assert result.acknowledged
@@ -86,7 +86,7 @@ def test_the_whole_way() -> None:
 
 
 if __name__ == "__main__":
-    # So that `python examples/test_your_consumer.py` works, too; you will run `pytest`.
+    # This makes `python examples/test_your_consumer.py` work too; normally you run `pytest`.
     sys.exit(subprocess.run([sys.executable, "-m", "pytest", "-qq", __file__]).returncode)
 
 # Output:

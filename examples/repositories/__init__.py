@@ -1,1 +1,1 @@
-"""Four repositories of four teams, and a script that plays them against one local server."""
+"""Four repositories of four teams, and a script that runs them against one local server."""

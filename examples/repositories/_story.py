@@ -1,4 +1,4 @@
-"""What the five teams do, in its order."""
+"""The steps that the five teams take, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Story"]
 
 RELEASES = HERE / "releases"
 PATIENCE = 30.0
-"""Seconds in which a service must have handled what was published."""
+"""Seconds within which a service must handle a published event."""
 FINANCEIRO, BIBLIOTECA, PORTARIA = "financeiro", "biblioteca", "portaria"
 CONSUMERS = {
     FINANCEIRO: "financeiro.servico:Financeiro",
@@ -26,7 +26,7 @@ Expect = Callable[[str, str, object, object], None]
 
 
 class Story:
-    """Five teams and one server. `expect` is told of each thing that is tried."""
+    """Five teams and one server. `expect` gets the result of each step."""
 
     def __init__(self, workshop: Workshop, server: Mapping[str, str], expect: Expect) -> None:
         self._workshop = workshop
@@ -44,7 +44,7 @@ class Story:
         }
 
     def play(self) -> None:
-        """The whole of it."""
+        """Run all steps."""
         self._own_tests()
         self._first_day()
         self._anothers_queue()
@@ -56,12 +56,12 @@ class Story:
         self._accounts()
 
     def kill(self) -> None:
-        """End what still runs."""
+        """Stop everything that still runs."""
         for service in self._running.values():
             service.kill()
 
     def _installed(self) -> dict[str, Path]:
-        """An environment for each repository, and for each release that is played later."""
+        """Create an environment for each repository, and for each later release."""
         shop, folders = self._workshop, self._folders
         contrato = {
             version: shop.release(folders["contrato"], version, **files)
@@ -88,7 +88,7 @@ class Story:
             }
         )
 
-    # What happens, in its order.
+    # The steps, in order.
 
     def _own_tests(self) -> None:
         for name, team in self._teams.items():
@@ -159,7 +159,7 @@ class Story:
             self._enrol(what, FINANCEIRO, BIBLIOTECA, PORTARIA)
 
     def _producer_without_the_old_version(self) -> None:
-        # Forward it breaks by design: financeiro had to be deployed first. It has been.
+        # The forward check fails by design: financeiro had to be deployed first, and has been.
         self._next("2.0")
         self._propose("contrato 2.1, without the pin", "contrato_2_1.py", "nobody", "backward")
         for python, what in (
@@ -182,7 +182,7 @@ class Story:
         same = "all" if found == self._enrolled else "not all"
         self._expect(FINANCEIRO, "accounts with the course that was published", "all", same)
 
-    # What they do it with.
+    # Helpers of the steps.
 
     def _start(self, name: str) -> None:
         self._since.setdefault(name, len(self._enrolled))
@@ -195,7 +195,7 @@ class Story:
         self._expect(name, "is stopped", "all acknowledged", came)
 
     def _deploy(self, name: str, release: str) -> None:
-        """Switch one repository to another of its releases; a service is started again."""
+        """Switch a repository to another of its releases; a running service is restarted."""
         if name in self._running:
             self._stop(name)
         self._teams[name] = self._teams[name].deployed(self._pythons[release])
@@ -222,7 +222,7 @@ class Story:
         self._expect("secretaria", what, f"reaches {', '.join(services)}", f"reaches {came}")
 
     def _seen(self, name: str) -> set[str]:
-        """The numbers of the students that a service has handled."""
+        """The student numbers that a service has handled."""
         if name == PORTARIA:  # as it was written for it, it logs
             return set(re.findall(r"aluno\.matriculado (2026-\d{4})", self._running[name].log))
         table = {FINANCEIRO: "contas", BIBLIOTECA: "leitores"}[name]
@@ -231,16 +231,16 @@ class Story:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 return {number for (number,) in database.execute(f"select id from {table}")}
         except sqlite3.OperationalError:
-            return set()  # still starting: no file, or a file without a table
+            return set()  # still starting: no file, or no table in it
 
     def _doctor(self) -> str:
-        """Which services are told nothing, as the producer is told by `messaging doctor`."""
+        """The services that get no event, as `messaging doctor` reports to the producer."""
         asked = self._teams["secretaria"].messaging("doctor", "escola_contrato.eventos", "--json")
         deaf = {one["service"] for one in asked.lines if one.get("breaks")}
         return f"{', '.join(sorted(deaf))} is told nothing" if deaf else "all are told"
 
     def _next(self, version: str) -> None:
-        """The contract's repository commits a release, with its catalogue and everybody's needs."""
+        """The contract repository commits a release, with its catalogue and every service's needs."""
         contrato, folder = self._teams["contrato"], self._folders["contrato"]
         released = RELEASES / f"contrato_{version.replace('.', '_')}.py"
         (folder / "escola_contrato" / "eventos.py").write_text(released.read_text())
@@ -253,7 +253,7 @@ class Story:
             self._expect(name, "writes down what it reads", "exit code 0", _code(done))
 
     def _propose(self, what: str, release: str, breaks: str, mode: str = "full") -> None:
-        """Hold a release that is only proposed against the catalogue and the needs."""
+        """Check a proposed release against the catalogue and the needs."""
         folder = self._folders["contrato"]
         (folder / "proposta.py").write_text((RELEASES / release).read_text())
         done = self._teams["contrato"].messaging(

@@ -1,4 +1,4 @@
-"""What each repository has of its own: a folder, an environment for each release, processes."""
+"""Each repository's folder, environments (one for each release) and processes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Done", "Service", "Team", "Workshop"]
 HERE = Path(__file__).parent
 LIBRARY = HERE.parents[1]
 GRACE = 30
-"""Seconds in which a service must have stopped when it was asked to."""
+"""Seconds within which a service must stop when asked to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that ended."""
+    """A finished command."""
 
     code: int
     out: str
@@ -34,24 +34,24 @@ class Done:
 
     @property
     def data(self) -> Any:
-        """What a command with --json printed."""
+        """The output of a command with --json."""
         return json.loads(self.out)
 
     @property
     def lines(self) -> list[Any]:
-        """The same of one that prints an object in each line."""
+        """The same for a command that prints one object per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 class Workshop:
-    """Builds wheels, and makes the environments that they are installed into.
+    """Builds wheels, and creates the environments that they are installed into.
 
     An environment is a venv of its own. The wheels of the library and of the repositories are
-    installed into it by pip. What the library itself needs (boto3, pydantic, ...) is not downloaded
-    again: a .pth file leads to the packages of the environment that runs this script, so that
-    nothing here needs a network, and an environment takes a second. An editable install of the
-    library there is not seen: it is a .pth file too, and Python does not follow those of a folder
-    that a .pth file names.
+    installed into it by pip. The library's own dependencies (boto3, pydantic, ...) are not
+    downloaded again: a .pth file points to the packages of the environment that runs this script,
+    so nothing here needs a network, and creating an environment takes a second. An editable install
+    of the library in that environment has no effect: it is a .pth file too, and Python ignores .pth
+    files in a folder that was added by one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +67,7 @@ class Workshop:
     def release(self, repository: Path, version: str, **files: Path) -> Path:
         """The wheel of `repository` as `version`, with `files` in place of its modules' own.
 
-        A file is named by what it replaces: servico=... is servico.py of the package.
+        A keyword names the file that it replaces: servico=... is servico.py of the package.
         """
         place = self._folder / f"{repository.name}-{version}"
         shutil.copytree(repository, place)
@@ -80,7 +80,7 @@ class Workshop:
         return self._built(place, place.name)
 
     def environments(self, wanted: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
-        """The Python of each environment, by its name; each with the library and its wheels."""
+        """The Python of each environment, by name; each has the library and its wheels."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             made = pool.map(self._environment, wanted, wanted.values())
             return dict(zip(wanted, made, strict=True))
@@ -105,13 +105,14 @@ class Workshop:
 
 
 class Team:
-    """A repository on its own: commands run in its folder, with one of its environments."""
+    """One repository: commands run in its folder, with one of its environments."""
 
     def __init__(self, folder: Path, python: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.data = folder.parent / "data" / folder.name
         self.python = python
-        # Nothing of this clone, and nothing of the caller's: the folder and the wheels must do.
+        # Nothing from this clone or the caller's environment: the folder and the wheels must
+        # suffice.
         kept = ("HOME", "LANG", "XDG_CACHE_HOME")
         self._environment = {
             **{name: os.environ[name] for name in kept if name in os.environ},
@@ -127,7 +128,7 @@ class Team:
         return Team(self.folder, python, self._environment)
 
     def messaging(self, *words: str) -> Done:
-        """`messaging ...`, the command that the wheel brought."""
+        """Run `messaging ...`, the command from the wheel."""
         return self._run([self.python.with_name("messaging"), *words])
 
     def python_m(self, *words: str) -> Done:
@@ -135,12 +136,13 @@ class Team:
         return self._run([self.python, "-m", *words])
 
     def tests(self) -> Done:
-        """The repository's own tests."""
-        self._environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of other packages
+        """Run the repository's tests."""
+        self._environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins of other packages
         return self.python_m("pytest", "-q", "-p", "no:cacheprovider")
 
     def start(self, consumer: str) -> Service:
-        """`messaging run CONSUMER` as a process, of what is installed: only its data is there."""
+        """Run `messaging run CONSUMER` from the installed wheels, in a folder that only has its
+        data."""
         self.data.mkdir(parents=True, exist_ok=True)
         return Service(self.python, consumer, self.data, self._environment)
 
@@ -174,12 +176,12 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the script, which then stops them
+                start_new_session=True,  # Ctrl-C only reaches the script, which then stops them
             )
 
     @property
     def log(self) -> str:
-        """What the service wrote so far, of all its releases."""
+        """The service's output so far, of all its releases."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
@@ -188,7 +190,7 @@ class Service:
         return self.process.poll() is not None
 
     def stop(self) -> dict[str, Any]:
-        """Ask it to stop, and return its worker's final counts."""
+        """Ask it to stop, and return its worker's final statistics."""
         self.process.terminate()
         try:
             out, _ = self.process.communicate(timeout=GRACE)
@@ -201,7 +203,7 @@ class Service:
         return dict(stats)
 
     def kill(self) -> None:
-        """End it at once, if it has not ended."""
+        """Kill it, if it has not ended."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()

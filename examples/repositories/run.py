@@ -1,12 +1,12 @@
-"""Plays four repositories of four teams, and a fifth, against one local server.
+"""Runs four repositories of four teams, and a fifth, against one local server.
 
     python -m examples.repositories.run            # or: make repositories
     python -m examples.repositories.run --json     # or: make repositories ARGS=--json
     python -m examples.repositories.run --broker rabbitmq    # or: make repositories BROKER=rabbitmq
 
-Each repository is copied out of this clone, gets an environment of its own with the library's wheel
-in it, and is worked on by its own commands in its own folder. Each thing that is tried says what
-should come of it and what came; exit code 1 if anything came otherwise. Nothing stays behind.
+Each repository is copied out of this clone, gets its own environment with the library's wheel, and
+runs its own commands in its own folder. Each step prints the expected and the actual result; the
+exit code is 1 if any differ. Nothing is left behind.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BROKERS = {"sqs": LocalServer, "rabbitmq": LocalRabbitMQ}
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One thing that was tried: by whom, what, what should come of it, and what came."""
+    """One step: who took it, what it was, and its expected and actual result."""
 
     who: str
     what: str
@@ -49,30 +49,30 @@ class Tried:
 
     @property
     def right(self) -> bool:
-        """True if it came as it should."""
+        """True if the result is as expected."""
         return self.expected == self.came
 
 
 @dataclass
 class Account:
-    """Everything that was tried."""
+    """All steps."""
 
     steps: list[Tried] = field(default_factory=list)
     tell: Callable[[Tried], None] = lambda step: None
 
     def expect(self, who: str, what: str, expected: object, came: object) -> None:
-        """Write down one thing that was tried."""
+        """Record one step."""
         self.steps.append(Tried(who, what, str(expected), str(came)))
         self.tell(self.steps[-1])
 
     @property
     def wrong(self) -> list[Tried]:
-        """What came otherwise."""
+        """The steps whose result differs."""
         return [step for step in self.steps if not step.right]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Play it all; 0 if everything came as it should, 1 if not, 130 after Ctrl-C."""
+    """Run all steps; return 0 if every result is as expected, 1 if not, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m examples.repositories.run")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--broker", choices=BROKERS, default="sqs", help="what carries the events")

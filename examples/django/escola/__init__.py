@@ -1,1 +1,1 @@
-"""A school in Django: a page that enrols, and the library's service."""
+"""A school in Django: a page that enrols students, and the library's service."""

@@ -12,7 +12,7 @@ class AlunoMatriculado(Event, type="aluno.matriculado", version=1, subject="alun
 
 
 class AlunoParaBiblioteca(Projection, of=AlunoMatriculado, audience="biblioteca"):
-    """The library writes cards: it needs no CPF."""
+    """The library issues cards: it needs no CPF."""
 
     aluno_id: str
     nome: str

@@ -9,11 +9,11 @@ UMA_VEZ = TransactionalAtomic()
 
 
 class Biblioteca(Consumer):
-    """Makes a library card for whoever is enrolled."""
+    """Issues a library card for each enrolled student."""
 
     @handles
     def matriculado(self, aluno: AlunoParaBiblioteca) -> None:
-        """Write the card; the mark that it was written is committed with it."""
+        """Create the card; its idempotency mark is committed with it."""
         Carteirinha.objects.create(aluno_id=aluno.aluno_id, nome=aluno.nome)
 
 

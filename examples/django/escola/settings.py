@@ -6,12 +6,12 @@ from urllib.parse import parse_qs, urlsplit
 
 
 def database(url: str) -> dict[str, Any]:
-    """What Django wants to know of the database at `url`."""
+    """Django's settings for the database at `url`."""
     if url.startswith("sqlite:///"):
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": url.removeprefix("sqlite:///"),
-            # Several processes write: each waits for the other, from the start of a transaction on.
+            # Several processes write: each waits for the others from the start of its transaction.
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",
@@ -26,7 +26,7 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.password or "",
         "HOST": parts.hostname or parse_qs(parts.query).get("host", [""])[0],
         "PORT": parts.port or "",
-        # With 0, which is the default, each handler connects anew.
+        # With 0, the default, each handler would open a new connection.
         "CONN_MAX_AGE": int(os.environ.get("ESCOLA_CONN_MAX_AGE", "60")),
         "CONN_HEALTH_CHECKS": os.environ.get("ESCOLA_CONN_HEALTH_CHECKS") == "1",
     }

@@ -1,4 +1,4 @@
-"""The project's own tests, as `python manage.py test` runs them: no queue, no server."""
+"""The project's tests, run by `python manage.py test`: no queue, no server."""
 
 from django.test import Client, TestCase, TransactionTestCase
 
@@ -12,7 +12,7 @@ ANA = AlunoMatriculado(aluno_id="1", nome="Ana", cpf="111")
 
 
 class Enrolling(TestCase):
-    """A request leaves a row and an event, or neither."""
+    """A request writes a row and an event, or neither."""
 
     def test_an_event_is_published_with_the_row(self) -> None:
         answer = Client().post("/alunos", {"nome": "Ana", "cpf": "111"})
@@ -36,7 +36,7 @@ class Cards(TestCase):
 
 
 class CardsInTransactionsOfTheirOwn(TransactionTestCase):
-    """What is committed is deleted after each test, outbox and marks with it."""
+    """Committed rows are deleted after each test, including the outbox and the marks."""
 
     def test_one(self) -> None:
         deliver(Biblioteca(), ANA, id="7f0c", middleware=[UMA_VEZ])

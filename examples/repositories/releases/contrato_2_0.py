@@ -1,4 +1,4 @@
-"""Release 2.0: turma is called curso. Financeiro goes on receiving version 1."""
+"""Release 2.0: turma is renamed curso. Financeiro still receives version 1."""
 
 from decimal import Decimal
 from typing import Annotated

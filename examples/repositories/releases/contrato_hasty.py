@@ -1,4 +1,4 @@
-"""No release: turma is called curso, with no new version. The check refuses it."""
+"""Not a release: renames turma to curso without a new version. The check refuses it."""
 
 from decimal import Decimal
 from typing import Annotated

@@ -9,7 +9,7 @@ __all__ = ["TOPOLOGY", "Financeiro"]
 
 
 class Financeiro(Consumer):
-    """Opens an account for whoever is enrolled."""
+    """Opens an account for each enrolled student."""
 
     def __init__(self, contas: Contas | None = None) -> None:
         self.contas = contas or Contas("contas.sqlite3")

@@ -11,7 +11,7 @@ __all__ = ["TOPOLOGY", "Biblioteca"]
 
 
 class Biblioteca(Consumer):
-    """Writes down who may borrow books."""
+    """Records who may borrow books."""
 
     def __init__(self, path: str | Path = "leitores.sqlite3") -> None:
         self._path = path
@@ -27,7 +27,7 @@ class Biblioteca(Consumer):
         return [number for (number,) in self._run("select id from leitores order by id")]
 
     def _run(self, statement: str, *values: str) -> list[tuple[str]]:
-        # Handlers run in several threads: each call has a connection of its own.
+        # Handlers run in several threads: each call opens its own connection.
         with closing(sqlite3.connect(self._path, timeout=30)) as database, database:
             return database.execute(statement, values).fetchall()
 

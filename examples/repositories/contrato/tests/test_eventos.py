@@ -1,4 +1,4 @@
-"""Who sees what."""
+"""Tests of who sees what."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""The accounts, in a database of the service's own."""
+"""The accounts, in the service's own database."""
 
 import sqlite3
 from contextlib import closing
@@ -20,10 +20,10 @@ class Contas:
         self._run("insert or ignore into contas values (?, ?, ?)", aluno, curso, str(mensalidade))
 
     def cursos(self) -> dict[str, str]:
-        """Which course each account is for."""
+        """The course of each account."""
         return dict(self._run("select id, curso from contas"))
 
     def _run(self, statement: str, *values: str) -> list[tuple[str, str]]:
-        # Handlers run in several threads: each call has a connection of its own.
+        # Handlers run in several threads: each call opens its own connection.
         with closing(sqlite3.connect(self._path, timeout=30)) as database, database:
             return database.execute(statement, values).fetchall()

@@ -1,4 +1,4 @@
-"""The school office: it owns the topic, and publishes to it. Who subscribes is not its business."""
+"""The school office: it owns the topic and publishes to it, without knowing who subscribes."""
 
 from messaging import Topology
 

@@ -13,7 +13,8 @@ __all__ = ["matricular"]
 def matricular(
     publisher: Publisher, matricula: str, nome: str, curso: str, mensalidade: Decimal
 ) -> None:
-    """Publish that a student is enrolled. Of the number, so that once more does no harm."""
+    """Publish an enrolment. Its id is derived from the student's number, so repeating it is
+    harmless."""
     # Release 1 of the contract calls it turma, release 2 curso: this program is built with either.
     onde = "curso" if "curso" in AlunoMatriculado.model_fields else "turma"
     evento = AlunoMatriculado.model_validate(
@@ -23,7 +24,7 @@ def matricular(
 
 
 def main(arguments: list[str]) -> None:
-    """Enrol the student of the command line."""
+    """Enrol the student given on the command line."""
     matricula, nome, curso, mensalidade = arguments
     with Publisher(connect().topic(), source="/secretaria") as publisher:
         matricular(publisher, matricula, nome, curso, Decimal(mensalidade))

@@ -1,4 +1,4 @@
-"""What the office says when it enrols somebody."""
+"""Tests of the event that the office publishes for an enrolment."""
 
 from decimal import Decimal
 
