@@ -57,7 +57,7 @@ class Bars:
 
 
 def print_table(services: Mapping[str, Mapping[str, Any]]) -> None:
-    """Expected, handled, rejected and dead-lettered for each service, and the fields it received."""
+    """Expected, handled, rejected and dead-lettered for each service, and its fields."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("service")
     for name in ("expected", "handled", "rejected", "dead letters"):

@@ -240,7 +240,7 @@ class Story:
         return f"{', '.join(sorted(deaf))} is told nothing" if deaf else "all are told"
 
     def _next(self, version: str) -> None:
-        """The contract repository commits a release, with its catalogue and every service's needs."""
+        """The contract repository commits a release, with its catalogue and all needs."""
         contrato, folder = self._teams["contrato"], self._folders["contrato"]
         released = RELEASES / f"contrato_{version.replace('.', '_')}.py"
         (folder / "escola_contrato" / "eventos.py").write_text(released.read_text())
