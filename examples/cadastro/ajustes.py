@@ -1,4 +1,4 @@
-"""The settings of each part: read from the environment once, all mistakes reported together.
+"""The settings of each part: read once from the environment, with all mistakes reported together.
 
 AWS's own variables (credentials, region, endpoint) are boto3's; `MESSAGING_*` are the library's.
 """
@@ -20,24 +20,24 @@ _PAGINAS = rf"^\s*{_PAGINA}(\s+{_PAGINA})*\s*$"
 
 
 class AjustesErrados(ValueError):
-    """The environment says something that cannot be, or does not say what a part needs."""
+    """An environment variable is invalid, or one that a part needs is missing."""
 
 
 class Ajustes(BaseModel):
-    """Each field is read from `CADASTRO_<FIELD>`; README.md says which part looks at which.
+    """Each field is read from `CADASTRO_<FIELD>`; README.md says which part reads which.
 
     mongo            a MongoDB URI; may hold a password, so it is not in `repr`.
-    segredo          what chamada_api shows to the API; who does not is a stranger.
+    segredo          authenticates chamada_api to the API; any other caller is a stranger.
     api_por_segundo  enrolments a second that one copy of the API takes; 0: no limit.
     origens          origins that may call from a browser, separated by spaces.
     limite_csv       bytes of an upload.
     pasta            where the services keep their databases, and the painel reads them.
-    controle         True on one machine: the painel may stop services, the API may be killed.
+    controle         True on one machine: the painel may stop services, and the API may be killed.
     paginas          which pages this server has: aluno, secretaria, plantao, separated by spaces.
-    pagina_url       what browsers call this server, when that is not what it hears (behind TLS).
-    nomes            host names that are ours, separated by spaces.
-    segredo_sessao   signs the cookie of who is logged in.
-    segredo_passes   signs what the secretary's page shows to the presigned URL service.
+    pagina_url       this server's public URL, if it differs from the one it sees (behind TLS).
+    nomes            our own host names, separated by spaces.
+    segredo_sessao   signs the session cookie.
+    segredo_passes   signs the passes that the secretary's page shows to the presigned URL service.
     oidc_emissor     the OpenID Connect provider; its configuration is read from there.
     oidc_papeis      the claim with a person's roles: `secretaria`, `plantao`, or both.
     """
@@ -76,7 +76,8 @@ class Ajustes(BaseModel):
 
     @classmethod
     def do_ambiente(cls, ambiente: Mapping[str, str] | None = None) -> Self:
-        """Read `ambiente` (default: this process's). Raises `AjustesErrados`, without a value."""
+        """Read `ambiente` (default: this process's). Raises `AjustesErrados`, which quotes no
+        value."""
         dado = os.environ if ambiente is None else ambiente
         valores = {
             nome.removeprefix(PREFIXO).lower(): valor
@@ -94,11 +95,11 @@ class Ajustes(BaseModel):
 
     @property
     def origens_permitidas(self) -> list[str]:
-        """`origens`, apart."""
+        """`origens`, as a list."""
         return self.origens.split()
 
     def exigir(self, campo: str) -> str:
-        """The text of `campo`. Raises `AjustesErrados` where nobody said it."""
+        """The value of `campo`. Raises `AjustesErrados` if it is not set."""
         valor = str(getattr(self, campo))
         if not valor:
             raise AjustesErrados(

@@ -1,4 +1,4 @@
-"""AWS clients for the parts: configured by the environment, with SigV4 for S3."""
+"""AWS clients for the parts, configured by the environment, with SigV4 for S3."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def cliente(servico: str) -> Any:
         read_timeout=30,
         retries={"mode": "standard", "total_max_attempts": 3},
         signature_version="s3v4" if servico == "s3" else None,
-        # A presigned URL for the regional host: for the global one S3 answers with a redirect
-        # that a browser's PUT does not survive.
+        # A presigned URL for the regional host: the global one answers with a redirect, which a
+        # browser's PUT does not follow.
         s3={"us_east_1_regional_endpoint": "regional"},
     )
     return boto3.client(servico, config=config)  # type: ignore[call-overload]  # any service

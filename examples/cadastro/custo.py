@@ -1,7 +1,7 @@
-"""What the school's system costs a month, by part: `python -m examples.cadastro.custo`.
+"""The monthly cost of the school's system, by part: `python -m examples.cadastro.custo`.
 
 Prices of US East (N. Virginia) in US dollars, without free tiers and taxes, as third parties quoted
-AWS in 2026 (README.md names them). São Paulo costs more: change `PRECOS`, and print the table anew.
+AWS in 2026 (README.md names them). São Paulo costs more: change `PRECOS` and print the table again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 __all__ = ["ESCOLAS", "PRECOS", "parcelas", "tabela"]
 
 HORAS: Final = 730
-"""Hours of a month."""
+"""Hours per month."""
 ESCOLAS: Final = (1_000, 100_000, 10_000_000)
-"""Students a year."""
+"""Students per year."""
 
 PRECOS: Final[Mapping[str, float]] = {
     "fargate_vcpu_hora": 0.03238,
@@ -36,20 +36,20 @@ PRECOS: Final[Mapping[str, float]] = {
     "alarme": 0.10,
     "segredo": 0.40,
 }
-"""By unit."""
+"""Per unit."""
 
-# What one student causes, half of them by the form and half in files.
+# Usage per student, half of them from the form and half from files.
 COPIAS = 3.7
-"""Copies on the topic: four services, marketing for those who agree."""
+"""Copies on the topic: four services, of which marketing only for students with consent."""
 IO = 40
-"""Reads and writes of DocumentDB: looked up, inserted, noted as published, with their indexes."""
+"""DocumentDB reads and writes: look up, insert and mark as published, with their indexes."""
 KB_LOG, KB_DOCUMENTO = 1.5, 3.0
 
 
 def parcelas(alunos: int) -> dict[str, float]:
-    """Dollars a month by part, for so many students a year."""
+    """Dollars per month by part, for a number of students per year."""
     mes = alunos / 12
-    # One copy of the API takes 200 enrolments a second; a school's come in a tenth of the hours.
+    # One API process takes 200 enrolments a second; a school's arrive in a tenth of the hours.
     copias = max(2, round(mes / (HORAS * 3600 * 0.1) / 100 + 0.5))
     vcpu, gb = copias * 0.5 + 0.25, copias * 1.0 + 0.5
     p = PRECOS
@@ -73,7 +73,7 @@ def parcelas(alunos: int) -> dict[str, float]:
 
 
 def tabela() -> str:
-    """A table in Markdown: a row for each part, a column for each school."""
+    """A Markdown table: a row for each part, a column for each school."""
     colunas = [parcelas(alunos) for alunos in ESCOLAS]
     cabeca = " | ".join(f"{alunos:,} a year" for alunos in ESCOLAS)
     linhas = [f"| part, USD a month | {cabeca} |", "|---|" + "--:|" * len(ESCOLAS)]

@@ -1,8 +1,8 @@
 """The document store: one document for each student, with the events that it still owes.
 
-Student and event are one write of one document, so there is no moment at which a student is known
-and the event is not. A relay (`api/rele.py`) publishes what is owed and takes it out. Any server
-with MongoDB's protocol does. For Amazon DocumentDB the URI is
+Student and event are written to one document at once, so there is never a student without its
+event. A relay (`api/rele.py`) publishes the events and removes them. Any server with MongoDB's
+protocol will do. For Amazon DocumentDB the URI is
 
     mongodb://USER:PASSWORD@CLUSTER:27017/?tls=true&tlsCAFile=global-bundle.pem
         &replicaSet=rs0&readPreference=primary&retryWrites=false&w=majority&journal=true
@@ -39,16 +39,16 @@ _TIPOS: dict[str, type[Event]] = {
     tipo.event_type: tipo for tipo in (AlunoCadastrado, AlunoAtualizado)
 }
 _TENTATIVAS = 8
-"""Looks at who is known, while others write about the same student."""
+"""Attempts to look up and write, while others write about the same student."""
 
 
 class SemDocumentos(Exception):
-    """The store does not answer, or refuses. The text names the kind of error only."""
+    """The store does not answer, or refuses. The text only names the kind of error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Devido:
-    """An event that a document still owes. `id` is its id, however often it is published."""
+    """An event that a document still owes. `id` is the same however often it is published."""
 
     aluno_id: str
     id: str
@@ -60,7 +60,7 @@ class Alunos:
     """The students. Safe to share between threads; every method raises `SemDocumentos`."""
 
     def __init__(self, uri: str, banco: str = "cadastro", *, espera: float = 3.0) -> None:
-        # At DEBUG pymongo writes whole documents: whoever turns that on did not ask for names.
+        # At DEBUG, pymongo logs whole documents, which include personal data.
         logging.getLogger("pymongo.command").setLevel(logging.INFO)
         self._cliente: MongoClient[dict[str, Any]] = MongoClient(
             uri,
@@ -74,18 +74,18 @@ class Alunos:
         self._linhas = Linhas(self._cliente[banco]["linhas"])
 
     def preparar(self) -> None:
-        """Make the indexes; documents of the version before get the fields that are new."""
+        """Create the indexes; documents of the previous version get the new fields."""
         with _traduzido():
             if "email" in self._alunos.index_information():
-                self._alunos.drop_index("email")  # one e-mail was one student
+                self._alunos.drop_index("email")  # then, an e-mail identified a student
             for um in list(self._alunos.find({"familia": {"$exists": False}})):
                 novos = {"familia": familia(um["nome"], um["email"]), "vaga": 0, "revisao": 0}
                 self._alunos.update_one(
                     {"_id": um["_id"]}, {"$set": novos, "$unset": {"email_chave": 1}}
                 )
-            # Sparse: who has no CPF does not collide with others who have none.
+            # Sparse, so that students without a CPF do not collide.
             self._alunos.create_index("cpf", name="cpf", unique=True, sparse=True)
-            # Two who write about one name and e-mail at once take the same place: one fails.
+            # Two concurrent writes for one name and e-mail use the same key, so that one fails.
             self._alunos.create_index(
                 [("familia", ASCENDING), ("vaga", ASCENDING)], name="pessoa", unique=True
             )
@@ -101,13 +101,14 @@ class Alunos:
         linha: Linha | None = None,
         corrige: bool = True,
     ) -> Decisao:
-        """Enrol who is new, and correct who is known; the document owes the event of either.
+        """Enrol a new student, or correct a known one; the document then owes the event.
 
-        ditos   fields that the caller gave: the others are not taken for corrections.
-        senha   makes the hash; not called for somebody who is known, whose password stays.
-        linha   the row of a file, of which the decision is kept. The same row again has the same
-                answer, whatever was written since.
-        corrige False: data that differ from what is known are a `Conflito`, and nothing is written.
+        ditos   fields that the caller set: the others are not corrections.
+        senha   computes the hash; not called for a known student, who keeps the password.
+        linha   the row of a file, whose decision is kept. The same row gets the same answer again,
+                whatever was written since.
+        corrige False: data that differ from the known data raise `Conflito`, and nothing is
+        written.
 
         Raises `Conflito`.
         """
@@ -119,7 +120,7 @@ class Alunos:
                 try:
                     decisao = self._uma_vez(aluno, dados, frozenset(ditos), senha, linha, corrige)
                 except DuplicateKeyError:
-                    continue  # somebody else was faster: look again
+                    continue  # somebody else was faster: look it up again
                 if decisao is not None:
                     if linha is not None:
                         self._linhas.decidir(linha, decisao)
@@ -135,7 +136,7 @@ class Alunos:
         linha: Linha | None,
         corrige: bool,
     ) -> Decisao | None:
-        """None where the document changed between look and write."""
+        """None if the document changed between look-up and write."""
         achados = list(self._alunos.find({"familia": familia(aluno.nome, aluno.email)}))
         if aluno.cpf and not any(um.get("cpf") == aluno.cpf for um in achados):
             achados += self._alunos.find({"cpf": aluno.cpf})
@@ -151,7 +152,7 @@ class Alunos:
             return self._mudar(conhecido, mudou, linha)
         por = conhecido.get("por") or {}
         if linha is not None and por.get("linha") == str(linha):
-            # Written by this very row, whose answer was lost on its way.
+            # Written by this same row, whose answer was lost.
             return Decisao(por["situacao"], conhecido["_id"])
         return Decisao("igual", conhecido["_id"])
 
@@ -160,14 +161,14 @@ class Alunos:
     ) -> Decisao | None:
         agora = datetime.now(UTC)
         if "mudado_em" in conhecido:
-            # The services go by the moment, and the store keeps milliseconds.
+            # The services order by time, and the store keeps milliseconds.
             agora = max(agora, conhecido["mudado_em"] + timedelta(milliseconds=1))
         campos = ("origem", "data_matricula", *CAMPOS)
         dados = {nome: conhecido[nome] for nome in campos if nome in conhecido} | mudou
         evento = _evento(AlunoAtualizado.model_validate({**dados, "aluno_id": conhecido["_id"]}))
         evento["momento"] = agora
         novo = {**mudou, "mudado_em": agora, "por": _por(linha, "atualizado")}
-        # What a relay has reserved stays reserved; `publicados` frees what came meanwhile.
+        # A relay's reservation stays; `publicados` frees events that were added meanwhile.
         novo["deve_desde"] = conhecido.get("deve_desde", agora)
         pessoa = familia(dados["nome"], dados["email"])
         if pessoa != conhecido["familia"]:
@@ -181,12 +182,12 @@ class Alunos:
         return Decisao("atualizado", conhecido["_id"], evento_id=evento["id"])
 
     def recusar(self, linha: Linha, campo: str, motivo: str) -> None:
-        """Keep that this row was refused."""
+        """Record that this row was refused."""
         with _traduzido():
             self._linhas.decidir(linha, Decisao("recusado", campo=campo, motivo=motivo))
 
     def contas(self, leitura: str) -> dict[str, Any]:
-        """What became of the rows of one reading: see `Linhas.contas`."""
+        """The results of one reading's rows: see `Linhas.contas`."""
         with _traduzido():
             return self._linhas.contas(leitura)
 
@@ -196,32 +197,33 @@ class Alunos:
             yield from self._linhas.todas(leitura)
 
     def reservar(self, quantos: int, segundos: float) -> list[Devido]:
-        """Take what at most `quantos` documents owe, for `segundos`: no other relay takes it.
+        """Reserve the events of at most `quantos` documents for `segundos`: no other relay takes
+        them.
 
-        Whoever dies with it loses nothing: after that time somebody else takes it, under the same
+        If the relay dies, nothing is lost: after that time another one takes them, under the same
         ids.
         """
         vez, agora = uuid4().hex, datetime.now(UTC)
-        # $exists says nothing new, but without it DocumentDB does not use a sparse index.
+        # $exists is redundant, but without it DocumentDB does not use a sparse index.
         livre = {"deve_desde": {"$exists": True, "$lte": agora}}
         with _traduzido():
             achados = self._alunos.find(livre, {"_id": 1}).sort("deve_desde", 1).limit(quantos)
             quais = {"_id": {"$in": [um["_id"] for um in achados]}}
             if not quais["_id"]["$in"]:
                 return []
-            # The condition is looked at again, document by document: of two relays one gets it.
+            # The condition is checked again for each document, so only one of two relays gets it.
             self._alunos.update_many(
                 {**quais, **livre},
                 {"$set": {"deve_desde": agora + timedelta(seconds=segundos), "vez": vez}},
             )
             meus = list(self._alunos.find({**quais, "vez": vez}, {"deve": 1}))
         vazios = [um["_id"] for um in meus if not um.get("deve")]
-        self._quitar(vazios)  # somebody died between the two steps of `publicados`
+        self._quitar(vazios)  # a process died between the two steps of `publicados`
         lidos = (_devido(um["_id"], evento) for um in meus for evento in um.get("deve", ()))
         return [devido for devido in lidos if devido is not None]
 
     def publicados(self, devidos: Sequence[Devido]) -> None:
-        """These events are published: their documents do not owe them any more."""
+        """Mark these events as published: their documents no longer owe them."""
         if not devidos:
             return
         quais = [um.aluno_id for um in devidos]
@@ -231,19 +233,19 @@ class Alunos:
                 {"$pull": {"deve": {"id": {"$in": [um.id for um in devidos]}}}},
             )
         self._quitar(quais)
-        self._liberar(quais)  # what they came to owe while these were under way
+        self._liberar(quais)  # events added while these were in flight
 
     def soltar(self, devidos: Sequence[Devido]) -> None:
-        """These could not be published: whoever comes next may take them."""
+        """Release events that could not be published: the next relay may take them."""
         self._liberar([um.aluno_id for um in devidos])
 
     def pendentes(self) -> int:
-        """Documents that owe an event."""
+        """The number of documents that owe an event."""
         with _traduzido():
             return self._alunos.count_documents({"deve_desde": {"$exists": True}})
 
     def quantos(self) -> int:
-        """Students enrolled."""
+        """The number of enrolled students."""
         with _traduzido():
             return self._alunos.count_documents({})
 
@@ -273,7 +275,7 @@ def _devido(aluno_id: str, evento: dict[str, Any]) -> Devido | None:
         dados = tipo.bring_up(evento["dados"], evento["versao"])
         return Devido(aluno_id, evento["id"], evento["momento"], tipo.model_validate(dados))
     except (KeyError, ValueError) as erro:
-        # Written by a newer copy, perhaps: it stays owed, and does not keep the others back.
+        # Perhaps written by a newer version: it stays pending, without holding up the others.
         log.error("aluno %s owes an event that cannot be read: %s", aluno_id, type(erro).__name__)
         return None
 
@@ -307,13 +309,13 @@ def _evento(evento: AlunoCadastrado | AlunoAtualizado) -> dict[str, Any]:
         "tipo": evento.event_type,
         "versao": evento.event_version,
         "momento": datetime.now(UTC),
-        # `contato` is made of the others, whenever the event is made.
+        # `contato` is derived from the other fields whenever the event is created.
         "dados": evento.model_dump(mode="json", exclude_none=True, exclude={"contato"}),
     }
 
 
 def _vaga(achados: Iterable[Mapping[str, Any]]) -> int:
-    """The place behind all who have this name and e-mail."""
+    """The next free number among students with this name and e-mail."""
     return max((int(um["vaga"]) for um in achados), default=-1) + 1
 
 
@@ -323,7 +325,7 @@ def _por(linha: Linha | None, situacao: Situacao) -> dict[str, str] | None:
 
 @contextmanager
 def _traduzido() -> Iterator[None]:
-    """Around one request: the texts of pymongo's errors quote documents, so they end here."""
+    """Wraps one request: the texts of pymongo's errors quote documents and must not get out."""
     try:
         yield
     except PyMongoError as erro:

@@ -1,4 +1,4 @@
-"""The fact that stays inside cadastro: a row of a CSV file, on its way to the API."""
+"""The event that stays inside cadastro: a row of a CSV file, on its way to the API."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["MatriculaRecebida"]
 
 
 class MatriculaRecebida(Event, type="matricula.recebida", version=1):
-    """A student as the school's file says. It becomes `AlunoCadastrado` when the API has it.
+    """A student from the school's file. It becomes `AlunoCadastrado` when the API has it.
 
-    Its queue has one reader, who passes all of it on, so it has no projections. None is what the
-    file did not say: of a student who is known, that stays as it is. `posicao_no_upload` is filled
-    in by cadastro_batch, whatever a column of that name says: the row, as `linhas.Linha` writes it.
+    Its queue has one reader, which passes all of it on, so it has no projections. None is a field
+    that the file left out: for a known student, it stays as it is. `posicao_no_upload` is set by
+    cadastro_batch, whatever a column of that name says: the row, as `linhas.Linha` writes it.
     """
 
     nome: Nome

@@ -1,7 +1,7 @@
 """The functions that AWS Lambda calls: each is built at its first invocation, then kept.
 
-`Handler: examples.cadastro.funcoes.chamada_api` in template.yaml. Made late, so that one function
-does not need another's environment.
+`Handler: examples.cadastro.funcoes.chamada_api` in template.yaml. Built lazily, so that one
+function does not need another's environment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Handler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 class _Tardio:
-    """A handler that is made when it is first called; a failure then is tried again."""
+    """A handler that is built when it is first called; if that fails, the next call tries again."""
 
     def __init__(self, novo: Callable[[], _Handler]) -> None:
         self._novo = novo

@@ -1,8 +1,8 @@
-"""Decides whether an enrolment is about a student who is known already: docs/decisions/0024.
+"""Decides whether an enrolment is about a known student: docs/decisions/0024.
 
-The CPF where it is given; else the name with the birth date and the e-mail. An e-mail alone says
-nothing: it may be a guardian's, shared by siblings. What would put two people into one is a
-`Conflito`, for a person to decide.
+It goes by the CPF, if given; otherwise by the name with the birth date and the e-mail. An e-mail
+alone proves nothing: it may be a guardian's, shared by siblings. Anything that could merge two
+people is a `Conflito`, for a person to decide.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Documento = Mapping[str, Any]
 CAMPOS = (
     "nome", "email", "curso", "cpf", "data_nascimento", "valor_mensalidade", "aceita_marketing"
 )  # fmt: skip
-"""What is known of a student and may be corrected."""
+"""The fields of a known student that may be corrected."""
 
 
 class Conflito(Exception):
-    """Not to be decided by a program. `campo` says where to look; no text holds a value."""
+    """A case that a person must decide. `campo` says where to look; no text contains a value."""
 
     def __init__(self, campo: str, motivo: str) -> None:
         super().__init__(campo)
@@ -30,14 +30,14 @@ class Conflito(Exception):
 
 
 def familia(nome: str, email: str) -> str:
-    """Name and e-mail as they are compared: without case, accents and punctuation."""
+    """Name and e-mail in the form used for comparing: without case, accents and punctuation."""
     return f"{' '.join(_palavras(nome))}\n{email.casefold()}"
 
 
 def o_mesmo(dito: Documento, achados: Sequence[Documento]) -> Documento | None:
-    """Who of `achados` is meant by `dito`; None for somebody new. Raises `Conflito`.
+    """The student in `achados` that `dito` means; None for a new one. Raises `Conflito`.
 
-    achados  everyone who has the CPF of `dito`, or its name with its e-mail.
+    achados  every student with the CPF of `dito`, or with its name and e-mail.
     """
     cpf = dito.get("cpf")
     chamados = [um for um in achados if _familia_de(um) == _familia_de(dito)]
@@ -48,7 +48,7 @@ def o_mesmo(dito: Documento, achados: Sequence[Documento]) -> Documento | None:
 
 
 def mudancas(dito: Documento, conhecido: Documento) -> dict[str, Any]:
-    """The fields that `dito` gives and that are not known so. What it does not say stays."""
+    """The fields of `dito` that differ from the known ones. Fields that it leaves out stay."""
     return {
         campo: dito[campo]
         for campo in CAMPOS
@@ -58,7 +58,7 @@ def mudancas(dito: Documento, conhecido: Documento) -> dict[str, Any]:
 
 def _pelo_cpf(dito: Documento, dono: Documento, chamados: Sequence[Documento]) -> Documento:
     if not _um_so_nome(dito["nome"], dono["nome"]):
-        # A guardian's CPF on two children, or somebody else's by mistake.
+        # A guardian's CPF given for two children, or someone else's by mistake.
         raise Conflito("cpf", "este CPF já é de um aluno com outro nome")
     outros = [um for um in chamados if not um.get("cpf") and _cabem(dito, um)]
     if outros and not any(um["_id"] == dono["_id"] for um in chamados):
@@ -84,13 +84,14 @@ def _pelo_nome(dito: Documento, chamados: Sequence[Documento]) -> Documento | No
 
 
 def _cabem(um: Documento, outro: Documento) -> bool:
-    """Birth dates that do not contradict each other."""
+    """Whether the birth dates do not contradict each other."""
     dias = {um.get("data_nascimento"), outro.get("data_nascimento")} - {None}
     return len(dias) < 2
 
 
 def _um_so_nome(um: str, outro: str) -> bool:
-    """The same first name, and one has all words of the other: a surname came or went."""
+    """Whether the first names are equal and one name has all words of the other: a surname was
+    added or dropped."""
     palavras, outras = _palavras(um), _palavras(outro)
     menos, mais = sorted((set(palavras), set(outras)), key=len)
     return palavras[:1] == outras[:1] and menos <= mais

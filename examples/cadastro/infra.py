@@ -1,6 +1,6 @@
-"""Creates what the parts need in AWS: topic, queues, buckets and notification.
+"""Creates the AWS resources of the parts: topic, queues, buckets and notification.
 
-On one machine this makes them; in an account `template.yaml` and `messaging topology apply` do.
+Only used on one machine; in an account, `template.yaml` and `messaging topology apply` do it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VISIVEL_BATCH = 35
 
 
 def montar(sessao: boto3.Session, settings: Settings, ajustes: Ajustes) -> None:
-    """Make what is not there."""
+    """Create what is missing."""
     apply(TOPOLOGY, settings, session=sessao)
     onde: dict[str, Any] = {"endpoint_url": settings.endpoint_url}
     sqs, s3 = sessao.client("sqs", **onde), sessao.client("s3", **onde)
@@ -54,7 +54,7 @@ def montar(sessao: boto3.Session, settings: Settings, ajustes: Ajustes) -> None:
                 {
                     "QueueArn": arn,
                     "Events": ["s3:ObjectCreated:*"],
-                    # What waits in conferir/ is not read before somebody has looked at it.
+                    # Files in conferir/ are not read until somebody has reviewed them.
                     "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "enviados/"}]}},
                 }
             ]

@@ -2,8 +2,8 @@
 
     python -m examples.cadastro.lambda_local url_assinada | cadastro_batch | chamada_api
 
-It polls a queue as an event source mapping does, or answers HTTP as a function URL does. What it
-does not play: scaling, cold starts per request, IAM.
+It polls a queue as an event source mapping does, or answers HTTP as a function URL does. It does
+not simulate scaling, cold starts per request or IAM.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TEMPO = 30.0
 
 
 class Contexto:
-    """What handlers ask of Lambda's context object: the time that is left."""
+    """The part of Lambda's context object that handlers use: the remaining time."""
 
     def __init__(self, segundos: float = TEMPO) -> None:
         self._fim = time.monotonic() + segundos
@@ -45,7 +45,8 @@ class Contexto:
 
 
 def evento_sqs(mensagens: Iterable[Mapping[str, Any]], arn: str) -> dict[str, Any]:
-    """What ReceiveMessage gave, as Lambda tells it: other names, and binary values in base64.
+    """Convert a message from ReceiveMessage to Lambda's format: other names, and binary values in
+    base64.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
     """
@@ -77,7 +78,7 @@ def _registro(mensagem: Mapping[str, Any], arn: str) -> dict[str, Any]:
 def evento_http(
     metodo: str, caminho: str, query: str, cabecalhos: Mapping[str, str], corpo: bytes
 ) -> dict[str, Any]:
-    """One request in payload format 2.0, as a function URL tells it.
+    """One request in payload format 2.0, as a function URL sends it.
 
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
@@ -122,10 +123,10 @@ def _e_utf8(corpo: bytes) -> bool:
 
 
 def uma_vez(handler: Handler, sqs: Any, url: str, arn: str, *, espera: int = 1) -> int:
-    """Receive one batch, invoke, delete what did not fail; returns how many were received.
+    """Receive one batch, invoke, and delete what did not fail; returns how many were received.
 
-    As the event source mapping does: an exception leaves the whole batch, and so does an answer
-    that names a message which is not in it.
+    Like the event source mapping, it keeps the whole batch if the function raises, or if the
+    response names a message that is not in it.
     """
     recebidas = sqs.receive_message(
         QueueUrl=url,
@@ -136,7 +137,7 @@ def uma_vez(handler: Handler, sqs: Any, url: str, arn: str, *, espera: int = 1) 
     ).get("Messages", [])
     if not recebidas:
         return 0
-    # Through text: what a handler gets from AWS is JSON and nothing else.
+    # Through text, because a handler gets only JSON from AWS.
     evento = json.loads(json.dumps(evento_sqs(recebidas, arn)))
     try:
         resposta = handler(evento, Contexto())
@@ -159,7 +160,7 @@ def uma_vez(handler: Handler, sqs: Any, url: str, arn: str, *, espera: int = 1) 
 
 
 def _laco(novo_handler: Callable[[Ajustes], Handler], fila: str, ajustes: Ajustes) -> None:
-    """Poll until SIGTERM; the batch under way is finished."""
+    """Poll until SIGTERM; the current batch is finished."""
     fim = threading.Event()
     for sinal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sinal, lambda *_: fim.set())
@@ -200,7 +201,7 @@ def _http(ajustes: Ajustes) -> None:
         dito = await run_in_threadpool(handler, json.loads(json.dumps(evento)), Contexto())
         return Response(dito["body"], dito["statusCode"], dito["headers"])
 
-    # CORS as the template configures it on the function URL: the handler does not know of it.
+    # CORS as the template configures it on the function URL: the handler does not handle it.
     cors = Middleware(
         CORSMiddleware,
         allow_origins=ajustes.origens_permitidas,

@@ -1,7 +1,7 @@
-"""What became of each row of each file: kept beside the students, written once, read by the page.
+"""The result of each row of each file: stored with the students, written once, read by the page.
 
-A row is `READING/LINE`: the reading of one version of one upload, and where the row begins in it.
-Nothing of the row itself is kept, only what was decided and why.
+A row is `READING/LINE`: the reading of one version of one upload, and the line where the row
+starts. The row itself is not stored, only the decision and its reason.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:  # the functions, which know rows only, are packed without pymongo
+if TYPE_CHECKING:  # the functions, which only know rows, are packed without pymongo
     from pymongo.collection import Collection
 
 __all__ = ["AMOSTRA", "LINHA", "Decisao", "Linha", "Linhas", "Situacao", "leitura_de"]
 
 LINHA = "x-cadastro-linha"
-"""Header of a request to the API: the row, as `Linha` writes it."""
+"""Request header with the row, as `Linha` writes it."""
 AMOSTRA = 100
-"""Refused rows in one answer; the CSV has all of them."""
+"""Maximum number of refused rows in a response; the CSV has all of them."""
 Situacao = Literal["novo", "atualizado", "igual", "recusado"]
 _NAMESPACE = uuid.UUID("c0a1d7a4-5f0c-5c43-9d6e-2f4f6d1a8b37")
 _FORMA = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/([1-9][0-9]{0,9})")
 
 
 def leitura_de(upload: str, etag: str) -> str:
-    """The id of one reading: another file under the same key is another."""
+    """The id of one reading: a new file under the same key gets a new one."""
     return str(uuid.uuid5(_NAMESPACE, f"{upload} {etag}"))
 
 
@@ -50,9 +50,9 @@ class Linha:
 
 @dataclass(frozen=True, slots=True)
 class Decisao:
-    """What the API decided: `campo` and `motivo` where it refused, `aluno_id` where it did not.
+    """The API's decision: `campo` and `motivo` if it refused, otherwise `aluno_id`.
 
-    `evento_id` is that of the event which tells of it; "" where there was nothing to tell.
+    `evento_id` is the id of the resulting event; "" if there was none.
     """
 
     situacao: Situacao
@@ -63,27 +63,27 @@ class Decisao:
 
 
 class Linhas:
-    """The collection. Its callers translate what pymongo raises."""
+    """The collection. Its callers translate pymongo's exceptions."""
 
     def __init__(self, colecao: Collection[dict[str, Any]]) -> None:
         self._linhas = colecao
 
     def preparar(self) -> None:
-        """Make the indexes."""
+        """Create the indexes."""
         self._linhas.create_index([("leitura", 1), ("situacao", 1), ("numero", 1)], name="leitura")
 
     def decidida(self, linha: Linha) -> Decisao | None:
-        """What was decided before, if the same message comes again."""
+        """The earlier decision, if the same message is redelivered."""
         achada = self._linhas.find_one({"_id": str(linha)})
         return None if achada is None else _decisao(achada)
 
     def decidir(self, linha: Linha, decisao: Decisao) -> None:
-        """Keep it, unless something was decided already."""
+        """Store the decision, unless there is one already."""
         dados = {"leitura": linha.leitura, "numero": linha.numero, **asdict(decisao)}
         self._linhas.update_one({"_id": str(linha)}, {"$setOnInsert": dados}, upsert=True)
 
     def contas(self, leitura: str) -> dict[str, Any]:
-        """How many rows came to which end, and the first refused ones."""
+        """The number of rows by result, and the first refused rows."""
         contado = {
             nome: self._linhas.count_documents({"leitura": leitura, "situacao": situacao})
             for nome, situacao in (
@@ -96,7 +96,7 @@ class Linhas:
         return {**contado, "amostra": amostra}
 
     def todas(self, leitura: str) -> Iterator[Mapping[str, Any]]:
-        """Every row that is decided, in groups by what became of it, each by line."""
+        """Every decided row, grouped by result and sorted by line."""
         ordem = [("situacao", 1), ("numero", 1)]
         for uma in self._linhas.find({"leitura": leitura}).sort(ordem):
             yield {**_mostra(uma), "situacao": uma["situacao"]}

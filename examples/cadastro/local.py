@@ -1,4 +1,4 @@
-"""Everything on one machine: starts each part, watches them, and ends them in order.
+"""Everything on one machine: starts each part, watches them, and stops them in order.
 
 python -m examples.cadastro.local [--porta 8080] [--pasta DIR] [--json]
 """
@@ -32,22 +32,22 @@ from messaging.local import LocalServer
 __all__ = ["Sistema", "main"]
 
 PRONTO = 90.0
-"""Seconds in which every part must answer after its start."""
+"""Seconds within which every part must answer after its start."""
 OLHAR = 0.1
 FUNCOES = ("url_assinada", "cadastro_batch", "chamada_api")
 
 
 class ParteMorreu(Exception):
-    """A part did not come up; the text is what it said last."""
+    """A part did not start; the text is its last output."""
 
 
 class Sistema:
-    """All parts, from `with` to its end. `cuidar` is to be called again and again.
+    """All parts, started and stopped by `with`. Call `cuidar` regularly.
 
     pasta   for databases, logs, and orders.
-    guarda  whether queues and uploaded files are kept in `pasta`, too, for the next start with it.
-    porta   of the page; 0 takes a free one.
-    mais    environment for every part, beside what is composed here.
+    guarda  whether `pasta` also keeps queues and uploaded files for the next start.
+    porta   port of the page; 0 picks a free one.
+    mais    additional environment variables for every part.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Sistema:
         self.ambiente: dict[str, str] = {}
         self.documentos: Parte
         self.partes: dict[str, Parte] = {}
-        """By name; the document store is apart, for it ends last."""
+        """By name; the document store is separate because it ends last."""
 
     @property
     def servidor(self) -> LocalServer:
@@ -77,12 +77,12 @@ class Sistema:
 
     @property
     def url(self) -> str:
-        """Of the page."""
+        """The page's URL."""
         return f"http://127.0.0.1:{self.ajustes.porta}"
 
     @property
     def pids(self) -> dict[str, int | None]:
-        """Of every process of the system."""
+        """The process ids of the whole system."""
         return {
             "aws": self.servidor.pid,
             "documentos": self.documentos.pid,
@@ -121,7 +121,7 @@ class Sistema:
         self._pilha.close()
 
     def cuidar(self) -> None:
-        """Obey the orders, start what died, and tell the painel."""
+        """Carry out the orders, restart what died, and inform the painel."""
         for servico in TOPOLOGY.services:
             parado = (self.pasta / "controle" / f"parado-{servico}").exists()
             self.partes[servico].ligada = not parado
@@ -136,11 +136,11 @@ class Sistema:
             self._estados = estados
             novo = self.pasta / "estado.json.novo"
             novo.write_text(json.dumps(estados), encoding="utf-8")
-            novo.replace(self.pasta / "estado.json")  # whole, or not at all
+            novo.replace(self.pasta / "estado.json")  # atomically
 
     @contextmanager
     def cuidado(self) -> Iterator[None]:
-        """`cuidar` in a thread, for tests that have something else to do."""
+        """Call `cuidar` in a thread, for tests that do something else."""
         fim = threading.Event()
 
         def laco() -> None:
@@ -209,7 +209,7 @@ class Sistema:
             time.sleep(0.05)
 
     def _parar(self) -> None:
-        # Those that take work in first, then those that give it on, the documents last.
+        # First those that accept work, then those that pass it on, the documents last.
         for nomes in (("painel", "login", *FUNCOES), ("api",), TOPOLOGY.services):
             partes = [self.partes[nome] for nome in nomes]
             for parte in partes:
@@ -221,7 +221,8 @@ class Sistema:
 
 
 def _documentos(porta: int, pasta: Path) -> list[str]:
-    """SecantusDB: speaks MongoDB's protocol. GPL-2.0, so a program of its own, on a desk only."""
+    """SecantusDB speaks MongoDB's protocol. It is GPL-2.0, so it runs as a separate program, for
+    development only."""
     programa = Path(sys.executable).with_name("secantusd-py")
     if not programa.exists():
         sys.exit("secantusd-py is not installed here: run `make cadastro`, which installs it")

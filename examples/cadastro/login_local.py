@@ -1,6 +1,6 @@
 """A login provider for one machine: `python -m examples.cadastro.login_local PORT`.
 
-It asks for no password, so it is for development only; a school has its own provider (Entra ID,
+It asks for no password, so it is only for development; a school has its own provider (Entra ID,
 Google, Keycloak, Cognito, gov.br), which `CADASTRO_OIDC_EMISSOR` names.
 """
 
@@ -22,7 +22,7 @@ PESSOAS = {
     "direcao": {"name": "Dora, da direção", "papeis": ["secretaria", "plantao"]},
     "visita": {"name": "Vito, de visita", "papeis": []},
 }
-"""Who may be chosen, by the name that one clicks on."""
+"""The users to choose from, by the name to click on."""
 
 
 def main(porta: int) -> None:

@@ -1,4 +1,4 @@
-"""Which column of a file fills which field, as the secretary says it."""
+"""Which column of a file fills which field, as the secretary chose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CAMPOS = tuple(
 
 
 class NaoServe(Exception):
-    """The file, or what was said of its columns; `campo` is "" for the file as a whole."""
+    """The file or its column mapping is invalid; `campo` is "" for the file as a whole."""
 
     def __init__(self, campo: str, motivo: str) -> None:
         super().__init__(campo)
@@ -25,7 +25,7 @@ class NaoServe(Exception):
 
 
 def mapa_de(dito: Dicionario[str, Any] | None) -> Mapping | None:
-    """What the secretary said, as the library takes it. Raises `NaoServe`."""
+    """The secretary's mapping in the library's form. Raises `NaoServe`."""
     if dito is None:
         return None
     colunas, datas = dito.get("mapa"), dito.get("datas", "auto")

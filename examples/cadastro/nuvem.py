@@ -1,8 +1,8 @@
-"""The stand-in for AWS on one machine: watched like the other parts, and its losses are told.
+"""The stand-in for AWS on one machine: watched like the other parts, and it reports its losses.
 
-With a folder it keeps queues, dead letters and files from one stop to the next start. Without one
-they are in memory, and what a stop loses is said. When its process is killed it comes again on the
-same port, as it was at its last start, and that is said, too.
+With a folder, it keeps queues, dead letters and files from one stop to the next start. Without one,
+they are in memory, and it reports what a stop loses. If its process is killed, it restarts on the
+same port, with the state of its last start, and reports that too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Nuvem"]
 TOPICO = "alunos"
 BATCH = "cadastro-batch"
 DE_NOVO = 1.0
-"""Seconds between two tries to start it."""
+"""Seconds between two attempts to start it."""
 
 _MORREU = "the stand-in for AWS ended: messages and files that stood in it are lost"
 _MORREU_COM_PASTA = (
@@ -41,7 +41,7 @@ _FICA = "kept for the next start with this folder, messages that nobody had take
 class Nuvem:
     """Used by one thread. `mortes`: how often it died.
 
-    estado  the folder in which it keeps what it holds; None keeps nothing.
+    estado  the folder for its state; None keeps nothing.
     """
 
     def __init__(self, estado: Path | None = None) -> None:
@@ -49,8 +49,8 @@ class Nuvem:
         self._guarda = estado is not None
         self.mortes = 0
         self.montada = False
-        """Whether topic, subscriptions, queues and buckets are there. What is published before
-        that, after a death, finds a topic without subscriptions."""
+        """Whether topic, subscriptions, queues and buckets exist. After a crash, an event published
+        before that finds a topic without subscriptions."""
         self._de_novo = 0.0
 
     def montar(self, ajustes: Ajustes) -> None:
@@ -77,7 +77,7 @@ class Nuvem:
             _dizer("the stand-in for AWS is there again")
 
     def em_pe(self) -> Mapping[str, int]:
-        """Messages that stand in each queue, by its reader; what does not answer is left out."""
+        """Messages in each queue, by its reader; queues that do not answer are left out."""
         achados: dict[str, int] = {}
         if self.servidor.pid is None:
             return achados
@@ -87,7 +87,7 @@ class Nuvem:
                 with suppress(MessagingError):
                     fila = broker.queue(nome)
                     if nome == BATCH:
-                        # The test event that S3 sends at the start tells of no file.
+                        # The test event that S3 sends at the start names no file.
                         lidas = fila.receive(10, 0)
                         fila.delete([uma for uma in lidas if "s3:TestEvent" in uma.body])
                         outras = [uma for uma in lidas if "s3:TestEvent" not in uma.body]
@@ -98,7 +98,7 @@ class Nuvem:
         return achados
 
     def despedir(self) -> None:
-        """Called when the parts have stopped: says what will be lost with it, or is kept."""
+        """Called when the parts have stopped: reports what will be lost, or is kept."""
         if achados := self.em_pe():
             ditos = ", ".join(f"{nome} {quantas}" for nome, quantas in achados.items())
             _dizer(f"{_FICA if self._guarda else _PERDE}: {ditos}")

@@ -1,4 +1,4 @@
-"""Passes: what a page shows to the presigned URL service for somebody who is logged in."""
+"""Passes: tokens that a page shows to the presigned URL service for a logged-in user."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 __all__ = ["VALE", "Passes"]
 
 VALE = 600
-"""Seconds for which a pass is good; the page asks for another before they are over."""
+"""Seconds for which a pass is valid; the page requests another before it expires."""
 
 
 class Passes:
-    """Makes and reads passes. Both sides know `segredo`, and nobody else does. Safe to share."""
+    """Creates and reads passes. Only the two sides know `segredo`. Thread-safe."""
 
     def __init__(self, segredo: str) -> None:
         self._assinador = URLSafeTimedSerializer(segredo, salt="cadastro.passe")
 
     def novo(self, quem: str) -> str:
-        """A pass for the person whose login says `quem`."""
+        """A pass for the user `quem`."""
         return str(self._assinador.dumps(quem))
 
     def de(self, autorizacao: str) -> str | None:
-        """Who shows the header `Bearer <pass>`; None for a pass that is none, or too old."""
+        """The user of the header `Bearer <pass>`; None if the pass is invalid or expired."""
         tipo, _, passe = autorizacao.partition(" ")
         if tipo.lower() != "bearer":
             return None

@@ -1,7 +1,7 @@
-"""Runs the parts beside each other, restarts those that die, and ends them all together.
+"""Runs the parts side by side, restarts those that die, and stops them all together.
 
-A part is a child of whoever starts it and ends with it, however that one ends: it reads a pipe
-whose other end its parent holds, and for programs that are not ours Linux sends the signal.
+A part is a child process that ends with its parent, however the parent ends: it reads a pipe whose
+other end its parent holds, and for third-party programs Linux sends the signal.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["Parte", "filho", "porta_livre"]
 
 RAIZ = Path(__file__).parents[2]
 PACIENCIA = 10.0
-"""Seconds in which a part must have ended when it was asked to."""
+"""Seconds within which a part must stop when asked to."""
 DE_NOVO, MAIOR_PAUSA, FIRME = 0.5, 10.0, 20.0
-"""Seconds after which a part that died is started again: doubled each time, up to the second, if
-it did not live as long as the third."""
+"""Seconds after which a dead part is restarted: doubled each time up to the second value, unless it
+lived longer than the third."""
 _FILHO = "CADASTRO_PAI"
-# PR_SET_PDEATHSIG (1) lasts through exec; elsewhere than on Linux such a program would live on.
+# PR_SET_PDEATHSIG (1) survives exec; on other systems such a program would outlive us.
 _LANCA = """
 import os, signal, sys
 if sys.platform == "linux":
@@ -37,7 +37,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def filho(nome: str) -> None:
-    """Called first in a part: sets up its log, and its end when its parent is gone."""
+    """Called first in a part: sets up its log, and makes it end when its parent does."""
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s {nome} %(levelname)s %(name)s: %(message)s"
     )
@@ -56,7 +56,7 @@ def filho(nome: str) -> None:
 
 
 def porta_livre(desejada: int = 0) -> int:
-    """`desejada` if nobody has it, or any free port of 127.0.0.1 for 0. Raises `OSError`."""
+    """`desejada` if it is free, or any free port of 127.0.0.1 for 0. Raises `OSError`."""
     import socket
 
     with socket.socket() as soquete:
@@ -66,10 +66,10 @@ def porta_livre(desejada: int = 0) -> int:
 
 
 class Parte:
-    """One part: how it is started, and the process that runs it now. Used by one thread.
+    """One part: how to start it, and its current process. Used by one thread.
 
-    modulo     of ours, `python -m modulo *argumentos`; or None, and `argumentos` is a program of
-               somebody else's.
+    modulo     for our own modules, `python -m modulo *argumentos`; None if `argumentos` is a
+               third-party program.
     ligada     whether it should run.
     """
 
@@ -95,7 +95,7 @@ class Parte:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs; None when there is none."""
+        """The pid of the running process; None if there is none."""
         processo = self._processo
         return processo.pid if processo is not None and processo.poll() is None else None
 
@@ -107,7 +107,7 @@ class Parte:
         return "reiniciando" if self.ligada else "parado"
 
     def cuidar(self) -> None:
-        """Bring the process to where it should be; called again and again."""
+        """Start or restart the process if needed; called regularly."""
         agora = time.monotonic()
         if not self.ligada:
             if self._processo is not None:
@@ -125,12 +125,12 @@ class Parte:
             self._processo = self._nascer()
 
     def pedir_fim(self) -> None:
-        """SIGTERM, without waiting."""
+        """Send SIGTERM, without waiting."""
         if self.pid is not None and self._processo is not None:
             self._processo.terminate()
 
     def parar(self) -> None:
-        """SIGTERM, and SIGKILL after a while; returns when it is gone."""
+        """Send SIGTERM, then SIGKILL after a while; returns when the process has ended."""
         self.pedir_fim()
         if self._processo is not None:
             try:
@@ -140,7 +140,7 @@ class Parte:
             self._enterrar()
 
     def ultimas_linhas(self, quantas: int = 15) -> str:
-        """What its log ends with."""
+        """The end of its log."""
         try:
             texto = self._log.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -158,10 +158,10 @@ class Parte:
                 cwd=self._pasta,
                 env={**os.environ, **self._ambiente, _FILHO: str(os.getpid()), "PYTHONUTF8": "1",
                      "PYTHONPATH": str(RAIZ)},
-                stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+                stdin=subprocess.PIPE,  # closed when this process ends, in any way
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the parent, which then asks in order
+                start_new_session=True,  # Ctrl-C reaches the parent, which stops them in order
             )  # fmt: skip
 
     def _enterrar(self) -> None:

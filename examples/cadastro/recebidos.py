@@ -29,10 +29,10 @@ _NOTA = """insert into recebidos (evento_id, aluno_id, recebido_em, campos) valu
 
 
 class Recebidos:
-    """Middleware: notes each event that a handler has handled, with the fields that came.
+    """Middleware: records each handled event, with the fields that were received.
 
-    From the message itself, not from the view: a view holds only what it declares, whatever had
-    been sent.
+    It reads the message itself, not the view: a view only has the fields it declares, whatever was
+    sent.
     """
 
     def __init__(self, pasta: Path, servico: str) -> None:
@@ -63,14 +63,14 @@ class Recebidos:
 
 @dataclass(frozen=True, slots=True)
 class Contagem:
-    """Events handled, and handler runs beyond the first of an event."""
+    """The number of handled events, and of handler runs beyond the first for an event."""
 
     recebidos: int = 0
     repetidos: int = 0
 
 
 def contagem(pasta: Path, servico: str) -> Contagem:
-    """How many; zero of a service that has not started yet."""
+    """The number of events; zero for a service that has not started yet."""
     linhas = _ler(pasta, servico, "select count(*), coalesce(sum(vezes - 1), 0) from recebidos")
     return Contagem(*linhas[0]) if linhas else Contagem()
 
@@ -78,7 +78,7 @@ def contagem(pasta: Path, servico: str) -> Contagem:
 def novos(
     pasta: Path, servico: str, depois_de: int, quantos: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """The newest of those noted after number `depois_de`, oldest first, and the last number."""
+    """The newest events recorded after number `depois_de`, oldest first, and the last number."""
     linhas = _ler(
         pasta,
         servico,
@@ -92,7 +92,7 @@ def novos(
 
 
 def recebido(pasta: Path, servico: str, aluno_id: str) -> dict[str, Any] | None:
-    """The last that this service has received of one student."""
+    """The last data that this service received about a student."""
     linhas = _ler(
         pasta,
         servico,
@@ -119,9 +119,9 @@ def _caminho(pasta: Path, servico: str) -> Path:
 
 def _ler(pasta: Path, servico: str, sql: str, *valores: Any) -> list[tuple[Any, ...]]:
     caminho = _caminho(pasta, servico).absolute()
-    # Not by `open_sqlite`: whoever only looks must not be able to write into a service's file.
+    # Not with `open_sqlite`: a reader must not be able to write to a service's file.
     try:
         with closing(sqlite3.connect(f"file:{caminho}?mode=ro", uri=True)) as conexao:
             return conexao.execute(sql, valores).fetchall()
     except sqlite3.OperationalError:
-        return []  # no file yet, or one without tables
+        return []  # no file yet, or no tables in it

@@ -1,7 +1,7 @@
 """The rules of an enrolment's fields, shared by the file, the queue and the API.
 
-What one of them accepts the others accept, so a row that the file lets through is not refused
-later, when nobody is there to correct it.
+What one of them accepts, all accept, so a row that the file reader accepts is not refused later,
+when nobody is there to correct it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ __all__ = ["CPF", "Curso", "Email", "Mensalidade", "Nascimento", "Nome"]
 
 _CONTROLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _JUNTAM = "\u200c\u200d"
-"""Invisible too, but Persian and Indian names are spelt with them."""
+"""Invisible as well, but used in the spelling of Persian and Indian names."""
 _BRASIL = timedelta(hours=-3)
-"""Of UTC: the country has had no summer time since 2019."""
+"""Offset from UTC: the country has had no daylight saving time since 2019."""
 PRIMEIRO_ANO = 1900
 
 
 def _limpo(texto: Any) -> Any:
-    """Composed letters (NFC), nothing invisible, and one space for tabs, line ends, hard spaces."""
+    """Composed letters (NFC), nothing invisible, and one space for tabs, line ends and non-breaking
+    spaces."""
     if not isinstance(texto, str) or _CONTROLE.search(texto):
         return texto  # `_legivel` refuses it
     visivel = "".join(
@@ -41,7 +42,7 @@ def _limpo(texto: Any) -> Any:
 
 
 def _legivel(texto: str) -> str:
-    # SNS refuses some of these, later, when nobody is there to be told.
+    # SNS would refuse some of these later, when nobody is there to correct them.
     if not texto.translate(dict.fromkeys(map(ord, _JUNTAM))).isprintable():
         raise refusal(
             "controle",
@@ -74,6 +75,6 @@ Curso = Annotated[
 ]
 Email = EmailStr
 Mensalidade = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
-"""Reais and whole centavos."""
+"""Reais with whole centavos."""
 Nascimento = Annotated[date, AfterValidator(_nascido)]
 """A day before today, as Brazil counts days, and not before 1900."""

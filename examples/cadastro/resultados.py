@@ -1,4 +1,4 @@
-"""What became of an upload: how far its reading is, its bad rows, and what the API decided."""
+"""The result of an upload: its progress, its bad rows, and the API's decisions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Estado = Literal["aguardando", "lendo", "pronto", "recusado"]
 
 @dataclass(kw_only=True)
 class Resultado:
-    """How far the reading of one file has come; kept in S3 by `cadastro_batch`.
+    """The progress of reading one file; kept in S3 by `cadastro_batch`.
 
-    etag    of the object: another file under the same key begins anew.
-    feitas  rows (good and bad) behind which a reading goes on after it was interrupted.
-    avisos  what the reading guessed or put right, and columns that it left out; no values.
+    etag    of the object: a new file under the same key starts over.
+    feitas  rows (good and bad) after which an interrupted reading continues.
+    avisos  guesses and corrections of the reader, and columns that it ignored; no values.
     """
 
     estado: Estado = "aguardando"
@@ -48,14 +48,14 @@ class Resultado:
 
 
 class Resultados:
-    """The bucket of results, which nobody outside may write to."""
+    """The bucket of results, which no outsider may write to."""
 
     def __init__(self, s3: Any, balde: str) -> None:
         self._s3 = s3
         self._balde = balde
 
     def ler(self, upload: str) -> Resultado:
-        """What is known; a `Resultado()` when nothing is."""
+        """The stored result; an empty `Resultado()` if there is none."""
         dito = self._dito(f"resultados/{upload}.json")
         if dito is None:
             return Resultado()
@@ -63,7 +63,7 @@ class Resultados:
         return Resultado(**{nome: valor for nome, valor in dito.items() if nome in conhecidos})
 
     def gravar(self, upload: str, resultado: Resultado) -> None:
-        """Keep it, in the place of what was there."""
+        """Store it, replacing the previous one."""
         self._s3.put_object(
             Bucket=self._balde,
             Key=f"resultados/{upload}.json",
@@ -72,9 +72,9 @@ class Resultados:
         )
 
     def anunciar(self, upload: str, nome: str) -> None:
-        """Note that a file of this name may come, for the list of the last ones."""
+        """Record that a file of this name may arrive, for the list of recent files."""
         agora = time.time()
-        # S3 lists keys in their order: the newest first, so that nobody has to read them all.
+        # S3 lists keys in order: newest first, so that no one has to read them all.
         chave = f"envios/{10**13 - int(agora * 1000):013d}-{upload}.json"
         dito = {"id": upload, "nome": nome, "em": datetime.fromtimestamp(agora, UTC).isoformat()}
         self._s3.put_object(
@@ -85,7 +85,7 @@ class Resultados:
         )
 
     def ultimos(self) -> list[dict[str, Any]]:
-        """The last files that were announced, newest first: id, name and time of each."""
+        """The most recently announced files, newest first: id, name and time of each."""
         achados = self._s3.list_objects_v2(Bucket=self._balde, Prefix="envios/", MaxKeys=_ULTIMOS)
         return [
             json.loads(self._s3.get_object(Bucket=self._balde, Key=um["Key"])["Body"].read())
@@ -93,15 +93,15 @@ class Resultados:
         ]
 
     def mapa(self, upload: str) -> dict[str, Any] | None:
-        """What the secretary said of one file's columns; None where nobody was asked."""
+        """The secretary's mapping of one file's columns; None if there was none."""
         return self._dito(f"mapas/{upload}.json")
 
     def forma(self, forma: str) -> dict[str, Any] | None:
-        """What was said of the last file with such a header."""
+        """The mapping of the last file with this header."""
         return self._dito(f"formas/{forma}.json")
 
     def guardar_mapa(self, upload: str, forma: str, mapa: dict[str, Any]) -> None:
-        """Keep it for this file, and for the next one with such a header."""
+        """Store it for this file, and for the next one with this header."""
         corpo = json.dumps(mapa, ensure_ascii=False).encode()
         for chave in (f"mapas/{upload}.json", f"formas/{forma}.json"):
             self._s3.put_object(
@@ -130,7 +130,7 @@ class Resultados:
             )
 
     def rejeitadas(self, upload: str) -> Iterator[tuple[int, str, str]]:
-        """Line, column and reason of each row that the file's reading refused."""
+        """Line, column and reason of each row that the reader refused."""
         with tempfile.TemporaryFile() as cru:
             self._s3.download_fileobj(self._balde, f"rejeitados/{upload}.csv", cru)
             cru.seek(0)
@@ -141,7 +141,7 @@ class Resultados:
             texto.detach()
 
     def guardar_relatorio(self, upload: str, arquivo: BinaryIO) -> str:
-        """Keep the whole result, and a URL from which it can be had for a minute."""
+        """Store the whole result, and return a URL that works for a minute."""
         chave = f"relatorios/{upload}.csv"
         self._s3.put_object(
             Bucket=self._balde,
@@ -155,9 +155,9 @@ class Resultados:
     def para_a_pagina(
         self, upload: str, contas: Callable[[str], dict[str, Any] | None] = lambda _: None
     ) -> dict[str, Any]:
-        """As `GET /uploads/{id}` answers; the CSV's URL is made anew each time.
+        """The response of `GET /uploads/{id}`; the CSV's URL is new each time.
 
-        contas  asks the API what it decided of the rows of one reading; None: it does not answer.
+        contas  asks the API for its decisions about the rows of one reading; None: no answer.
         """
         lido = self.ler(upload)
         url = None
@@ -169,11 +169,11 @@ class Resultados:
         amostra = lido.amostra
         if decidido is not None:
             decididas = {nome: int(decidido[nome]) for nome in _CONTAS}
-            # While a piece is on its way, more may be decided than is noted as sent.
+            # While a piece is in transit, more rows may be decided than are recorded as sent.
             esperando = max(0, lido.aceitas - sum(decididas.values()))
             amostra = sorted([*amostra, *decidido["amostra"]], key=lambda um: um["linha"])
         if estado == "pronto" and esperando != 0:
-            estado = "decidindo"  # read, and not every row is decided, or nobody knows
+            estado = "decidindo"  # read, but not every row is decided, or it is unknown
         return {
             "id": upload,
             "estado": estado,

@@ -2,7 +2,7 @@
 
     python -m examples.cadastro.servicos financeiro
 
-Beside the handlers stand two middlewares: each event is handled once, and noted for the painel.
+Two middlewares make sure that each event is handled once, and record it for the painel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(nome: str) -> None:
     worker = Worker(
         classe(banco),  # type: ignore[call-arg]  # each of the four takes its database
         broker=connect(),
-        wait=2,  # a stop waits for the poll that is under way
+        wait=2,  # a stop waits for the pending poll
         middleware=[uma_vez, recebidos],
     )
     worker.run()

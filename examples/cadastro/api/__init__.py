@@ -1,1 +1,1 @@
-"""The enrolment API: it answers once it is certain that the four services will be told."""
+"""The enrolment API: it answers once it is certain that the four services will get the event."""

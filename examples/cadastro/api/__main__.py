@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _morrer_se_pedido(pasta: Path) -> Callable[[], None]:
-    """On one machine: a real death at the worst moment, for whoever wants to see what is lost."""
+    """On one machine: kill the process at the worst moment, to see that nothing is lost."""
     pedido = pasta / "controle" / MORRA
 
     def morrer() -> None:

@@ -1,4 +1,4 @@
-"""The routes of the API: one enrolment in, and an answer that holds."""
+"""The routes of the API: one enrolment in, and an answer that can be relied on."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ __all__ = ["criar"]
 log = logger("cadastro.api")
 
 CORPO = 16_384
-"""Bytes of one request: the longest enrolment has about 1,500."""
+"""Maximum bytes of a request: the longest enrolment has about 1,500."""
 DE_UMA_VEZ = 24
-"""Enrolments on their way in one copy. The server has 40 threads, so `/saude` finds one."""
+"""Enrolments in progress in one process. The server has 40 threads, so `/saude` always finds one.
+"""
 _RECUSAS: dict[int | str, dict[str, Any]] = {
     200: {"model": AlunoConhecido, "description": "Known already: nothing to do, or updated"},
     409: {"model": Erros, "description": "It may be another student: a person must decide"},
@@ -71,10 +72,10 @@ def criar(
 ) -> FastAPI:
     """The application.
 
-    rele     if given, lives as long as it; else it runs elsewhere.
-    segredo  whoever does not show it is a stranger, who is not told why a 409 is one, and cannot
-             speak for a row of a file; None: there are no strangers.
-    prazo    seconds in which a body must be there.
+    rele     if given, runs as long as the application; otherwise it runs elsewhere.
+    segredo  a caller without it is a stranger, who does not learn the reason for a 409 and cannot
+             report on a row of a file; None: there are no strangers.
+    prazo    seconds within which a body must have arrived.
     """
     da_casa = _da_casa(segredo)
 
@@ -89,7 +90,7 @@ def criar(
     app = FastAPI(
         title="API REST cadastro", version="1.0", lifespan=vida, docs_url=None, redoc_url=None
     )
-    # The last that is added is the first that a request meets.
+    # The middleware added last is the first that a request reaches.
     app.add_middleware(Vagas, maximo=DE_UMA_VEZ)
     app.add_middleware(Corpo, maximo=CORPO, prazo=prazo)
     app.add_middleware(
@@ -111,9 +112,9 @@ def criar(
         x_cadastro_linha: Annotated[str, Header()] = "",
         authorization: Annotated[str, Header()] = "",
     ) -> Response | AlunoCriado:
-        """Enrol a student. 201: inserted, and its event is sure to be published. 200: known
-        already, with the same data (`igual`) or with data that are new (`atualizado`). A stranger
-        has 201 for the same data again, and 409 for other data of somebody who is known."""
+        """Enrol a student. 201: inserted, and the event is certain to be published. 200: already
+        known, with the same data (`igual`) or with new data (`atualizado`). A stranger gets 201 for
+        repeating the same data, and 409 for different data of a known student."""
         if espera := ritmo.espera():
             segundos = str(math.ceil(espera))
             return recusa(429, "", "muitos cadastros de uma vez", {"Retry-After": segundos})
@@ -145,7 +146,7 @@ def criar(
 
     @app.get("/leituras/{leitura}", responses=_DE_LEITURA)
     def contas(leitura: UUID) -> Response:
-        """What became of the rows of one file: counts, and the first refused ones."""
+        """The results of one file's rows: counts, and the first refused rows."""
         try:
             return JSONResponse(alunos.contas(str(leitura)))
         except SemDocumentos as erro:
@@ -153,10 +154,10 @@ def criar(
 
     @app.get("/leituras/{leitura}/linhas", responses=_DE_LEITURA)
     def linhas(leitura: UUID) -> Response:
-        """Every row that is decided, one JSON object in each line (NDJSON)."""
+        """Every decided row, one JSON object per line (NDJSON)."""
         try:
             quem = alunos.decididas(str(leitura))
-            # The first is asked for here, while the answer may still be another.
+            # The first row is fetched here, while the status can still change.
             todas = chain([next(quem)], quem)
         except StopIteration:
             todas = chain([])
@@ -167,7 +168,7 @@ def criar(
 
     @app.get("/saude", responses={503: {"model": Saude}})
     def saude(resposta: Response) -> Saude:
-        """Whether the document store answers, and how many events wait to be published."""
+        """Whether the document store answers, and how many events are waiting to be published."""
         try:
             return Saude(estado="ok", pendentes=alunos.pendentes())
         except SemDocumentos:
@@ -176,23 +177,23 @@ def criar(
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        """The contract as a page that needs nothing from elsewhere, and no script."""
+        """The contract as a page without scripts or external resources."""
         return HTMLResponse(pagina(app.openapi()), headers=SEM_SCRIPT)
 
     return app
 
 
 class _Senhas:
-    """argon2id, few at a time: each needs 19 MiB and a core."""
+    """argon2id, a few at a time: each needs 19 MiB and a core."""
 
     def __init__(self) -> None:
-        # The least that OWASP's Password Storage Cheat Sheet recommends.
+        # The minimum that OWASP's Password Storage Cheat Sheet recommends.
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
         self._vez = threading.BoundedSemaphore(4)
 
     def de(self, novo: NovoAluno) -> Callable[[], str] | None:
-        """Makes the hash when it is called: it takes a tenth of a second, and is not for somebody
-        who is enrolled already."""
+        """Computes the hash when called: it takes a tenth of a second, and an enrolled student
+        needs none."""
         if novo.senha is None:
             return None
         senha = novo.senha.get_secret_value()
@@ -211,7 +212,7 @@ _DITO = {
 
 
 def _resposta(novo: NovoAluno, decisao: Decisao, conhecido: bool) -> Response | AlunoCriado:
-    """A stranger cannot tell by the answer who was enrolled already."""
+    """A stranger cannot tell from the answer who was already enrolled."""
     dito = {"aluno_id": decisao.aluno_id, "nome": novo.nome, "email": novo.email}
     if decisao.situacao == "novo" or not conhecido:
         return AlunoCriado.model_validate(dito)
@@ -225,7 +226,7 @@ def _sem_documentos(erro: SemDocumentos) -> JSONResponse:
 
 
 def _da_casa(segredo: str | None) -> Callable[[str], bool]:
-    """Whether an Authorization header is that of chamada_api."""
+    """Whether an Authorization header belongs to chamada_api."""
     if segredo is None:
         return lambda _dito: True
     esperado = f"Bearer {segredo}".encode()
@@ -233,7 +234,7 @@ def _da_casa(segredo: str | None) -> Callable[[str], bool]:
 
 
 def _conflito(campo: str, motivo: str, conhecido: bool) -> JSONResponse:
-    """A stranger is not told whose CPF, e-mail or birth date is here."""
+    """A stranger does not learn whose CPF, e-mail or birth date is stored."""
     if conhecido:
         return recusa(409, campo, motivo)
     return recusa(409, "", "não foi possível concluir por aqui: fale com a secretaria")
@@ -244,7 +245,7 @@ def _errado(
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def errado(pedido: Request, erro: Exception) -> Response:
         assert isinstance(erro, RequestValidationError)
-        # FastAPI's own answer repeats what was sent, the password with it.
+        # FastAPI's own answer repeats the input, including the password.
         erros = erros_de(erro.errors())
         linha = Linha.lida(pedido.headers.get(LINHA, ""))
         if linha is not None and da_casa(pedido.headers.get("authorization", "")):
@@ -259,10 +260,10 @@ def _errado(
 
 
 async def _negado(_pedido: Request, erro: Exception) -> Response:
-    """What Starlette and FastAPI refuse by themselves, in English and another form."""
+    """Errors of Starlette and FastAPI themselves, which are in English and another format."""
     assert isinstance(erro, HTTPException)
     if erro.status_code == 400:
-        # A body that its reader gave up on: too deep, or not UTF-8.
+        # A body that could not be parsed: too deeply nested, or not UTF-8.
         return recusa(422, "", "o corpo não é JSON que se possa ler")
     motivo = {404: "não há nada neste endereço", 405: "este método não serve aqui"}
     return recusa(erro.status_code, "", motivo.get(erro.status_code, "recusado"), erro.headers)

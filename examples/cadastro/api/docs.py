@@ -1,4 +1,5 @@
-"""The API's contract as a page: made of its OpenAPI document, without scripts or other servers."""
+"""The API's contract as a page: generated from its OpenAPI document, without scripts or other
+servers."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ th, td { vertical-align: top; border-bottom: 1px solid #8888; }
 
 
 def pagina(documento: Mapping[str, Any]) -> str:
-    """The whole page. Every text of the document is escaped."""
+    """The whole page. All text from the document is escaped."""
     titulo = f"{documento['info']['title']} {documento['info']['version']}"
     partes = [_CABECA, f"<h1>{escape(titulo)}</h1>"]
     partes.append('<p>Para programas: <a href="openapi.json">openapi.json</a>.</p>')
@@ -67,7 +68,7 @@ def _esquema(nome: str, esquema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tipo(esquema: Mapping[str, Any]) -> str:
-    """A schema in a few words; a named one is a link to its own place."""
+    """A schema in a few words; a named one links to its own section."""
     if "$ref" in esquema:
         nome = escape(esquema["$ref"].rpartition("/")[2])
         return f'<a href="#{nome}">{nome}</a>'

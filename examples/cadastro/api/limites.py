@@ -1,4 +1,4 @@
-"""Limits of the API: bytes and seconds of one body, enrolments at once and in one second."""
+"""Limits of the API: bytes and seconds per body, enrolments at a time and per second."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Corpo", "Ritmo", "Vagas", "recusa"]
 def recusa(
     status: int, campo: str, motivo: str, cabecalhos: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The one form in which the API says no."""
+    """The format of all refusals."""
     return JSONResponse({"erros": [{"campo": campo, "motivo": motivo}]}, status, cabecalhos)
 
 
 class Corpo:
-    """ASGI middleware: a body over `maximo` bytes is 413, whether it says its length or not, and
-    one that is not whole after `prazo` seconds is 408."""
+    """ASGI middleware: a body over `maximo` bytes gets 413, with or without a Content-Length, and
+    one that is not complete after `prazo` seconds gets 408."""
 
     def __init__(self, app: ASGIApp, *, maximo: int, prazo: float = 10.0) -> None:
         self._app = app
@@ -38,17 +38,18 @@ class Corpo:
         if not dito.isdigit() or int(dito) > self._maximo:
             await self._recusa()(scope, receive, send)
             return
-        # Read before the application sees it: a body in chunks tells its length at its end.
+        # Read before the application sees it: the length of a chunked body is only known at its
+        # end.
         try:
             async with asyncio.timeout(self._prazo):
                 corpo = await self._ler(receive)
         except TimeoutError:
-            # The rest of it may still come: this connection is of no more use.
+            # The rest of it may still arrive, so this connection cannot be reused.
             demorou = recusa(408, "", "o corpo demorou demais a chegar", {"Connection": "close"})
             await demorou(scope, receive, send)
             return
         if corpo is None:
-            return  # the caller has gone
+            return  # the caller disconnected
         if len(corpo) > self._maximo:
             await self._recusa()(scope, receive, send)
             return
@@ -79,10 +80,10 @@ class Corpo:
 
 
 class Vagas:
-    """ASGI middleware: at most `maximo` enrolments on their way, and the next is 429 at once.
+    """ASGI middleware: at most `maximo` enrolments in progress; the next gets 429 immediately.
 
-    Each holds one of the server's threads, and `/saude` needs one, too. It stands behind `Corpo`:
-    whoever sends slowly holds no place.
+    Each takes one of the server's threads, and `/saude` needs one too. It comes after `Corpo`, so a
+    slow sender takes no place.
     """
 
     def __init__(self, app: ASGIApp, *, maximo: int) -> None:
@@ -104,7 +105,7 @@ class Vagas:
 
 
 class Ritmo:
-    """At most `por_segundo` on average, and one second's worth at once; 0 is no limit."""
+    """At most `por_segundo` on average, with bursts of one second's worth; 0 means no limit."""
 
     def __init__(
         self, por_segundo: float, *, relogio: Callable[[], float] = time.monotonic
@@ -116,7 +117,7 @@ class Ritmo:
         self._visto = relogio()
 
     def espera(self) -> float:
-        """0.0 and one is taken; else the seconds after which to ask again."""
+        """Take one token and return 0.0, or return the seconds after which to try again."""
         if not self._por_segundo:
             return 0.0
         with self._trava:

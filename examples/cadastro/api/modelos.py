@@ -1,4 +1,4 @@
-"""What the API takes and answers, and its refusals in Portuguese."""
+"""The API's requests and responses, and its refusals in Portuguese."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AlunoConhecido", "AlunoCriado", "Erro", "Erros", "NovoAluno", "Saude
 
 
 class NovoAluno(BaseModel):
-    """An enrolment. Only `nome` and `email` are needed, as in the school's system of today."""
+    """An enrolment. Only `nome` and `email` are required, as in the school's current system."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -51,21 +51,21 @@ class NovoAluno(BaseModel):
 
     @property
     def ditos(self) -> set[str]:
-        """Names of the fields that the caller gave a value."""
+        """Names of the fields that the caller set."""
         return {nome for nome in self.model_fields_set if getattr(self, nome) is not None}
 
     def cadastrado(self) -> AlunoCadastrado:
-        """The event: a new student, now. It has no field for a password."""
+        """The event for a new student. It has no field for a password."""
         return AlunoCadastrado(
             aluno_id=uuid4(),
             data_matricula=datetime.now(UTC),
-            # A consent that nobody recorded was not given.
+            # Without a recorded consent, there is none.
             **{"aceita_marketing": False, **self.model_dump(exclude={"senha"}, exclude_none=True)},
         )
 
 
 class AlunoCriado(BaseModel):
-    """What is told of the student: nothing that the caller did not say, but the id."""
+    """The student in a response: only the caller's own data and the id."""
 
     aluno_id: UUID
     nome: str
@@ -73,20 +73,20 @@ class AlunoCriado(BaseModel):
 
 
 class AlunoConhecido(AlunoCriado):
-    """Somebody who was enrolled before: `igual`, nothing was to be done; or `atualizado`."""
+    """An already enrolled student: `igual` (nothing to do) or `atualizado`."""
 
     situacao: Literal["igual", "atualizado"]
 
 
 class Erro(BaseModel):
-    """One refusal. `campo` is "" where it is about the request as a whole."""
+    """One refusal. `campo` is "" if it concerns the request as a whole."""
 
     campo: str
     motivo: str
 
 
 class Erros(BaseModel):
-    """Why nothing was done. No value of the request is repeated."""
+    """The reasons why nothing was done. No value of the request is repeated."""
 
     erros: list[Erro]
     model_config = ConfigDict(
@@ -95,7 +95,7 @@ class Erros(BaseModel):
 
 
 class Saude(BaseModel):
-    """`pendentes`: students inserted whose event is not published yet."""
+    """`pendentes`: inserted students whose event is not yet published."""
 
     estado: Literal["ok", "sem documentos"]
     pendentes: int
@@ -134,15 +134,16 @@ _MOTIVOS: Mapping[str, str] = {
 
 
 def erros_de(mistakes: Iterable[Mapping[str, Any]]) -> Erros:
-    """pydantic's mistakes as the page shows them: one for each field, and never its value."""
+    """pydantic's errors for the page: one for each field, never its value."""
     achados: dict[str, str] = {}
     for um in mistakes:
         onde = um["loc"]
-        # FastAPI says first in which part of the request it is.
+        # FastAPI puts the part of the request first.
         lugar = [str(parte) for parte in onde[onde[:1] in _PARTES :]]
         tipo = str(um["type"])
         campo = lugar[0] if lugar and tipo != "json_invalid" else ""
-        # What the caller called a field is the caller's text: shown if it is short and plain.
+        # A field name chosen by the caller is the caller's text: shown only if it is short and
+        # plain.
         if tipo == "extra_forbidden" and not (campo.isidentifier() and len(campo) <= 40):
             campo = ""
         modelo = _MOTIVOS.get(tipo, "uma data, aaaa-mm-dd" if "date" in tipo else "não serve")

@@ -1,7 +1,8 @@
 """The relay: publishes the events that documents still owe, and clears each once SNS has it.
 
-Several copies may run: each takes what no other has. Killed at any point, it loses nothing: what
-it had taken is free again after `RESERVA` seconds, and is published under the same ids.
+Several relays may run: each takes documents that no other has. A relay killed at any point loses
+nothing: the documents it had reserved are free again after `RESERVA` seconds, and their events are
+published under the same ids.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ __all__ = ["Rele"]
 log = logger("cadastro.rele")
 
 RESERVA = 30.0
-"""Seconds for which what was taken is nobody else's."""
+"""Seconds for which documents are reserved."""
 QUANTOS = 100
-"""Documents taken at once."""
+"""Documents reserved at a time."""
 
 
 class Rele:
     """A thread that sleeps until `acordar`, or `olhar` seconds; `with` starts and stops it.
 
-    `vencida` seconds is how long a reservation holds: shorter in tests.
+    `vencida` is how many seconds a reservation lasts: shorter in tests.
     """
 
     def __init__(
@@ -48,24 +49,24 @@ class Rele:
         self._thread = threading.Thread(target=self._correr, name="rele", daemon=True)
 
     def acordar(self) -> None:
-        """Something was inserted."""
+        """Wake the relay: something was inserted."""
         self._novidade.set()
 
     def start(self) -> None:
-        """Begin; a relay begins once."""
+        """Start; a relay can only be started once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End when what was taken is published, or refused."""
+        """Stop once the reserved events are published or refused."""
         self._fim.set()
         self._novidade.set()
         self._thread.join()
         self._maos.shutdown()
 
     def uma_vez(self) -> int:
-        """Publish what is owed now, at most `QUANTOS` documents; says how many events went out.
+        """Publish pending events of at most `QUANTOS` documents; returns how many were published.
 
-        Raises `SemDocumentos` when the store is away, `TransportError` when the topic is.
+        Raises `SemDocumentos` if the store is unavailable, `TransportError` if the topic is.
         """
         devidos = self._alunos.reservar(QUANTOS, self._vencida)
         if not devidos:
@@ -81,7 +82,7 @@ class Rele:
 
     def _publicar(self, devido: Devido) -> MessagingError | None:
         try:
-            # Its own moment, too: published again, it is the same fact in every field.
+            # With its own time too: published again, the event is identical in every field.
             self._publisher.publish(devido.evento, id=devido.id, time=devido.momento)
         except MessagingError as erro:
             log.warning("event %s is not published yet: %s", devido.id, type(erro).__name__)
@@ -96,12 +97,12 @@ class Rele:
             pausa = self._esvaziar(min(10.0, pausa * 2))
 
     def _esvaziar(self, depois_de_erro: float) -> float:
-        """Publish until nothing is owed; returns the seconds until the next look."""
+        """Publish until nothing is pending; returns the seconds until the next check."""
         try:
             while not self._fim.is_set() and self.uma_vez():
                 pass
         except (SemDocumentos, TransportError) as erro:
-            # Whoever is away comes back; what is owed waits in the documents.
+            # The store or topic will come back; pending events wait in the documents.
             log.warning("the relay waits %.1f s: %s", depois_de_erro, type(erro).__name__)
             self._fim.wait(depois_de_erro)
             return depois_de_erro

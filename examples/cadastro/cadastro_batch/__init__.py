@@ -1,9 +1,9 @@
-"""The conversion: a CSV file in S3 becomes messages, one for each student; nothing else.
+"""The conversion: turns a CSV file in S3 into messages, one for each student.
 
 An AWS Lambda handler for S3's events, which come through an SQS queue, SNS, EventBridge or from S3
-directly. What comes and is none of these is a dead letter with a reason. A file
-is read in pieces and never held whole; every thousand rows it is written down how far they went,
-and whoever reads the file again goes on from there. A row has the same event id each time.
+directly. Anything else is dead-lettered with a reason. A file is read in pieces and never held as a
+whole; the progress is recorded every thousand rows, and a later invocation continues from there. A
+row has the same event id each time.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ __all__ = ["CadastroBatch", "Pausa", "novo_handler", "objetos", "upload_de"]
 log = logger("cadastro.batch")
 
 PEDACO = 1000
-"""Rows between two notes of how far it went: what is sent again, at most, after a crash."""
+"""Rows between two progress records: the most that is sent again after a crash."""
 RESERVA = 20.0
-"""Seconds before the function's timeout at which it pauses; a piece takes one or two."""
+"""Seconds before the function's timeout at which it pauses; a piece takes one or two seconds."""
 _NAMESPACE = uuid.UUID("5b0e6d0a-8c43-5a0e-9a53-0f1f5dbf1c2e")
 
 
 class Pausa(Exception):
-    """The time of this invocation is up; another goes on from the last note."""
+    """The time of this invocation is up; another continues from the last progress record."""
 
 
 class CadastroBatch:
-    """The handler. `fila`, if given, is the queue that brings S3's events: a pause makes its
-    message visible at once, rather than when the visibility timeout ends."""
+    """The handler. `fila`, if given, is the queue that delivers S3's events: a pause makes its
+    message visible immediately, rather than when the visibility timeout ends."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class CadastroBatch:
         self._pedaco = pedaco
 
     def __call__(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
-        """Convert every file that the event names; the answer lists messages to come again."""
+        """Convert every file that the event names; the response lists messages to retry."""
         resta = _tempo(context)
         registros = event.get("Records", ())
         if not any(um.get("eventSource") == "aws:sqs" for um in registros):
-            # From S3, SNS or EventBridge directly: an exception makes Lambda try again, twice.
+            # From S3, SNS or EventBridge directly: an exception makes Lambda retry twice.
             try:
                 quais = objetos(event)
             except NaoEDoS3 as erro:
@@ -93,14 +93,15 @@ class CadastroBatch:
             log.error("message %s is dead-lettered: %s", registro["messageId"], erro)
             return self._enterrado(registro, str(erro))
         except Exception as erro:  # noqa: BLE001 - of one message, and the others go on
-            # Its text may quote a row. The message comes again, and goes on from the last note.
+            # Its text may quote a row. The message is redelivered and continues from the last
+            # record.
             log.error("message %s failed: %s", registro["messageId"], type(erro).__name__)
             return False
         return True
 
     def _enterrado(self, registro: Mapping[str, Any], motivo: str) -> bool:
-        """Copied to the dead-letter queue with its reason; without a queue in hand, and when it
-        does not answer, SQS moves the message once it has come often enough."""
+        """Copy it to the dead-letter queue with its reason. Without a queue, or if the queue does
+        not answer, SQS moves the message once it has been received often enough."""
         if self._fila is None:
             return False
         entrega = delivery_of(registro, now=time.time())
@@ -126,8 +127,8 @@ class CadastroBatch:
     def converter(
         self, balde: str, chave: str, *, resta: Callable[[], float] = lambda: float("inf")
     ) -> Resultado:
-        """Read one object and send a message for each good row. Raises `Pausa` and what S3 and
-        SQS say; what was noted stays noted."""
+        """Read one object and send a message for each good row. Raises `Pausa` and the errors of S3
+        and SQS; recorded progress is kept."""
         upload = upload_de(chave)
         cabeca = cabeca_de(self._s3, balde, chave)
         if cabeca is None:
@@ -139,7 +140,7 @@ class CadastroBatch:
         if resultado.estado in ("pronto", "recusado"):
             log.info("upload %s is converted already", upload)
             return resultado
-        # The presigned URL is bound to its size; whoever has credentials of his own is not.
+        # The presigned URL is bound to a size, but a caller with credentials of its own is not.
         if cabeca["ContentLength"] > self._limite:
             return self._recusar(upload, resultado, f"mais de {self._limite} bytes")
         resultado.estado = "lendo"
@@ -155,7 +156,7 @@ class CadastroBatch:
                     language="pt",
                 )
             except ConfigurationError as erro:
-                # It names columns and what is wrong with them, and no cell.
+                # It names columns and what is wrong with them, but no cell.
                 return self._recusar(upload, resultado, na_tela(str(erro)))
             self._ler(upload, tabela, resultado, Path(pasta) / "rejeitados.csv", resta)
         return resultado
@@ -168,7 +169,7 @@ class CadastroBatch:
         rejeitados: Path,
         resta: Callable[[], float],
     ) -> None:
-        # From the start: what was sent is passed over, and the side file is whole at the end.
+        # From the start: rows already sent are skipped, and the side file ends up complete.
         ja, linhas = resultado.feitas, 0
         amostra: list[dict[str, Any]] = []
         with BadRows(rejeitados, tabela.header, delimiter=tabela.delimiter) as maus:
@@ -207,7 +208,7 @@ class CadastroBatch:
         ids = iter([linha.id for linha in linhas])
         self._publisher.publish_many(
             (
-                # So that the page can be told what the API decided of this very row.
+                # So that the page can show what the API decided about this row.
                 um.event.model_copy(update={"posicao_no_upload": str(Linha(leitura, um.line))})
                 for um in linhas
             ),
@@ -222,7 +223,7 @@ class CadastroBatch:
 
 
 def upload_de(chave: str) -> str:
-    """The id under which an object's result is kept: the one in its key, or made of its key."""
+    """The id under which an object's result is kept: in its key, or derived from it."""
     nome = chave.removeprefix("enviados/").removesuffix(".csv")
     try:
         return str(uuid.UUID(nome))
@@ -235,7 +236,7 @@ def _mostra(linha: BadRow) -> dict[str, Any]:
 
 
 def _avisos(tabela: Table[MatriculaRecebida]) -> list[str]:
-    """What a secretary should know of the file, beside its refused rows."""
+    """What a secretary should know about the file, apart from its refused rows."""
     avisos = [na_tela(um.text) for um in tabela.notices]
     if tabela.ignored:
         avisos.insert(0, f"colunas que ninguém lê aqui: {', '.join(tabela.ignored)}")
@@ -249,7 +250,8 @@ def _tempo(context: Any) -> Callable[[], float]:
 
 
 def novo_handler(ajustes: Ajustes | None = None) -> CadastroBatch:
-    """The handler as the environment says: what the function's module calls once, at its start."""
+    """The handler, configured by the environment: the function's module calls this once, when it
+    starts."""
     from examples.cadastro.aws import cliente
     from examples.cadastro.cadastro_batch.fila import FilaDeAlunos
     from messaging.aws import connect

@@ -1,7 +1,7 @@
-"""Reads what tells of a new object in S3, by whichever way it came, and names what tells of none.
+"""Reads notifications of new objects in S3, however they arrive, and rejects everything else.
 
-A bucket's notifications may come by SQS, through an SNS topic, or through EventBridge, which writes
-them in a form of its own. What is none of these is `NaoEDoS3`: it must not vanish.
+A bucket's notifications may arrive by SQS, through an SNS topic, or through EventBridge, which has
+a format of its own. Anything else raises `NaoEDoS3`: it must not vanish.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["NaoEDoS3", "lido", "objetos"]
 log = logger("cadastro.batch")
 
 EMBRULHOS = 3
-"""SNS notifications inside of each other, at most."""
+"""Maximum nesting of SNS notifications."""
 
 
 class NaoEDoS3(Exception):
-    """The body tells of no object in S3. The text says what it is, and quotes nothing of it."""
+    """The body names no object in S3. The text says what it is, without quoting it."""
 
 
 def lido(corpo: str) -> Any:
@@ -37,8 +37,8 @@ def lido(corpo: str) -> Any:
 
 
 def objetos(documento: Any) -> list[tuple[str, str]]:
-    """Bucket and key of each object that was created; none of `s3:TestEvent`, which S3 sends when
-    a notification is set up, and none of an object that was removed. Raises `NaoEDoS3`.
+    """Bucket and key of each created object; none for `s3:TestEvent`, which S3 sends when a
+    notification is set up, or for a removed object. Raises `NaoEDoS3`.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
@@ -59,12 +59,12 @@ def objetos(documento: Any) -> list[tuple[str, str]]:
             if isinstance(registros, list) and registros:
                 return list(_dos_registros(registros))
         except (KeyError, TypeError, AttributeError):
-            pass  # it has the look of one, and not the fields
+            pass  # looks like one, but lacks the fields
     raise NaoEDoS3(_o_que_e(documento))
 
 
 def _de_dentro(documento: Any) -> str | None:
-    """The message in an SNS notification, as SQS gets it and as a function of SNS gets it."""
+    """The message in an SNS notification, as SQS or a function subscribed to SNS gets it."""
     match documento:
         case {"Type": "Notification", "TopicArn": _, "Message": str(mensagem)}:
             return mensagem
@@ -79,7 +79,7 @@ def _dos_registros(registros: list[Any]) -> Iterator[tuple[str, str]]:
             raise KeyError("eventSource")
         if registro["eventName"].startswith("ObjectCreated:"):
             s3 = registro["s3"]
-            # Keys come as in a form: a space is "+".
+            # Keys are form-encoded: a space is "+".
             yield _textos(s3["bucket"]["name"], unquote_plus(s3["object"]["key"]))
         else:
             log.info("an event of S3 that is no new object is passed over")
@@ -88,7 +88,7 @@ def _dos_registros(registros: list[Any]) -> Iterator[tuple[str, str]]:
 def _do_eventbridge(documento: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if documento["detail-type"] == "Object Created":
         dito = documento["detail"]
-        # Keys come as they are.
+        # Keys are not encoded.
         yield _textos(dito["bucket"]["name"], dito["object"]["key"])
     else:
         log.info("an event of S3 that is no new object is passed over")
@@ -108,5 +108,5 @@ def _o_que_e(documento: Any) -> str:
         return "not an event of S3: a JSON object of another kind"
     try:
         return other_kind(documento, "body")
-    except CodecError as erro:  # its text names the kind, and quotes nothing
+    except CodecError as erro:  # its text names the kind, without a quote
         return str(erro)

@@ -1,4 +1,4 @@
-"""Sends rows straight to a queue: they have one reader, so no topic is needed."""
+"""Sends rows directly to a queue: they have one reader, so they need no topic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FilaDeAlunos"]
 
 
 class FilaDeAlunos:
-    """A `TopicTransport`: what is published goes to one SQS queue, given by its name."""
+    """A `TopicTransport` that publishes to one SQS queue, given by its name."""
 
     max_bytes = 262_144
 
@@ -24,7 +24,7 @@ class FilaDeAlunos:
         self._url: str | None = None
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """One SendMessageBatch request."""
+        """Make one SendMessageBatch request."""
         with translated("send to", f"queue {self._nome}", self._sqs.meta.region_name):
             if self._url is None:
                 self._url = str(self._sqs.get_queue_url(QueueName=self._nome)["QueueUrl"])
@@ -44,4 +44,4 @@ class FilaDeAlunos:
         return batch_failures(resposta, range(len(batch)), "SQS")
 
     def close(self) -> None:
-        """Nothing is held that needs closing."""
+        """Do nothing: there are no resources to close."""

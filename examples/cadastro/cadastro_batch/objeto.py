@@ -1,7 +1,7 @@
-"""An S3 object as a file that is read in pieces, one request for each.
+"""An S3 object as a file that is read in pieces, with one request for each.
 
-One long GET would stand idle while rows are sent, and a connection that stands idle is cut; a
-piece is asked for again by botocore where that happens. `IfMatch` holds it to one version.
+One long GET would be idle while rows are sent, and idle connections are cut; botocore requests a
+piece again if that happens. `IfMatch` ties all pieces to one version.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from botocore.exceptions import ClientError
 __all__ = ["abrir", "cabeca_de"]
 
 PEDACO = 4 * 1024 * 1024
-"""Bytes of one request, and of memory."""
+"""Bytes per request, and held in memory."""
 
 
 def cabeca_de(s3: Any, balde: str, chave: str) -> Mapping[str, Any] | None:
-    """What head_object says of an object; None where there is none."""
+    """The result of head_object; None if there is no such object."""
     try:
         cabeca: Mapping[str, Any] = s3.head_object(Bucket=balde, Key=chave)
     except ClientError as erro:
@@ -30,7 +30,7 @@ def cabeca_de(s3: Any, balde: str, chave: str) -> Mapping[str, Any] | None:
 
 
 def abrir(s3: Any, balde: str, chave: str, cabeca: Mapping[str, Any]) -> io.BufferedReader:
-    """`cabeca` is what `cabeca_de` said. A file that was overwritten since is an error of S3."""
+    """`cabeca` is the result of `cabeca_de`. If the file was overwritten since, S3 raises."""
     return io.BufferedReader(_Objeto(s3, balde, chave, cabeca))
 
 
@@ -40,7 +40,7 @@ class _Objeto(io.RawIOBase):
         self._onde = {"Bucket": balde, "Key": chave, "IfMatch": cabeca["ETag"]}
         self._tamanho = int(cabeca["ContentLength"])
         self._pedido = 0
-        # A reader asks for a few KiB at a time; S3 is asked for a piece.
+        # The reader asks for a few KiB at a time; each request to S3 gets a whole piece.
         self._pedaco = memoryview(b"")
 
     def readable(self) -> bool:

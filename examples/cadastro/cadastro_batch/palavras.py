@@ -1,4 +1,4 @@
-"""The library's texts as the page shows them: a secretary has a form, and no command line."""
+"""The library's messages, adapted for the page: a secretary has a form, not a command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUNA = re.compile(r": diga qual pela posição, como em --column '[^']*'")
 
 
 def na_tela(texto: str) -> str:
-    """`texto` without options and settings that the page does not have."""
+    """`texto` without the options and settings that the page does not have."""
     for da_linha_de_comando, daqui in _TROCAS:
         texto = texto.replace(da_linha_de_comando, daqui)
     return _COLUNA.sub(": dê a uma delas outro nome", texto)

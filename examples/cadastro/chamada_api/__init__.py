@@ -1,4 +1,4 @@
-"""The call: each student of the queue is enrolled by the API, however long it takes.
+"""The call: has the API enrol each student from the queue, however long that takes.
 
 A consumer like any other, so it runs in a `Worker`, in a test, and here as an AWS Lambda handler.
 """
@@ -26,25 +26,25 @@ __all__ = ["ChamadaAPI", "novo_handler"]
 log = logger("cadastro.chamada")
 
 ESPERA = 10.0
-"""Seconds for one answer."""
+"""Seconds to wait for one response."""
 MAIOR_PAUSA = 1800
-"""Seconds between two calls of an API that is down."""
+"""Maximum seconds between two calls while the API is down."""
 _CAMPOS = frozenset((*MatriculaRecebida.model_fields, "senha", "origem"))
 
 
 class ChamadaAPI(Consumer):
     """POSTs each student to the API.
 
-    2xx        done: enrolled now, or before, or corrected.
+    2xx        done: enrolled now or before, or corrected.
     408, 429   again after Retry-After.
     5xx, down  again, after a pause that doubles up to half an hour.
-    other 4xx  never: to the dead-letter queue, with the status and the fields that are wrong. 409
-               is one of them: it may be another student, and a person must decide.
+    other 4xx  never: to the dead-letter queue, with the status and the invalid fields. 409 is one
+               of them: it may be another student, and a person must decide.
 
-    The row's place in its file goes along in a header, so that the API keeps what became of it.
+    The row's position in its file is sent in a header, so that the API records the row's result.
 
-    An API that is down for a week loses nobody: `max_receives` times the usual pause is longer
-    than the 14 days for which SQS keeps a message.
+    No student is lost while the API is down for a week: `max_receives` times the usual pause is
+    longer than the 14 days for which SQS keeps a message.
     """
 
     service = "chamada-api"
@@ -81,7 +81,7 @@ class ChamadaAPI(Consumer):
         raise Retry(_pausa(delivery.receive_count), f"the API answered {status}")
 
     def _http(self) -> httpx.AsyncClient:
-        """One client for each event loop: its connections belong to it."""
+        """One client for each event loop, because its connections belong to the loop."""
         laco = asyncio.get_running_loop()
         if self._cliente is None or self._cliente[0] is not laco:
             cliente = httpx.AsyncClient(timeout=ESPERA, transport=self._transporte, trust_env=False)
@@ -90,7 +90,8 @@ class ChamadaAPI(Consumer):
 
 
 def _pausa(recebida: int) -> float:
-    """Doubled with each receive, half of it by chance: the API comes back to no flood."""
+    """Doubles with each receive, and half of it is random, so the API is not flooded when it
+    returns."""
     maior = min(float(MAIOR_PAUSA), 2.0 ** min(recebida, 20))
     return random.uniform(maior / 2, maior)
 
@@ -109,7 +110,7 @@ def _depois(resposta: httpx.Response, recebida: int) -> float:
 
 
 def _campos(resposta: httpx.Response) -> str:
-    """Names of the fields that the API refused, if they are names that we know; never a value."""
+    """Names of the fields that the API refused, if they are known names; never a value."""
     try:
         erros = resposta.json()["erros"]
         ditos = [um["campo"] for um in erros if um["campo"] in _CAMPOS]
@@ -119,7 +120,8 @@ def _campos(resposta: httpx.Response) -> str:
 
 
 def novo_handler(ajustes: Ajustes | None = None) -> Handler:
-    """The handler as the environment says: what the function's module calls once, at its start."""
+    """The handler, configured by the environment: the function's module calls this once, when it
+    starts."""
     from messaging.aws import connect
 
     ditos = ajustes or Ajustes.do_ambiente()

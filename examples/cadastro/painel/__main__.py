@@ -12,10 +12,10 @@ from messaging.aws import connect
 
 
 def main() -> None:
-    """Serve until SIGTERM; streams that are open are cut after a second."""
+    """Serve until SIGTERM; open streams are cut after a second."""
     filho("painel")
     ajustes = Ajustes.do_ambiente()
-    # Only the page of whoever is on call looks at queues: the others need no way to AWS.
+    # Only the on-call page reads queues: the others need no access to AWS.
     plantao = "plantao" in ajustes.paginas.split()
     uvicorn.run(
         criar(ajustes, Vista(ajustes.pasta, connect() if plantao else None)),

@@ -1,4 +1,4 @@
-"""Login by an OpenID Connect provider, the session in a signed cookie, and who may do what."""
+"""Login through an OpenID Connect provider, sessions in a signed cookie, and permissions."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["PAGINAS", "Acesso", "Rota"]
 log = logger("cadastro.acesso")
 
 SESSAO = 8 * 3600
-"""Seconds that a login lasts: a working day."""
+"""Seconds for which a login lasts: a working day."""
 PAGINAS = {"secretaria": "/secretaria.html", "plantao": "/plantao.html"}
-"""Where each role works."""
+"""The page of each role."""
 
 Rota = Callable[[Request], Awaitable[Response]]
 
 
 class Acesso:
-    """Knows who is behind a request. `segredo_sessao` and the provider must be in `ajustes`."""
+    """Identifies the user of a request. `ajustes` must have `segredo_sessao` and the provider."""
 
     def __init__(self, ajustes: Ajustes) -> None:
         self._ajustes = ajustes
@@ -53,7 +53,7 @@ class Acesso:
             secret_key=ajustes.exigir("segredo_sessao"),
             session_cookie="cadastro",
             max_age=SESSAO,
-            # Not "strict": the provider's answer comes from its own site.
+            # Not "strict": the provider redirects from its own site.
             same_site="lax",
             https_only=ajustes.pagina_url.startswith("https:"),
         )
@@ -69,10 +69,10 @@ class Acesso:
         ]
 
     def so(self, papel: str, rota: Rota, *, ordem: bool = False) -> Rota:
-        """`rota` for those who have `papel` ("": who is logged in at all); 401 and 403 for others.
+        """`rota` for users with `papel` ("": any logged-in user); 401 and 403 for others.
 
-        ordem  it changes something: the header `X-CSRF` must hold what `/quem` said, which a page
-               of another origin cannot read.
+        ordem  it changes something: the header `X-CSRF` must hold the token from `/quem`, which a
+               page of another origin cannot read.
         """
 
         async def guardada(pedido: Request) -> Response:
@@ -89,8 +89,7 @@ class Acesso:
         return guardada
 
     def pagina(self, papel: str, rota: Rota) -> Rota:
-        """A page for those who have `papel`: others are sent to the login, or told that they may
-        not."""
+        """A page for users with `papel`: others are sent to the login, or refused."""
 
         async def guardada(pedido: Request) -> Response:
             if "quem" not in pedido.session:
@@ -102,7 +101,7 @@ class Acesso:
         return guardada
 
     async def _entrar(self, pedido: Request) -> Response:
-        # Only to a page of ours: an address from outside would send people anywhere.
+        # Only to one of our pages: an external address would be an open redirect.
         para = pedido.query_params.get("para", "")
         if para not in PAGINAS.values():
             para = PAGINAS["secretaria"]
@@ -120,14 +119,14 @@ class Acesso:
         try:
             token = await self._cliente.authorize_access_token(pedido)
         except (httpx2.HTTPError, AuthlibBaseError, ValueError) as erro:
-            # Its text may hold what the provider said of the person.
+            # Its text may contain the provider's data about the person.
             log.warning("a login was not concluded: %s", type(erro).__name__)
             return _aviso(400, "O login não foi concluído.", _de_novo(para))
         dito = token["userinfo"]
         papeis = dito.get(self._ajustes.oidc_papeis) or []
         if isinstance(papeis, str):
             papeis = papeis.split()
-        # A new session: what somebody put into an old one has no part in it.
+        # A new session, against session fixation.
         pedido.session.clear()
         pedido.session.update(
             quem=str(dito["sub"]),
@@ -158,7 +157,7 @@ def _nao(status: int, motivo: str) -> JSONResponse:
 
 
 def _aviso(status: int, texto: str, caminho: str) -> HTMLResponse:
-    """A page with one sentence and one way on."""
+    """A page with one sentence and one link."""
     rotulo = "Ir para o início" if caminho == "/" else "Tentar de novo"
     return HTMLResponse(
         '<!doctype html><html lang="pt-BR"><meta charset="utf-8">'

@@ -1,8 +1,8 @@
-"""The server of the pages: their files, their configuration, who may see what, and the stream.
+"""The server of the pages: their files, configuration, permissions, and the stream.
 
-Three pages, each of which may be served alone: the student's form (`aluno`, public, and as well
-served by any host of static files), the secretary's (`secretaria`), and that of whoever is on call
-(`plantao`), where personal data are hidden.
+Three pages, each of which may be served alone: the student's form (`aluno`, which is public and may
+also be served by any static host), the secretary's page (`secretaria`), and the on-call page
+(`plantao`), where personal data is hidden.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = ["criar"]
 
 FRONT = Path(__file__).parents[1] / "front"
 OLHAR = 0.3
-"""Seconds between two looks of a stream."""
+"""Seconds between two checks of a stream."""
 VIVO = 10.0
-"""Seconds after which a stream that has nothing to say says that it is there."""
+"""Seconds after which an idle stream sends a keep-alive."""
 
 
 def criar(ajustes: Ajustes, vista: Vista) -> Starlette:
-    """The application of the pages that `ajustes.paginas` names. Raises `AjustesErrados` where one
+    """The application of the pages that `ajustes.paginas` names. Raises `AjustesErrados` if one
     with a login lacks its provider or its secrets."""
     paginas = set(ajustes.paginas.split())
     acesso = Acesso(ajustes) if paginas & {"secretaria", "plantao"} else None
@@ -77,7 +77,7 @@ def criar(ajustes: Ajustes, vista: Vista) -> Starlette:
         if nome not in paginas
     ]
     rotas.append(Mount("/", arquivos))
-    # A name that somebody else's DNS sends here is not ours.
+    # Refuse foreign host names that resolve to this server (DNS rebinding).
     nomes = Middleware(TrustedHostMiddleware, allowed_hosts=ajustes.nomes.split())
     return Starlette(
         routes=rotas,
@@ -142,7 +142,7 @@ def _do_plantao(ajustes: Ajustes, acesso: Acesso, vista: Vista) -> list[Route]:
 
 def _arquivo(nome: str) -> Rota:
     async def arquivo(_pedido: Request) -> Response:
-        # Asked for each time: a page of before must not be shown to who has left.
+        # Always revalidated: a cached page must not be shown after logout.
         return FileResponse(FRONT / nome, headers={"cache-control": "no-store"})
 
     return arquivo
@@ -153,7 +153,7 @@ async def _nada(_pedido: Request) -> Response:
 
 
 def _mandar(pasta: Path, servico: str, ordem: str) -> bool:
-    """Orders are files, which `local.py` and the API look at; False for one that is none."""
+    """Orders are files that `local.py` and the API read; returns False for an unknown order."""
     pasta.mkdir(parents=True, exist_ok=True)
     if servico == "api" and ordem == "matar":
         (pasta / "morra-depois-de-inserir").touch()
@@ -211,7 +211,7 @@ def _origem(url: str) -> str:
 
 
 class _Cabecalhos:
-    """ASGI middleware: the same headers on every answer."""
+    """ASGI middleware: adds the same headers to every response."""
 
     def __init__(self, app: ASGIApp, *, csp: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Hides what is personal in what services received: whoever is on call needs ids, not names."""
+"""Hides personal data in received events: the person on call needs ids, not names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["mascarados"]
 
 
 def _pessoal(esquema: Any) -> bool:
-    """Whether a field's JSON Schema bears the mark, on itself or on one of its alternatives."""
+    """Whether a field's JSON Schema, or one of its alternatives, has the mark."""
     if isinstance(esquema, list):
         return any(_pessoal(um) for um in esquema)
     if not isinstance(esquema, dict):
@@ -28,13 +28,13 @@ OCULTOS = frozenset(
     for nome, esquema in AlunoCadastrado.model_json_schema()["properties"].items()
     if _pessoal(esquema)
 )
-"""Fields that the contract marks as personal; a pseudonym is what one looks a student up by."""
+"""Fields that the contract marks as personal, except pseudonyms, which identify a student here."""
 
 
 def mascarados(recebido: Mapping[str, Any]) -> dict[str, Any]:
-    """What a service received of one student, with the personal values hidden.
+    """A student's data as a service received it, with the personal values hidden.
 
-    A value that was not given stays null, so that one sees whether a field came.
+    Null values stay null, to show whether a field was set.
     """
     campos = {
         nome: _oculto(valor) if nome in OCULTOS else valor

@@ -1,4 +1,4 @@
-"""What the painel knows: the services' state, counts and newest students, and their queues."""
+"""The painel's data: the services' state, counts and newest students, and their queues."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logger("cadastro.painel")
 
 SERVICOS = TOPOLOGY.services
 DE_INICIO, DE_UMA_VEZ = 20, 50
-"""Students of one service that a stream shows at its start, and in one message."""
+"""Maximum number of students per service at a stream's start, and per message."""
 
 
 class Vista:
-    """Reads what the services noted, and what `local.py` says of them. Safe to share."""
+    """Reads the services' records and the state that `local.py` writes. Thread-safe."""
 
     def __init__(self, pasta: Path, broker: Broker | None = None) -> None:
         self._pasta = pasta
@@ -38,7 +38,7 @@ class Vista:
         self._thread = threading.Thread(target=self._medir, name="filas", daemon=True)
 
     def start(self) -> None:
-        """Begin to look at the queues, once a second."""
+        """Start reading the queues, once a second."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,7 +46,7 @@ class Vista:
         self._thread.join()
 
     def servicos(self) -> list[dict[str, Any]]:
-        """Each service: its state, and how much it has and has not received."""
+        """Each service's state, and how many events it has received and has yet to receive."""
         estados = self._estados()
         linhas = []
         for nome in SERVICOS:
@@ -63,7 +63,7 @@ class Vista:
         return linhas
 
     def fila_alunos(self) -> dict[str, int | None]:
-        """The queue between the file and the API; None is what SQS does not say."""
+        """The queue between the file and the API; None for unknown numbers."""
         nome = ChamadaAPI.service
         return {"esperando": self._na_fila.get(nome), "mortas": self._mortas.get(nome)}
 
@@ -81,7 +81,7 @@ class Vista:
         return mensagens
 
     def aluno(self, servico: str, aluno_id: str) -> dict[str, Any] | None:
-        """What one service has received of one student, personal values hidden."""
+        """A student's data as one service received it, personal values hidden."""
         achado = recebido(self._pasta, servico, aluno_id) if servico in SERVICOS else None
         return achado and mascarados(achado)
 
@@ -93,7 +93,7 @@ class Vista:
         return dito
 
     def medir(self) -> None:
-        """Ask each queue once; of one that does not answer nothing is known."""
+        """Ask each queue once; one that does not answer has no known numbers."""
         medidos: dict[str, int | None] = {}
         mortas: dict[str, int | None] = {}
         for nome, fila in self._filas.items():

@@ -1,7 +1,8 @@
-"""Presigned URLs: who may put one file, of one size and type, for sixty seconds; and its result.
+"""Presigned URLs: permission to upload one file, of one size and type, for sixty seconds; and its
+result.
 
-An AWS Lambda handler behind a function URL (payload format 2.0); CORS is the function URL's own.
-Whoever asks shows a pass, which the secretary's page has from its own server (`passes.py`).
+An AWS Lambda handler behind a function URL (payload format 2.0), which also handles CORS. A caller
+shows a pass, which the secretary's page gets from its own server (`passes.py`).
 https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 """
 
@@ -32,13 +33,14 @@ __all__ = ["EXPIRA_EM", "TIPOS", "UrlAssinada", "novo_handler"]
 log = logger("cadastro.url_assinada")
 
 EXPIRA_EM = 60
-"""Seconds, as in the school's system of today."""
+"""Seconds, as in the school's current system."""
 TIPOS = {
     ".csv": ("text/csv", "application/vnd.ms-excel", "text/plain"),
     ".xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",),
     ".zip": ("application/zip", "application/x-zip-compressed"),
 }
-"""What browsers call such files; Windows with Excel says the second of a CSV file."""
+"""The types that browsers send for such files; Windows with Excel sends the second for a CSV file.
+"""
 _CORPO = 4096
 _HEX = "[0-9a-f]"
 _UPLOAD = re.compile(
@@ -53,10 +55,10 @@ class _Recusa(Exception):
 
 
 class UrlAssinada:
-    """The handler. `s3` signs by SigV4 (`Config(signature_version="s3v4")`), without a request.
+    """The handler. `s3` signs with SigV4 (`Config(signature_version="s3v4")`), without a request.
 
-    decisoes  what the API decided of the rows; without it they are not known.
-    passes    reads what callers show; None asks nobody (behind an authoriser of API Gateway).
+    decisoes  the API's decisions about the rows; None if they are not available.
+    passes    reads the callers' passes; None skips the check (behind an API Gateway authorizer).
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class UrlAssinada:
         `resultado`; see README.md for the shapes."""
         metodo = event["requestContext"]["http"]["method"]
         caminho = event.get("rawPath", "/")
-        # Names of headers come in lower case: so says payload format 2.0.
+        # In payload format 2.0, header names are in lower case.
         mostra = event.get("headers", {}).get("authorization", "")
         if self._passes is not None and self._passes.de(mostra) is None:
             return _resposta(401, {"erros": [{"campo": "", "motivo": "entre de novo"}]})
@@ -104,7 +106,7 @@ class UrlAssinada:
     def _de_um(
         self, metodo: str, upload: str, o_que: str, event: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """What is asked of one file; None for what nobody answers."""
+        """Answer a request about one file; None if there is no such route."""
         match metodo, o_que:
             case "GET", "":
                 return self._resultado(upload)
@@ -123,8 +125,8 @@ class UrlAssinada:
         nome, tamanho, tipo = self._conferido(pedido)
         conferir = pedido.get("conferir") is True
         upload = str(uuid4())
-        # Each of these is a signed header: any other size or type has another signature. The
-        # key is ours, so that nobody writes over what somebody else has sent.
+        # Each of these is a signed header: any other size or type would need another signature. We
+        # choose the key, so that nobody can overwrite another upload.
         url = self._s3.generate_presigned_url(
             "put_object",
             Params={
@@ -165,7 +167,7 @@ class UrlAssinada:
         return _resposta(200, self._resultados.para_a_pagina(upload, contas))
 
     def _relatorio(self, upload: str) -> dict[str, Any]:
-        """A CSV of every row and what became of it: line, what, column, reason."""
+        """A CSV of every row and its result: line, result, column, reason."""
         lido = self._resultados.ler(upload)
         if not lido.etag:
             return _resposta(404, {"erros": [{"campo": "", "motivo": "ainda não foi lido"}]})
@@ -212,7 +214,8 @@ def _resposta(status: int, corpo: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def novo_handler(ajustes: Ajustes | None = None) -> UrlAssinada:
-    """The handler as the environment says: what the function's module calls once, at its start."""
+    """The handler, configured by the environment: the function's module calls this once, when it
+    starts."""
     from examples.cadastro.aws import cliente
 
     ditos = ajustes or Ajustes.do_ambiente()

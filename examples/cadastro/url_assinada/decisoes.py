@@ -1,4 +1,4 @@
-"""Asks the API what it decided of the rows of a file."""
+"""Asks the API for its decisions about the rows of a file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ __all__ = ["Decisoes", "SemDecisoes"]
 log = logger("cadastro.url_assinada")
 
 ESPERA = 5.0
-"""Seconds for an answer: less than the function's timeout, so that the page hears something."""
+"""Seconds to wait for a response: less than the function's timeout, so that the page gets one too.
+"""
 
 
 class SemDecisoes(Exception):
-    """The API does not answer, or not with what was asked for."""
+    """The API does not answer, or its answer is invalid."""
 
 
 class Decisoes:
-    """Safe to share between threads."""
+    """A thread-safe client of the API."""
 
     def __init__(self, url: str, *, transporte: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(
@@ -31,7 +32,7 @@ class Decisoes:
         )
 
     def contas(self, leitura: str) -> dict[str, Any] | None:
-        """Counts and the first refused rows; None where they are not known."""
+        """Counts and the first refused rows; None if they are unknown."""
         try:
             resposta = self._http.get(f"/leituras/{leitura}").raise_for_status()
             dito: dict[str, Any] = resposta.json()
@@ -41,7 +42,7 @@ class Decisoes:
         return dito
 
     def linhas(self, leitura: str) -> Iterator[tuple[int, str, str, str]]:
-        """Line, what became of it, column and reason. Raises `SemDecisoes`."""
+        """Line, result, column and reason of each row. Raises `SemDecisoes`."""
         try:
             with self._http.stream("GET", f"/leituras/{leitura}/linhas") as resposta:
                 for uma in resposta.raise_for_status().iter_lines():

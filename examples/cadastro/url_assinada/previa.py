@@ -1,7 +1,8 @@
-"""The look before a file is converted: its columns, five rows, and which column fills which field.
+"""The preview of a file before it is converted: its columns, five rows, and their mapping to
+fields.
 
-A file that is to be looked at waits in `conferir/`. What the secretary says of its columns is kept
-for the file, and for the next one with the same header; then the file goes on to `enviados/`.
+A file to be reviewed waits in `conferir/`. The secretary's mapping is stored for the file, and for
+the next one with the same header; then the file moves on to `enviados/`.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ __all__ = ["NaoHa", "Previas", "conferir_em"]
 
 _CONHECIDAS = known_names(MatriculaRecebida, Mapping())
 COMECO = 1024 * 1024
-"""Bytes that are read of a long CSV file. A workbook is read whole."""
+"""Bytes that are read from a long CSV file. A workbook is read as a whole."""
 LINHAS = 5
 
 
 class NaoHa(Exception):
-    """No file waits under this id."""
+    """There is no waiting file with this id."""
 
 
 def conferir_em(upload: str) -> str:
-    """The key under which a file waits."""
+    """The key of a waiting file."""
     return f"conferir/{upload}.csv"
 
 
 class Previas:
-    """Looks at files that wait, and lets them go on. Safe to share."""
+    """Previews waiting files, and releases them. Thread-safe."""
 
     def __init__(self, s3: Any, balde: str, resultados: Resultados) -> None:
         self._s3 = s3
@@ -49,7 +50,7 @@ class Previas:
         self._resultados = resultados
 
     def de(self, upload: str) -> dict[str, Any]:
-        """As `GET /uploads/{id}/previa` answers. Raises `NaoHa` and `NaoServe`."""
+        """The response of `GET /uploads/{id}/previa`. Raises `NaoHa` and `NaoServe`."""
         with self._comeco(upload) as arquivo:
             try:
                 with Rows(arquivo, known=_CONHECIDAS, language="pt") as linhas:
@@ -74,14 +75,14 @@ class Previas:
             return resposta | self._tentar(arquivo, dito)
 
     def tentar(self, upload: str, dito: Dicionario[str, Any]) -> dict[str, Any]:
-        """What would become of the first rows. Raises `NaoHa`, and `NaoServe` for a mapping that is
-        none; one that does not fill an event is told in `erro`."""
+        """The result of the first rows. Raises `NaoHa`, and `NaoServe` for an invalid mapping; one
+        that does not fill an event is reported in `erro`."""
         mapa_de(dito)
         with self._comeco(upload) as arquivo:
             return self._tentar(arquivo, dito)
 
     def confirmar(self, upload: str, dito: Dicionario[str, Any]) -> None:
-        """Keep the mapping, and let the file be converted. Raises `NaoHa` and `NaoServe`."""
+        """Store the mapping, and release the file for conversion. Raises `NaoHa` and `NaoServe`."""
         mapa = mapa_de(dito)
         guardado = {"mapa": dict(dito["mapa"]), "datas": dito.get("datas", "auto")}
         with self._comeco(upload) as arquivo:
@@ -90,7 +91,7 @@ class Previas:
                     forma = _forma(tabela.header)
             except ConfigurationError as erro:
                 raise NaoServe("mapa", na_tela(str(erro))) from None
-        # The mapping first: the file's event may come before the next line is reached.
+        # The mapping first: the file's event may arrive before the next line runs.
         self._resultados.guardar_mapa(upload, forma, guardado)
         self._s3.copy_object(
             Bucket=self._balde,
@@ -114,7 +115,7 @@ class Previas:
             comeco = objeto.read(COMECO)
             if comeco.startswith(b"PK") or len(comeco) < COMECO:
                 return io.BytesIO(comeco + objeto.read())
-        # To the end of a line; in UTF-16 it has a second byte.
+        # Up to the end of a line, which has two bytes in UTF-16.
         fim = comeco.rfind(b"\n") + 1
         if comeco.startswith((b"\xff\xfe", b"\xfe\xff")):
             fim += fim % 2
@@ -122,13 +123,13 @@ class Previas:
 
 
 def _provavel(colunas: tuple[str, ...]) -> dict[str, str]:
-    """A column for each field that is called like it."""
+    """Map each field to the column of the same name."""
     nomes = {same(um): um for um in reversed(colunas)}
     return {campo: nomes[same(campo)] for campo in CAMPOS if same(campo) in nomes}
 
 
 def _forma(colunas: tuple[str, ...]) -> str:
-    """The same for every file whose header has these columns in this order."""
+    """A key for files whose header has these columns in this order."""
     return hashlib.sha256(json.dumps(colunas).encode()).hexdigest()[:32]
 
 
