@@ -16,6 +16,8 @@ ROOM ?=
 export VENV
 BIN := $(VENV)/bin
 INSTALL := @$(PYTHON) tools/environment.py
+# What exported files and the files of examples/ are checked by, apart from the tests' own packages.
+VALIDATORS := @$(PYTHON) tools/environment.py validators
 # The servers that stand in for AWS live in environments of their own.
 LOCAL := @$(BIN)/messaging local --install >/dev/null
 BROKERS_SERVER = @[ $(BROKER) != sqs ] || $(BIN)/messaging local --install >/dev/null
@@ -63,6 +65,7 @@ image:  ## cadastro's container for arm64, with the commit's date in all of it; 
 
 test:  ## every other test; ARGS="tests/test_event.py -x" for some of them
 	$(INSTALL) test
+	$(VALIDATORS)
 	$(LOCAL)
 	$(MOTO)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/cadastro --ignore=tests/typed $(ARGS)
@@ -89,6 +92,7 @@ UNMEASURED := tests/outbox/test_writing.py::test_importing_it_loads_no_database 
 
 coverage:  ## how much of messaging/ the tests run, by line and branch; htmlcov/ shows the rest
 	$(INSTALL) test
+	$(VALIDATORS)
 	$(LOCAL)
 	$(MOTO)
 	@$(BIN)/coverage erase
@@ -187,5 +191,5 @@ release:  ## check everything that a release needs, build it, and try the wheel;
 	@$(BIN)/python tools/release.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(VENV).lock .venv-python* .venv-lowest* .venv-newest* site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
+	rm -rf $(VENV) $(VENV).lock $(VENV)-validators* .venv-python* .venv-lowest* .venv-newest* site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

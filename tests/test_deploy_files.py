@@ -21,6 +21,7 @@ from messaging import Consumer, Event, MemoryBroker, Topology, Worker, handles
 from messaging.cli.app import app
 from messaging.cli.app import command as command_of
 from messaging.runtime.health import serve_health
+from tests import validators
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "deploy"
 STOP = 30  # seconds that a stop takes at most with the defaults: docs/how-to/run-a-worker.md
@@ -108,6 +109,8 @@ def test_aws_takes_the_task_definition() -> None:
     model = botocore.session.get_session().get_service_model("ecs")
     shape = model.operation_model("RegisterTaskDefinition").input_shape
     assert not ParamValidator().validate(ecs(), shape).has_errors()
+    wrong = {**ecs(), "cpus": "256"}
+    assert "cpus" in ParamValidator().validate(wrong, shape).generate_report()
     assert ecs()["containerDefinitions"][0]["stopTimeout"] > STOP
 
 
@@ -119,6 +122,20 @@ def test_kubernetes_asks_the_pages_that_there_are_and_waits_for_the_stop(worker:
     assert paths == ["/live", "/ready"]
     names = kubernetes()["spec"]["selector"]["matchLabels"]
     assert kubernetes()["spec"]["template"]["metadata"]["labels"] == names
+
+
+def test_kubernetes_takes_the_files_and_would_refuse_what_it_does_not_know() -> None:
+    canary = dict(yaml.safe_load((FOLDER / "canary.yaml").read_text()))
+    wrong = kubernetes()
+    wrong["spec"]["replicas"] = "2"
+    probe = wrong["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]
+    probe["timeout"] = probe.pop("timeoutSeconds")
+    taken, run_by_the_clock, refused = validators.kubernetes(kubernetes(), canary, wrong)
+    assert taken == run_by_the_clock == []
+    assert sorted(refused) == [
+        "spec.replicas: Input should be a valid integer",
+        "spec.template.spec.containers.0.livenessProbe.timeout: Extra inputs are not permitted",
+    ]
 
 
 def test_the_canary_of_kubernetes_is_a_command_of_ours_and_one_at_a_time() -> None:

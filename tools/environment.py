@@ -3,6 +3,8 @@
     python3 tools/environment.py test | lint | docs | cadastro | mutants
                                         the packages of requirements/*.txt
     python3 tools/environment.py uv     the tool that makes the lock
+    python3 tools/environment.py validators
+                                        what checks files, beside it: in .venv-validators
 
 Standard library only, and pip does the installing: it obeys the index, proxy and certificates
 that this machine's owner configured. Written for any Python 3, so that an old one can say so.
@@ -24,13 +26,15 @@ FILES = {
     "docs": ("test", "docs"),
     "cadastro": ("cadastro",),
     "mutants": ("test", "mutants"),
+    "validators": ("validators",),
 }
+APART = {"validators": "-validators"}  # what follows the environment's name; without the project
 UV = "uv==0.13.9"
 
 
 def main(group):
     check_python()
-    venv = ROOT / os.environ.get("VENV", ".venv")
+    venv = ROOT / (os.environ.get("VENV", ".venv") + APART.get(group, ""))
     python = venv / "bin" / "python"
     with only_one(venv):
         create(venv)
@@ -43,6 +47,8 @@ def main(group):
         for path in files:
             install += ["-r", path]
         ensure(venv, group, wanted, install)
+        if group in APART:
+            return
         # The project itself: editable, and built by the locked hatchling rather than a fresh one.
         install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
         install += ["-e", ROOT]

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "uv.lock"
 REQUIREMENTS = ROOT / "requirements"
-GROUPS = ("test", "lint", "docs", "cadastro", "mutants")
+GROUPS = ("test", "lint", "docs", "cadastro", "mutants", "validators")
 # What runs in an environment of its own, which `messaging local` makes.
 ENGINES = {"ministack": "ministack>=1.5.33", "moto": "moto[server]>=5.2"}
 
