@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,7 +15,7 @@ from messaging.doctor import examine
 from messaging.export import cloudformation, key_template
 from messaging.local import LocalServer
 from messaging.topology import Topology
-from tests.export.conftest import TOPOLOGIES, Lint
+from tests.export.conftest import TOPOLOGIES, cfn_lint
 
 OWNING = [name for name, one in TOPOLOGIES.items() if one.owns_topic]
 
@@ -42,9 +43,21 @@ def done(plan: Plan) -> list[tuple[str, str, tuple[str, ...]]]:
     ]
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_cfn_lint_has_nothing_to_say(name: str, lint: Lint) -> None:
-    lint(cloudformation(TOPOLOGIES[name]))
+def test_cfn_lint_has_nothing_to_say(tmp_path: Path) -> None:
+    made = {name: cloudformation(one) for name, one in TOPOLOGIES.items()}
+    assert cfn_lint(tmp_path, **made) == (0, "")
+
+
+def test_cfn_lint_would_see_what_cloudformation_does_not_know(tmp_path: Path) -> None:
+    template = cloudformation(TOPOLOGIES["one service"])
+    queue = template["Resources"]["UmQueue"]["Properties"]
+    queue["Visibility"] = queue.pop("VisibilityTimeout")
+    queue["DelaySeconds"] = "soon"
+    template["Resources"]["UmSubscription"]["DependsOn"] = ["Nobody"]
+    status, said = cfn_lint(tmp_path, wrong=template)
+    assert status != 0
+    for wrong in ("'Visibility'", "'soon'", "'Nobody'"):
+        assert wrong in said
 
 
 @pytest.mark.parametrize("name", OWNING)

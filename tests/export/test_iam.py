@@ -28,7 +28,8 @@ from messaging.topology import Topology
 from tests.aws.conftest import Wire
 from tests.aws.test_iam import SCHOOL, Role, allowed, client, listed
 from tests.aws.test_iam import policy as of_page
-from tests.export.conftest import TOPOLOGIES, Lint
+from tests.export.conftest import TOPOLOGIES, cfn_lint
+from tests.validators import said
 
 PAGES = Place("aws", "sa-east-1", "111111111111")
 ACCOUNT = "444444444444"
@@ -232,10 +233,10 @@ def test_what_apply_and_doctor_ask_of_the_key_is_what_deploy_and_operator_may(
         wire.close()
 
 
-def test_the_keys_template_admits_sns_for_this_topic_alone(lint: Lint) -> None:
+def test_the_keys_template_admits_sns_for_this_topic_alone(tmp_path: Path) -> None:
     topology = TOPOLOGIES["a key of one's own"]
     made = key_template(topology)
-    lint(made)
+    assert cfn_lint(tmp_path, key=made) == (0, "")
     resources = made["Resources"]
     assert resources["Alias"]["Properties"]["AliasName"] == topology.kms_key
     arn = CLOUDFORMATION.topic_arn("alunos")
@@ -253,9 +254,9 @@ def policy_of(statement: dict[str, Any], arn: str) -> dict[str, Any]:
     return {"Statement": [{**statement, "Condition": {"ArnEquals": {"aws:SourceArn": arn}}}]}
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_cfn_lint_has_nothing_to_say_of_the_policies(name: str, lint: Lint) -> None:
-    lint(iam_template(TOPOLOGIES[name]))
+def test_cfn_lint_has_nothing_to_say_of_the_policies(tmp_path: Path) -> None:
+    made = {name: iam_template(one) for name, one in TOPOLOGIES.items()}
+    assert cfn_lint(tmp_path, **made) == (0, "")
 
 
 def test_no_role_may_do_everything_anywhere() -> None:
@@ -265,3 +266,62 @@ def test_no_role_may_do_everything_anywhere() -> None:
                 assert all("*" not in action for action in one["Action"]), role
                 if one["Resource"] == "*":  # CloudWatch knows no resources, Lambda hardly any
                     assert not [a for a in one["Action"] if a.startswith(("sns:", "sqs:"))], role
+
+
+KNOWN_BETTER = {
+    # SNS asks for them on the topic, which is what its AuthorizationError names. AWS's list of
+    # actions, which parliament knows, has no resource for them.
+    "RESOURCE_MISMATCH sns:GetSubscriptionAttributes",
+    "RESOURCE_MISMATCH sns:SetSubscriptionAttributes",
+    "RESOURCE_MISMATCH sns:Unsubscribe",
+    # A topology does not know the names of functions.
+    "RESOURCE_STAR lambda:GetFunctionConfiguration",
+    # In the policy of a key "*" is that key.
+    "RESOURCE_STAR kms:Decrypt",
+    "RESOURCE_STAR kms:GenerateDataKey",
+    # https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-resource-aliases
+    *(
+        f"UNKNOWN_CONDITION_FOR_ACTION Unknown condition kms:ResourceAliases for action kms:{one}"
+        for one in ("Decrypt", "GenerateDataKey", "DescribeKey", "GetKeyPolicy")
+    ),
+}
+
+
+def parliament(documents: dict[str, Any], folder: Path) -> set[str]:
+    """What the linter of IAM policies says of any of them: the kind, and the action."""
+    folder.mkdir()
+    for name, document in documents.items():
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    _, text = said("parliament", "--json", "--directory", folder)
+    found = set()
+    for one in map(json.loads, text.splitlines()):
+        details = one["detail"] if isinstance(one["detail"], list) else [one["detail"]]
+        for detail in details:
+            named = detail["action"] if isinstance(detail, dict) else detail
+            found.add(f"{one['issue']} {named}")
+    return found
+
+
+def test_a_linter_of_policies_says_nothing_of_them_that_is_not_known_better(
+    tmp_path: Path,
+) -> None:
+    documents = {
+        f"{number} {role}": document
+        for number, topology in enumerate(TOPOLOGIES.values())
+        for role, document in policies(topology, PAGES).items()
+    }
+    statement = sns_statement(TOPOLOGIES["a key of one's own"], PAGES)
+    documents["key"] = {"Version": "2012-10-17", "Statement": [statement]}
+    assert parliament(documents, tmp_path / "all") == KNOWN_BETTER
+
+
+def test_the_linter_of_policies_would_see_what_aws_does_not_know(tmp_path: Path) -> None:
+    (found,) = policies(SERVICE, PAGES)["biblioteca-worker"]["Statement"][:1]
+    wrong = {
+        "action": {**found, "Action": ["sqs:ReceiveMessages"]},
+        "resource": {**found, "Resource": "arn:aws:sns:sa-east-1:111111111111:alunos"},
+        "condition": {**found, "Condition": {"StringEquals": {"sqs:Sender": "x"}}},
+    }
+    documents = {name: {"Version": "2012-10-17", "Statement": [one]} for name, one in wrong.items()}
+    kinds = {one.partition(" ")[0] for one in parliament(documents, tmp_path / "wrong")}
+    assert kinds == {"UNKNOWN_ACTION", "RESOURCE_MISMATCH", "UNKNOWN_CONDITION_FOR_ACTION"}

@@ -25,13 +25,13 @@ WHOLE = TOPOLOGIES["the whole map"]
 ONE = Topology.of(Um, topic="alunos", owns_topic=True)
 
 
-def promtool(*arguments: str | Path) -> str:
-    """What it says of something that is sound."""
+def promtool(*arguments: str | Path, sound: bool = True) -> str:
+    """What it says of something that is sound, or is not."""
     program = shutil.which("promtool")
     assert program is not None, "promtool is needed: apt-get install prometheus"
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert (done.returncode == 0) is sound, done.stdout + done.stderr
+    return done.stdout + ("" if sound else done.stderr)
 
 
 def families() -> dict[str, Family]:
@@ -83,6 +83,25 @@ def test_promtool_has_nothing_to_say_of_the_rules(name: str, canary: int, tmp_pa
     path = tmp_path / "rules.json"
     path.write_text(json.dumps(prometheus_rules(TOPOLOGIES[name], canary=canary)))
     assert "SUCCESS" in promtool("check", "rules", "--lint-fatal", path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"expr": "sum by (service (up)"}, "could not parse expression"),
+        ({"fore": "5m"}, "fore"),
+        ({"for": "soon"}, "duration"),
+        ({"labels": {"severity": ["page"]}}, "cannot unmarshal"),
+        ({"annotations": {"summary": "{{ $lables.service }}"}}, "undefined variable"),
+    ],
+    ids=["no expression", "no field", "no duration", "no text", "no variable"],
+)
+def test_promtool_would_refuse_a_rule_with(change: Any, said: str, tmp_path: Path) -> None:
+    rules = prometheus_rules(ONE)
+    rules["groups"][0]["rules"][0] |= change
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps(rules))
+    assert said in promtool("check", "rules", "--lint-fatal", path, sound=False)
 
 
 def test_rules_ask_for_metrics_and_labels_that_prometheus_has() -> None:

@@ -14,8 +14,9 @@ from messaging.aws.clients import Place
 from messaging.export.places import TERRAFORM
 from messaging.export.terraform import terraform
 from tests.export.conftest import TOPOLOGIES
+from tests.validators import said as said_by
 
-SCHEMA = json.loads((Path(__file__).parent / "terraform-aws-5.100.json").read_text())
+SCHEMA = json.loads((Path(__file__).parent / "terraform-aws-6.25.json").read_text())
 META = {"depends_on", "lifecycle"}  # Terraform's own, of every resource
 TYPES: dict[Any, tuple[type, ...]] = {"string": (str,), "bool": (bool,), "number": (int,)}
 
@@ -70,9 +71,57 @@ def test_what_is_referred_to_is_declared(name: str) -> None:
     text = json.dumps(document["resource"])
     named = set(re.findall(r"((?:data\.)?aws_\w+\.\w+)", text))
     assert named <= declared
+    for place in re.findall(r"\$\{([^}]+)\}", text):
+        *data, kind, _, attribute = place.split(".")
+        assert attribute in SCHEMA["data" if data else "resource"][kind], place
     services = len(TOPOLOGIES[name].services)
     made = sum(len(ones) for ones in document["resource"].values())
     assert made == 7 * services + TOPOLOGIES[name].owns_topic
+
+
+def as_terraform_reads_it(document: Any, folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """By kind and name the arguments; a reference is the number of what it refers to, and what only
+    a provider knows is null."""
+    (folder / "topology.tf.json").write_text(json.dumps(document))
+    program = (
+        "import json, sys, tfparse; json.dump(tfparse.load_from_path(sys.argv[1]), sys.stdout)"
+    )
+    status, text = said_by("python", "-I", "-c", program, folder)
+    assert status == 0, text
+    return {
+        (kind, one["__tfmeta"]["path"].rpartition(".")[2]): one
+        for kind, ones in json.loads(text).items()
+        if kind != "terraform"
+        for one in ones
+    }
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_hashicorps_reader_finds_each_argument_and_what_it_refers_to(
+    name: str, tmp_path: Path
+) -> None:
+    document = terraform(TOPOLOGIES[name])
+    read = as_terraform_reads_it(document, tmp_path)
+    given = {
+        (kind, id): one for kind, ones in document["resource"].items() for id, one in ones.items()
+    }
+    assert set(read) == {*given, *((kind, "current") for kind in document["data"])}
+    for place, arguments in given.items():
+        for argument, value in arguments.items():
+            found = read[place][argument]
+            if refers := re.fullmatch(r"\$\{(aws_\w+)\.(\w+)\.(id|arn)\}", str(value)):
+                assert found == read[refers[1], refers[2]]["id"], (place, argument)
+            elif "${data." not in str(value):
+                assert found == value, (place, argument)
+
+
+def test_hashicorps_reader_loses_an_expression_that_is_none(tmp_path: Path) -> None:
+    document = terraform(TOPOLOGIES["one service"])
+    subscription = document["resource"]["aws_sns_topic_subscription"]["um"]
+    subscription["endpoint"] = "${aws_sqs_queue.um_queue.arn"
+    subscription["protocol"] = "${sqs}"
+    read = as_terraform_reads_it(document, tmp_path)["aws_sns_topic_subscription", "um"]
+    assert (read.get("endpoint"), read.get("protocol")) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["FIFO", "one service"])

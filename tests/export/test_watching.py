@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -24,7 +25,7 @@ from messaging.memory import MemoryBroker
 from messaging.outcome import Reject, Retry
 from messaging.testing import lambda_event
 from messaging.topology import Topology
-from tests.export.conftest import TOPOLOGIES, Aconteceu, Lint, Um
+from tests.export.conftest import TOPOLOGIES, Aconteceu, Um, cfn_lint
 
 SERVED = [name for name, one in TOPOLOGIES.items() if one.services]
 WHOLE = TOPOLOGIES["the whole map"]
@@ -48,14 +49,14 @@ def queues_of(topology: Topology) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_cfn_lint_has_nothing_to_say_of_the_alarms(name: str, lint: Lint) -> None:
-    lint(alarms(TOPOLOGIES[name], emf="messaging"))
+def test_cfn_lint_has_nothing_to_say_of_the_alarms(tmp_path: Path) -> None:
+    made = {name: alarms(one, emf="messaging") for name, one in TOPOLOGIES.items()}
+    assert cfn_lint(tmp_path, **made) == (0, "")
 
 
-@pytest.mark.parametrize("name", SERVED)
-def test_cfn_lint_has_nothing_to_say_of_the_scaling(name: str, lint: Lint) -> None:
-    lint(ecs(TOPOLOGIES[name], Scaling()))
+def test_cfn_lint_has_nothing_to_say_of_the_scaling(tmp_path: Path) -> None:
+    made = {name: ecs(TOPOLOGIES[name], Scaling()) for name in SERVED}
+    assert cfn_lint(tmp_path, **made) == (0, "")
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
@@ -67,17 +68,41 @@ def test_each_queue_has_its_alarms(name: str) -> None:
     assert len(alarm_properties(topology)) == 4 * len(topology.services) + topology.owns_topic
 
 
+def refused_by_aws(service: str, operation: str, given: dict[str, Any]) -> str:
+    """What botocore's model of an operation has against its parameters."""
+    model = botocore.session.get_session().get_service_model(service)
+    shape: Any = model.operation_model(operation).input_shape
+    return str(ParamValidator().validate(given, shape).generate_report())
+
+
 def test_the_alarms_are_what_cloudwatch_takes() -> None:
-    shape: Any = (
-        botocore.session.get_session()
-        .get_service_model("cloudwatch")
-        .operation_model("PutMetricAlarm")
-        .input_shape
-    )
     for id, properties in alarm_properties(WHOLE, emf="messaging").items():
         given = {**properties, "AlarmName": id, "AlarmActions": []}
-        problems = ParamValidator().validate(given, shape)
-        assert not problems.has_errors(), problems.generate_report()
+        assert refused_by_aws("cloudwatch", "PutMetricAlarm", given) == ""
+    wrong = {**given, "Threshold": "0"}
+    assert "Threshold" in refused_by_aws("cloudwatch", "PutMetricAlarm", wrong)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_the_scaling_is_what_application_auto_scaling_takes(name: str) -> None:
+    resources = ecs(TOPOLOGIES[name], Scaling())["Resources"]
+    text = json.dumps(resources).replace('{"Ref": "Cluster"}', '"escola"')
+    text = re.sub(r'\{"Fn::Sub": ("[^"]+")\}', r"\1", text)  # as CloudFormation fills them in
+    made = [
+        (one["Type"].rpartition("::")[2], one["Properties"]) for one in json.loads(text).values()
+    ]
+    targets = [given for kind, given in made if kind == "ScalableTarget"]
+    policies = [given for kind, given in made if kind == "ScalingPolicy"]
+    assert len(targets) == len(policies) == len(TOPOLOGIES[name].services)
+    for target, policy in zip(targets, policies, strict=True):
+        assert not refused_by_aws("application-autoscaling", "RegisterScalableTarget", target)
+        names = ("ServiceNamespace", "ScalableDimension", "ResourceId")
+        given = {**policy, **{one: target[one] for one in names}}
+        del given["ScalingTargetId"]  # which stands for the three
+        assert not refused_by_aws("application-autoscaling", "PutScalingPolicy", given)
+    given["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = "12000"
+    said = refused_by_aws("application-autoscaling", "PutScalingPolicy", given)
+    assert "TargetTrackingScalingPolicyConfiguration.TargetValue" in said
 
 
 def test_an_alarm_of_dead_letters_stands_as_it_was_written(server: LocalServer) -> None:
