@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from messaging.export import Scaling, grafana, keda
+from messaging.export import Scaling, alarms, grafana, keda
 from tests import validators
 from tests.export import grafana_model
 from tests.export.conftest import TOPOLOGIES
@@ -116,3 +118,65 @@ def test_kedas_crd_refuses_what_is_unknown_missing_or_of_another_type() -> None:
     for complaints, said in zip(found, SCALER_CHANGES.values(), strict=True):
         assert len(complaints) == 1, said
         assert complaints[0].startswith(said)
+
+
+def closed(required: str, **properties: Any) -> dict[str, Any]:
+    """An object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required.split(),
+        "additionalProperties": False,
+    }
+
+
+TEXT = {"type": "string", "minLength": 1}
+CLOUDWATCH_DASHBOARD = closed(
+    "widgets",
+    widgets={
+        "type": "array",
+        "maxItems": 500,
+        "items": closed(
+            "type properties",
+            type={"const": "metric"},
+            x={"type": "integer", "minimum": 0, "maximum": 23},
+            y={"type": "integer", "minimum": 0},
+            width={"type": "integer", "minimum": 1, "maximum": 24},
+            height={"type": "integer", "minimum": 1, "maximum": 1000},
+            properties=closed(
+                "metrics region",
+                title=TEXT,
+                region=TEXT,
+                view={"enum": ["timeSeries", "singleValue", "gauge", "bar", "pie", "table"]},
+                stat=TEXT,
+                period={"type": "integer", "multipleOf": 60, "minimum": 60},
+                metrics={
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 500,
+                    "items": {
+                        "type": "array",
+                        "prefixItems": [TEXT, TEXT, TEXT, TEXT, closed("", stat=TEXT, label=TEXT)],
+                        "minItems": 4,
+                        "items": False,
+                    },
+                },
+            ),
+        ),
+    },
+)
+"""AWS's page: no tool knows the form of this body, which to cfn-lint and botocore is a text.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+"""
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_a_cloudwatch_dashboard_is_as_aws_describes_it(name: str) -> None:
+    check = Draft202012Validator(CLOUDWATCH_DASHBOARD)
+    resources = alarms(TOPOLOGIES[name], emf="messaging")["Resources"]
+    body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    assert not list(check.iter_errors(body))
+    body["widgets"][0]["properties"]["statistic"] = "Sum"
+    body["widgets"][0]["width"] = 25
+    assert len(list(check.iter_errors(body))) == 2
