@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from messaging.errors import ConfigurationError
-from messaging.metrics import METRICS, Metric
+from messaging.metrics import METRICS
 from messaging.topology import Topology
 
 __all__ = ["grafana", "prometheus_name"]
 
 _SOURCE: Mapping[str, str] = {"type": "prometheus", "uid": "${datasource}"}
 _RATE = "$__rate_interval"
-_OF_SERVICE = '{service=~"$service"}'
 
 
 def prometheus_name(name: str) -> str:
@@ -21,16 +20,9 @@ def prometheus_name(name: str) -> str:
     metric = next((one for one in METRICS if one.name == name), None)
     if metric is None:
         raise ConfigurationError(f"{name!r} is no metric of this library")
-    return _family_name(metric)
-
-
-def _family_name(metric: Metric) -> str:
     unit = "_seconds" if metric.unit == "s" else ""
-    return (
-        metric.name.replace(".", "_")
-        + unit
-        + ("_total" if metric.counts and not metric.bounds else "")
-    )
+    total = "_total" if metric.counts and not metric.bounds else ""
+    return f"{name.replace('.', '_')}{unit}{total}"
 
 
 class _Line(NamedTuple):
@@ -42,23 +34,22 @@ class _Line(NamedTuple):
 
 def _rate(name: str, by: str, legend: str = "") -> _Line:
     """So many a second."""
-    metric = prometheus_name(name)
-    return _Line(f"sum by ({by}) (rate({metric}{_where(by)}[{_RATE}]))", legend or _legend(by))
+    return _Line(f"sum by ({by}) (rate({_metric(name, by)}[{_RATE}]))", legend or _legend(by))
 
 
 def _sum(name: str, by: str, legend: str = "") -> _Line:
     """Of all processes together."""
-    return _Line(f"sum by ({by}) ({prometheus_name(name)}{_where(by)})", legend or _legend(by))
+    return _most(name, by, legend, of="sum")
 
 
 def _most(name: str, by: str, legend: str = "", of: str = "max") -> _Line:
     """Of all processes the one where it is worst; several may tell of the same table."""
-    return _Line(f"{of} by ({by}) ({prometheus_name(name)}{_where(by)})", legend or _legend(by))
+    return _Line(f"{of} by ({by}) ({_metric(name, by)})", legend or _legend(by))
 
 
 def _quantiles(name: str, by: str) -> list[_Line]:
     """How long it takes at most in half of all cases, and in 95 of 100."""
-    buckets = f"rate({prometheus_name(name)}_bucket{_where(by)}[{_RATE}])"
+    buckets = f"rate({_metric(name, by, '_bucket')}[{_RATE}])"
     return [
         _Line(
             f"histogram_quantile({quantile}, sum by ({by}, le) ({buckets}))",
@@ -68,138 +59,79 @@ def _quantiles(name: str, by: str) -> list[_Line]:
     ]
 
 
-def _where(by: str) -> str:
-    return _OF_SERVICE if by.startswith("service") else ""
+def _metric(name: str, by: str, suffix: str = "") -> str:
+    """The metric `messaging.NAME`; that of a service, of the services that are chosen."""
+    chosen = '{service=~"$service"}' if by.startswith("service") else ""
+    return f"{prometheus_name(f'messaging.{name}')}{suffix}{chosen}"
 
 
 def _legend(by: str) -> str:
     return " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
 
 
-_Panels = Sequence[tuple[str, str, Sequence[_Line]]]
-"""Titles, units and queries."""
-_WORKER, _PUBLISHER, _OUTBOX = "messaging.worker", "messaging.publisher", "messaging.outbox"
-_OF = "{{service}}: "
-
-
-def _wrong() -> _Panels:
-    not_receiving = (
-        f"sum by (service, state) ({prometheus_name(f'{_WORKER}.state')}"
-        '{service=~"$service", state!="receiving"})'
-    )
-    return [
-        (
-            "Workers that are paused, wedged, limited, or whose circuit is open",
-            "short",
-            [_Line(not_receiving, _legend("service, state"))],
-        ),
-        (
-            "Workers whose queue or rate store does not answer; handlers given up",
-            "short",
-            [
-                _sum(f"{_WORKER}.receive_failing", "service", f"{_OF}queue"),
-                _sum(f"{_WORKER}.rate_failing", "service", f"{_OF}rate store"),
-                _sum(f"{_WORKER}.stuck", "service", f"{_OF}handlers given up"),
-            ],
-        ),
-        (
-            "Oldest message in hand or to come again",
-            "s",
-            [_most(f"{_WORKER}.oldest", "service")],
-        ),
-        (
-            "Dead letters a second, by reason",
-            "ops",
-            [_rate(f"{_WORKER}.dead_letters", "service, reason")],
-        ),
-        (
-            "Canary: since the last one came, and how long it took",
-            "s",
-            [
-                _most(f"{_WORKER}.probe_age", "service", f"{_OF}since", of="min"),
-                _most(f"{_WORKER}.probe_delay", "service", f"{_OF}took"),
-            ],
-        ),
-        ("Canaries and probes a second", "ops", [_rate(f"{_WORKER}.probes", "service")]),
-    ]
-
-
-def _messages() -> _Panels:
-    return [
-        ("Received a second", "ops", [_rate(f"{_WORKER}.received", "service")]),
-        ("Settled a second", "ops", [_rate(f"{_WORKER}.settled", "service, outcome")]),
-        (
-            "In hand, and of these waiting for a handler",
-            "short",
-            [
-                _sum(f"{_WORKER}.in_flight", "service", f"{_OF}in hand"),
-                _sum(f"{_WORKER}.waiting", "service", f"{_OF}waiting"),
-            ],
-        ),
-        (
-            "Retries a second, by attempt",
-            "ops",
-            [_rate(f"{_WORKER}.retries", "service, attempt")],
-        ),
-        (
-            "Discarded, and handled before, a second",
-            "ops",
-            [
-                _rate(f"{_WORKER}.discarded", "service", f"{_OF}discarded"),
-                _rate(f"{_WORKER}.deduplicated", "service", f"{_OF}handled before"),
-            ],
-        ),
-        (
-            "Leases a second",
-            "ops",
-            [
-                _rate(f"{_WORKER}.leases_renewed", "service", f"{_OF}renewed"),
-                _rate(f"{_WORKER}.leases_lost", "service", f"{_OF}lost"),
-            ],
-        ),
-    ]
-
-
-def _durations() -> _Panels:
-    return [
-        ("Handlers", "s", _quantiles(f"{_WORKER}.handler_duration", "service, type")),
-        ("In the queue", "s", _quantiles(f"{_WORKER}.time_in_queue", "service")),
-        ("From the event to its end", "s", _quantiles(f"{_WORKER}.event_age", "service")),
-        ("Publish requests", "s", _quantiles(f"{_PUBLISHER}.duration", "topic")),
-    ]
-
-
-def _publishing() -> _Panels:
-    return [
-        ("Published a second", "ops", [_rate(f"{_PUBLISHER}.published", "topic")]),
-        ("Refused a second", "ops", [_rate(f"{_PUBLISHER}.refused", "topic")]),
-        (
-            "Outbox: to be sent, and parked",
-            "short",
-            [
-                _most(f"{_OUTBOX}.backlog", "table", "{{table}}: to be sent"),
-                _most(f"{_OUTBOX}.parked", "table", "{{table}}: parked"),
-            ],
-        ),
-        ("Outbox: age of the oldest", "s", [_most(f"{_OUTBOX}.age", "table")]),
-        (
-            "Relay, a second",
-            "ops",
-            [
-                _rate(f"messaging.relay.{name}", "topic", f"{{{{topic}}}}: {name}")
-                for name in ("published", "failed", "parked", "lost", "pruned")
-            ],
-        ),
-    ]
-
-
-_ROWS = (
-    ("Is anything wrong", _wrong),
-    ("Messages", _messages),
-    ("How long it takes", _durations),
-    ("Publishing", _publishing),
+_NOT_RECEIVING = (
+    f"sum by (service, state) ({prometheus_name('messaging.worker.state')}"
+    '{service=~"$service", state!="receiving"})'
 )
-"""What is looked at first stands on top."""
+_OF = "{{service}}: "
+_ROWS: Mapping[str, Mapping[tuple[str, str], Sequence[_Line]]] = {
+    "Is anything wrong": {
+        ("Workers that are paused, wedged, limited, or whose circuit is open", "short"): [
+            _Line(_NOT_RECEIVING, _legend("service, state"))
+        ],
+        ("Workers whose queue or rate store does not answer; handlers given up", "short"): [
+            _sum("worker.receive_failing", "service", f"{_OF}queue"),
+            _sum("worker.rate_failing", "service", f"{_OF}rate store"),
+            _sum("worker.stuck", "service", f"{_OF}handlers given up"),
+        ],
+        ("Oldest message in hand or to come again", "s"): [_most("worker.oldest", "service")],
+        ("Dead letters a second, by reason", "ops"): [
+            _rate("worker.dead_letters", "service, reason")
+        ],
+        ("Canary: since the last one came, and how long it took", "s"): [
+            _most("worker.probe_age", "service", f"{_OF}since", of="min"),
+            _most("worker.probe_delay", "service", f"{_OF}took"),
+        ],
+        ("Canaries and probes a second", "ops"): [_rate("worker.probes", "service")],
+    },
+    "Messages": {
+        ("Received a second", "ops"): [_rate("worker.received", "service")],
+        ("Settled a second", "ops"): [_rate("worker.settled", "service, outcome")],
+        ("In hand, and of these waiting for a handler", "short"): [
+            _sum("worker.in_flight", "service", f"{_OF}in hand"),
+            _sum("worker.waiting", "service", f"{_OF}waiting"),
+        ],
+        ("Retries a second, by attempt", "ops"): [_rate("worker.retries", "service, attempt")],
+        ("Discarded, and handled before, a second", "ops"): [
+            _rate("worker.discarded", "service", f"{_OF}discarded"),
+            _rate("worker.deduplicated", "service", f"{_OF}handled before"),
+        ],
+        ("Leases a second", "ops"): [
+            _rate("worker.leases_renewed", "service", f"{_OF}renewed"),
+            _rate("worker.leases_lost", "service", f"{_OF}lost"),
+        ],
+    },
+    "How long it takes": {
+        ("Handlers", "s"): _quantiles("worker.handler_duration", "service, type"),
+        ("In the queue", "s"): _quantiles("worker.time_in_queue", "service"),
+        ("From the event to its end", "s"): _quantiles("worker.event_age", "service"),
+        ("Publish requests", "s"): _quantiles("publisher.duration", "topic"),
+    },
+    "Publishing": {
+        ("Published a second", "ops"): [_rate("publisher.published", "topic")],
+        ("Refused a second", "ops"): [_rate("publisher.refused", "topic")],
+        ("Outbox: to be sent, and parked", "short"): [
+            _most("outbox.backlog", "table", "{{table}}: to be sent"),
+            _most("outbox.parked", "table", "{{table}}: parked"),
+        ],
+        ("Outbox: age of the oldest", "s"): [_most("outbox.age", "table")],
+        ("Relay, a second", "ops"): [
+            _rate(f"relay.{name}", "topic", f"{{{{topic}}}}: {name}")
+            for name in ("published", "failed", "parked", "lost", "pruned")
+        ],
+    },
+}
+"""By row, and by a panel's title and unit, its queries; what is looked at first stands on top."""
 
 
 def grafana(topology: Topology) -> dict[str, Any]:
@@ -244,13 +176,12 @@ def grafana(topology: Topology) -> dict[str, Any]:
 def _placed() -> Iterator[dict[str, Any]]:
     """The panels, two beside each other, below the titles of their rows."""
     id, y = 0, 0
-    for row, made in _ROWS:
-        panels = made()
+    for row, panels in _ROWS.items():
         id += 1
         place = {"h": 1, "w": 24, "x": 0, "y": y}
         yield {"id": id, "type": "row", "title": row, "collapsed": False, "gridPos": place}
         y += 1
-        for number, (title, unit, lines) in enumerate(panels):
+        for number, ((title, unit), lines) in enumerate(panels.items()):
             id += 1
             place = {"h": 8, "w": 12, "x": 12 * (number % 2), "y": y + 8 * (number // 2)}
             yield {**_panel(title, unit, lines), "id": id, "gridPos": place}
