@@ -118,7 +118,7 @@ chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults
 
 outages:  ## plays outages and poison on a clock of its own, and prints what becomes of the messages
 	$(INSTALL) test
-	@$(BIN)/python -m messaging.testing.chaos.outages
+	@$(BIN)/python -m tests.chaos.outages
 
 chaos-wire:  ## the same over real sockets and threads, against a server that answers wrongly: SEEDS=50
 	$(INSTALL) test

@@ -18,9 +18,9 @@ from messaging.outcome import Circuit, Discard, Reject, Retry, RetryPolicy
 from messaging.publishing.publisher import Publisher
 from messaging.runtime import State, postponed
 from messaging.testing import FakeClock
-from messaging.testing.chaos.outages import Setting, play
 from messaging.testing.stepping import Steps
 from messaging.topology import Topology
+from tests.chaos.outages import Setting, play
 
 
 class Happened(Event, type="happened", version=1):

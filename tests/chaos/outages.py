@@ -1,6 +1,6 @@
 """Simulates outages and poison messages: how long good ones wait, and what is dead-lettered.
 
-    python -m messaging.testing.chaos.outages        the table of docs/explanation/delivery.md
+    python -m tests.chaos.outages        the table of docs/explanation/delivery.md
 
 The worker's own steps run on the in-process broker and a simulated clock. A handler takes ten
 milliseconds and ten run at once; it raises while the database is away, and always for poison.
