@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
 from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
-from messaging.testing.chaos.faults import InjectedFaults
 from messaging.testing.chaos.wire import Killed
+
+if TYPE_CHECKING:
+    from messaging.testing.chaos.process import Mortal
+    from messaging.testing.chaos.simulation import Simulation
 
 __all__ = ["Accounted", "Sabotage", "HandlerFaults"]
 
@@ -22,26 +25,10 @@ class Sabotage(Exception):
     """What a handler raises because the schedule says so."""
 
 
-class _Actor(Protocol):
-    @property
-    def name(self) -> str: ...
-    def check_alive(self) -> None: ...
-    def die(self) -> None: ...
-
-
-class _Stage(Protocol):
-    @property
-    def injected(self) -> InjectedFaults: ...
-    def tell(
-        self, who: str, service: str, what: str, event: str = "", detail: str = "", /
-    ) -> None: ...
-    def meanwhile(self, name: str, seconds: float, /) -> None: ...
-
-
 class Accounted:
     """The outermost middleware: records how each run ended, after all other middleware."""
 
-    def __init__(self, actor: _Actor, stage: _Stage) -> None:
+    def __init__(self, actor: Mortal, stage: Simulation) -> None:
         self._actor = actor
         self._stage = stage
 
@@ -106,7 +93,7 @@ _WORDS: Mapping[type, str] = {
 class HandlerFaults:
     """The innermost middleware: what the schedule does to a handler, before it or after it."""
 
-    def __init__(self, actor: _Actor, stage: _Stage) -> None:
+    def __init__(self, actor: Mortal, stage: Simulation) -> None:
         self._actor = actor
         self._stage = stage
         self._running: set[str] = set()

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from messaging.dead_letters import reason as dead_letter_reason
 from messaging.projection import EVERYONE
 from messaging.testing.chaos.observed import Observed, unaccounted, wants
 from messaging.testing.chaos.simulation import Simulation, event_id
@@ -43,7 +42,8 @@ def breaches(simulation: Simulation) -> list[Breach]:
 
 def _comes_to_rest(observed: Observed) -> Iterator[Breach]:
     if not observed.simulation.at_rest:
-        left = {one: len(observed.simulation.broker.messages(one)) for one in observed.letters}
+        broker, services = observed.simulation.broker, observed.simulation.topology.services
+        left = {one: len(broker.messages(one)) for one in services}
         yield Breach("everything comes to rest", f"left in the queues: {left}")
 
 
@@ -76,40 +76,30 @@ def _deleted_with_cause(observed: Observed) -> Iterator[Breach]:
 
 
 def _receipts_balance(observed: Observed) -> Iterator[Breach]:
+    """What is counted as released is visible again or will be, as the queue answered."""
     promise = "receipts balance"
     given = Counter((one.who, one.service) for one in observed.record.of("received"))
-    taken: dict[tuple[str, str], set[str]] = {}
-    for fact in observed.record.of("acknowledged"):
-        taken.setdefault((fact.who, fact.service), set()).add(fact.detail)
+    settled = {
+        (fact.what, fact.who, fact.service, fact.detail)
+        for fact in observed.record.of("acknowledged", "released")
+    }
+    taken = Counter((what, who, service) for what, who, service, _ in settled)
     for end in observed.simulation.ends:
-        stats, key = end.stats, (end.who, end.service)
+        stats, who, key = end.stats, f"{end.who} {end.service}", (end.who, end.service)
+        deleted, released = taken["acknowledged", *key], taken["released", *key]
         if off := unaccounted(end):
-            yield Breach(promise, f"{end.who} {end.service}: {off} too many or too few: {stats}")
+            yield Breach(promise, f"{who}: {off} too many or too few: {stats}")
         if stats.received != given[key]:
-            yield Breach(
-                promise, f"{end.who} {end.service} was given {given[key]}, counts {stats.received}"
-            )
-        deleted = len(taken.get(key, ()))
+            yield Breach(promise, f"{who} was given {given[key]}, counts {stats.received}")
         if stats.acknowledged + stats.dead_lettered != deleted:
             yield Breach(
                 promise,
-                f"{end.who} {end.service} counts {stats.acknowledged} acknowledged and "
+                f"{who} counts {stats.acknowledged} acknowledged and "
                 f"{stats.dead_lettered} dead-lettered; the queue took {deleted} deletes",
             )
-
-
-def _releases_balance(observed: Observed) -> Iterator[Breach]:
-    """What is counted as released is visible again or will be, as the queue answered."""
-    taken: dict[tuple[str, str], set[str]] = {}
-    for fact in observed.record.of("released"):
-        taken.setdefault((fact.who, fact.service), set()).add(fact.detail)
-    for end in observed.simulation.ends:
-        released = len(taken.get((end.who, end.service), ()))
-        if end.stats.released != released:
+        if stats.released != released:
             yield Breach(
-                "receipts balance",
-                f"{end.who} {end.service} counts {end.stats.released} released; the queue took "
-                f"{released}",
+                promise, f"{who} counts {stats.released} released; the queue took {released}"
             )
 
 
@@ -139,14 +129,11 @@ def _settled_at_the_end(observed: Observed) -> Iterator[Breach]:
 def _every_attempt(observed: Observed) -> Iterator[Breach]:
     """A handler that fails for a passing reason runs as often as its retry policy says."""
     attempts = {one.service: one.retry.max_attempts for one in observed.simulation.setup.services}
-    for service, letters in observed.letters.items():
-        for letter in letters:
-            _, note = dead_letter_reason.read(letter.attributes)
-            if note is None or not (note.error or "").endswith("Sabotage"):
-                continue
-            if note.attempts is not None and note.attempts < attempts[service]:
-                event = observed.simulation.event_of(letter.message_id, letter.body)
-                yield Breach("every attempt is made", f"{event} of {service}: {note.attempts}")
+    for service, event, _, note in observed.dead_letters:
+        if note is None or note.attempts is None or not (note.error or "").endswith("Sabotage"):
+            continue
+        if note.attempts < attempts[service]:
+            yield Breach("every attempt is made", f"{event} of {service}: {note.attempts}")
 
 
 def _relayed_in_order(observed: Observed) -> Iterator[Breach]:
@@ -175,15 +162,12 @@ def _once(observed: Observed) -> Iterator[Breach]:
 
 def _reasons(observed: Observed) -> Iterator[Breach]:
     limits = {one.service: one.max_receives for one in observed.simulation.topology.queues}
-    for service, letters in observed.letters.items():
-        for letter in letters:
-            _, note = dead_letter_reason.read(letter.attributes)
-            # What SQS itself moved has no note but keeps its receive count; a worker's copy is a
-            # new message, whose count is 0.
-            moved = note is None and letter.receive_count >= limits[service]
-            if not moved and (note is None or note.reason in ("", NO_REASON)):
-                event = observed.simulation.event_of(letter.message_id, letter.body)
-                yield Breach("every dead letter has a reason", f"{event} of {service} has none")
+    for service, event, receive_count, note in observed.dead_letters:
+        # What SQS itself moved has no note but keeps its receive count; a worker's copy is a new
+        # message, whose count is 0.
+        moved = note is None and receive_count >= limits[service]
+        if not moved and (note is None or note.reason in ("", NO_REASON)):
+            yield Breach("every dead letter has a reason", f"{event} of {service} has none")
 
 
 def _junk_kept(observed: Observed) -> Iterator[Breach]:
@@ -254,7 +238,6 @@ _PROMISES = (
     _nobody_elses,
     _deleted_with_cause,
     _receipts_balance,
-    _releases_balance,
     _leases_kept,
     _not_beside_itself,
     _settled_at_the_end,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from messaging.consuming.dispatch import Middleware
 from messaging.errors import TransportError
 from messaging.lambda_handler import Handler, lambda_handler
 from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
-from messaging.testing.chaos.process import Mortal, ProcessStage, in_a_loop
+from messaging.testing.chaos.process import Mortal, in_a_loop
 from messaging.testing.chaos.wire import Killed
 from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+
+if TYPE_CHECKING:
+    from messaging.testing.chaos.simulation import Simulation
 
 __all__ = ["LambdaProcess"]
 
@@ -26,7 +29,7 @@ class LambdaProcess(Mortal):
     idle = True
     """Between two steps nothing is in hand."""
 
-    def __init__(self, name: str, stage: ProcessStage) -> None:
+    def __init__(self, name: str, stage: Simulation) -> None:
         super().__init__(name, stage)
         self._invoked: set[int] = set()
         setup = stage.setup

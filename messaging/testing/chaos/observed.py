@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from messaging.dead_letters import reason as dead_letter_reason
-from messaging.memory.ordering import StoredMessage
 from messaging.projection import Projection
 from messaging.testing.chaos.process import End
 from messaging.testing.chaos.simulation import Simulation, event_id
@@ -64,12 +63,7 @@ class Count:
     kills: int = 0
 
     def __add__(self, other: Count) -> Count:
-        mine, theirs = _numbers(self), _numbers(other)
-        return Count(**{name: value + theirs[name] for name, value in mine.items()})
-
-
-def _numbers(one: Count) -> dict[str, int]:
-    return {name: getattr(one, name) for name in Count.__dataclass_fields__}
+        return Count(**(Counter(asdict(self)) + Counter(asdict(other))))
 
 
 class Observed:
@@ -78,20 +72,25 @@ class Observed:
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.record = simulation.record
-        services = simulation.topology.services
-        self.letters = {one: simulation.broker.dead_letters(one) for one in services}
-        self.dead = self._where(self.letters)
-        self.undelivered = self._where(
-            {one: simulation.broker.undelivered(one) for one in services}
-        )
-        self.discarded = {(fact.service, fact.event) for fact in self.record.of("discarded")}
-
-    def _where(self, of: dict[str, tuple[StoredMessage, ...]]) -> set[tuple[str, str]]:
-        return {
-            (service, self.simulation.event_of(one.message_id, one.body))
-            for service, letters in of.items()
-            for one in letters
+        broker, services = simulation.broker, simulation.topology.services
+        self.dead_letters = [
+            (
+                service,
+                simulation.event_of(one.message_id, one.body),
+                one.receive_count,
+                dead_letter_reason.read(one.attributes)[1],
+            )
+            for service in services
+            for one in broker.dead_letters(service)
+        ]
+        """Service, event, receive count and reason of each; None: SQS moved it itself."""
+        self.dead = {(service, event) for service, event, *_ in self.dead_letters}
+        self.undelivered = {
+            (service, simulation.event_of(one.message_id, one.body))
+            for service in services
+            for one in broker.undelivered(service)
         }
+        self.discarded = {(fact.service, fact.event) for fact in self.record.of("discarded")}
 
     @cached_property
     def effects(self) -> Counter[tuple[str, str]]:
@@ -151,11 +150,7 @@ def count(simulation: Simulation) -> Count:
         done=len(wanted & observed.effects.keys()),
         dead_lettered=len(wanted & observed.dead),
         undelivered=len(wanted & observed.undelivered),
-        moved_by_sqs=sum(
-            dead_letter_reason.read(letter.attributes)[1] is None
-            for letters in observed.letters.values()
-            for letter in letters
-        ),
+        moved_by_sqs=sum(reason is None for *_, reason in observed.dead_letters),
         discarded=len(wanted & observed.discarded),
         lost=len(observed.lost),
         unaccounted=sum(abs(unaccounted(end)) for end in simulation.ends),

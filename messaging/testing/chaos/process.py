@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, NamedTuple
 
 from messaging.consuming.dispatch import Dispatcher, Middleware
 from messaging.errors import ConfigurationError
 from messaging.runtime import Stats
-from messaging.testing.chaos.faults import InjectedFaults
 from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
 from messaging.testing.chaos.leases import Leases
-from messaging.testing.chaos.setup import Setup
-from messaging.testing.chaos.wire import Killed, WireOwner
-from messaging.testing.clock import FakeClock
+from messaging.testing.chaos.wire import Killed
 from messaging.testing.stepping import Steps
 from messaging.transport import QueueTransport, TopicTransport
 
-__all__ = ["End", "Mortal", "Process", "ProcessStage", "in_a_loop"]
+if TYPE_CHECKING:
+    from messaging.testing.chaos.simulation import Simulation
+
+__all__ = ["End", "Mortal", "Process", "in_a_loop"]
 
 PATIENCE = 60
 """Seconds after which a stopping process leaves what it could not settle."""
@@ -52,32 +52,6 @@ class End(NamedTuple):
     """Receipts that it had not settled by then."""
 
 
-class ProcessStage(Protocol):
-    """What a process needs from the simulation."""
-
-    @property
-    def setup(self) -> Setup: ...
-    @property
-    def clock(self) -> FakeClock: ...
-    @property
-    def injected(self) -> InjectedFaults: ...
-    @property
-    def services(self) -> Sequence[int]: ...
-    @property
-    def limits(self) -> tuple[int, int]: ...
-    @property
-    def completes(self) -> bool: ...
-    @property
-    def ends(self) -> list[End]: ...
-    @property
-    def current(self) -> dict[str, str]: ...
-    def queue_for(self, process: WireOwner, service: str, /) -> QueueTransport: ...
-    def tell(
-        self, who: str, service: str, what: str, event: str = "", detail: str = "", /
-    ) -> None: ...
-    def meanwhile(self, name: str, seconds: float, /) -> None: ...
-
-
 class Mortal:
     """What a worker process and a Lambda environment have in common: each can be killed.
 
@@ -85,7 +59,7 @@ class Mortal:
     leases  of its messages, by service.
     """
 
-    def __init__(self, name: str, stage: ProcessStage) -> None:
+    def __init__(self, name: str, stage: Simulation) -> None:
         self.name = name
         self.doing = "start"
         self.alive = True
@@ -121,7 +95,7 @@ class Process(Mortal):
     running  handlers that are under way, by service.
     """
 
-    def __init__(self, name: str, stage: ProcessStage) -> None:
+    def __init__(self, name: str, stage: Simulation) -> None:
         super().__init__(name, stage)
         self.stopping = False
         self.running: dict[int, int] = dict.fromkeys(stage.services, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from messaging.clock import Clock
@@ -13,13 +13,12 @@ from messaging.event import Event
 from messaging.outbox import Relay, SqlOutbox, create
 from messaging.outbox.claims import Claims
 from messaging.publishing.publisher import Publisher
-from messaging.publishing.results import NotPublished
 from messaging.sql.database import Database
 from messaging.sql.opening import memory_sqlite
 from messaging.testing.chaos.wire import Killed
 from messaging.transport import Failure, Outgoing, TopicTransport
 
-__all__ = ["Buffered", "Direct", "Events", "Outboxed", "Produces"]
+__all__ = ["Buffered", "Direct", "Events", "Outboxed"]
 
 Events = Sequence[tuple[str, Event]]
 """Each with its id."""
@@ -28,52 +27,36 @@ AT_ONCE = 9
 """Events put into a buffer before it is flushed: ten would be sent by another thread meanwhile."""
 
 
-class Produces(Protocol):
-    """What publishes."""
+class Direct:
+    """A `Publisher`, and requests of its own."""
+
+    def __init__(self, topic: TopicTransport, clock: Clock) -> None:
+        self._publisher = Publisher(topic, source=SOURCE, clock=clock, in_flight=1)
 
     def publish(self, events: Events) -> dict[str, str]:
         """The ids of those that were not accepted, each with a code."""
-        ...
+        return _published(self._publisher, events)
 
     def relay(self) -> bool:
         """Send what is waiting, if anything is."""
-        ...
+        return False
 
     @property
     def waits(self) -> bool:
         """True while something that was accepted is still to be sent."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Direct:
-    """A `Publisher`, and requests of its own."""
-
-    waits = False
-
-    def __init__(self, topic: TopicTransport, clock: Clock) -> None:
-        self._publisher = Publisher(topic, source=SOURCE, clock=clock)
-
-    def publish(self, events: Events) -> dict[str, str]:
-        return _published(self._publisher, events)
-
-    def relay(self) -> bool:
         return False
 
     def close(self) -> None:
         self._publisher.close()
 
 
-class Buffered:
+class Buffered(Direct):
     """A buffered publisher, flushed before the scenario goes on: it has a thread of its own."""
 
-    waits = False
-
     def __init__(self, topic: TopicTransport, clock: Clock) -> None:
-        self._publisher = Publisher(_Elsewhere(topic), source=SOURCE, clock=clock, in_flight=1)
-        self._told: list[NotPublished] = []
-        self._buffer = self._publisher.buffered(linger=10, on_failure=self._told.append)
+        super().__init__(_Elsewhere(topic), clock)
+        # What failed is in the events' own futures.
+        self._buffer = self._publisher.buffered(linger=10, on_failure=lambda told: None)
 
     def publish(self, events: Events) -> dict[str, str]:
         refused: dict[str, str] = {}
@@ -86,12 +69,9 @@ class Buffered:
                     refused[name] = "refused"
         return refused
 
-    def relay(self) -> bool:
-        return False
-
     def close(self) -> None:
         self._buffer.close()
-        self._publisher.close()
+        super().close()
 
 
 class _Elsewhere:

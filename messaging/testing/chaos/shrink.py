@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 from messaging.testing.chaos.plan import ScenarioPlan
 
 __all__ = ["shrink"]
-
-_T = TypeVar("_T")
 
 
 def shrink(
@@ -30,14 +28,10 @@ def shrink(
     while True:
         before = _size(smaller)
         smaller = _simpler(smaller, trials)
-        smaller = _fewer_faults(smaller, faults, trials)
-        smaller = _fewer(smaller, smaller.steps, trials, lambda one, kept: replace(one, steps=kept))
-        smaller = _fewer(
-            smaller, smaller.events, trials, lambda one, kept: replace(one, events=kept)
-        )
-        smaller = _fewer(
-            smaller, smaller.services, trials, lambda one, kept: replace(one, services=kept)
-        )
+        kept = [name for name in faults if name in (smaller.only or ())]
+        smaller = _fewer(smaller, "only", kept, frozenset, trials)
+        for name in ("steps", "events", "services"):
+            smaller = _fewer(smaller, name, getattr(smaller, name), tuple, trials)
         if _size(smaller) == before or trials.left <= 0:
             return smaller
 
@@ -72,24 +66,20 @@ def _size(plan: ScenarioPlan) -> tuple[int, ...]:
     return len(plan.only or ()), len(plan.steps), len(plan.events), len(plan.services)
 
 
-def _fewer_faults(plan: ScenarioPlan, faults: Sequence[str], trials: _Trials) -> ScenarioPlan:
-    kept = tuple(name for name in faults if plan.only is None or name in plan.only)
-    return _fewer(plan, kept, trials, lambda one, names: replace(one, only=frozenset(names)))
-
-
 def _fewer(
     plan: ScenarioPlan,
-    items: tuple[_T, ...],
+    name: str,
+    items: Sequence[Any],
+    kind: Callable[[Sequence[Any]], Any],
     trials: _Trials,
-    with_items: Callable[[ScenarioPlan, tuple[_T, ...]], ScenarioPlan],
 ) -> ScenarioPlan:
-    """Without as many of `items` as can go."""
+    """Without as many of the `items` of its field `name` as can go."""
     chunk = len(items)
     while chunk:
         at = 0
         while at < len(items):
-            kept = items[:at] + items[at + chunk :]
-            candidate = with_items(plan, kept)
+            kept = [*items[:at], *items[at + chunk :]]
+            candidate: ScenarioPlan = replace(plan, **{name: kind(kept)})
             if trials(candidate):
                 plan, items = candidate, kept
             else:

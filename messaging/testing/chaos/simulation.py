@@ -13,10 +13,10 @@ from messaging.testing.chaos.faults import InjectedFaults, RequestFaults
 from messaging.testing.chaos.lambda_process import LambdaProcess
 from messaging.testing.chaos.plan import ScenarioPlan, Step, StepKind
 from messaging.testing.chaos.process import End, Process
-from messaging.testing.chaos.producing import Buffered, Direct, Outboxed, Produces
+from messaging.testing.chaos.producing import Buffered, Direct, Outboxed
 from messaging.testing.chaos.record import Fact, Record
 from messaging.testing.chaos.setup import Setup
-from messaging.testing.chaos.wire import Killed, QueueWire, TopicWire, WireOwner
+from messaging.testing.chaos.wire import Killed, QueueWire, TopicWire
 from messaging.testing.clock import FakeClock
 from messaging.topology import Topology
 from messaging.transport import Delivery, QueueTransport
@@ -104,7 +104,7 @@ class Simulation:
     def tell(self, who: str, service: str, what: str, event: str = "", detail: str = "", /) -> None:
         self.record.add(Fact(self.clock.monotonic(), who, service, what, event, detail))
 
-    def queue_for(self, process: WireOwner, service: str, /) -> QueueTransport:
+    def queue_for(self, process: Process | LambdaProcess, service: str, /) -> QueueTransport:
         # Without the number of the start: what is left out of a scenario must not rename the rest.
         who = f"{process.name.partition('.')[0]} {service}"
         faults = RequestFaults(self.injected, who, pass_time=self.clock.advance, die=process.die)
@@ -221,7 +221,7 @@ class Simulation:
         self.record.injected[kind] += 1
         self.tell("world", "", kind, "", detail)
 
-    def _make_producer(self) -> Produces:
+    def _make_producer(self) -> Direct | Outboxed:
         outbox = self.plan.producer == "outbox"
         faults = RequestFaults(
             self.injected,

@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeVar
 
-from messaging.clock import Clock
 from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
 from messaging.memory.queue import MemoryQueue
 from messaging.memory.topic import MemoryTopic
 from messaging.testing.chaos.faults import RequestFaults
-from messaging.testing.chaos.leases import Leases
 from messaging.transport import DeadLetter, Delivery, Failure, Outgoing, QueueDepth
 
-__all__ = ["Ground", "Killed", "WireOwner", "QueueWire", "TopicWire"]
+if TYPE_CHECKING:
+    from messaging.testing.chaos.lambda_process import LambdaProcess
+    from messaging.testing.chaos.process import Process
+    from messaging.testing.chaos.simulation import Simulation
+
+__all__ = ["Killed", "QueueWire", "TopicWire"]
+
+_T = TypeVar("_T")
 
 
 class Killed(BaseException):
     """kill -9 within one thread: the killed process gets no further."""
-
-
-class Ground(Protocol):
-    """What a wire asks of the world."""
-
-    def tell(
-        self, who: str, service: str, what: str, event: str = "", detail: str = "", /
-    ) -> None: ...
-    def event_of(self, message_id: str, body: str, /) -> str: ...
-    def shuffled(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]: ...
-    @property
-    def current(self) -> dict[str, str]: ...
-    @property
-    def clock(self) -> Clock: ...
-
-
-class WireOwner(Protocol):
-    """The process whose wire it is."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def doing(self) -> str: ...
-    @property
-    def leases(self) -> dict[str, Leases]: ...
-    def check_alive(self) -> None: ...
-    def hear_signal(self) -> None: ...
-    def die(self) -> None: ...
 
 
 class TopicWire:
@@ -55,9 +32,9 @@ class TopicWire:
     in_callers_thread = True
     """To the publisher: there is one thread only."""
 
-    def __init__(self, inner: MemoryTopic, ground: Ground, faults: RequestFaults) -> None:
+    def __init__(self, inner: MemoryTopic, simulation: Simulation, faults: RequestFaults) -> None:
         self._inner = inner
-        self._ground = ground
+        self._simulation = simulation
         self._faults = faults
         self._script = FaultScript(faults)
 
@@ -78,11 +55,9 @@ class TopicWire:
 
     def _publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         failures = self._inner.publish(batch)
-        refused = {one.index for one in failures}
-        for index, one in enumerate(batch):
-            if index not in refused:
-                audience = ",".join(one.attributes["audience"].strings)
-                self._ground.tell("topic", "", "took", one.id, f"{audience} {one.group or ''}")
+        for one in _accepted(batch, failures):
+            audience = ",".join(one.attributes["audience"].strings)
+            self._simulation.tell("topic", "", "took", one.id, f"{audience} {one.group or ''}")
         return failures
 
 
@@ -96,15 +71,15 @@ class QueueWire:
         self,
         inner: MemoryQueue,
         service: str,
-        ground: Ground,
-        owner: WireOwner,
+        simulation: Simulation,
+        owner: Process | LambdaProcess,
         faults: RequestFaults,
         *,
         fifo: bool,
     ) -> None:
         self._inner = inner
         self._service = service
-        self._ground = ground
+        self._simulation = simulation
         self._owner = owner
         self._faults = faults
         self._script = FaultScript(faults)
@@ -121,7 +96,7 @@ class QueueWire:
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         self._begin(())
-        self._asked = self._ground.clock.monotonic()
+        self._asked = self._simulation.clock.monotonic()
         found = asked(self._script, "receive", self.name, limit, lambda: self._receive(limit))
         answer = self._hurt(found) if found else ()
         for one in answer:
@@ -129,13 +104,13 @@ class QueueWire:
         return answer
 
     def _hurt(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
-        kind = self._faults.answer(self._ground.event_of(found[0].message_id, found[0].body))
+        kind = self._faults.answer(self._simulation.event_of(found[0].message_id, found[0].body))
         if kind == "lost":
             raise TransportError("chaos: no answer in time", code="ReadTimeoutError")
         if kind == "stopped":
             self._owner.hear_signal()
         elif kind == "shuffled" and not self._fifo:
-            return self._ground.shuffled(found)
+            return self._simulation.shuffled(found)
         elif kind == "duplicated" and not self._fifo:
             self._inner.change_visibility(found, [0] * len(found))
             self._leases.end(found)
@@ -144,7 +119,8 @@ class QueueWire:
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         self._begin(deliveries)
         failures = guarded(self._script, "delete", self.name, deliveries, self._delete)
-        self._tell_settled("acknowledged", deliveries, failures)
+        for one in _accepted(deliveries, failures):
+            self._tell("acknowledged", one)
         return failures
 
     def change_visibility(
@@ -158,7 +134,8 @@ class QueueWire:
         self._faults.as_operation = "renew" if self._owner.doing == "renew" else ""
         failures = guarded(self._script, "change_visibility", self.name, both, self._hide)
         word = "renewed" if self._owner.doing == "renew" else "released"
-        self._tell_settled(word, deliveries, failures)
+        for one in _accepted(deliveries, failures):
+            self._tell(word, one)
         return failures
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
@@ -173,27 +150,24 @@ class QueueWire:
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         self._owner.check_alive()
-        one = deliveries[0] if deliveries else None
-        self._faults.as_operation = ""
-        about = "" if one is None else self._ground.event_of(one.message_id, one.body)
-        self._faults.about = about
+        self._faults.as_operation = self._faults.about = ""
+        for one in deliveries[:1]:
+            self._faults.about = self._simulation.event_of(one.message_id, one.body)
 
     def _receive(self, limit: int) -> list[Delivery]:
         found = list(self._inner.receive(limit, 0))
         for one in found:
-            self._ground.current[one.message_id] = one.receipt
-        until = self._ground.clock.monotonic() + self.visibility_timeout
+            self._simulation.current[one.message_id] = one.receipt
+        until = self._simulation.clock.monotonic() + self.visibility_timeout
         self._leases.begin(found, asked=self._asked, until=until)
         return found
 
     def _delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         failures = self._inner.delete(deliveries)
-        refused = {one.index for one in failures}
-        for index, one in enumerate(deliveries):
+        for one in _accepted(deliveries, failures):
             # An old receipt is accepted by SQS, and the message stays.
-            current = self._ground.current.get(one.message_id) == one.receipt
-            if index not in refused and current:
-                del self._ground.current[one.message_id]
+            if self._simulation.current.get(one.message_id) == one.receipt:
+                del self._simulation.current[one.message_id]
                 self._tell("gone", one)
         return failures
 
@@ -201,32 +175,25 @@ class QueueWire:
         failures = self._inner.change_visibility(
             [one for one, _ in both], [seconds for _, seconds in both]
         )
-        refused, now = {one.index for one in failures}, self._ground.clock.monotonic()
-        for index, (one, seconds) in enumerate(both):
-            if index in refused:
-                continue
+        for one, seconds in _accepted(both, failures):
             if self._owner.doing == "renew":
-                self._leases.go_on(one, now + seconds)
+                self._leases.go_on(one, self._simulation.clock.monotonic() + seconds)
             else:  # its answer may be lost: then the process holds it for longer than the broker
                 self._leases.end([one])
         return failures
 
     def _dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         failures = self._inner.dead_letter(letters)
-        refused = {one.index for one in failures}
-        for index, letter in enumerate(letters):
-            if index not in refused:
-                self._tell("copied", letter.delivery, f" {letter.reason}")
+        for letter in _accepted(letters, failures):
+            self._tell("copied", letter.delivery, f" {letter.reason}")
         return failures
 
-    def _tell_settled(
-        self, what: str, deliveries: Sequence[Delivery], failures: Sequence[Failure]
-    ) -> None:
-        refused = {one.index for one in failures}
-        for index, one in enumerate(deliveries):
-            if index not in refused:
-                self._tell(what, one)
-
     def _tell(self, what: str, one: Delivery, more: str = "") -> None:
-        event = self._ground.event_of(one.message_id, one.body)
-        self._ground.tell(self._owner.name, self._service, what, event, f"{one.receipt}{more}")
+        event = self._simulation.event_of(one.message_id, one.body)
+        self._simulation.tell(self._owner.name, self._service, what, event, f"{one.receipt}{more}")
+
+
+def _accepted(entries: Sequence[_T], failures: Sequence[Failure]) -> Sequence[_T]:
+    """The entries that were not refused."""
+    refused = {one.index for one in failures}
+    return [one for index, one in enumerate(entries) if index not in refused]
