@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,6 +34,7 @@ __all__ = [
     "deliver",
     "deliver_batch",
     "deliver_raw",
+    "delivered",
     "received_of",
     "settled",
 ]
@@ -176,7 +177,7 @@ def deliver(
         return Result(outcome=None, why=_unhandled(consumer, event))
     copy = received_of(consumer, copies)
     if copy is not None:
-        delivery = _delivery(consumer, copy, receive_count, clock)
+        delivery = delivered(consumer.service, copy, receive_count, clock)
         return _dispatch(consumer, delivery, codec, middleware, runner)
     return Result(
         outcome=None,
@@ -247,7 +248,8 @@ def deliver_batch(
     encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
     copies = [received_of(consumer, encode(event)) for event in events]
     mine = [
-        None if one is None else _delivery(consumer, one, receive_count, clock) for one in copies
+        None if one is None else delivered(consumer.service, one, receive_count, clock)
+        for one in copies
     ]
     seen = _Seen()
     dispatch = Dispatcher(consumer, codec=codec, middleware=(seen, *middleware), outages=False)
@@ -301,7 +303,7 @@ def deliver_raw(
     """
     _check_consumer(consumer)
     copy = Outgoing(id=new_id(), body=body, attributes=attributes or {}, size=0)
-    delivery = _delivery(consumer, copy, receive_count, clock)
+    delivery = delivered(consumer.service, copy, receive_count, clock)
     return _dispatch(consumer, delivery, codec, middleware, runner)
 
 
@@ -323,11 +325,13 @@ def _unhandled(consumer: Consumer, event: Event) -> str:
     )
 
 
-def _delivery(consumer: Consumer, copy: Outgoing, receive_count: int, clock: Clock) -> Delivery:
+def delivered(queue: str, copy: Outgoing, receive_count: int, clock: Clock) -> Delivery:
+    """A copy as `queue` would hand it over."""
+    message_id = new_id()
     return Delivery(
-        queue=consumer.service,
-        message_id=new_id(),
-        receipt="receipt",
+        queue=queue,
+        message_id=message_id,
+        receipt=f"receipt-{message_id}",
         body=copy.body,
         attributes=copy.attributes,
         receive_count=receive_count,
@@ -345,32 +349,25 @@ class _Seen:
     errors: dict[str, BaseException] = field(default_factory=dict)
     """By message id: what the last call with it raised."""
 
-    @contextmanager
-    def __call__(self, call: Call) -> Iterator[None]:
-        self.calls.append(call)
-        with self._watching([call]):
-            yield
+    def __call__(self, call: Call) -> AbstractContextManager[None]:
+        return self._watching([call])
 
-    @contextmanager
-    def around_batch(self, batch: BatchCall) -> Iterator[None]:
-        self.calls.extend(batch.calls)
-        calls = batch.calls
-        with self._watching(calls):
-            yield
+    def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
+        return self._watching(batch.calls)
 
     @contextmanager
     def _watching(self, calls: Sequence[Call]) -> Iterator[None]:
+        self.calls.extend(calls)
+        for call in calls:
+            self.errors.pop(call.delivery.message_id, None)
         try:
             yield
+        except Outcome:
+            raise
         except BaseException as error:
             for call in calls:
-                self.errors.pop(call.delivery.message_id, None)
-                if not isinstance(error, Outcome):
-                    self.errors[call.delivery.message_id] = error
+                self.errors[call.delivery.message_id] = error
             raise
-        else:
-            for call in calls:
-                self.errors.pop(call.delivery.message_id, None)
 
 
 def _dispatch(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.codec import Codec
 from messaging.consuming.consumer import Consumer
-from messaging.envelope import new_id
 from messaging.event import Event
 from messaging.publishing.encoder import Encoder
-from messaging.testing.delivery import MAX_BYTES, received_of
-from messaging.transport import Attribute, Outgoing
+from messaging.testing.delivery import MAX_BYTES, delivered, received_of
+from messaging.transport import Attribute, Delivery
 
-__all__ = ["lambda_event"]
+__all__ = ["lambda_event", "record_of"]
 
 _ACCOUNT, _REGION = "123456789012", "sa-east-1"
 
@@ -59,43 +59,48 @@ def lambda_event(
         ```
     """
     encode = Encoder(source=source, max_bytes=MAX_BYTES, codec=codec, clock=clock)
-    queue = f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{topic}-{consumer.service}"
+    queue = f"{topic}-{consumer.service}"
     copies = [
         received_of(consumer, encode(event))
         for event in events
         if type(event).event_type in consumer.handlers
     ]
-    now = str(int(clock.now() * 1000))
-    return {"Records": [_record(copy, queue, now, receive_count) for copy in copies if copy]}
+    deliveries = [delivered(queue, copy, receive_count, clock) for copy in copies if copy]
+    return {"Records": [record_of(one) for one in deliveries]}
 
 
-def _record(copy: Outgoing, queue: str, now: str, receive_count: int) -> dict[str, Any]:
+def record_of(delivery: Delivery) -> dict[str, Any]:
+    """One record of an SQS event, as Lambda writes it."""
     system = {
-        "ApproximateReceiveCount": str(receive_count),
-        "SentTimestamp": now,
+        "ApproximateReceiveCount": str(delivery.receive_count),
+        "SentTimestamp": str(int(delivery.sent_at * 1000)),
         "SenderId": "AIDAEXAMPLE",
-        "ApproximateFirstReceiveTimestamp": now,
+        "ApproximateFirstReceiveTimestamp": str(int(delivery.received_at * 1000)),
     }
-    if copy.group is not None:
-        system["MessageGroupId"] = copy.group
-    message_id = new_id()
+    if delivery.group is not None:
+        system["MessageGroupId"] = delivery.group
     return {
-        "messageId": message_id,
-        "receiptHandle": f"receipt-{message_id}",
-        "body": copy.body,
+        "messageId": delivery.message_id,
+        "receiptHandle": delivery.receipt,
+        "body": delivery.body,
         "attributes": system,
-        "messageAttributes": {name: _said(one) for name, one in copy.attributes.items()},
+        "messageAttributes": {name: _said(one) for name, one in delivery.attributes.items()},
         # What SQS says the body's digest is; nothing is protected by it.
-        "md5OfBody": hashlib.md5(copy.body.encode(), usedforsecurity=False).hexdigest(),
+        "md5OfBody": hashlib.md5(delivery.body.encode(), usedforsecurity=False).hexdigest(),
         "eventSource": "aws:sqs",
-        "eventSourceARN": queue,
+        "eventSourceARN": f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{delivery.queue}",
         "awsRegion": _REGION,
     }
 
 
 def _said(attribute: Attribute) -> dict[str, Any]:
+    value = attribute.value
     return {
-        "stringValue": attribute.value,
+        **(
+            {"binaryValue": b64encode(value).decode()}
+            if isinstance(value, bytes)
+            else {"stringValue": value}
+        ),
         "stringListValues": [],
         "binaryListValues": [],
         "dataType": attribute.type,

@@ -12,7 +12,7 @@ from messaging.testing.chaos.record import Record
 from messaging.testing.chaos.seeded import Seeded
 from messaging.transport import Failure
 
-__all__ = ["InjectedFaults", "RequestFaults", "failures_of"]
+__all__ = ["InjectedFaults", "RequestFaults"]
 
 _ANY = ("unavailable", "throttled", "reset", "lost", "slow", "denied")
 _BATCH = ("refused", "lied")
@@ -152,11 +152,7 @@ class RequestFaults:
         return self._some(entries) if self._now == "lied" else None
 
     def _some(self, entries: int) -> Sequence[Failure]:
-        return failures_of(self._injected.seeded, self._name, entries)
-
-
-def failures_of(seeded: Seeded, name: str, entries: int) -> Sequence[Failure]:
-    """At least one of so many entries is refused for now."""
-    chance = seeded.stream(f"{name} entries")
-    places = chance.sample(range(entries), chance.randint(1, entries))
-    return [Failure(at, "InternalError", "chaos: refused", True) for at in sorted(places)]
+        """At least one of so many entries is refused for now."""
+        chance = self._injected.seeded.stream(f"{self._name} entries")
+        places = chance.sample(range(entries), chance.randint(1, entries))
+        return [Failure(at, "InternalError", "chaos: refused", True) for at in sorted(places)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,57 +37,40 @@ class Accounted:
 
     @contextmanager
     def around_batch(self, batch: BatchCall) -> Iterator[None]:
-        calls = batch.calls
-        with self._around(calls, batch):
+        with self._around(batch.calls, batch):
             yield
 
     @contextmanager
     def _around(self, calls: Sequence[Call], batch: BatchCall | None = None) -> Iterator[None]:
-        def tell(what: str, detail: str = "") -> None:
-            given = calls if batch is None else batch.calls
-            if batch is not None:  # those that were kept from the handler have their outcome
-                self._tell_each([one for one in calls if one not in given], batch)
-            for call in given:
-                self._stage.tell(self._actor.name, call.service, what, call.envelope.id, detail)
-
+        raised: BaseException | None = None
         try:
             yield
-        except Ack as outcome:
-            tell("done", outcome.reason)
-            raise
-        except Discard:
-            tell("discarded")
-            raise
-        except Outcome as outcome:
-            tell("asked again" if isinstance(outcome, Retry) else "rejected", outcome.reason)
-            raise
-        except Killed:
-            raise
         except BaseException as error:
-            tell("failed", type(error).__qualname__)
+            raised = error
             raise
-        else:
-            if batch is None:
-                tell("done")
-            else:
-                self._tell_each(calls, batch)
-
-    def _tell_each(self, calls: Sequence[Call], batch: BatchCall) -> None:
-        for call in calls:
-            said = batch.outcome(call)
-            what = next(word for kind, word in _WORDS.items() if isinstance(said, kind))
-            reason = ""
-            if isinstance(said, Outcome) and not isinstance(said, Discard):
-                reason = said.reason
-            self._stage.tell(self._actor.name, call.service, what, call.envelope.id, reason)
+        finally:
+            for call in () if isinstance(raised, Killed) else calls:
+                how = raised
+                if batch is not None and (raised is None or call not in batch.calls):
+                    how = batch.outcome(call)  # also of those that were kept from the handler
+                what, detail = _ended(how)
+                self._stage.tell(self._actor.name, call.service, what, call.envelope.id, detail)
 
 
-_WORDS: Mapping[type, str] = {
-    Ack: "done",
-    Discard: "discarded",
-    Retry: "asked again",
-    Outcome: "rejected",
-}
+def _ended(how: BaseException | None) -> tuple[str, str]:
+    match how:
+        case None:
+            return "done", ""
+        case Ack():
+            return "done", how.reason
+        case Discard():
+            return "discarded", ""
+        case Retry():
+            return "asked again", how.reason
+        case Outcome():
+            return "rejected", how.reason
+        case _:
+            return "failed", type(how).__qualname__
 
 
 class HandlerFaults:

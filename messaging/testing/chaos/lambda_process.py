@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from messaging.consuming.dispatch import Middleware
 from messaging.errors import TransportError
 from messaging.lambda_handler import Handler, lambda_handler
-from messaging.testing.chaos.handler_faults import Accounted, HandlerFaults
 from messaging.testing.chaos.process import Mortal, in_a_loop
 from messaging.testing.chaos.wire import Killed
-from messaging.transport import BATCH_ENTRIES, Delivery, QueueTransport
+from messaging.testing.lambda_events import record_of
+from messaging.transport import BATCH_ENTRIES, QueueTransport
 
 if TYPE_CHECKING:
     from messaging.testing.chaos.simulation import Simulation
@@ -37,11 +34,11 @@ class LambdaProcess(Mortal):
         for number in stage.services:
             service = setup.services[number].service
             queue = stage.queue_for(self, service)
-            middleware: list[Middleware] = [
-                Accounted(self, stage), *self._hired, HandlerFaults(self, stage),
-            ]  # fmt: skip
             handler = lambda_handler(
-                setup.consumers[number](), queue=queue, middleware=middleware, clock=stage.clock
+                setup.consumers[number](),
+                queue=queue,
+                middleware=self.middleware(),
+                clock=stage.clock,
             )
             self._functions[number] = queue, handler
 
@@ -53,9 +50,7 @@ class LambdaProcess(Mortal):
         self._invoked.add(service)
         try:
             return self._invoke(*self._functions[service])
-        except Killed:
-            return True
-        except TransportError:
+        except (Killed, TransportError):
             return True
         except BaseException as error:  # noqa: BLE001 - it leaves the function, which starts anew
             self._stage.tell(self.name, "", "crashed", "", type(error).__name__)
@@ -69,7 +64,7 @@ class LambdaProcess(Mortal):
         received = queue.receive(BATCH_ENTRIES, 0)
         if not received:
             return False
-        answer = handler({"Records": [_record(one) for one in received]}, None)
+        answer = handler({"Records": [record_of(one) for one in received]}, None)
         self.check_alive()
         again = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
         done = [one for one in received if one.message_id not in again]
@@ -85,31 +80,3 @@ class LambdaProcess(Mortal):
 
     def try_to_end(self) -> bool:
         return not self.alive
-
-
-def _record(one: Delivery) -> Mapping[str, Any]:
-    """As Lambda writes it. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
-    system = {
-        "ApproximateReceiveCount": str(one.receive_count),
-        "SentTimestamp": str(int((one.sent_at or 0) * 1000)),
-    }
-    if one.group is not None:
-        system["MessageGroupId"] = one.group
-    return {
-        "messageId": one.message_id,
-        "receiptHandle": one.receipt,
-        "body": one.body,
-        "attributes": system,
-        "messageAttributes": {
-            name: {"dataType": value.type, **_value(value.value)}
-            for name, value in one.attributes.items()
-        },
-        "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{one.queue}",
-    }
-
-
-def _value(value: str | bytes) -> Mapping[str, str]:
-    if isinstance(value, bytes):
-        return {"binaryValue": b64encode(value).decode()}
-    return {"stringValue": value}

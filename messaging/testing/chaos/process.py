@@ -72,6 +72,10 @@ class Mortal:
         }
         self._hired = setup.hire(stage.clock, self.check_alive)
 
+    def middleware(self) -> list[Middleware]:
+        """What is around the handlers of one service."""
+        return [Accounted(self, self._stage), *self._hired, HandlerFaults(self, self._stage)]
+
     def check_alive(self) -> None:
         """Raises in a process that has been killed: it gets no further."""
         if not self.alive:
@@ -99,23 +103,16 @@ class Process(Mortal):
         super().__init__(name, stage)
         self.stopping = False
         self.running: dict[int, int] = dict.fromkeys(stage.services, 0)
-        self._concurrency, prefetch = stage.limits
-        setup = stage.setup
+        self._concurrency, setup = stage.plan.concurrency, stage.setup
         self._pipelines: dict[int, Steps] = {}
         for number in stage.services:
-            middleware: list[Middleware] = [
-                Accounted(self, stage),
-                *self._hired,
-                HandlerFaults(self, stage),
-            ]
             consumer = setup.consumers[number]()
             _run_hook(consumer.open())
-            dispatcher = Dispatcher(consumer, middleware=middleware)
             steps = Steps.of(
-                dispatcher,
+                Dispatcher(consumer, middleware=self.middleware()),
                 self,
                 concurrency=self._concurrency,
-                prefetch=prefetch,
+                prefetch=stage.plan.prefetch,
                 clock=stage.clock,
             )
             self._pipelines[number] = setup.parts.steps(steps)
@@ -160,7 +157,7 @@ class Process(Mortal):
                 self._stage.tell(self.name, consumer.service, "not renewed", "", receipt)
 
     def _poll(self, steps: Steps, service: int) -> bool:
-        if not self._stage.completes or self._full(service):
+        if not self._stage.plan.completes or self._full(service):
             return bool(steps.poll())
         self.running[service] += 1
         try:

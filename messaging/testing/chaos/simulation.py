@@ -75,8 +75,6 @@ class Simulation:
         """Whether the publisher was told that an event was accepted."""
         self.at_rest = False
         self.services = plan.services
-        self.limits = (plan.concurrency, plan.prefetch)
-        self.completes = plan.completes
         topic = "chaos.fifo" if plan.fifo else "chaos"
         self.topology = Topology.of(*(setup.services[at] for at in plan.services), topic=topic)
         self.broker = MemoryBroker(self.topology, clock=clock, faults=self.injected.deliver)
