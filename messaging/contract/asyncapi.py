@@ -45,7 +45,7 @@ def write_document(
         ```
     """
     topic = catalogue.topic
-    names = _message_names(catalogue)
+    names = {f"{view.type}.{view.name}": view for view in catalogue.views}
     return {
         "asyncapi": "3.0.0",
         "info": {"title": title or f"Events on {topic}", "version": version},
@@ -132,7 +132,8 @@ def read_document(document: Any, where: str) -> Catalogue:
         ```
     """
     if not isinstance(document, Mapping) or "asyncapi" not in document:
-        said = "needs of a service" if _is(document, "needs") else "no AsyncAPI document"
+        is_needs = isinstance(document, Mapping) and "needs" in document
+        said = "needs of a service" if is_needs else "no AsyncAPI document"
         raise ConfigurationError(
             f"{where}: {said}; a catalogue was expected, as `messaging contract export` writes it"
         )
@@ -161,17 +162,6 @@ def read_document(document: Any, where: str) -> Catalogue:
             f"{where}: a damaged catalogue ({missing}): export it again"
         ) from None
     return Catalogue(topic=topic, views=views)
-
-
-def _is(document: object, key: str) -> bool:
-    return isinstance(document, Mapping) and key in document
-
-
-def _message_names(catalogue: Catalogue) -> dict[str, View]:
-    names: dict[str, View] = {}
-    for view in catalogue.views:
-        names[f"{view.type}.{view.name}"] = view
-    return names
 
 
 def _queue(service: str, queue: str, names: Mapping[str, View]) -> dict[str, Any]:

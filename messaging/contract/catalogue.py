@@ -211,22 +211,22 @@ def _is_event(found: Any) -> bool:
 
 
 def _views(event: type[Event]) -> list[View]:
-    projections = cast("list[type[Projection]]", event.__projections__)
+    views = cast("list[type[Event | Projection]]", event.__projections__ or [event])
     marks = _marks(event)
-    if not projections:
-        return [_view(event, event, (EVERYONE,), marks)]
-    return [_view(event, one, one.audience, marks) for one in projections]
+    return [_view(event, view, marks) for view in views]
 
 
 def _view(
     event: type[Event],
     view: type[Event | Projection],
-    audience: tuple[str, ...],
     marks: Mapping[str, Mapping[str, str]],
 ) -> View:
     schema = schema_of(view)
-    # Not the event's: a view with since= or pinned= keeps its own on the wire.
-    version = view.version if issubclass(view, Projection) else event.event_version
+    audience: tuple[str, ...] = (EVERYONE,)
+    version = event.event_version
+    if issubclass(view, Projection):
+        # With since= or pinned= a view keeps a version of its own on the wire.
+        audience, version = view.audience, view.version
     found = View(
         name=view.__name__,
         event=event.__name__,

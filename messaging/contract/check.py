@@ -54,11 +54,11 @@ class Finding:
     """
 
     service: str
-    type: str
-    view: str
+    type: str = ""
+    view: str = ""
     way: str
     rule: str
-    place: str
+    place: str = ""
     said: str
     remedy: str
     breaks: bool = True
@@ -142,7 +142,7 @@ def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
                 found.append(_newer(need.service, read, given, "needs"))
             elif given.version not in read.reads:  # those an upcast of the service brings up
                 found += [
-                    _finding(need.service, read, one, "needs", _FORWARD, breaks=True)
+                    _finding(need.service, read, "needs", one, _FORWARD[one.rule])
                     for one in mismatches(given.schema, read.schema)
                 ]
     return found
@@ -162,40 +162,30 @@ def _service(service: str, was: View, new: Catalogue, mode: Mode) -> Iterator[Fi
             yield _newer(service, was, now, "forward")
         else:
             for one in mismatches(now.schema, was.schema):
-                yield _finding(service, was, one, "forward", _FORWARD, breaks=not one.lost)
+                yield _finding(service, was, "forward", one, _FORWARD[one.rule])
     if mode in ("backward", "full"):
         yield from _backward(service, was, now)
 
 
 def _backward(service: str, was: View, now: View) -> Iterator[Finding]:
     if now.version < was.version:
-        yield _whole(
-            service,
-            was,
-            "backward",
-            "version",
-            said=f"its version went from {was.version} back to {now.version}: messages of "
-            f"{was.version} that wait in queues are dead-lettered",
-            remedy=f"never lower a version: make it {was.version + 1}",
+        said = (
+            f"its version went from {was.version} back to {now.version}: messages of "
+            f"{was.version} that wait in queues are dead-lettered"
         )
+        remedy = f"never lower a version: make it {was.version + 1}"
+        yield _finding(service, was, "backward", Mismatch("", "version", said), remedy)
     elif now.version > was.version and was.version not in now.reads:
-        yield _whole(
-            service,
-            was,
-            "backward",
-            "version",
-            said=f"version {now.version} cannot read version {was.version}, which waits in queues",
-            remedy=f"add @upcast({was.version}) to {now.event}",
-        )
+        said = f"version {now.version} cannot read version {was.version}, which waits in queues"
+        remedy = f"add @upcast({was.version}) to {now.event}"
+        yield _finding(service, was, "backward", Mismatch("", "version", said), remedy)
     elif now.version == was.version:
         for one in mismatches(was.schema, now.schema):
             if not one.lost:  # a new optional field: the old messages have none
-                yield _finding(service, was, one, "backward", _BACKWARD, breaks=True)
+                yield _finding(service, was, "backward", one, _BACKWARD[one.rule])
 
 
-def _finding(
-    service: str, view: View, one: Mismatch, way: str, remedies: Mapping[str, str], *, breaks: bool
-) -> Finding:
+def _finding(service: str, view: View, way: str, one: Mismatch, remedy: str) -> Finding:
     return Finding(
         service=service,
         type=view.type,
@@ -204,35 +194,18 @@ def _finding(
         rule=one.rule,
         place=one.place,
         said=one.said,
-        remedy=remedies[one.rule],
-        breaks=breaks,
-    )
-
-
-def _whole(service: str, view: View, way: str, rule: str, *, said: str, remedy: str) -> Finding:
-    """A finding about the whole view, not one of its fields."""
-    return Finding(
-        service=service,
-        type=view.type,
-        view=view.name,
-        way=way,
-        rule=rule,
-        place="",
-        said=said,
         remedy=remedy,
+        breaks=not one.lost or way == "needs",  # what a service says it reads, it must get
     )
 
 
 def _newer(service: str, was: View, now: View, way: str) -> Finding:
-    return _whole(
-        service,
-        was,
-        way,
-        "version",
-        said=f"version {now.version} is sent, and a reader of version {was.version} dead-letters "
-        "what is newer",
-        remedy="deploy the readers of the new version first, then the producer",
+    said = (
+        f"version {now.version} is sent, and a reader of version {was.version} dead-letters what "
+        "is newer"
     )
+    remedy = "deploy the readers of the new version first, then the producer"
+    return _finding(service, was, way, Mismatch("", "version", said), remedy)
 
 
 def _not_served(service: str, was: View, new: Catalogue, way: str) -> Finding:
@@ -246,4 +219,4 @@ def _not_served(service: str, was: View, new: Catalogue, way: str) -> Finding:
     else:
         said = "no view of it is for this service any more"
         remedy = f"declare a Projection with audience={service!r}"
-    return _whole(service, was, way, "audience", said=said, remedy=remedy)
+    return _finding(service, was, way, Mismatch("", "audience", said), remedy)

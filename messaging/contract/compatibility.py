@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from json import dumps
 from typing import Any
 
 from messaging.contract.keywords import limits_of_arrays, limits_of_numbers, limits_of_texts
+from messaging.contract.schema import Schema
 
 __all__ = ["Mismatch", "mismatches"]
 
@@ -23,7 +25,6 @@ _KNOWN = frozenset(
     "minItems maxItems uniqueItems minLength maxLength pattern format minimum maximum "
     "exclusiveMinimum exclusiveMaximum multipleOf x-limits x-checked-by x-stripped".split()
 )
-Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +282,5 @@ def _either(kinds: list[str]) -> str:
 
 
 def _list(values: list[Any]) -> str:
-    from json import dumps
-
     shown = [dumps(value, ensure_ascii=False) for value in values[:8]]
     return ", ".join(shown) + (", ..." if len(values) > 8 else "")

@@ -7,6 +7,7 @@ from math import ceil, floor
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 
 from messaging.projection import READING
 
@@ -37,10 +38,9 @@ def example_of(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, A
     may be; where it may not, give it one: `Field(examples=["..."])`.
     """
     made = _Made(schema)
-    names = made.properties()
-    found = {name: made.value(field) for name, field in names.items()}
+    found = {name: made.value(field) for name, field in made.fields.items()}
     for mistake in _mistakes(model, found):
-        if mistake in names:
+        if mistake in found:
             found[mistake] = None
     # What may be neither made up nor None may be left out, or there is no example.
     for mistake in _mistakes(model, found):
@@ -50,29 +50,18 @@ def example_of(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, A
 
 def _mistakes(model: type[BaseModel], data: dict[str, Any]) -> list[str]:
     try:
-        model.model_validate_json(_json(data), **READING)
+        model.model_validate_json(to_json(data), **READING)
     except ValidationError as error:
         return [str(one["loc"][0]) if one["loc"] else "" for one in error.errors()]
     return []
-
-
-def _json(data: Any) -> bytes:
-    from pydantic_core import to_json
-
-    return to_json(data)
 
 
 class _Made:
     """Makes values up for one schema."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
         self._definitions: Mapping[str, Any] = root.get("$defs", {})
-
-    def properties(self) -> Mapping[str, Any]:
-        """The fields at the top."""
-        fields: Mapping[str, Any] = self._resolved(self._root).get("properties", {})
-        return fields
+        self.fields: Mapping[str, Any] = self._resolved(root).get("properties", {})
 
     def value(self, schema: Any, depth: int = 0) -> Any:
         """A value of `schema`; None where it is too deep, or anything goes."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from json import dumps
 from textwrap import fill
 from typing import Any
 
@@ -21,7 +22,17 @@ _FORMATS: Mapping[str, str] = {
     "duration": "timedelta",
     "decimal": "Decimal",
 }
-_TIMES = ("date", "datetime", "time", "timedelta")
+_IMPORTS: Sequence[Sequence[tuple[str, Sequence[str]]]] = (
+    (
+        ("datetime", ("date", "datetime", "time", "timedelta")),
+        ("decimal", ("Decimal",)),
+        ("typing", ("Annotated", "Any", "Literal")),
+        ("uuid", ("UUID",)),
+    ),
+    (("pydantic", ("BaseModel", "Field")),),
+    (("messaging.event", ("Discreet", "Event")), ("messaging.personal", ("Personal",))),
+)
+"""What a module may import, in groups as isort has them."""
 _SIMPLE: Mapping[str, str] = {
     "boolean": "bool",
     "integer": "int",
@@ -86,39 +97,22 @@ def _head(catalogue: Catalogue, service: str, written: _Module, views: list[View
     yield "# ruff: noqa: E501 (lines are as long as the types)"
     yield "from __future__ import annotations"
     yield ""
-    used = written.used
-    standard = []
-    if times := [name for name in _TIMES if name in used]:
-        standard.append(f"from datetime import {', '.join(times)}")
-    if "Decimal" in used:
-        standard.append("from decimal import Decimal")
-    if typing := sorted(used & {"Annotated", "Any", "Literal"}):
-        standard.append(f"from typing import {', '.join(typing)}")
-    if "UUID" in used:
-        standard.append("from uuid import UUID")
-    yield from standard
-    if standard:
-        yield ""
-    if pydantic := sorted(used & {"BaseModel", "Field"}):
-        yield f"from pydantic import {', '.join(pydantic)}"
-        yield ""
-    own = sorted(used & {"Personal"} | {"Event"})
-    if "BaseModel" in used:
-        yield "from messaging.event import Discreet, Event"
-    else:
-        yield "from messaging.event import Event"
-    if "Personal" in own:
-        yield "from messaging.personal import Personal"
-    yield ""
-    names = ", ".join(f'"{name}"' for name in sorted({view.name for view in views}))
-    yield f"__all__ = [{names}]"
+    for modules in _IMPORTS:
+        found = {module: [one for one in names if one in written.used] for module, names in modules}
+        for module, names in found.items():
+            if names:
+                yield f"from {module} import {', '.join(names)}"
+        if any(found.values()):
+            yield ""
+    names = [f'"{name}"' for name in sorted({view.name for view in views})]
+    yield f"__all__ = [{', '.join(names)}]"
 
 
 class _Module:
     """Writes classes, and remembers what they import and which models are written."""
 
     def __init__(self) -> None:
-        self.used: set[str] = set()
+        self.used = {"Event"}
         self._models: dict[str, Mapping[str, Any]] = {}
         self._names: dict[str, str] = {}
 
@@ -147,7 +141,7 @@ class _Module:
             return
         self._models[mine] = schema
         if "properties" in schema:
-            self.used.add("BaseModel")
+            self.used |= {"BaseModel", "Discreet"}
             yield from self._class(f"class {mine}(Discreet, BaseModel):", schema, view)
         else:  # an Enum, or a type of its own
             yield ""
@@ -294,8 +288,6 @@ def _literal(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    from json import dumps
-
     # JSON's escapes are Python's, too; beyond the first plane JSON needs two of them.
     return dumps(text, ensure_ascii=False)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-__all__ = ["limits_of_arrays", "limits_of_numbers", "limits_of_texts"]
+from messaging.contract.schema import Schema
 
-Schema = Mapping[str, Any]
+__all__ = ["limits_of_arrays", "limits_of_numbers", "limits_of_texts"]
 
 
 def limits_of_texts(writer: Schema, reader: Schema) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from messaging.contract.catalogue import Catalogue
@@ -12,6 +13,9 @@ from messaging.contract.needs import Needs
 from messaging.projection import EVERYONE
 
 __all__ = ["Subscriber", "check_subscribers"]
+
+
+_finding = partial(Finding, way="subscribed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,7 @@ def check_subscribers(
 def _subscriber(catalogue: Catalogue, one: Subscriber) -> Iterator[Finding]:
     if one.policy is None:
         yield _finding(
-            one.endpoint,
+            service=one.endpoint,
             rule="unfiltered",
             said="it has no filter policy, so it receives every copy, those for others too",
             remedy="subscribe it with `messaging topology apply`, or remove the subscription",
@@ -93,7 +97,7 @@ def _subscriber(catalogue: Catalogue, one: Subscriber) -> Iterator[Finding]:
         return
     if not one.is_ours:
         yield _finding(
-            one.endpoint,
+            service=one.endpoint,
             rule="unreadable",
             said="its filter policy is not one of type and audience, and cannot be compared",
             remedy="see yourself what it receives, or subscribe it with `messaging topology apply`",
@@ -110,7 +114,7 @@ def _subscriber(catalogue: Catalogue, one: Subscriber) -> Iterator[Finding]:
 def _unserved(catalogue: Catalogue, service: str, type: str) -> Iterator[Finding]:
     if not catalogue.of_type(type):
         yield _finding(
-            service,
+            service=service,
             type=type,
             rule="type",
             said="it subscribes to a type that these events do not have",
@@ -120,7 +124,7 @@ def _unserved(catalogue: Catalogue, service: str, type: str) -> Iterator[Finding
     elif catalogue.view(service, type) is None:
         known = service in catalogue.services
         yield _finding(
-            service,
+            service=service,
             type=type,
             rule="audience" if known else "service",
             said="it subscribes and no view of the event is for it: it would receive nothing"
@@ -138,7 +142,7 @@ def _unheard(catalogue: Catalogue, subscribers: list[Subscriber]) -> Iterator[Fi
         wanted = {name for view in catalogue.of_type(type) for name in view.audience}
         if not heard:
             yield _finding(
-                EVERYONE,
+                service=EVERYONE,
                 type=type,
                 rule="unheard",
                 said="nobody subscribes to it: what is published is gone",
@@ -147,26 +151,10 @@ def _unheard(catalogue: Catalogue, subscribers: list[Subscriber]) -> Iterator[Fi
             continue
         for service in sorted(wanted - heard - {EVERYONE}):
             yield _finding(
-                service,
+                service=service,
                 type=type,
                 rule="unheard",
                 said="there is a view for it, and it does not subscribe",
                 remedy="deploy the service, or remove its view",
                 breaks=False,
             )
-
-
-def _finding(
-    service: str, *, rule: str, said: str, remedy: str, type: str = "", breaks: bool = True
-) -> Finding:
-    return Finding(
-        service=service,
-        type=type,
-        view="",
-        way="subscribed",
-        rule=rule,
-        place="",
-        said=said,
-        remedy=remedy,
-        breaks=breaks,
-    )
