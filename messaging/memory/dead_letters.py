@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from messaging.dead_letters.letter import Kind
 from messaging.dead_letters.source import OnProgress
-from messaging.errors import NotFound
 from messaging.memory.store import Store, failures
 from messaging.memory.topic import SubscriptionState, TopicState
 from messaging.transport import Delivery, Failure
@@ -48,11 +47,7 @@ class MemoryDeadLetters:
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """As new messages of the service's queue."""
-        if self._queue.removed:
-            raise NotFound(
-                f"queue {self.origin!r} does not exist in the in-process broker: it was removed",
-                code="AWS.SimpleQueueService.NonExistentQueue",
-            )
+        self._queue.check_exists()
         self._queue.put(
             [self._topic.message(one.body, dict(one.attributes), one.group) for one in deliveries]
         )

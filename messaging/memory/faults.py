@@ -100,7 +100,8 @@ class FaultScript:
             return None if self._otherwise is None else self._otherwise(operation)
         if planned.error is not None:
             # A fresh one each time: an exception that is raised twice collects tracebacks.
-            raise _again(planned.error)
+            error = planned.error
+            raise type(error)(str(error), code=error.code, retryable=error.retryable)
         return planned.failures
 
     def _next(self, operation: Operation) -> Planned | None:
@@ -115,10 +116,6 @@ class FaultScript:
                         del self._planned[place]
                     return planned
         return None
-
-
-def _again(error: TransportError) -> TransportError:
-    return type(error)(str(error), code=error.code, retryable=error.retryable)
 
 
 def guarded(
@@ -139,7 +136,7 @@ def guarded(
     refused = _within(faults(Operation(name, target, len(entries), "before")), len(entries))
     places = [place for place in range(len(entries)) if place not in refused]
     failures = act([entries[place] for place in places]) if places else ()
-    answer = {**refused}
+    answer = dict(refused)
     answer.update((places[one.index], one._replace(index=places[one.index])) for one in failures)
     lost = _within(faults(Operation(name, target, len(entries), "after")), len(entries))
     return [*{**lost, **answer}.values()]

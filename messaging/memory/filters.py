@@ -30,7 +30,7 @@ def policy(document: Mapping[str, Sequence[Any]] | None) -> Policy:
     """
     if not document:
         return lambda attributes: True
-    keys = [(key, _either([_rule(key, one) for one in rules])) for key, rules in document.items()]
+    keys = [(key, _any_of(key, rules)) for key, rules in document.items()]
 
     def wanted(attributes: Mapping[str, Attribute]) -> bool:
         return all(matches(_values(attributes.get(key))) for key, matches in keys)
@@ -50,9 +50,9 @@ def _values(attribute: Attribute | None) -> Sequence[Any] | None:
     return members if isinstance(members, list) else None
 
 
-def _either(rules: Sequence[_Rule]) -> _Rule:
-    exact = frozenset(rule.text for rule in rules if isinstance(rule, _Exact))
-    others = [rule for rule in rules if not isinstance(rule, _Exact)]
+def _any_of(key: str, rules: Sequence[Any]) -> _Rule:
+    exact = frozenset(rule for rule in rules if isinstance(rule, str))
+    others = [_rule(key, rule) for rule in rules if not isinstance(rule, str)]
 
     def matches(values: Sequence[Any] | None) -> bool:
         if values is not None and any(isinstance(v, str) and v in exact for v in values):
@@ -62,21 +62,13 @@ def _either(rules: Sequence[_Rule]) -> _Rule:
     return matches
 
 
-class _Exact:
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __call__(self, values: Sequence[Any] | None) -> bool:
-        return values is not None and self.text in values
-
-
 def _rule(key: str, rule: Any) -> _Rule:
-    if isinstance(rule, str):
-        return _Exact(rule)
     if isinstance(rule, Mapping) and len(rule) == 1:
         operator, operand = next(iter(rule.items()))
         if operator == "prefix" and isinstance(operand, str):
-            return _texts(lambda value: value.startswith(operand))
+            return lambda values: any(
+                isinstance(value, str) and value.startswith(operand) for value in values or ()
+            )
         if operator == "exists" and isinstance(operand, bool):
             return lambda values: (values is not None) is operand
         if operator == "anything-but":
@@ -94,9 +86,3 @@ def _anything_but(key: str, operand: Any) -> _Rule:
         return lambda values: values is not None and any(not inner([value]) for value in values)
     refused = [operand] if isinstance(operand, str) else list(operand)
     return lambda values: values is not None and any(value not in refused for value in values)
-
-
-def _texts(test: Callable[[str], bool]) -> _Rule:
-    return lambda values: (
-        values is not None and any(isinstance(value, str) and test(value) for value in values)
-    )

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Literal
 
 from messaging.transport import Attribute
 
-__all__ = ["FifoOrder", "Message", "MessageOrder", "StandardOrder", "State", "StoredMessage"]
+__all__ = ["FifoOrder", "Message", "StandardOrder", "State", "StoredMessage"]
 
 State = Literal["visible", "in flight", "delayed", "gone"]
 
@@ -87,40 +87,21 @@ class StoredMessage:
         return f"StoredMessage({self.message_id}, {self.state}, received {self.receive_count})"
 
 
-class MessageOrder(Protocol):
-    """Order only; the store owns the messages' states and calls in its own lock."""
-
-    def add(self, message: Message) -> None:
-        """A message becomes visible for the first time."""
-        ...
-
-    def pick(self, limit: int) -> list[Message]:
-        """The next visible messages; the caller takes or removes each of them."""
-        ...
-
-    def take(self, message: Message) -> None:
-        """A picked message is in flight."""
-        ...
-
-    def back(self, message: Message) -> None:
-        """A message that was in flight is visible again."""
-        ...
-
-    def remove(self, message: Message) -> None:
-        """A message is gone; its state still says what it was."""
-        ...
-
-
 class StandardOrder:
-    """First come, first served; a message that comes back stands last."""
+    """First come, first served; a message that comes back stands last.
+
+    Order only: the store owns the messages' states and calls in its own lock.
+    """
 
     def __init__(self) -> None:
         self._visible: deque[Message] = deque()
 
     def add(self, message: Message) -> None:
+        """A message becomes visible for the first time."""
         self._visible.append(message)
 
     def pick(self, limit: int) -> list[Message]:
+        """The next visible messages; the caller takes or removes each of them."""
         picked: list[Message] = []
         while self._visible and len(picked) < limit:
             message = self._visible.popleft()
@@ -129,13 +110,14 @@ class StandardOrder:
         return picked
 
     def take(self, message: Message) -> None:
-        pass
+        """A picked message is in flight."""
 
     def back(self, message: Message) -> None:
+        """A message that was in flight is visible again."""
         self._visible.append(message)
 
     def remove(self, message: Message) -> None:
-        pass  # pick() passes over it
+        """A message is gone, its state still says what it was; `pick` passes over it."""
 
 
 class FifoOrder:

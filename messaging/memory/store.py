@@ -10,7 +10,7 @@ from typing import NamedTuple
 from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
 from messaging.errors import NotFound
 from messaging.memory.invisible import InvisibleMessages
-from messaging.memory.ordering import FifoOrder, Message, MessageOrder, StandardOrder
+from messaging.memory.ordering import FifoOrder, Message, StandardOrder
 from messaging.transport import Delivery, Failure
 
 __all__ = ["Counts", "Refusal", "Store", "failures"]
@@ -69,15 +69,15 @@ class Store:
         self._exact = isinstance(clock, SystemClock)
         self._changed = threading.Condition(threading.Lock())
         self._messages: dict[str, Message] = {}
-        self._shelf: MessageOrder = FifoOrder() if self._fifo else StandardOrder()
+        self._shelf = FifoOrder() if self._fifo else StandardOrder()
         self._sleepers = InvisibleMessages()
         self._in_flight = 0
         self._delayed = 0
-        self._removed = False
+        self.removed = False
 
     @property
     def visibility_timeout(self) -> int:
-        self._check_exists()
+        self.check_exists()
         return self._visibility_timeout
 
     def put(self, messages: Sequence[Message], delay: float = 0) -> None:
@@ -104,7 +104,7 @@ class Store:
         patience = SYSTEM_CLOCK.monotonic() + wait
         with self._changed:
             while True:
-                self._check_exists()
+                self.check_exists()
                 if closed():
                     return []
                 now = self._clock.monotonic()
@@ -122,7 +122,7 @@ class Store:
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
         """
         with self._changed:
-            self._check_exists()
+            self.check_exists()
             self._wake_sleepers(self._clock.monotonic())
             message, refusal = self._of(receipt)
             if refusal is not None or message is None:
@@ -143,7 +143,7 @@ class Store:
         if not 0 <= seconds <= LONGEST:
             return Refusal("InvalidParameterValue", f"seconds must be 0 to {LONGEST:,}")
         with self._changed:
-            self._check_exists()
+            self.check_exists()
             now = self._clock.monotonic()
             self._wake_sleepers(now)
             message, refusal = self._of(receipt)
@@ -168,7 +168,7 @@ class Store:
 
     def counts(self) -> Counts:
         with self._changed:
-            self._check_exists()
+            self.check_exists()
             now = self._clock.monotonic()
             self._wake_sleepers(now)
             oldest = next(iter(self._messages.values()), None)
@@ -193,16 +193,13 @@ class Store:
     def remove(self) -> None:
         """Delete the queue: its messages are lost, and further use of it fails."""
         with self._changed:
-            self._removed = True
+            self.removed = True
             self._messages.clear()
             self._changed.notify_all()
 
-    @property
-    def removed(self) -> bool:
-        return self._removed
-
-    def _check_exists(self) -> None:
-        if self._removed:
+    def check_exists(self) -> None:
+        """Raises `NotFound` for a queue that was removed."""
+        if self.removed:
             raise NotFound(
                 f"queue {self.name!r} does not exist in the in-process broker: it was removed; "
                 "make a new MemoryBroker",

@@ -55,7 +55,7 @@ class TopicState:
         self.max_bytes = max_bytes
         self.faults = faults
         self.removed = False
-        self._lines = lines
+        self.lines = lines
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: set[str] = set()
@@ -68,20 +68,20 @@ class TopicState:
         arrived: dict[int, list[Message]] = {}
         with self._lock:  # one request after the other, so that a FIFO topic keeps its order
             for index, outgoing in enumerate(batch):
-                wrong = _mistake(outgoing, self.fifo)
+                wrong = next(_mistakes(outgoing, self.fifo), None)
                 if wrong is not None:
                     failures.append(Failure(index, "InvalidParameter", wrong, False))
                 elif len(outgoing.attributes) <= MAX_ATTRIBUTES and not self._repeated(outgoing):
                     # With more attributes, raw delivery drops the message and tells nobody.
                     # https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html
                     attributes = dict(outgoing.attributes)
-                    for place, line in enumerate(self._lines):
+                    for place, line in enumerate(self.lines):
                         if line.wanted(attributes):
                             arrived.setdefault(place, []).append(
                                 self.message(outgoing.body, attributes, outgoing.group)
                             )
             for place, messages in arrived.items():
-                self._deliver(self._lines[place], messages)
+                self._deliver(self.lines[place], messages)
         return failures
 
     def message(self, body: str, attributes: Mapping[str, Attribute], group: str | None) -> Message:
@@ -94,10 +94,6 @@ class TopicState:
             sent_at=self._clock.now(),
             sent=self._clock.monotonic(),
         )
-
-    @property
-    def lines(self) -> Sequence[SubscriptionState]:
-        return self._lines
 
     def check_exists(self) -> None:
         if self.removed:
@@ -174,7 +170,7 @@ class MemoryTopic:
     @property
     def fifo(self) -> bool:
         """True: messages of one group must stay in order."""
-        return self._state.name.endswith(".fifo")
+        return self._state.fifo
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Send at most 10 messages of at most `max_bytes` together.
@@ -234,12 +230,8 @@ def size_of(body: str, attributes: Mapping[str, Attribute]) -> int:
     return text + sum(value.size(name) for name, value in attributes.items())
 
 
-def _mistake(outgoing: Outgoing, fifo: bool) -> str | None:
-    """Why SNS would refuse this entry, or None. Names places, never what stands there."""
-    return next(_mistakes(outgoing, fifo), None)
-
-
 def _mistakes(outgoing: Outgoing, fifo: bool) -> Iterator[str]:
+    """Why SNS would refuse this entry. Names places, never what stands there."""
     if not outgoing.body:
         yield "the message is empty"
     if OUTSIDE_XML.search(outgoing.body):
