@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -65,13 +65,7 @@ def is_date(annotation: Any) -> bool:
 
 def is_text(annotation: Any) -> bool:
     """True for free text, alone or as a part of `annotation`."""
-    if not isinstance(annotation, type):
-        annotation = getattr(annotation, "__value__", annotation)  # `type X = ...`
-    if get_origin(annotation) is Annotated:
-        return is_text(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return any(map(is_text, get_args(annotation)))
-    return isinstance(annotation, type) and issubclass(annotation, str)
+    return any(issubclass(one, str) for one in _types(annotation))
 
 
 def is_email(annotation: Any) -> bool:
@@ -127,14 +121,20 @@ _KINDS: Mapping[Any, Any] = {
 
 
 def _kind(annotation: Any) -> Any:
+    return next((_KINDS[one] for one in _types(annotation) if one in _KINDS), None)
+
+
+def _types(annotation: Any) -> Iterator[type]:
+    """The types that `annotation` is made of; Optional and Annotated are looked through."""
     if not isinstance(annotation, type):
         annotation = getattr(annotation, "__value__", annotation)  # `type X = ...`
     if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        kinds = (_kind(member) for member in get_args(annotation))
-        return next((kind for kind in kinds if kind is not None), None)
-    return _KINDS.get(annotation) if isinstance(annotation, type) else None
+        yield from _types(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _types(member)
+    elif isinstance(annotation, type):
+        yield annotation
 
 
 _ERRORS = re.compile(

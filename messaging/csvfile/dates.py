@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Literal
 
@@ -74,11 +75,8 @@ class DateReader:
     def read(self, text: str) -> datetime:
         """The moment, with an offset only where the text has one. Raises `CellError`."""
         if not self._year_day and _ISO.fullmatch(text):
-            try:
+            with suppress(ValueError):
                 return self._possible(datetime.fromisoformat(text))
-            except ValueError as error:
-                if isinstance(error, CellError):
-                    raise
         found = _MOMENT.fullmatch(text)
         if found is None:
             raise CellError("date.serial" if _SERIAL.fullmatch(text) else "date")
@@ -87,10 +85,8 @@ class DateReader:
         try:
             moment = datetime(year, month, day)  # noqa: DTZ001 - the caller knows the zone
             return self._possible(moment if time is None else _at(moment, time))
-        except ValueError as error:
-            if isinstance(error, CellError):
-                raise
-        raise CellError("date.none", order=Term(f"order.{order}"))
+        except ValueError:
+            raise CellError("date.none", order=Term(f"order.{order}")) from None
 
     def _parts(self, first: str, second: str, third: str) -> tuple[int, int, int, str]:
         if len(first) == 4 and len(third) < 3:

@@ -77,7 +77,8 @@ def codepage_of(lines: Iterator[bytes]) -> str | None:
 def _by_page(raw: bytes, preferred: str | None) -> tuple[str, str]:
     single = _UTF8_PART.sub(b" ", raw)
     proved = preferred is not None and _fits(single, preferred, proved=True)
-    page = preferred if proved else _page(single)
+    fitting = (page for page in _PAGES if _fits(single, page))
+    page = preferred if proved else next(fitting, None)
     if page is not None:
         if page == "cp1252" and len(single) == len(raw):
             # "Sá" in code page 850 is "S" and a hard space, and nothing else may be there to tell.
@@ -88,11 +89,6 @@ def _by_page(raw: bytes, preferred: str | None) -> tuple[str, str]:
         return _parts(raw, "cp1252"), _DOUBTFUL
     except UnicodeDecodeError:
         raise NotText from None
-
-
-def _page(single: bytes) -> str | None:
-    """The code page that makes words of bytes that are no UTF-8."""
-    return next((page for page in _PAGES if _fits(single, page)), None)
 
 
 def _fits(single: bytes, page: str, *, proved: bool = False) -> bool:

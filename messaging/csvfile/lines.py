@@ -37,7 +37,6 @@ class Lines(Iterator[str]):
         self._wrapper = io.TextIOWrapper(stream, encoding="latin-1", newline="")
         self._begin = stream.tell() if stream.seekable() else None
         self._open = True
-        self._spool: BinaryIO | None = None
         self._again: deque[str] = deque()
         self._taken: list[str] = []
         self._preferred: str | None = None

@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -41,17 +42,15 @@ class Opened:
 
 def opened(source: Source, language: Language) -> Opened:
     """Raises `ConfigurationError` that says what the file is, where it is none that can be read."""
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        found = Opened(path.open("rb"), path.name, ours=True)
-    else:
-        found = Opened(source, said("file", language), ours=False)
-    try:
-        return _unwrapped(found, language)
-    except BaseException:
-        if found.ours:
-            found.stream.close()
-        raise
+    with ExitStack() as on_failure:
+        if isinstance(source, str | os.PathLike):
+            path = Path(source)
+            found = Opened(on_failure.enter_context(path.open("rb")), path.name, ours=True)
+        else:
+            found = Opened(source, said("file", language), ours=False)
+        found = _Unwrapping(language, on_failure).unwrapped(found)
+        on_failure.pop_all()
+    return found
 
 
 def spooled(stream: IO[bytes], most: int | None = None) -> BinaryIO:
@@ -75,52 +74,99 @@ def spooled(stream: IO[bytes], most: int | None = None) -> BinaryIO:
     return cast(BinaryIO, spool)
 
 
-def _unwrapped(found: Opened, language: Language) -> Opened:
-    head, again = _head(found)
-    try:
-        return _known(head, again, language)
-    except BaseException:
-        if again is not found:
-            again.stream.close()
-        raise
+class _Unwrapping:
+    """Opens what a file is packed in or written as; `on_failure` closes every stream on the way."""
 
+    def __init__(self, language: Language, on_failure: ExitStack) -> None:
+        self._language: Language = language
+        self._on_failure = on_failure
 
-def _known(head: bytes, found: Opened, language: Language) -> Opened:
-    if head.startswith(b"PK\x03\x04"):
-        return _unzipped(found, language)
-    if kind := _kind(head):
-        what, how = (said(code, language) for code in kind)
-        raise ConfigurationError(said("file.kind", language, name=found.name, kind=what, how=how))
-    if encoding := _wide(head):
-        text = io.TextIOWrapper(found.stream, encoding=encoding, errors="replace", newline="")
-        spool = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
-        while piece := text.read(1 << 16):
-            spool.write(piece.encode("utf-8", "replace"))
-        spool.seek(0)
-        return _instead(found, text.detach(), cast(BinaryIO, spool))
-    return found
+    def unwrapped(self, found: Opened) -> Opened:
+        head, found = self._head(found)
+        if head.startswith(b"PK\x03\x04"):
+            return self._unzipped(found)
+        if kind := _kind(head):
+            raise self._not_csv(found, *kind)
+        if encoding := _wide(head):
+            text = io.TextIOWrapper(found.stream, encoding=encoding, errors="replace", newline="")
+            spool = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
+            while piece := text.read(1 << 16):
+                spool.write(piece.encode("utf-8", "replace"))
+            spool.seek(0)
+            text.detach()
+            return self._instead(found, cast(BinaryIO, spool))
+        return found
 
+    def _head(self, found: Opened) -> tuple[bytes, Opened]:
+        """The first bytes, which are there to be read again."""
+        stream = found.stream
+        if _seekable(stream):
+            at = stream.tell()
+            head = stream.read(_HEAD)
+            stream.seek(at)
+            return head, found
+        if isinstance(stream, io.BufferedReader):
+            return stream.peek(_HEAD)[:_HEAD], found
+        return self._head(self._instead(found, spooled(stream)))
 
-def _instead(found: Opened, old: BinaryIO, new: BinaryIO, *notes: str, sheets: int = 0) -> Opened:
-    if found.ours:
-        old.close()
-    return replace(
-        found, stream=new, ours=True, notes=(*found.notes, *notes), sheets=sheets or found.sheets
-    )
+    def _unzipped(self, found: Opened) -> Opened:
+        if not _seekable(found.stream):
+            found = self._instead(found, spooled(found.stream))
+        try:
+            with zipfile.ZipFile(found.stream) as archive:
+                names = set(archive.namelist())
+                if names & {"xl/workbook.xml", "xl/workbook.bin"}:
+                    return self._sheet(found)
+                if "content.xml" in names and "mimetype" in names:
+                    raise self._not_csv(found, "kind.ods", "how.save")
+                files = [
+                    info
+                    for info in archive.infolist()
+                    if not info.is_dir()
+                    and not info.filename.startswith("__MACOSX/")
+                    and not Path(info.filename).name.startswith(".")
+                ]
+                if len(files) != 1:
+                    raise self._refused("zip.many", found, count=len(files))
+                if files[0].flag_bits & 1:
+                    raise self._refused("zip.password", found)
+                with archive.open(files[0]) as packed:
+                    unpacked = spooled(packed, _UNPACKED)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError):
+            raise self._refused("zip.broken", found) from None
+        except ValueError:
+            raise self._refused("zip.big", found, most=_UNPACKED) from None
+        inner = self._instead(found, unpacked, "zip")
+        if unpacked.read(4) == b"PK\x03\x04" and "zip" in found.notes:
+            raise self._refused("zip.many", found, count=1)
+        unpacked.seek(0)
+        return self.unwrapped(inner)
 
+    def _sheet(self, found: Opened) -> Opened:
+        from messaging.csvfile.workbook import first_sheet
 
-def _head(found: Opened) -> tuple[bytes, Opened]:
-    """The first bytes, which are there to be read again."""
-    stream = found.stream
-    if _seekable(stream):
-        at = stream.tell()
-        head = stream.read(_HEAD)
-        stream.seek(at)
-        return head, found
-    if isinstance(stream, io.BufferedReader):
-        return stream.peek(_HEAD)[:_HEAD], found
-    spool = spooled(stream)
-    return _head(_instead(found, stream, spool))
+        found.stream.seek(0)
+        rows, sheets = first_sheet(found.stream, found.name, self._language)
+        return self._instead(found, rows, *(("sheet",) if sheets > 1 else ()), sheets=sheets)
+
+    def _instead(self, found: Opened, new: BinaryIO, *notes: str, sheets: int = 0) -> Opened:
+        self._on_failure.callback(new.close)
+        if found.ours:
+            found.stream.close()
+        return replace(
+            found,
+            stream=new,
+            ours=True,
+            notes=(*found.notes, *notes),
+            sheets=sheets or found.sheets,
+        )
+
+    def _not_csv(self, found: Opened, kind: str, how: str) -> ConfigurationError:
+        what, advice = said(kind, self._language), said(how, self._language)
+        return self._refused("file.kind", found, kind=what, how=advice)
+
+    def _refused(self, code: str, found: Opened, **values: object) -> ConfigurationError:
+        return ConfigurationError(said(code, self._language, name=found.name, **values))
 
 
 def _seekable(stream: BinaryIO) -> bool:
@@ -173,59 +219,3 @@ def _wide(head: bytes) -> str | None:
     if odd > half * 0.6 and even < half * 0.05:
         return "utf-16-le"
     return "utf-16-be" if even > half * 0.6 and odd < half * 0.05 else None
-
-
-def _unzipped(found: Opened, language: Language) -> Opened:
-    stream = found.stream
-    if not _seekable(stream):
-        spool = spooled(stream)
-        try:
-            return _unzipped(_instead(found, stream, spool), language)
-        except BaseException:
-            spool.close()
-            raise
-    told = {"name": found.name, "most": _UNPACKED}
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            names = set(archive.namelist())
-            if names & {"xl/workbook.xml", "xl/workbook.bin"}:
-                return _sheet(found, stream, language)
-            if "content.xml" in names and "mimetype" in names:
-                what, how = said("kind.ods", language), said("how.save", language)
-                raise ConfigurationError(
-                    said("file.kind", language, name=found.name, kind=what, how=how)
-                )
-            files = [
-                info
-                for info in archive.infolist()
-                if not info.is_dir()
-                and not info.filename.startswith("__MACOSX/")
-                and not Path(info.filename).name.startswith(".")
-            ]
-            if len(files) != 1:
-                raise ConfigurationError(said("zip.many", language, count=len(files), **told))
-            if files[0].flag_bits & 1:
-                raise ConfigurationError(said("zip.password", language, **told))
-            with archive.open(files[0]) as packed:
-                unpacked = spooled(packed, _UNPACKED)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError):
-        raise ConfigurationError(said("zip.broken", language, **told)) from None
-    except ValueError:
-        raise ConfigurationError(said("zip.big", language, **told)) from None
-    inner = _instead(found, stream, unpacked, "zip")
-    try:
-        if unpacked.read(4) == b"PK\x03\x04" and "zip" in found.notes:
-            raise ConfigurationError(said("zip.many", language, count=1, **told))
-        unpacked.seek(0)
-        return _unwrapped(inner, language)
-    except BaseException:
-        unpacked.close()
-        raise
-
-
-def _sheet(found: Opened, stream: BinaryIO, language: Language) -> Opened:
-    from messaging.csvfile.workbook import first_sheet
-
-    stream.seek(0)
-    rows, sheets = first_sheet(stream, found.name, language)
-    return _instead(found, stream, rows, *(("sheet",) if sheets > 1 else ()), sheets=sheets)

@@ -19,7 +19,7 @@ class Term(str):
     __slots__ = ()
 
 
-class CellError(ValueError):
+class CellError(Exception):
     """Why a cell cannot be read; it never shows the cell."""
 
     def __init__(self, code: str, **values: Any) -> None:
