@@ -114,7 +114,7 @@ one-bound:
 
 chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
 	$(INSTALL) test
-	@$(BIN)/python -m messaging.testing.chaos --seeds $(SEEDS) $(ARGS)
+	@$(BIN)/python -m tests.chaos.stories --seeds $(SEEDS) $(ARGS)
 
 outages:  ## plays outages and poison on a clock of its own, and prints what becomes of the messages
 	$(INSTALL) test

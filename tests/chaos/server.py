@@ -33,8 +33,8 @@ from messaging.event import Event
 from messaging.publishing.publisher import Publisher
 from messaging.settings import Settings
 from messaging.sql import open_sqlite
-from messaging.testing.chaos.sample import Enrolled, Paid
 from tests.chaos.grounds import GROUNDS, Ground
+from tests.chaos.sample import Enrolled, Paid
 from tests.chaos.services import EFFECTS, SERVICES, TOPOLOGY
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,13 +22,13 @@ from messaging.envelope import Envelope
 from messaging.idempotency import Transactional
 from messaging.outcome import Reject, RetryPolicy
 from messaging.sql import open_sqlite
-from messaging.testing.chaos.sample import (
+from messaging.topology import Topology
+from tests.chaos.sample import (
     EnrolledForMailing,
     EnrolledForOthers,
     EnrolledForReports,
     Paid,
 )
-from messaging.topology import Topology
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (service TEXT, event TEXT, process INTEGER)"
 REFUSED = 97

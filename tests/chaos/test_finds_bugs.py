@@ -12,10 +12,10 @@ from messaging.clock import Clock
 from messaging.consuming.dispatch import Call
 from messaging.outcome import Ack
 from messaging.testing.chaos.plan import Mode, ScenarioPlan, draw
-from messaging.testing.chaos.sample import EVENTS, SERVICES, sample_setup
 from messaging.testing.chaos.scenario import MakeCast, Scenario, play, shortest
 from messaging.testing.chaos.setup import Parts, Setup
 from tests.chaos import conftest as bugs
+from tests.chaos.sample import EVENTS, SERVICES, sample_setup
 
 SOON = 200
 """Seeds."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from messaging.testing.chaos.__main__ import plan_of
-from messaging.testing.chaos.sample import sample_setup
 from messaging.testing.chaos.scenario import play
 from tests.chaos import test_finds_bugs
 from tests.chaos.planting import Plant, planted
 from tests.chaos.plants import BUGS, KIT, SEEDS
+from tests.chaos.sample import sample_setup
+from tests.chaos.stories import plan_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_THE_KIT = [name for name, bug in BUGS.items() if bug.found_by == KIT]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.runtime.ready_queue import FifoReadyQueue
 from messaging.testing.chaos.plan import ScenarioPlan, Step
-from messaging.testing.chaos.sample import sample_setup
 from messaging.testing.chaos.scenario import play
 from messaging.transport import Delivery
+from tests.chaos.sample import sample_setup
 
 
 def message(number: int, group: str = "a") -> InFlightMessage:

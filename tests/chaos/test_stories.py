@@ -13,14 +13,14 @@ from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.outcome import RetryPolicy
 from messaging.testing.chaos import EVERY_FAULT, PromiseBroken, check
-from messaging.testing.chaos.__main__ import main, plan_of
 from messaging.testing.chaos.observed import Count
 from messaging.testing.chaos.plan import ScenarioPlan, Step
-from messaging.testing.chaos.sample import sample_setup
 from messaging.testing.chaos.scenario import Summary, play
 from messaging.testing.chaos.seeded import Seeded
 from messaging.testing.chaos.setup import Setup
 from messaging.testing.chaos.shrink import shrink
+from tests.chaos.sample import sample_setup
+from tests.chaos.stories import main, plan_of
 
 SLICE = range(100)
 

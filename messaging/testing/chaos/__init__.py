@@ -3,8 +3,7 @@
     check([Financeiro, Marketing], events, seeds=range(100))
 
 One thread simulates publisher, broker and worker processes with the library's real modules and a
-simulated clock, so one seed always gives the same scenario. `python -m messaging.testing.chaos`
-runs the kit's own services.
+simulated clock, so one seed always gives the same scenario.
 """
 
 from messaging.testing.chaos.invariants import Breach

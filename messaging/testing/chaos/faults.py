@@ -29,7 +29,7 @@ _FAULTS_OF: Mapping[str, tuple[str, ...]] = {
 _OFTENER: Mapping[str, int] = {"publish": 2, "relay": 4, "dead_letter": 4, "renew": 3}
 """There are few of these requests in a scenario, and much depends on them."""
 SLOWEST = 45
-"""Seconds: longer than the leases of the kit's own consumers."""
+"""Seconds: longer than the leases of the consumers of `make chaos`."""
 
 
 class InjectedFaults:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Accounted", "Sabotage", "HandlerFaults"]
 
 LONGEST_STALL = 90
-"""Seconds: three leases of the kit's own consumers."""
+"""Seconds: three leases of the consumers of `make chaos`."""
 
 
 class Sabotage(Exception):
