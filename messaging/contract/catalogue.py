@@ -131,8 +131,7 @@ class Catalogue:
             service: the name of a service.
             type: the event's type.
         """
-        mine = [view for view in self.of_type(type) if view.serves(service)]
-        return mine[0] if mine else None
+        return next((view for view in self.of_type(type) if view.serves(service)), None)
 
 
 def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:

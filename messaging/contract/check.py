@@ -149,11 +149,7 @@ def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
 
 
 def _service(service: str, was: View, new: Catalogue, mode: Mode) -> Iterator[Finding]:
-    if service == EVERYONE:
-        whole = [view for view in new.of_type(was.type) if EVERYONE in view.audience]
-        now = whole[0] if whole else None
-    else:
-        now = new.view(service, was.type)
+    now = new.view(service, was.type)
     if now is None:
         yield _not_served(service, was, new, "forward")
         return

@@ -227,13 +227,11 @@ class _Module:
             if key in _LIMITS and kind not in _FORMATS.values()
         }
         if kind == "Decimal":
-            limits.update(
-                {
-                    key: int(value)
-                    for key, value in schema.get("x-limits", {}).items()
-                    if key in ("max_digits", "decimal_places")
-                }
-            )
+            limits |= {
+                key: int(value)
+                for key, value in schema.get("x-limits", {}).items()
+                if key in ("max_digits", "decimal_places")
+            }
         if not limits:
             return kind
         self.used |= {"Annotated", "Field"}

@@ -145,12 +145,7 @@ class MemoryQueue:
         return failures(refused)
 
     def _depth(self) -> QueueDepth:
-        counts = self._store.counts()
-        return QueueDepth(
-            visible=counts.visible,
-            in_flight=counts.in_flight,
-            delayed=counts.delayed,
-            oldest=counts.oldest,
+        return self._store.depth(
             dead_letters=len(self._line.dead_letters.messages()),
             undelivered=len(self._line.undelivered.messages()),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,9 +12,9 @@ from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
 from messaging.errors import NotFound
 from messaging.memory.invisible import InvisibleMessages
 from messaging.memory.ordering import FifoOrder, Message, StandardOrder
-from messaging.transport import Delivery, Failure
+from messaging.transport import Delivery, Failure, QueueDepth
 
-__all__ = ["Counts", "Refusal", "Store", "failures"]
+__all__ = ["Refusal", "Store", "failures"]
 
 LONGEST = 43_200
 """Seconds for which one receive can hide a message, all renewals together.
@@ -30,15 +31,6 @@ class Refusal(NamedTuple):
 
     code: str
     message: str
-
-
-class Counts(NamedTuple):
-    """Messages by state; `oldest` in seconds, None when there is none."""
-
-    visible: int
-    in_flight: int
-    delayed: int
-    oldest: float | None
 
 
 class Store:
@@ -71,8 +63,6 @@ class Store:
         self._messages: dict[str, Message] = {}
         self._shelf = FifoOrder() if self._fifo else StandardOrder()
         self._sleepers = InvisibleMessages()
-        self._in_flight = 0
-        self._delayed = 0
         self.removed = False
 
     @property
@@ -87,7 +77,6 @@ class Store:
                 self._messages[message.message_id] = message
                 if delay > 0:
                     message.state = "delayed"
-                    self._delayed += 1
                     self._sleepers.change_visibility(message, self._clock.monotonic() + delay)
                 else:
                     message.state = "visible"
@@ -166,17 +155,21 @@ class Store:
             self._changed.notify_all()
             return None
 
-    def counts(self) -> Counts:
+    def depth(self, *, dead_letters: int, undelivered: int) -> QueueDepth:
+        """How full it is, beside what others have counted."""
         with self._changed:
             self.check_exists()
             now = self._clock.monotonic()
             self._wake_sleepers(now)
+            states = Counter(message.state for message in self._messages.values())
             oldest = next(iter(self._messages.values()), None)
-            return Counts(
-                visible=len(self._messages) - self._in_flight - self._delayed,
-                in_flight=self._in_flight,
-                delayed=self._delayed,
+            return QueueDepth(
+                visible=states["visible"],
+                in_flight=states["in flight"],
+                delayed=states["delayed"],
                 oldest=None if oldest is None else now - oldest.sent,
+                dead_letters=dead_letters,
+                undelivered=undelivered,
             )
 
     def messages(self) -> tuple[Message, ...]:
@@ -223,7 +216,6 @@ class Store:
         message.receive_count += 1
         message.received = now
         message.state = "in flight"
-        self._in_flight += 1
         self._shelf.take(message)
         self._sleepers.change_visibility(message, now + self._visibility_timeout)
         return Delivery(
@@ -246,18 +238,14 @@ class Store:
 
     def _drop(self, message: Message) -> None:
         self._shelf.remove(message)
-        if message.state == "in flight":
-            self._in_flight -= 1
         message.state = "gone"
         del self._messages[message.message_id]
 
     def _wake_sleepers(self, now: float) -> None:
         for message in self._sleepers.woken(now):
             if message.state == "in flight":
-                self._in_flight -= 1
                 self._shelf.back(message)
             else:
-                self._delayed -= 1
                 self._shelf.add(message)
             message.state = "visible"
 

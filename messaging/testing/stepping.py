@@ -52,7 +52,7 @@ class Steps:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._loop = _InlineLoop()
-        self._crashed = False
+        self.crashed = False
         self._completing: RunToCompletion | None = None
         self._thread = _NOBODY
         self._threads = itertools.count(_NOBODY + 1)
@@ -105,10 +105,6 @@ class Steps:
     def state(self) -> State:
         return self._pipeline.state
 
-    @property
-    def crashed(self) -> bool:
-        return self._crashed
-
     def poll(self, wait: float = 0.0) -> int | None:
         """One receive, if there is room: how many it brought; None: it failed, or there was none.
 
@@ -143,26 +139,23 @@ class Steps:
     def handle(self) -> bool:
         """Take what has waited longest for a handler and run it; False if nothing waits."""
         with self._as_thread(_NOBODY):
-            return self._handle()
-
-    def _handle(self) -> bool:
-        message = None if self._crashed else self._pipeline.ready_queue.get_nowait()
-        if message is None:
-            return False
-        # The slot of an async one is free when it has ended.
-        if not self._pipeline.executor.step(message, self._loop):
-            self._pipeline.ready_queue.free()
-        return True
+            message = None if self.crashed else self._pipeline.ready_queue.get_nowait()
+            if message is None:
+                return False
+            # The slot of an async one is free when it has ended.
+            if not self._pipeline.executor.step(message, self._loop):
+                self._pipeline.ready_queue.free()
+            return True
 
     def settle(self) -> int:
         """Settle what handlers are done with, and refused settlements whose pause is over."""
         with self._as_thread(_NOBODY):
-            return 0 if self._crashed else self._pipeline.settler.step(aged=True)
+            return 0 if self.crashed else self._pipeline.settler.step(aged=True)
 
     def renew(self) -> None:
         """One look at the leases."""
         with self._as_thread(_NOBODY):
-            if not self._crashed:
+            if not self.crashed:
                 self._pipeline.heartbeat.step()
 
     def close_intake(self) -> int:
@@ -171,11 +164,11 @@ class Steps:
         Then `settle` until `in_flight` is empty, and `expire_rest` when that takes too long.
         """
         with self._as_thread(_NOBODY):
-            return 0 if self._crashed else self._pipeline.close_intake()
+            return 0 if self.crashed else self._pipeline.close_intake()
 
     def expire_rest(self) -> int:
         """The end of a stop: whatever is still in hand is left to its lease, and counted so."""
-        if self._crashed:
+        if self.crashed:
             return 0
         in_flight = self._pipeline.in_flight
         return in_flight.settle(
@@ -184,12 +177,12 @@ class Steps:
 
     def crash(self) -> None:
         """As by `kill -9`: everything in hand is forgotten, and the queue is told nothing."""
-        self._crashed = True
+        self.crashed = True
         if self._completing is not None:
             self._completing.drain()
 
     def _receive(self, wait: float) -> int | None:
-        free = 0 if self._crashed else self._pipeline.backpressure.free()
+        free = 0 if self.crashed else self._pipeline.backpressure.free()
         return self._pipeline.receiver.step(free, wait) if free else None
 
     @contextmanager

@@ -182,9 +182,6 @@ class Process(Mortal):
         """Nothing is in hand."""
         return not any(steps.in_flight for steps in self._pipelines.values())
 
-    def stats(self, service: int) -> Stats:
-        return self._pipelines[service].stats
-
     def kill(self) -> None:
         """kill -9."""
         if self.alive:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from messaging.clock import Clock
@@ -42,9 +42,6 @@ class Parts:
     steps: Callable[[Steps], Steps] = _same
 
 
-_AS_THEY_ARE = Parts()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What takes part in one scenario.
@@ -65,5 +62,5 @@ class Setup:
     hire: Hire = lambda clock, check_alive: ()
     effects: Effects | None = None
     once: bool = False
-    parts: Parts = _AS_THEY_ARE
+    parts: Parts = field(default_factory=Parts)
     close: Callable[[], None] = lambda: None
