@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from messaging.clock import Clock
@@ -62,5 +62,5 @@ class Setup:
     hire: Hire = lambda clock, check_alive: ()
     effects: Effects | None = None
     once: bool = False
-    parts: Parts = field(default_factory=Parts)
+    parts: Parts = Parts()
     close: Callable[[], None] = lambda: None
