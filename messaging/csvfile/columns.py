@@ -1,18 +1,33 @@
-"""Finds the columns that a name means: one, one of several of that name, or some to be joined."""
+"""The header of a file: which columns a name means, which fill a field, and what may be told.
+
+Where the header is missing, its first line is somebody's data, and is not shown.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from messaging.csvfile.cells import same
 from messaging.csvfile.mapping import Mapping
-from messaging.csvfile.wording import Language, said
+from messaging.csvfile.rows import Rows
+from messaging.csvfile.wording import Language, Term, said
 from messaging.errors import ConfigurationError
 from messaging.event import Event
+from messaging.printable import printable
 
 __all__ = ["Columns", "known_names"]
 
+_LOOKS = (
+    ("email", re.compile(r"\S+@\S+\.\S+")),
+    ("date", re.compile(r"(\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4})([T ,].*)?", re.ASCII)),
+    ("cpf", re.compile(r"\d{3}\.?\d{3}\.?\d{3}-?\d{2}", re.ASCII)),
+    ("uuid", re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)),
+    ("phone", re.compile(r"\+?[\d() -]{8,}", re.ASCII)),
+    ("number", re.compile(r"[+-]?(R\$)?\s*[+-]?\d[\d.,]*", re.ASCII | re.IGNORECASE)),
+)
+"""What is somebody's data, and no name of a column."""
 _BY_PLACE = re.compile(r"(.*?)\s*#(\d{1,4})")
 
 
@@ -47,27 +62,50 @@ def _no_field(column: str, field: str, event: type[Event]) -> ConfigurationError
 
 
 class Columns:
-    """The header of one file. `told` are its names, as far as they may be shown."""
+    """The columns of one file, and which of them fill which field of the event: `fields`.
 
-    def __init__(self, header: Sequence[str], *, name: str, told: str, language: Language) -> None:
-        self._header = header
-        self._plain = [same(column) for column in header]
-        self._name = name
-        self.told = told
+    Raises `ConfigurationError` for a first line that looks like data, for columns that cannot be
+    told apart, and for what is neither in the file nor given a default.
+    """
+
+    def __init__(
+        self, rows: Rows, event: type[Event], mapping: Mapping, language: Language
+    ) -> None:
+        self._header = rows.header
+        self._plain = [same(column) for column in rows.header]
+        self._name = rows.name
+        self._event = event
+        self._mapping = mapping
         self._language: Language = language
+        self._is_known = not set(self._plain).isdisjoint(map(same, known_names(event, mapping)))
+        if mapping.header and not self._is_known:
+            self._check_header()
+        self.fields = self._fields()
+        """Each field that has columns, and which."""
+        self._check_complete()
 
-    def fields(self, event: type[Event], mapping: Mapping) -> dict[str, tuple[int, ...]]:
-        """Each field that has columns, and which; a mapped one goes before one called alike."""
+    def _check_header(self) -> None:
+        """A first line without a name that is known may be somebody's data."""
+        seen = [
+            said("header.like", self._language, place=place, looks=looks)
+            for place, cell in enumerate(self._header, 1)
+            if (looks := _looks(cell))
+        ]
+        if seen:
+            raise self._wrong("header.data", like=", ".join(seen[:3]))
+
+    def _fields(self) -> dict[str, tuple[int, ...]]:
+        """A mapped column goes before one that is called like the field."""
         found: dict[str, tuple[int, ...]] = {}
-        for field, column in _mapped(event, mapping).items():
-            if mapping.columns.get(field) == column and not self._found(column):
-                raise _no_field(field, column, event)  # no columns to be joined into it
+        for field, column in _mapped(self._event, self._mapping).items():
+            if self._mapping.columns.get(field) == column and not self._found(column):
+                raise _no_field(field, column, self._event)  # no columns to be joined into it
             found[field] = self.of(column, field)
         taken = {place for places in found.values() for place in places}
-        for field in event.model_fields:
-            if field in found or not self._places(field):
-                continue
+        for field in self._event.model_fields:
             places = self._places(field)
+            if field in found or not places:
+                continue
             if len(places) > 1 and taken.intersection(places):
                 places = [place for place in places if place not in taken]
             if len(places) != 1:
@@ -76,6 +114,35 @@ class Columns:
                 found[field] = (places[0],)
         return found
 
+    def _check_complete(self) -> None:
+        fields, defaults = self._event.model_fields, self._mapping.defaults
+        for field in defaults:
+            if field not in fields:
+                raise ConfigurationError(
+                    f"a default is given for {field!r}, which is not a field of "
+                    f"{self._event.__name__}; it has {', '.join(fields)}"
+                )
+        filled = {*self.fields, *defaults}
+        if missing := [
+            field for field, info in fields.items() if info.is_required() and field not in filled
+        ]:
+            raise self._wrong("column.missing", missing=", ".join(missing))
+
+    def _wrong(self, code: str, **values: Any) -> ConfigurationError:
+        values |= {"name": self._name, "event": self._event.__name__, "told": self._told()}
+        return ConfigurationError(said(code, self._language, **values))
+
+    def _told(self) -> str:
+        """The columns' names for a message; none where nothing shows that they are names."""
+        if not self._is_known:
+            return said("header.unshown", self._language, count=len(self._header))
+        return ", ".join(
+            said("header.one_like", self._language, looks=looks)
+            if (looks := _looks(cell))
+            else printable(cell)
+            for cell in self._header
+        )
+
     def of(self, column: str, field: str) -> tuple[int, ...]:
         """The places of what `column` names: "Nome", "#3", "Nome#2", or "Nome Sobrenome", to be
         joined by a space. Raises `ConfigurationError`."""
@@ -83,17 +150,12 @@ class Columns:
             return found
         places = self._places(column)
         code = "column.twice" if places else "column.none"
-        raise ConfigurationError(
-            said(
-                code,
-                self._language,
-                name=self._name,
-                column=column,
-                field=field,
-                places=", ".join(str(place + 1) for place in places),
-                first=places[0] + 1 if places else 0,
-                told=self.told,
-            )
+        raise self._wrong(
+            code,
+            column=column,
+            field=field,
+            places=", ".join(str(place + 1) for place in places),
+            first=places[0] + 1 if places else 0,
         )
 
     def title(self, places: Sequence[int]) -> str:
@@ -131,3 +193,8 @@ class Columns:
             if first and rest:
                 return first + rest
         return ()
+
+
+def _looks(cell: str) -> Term | None:
+    form = next((what for what, form in _LOOKS if form.fullmatch(cell.strip())), None)
+    return Term(f"looks.{form}") if form else None

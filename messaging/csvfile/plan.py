@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json.encoder
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from messaging.csvfile.cells import Convert, converter, is_date, is_text, plain
-from messaging.csvfile.columns import Columns, known_names
+from messaging.csvfile.columns import Columns
 from messaging.csvfile.dates import DateReader
-from messaging.csvfile.header import check_header, columns_told
 from messaging.csvfile.mapping import Mapping
-from messaging.csvfile.wording import CellError, Language, said
+from messaging.csvfile.rows import Rows
+from messaging.csvfile.wording import CellError, Language
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 
@@ -82,28 +82,15 @@ def made_of(*texts: str) -> str:
 
 
 def plan(
-    header: Sequence[str],
-    event: type[Event],
-    mapping: Mapping,
-    *,
-    name: str,
-    now: datetime,
-    typed: bool = False,
-    language: Language = "en",
+    rows: Rows, event: type[Event], mapping: Mapping, now: datetime, language: Language
 ) -> ColumnPlan:
-    """Raises `ConfigurationError` that lists what to map, before any row is read.
-
-    typed  the numbers of a workbook are written with a point, whatever its texts have.
-    """
-    columns = _columns(header, event, mapping, name, language)
-    found = columns.fields(event, mapping)
-    _check_defaults(event, mapping)
-    _check_complete(columns.told, event, {*found, *mapping.defaults}, name, language)
-    used = {place for places in found.values() for place in places}
+    """Raises `ConfigurationError` that lists what to map, before any row is read."""
+    columns = Columns(rows, event, mapping, language)
+    used = {place for places in columns.fields.values() for place in places}
     years = mapping.years or (1900, now.year + _AHEAD)
     fillings: list[Filling] = []
     for field, info in event.model_fields.items():
-        places = found.get(field, ())
+        places = columns.fields.get(field, ())
         default = mapping.defaults.get(field)
         if not places and default is None:
             continue
@@ -113,11 +100,12 @@ def plan(
             info.annotation,
             dates=dates,
             zone=mapping.zone,
-            decimal_comma="auto" if typed else mapping.decimal_comma,
+            # A workbook's numbers are written with a point, whatever its texts have.
+            decimal_comma="auto" if rows.typed else mapping.decimal_comma,
         )
         make = None
         if default is not None:
-            make, cells = _default(field, default, convert, columns, found, now)
+            make, cells = _default(field, default, convert, columns, now)
             used |= cells
         fillings.append(
             Filling(
@@ -132,7 +120,7 @@ def plan(
                 dates=dates if places and is_date(info.annotation) else None,
             )
         )
-    return _planned(fillings, header, used)
+    return _planned(fillings, rows.header, used)
 
 
 def _planned(fillings: list[Filling], header: Sequence[str], used: set[int]) -> ColumnPlan:
@@ -154,40 +142,14 @@ def _planned(fillings: list[Filling], header: Sequence[str], used: set[int]) -> 
     )
 
 
-def _columns(
-    header: Sequence[str], event: type[Event], mapping: Mapping, name: str, language: Language
-) -> Columns:
-    known = known_names(event, mapping)
-    if mapping.header:
-        check_header(header, known, name, event.__name__, language)
-    told = columns_told(header, known, language)
-    return Columns(header, name=name, told=told, language=language)
-
-
-def _check_defaults(event: type[Event], mapping: Mapping) -> None:
-    for field in mapping.defaults:
-        if field not in event.model_fields:
-            raise ConfigurationError(
-                f"a default is given for {field!r}, which is not a field of {event.__name__}; "
-                f"it has {', '.join(event.model_fields)}"
-            )
-
-
 def _default(
-    field: str,
-    text: str,
-    convert: Convert,
-    columns: Columns,
-    found: dict[str, tuple[int, ...]],
-    now: datetime,
+    field: str, text: str, convert: Convert, columns: Columns, now: datetime
 ) -> tuple[Make, set[int]]:
     """How to make the default, and which columns it looks at."""
     kind, _, names = text.partition(":")
     if kind == "@uuid" and names:
         places = [
-            place
-            for name in names.split("+")
-            for place in _places_of(name.strip(), field, columns, found)
+            place for name in names.split("+") for place in _places_of(name.strip(), field, columns)
         ]
         return _uuid_of(places, names), set(places)
     if text == "@uuid":
@@ -209,14 +171,12 @@ def _default(
     return lambda cells, line: value, set()
 
 
-def _places_of(
-    name: str, field: str, columns: Columns, found: dict[str, tuple[int, ...]]
-) -> tuple[int, ...]:
+def _places_of(name: str, field: str, columns: Columns) -> tuple[int, ...]:
     try:
         return columns.of(name, field)
     except ConfigurationError as error:
-        if name in found:
-            return found[name]
+        if name in columns.fields:
+            return columns.fields[name]
         raise ConfigurationError(
             f"default of {field}: @uuid is to be made of {name!r}, which is not one column of the "
             f"file: {error}"
@@ -231,24 +191,3 @@ def _uuid_of(places: Sequence[int], names: str) -> Make:
         return made_of(*texts)
 
     return make
-
-
-def _check_complete(
-    told: str, event: type[Event], filled: Collection[str], name: str, language: Language
-) -> None:
-    missing = [
-        field
-        for field, info in event.model_fields.items()
-        if info.is_required() and field not in filled
-    ]
-    if missing:
-        raise ConfigurationError(
-            said(
-                "column.missing",
-                language,
-                name=name,
-                missing=", ".join(missing),
-                event=event.__name__,
-                told=told,
-            )
-        )

@@ -124,15 +124,7 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
         self._rows = rows
         self._event = event
         self._language: Language = language
-        self._plan = plan(
-            rows.header,
-            event,
-            mapping,
-            name=rows.name,
-            now=now,
-            typed=rows.typed,
-            language=language,
-        )
+        self._plan = plan(rows, event, mapping, now, language)
         self._by_cells = mapping.event_ids == "cells"
         self._empty = frozenset(text.casefold() for text in mapping.empty)
         self._last: EventRow[E] | None = None
