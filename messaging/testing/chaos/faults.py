@@ -10,6 +10,7 @@ from messaging.memory.faults import Operation
 from messaging.testing.chaos.plan import HANDLER_FAULTS, ScenarioPlan
 from messaging.testing.chaos.record import Record
 from messaging.testing.chaos.seeded import Seeded
+from messaging.testing.clock import FakeClock
 from messaging.transport import Failure
 
 __all__ = ["InjectedFaults", "RequestFaults"]
@@ -35,12 +36,13 @@ SLOWEST = 45
 class InjectedFaults:
     """Decides by seed and plan, and counts what it injected."""
 
-    def __init__(self, plan: ScenarioPlan, record: Record) -> None:
+    def __init__(self, plan: ScenarioPlan, record: Record, clock: FakeClock) -> None:
         self.seeded = Seeded(plan.seed)
         self.calm = False
         """No more faults: the scenario is to come to its end."""
         self._plan = plan
         self._record = record
+        self.clock = clock
         self._times: Counter[str] = Counter()
 
     def request(self, name: str, operation: str) -> str:
@@ -99,7 +101,6 @@ class RequestFaults:
         injected: InjectedFaults,
         who: str,
         *,
-        pass_time: Callable[[float], None],
         die: Callable[[], None],
         as_operation: str = "",
     ) -> None:
@@ -108,7 +109,6 @@ class RequestFaults:
         self.about = ""
         self._injected = injected
         self._who = who
-        self._pass_time = pass_time
         self._die = die
         self._name = ""
         self._late = False
@@ -124,7 +124,8 @@ class RequestFaults:
         late = operation.stage == "after"
         if late is self._late:
             if self._now == "slow":
-                self._pass_time(1 + self._injected.seeded.number(f"{self._name} s") % SLOWEST)
+                seconds = 1 + self._injected.seeded.number(f"{self._name} s") % SLOWEST
+                self._injected.clock.advance(seconds)
             elif self._now == "killed":
                 self._die()
         return self._after(operation.entries) if late else self._before(operation.entries)

@@ -67,7 +67,7 @@ class Simulation:
         self.setup = setup
         self.clock = clock
         self.record = Record()
-        self.injected = InjectedFaults(plan, self.record)
+        self.injected = InjectedFaults(plan, self.record, clock)
         self.ends: list[End] = []
         self.current: dict[str, str] = {}
         """Receipts that are the last ones of their messages."""
@@ -105,10 +105,8 @@ class Simulation:
     def queue_for(self, process: Process | LambdaProcess, service: str, /) -> QueueTransport:
         # Without the number of the start: what is left out of a scenario must not rename the rest.
         who = f"{process.name.partition('.')[0]} {service}"
-        faults = RequestFaults(self.injected, who, pass_time=self.clock.advance, die=process.die)
-        wire = QueueWire(
-            self.broker.queue(service), service, self, process, faults, fifo=self.plan.fifo
-        )
+        faults = RequestFaults(self.injected, who, die=process.die)
+        wire = QueueWire(self.broker.queue(service), service, self, process, faults)
         return self.setup.parts.queue(wire)
 
     def event_of(self, message_id: str, body: str, /) -> str:
@@ -221,13 +219,8 @@ class Simulation:
 
     def _make_producer(self) -> Direct | Outboxed:
         outbox = self.plan.producer == "outbox"
-        faults = RequestFaults(
-            self.injected,
-            "relay" if outbox else "publisher",
-            pass_time=self.clock.advance,
-            die=_die,
-            as_operation="relay" if outbox else "",
-        )
+        who, operation = ("relay", "relay") if outbox else ("publisher", "")
+        faults = RequestFaults(self.injected, who, die=_die, as_operation=operation)
         topic = self.setup.parts.topic(TopicWire(self.broker.topic(), self, faults))
         if outbox:
             return Outboxed(topic, self.clock, lambda what: self.tell("relay", "", what))

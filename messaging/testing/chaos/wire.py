@@ -74,8 +74,6 @@ class QueueWire:
         simulation: Simulation,
         owner: Process | LambdaProcess,
         faults: RequestFaults,
-        *,
-        fifo: bool,
     ) -> None:
         self._inner = inner
         self._service = service
@@ -83,7 +81,7 @@ class QueueWire:
         self._owner = owner
         self._faults = faults
         self._script = FaultScript(faults)
-        self._fifo = fifo
+        self._fifo = simulation.plan.fifo
         self._leases = owner.leases[service]
 
     @property
