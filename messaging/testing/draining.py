@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -124,7 +125,7 @@ def drain(
                 continue
             due = min((lane.due[0] for lane in lanes if lane.due), default=None)
             if due is None:
-                return _total({lane.consumer.service: lane.drained() for lane in lanes})
+                return _drained(lanes, {one.consumer.service: _drained([one], {}) for one in lanes})
             clock.sleep(max(0.0, due - clock.monotonic()))
             for lane in lanes:
                 lane.forget_past()
@@ -132,6 +133,14 @@ def drain(
         runner.close()
         for lane in lanes:
             lane.queue.close()
+
+
+_NAMES = (
+    (Ack, "acknowledged"),
+    (Discard, "discarded"),
+    (Retry, "retried"),
+    (Reject, "dead_lettered"),
+)
 
 
 class _Lane:
@@ -152,9 +161,9 @@ class _Lane:
         self._clock = clock
         self._runner = runner
         self._dispatch = Dispatcher(consumer, codec=codec, middleware=middleware, outages=False)
-        self._received = 0
-        self._released = 0
-        self._outcomes: list[Outcome] = []
+        self.counts: Counter[str] = Counter()
+        """By the names of `Drained`."""
+        self.reasons: list[str] = []
         self._ordered = is_ordered(self.queue.name)
 
     def _receive(self) -> list[Delivery]:
@@ -173,23 +182,29 @@ class _Lane:
         deliveries = self._receive()
         groups = Groups()
         for together, unit in units(self.consumer, deliveries):
-            self._received += len(unit)
+            self.counts["received"] += len(unit)
             fit = []
             for delivery in unit:
                 if self._ordered and groups.stopped(delivery):
-                    self._released += 1
+                    self.counts["released"] += 1
                     self._settle(delivery, groups.back(delivery))
                 else:
                     fit.append(delivery)
             for delivery, outcome in zip(fit, self._handled(fit, together), strict=True):
                 if outcome.origin == "worker":  # of a batch, behind one that comes again
-                    self._released += 1
+                    self.counts["released"] += 1
                     self._settle(delivery, outcome)
                     continue
                 left = self._settle(delivery, outcome)
                 groups.ended(delivery, left)
-                self._outcomes.append(left if isinstance(left, Retry) else outcome)
+                self._count(left if isinstance(left, Retry) else outcome)
         return len(deliveries)
+
+    def _count(self, outcome: Outcome) -> None:
+        for kind, name in _NAMES:
+            self.counts[name] += isinstance(outcome, kind)
+        if isinstance(outcome, Reject):
+            self.reasons.append(outcome.reason)
 
     def _handled(self, unit: list[Delivery], together: bool) -> list[Outcome]:
         if unit and together:
@@ -199,20 +214,6 @@ class _Lane:
     def forget_past(self) -> None:
         while self.due and self.due[0] <= self._clock.monotonic():
             heapq.heappop(self.due)
-
-    def drained(self) -> Drained:
-        def count(kind: type[Outcome]) -> int:
-            return sum(isinstance(outcome, kind) for outcome in self._outcomes)
-
-        return Drained(
-            received=self._received,
-            acknowledged=count(Ack),
-            discarded=count(Discard),
-            retried=count(Retry),
-            released=self._released,
-            dead_lettered=count(Reject),
-            reasons=tuple(one.reason for one in self._outcomes if isinstance(one, Reject)),
-        )
 
     def _settle(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
         """Ask the queue for what follows; returns what was done in the end."""
@@ -245,15 +246,7 @@ def _must(failures: Sequence[Failure]) -> None:
         )
 
 
-def _total(of: Mapping[str, Drained]) -> Drained:
-    each = of.values()
-    return Drained(
-        received=sum(one.received for one in each),
-        acknowledged=sum(one.acknowledged for one in each),
-        discarded=sum(one.discarded for one in each),
-        retried=sum(one.retried for one in each),
-        released=sum(one.released for one in each),
-        dead_lettered=sum(one.dead_lettered for one in each),
-        reasons=tuple(reason for one in each for reason in one.reasons),
-        of=of,
-    )
+def _drained(lanes: Sequence[_Lane], of: Mapping[str, Drained]) -> Drained:
+    counts = sum((lane.counts for lane in lanes), Counter[str]())
+    reasons = tuple(reason for lane in lanes for reason in lane.reasons)
+    return Drained(**counts, reasons=reasons, of=of)
