@@ -69,7 +69,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
     "django asgiref": {"django"},
     "moto ministack": {"local"},
     "psycopg sqlalchemy": {"sql"},
-    "sqlite3": {"sql", "idempotency.transaction"},  # the latter knows the error of a lost savepoint
+    "sqlite3": {"sql"},
     "redis": {"redis_client"},
     "fastapi starlette": {"fastapi"},
     "flask": {"flask"},

@@ -45,20 +45,16 @@ class CloseConnections:
         ```
     """
 
-    @contextmanager
-    def __call__(self, call: HandlingState) -> Iterator[None]:
-        with self._around(is_async=call.handler.is_async):
-            yield
+    def __call__(self, call: HandlingState) -> AbstractContextManager[None]:
+        return self._around(is_async=call.handler.is_async)
 
-    @contextmanager
-    def around_batch(self, batch: BatchState) -> Iterator[None]:
+    def around_batch(self, batch: BatchState) -> AbstractContextManager[None]:
         """The same, once around a handler that takes a batch.
 
         Args:
             batch: the call of the batch.
         """
-        with self._around(is_async=batch.handler.is_async):
-            yield
+        return self._around(is_async=batch.handler.is_async)
 
     @contextmanager
     def _around(self, *, is_async: bool) -> Iterator[None]:
@@ -144,53 +140,33 @@ class TransactionalAtomic:
         self._key = key
         self._clock = clock
 
-    @contextmanager
-    def __call__(self, call: HandlingState) -> Iterator[None]:
+    def __call__(self, call: HandlingState) -> AbstractContextManager[None]:
         self.check(call.service, is_async=call.handler.is_async)
-        marked = self._transaction(call)
-
-        def begin(connection: DriverConnection) -> None:
-            known = marked.begin(connection)
-            if known is not None:
-                raise known
-
-        with self._in_transaction(call.service, begin, marked.mark):
-            yield
+        return self._around(call.service, self._transaction(call))
 
     chunks = False
     """Read by the dispatcher: it has no savepoint for each message of `@handles(chunk=)`."""
 
-    @contextmanager
-    def around_batch(self, batch: BatchState) -> Iterator[None]:
+    def around_batch(self, batch: BatchState) -> AbstractContextManager[None]:
         """The same for a handler that takes a batch: one transaction, and a mark for each event.
 
         Args:
             batch: the call of the batch.
         """
         self.check(batch.service, is_async=batch.handler.is_async)
-        marked = BatchTransaction(batch, self._transaction)
-
-        def begin(connection: DriverConnection) -> None:
-            marked.leave_out(marked.begin(connection))
-
-        with self._in_transaction(batch.service, begin, marked.mark):
-            yield
+        return self._around(batch.service, BatchTransaction(batch, self._transaction))
 
     def _transaction(self, call: HandlingState) -> Transaction:
         return Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
 
     @contextmanager
-    def _in_transaction(
-        self,
-        service: str,
-        begin: Callable[[DriverConnection], None],
-        mark: Callable[[DriverConnection], None],
-    ) -> Iterator[None]:
+    def _around(self, service: str, marked: Transaction | BatchTransaction) -> Iterator[None]:
         wrapper = self._wrapper()
         acknowledged: Ack | None = None
         with _atomic(wrapper.alias, durable=True):
             connection = raw(wrapper)
-            begin(connection)
+            marked.begin(connection)
+            marked.admit()
             try:
                 yield
             except Ack as ack:
@@ -201,7 +177,7 @@ class TransactionalAtomic:
                     "committed (set_rollback, or a connection that it closed), and will run again: "
                     "raise instead, or put what may be undone into an atomic() of its own"
                 )
-            mark(connection)
+            marked.mark(connection)
         if acknowledged is not None:
             raise acknowledged
 

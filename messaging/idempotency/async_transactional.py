@@ -15,7 +15,7 @@ from messaging.idempotency.marks import TABLE, Marks
 from messaging.idempotency.middleware import event_key, later
 from messaging.idempotency.transaction import BEGIN, ended, known
 from messaging.outcome import Ack, Outcome
-from messaging.sql.async_driver import async_kind_of, change, must_be_postgresql, read
+from messaging.sql.async_driver import async_kind_of, must_be_postgresql, read
 
 __all__ = ["AsyncTransactional"]
 
@@ -130,12 +130,12 @@ class AsyncTransactional:
         self, connection: Any, call: HandlingState, event: str, guard: str
     ) -> Outcome | None:
         lock = f"{self._marks.table} {call.service} {event}"
-        [[mine, _]] = await read(connection, BEGIN, {"lock": lock, "guard": guard})
+        [[mine, _]] = await read(connection, BEGIN, {"lock": lock, "token": guard})
         return await self._known(connection, call, event) if mine else later(call, 0)
 
     async def _finish(self, held: _Held, call: HandlingState, event: str, guard: str) -> None:
-        key = {"service": call.service, "event_id": event, "guard": guard}
-        if not await change(held.connection, self._marks.statement("mark"), key):
+        key = {"service": call.service, "event_id": event, "token": guard}
+        if not await read(held.connection, f"{self._marks.statement('mark')} RETURNING true", key):
             raise await self._known(held.connection, call, event) or ended(call)
         await held.commit()
 
@@ -163,7 +163,7 @@ class _Held:
             async with asyncio.timeout(self._wait):
                 await self._open()
         except BaseException as error:
-            await self._close()
+            await self.__aexit__()
             if type(error).__name__ not in ("TimeoutError", "PoolTimeout"):
                 raise
             raise TransportError(
@@ -176,12 +176,8 @@ class _Held:
     async def _open(self) -> None:
         opened = self._opens()
         if hasattr(opened, "__aenter__"):
+            self.connection = await opened.__aenter__()
             self._leave = opened.__aexit__
-            try:
-                self.connection = await opened.__aenter__()
-            except BaseException:
-                self._leave = None  # it was not entered
-                raise
         else:
             self.connection = await opened
         kind = async_kind_of(self.connection)
@@ -197,9 +193,6 @@ class _Held:
         await (transaction or self.connection).commit()
 
     async def __aexit__(self, *raised: object) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
         connection, self.connection = self.connection, None
         if connection is None:
             return

@@ -53,7 +53,7 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
         "until": "clock_timestamp() + make_interval(secs => :lease)",
         "left": "CAST(extract(epoch FROM until - clock_timestamp()) AS float8)",
         "older": "clock_timestamp() - make_interval(secs => :older)",
-        "same": f"current_setting('{GUARD}', true) = :guard",
+        "same": f"current_setting('{GUARD}', true) = :token",
         "time": "timestamptz",
         **_TEXT,
         "options": "",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -21,11 +20,11 @@ __all__ = ["BEGIN", "BatchTransaction", "Transaction", "ended", "known"]
 _SAVEPOINT, _ONE = "messaging_handling", "messaging_message"
 BEGIN = (
     "SELECT pg_try_advisory_xact_lock(hashtextextended(:lock, 0)), "
-    f"set_config('{GUARD}', :guard, true)"
+    f"set_config('{GUARD}', :token, true)"
 )
 _BEGIN_ALL = (
     "SELECT pg_try_advisory_xact_lock(hashtextextended(lock, 0)), "  # noqa: S608 - a constant
-    f"set_config('{GUARD}', :guard, true) "
+    f"set_config('{GUARD}', :token, true) "
     "FROM unnest(CAST(:locks AS text[])) WITH ORDINALITY AS l (lock, place) ORDER BY place"
 )
 
@@ -36,7 +35,7 @@ def _token() -> str:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Transaction:
-    """The transaction of one call: `begin`, then the handler, then `mark`, then somebody commits.
+    """The transaction of one call: `begin` and `admit`, the handler, `mark`, and a commit.
 
     What keeps a duplicate out meanwhile: in SQLite the one lock for writing, which a second
     transaction waits for; in PostgreSQL an advisory lock of the event, which nobody waits for, and
@@ -54,24 +53,23 @@ class Transaction:
     """By which the transaction, or its claim, is known; SQLite needs none."""
     joins: bool = False
     """Another one has begun it, and ends it."""
+    found: Outcome | None = None
+    """What `begin` found: None if the handler may run, else the outcome of the message."""
 
-    def begin(self, connection: DriverConnection) -> Outcome | None:
-        """Begin; None if the handler may run, else the outcome of the message."""
+    def begin(self, connection: DriverConnection) -> None:
+        """Begin, and look what is known of the event."""
         marks = self.marks_of(connection)
-        if marks.dialect != "sqlite":
-            self.guard = self.guard or _token()
         if marks.dialect == "sqlite":
-            if not self.joins:
-                self._begin_sqlite(connection, marks)
-        elif marks.dialect == "mysql":
-            return self._begin_mysql(connection, marks)
-        else:
-            if connection.autocommit:
-                connection.autocommit = False
-            values = {"lock": self.lock(marks), "guard": self.guard}
-            if not execute(connection, BEGIN, values).fetchone()[0]:
-                return later(self.call, 0)
-        return self._known(connection, marks)
+            self.found = self._begin_sqlite(connection, marks)
+            return
+        self.guard = self.guard or _token()
+        begin = self._begin_mysql if marks.dialect == "mysql" else self._begin_postgresql
+        self.found = begin(connection, marks)
+
+    def admit(self) -> None:
+        """Raise the outcome of the message if the handler is not to run."""
+        if self.found is not None:
+            raise self.found
 
     def lock(self, marks: Marks) -> str:
         """The name of the event's advisory lock."""
@@ -83,30 +81,34 @@ class Transaction:
         marks = self.marks_of(connection)
         if not self.joins:
             self.release(connection)
-        if marks.dialect == "mysql":
-            written = marks.change(connection, "complete", **self._claim)
-        else:
-            written = marks.change(connection, "mark", **self._claim, guard=self.guard)
-        if not written:
+        name = "complete" if marks.dialect == "mysql" else "mark"
+        if not marks.change(connection, name, **self._claim):
             raise self._known(connection, marks) or ended(self.call)
 
     def release(self, connection: DriverConnection) -> None:
         """See that it is still the transaction that was begun."""
-        dialect = self.marks_of(connection).dialect
-        if dialect == "sqlite":
-            try:
-                connection.execute(f"RELEASE {_SAVEPOINT}")
-            except sqlite3.OperationalError:
-                raise ended(self.call) from None
-        elif dialect == "mysql":
-            self._release_in_mysql(connection)
+        if self.marks_of(connection).dialect != "postgresql":  # there the mark itself sees to it
+            _release(connection, _SAVEPOINT, self.call)
 
-    def _begin_sqlite(self, connection: sqlite3.Connection, marks: Marks) -> None:
+    def _begin_postgresql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
+        if connection.autocommit:
+            connection.autocommit = False
+        values = {"lock": self.lock(marks), "token": self.guard}
+        if not execute(connection, BEGIN, values).fetchone()[0]:
+            return later(self.call, 0)
+        return self._known(connection, marks)
+
+    def _begin_sqlite(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
+        if not self.joins:
+            self._lock_sqlite(connection, marks)
+        return self._known(connection, marks)
+
+    def _lock_sqlite(self, connection: DriverConnection, marks: Marks) -> None:
         self._refuse_async("SQLite's one lock for writing")
         if getattr(connection, "autocommit", None) is True:
             # Python 3.12: its commit() would do nothing. With -1, which is called
             # LEGACY_TRANSACTION_CONTROL, it is as one that was opened without the argument.
-            connection.autocommit = -1  # type: ignore[attr-defined] # 3.11 does not know it
+            connection.autocommit = -1
         if connection.in_transaction:  # it begins them by itself: autocommit=False
             marks.change(connection, "lock")
         else:
@@ -140,14 +142,6 @@ class Transaction:
     def _claim(self) -> Mapping[str, str]:
         return {"service": self.call.service, "event_id": self.event, "token": self.guard}
 
-    def _release_in_mysql(self, connection: DriverConnection) -> None:
-        try:
-            execute(connection, f"RELEASE SAVEPOINT {_SAVEPOINT}")
-        except Exception as error:
-            if error_number(error) != NO_SAVEPOINT:
-                raise
-            raise ended(self.call) from None
-
     def _refuse_async(self, kept: str) -> None:
         if self.call.handler.is_async:
             raise ConfigurationError(
@@ -169,6 +163,15 @@ def known(call: HandlingState, row: Row | None) -> Outcome | None:
     return later(call, left) if left > 0 else None
 
 
+def _release(connection: DriverConnection, savepoint: str, call: HandlingState) -> None:
+    try:
+        execute(connection, f"RELEASE SAVEPOINT {savepoint}")
+    except Exception as error:
+        if error_number(error) not in (None, NO_SAVEPOINT):  # MySQL tells other errors apart
+            raise
+        raise ended(call) from None
+
+
 def ended(call: HandlingState) -> ConfigurationError:
     """What is raised where a handler ended the transaction that it had been given."""
     return ConfigurationError(
@@ -178,7 +181,7 @@ def ended(call: HandlingState) -> ConfigurationError:
 
 
 class BatchTransaction:
-    """The one transaction of a batch: `begin`, then the handler, then `mark`, then a commit.
+    """The one transaction of a batch, used as a `Transaction`.
 
     In PostgreSQL it holds a lock for each event of the batch. A handler that is called for each
     has a savepoint for each (`one`), and the mark is written at the end of it.
@@ -192,30 +195,22 @@ class BatchTransaction:
             one.joins, one.guard = True, self._opening.guard
         self._of = {id(one.call): one for one in self._each}
 
-    def begin(self, connection: DriverConnection) -> list[Outcome | None]:
-        """Begin; for each call None if it may be handled, else the outcome of its message."""
+    def begin(self, connection: DriverConnection) -> None:
+        """Begin, and look what is known of each event."""
         marks = self._opening.marks_of(connection)
         if marks.dialect == "postgresql":
-            found = self._begin_postgresql(connection, marks)
-        else:
-            found = [one.begin(connection) for one in [self._opening, *self._each[1:]]]
-        known: list[Outcome | None] = []
-        events: set[str] = set()
-        for one, outcome in zip(self._each, found, strict=True):
-            if outcome is None and one.event in events:  # twice in one batch
-                outcome = later(one.call, 0)
-            events.add(one.event)
-            known.append(outcome)
-        return known
+            self._begin_postgresql(connection, marks)
+            return
+        for one in [self._opening, *self._each[1:]]:
+            one.begin(connection)
+        self._each[0].found = self._opening.found
 
-    def _begin_postgresql(
-        self, connection: DriverConnection, marks: Marks
-    ) -> Sequence[Outcome | None]:
+    def _begin_postgresql(self, connection: DriverConnection, marks: Marks) -> None:
         """Two statements for all of them."""
         if connection.autocommit:
             connection.autocommit = False
         locks = [one.lock(marks) for one in self._each]
-        values = {"locks": locks, "guard": self._opening.guard}
+        values = {"locks": locks, "token": self._opening.guard}
         ours = [bool(row[0]) for row in execute(connection, _BEGIN_ALL, values).fetchall()]
         rows = execute(
             connection,
@@ -223,20 +218,18 @@ class BatchTransaction:
             {"service": self._batch.service, "events": [one.event for one in self._each]},
         )
         there: dict[str, Row] = {event: rest for event, *rest in rows.fetchall()}
-        return [
-            known(one.call, there.get(one.event)) if mine else later(one.call, 0)
-            for one, mine in zip(self._each, ours, strict=True)
-        ]
+        for one, mine in zip(self._each, ours, strict=True):
+            one.found = known(one.call, there.get(one.event)) if mine else later(one.call, 0)
 
-    def leave_out(self, known: list[Outcome | None]) -> None:
-        """Keep from the handler what `begin` said is not to be handled."""
-        kept = []
-        for one, outcome in zip(self._each, known, strict=True):
-            if outcome is None:
-                kept.append(one)
-            else:
-                self._batch.leave_out(one.call, outcome)
-        self._each = kept
+    def admit(self) -> None:
+        """Leave out of the batch what is not to be handled."""
+        kept: dict[str, Transaction] = {}
+        for one in self._each:
+            if one.found is None and one.event not in kept:
+                kept[one.event] = one
+            else:  # a second one in the same batch comes again
+                self._batch.leave_out(one.call, one.found or later(one.call, 0))
+        self._each = [*kept.values()]
 
     @contextmanager
     def one(self, call: HandlingState, connection: DriverConnection) -> Iterator[None]:
@@ -245,32 +238,23 @@ class BatchTransaction:
 
         Raises something else than the handler did where the transaction is not as it should be.
         """
+        acknowledged: Ack | None = None
         execute(connection, f"SAVEPOINT {_ONE}")
         try:
             yield
-        except Ack:
-            self._keep(connection)
-            self.mark_one(call, connection)
-            raise
+        except Ack as ack:
+            acknowledged = ack
         except BaseException:
             execute(connection, f"ROLLBACK TO SAVEPOINT {_ONE}")
             execute(connection, f"RELEASE SAVEPOINT {_ONE}")
             raise
-        self._keep(connection)
-        self.mark_one(call, connection)
-
-    def _keep(self, connection: DriverConnection) -> None:
-        try:
-            execute(connection, f"RELEASE SAVEPOINT {_ONE}")
-        except Exception:  # noqa: BLE001 - whatever the driver calls it, there is no savepoint
-            raise ended(self._opening.call) from None
-
-    def mark_one(self, call: HandlingState, connection: DriverConnection) -> None:
-        """Mark the event of `call`. Raises `ConfigurationError` if it cannot be marked."""
+        _release(connection, _ONE, call)
         try:
             self._of[id(call)].mark(connection)
         except Outcome:
             raise ended(call) from None
+        if acknowledged is not None:
+            raise acknowledged
 
     def mark(self, connection: DriverConnection) -> None:
         """Mark the events that are handled. Those of which the handler said another outcome are

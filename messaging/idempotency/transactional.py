@@ -30,8 +30,35 @@ class _Sharing:
         self._key = key
         self._clock = clock
         self._marks: Marks | None = None
-        self._current: ContextVar[Any] = ContextVar(type(self).__qualname__)
-        self._batch: ContextVar[BatchTransaction] = ContextVar("BatchTransaction")
+        self._current: ContextVar[_Handling] = ContextVar(type(self).__qualname__)
+
+    def create(self) -> Self:
+        """Make the table of marks where it is not there."""
+        self._run(lambda connection: self._marks_of(connection).create(connection))
+        return self
+
+    def prune(self, older_than: float) -> int:
+        """Forget marks older than `older_than` seconds, and say how many.
+
+        SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+
+        Args:
+            older_than: seconds.
+        """
+        return self._run(
+            lambda connection: self._marks_of(connection).prune(connection, older_than)
+        )
+
+    def __call__(self, call: HandlingState) -> AbstractContextManager[None]:
+        return _Handling(self, self._transaction(call))
+
+    def around_batch(self, batch: BatchState) -> AbstractContextManager[None]:
+        """The same for a handler that takes a batch: one transaction, and a mark for each event.
+
+        Args:
+            batch: the call of the batch.
+        """
+        return _Handling(self, BatchTransaction(batch, self._transaction))
 
     def _transaction(self, call: HandlingState) -> Transaction:
         return Transaction(call=call, event=self._key(call), marks_of=self._marks_of)
@@ -49,31 +76,52 @@ class _Sharing:
                 f"{type(self).__qualname__}.{what} is there while a handler runs with it as its "
                 "middleware, and in the handler's own thread or task"
             )
-        return found
+        return found.handed
 
-    @contextmanager
-    def _handling(self, handed: Any, mark: Callable[[], None]) -> Iterator[None]:
-        """Wrap the handler: make `handed` available to it, and call `mark` if it succeeds."""
-        token = self._current.set(handed)
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
+        """What `work` returns, in a transaction of its own."""
+        raise NotImplementedError
+
+    def _begin(self, transaction: Transaction | BatchTransaction) -> Any:
+        """Begin it, on what the handler is given."""
+        raise NotImplementedError
+
+    def _commit(self, transaction: Transaction | BatchTransaction, handed: Any) -> None:
+        transaction.mark(handed)
+        handed.commit()
+
+    def _end(self, handed: Any) -> None:
+        """Let go of what the handler was given; what was not committed is rolled back."""
+        raise NotImplementedError
+
+
+class _Handling(AbstractContextManager[None]):
+    """One call of a handler. A class, since a generator costs twice as much."""
+
+    __slots__ = ("_token", "_within", "handed", "transaction")
+
+    def __init__(self, within: _Sharing, transaction: Any) -> None:
+        self._within = within
+        self.transaction = transaction
+
+    def __enter__(self) -> None:
+        within = self._within
+        self.handed = within._begin(self.transaction)
         try:
-            yield
-        except Ack:
-            mark()
+            self.transaction.admit()
+        except BaseException:
+            within._end(self.handed)
             raise
-        finally:
-            self._current.reset(token)
+        self._token = within._current.set(self)
 
-    @contextmanager
-    def _handling_batch(
-        self, handed: Any, transaction: BatchTransaction, mark: Callable[[], None]
-    ) -> Iterator[None]:
-        """The same around a handler that takes a batch, or is called for each of a chunk."""
-        token = self._batch.set(transaction)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        within = self._within
         try:
-            with self._handling(handed, mark):
-                yield
+            within._current.reset(self._token)
+            if error is None or isinstance(error, Ack):
+                within._commit(self.transaction, self.handed)
         finally:
-            self._batch.reset(token)
+            within._end(self.handed)
 
 
 class Transactional(_Sharing):
@@ -145,52 +193,9 @@ class Transactional(_Sharing):
         """
         return self._mine("connection")
 
-    def create(self) -> Self:
-        """Make the table of marks where it is not there."""
-        self._run(lambda connection: self._marks_of(connection).create(connection))
-        return self
-
-    def prune(self, older_than: float) -> int:
-        """Forget marks older than `older_than` seconds, and say how many.
-
-        SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
-
-        Args:
-            older_than: seconds.
-        """
-
-        def pruned(connection: DriverConnection) -> int:
-            return self._marks_of(connection).prune(connection, older_than)
-
-        return self._run(pruned)
-
     def close(self) -> None:
         """Close the connections. Call it when the worker has stopped."""
         self._connections.close()
-
-    def __call__(self, call: HandlingState) -> AbstractContextManager[None]:
-        return _Handling(self, self._transaction(call))
-
-    @contextmanager
-    def around_batch(self, batch: BatchState) -> Iterator[None]:
-        """The same for a handler that takes a batch: one transaction, and a mark for each event.
-
-        Args:
-            batch: the call of the batch.
-        """
-        transaction = BatchTransaction(batch, self._transaction)
-        connection, known = self._connections.take(transaction.begin)
-        try:
-            transaction.leave_out(known)
-
-            def finish() -> None:
-                self._finish(transaction, connection)
-
-            with self._handling_batch(connection, transaction, finish):
-                yield
-            finish()
-        finally:
-            self._give_back(connection)
 
     def around_each(self, call: HandlingState) -> AbstractContextManager[None]:
         """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark.
@@ -198,25 +203,24 @@ class Transactional(_Sharing):
         Args:
             call: the call of one message of a chunk.
         """
-        return self._batch.get().one(call, self._current.get())
+        handling = self._current.get()
+        around: AbstractContextManager[None] = handling.transaction.one(call, handling.handed)
+        return around
 
-    def _finish(
-        self, transaction: Transaction | BatchTransaction, connection: DriverConnection
-    ) -> None:
-        transaction.mark(connection)
-        connection.commit()
+    def _begin(self, transaction: Transaction | BatchTransaction) -> DriverConnection:
+        connection, _ = self._connections.take(transaction.begin)
+        return connection
 
-    def _give_back(self, connection: DriverConnection) -> None:
-        """Return it with no transaction open; after a commit there is nothing to roll back."""
+    def _end(self, handed: DriverConnection) -> None:
         try:
-            connection.rollback()
+            handed.rollback()  # after a commit there is nothing to roll back
         except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
-            self._connections.drop(connection)
+            self._connections.drop(handed)
         except BaseException:
-            self._connections.drop(connection)
+            self._connections.drop(handed)
             raise
         else:
-            self._connections.give(connection)
+            self._connections.give(handed)
 
     def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
         def committed(connection: DriverConnection) -> _T:
@@ -225,33 +229,6 @@ class Transactional(_Sharing):
             return result
 
         return self._connections.run(committed)
-
-
-class _Handling(AbstractContextManager[None]):
-    """One call of a handler by `Transactional`. A class, since a generator costs twice as much."""
-
-    __slots__ = ("_connection", "_token", "_transaction", "_within")
-
-    def __init__(self, within: Transactional, transaction: Transaction) -> None:
-        self._within = within
-        self._transaction = transaction
-
-    def __enter__(self) -> None:
-        within = self._within
-        self._connection, known = within._connections.take(self._transaction.begin)
-        if known is not None:
-            within._give_back(self._connection)
-            raise known
-        self._token = within._current.set(self._connection)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        within = self._within
-        try:
-            within._current.reset(self._token)
-            if error is None or isinstance(error, Ack):
-                within._finish(self._transaction, self._connection)
-        finally:
-            within._give_back(self._connection)
 
 
 class TransactionalSession(_Sharing):
@@ -309,55 +286,6 @@ class TransactionalSession(_Sharing):
         """
         return self._mine("session")
 
-    def create(self) -> Self:
-        """Make the table of marks where it is not there."""
-        with self._sessions() as session:
-            connection = _raw(session)
-            self._marks_of(connection).create(connection)
-            session.commit()
-        return self
-
-    def prune(self, older_than: float) -> int:
-        """Forget marks older than `older_than` seconds, and say how many.
-
-        Args:
-            older_than: seconds.
-        """
-        with self._sessions() as session:
-            connection = _raw(session)
-            pruned = self._marks_of(connection).prune(connection, older_than)
-            session.commit()
-        return pruned
-
-    @contextmanager
-    def __call__(self, call: HandlingState) -> Iterator[None]:
-        transaction = self._transaction(call)
-        with self._sessions() as session:
-            known = transaction.begin(_raw(session))
-            if known is not None:
-                raise known
-            with self._handling(session, lambda: self._finish(transaction, session)):
-                yield
-            self._finish(transaction, session)
-
-    @contextmanager
-    def around_batch(self, batch: BatchState) -> Iterator[None]:
-        """The same for a handler that takes a batch: one session, and a mark for each event.
-
-        Args:
-            batch: the call of the batch.
-        """
-        transaction = BatchTransaction(batch, self._transaction)
-        with self._sessions() as session:
-            transaction.leave_out(transaction.begin(_raw(session)))
-
-            def finish() -> None:
-                self._finish(transaction, session)
-
-            with self._handling_batch(session, transaction, finish):
-                yield
-            finish()
-
     @contextmanager
     def around_each(self, call: HandlingState) -> Iterator[None]:
         """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark.
@@ -365,10 +293,10 @@ class TransactionalSession(_Sharing):
         Args:
             call: the call of one message of a chunk.
         """
-        session = self._current.get()
+        handling = self._current.get()
         acknowledged: Ack | None = None
-        with self._batch.get().one(call, _raw(session)):
-            with session.begin_nested():  # so that the session forgets what is undone
+        with handling.transaction.one(call, _raw(handling.handed)):
+            with handling.handed.begin_nested():  # so that the session forgets what is undone
                 try:
                     yield
                 except Ack as ack:
@@ -376,19 +304,37 @@ class TransactionalSession(_Sharing):
             if acknowledged is not None:
                 raise acknowledged
 
-    def _finish(self, transaction: Transaction | BatchTransaction, session: Any) -> None:
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
+        with self._sessions() as session:
+            result = work(_raw(session))
+            session.commit()
+        return result
+
+    def _begin(self, transaction: Transaction | BatchTransaction) -> Any:
+        session = self._sessions()
+        try:
+            transaction.begin(_raw(session))
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _commit(self, transaction: Transaction | BatchTransaction, handed: Any) -> None:
         # Looked up again: after a commit by the handler the session has another connection, which
         # shows.
-        connection = _raw(session)
+        connection = _raw(handed)
         transaction.mark(connection)
         try:
-            session.commit()
+            handed.commit()
         except BaseException:
             # SQLAlchemy takes the transaction for ended. It is not where SQLite refused the commit,
             # and would be the next one's, with this one's mark in it.
             with suppress(Exception):
                 connection.rollback()
             raise
+
+    def _end(self, handed: Any) -> None:
+        handed.close()
 
 
 def _raw(session: Any) -> DriverConnection:

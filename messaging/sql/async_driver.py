@@ -19,7 +19,6 @@ __all__ = [
     "AsyncConnection",
     "AsyncKind",
     "async_kind_of",
-    "change",
     "change_many",
     "in_callers_transaction",
     "must_be_postgresql",
@@ -65,32 +64,14 @@ async def read(
         rows: Sequence[Sequence[Any]] = await connection.fetch(text, *(values[n] for n in names))
         return rows
     if kind == "sqlalchemy":
-        given = _needed(statement, values)
         found: Sequence[Sequence[Any]] = await connection.run_sync(
-            lambda sync: driver.execute(sync, statement, given).fetchall()
+            lambda sync: driver.execute(sync, statement, values).fetchall()
         )
         return found
-    async with _cursor(connection) as cursor:
+    async with driver.cursor("psycopg", connection) as cursor:
         await cursor.execute(pyformat(statement), values)
         result: Sequence[Sequence[Any]] = await cursor.fetchall()
         return result
-
-
-async def change(connection: AsyncConnection, statement: str, values: Mapping[str, object]) -> int:
-    """How many rows of the table the statement changed."""
-    kind = async_kind_of(connection)
-    if kind == "asyncpg":
-        text, names = _numbered(statement)
-        status: str = await connection.execute(text, *(values[name] for name in names))
-        return int(status.rpartition(" ")[2])  # "INSERT 0 1"
-    if kind == "sqlalchemy":
-        given = _needed(statement, values)
-        return int(
-            await connection.run_sync(lambda sync: driver.execute(sync, statement, given).rowcount)
-        )
-    async with _cursor(connection) as cursor:
-        await cursor.execute(pyformat(statement), values)
-        return int(cursor.rowcount)
 
 
 async def change_many(
@@ -104,7 +85,7 @@ async def change_many(
     elif kind == "sqlalchemy":
         await connection.run_sync(lambda sync: driver.execute_many(sync, statement, rows))
     else:
-        async with _cursor(connection) as cursor:
+        async with driver.cursor("psycopg", connection) as cursor:
             await cursor.executemany(pyformat(statement), rows)
 
 
@@ -152,14 +133,3 @@ def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
         return f"${names.index(name) + 1}"
 
     return re.sub(r"(?<![:\w]):(\w+)", number, statement), tuple(names)
-
-
-def _needed(statement: str, values: Mapping[str, object]) -> dict[str, object]:
-    return {name: values[name] for name in _numbered(statement)[1]}
-
-
-def _cursor(connection: Any) -> Any:
-    """One whose rows are tuples, whatever the connection gives to its owner."""
-    from psycopg.rows import tuple_row
-
-    return connection.cursor(row_factory=tuple_row)

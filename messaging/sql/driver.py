@@ -7,6 +7,7 @@ word of SQL. sqlite3 takes it as it is; for the others it is rewritten.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -36,6 +37,7 @@ __all__ = [
     "Connection",
     "DriverConnection",
     "Kind",
+    "cursor",
     "dialect_of",
     "driver_of",
     "execute",
@@ -102,9 +104,9 @@ def execute(connection: Any, statement: str, values: Mapping[str, object] | None
         return _by_sqlalchemy(connection, statement, dict(values or {}))
     if kind == "sqlite3" and connection.row_factory is None:
         return connection.execute(statement, values or ())
-    cursor = _cursor(kind, connection)
-    cursor.execute(_written(kind, statement), values or {})
-    return cursor
+    made = cursor(kind, connection)
+    made.execute(_written(kind, statement), values or {})
+    return made
 
 
 def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
@@ -115,12 +117,9 @@ def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, ob
     if kind == "sqlalchemy":
         done = _by_sqlalchemy(connection, statement, [dict(row) for row in rows])
         return max(0, int(done.rowcount))
-    cursor = _cursor(kind, connection)
-    try:
-        cursor.executemany(_written(kind, statement), rows)
-        return max(0, int(cursor.rowcount))
-    finally:
-        cursor.close()
+    with closing(cursor(kind, connection)) as made:
+        made.executemany(_written(kind, statement), rows)
+        return max(0, int(made.rowcount))
 
 
 def must_be_in_transaction(connection: Any) -> None:
@@ -212,12 +211,12 @@ def _kind_of_type(type: type) -> Kind:
     )
 
 
-def _cursor(kind: Kind, connection: Any) -> Any:
+def cursor(kind: Kind, connection: Any) -> Any:
     """One whose rows are tuples, whatever the connection gives to its owner."""
     if kind == "sqlite3":
-        cursor = connection.cursor()
-        cursor.row_factory = None
-        return cursor
+        made = connection.cursor()
+        made.row_factory = None
+        return made
     if kind == "pymysql":
         from pymysql.cursors import Cursor
 
