@@ -101,7 +101,7 @@ def _site(request: pytest.FixtureRequest, topology: Topology) -> Iterator[Site]:
     for behind in _memory(topology):
         yield replace(behind, broker=OutboxBroker(connect, behind.broker))
     for connection in opened:
-        with suppress(pymysql.err.Error):  # it says so where one was closed before
+        with suppress(pymysql.Error):  # it says so where one was closed before
             connection.close()
 
 

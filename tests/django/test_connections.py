@@ -61,6 +61,7 @@ def test_a_killed_backend_costs_one_attempt_in_a_transaction_with_its_mark(
     worker = pg_project.start("messaging_worker", "provas:PelaORM", *TOPOLOGY, "--concurrency", "1")
     pg_project.enrol("a")
     assert lines(worker, 1)[0].startswith("handled a")
+    until(pg_project.cards)  # the handler says so before its transaction is committed
     kill_backends(pg_project)
     pg_project.enrol("b")
     assert lines(worker, 1)[0].startswith("handled b")  # begun anew: the handler saw nothing of it
@@ -80,6 +81,7 @@ def test_a_killed_backend_costs_nothing_with_health_checks(pg_project: DjangoPro
     )
     pg_project.enrol("a")
     assert lines(worker, 1)[0].startswith("handled a")
+    until(pg_project.cards)  # the handler says so before its transaction is committed
     kill_backends(pg_project)
     pg_project.enrol("b")
     assert lines(worker, 1)[0].startswith("handled b")

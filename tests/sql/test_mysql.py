@@ -156,7 +156,7 @@ def test_a_deadlock_takes_the_event_with_it_and_is_not_tried_again_alone(url: st
             target=execute, args=(other, "UPDATE students SET n = 2 WHERE name = 'Ana'")
         )
         waits.start()
-        with pytest.raises(pymysql.err.OperationalError) as ended:
+        with pytest.raises(pymysql.OperationalError) as ended:
             execute(one, "UPDATE students SET n = 2 WHERE name = 'Bia'")
         assert ended.value.args[0] == 1213
         waits.join(20)
@@ -341,7 +341,7 @@ def test_a_store_goes_on_when_its_connection_was_killed(url: str) -> None:
 def test_a_statement_that_is_not_answered_ends_the_connection(url: str) -> None:
     with closing(Database(mysql(url, timeout=0.5))) as database:
         with (
-            pytest.raises(pymysql.err.OperationalError, match="timed out"),
+            pytest.raises(pymysql.OperationalError, match="timed out"),
             database.transaction() as cursor,
         ):
             cursor.read("SELECT sleep(20)")
