@@ -222,4 +222,14 @@ class WorkerWedged(MessagingError):
 
 
 class MissingExtra(ConfigurationError, ImportError):
-    """A feature needs packages that are not installed; it says how to get them."""
+    """A feature needs packages that are not installed; it says how to get them.
+
+    Args:
+        needs: what needs which package, like "PostgreSQL needs psycopg"; without `extra` all that
+            is to be said.
+        extra: the extra of this library that installs it.
+    """
+
+    def __init__(self, needs: str, extra: str | None = None) -> None:
+        how = f', which is not installed; run: pip install "messaging-sns-sqs[{extra}]"'
+        super().__init__(needs if extra is None else needs + how)

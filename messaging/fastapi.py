@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from messaging.connecting import connect
 from messaging.errors import ConfigurationError, MissingExtra
 from messaging.problems import MEDIA_TYPE, PUBLISHING_ERRORS, problem_of
 from messaging.publishing.buffered import BufferedPublisher
@@ -26,10 +27,7 @@ from messaging.publishing.publisher import Publisher
 try:
     from starlette.responses import Response
 except ModuleNotFoundError as error:
-    raise MissingExtra(
-        "messaging.fastapi needs Starlette, which is not installed; "
-        'run: pip install "messaging-sns-sqs[fastapi]"'
-    ) from error
+    raise MissingExtra("messaging.fastapi needs Starlette", "fastapi") from error
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -83,11 +81,10 @@ class PublisherLifespan:
         **options: Any,
     ) -> None:
         self._source = source
-        self._make_broker = broker
+        self._make_broker = broker or connect
         self._inner = lifespan
         self._options = options
-        self._publisher: Publisher | None = None
-        self._buffered: BufferedPublisher | None = None
+        self._started: tuple[Publisher, BufferedPublisher] | None = None
 
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[Mapping[str, Any]]:
@@ -104,18 +101,17 @@ class PublisherLifespan:
         """
         async with AsyncExitStack() as stack:
             # In a thread: it may read files and look for credentials on the network.
-            broker = await asyncio.to_thread(self._broker)
+            broker = await asyncio.to_thread(self._make_broker)
             stack.push_async_callback(asyncio.to_thread, broker.close)
             publisher = Publisher(broker.topic(), source=self._source, **self._options)
             stack.push_async_callback(asyncio.to_thread, publisher.close)
-            self._publisher = publisher
-            self._buffered = await stack.enter_async_context(publisher.buffered())
+            self._started = publisher, await stack.enter_async_context(publisher.buffered())
             try:
                 inner = self._inner(app) if self._inner is not None else nullcontext()
                 state: Mapping[str, Any] | None = await stack.enter_async_context(inner)
                 yield state or {}
             finally:
-                self._publisher = self._buffered = None
+                self._started = None
 
     async def publisher(self) -> Publisher:
         """A dependency: `Annotated[Publisher, Depends(publishing.publisher)]`.
@@ -125,9 +121,7 @@ class PublisherLifespan:
         Raises:
             ConfigurationError: if the application did not start with `lifespan`.
         """
-        if self._publisher is None:
-            raise _not_started()
-        return self._publisher
+        return self._parts()[0]
 
     async def buffered(self) -> BufferedPublisher:
         """A dependency for busy routes: `await buffered.publish(event)` shares its request.
@@ -135,9 +129,7 @@ class PublisherLifespan:
         Raises:
             ConfigurationError: if the application did not start with `lifespan`.
         """
-        if self._buffered is None:
-            raise _not_started()
-        return self._buffered
+        return self._parts()[1]
 
     def handle_errors(self, app: Starlette) -> None:
         """Answer 422 for an event that cannot be sent, and 503 where it was not accepted.
@@ -148,21 +140,15 @@ class PublisherLifespan:
         for kind in PUBLISHING_ERRORS:
             app.add_exception_handler(kind, _answer)
 
-    def _broker(self) -> Broker:
-        if self._make_broker is not None:
-            return self._make_broker()
-        from messaging.connecting import connect
-
-        return connect()
+    def _parts(self) -> tuple[Publisher, BufferedPublisher]:
+        if self._started is None:
+            raise ConfigurationError(
+                "the publisher is made when the application starts: pass FastAPI(lifespan="
+                "publishing.lifespan), and in a test use `with TestClient(app) as client`"
+            )
+        return self._started
 
 
 async def _answer(request: Request, error: Any) -> Response:
     problem = problem_of(error)
     return Response(problem.body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
-
-
-def _not_started() -> ConfigurationError:
-    return ConfigurationError(
-        "the publisher is made when the application starts: pass FastAPI(lifespan="
-        "publishing.lifespan), and in a test use `with TestClient(app) as client`"
-    )

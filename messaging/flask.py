@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from messaging.connecting import connect
 from messaging.errors import ConfigurationError, MissingExtra
 from messaging.problems import MEDIA_TYPE, PUBLISHING_ERRORS, problem_of
 from messaging.publishing.buffered import BufferedPublisher
@@ -26,10 +27,7 @@ from messaging.publishing.publisher import Publisher
 try:
     from flask import Flask, Response, current_app
 except ModuleNotFoundError as error:
-    raise MissingExtra(
-        "messaging.flask needs Flask, which is not installed; "
-        'run: pip install "messaging-sns-sqs[flask]"'
-    ) from error
+    raise MissingExtra("messaging.flask needs Flask", "flask") from error
 
 if TYPE_CHECKING:
     from messaging.transport import Broker
@@ -78,7 +76,7 @@ class PublisherExtension:
         **options: Any,
     ) -> None:
         self._source = source
-        self._make_broker = broker
+        self._make_broker = broker or connect
         self._options = options
         if app is not None:
             self.init_app(app)
@@ -96,21 +94,17 @@ class PublisherExtension:
             SettingsError: if the environment's settings cannot be.
             MissingExtra: if they name RabbitMQ, and its client is not installed.
         """
-        if self._make_broker is not None:
-            broker = self._make_broker()
-        else:
-            from messaging.connecting import connect
-
-            broker = connect()
+        broker = self._make_broker()
         publisher = Publisher(broker.topic(), source=self._source, **self._options)
-        app.extensions[_NAME] = _Parts(publisher)
+        # The buffer's threads start with the first event: making it costs nothing.
+        app.extensions[_NAME] = publisher, publisher.buffered()
         for kind in PUBLISHING_ERRORS:
             app.register_error_handler(kind, _answer)
 
     @property
     def publisher(self) -> Publisher:
         """The publisher of the application that answers the request."""
-        return self._parts().publisher
+        return self._parts()[0]
 
     @property
     def buffered(self) -> BufferedPublisher:
@@ -118,22 +112,15 @@ class PublisherExtension:
 
         What it holds is sent at the interpreter's end.
         """
-        return self._parts().buffered
+        return self._parts()[1]
 
-    def _parts(self) -> _Parts:
-        parts: _Parts | None = current_app.extensions.get(_NAME)
+    def _parts(self) -> tuple[Publisher, BufferedPublisher]:
+        parts: tuple[Publisher, BufferedPublisher] | None = current_app.extensions.get(_NAME)
         if parts is None:
             raise ConfigurationError(
                 f"{current_app.name} has no publisher: call publishing.init_app(app)"
             )
         return parts
-
-
-class _Parts:
-    def __init__(self, publisher: Publisher) -> None:
-        self.publisher = publisher
-        # Its threads start with the first event: making it costs nothing.
-        self.buffered = publisher.buffered()
 
 
 def _answer(error: Any) -> Response:

@@ -15,10 +15,7 @@ from messaging.errors import MissingExtra
 try:
     import django as _django  # noqa: F401 - only whether it is there
 except ImportError as error:
-    raise MissingExtra(
-        "messaging.django needs Django, which is not installed; "
-        'run: pip install "messaging-sns-sqs[django]"'
-    ) from error
+    raise MissingExtra("messaging.django needs Django", "django") from error
 
 from messaging.django.handling import CloseConnections, TransactionalAtomic
 from messaging.django.publishing import outbox, publish

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from messaging.errors import ConfigurationError, TransportError
-from messaging.redis_client import is_redis_error, open_redis
+from messaging.errors import ConfigurationError
+from messaging.redis_client import OnRedis
 from messaging.stores import Claim, Done, InProgress
 
 __all__ = ["KEEP", "RedisStore"]
@@ -21,6 +21,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 SILENCE_SECONDS = 5.0
 """A handler waits for Redis, which answers in less than a millisecond."""
 
+_DOES = "refused the mark of an event"
 # Numbers come back, because text would be bytes or str as the client was made. A token is hex.
 _BEGIN = """
 local known = redis.call('GET', KEYS[1])
@@ -47,7 +48,7 @@ return redis.call('DEL', KEYS[1])
 """
 
 
-class RedisStore:
+class RedisStore(OnRedis):
     """Marks in Redis: for any number of machines, fast, and as durable as that Redis is.
 
     A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
@@ -85,22 +86,11 @@ class RedisStore:
     ) -> None:
         if keep <= 0:
             raise ConfigurationError(f"RedisStore(keep={keep!r}): more than 0 seconds")
-        if timeout <= 0:
-            raise ConfigurationError(f"RedisStore(timeout={timeout!r}): more than 0 seconds")
-        self._owned = isinstance(client, str)
-        self._client = (
-            open_redis(client, timeout=timeout, who="RedisStore")
-            if isinstance(client, str)
-            else client
-        )
-        self._prefix = prefix
+        super().__init__(client, prefix, timeout)
         self._keep = keep
         self._begin, self._renew, self._complete, self._release = (
             self._client.register_script(script) for script in (_BEGIN, _RENEW, _COMPLETE, _RELEASE)
         )
-
-    def __repr__(self) -> str:
-        return f"RedisStore(prefix={self._prefix!r})"  # the client's own repr may show its URL
 
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
@@ -143,12 +133,8 @@ class RedisStore:
         """
         return 0
 
-    def close(self) -> None:
-        if self._owned:
-            self._client.close()
-
     def _run(self, script: Any, claim: Claim, *seconds: float) -> int:
-        return int(self._asked(lambda: self._call(script, self._client, claim, seconds)))
+        return int(self._asked(_DOES, lambda: self._call(script, self._client, claim, seconds)))
 
     def _run_all(self, script: Any, claims: Sequence[Claim], *seconds: float) -> list[int]:
         """For several events in one round trip, after one that sees to the script."""
@@ -159,25 +145,12 @@ class RedisStore:
                     self._call(script, pipe, claim, seconds)
                 return pipe.execute()
 
-        return [int(one) for one in self._asked(asked)]
+        return [int(one) for one in self._asked(_DOES, asked)]
 
     def _call(self, script: Any, client: Any, claim: Claim, seconds: Sequence[float]) -> Any:
         key = f"{self._prefix}{claim.service}/{claim.event_id}"
         arguments: Sequence[str | int] = [claim.token, *(max(1, int(s * 1000)) for s in seconds)]
         return script(keys=[key], args=arguments, client=client)
-
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        try:
-            return ask()
-        except Exception as error:
-            if not is_redis_error(error):
-                raise
-            name = type(error).__name__
-            raise TransportError(
-                f"Redis refused the mark of an event ({name}); check its address, password "
-                "and state",
-                code=name,
-            ) from None
 
 
 def _answer(found: int, claim: Claim) -> Claim | InProgress | Done:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from messaging.errors import ConfigurationError, TransportError
-from messaging.redis_client import is_redis_error, open_redis
+from messaging.redis_client import OnRedis
 from messaging.stores import MEMBER_SECONDS, Reservation
 
 __all__ = ["RedisRates"]
@@ -39,7 +38,7 @@ return 0
 """
 
 
-class RedisRates:
+class RedisRates(OnRedis):
     """A `RateStore` in Redis 6 or later. Needs the extra `redis`.
 
     A Redis that forgets (a restart without a file, an eviction) starts with a full bucket.
@@ -64,19 +63,8 @@ class RedisRates:
     def __init__(
         self, client: str | Any, *, prefix: str = "rate/", timeout: float = SILENCE_SECONDS
     ) -> None:
-        if timeout <= 0:
-            raise ConfigurationError(f"RedisRates(timeout={timeout!r}): more than 0 seconds")
-        self._owned = isinstance(client, str)
-        self._client = (
-            open_redis(client, timeout=timeout, who="RedisRates", attempts=2)
-            if isinstance(client, str)
-            else client
-        )
-        self._prefix = prefix
+        super().__init__(client, prefix, timeout, attempts=2)
         self._reserve, self._leave = map(self._client.register_script, (_RESERVE, _LEAVE))
-
-    def __repr__(self) -> str:
-        return f"RedisRates(prefix={self._prefix!r})"  # the client's own repr may show its URL
 
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
@@ -89,20 +77,9 @@ class RedisRates:
         """As `RateStore.leave`."""
         self._run(self._leave, queue, member, cost)
 
-    def close(self) -> None:
-        if self._owned:
-            self._client.close()
-
     def _run(self, script: Any, queue: str, member: str, *seconds: float) -> Any:
         key = f"{self._prefix}{{{queue}}}"
         arguments = [member, *(f"{one:.6f}" for one in seconds)]
-        try:
-            return script(keys=[key, f"{key}/members"], args=arguments)
-        except Exception as error:
-            if not is_redis_error(error):
-                raise
-            name = type(error).__name__
-            raise TransportError(
-                f"Redis did not take a rate ({name}); check its address, password and state",
-                code=name,
-            ) from None
+        return self._asked(
+            "did not take a rate", lambda: script(keys=[key, f"{key}/members"], args=arguments)
+        )
