@@ -70,16 +70,9 @@ class Letter(DeadLetterReason):
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for `--json`: without the body."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "type": self.type,
-            "event_id": self.event_id,
-            "reason": self.reason,
-            "error": self.error,
-            "attempts": self.attempts,
-            "time": utc(self.time).isoformat(timespec="seconds"),
-        }
+        shown = ("id", "kind", "type", "event_id", "reason", "error", "attempts")
+        when = utc(self.time).isoformat(timespec="seconds")
+        return {name: getattr(self, name) for name in shown} | {"time": when}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,18 +89,18 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
     original = {name: one for name, one in found.items() if one.value}
     body = letter.delivery.body
     room = max_bytes - (len(body) if body.isascii() else len(body.encode(errors="surrogatepass")))
-    for note in _notes(letter):
-        beside = _beside(original, note)
-        over = _size(beside) - room
-        if over > 0 and len(note) == 1:  # as much of the reason as there is room for
-            beside = _beside(original, _cut(note, over))
-            over = _size(beside) - room
-        if over <= 0:
-            if len(note) == 1:
-                _tell(letter, "only a part of its reason")
-            return beside
-    _tell(letter, "nothing of its reason")
-    return original
+    note = _note_of(letter)
+    beside = _beside(original, note)
+    if _size(beside) <= room:
+        return beside
+    reason = {REASON: note[REASON]}
+    over = _size(_beside(original, reason)) - room
+    beside = _beside(original, _cut(reason, max(0, over)))  # as much of it as there is room for
+    if _size(beside) > room:
+        _tell(letter, "nothing of its reason")
+        return original
+    _tell(letter, "only a part of its reason")
+    return beside
 
 
 def read(
@@ -140,29 +140,25 @@ def read(
     return {name: value for name, value in attributes.items() if name not in _APART}, _note(apart)
 
 
-def _notes(letter: DeadLetter) -> Iterator[dict[str, Attribute]]:
-    """The note, and what it is where there is no room for it."""
-    reason = {REASON: Attribute.string(_clean(letter.reason))}
-    note = {**reason, TIME: Attribute.string(_rfc3339(letter.time))}
+def _note_of(letter: DeadLetter) -> dict[str, Attribute]:
+    note = {
+        REASON: Attribute.string(_clean(letter.reason)),
+        TIME: Attribute.string(_rfc3339(letter.time)),
+    }
     if letter.attempts is not None:
         note[ATTEMPTS] = Attribute("Number", str(letter.attempts))
     if letter.queue is not None:
         note[QUEUE] = Attribute.string(_clean(letter.queue))
     if letter.error:
         note[ERROR] = Attribute.string(_clean(letter.error))
-    yield note
-    yield reason
+    return note
 
 
 def _cut(note: dict[str, Attribute], bytes: int) -> dict[str, Attribute]:
     """The note with a reason that has so many bytes less; of at least one character."""
-    text = _reason_in(note).encode()
+    text = str(note[REASON].value).encode()
     left = text[: max(0, len(text) - bytes)].decode(errors="ignore")
     return {REASON: Attribute.string(left or text.decode()[0])}
-
-
-def _reason_in(note: Mapping[str, Attribute]) -> str:
-    return str(note[REASON].value)
 
 
 def _size(attributes: Mapping[str, Attribute]) -> int:

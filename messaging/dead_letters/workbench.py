@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any, Literal, TypeAlias
 
 from messaging.answers import ask
 from messaging.backoff import Backoff
 from messaging.batching import batches
 from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.closing import Closing
 from messaging.codec import Codec, JsonCodec
 from messaging.dead_letters.letter import Letter, Where, letter_of, without_note
 from messaging.dead_letters.source import DeadLetterSource, OnProgress
@@ -33,6 +35,9 @@ TRIES = 3
 """Attempts to delete a letter whose copy stands in the queue."""
 
 EVERYTHING = Where()
+
+_First: TypeAlias = Callable[[list[Letter]], tuple[list[Letter], list["Stuck"]]]
+"""Before letters may be deleted: those that may, and those that must stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +169,7 @@ class Workbench:
             limit: letters, at most; None: all of them.
         """
         with _Inspection(self.source, self._codec) as walk:
-            left = limit
-            for batch in walk:
-                for letter in filter(where, batch):
-                    if left == 0:
-                        return
-                    left = None if left is None else left - 1
-                    yield letter
-                if left == 0:
-                    return
+            yield from islice(filter(where, chain.from_iterable(walk)), limit)
 
     def redrive(
         self,
@@ -203,15 +200,12 @@ class Workbench:
             TransportError: when nobody answers; what was moved until then has been moved.
         """
         tell = on_progress or (lambda done, total: None)
+        report = self._report("redrive", dry_run)
         if where.everything and limit is None and not dry_run and self.source.kind == "dead":
             moved = self.source.move_all(tell, stop)
             if moved is not None:
-                return replace(
-                    self._report("redrive", dry_run),
-                    matched=moved, done=moved, by_aws=True, stopped=stop(),
-                )  # fmt: skip
-        work = _Work(self.source, self._clock, dry_run, self._send_back)
-        return self._through("redrive", work, where, limit, tell, stop)
+                return replace(report, matched=moved, done=moved, by_aws=True, stopped=stop())
+        return self._through(report, self._send_back, where, limit, tell, stop)
 
     def drop(
         self,
@@ -237,42 +231,34 @@ class Workbench:
             ```
         """
         tell = on_progress or (lambda done, total: None)
-        work = _Work(self.source, self._clock, dry_run, lambda letters: (letters, []))
-        return self._through("drop", work, where, limit, tell, stop)
-
-    def _through(
-        self,
-        action: Literal["redrive", "drop"],
-        work: _Work,
-        where: Where,
-        limit: int | None,
-        tell: OnProgress,
-        stop: Callable[[], bool],
-    ) -> WorkbenchReport:
-        stopped = False
-        with _Inspection(self.source, self._codec) as walk:
-            for batch in walk:
-                left = None if limit is None else limit - work.matched
-                walk.gone(work.do([one for one in batch if where(one)][:left]))
-                tell(work.done, None)
-                if limit is not None and work.matched >= limit:
-                    break
-                if stop():
-                    stopped = True
-                    break
-        return replace(
-            self._report(action, work.dry_run),
-            matched=work.matched,
-            done=work.done,
-            arrived=work.arrived,
-            failed=tuple(work.failed),
-            stopped=stopped,
-        )
+        report = self._report("drop", dry_run)
+        return self._through(report, lambda letters: (letters, []), where, limit, tell, stop)
 
     def _report(self, action: Literal["redrive", "drop"], dry_run: bool) -> WorkbenchReport:
         return WorkbenchReport(
             action=action, queue=self.source.name, origin=self.source.origin, dry_run=dry_run
         )
+
+    def _through(
+        self,
+        report: WorkbenchReport,
+        first: _First,
+        where: Where,
+        limit: int | None,
+        tell: OnProgress,
+        stop: Callable[[], bool],
+    ) -> WorkbenchReport:
+        work = _Work(self.source, self._clock, report, first)
+        with _Inspection(self.source, self._codec) as walk:
+            for batch in walk:
+                left = None if limit is None else limit - work.report.matched
+                walk.gone(work.do([one for one in batch if where(one)][:left]))
+                tell(work.report.done, None)
+                if limit is not None and work.report.matched >= limit:
+                    break
+                if stop():
+                    return replace(work.report, stopped=True)
+        return work.report
 
     def _send_back(self, letters: list[Letter]) -> tuple[list[Letter], list[Stuck]]:
         ours, stuck = [], []
@@ -284,21 +270,19 @@ class Workbench:
             stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
         if not ours:
             return [], stuck
-        refused = self._sent_back(
-            [replace(one.delivery, attributes=without_note(one)) for one in ours]
-        )
-        stuck += [_stuck(ours[one.index], one) for one in refused]
-        places = {one.index for one in refused}
-        return [one for place, one in enumerate(ours) if place not in places], stuck
-
-    def _sent_back(self, deliveries: list[Delivery]) -> Sequence[Failure]:
-        """Those that were refused. One that nobody takes does not keep the others here."""
+        copies = [replace(one.delivery, attributes=without_note(one)) for one in ours]
+        # One that nobody takes does not keep the others here.
         answer = ask(
-            self.source.send_back, deliveries, f"send_back to {self.source.origin}", apart=True
+            self.source.send_back, copies, f"send_back to {self.source.origin}", apart=True
         )
         if answer.error is not None:
             raise answer.error
-        return answer.failures
+        refused = {one.index: one for one in answer.failures}
+        stuck += [
+            Stuck(id=ours[place].id, code=one.code, reason=one.message)
+            for place, one in refused.items()
+        ]
+        return [one for place, one in enumerate(ours) if place not in refused], stuck
 
 
 @dataclass
@@ -307,13 +291,8 @@ class _Work:
 
     source: DeadLetterSource
     clock: Clock
-    dry_run: bool
-    first: Callable[[list[Letter]], tuple[list[Letter], list[Stuck]]]
-    """Before a letter may be deleted: those that may, and those that must stay."""
-    matched: int = 0
-    done: int = 0
-    arrived: int = 0
-    failed: list[Stuck] = field(default_factory=list)
+    report: WorkbenchReport
+    first: _First
     began: float | None = None
     """When the first of them was received, by the clock of its source."""
 
@@ -323,17 +302,19 @@ class _Work:
             self.began = letters[0].delivery.received_at
         # What was sent back may fail at once and be here again: without this, for ever.
         due = [one for one in letters if one.delivery.sent_at <= (self.began or 0)]
-        self.arrived += len(letters) - len(due)
-        self.matched += len(due)
-        if self.dry_run or not due:
+        self._count(arrived=len(letters) - len(due), matched=len(due))
+        if self.report.dry_run or not due:
             return []
         may_go, stuck = self.first(due)
-        self.failed += stuck
-        gone = self._delete(may_go)
-        self.done += len(gone)
+        gone, left = self._delete(may_go)
+        self._count(done=len(gone), failed=(*stuck, *left))
         return gone
 
-    def _delete(self, letters: list[Letter]) -> list[Letter]:
+    def _count(self, **more: Any) -> None:
+        now = {name: getattr(self.report, name) + one for name, one in more.items()}
+        self.report = replace(self.report, **now)
+
+    def _delete(self, letters: list[Letter]) -> tuple[list[Letter], list[Stuck]]:
         left, refused = letters, [Failure(0, "", "", True)]
         for attempt in range(TRIES):
             if not left:
@@ -346,14 +327,15 @@ class _Work:
                 code = error.code or type(error).__name__
                 refused = [Failure(n, code, str(error), True) for n in range(len(left))]
             left = [left[one.index] for one in refused]
-        for letter, failure in zip(left, refused, strict=False):
-            why = f"it could not be deleted, and may have been sent back: {failure.message}"
-            self.failed.append(Stuck(id=letter.id, code=failure.code, reason=why))
-        stay = {one.id for one in left}
-        return [one for one in letters if one.id not in stay]
+        why = "it could not be deleted, and may have been sent back"
+        stuck = {
+            letter.id: Stuck(id=letter.id, code=one.code, reason=f"{why}: {one.message}")
+            for letter, one in zip(left, refused, strict=False)
+        }
+        return [one for one in letters if one.id not in stuck], [*stuck.values()]
 
 
-class _Inspection:
+class _Inspection(Closing):
     """One walk through a queue. What it has seen is hidden until the walk ends, in whatever way."""
 
     def __init__(self, source: DeadLetterSource, codec: Codec) -> None:
@@ -362,11 +344,23 @@ class _Inspection:
         self._seen: set[str] = set()
         self._held: dict[str, Delivery] = {}
 
-    def __enter__(self) -> _Inspection:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._release()
+    def close(self) -> None:
+        """Let others see what is still held."""
+        left = len(self._held)
+        for part in batches(list(self._held.values())):
+            try:
+                # One that is refused was received again, or is gone: either way not ours.
+                self._box.release(part)
+                left -= len(part)
+            except TransportError as error:
+                log.warning(
+                    "%d letters of %s stay hidden for up to %d s: they could not be released (%s)",
+                    left,
+                    self._box.name,
+                    HOLD,
+                    error.code or type(error).__name__,
+                )
+                return
 
     def __iter__(self) -> Iterator[list[Letter]]:
         turns = 0
@@ -386,24 +380,3 @@ class _Inspection:
         """These are deleted: not to be released."""
         for letter in letters:
             self._held.pop(letter.id, None)
-
-    def _release(self) -> None:
-        left = len(self._held)
-        for part in batches(list(self._held.values())):
-            try:
-                # One that is refused was received again, or is gone: either way not ours.
-                self._box.release(part)
-                left -= len(part)
-            except TransportError as error:
-                log.warning(
-                    "%d letters of %s stay hidden for up to %d s: they could not be released (%s)",
-                    left,
-                    self._box.name,
-                    HOLD,
-                    error.code or type(error).__name__,
-                )
-                return
-
-
-def _stuck(letter: Letter, failure: Failure) -> Stuck:
-    return Stuck(id=letter.id, code=failure.code, reason=failure.message)
