@@ -8,30 +8,18 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from messaging.django.dead_letters import DeadLettersAdmin
+from messaging.django.dead_letters import DeadLettersAdmin, ReadOnly
 from messaging.django.models import HandledEvent, OutboxEntry
 from messaging.django.setup import current
 
 __all__ = ["DeadLettersAdmin", "HandledEventAdmin", "OutboxAdmin"]
 
 
-class _ReadOnly(admin.ModelAdmin):
-    """Nobody adds, changes or deletes; whoever may view, views."""
+class _Table(ReadOnly):
+    """The rows of a table."""
 
     actions = None
     show_full_result_count = False
-
-    def has_add_permission(self, request: Any) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: Any, obj: object = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: Any, obj: object = None) -> bool:
-        """Never."""
-        return False
 
     def get_queryset(self, request: Any) -> QuerySet[Any]:
         """What lies in the database that MESSAGING names."""
@@ -64,7 +52,7 @@ class _State(admin.SimpleListFilter):
 
 
 @admin.register(OutboxEntry)
-class OutboxAdmin(_ReadOnly):
+class OutboxAdmin(_Table):
     """What waits, what failed and why, and what was sent."""
 
     list_display = ("seq", "event_id", "state", "attempts", "error", "created", "published_at")
@@ -74,7 +62,7 @@ class OutboxAdmin(_ReadOnly):
 
 
 @admin.register(HandledEvent)
-class HandledEventAdmin(_ReadOnly):
+class HandledEventAdmin(_Table):
     """Which service has handled which event, and when."""
 
     list_display = ("service", "event_id", "handled_at", "until")

@@ -12,7 +12,7 @@ from django.db.utils import Error as DatabaseError
 from messaging.aws.naming import topic_of
 from messaging.cli import names
 from messaging.django.database import dialect, missing_tables
-from messaging.django.setup import DjangoSetup, MessagingSetting, current
+from messaging.django.setup import MessagingSetting, current
 from messaging.errors import MessagingError
 
 __all__ = ["check_database", "check_setting"]
@@ -22,10 +22,9 @@ def check_setting(app_configs: object = None, **given: Any) -> list[CheckMessage
     """MESSAGING can be read, names a topic, and what it names can be imported."""
     try:
         setup = current()
+        settings = setup.deployment()
     except MessagingSetting as error:
         return [_error("E001", f"MESSAGING: {one}") for one in error.mistakes]
-    try:
-        settings = setup.deployment()
     except MessagingError as error:
         return [_error("E001", str(error))]
     if settings.topic is None and settings.topology is None and setup.topology_name is None:
@@ -41,12 +40,9 @@ def check_setting(app_configs: object = None, **given: Any) -> list[CheckMessage
         if setup.topology is not None:
             topic_of(setup.topology, settings)
 
-    return [*_told("E003", topology), *_imports(setup)]
-
-
-def _imports(setup: DjangoSetup) -> list[CheckMessage]:
     event = setup.event_name
     return [
+        *_told("E003", topology),
         *_told("E004", lambda: setup.codec),
         *_told("E004", lambda: setup.middleware),
         *_told("E004", lambda: event and names.event(event, 'MESSAGING["EVENT"]')),

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -77,7 +77,8 @@ class CliCommand(BaseCommand):
 
     def handle(self, *arguments: Any, **options: Any) -> None:
         """Run it, and exit with its code where that is not 0."""
-        self.exit(run(self.command_line(options), self.host(options)))
+        if code := run(self.command_line(options), self.host(options)):
+            sys.exit(code)  # it has said itself why it failed
 
     def command_line(self, options: dict[str, Any]) -> list[str]:
         """What the command line is given for `options`."""
@@ -98,11 +99,6 @@ class CliCommand(BaseCommand):
         """What the command is told that its options do not say."""
         return DjangoHost()
 
-    def exit(self, code: int) -> None:
-        """Do nothing for 0; it has said itself why it failed."""
-        if code:
-            sys.exit(code)
-
     def _parameters(self) -> list[Any]:
         found = command(*self.words).params
         return [one for one in found if one.name not in (*self.left_out, "help")]
@@ -120,7 +116,7 @@ def manage_py(name: str, options: dict[str, Any]) -> list[str]:
     return found if not options.get("skip_checks") else [*found, "--skip-checks"]
 
 
-def refuse(said: str) -> None:
+def refuse(said: str) -> NoReturn:
     """Raise the error that Django prints in red, with exit code 2."""
     raise CommandError(said, returncode=2)
 

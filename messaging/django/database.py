@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 from urllib.parse import quote, urlencode
 
 from django.db import connections
@@ -19,11 +19,6 @@ __all__ = ["Wrapper", "dialect", "missing_tables", "raw", "url", "wrapper_of"]
 Wrapper: TypeAlias = Any
 """One of `django.db.connections`."""
 
-_DIALECTS: Mapping[str, Dialect] = {
-    "postgresql": "postgresql",
-    "sqlite": "sqlite",
-    "mysql": "mysql",
-}
 _OF_DJANGO = frozenset(
     ("cursor_factory", "context", "prepare_threshold", "row_factory", "autocommit")
 )
@@ -37,7 +32,7 @@ def wrapper_of(using: str | Wrapper) -> Wrapper:
 
 def dialect(wrapper: Wrapper) -> Dialect | None:
     """Which database it is; None for one where neither outbox nor marks can be."""
-    return _DIALECTS.get(wrapper.vendor)
+    return wrapper.vendor if wrapper.vendor in get_args(Dialect) else None
 
 
 def raw(wrapper: Wrapper) -> Any:

@@ -18,27 +18,25 @@ from messaging.django.models import DeadLetterPage
 from messaging.django.setup import current, deployment
 from messaging.errors import MessagingError
 
-__all__ = ["DeadLettersAdmin"]
+__all__ = ["DeadLettersAdmin", "ReadOnly"]
 
 MOST = 100
 """Letters on a page: looking at one means to receive it."""
 
 
+class ReadOnly(admin.ModelAdmin):
+    """Nobody adds, changes or deletes; whoever may view, views."""
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Never. `messaging dlq drop` deletes dead letters."""
+        return False
+
+    has_change_permission = has_delete_permission = has_add_permission
+
+
 @admin.register(DeadLetterPage)
-class DeadLettersAdmin(admin.ModelAdmin):
+class DeadLettersAdmin(ReadOnly):
     """Dead letters by service: ids, types and reasons. No page shows what is in one."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never: `messaging dlq drop` does that."""
-        return False
 
     def changelist_view(
         self, request: Any, extra_context: dict[str, Any] | None = None
@@ -68,7 +66,8 @@ class DeadLettersAdmin(admin.ModelAdmin):
                         raise PermissionDenied
                     self._redrive(request, service)
                     return HttpResponseRedirect(request.get_full_path())
-                context["letters"] = [_shown(one) for one in _letters(service)]
+                with _bench(service) as bench:
+                    context["letters"] = [_shown(one) for one in bench.letters(limit=MOST)]
             except MessagingError as error:
                 # Of the library, so it names queue, region and remedy, and no data.
                 messages.error(request, str(error))
@@ -96,11 +95,6 @@ def _bench(service: str) -> Iterator[Workbench]:
         yield Workbench(broker.letters(service), codec=current().codec)
     finally:
         broker.close()
-
-
-def _letters(service: str) -> list[Letter]:
-    with _bench(service) as bench:
-        return list(bench.letters(limit=MOST))
 
 
 def _shown(letter: Letter) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, cast
+from typing import Any
 
 from asgiref.sync import SyncToAsync
 from django.core.cache import close_caches
@@ -58,26 +59,17 @@ class CloseConnections:
 
     @contextmanager
     def _around(self, *, is_async: bool) -> Iterator[None]:
-        if is_async:
-            # Django's async ORM queries in one thread, whose connection is shared by all async
-            # handlers. This goes into the same line: before the handler's queries, and after.
-            thread = SyncToAsync.single_thread_executor
-            thread.submit(_begin)
-            try:
-                yield
-            finally:
-                thread.submit(_end)
-            return
-        _begin()
+        # Django's async ORM queries in one thread, whose connection is shared by all async
+        # handlers. This goes into the same line: before the handler's queries, and after.
+        run: Any = SyncToAsync.single_thread_executor.submit if is_async else operator.call
+        run(_begin)
         try:
             yield
         finally:
-            _end()
+            run(_end)
 
 
-def _atomic(using: str, *, durable: bool = False) -> AbstractContextManager[object]:
-    made: Any = transaction.atomic(using=using, durable=durable)
-    return cast("AbstractContextManager[object]", made)
+_atomic: Any = transaction.atomic  # its own types say less than it can do
 
 
 def _begin() -> None:

@@ -33,4 +33,3 @@ class Command(CliCommand):
             return DjangoHost(database=url(wrapper_of(alias)))
         except ConfigurationError as error:
             refuse(str(error))
-            raise

@@ -36,14 +36,12 @@ class _WorkerHost(DjangoHost):
     def made(self, worker: Worker, consumers: Sequence[Consumer]) -> None:
         """Refuse handlers that could not run as MESSAGING wants them to."""
         self._workers.append(worker)
-        for one in self._once():
-            for consumer in consumers:
-                for handler in consumer.handlers.values():
-                    one.check(consumer.service, is_async=handler.is_async)
-
-    def _once(self) -> list[TransactionalAtomic]:
-        found: Sequence[object] = self._setup.middleware
-        return [one for one in found if isinstance(one, TransactionalAtomic)]
+        middleware: Sequence[object] = self._setup.middleware
+        for one in middleware:
+            if isinstance(one, TransactionalAtomic):
+                for consumer in consumers:
+                    for handler in consumer.handlers.values():
+                        one.check(consumer.service, is_async=handler.is_async)
 
     def reloading(self, *, file_path: Path, **given: Any) -> None:
         """The process is about to end, because `file_path` has changed."""
