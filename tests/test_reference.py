@@ -60,7 +60,7 @@ LEFT_OUT = {  # in `__all__` for the library's other modules; a reader needs non
     "messaging.projection": {"all_copies", "wanted_by_all"},
     "messaging.publishing.results": {"Entry", "Owner", "Tally"},
     "messaging.settings": {"in_lambda"},
-    "messaging.sql.opening": {"autocommitting", "is_database_error", "unanswered"},
+    "messaging.sql.opening": {"database_errors", "is_database_error", "unanswered"},
     "messaging.sql.opening_mysql": {"is_mysql", "parameters", "short_transactions"},
     "messaging.testing.chaos": {"play"},
     "messaging.transport": {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +14,8 @@ from messaging.errors import ConfigurationError, TransportError
 from messaging.handling import HandlingState
 from messaging.idempotency.marks import TABLE, Marks
 from messaging.idempotency.middleware import event_key, later
-from messaging.idempotency.transaction import BEGIN, ended, known
-from messaging.outcome import Ack, Outcome
+from messaging.idempotency.transaction import BEGIN, ended, handed, known
+from messaging.outcome import Ack
 from messaging.sql.async_driver import async_kind_of, must_be_postgresql, read
 
 __all__ = ["AsyncTransactional"]
@@ -93,13 +94,7 @@ class AsyncTransactional:
         Raises:
             ConfigurationError: where no handler runs, and in another task than the handler's.
         """
-        found = self._current.get(None)
-        if found is None:
-            raise ConfigurationError(
-                "AsyncTransactional.connection is there while a handler runs with it as its "
-                "middleware, and in the handler's own task"
-            )
-        return found
+        return handed(self._current, "connection")
 
     def __call__(self, call: HandlingState) -> AbstractAsyncContextManager[None]:
         if not call.handler.is_async:
@@ -111,59 +106,34 @@ class AsyncTransactional:
 
     @asynccontextmanager
     async def _around(self, call: HandlingState) -> AsyncIterator[None]:
-        async with _Held(self._opens, self._wait) as held:
-            event, guard = self._key(call), uuid4().hex
-            outcome = await self._begin(held.connection, call, event, guard)
-            if outcome is not None:
-                raise outcome
-            token = self._current.set(held.connection)
+        async with AsyncExitStack() as stack:
+            connection, commit = await self._open(stack)
+            event, mine = self._key(call), uuid4().hex
+            lock = f"{self._marks.table} {call.service} {event}"
+            key = {"service": call.service, "event_id": event, "token": mine, "lock": lock}
+            [[locked, _]] = await read(connection, BEGIN, key)
+            if not locked:
+                raise later(call, 0)
+            await self._raise_known(connection, call, key)
+            token = self._current.set(connection)
             try:
                 yield
             except Ack:
-                await self._finish(held, call, event, guard)
+                await self._mark(connection, call, key)
+                await commit()
                 raise
             finally:
                 self._current.reset(token)
-            await self._finish(held, call, event, guard)
+            await self._mark(connection, call, key)
+            await commit()
 
-    async def _begin(
-        self, connection: Any, call: HandlingState, event: str, guard: str
-    ) -> Outcome | None:
-        lock = f"{self._marks.table} {call.service} {event}"
-        [[mine, _]] = await read(connection, BEGIN, {"lock": lock, "token": guard})
-        return await self._known(connection, call, event) if mine else later(call, 0)
-
-    async def _finish(self, held: _Held, call: HandlingState, event: str, guard: str) -> None:
-        key = {"service": call.service, "event_id": event, "token": guard}
-        if not await read(held.connection, f"{self._marks.statement('mark')} RETURNING true", key):
-            raise await self._known(held.connection, call, event) or ended(call)
-        await held.commit()
-
-    async def _known(self, connection: Any, call: HandlingState, event: str) -> Outcome | None:
-        key = {"service": call.service, "event_id": event}
-        rows = await read(connection, self._marks.statement("look"), key)
-        return known(call, rows[0] if rows else None)
-
-
-class _Held:
-    """One connection for one call, with a transaction open on it: rolled back unless it was
-    committed."""
-
-    def __init__(self, opens: Callable[[], Any], wait: float) -> None:
-        self._opens = opens
-        self._wait = wait
-        self._leave: Callable[..., Any] | None = None
-        self._transaction: Any = None
-        self.connection: Any = None
-
-    async def __aenter__(self) -> _Held:
+    async def _open(self, stack: AsyncExitStack) -> tuple[Any, Callable[[], Awaitable[None]]]:
         import asyncio
 
         try:
             async with asyncio.timeout(self._wait):
-                await self._open()
-        except BaseException as error:
-            await self.__aexit__()
+                return await _opened(stack, self._opens())
+        except Exception as error:
             if type(error).__name__ not in ("TimeoutError", "PoolTimeout"):
                 raise
             raise TransportError(
@@ -171,36 +141,43 @@ class _Held:
                 "worker runs handlers at once, or the database does not answer",
                 code="PoolExhausted",
             ) from None
-        return self
 
-    async def _open(self) -> None:
-        opened = self._opens()
-        if hasattr(opened, "__aenter__"):
-            self.connection = await opened.__aenter__()
-            self._leave = opened.__aexit__
-        else:
-            self.connection = await opened
-        kind = async_kind_of(self.connection)
-        await must_be_postgresql(self.connection, "AsyncTransactional")
-        if kind == "asyncpg":
-            self._transaction = self.connection.transaction()
-            await self._transaction.start()
-        elif kind == "psycopg" and self.connection.autocommit:
-            await self.connection.set_autocommit(False)
+    async def _mark(self, connection: Any, call: HandlingState, key: Mapping[str, str]) -> None:
+        if not await read(connection, f"{self._marks.sql['mark']} RETURNING true", key):
+            await self._raise_known(connection, call, key)
+            raise ended(call)
 
-    async def commit(self) -> None:
-        transaction, self._transaction = self._transaction, None
-        await (transaction or self.connection).commit()
+    async def _raise_known(
+        self, connection: Any, call: HandlingState, key: Mapping[str, str]
+    ) -> None:
+        rows = await read(connection, self._marks.sql["look"], key)
+        outcome = known(call, rows[0] if rows else None)
+        if outcome is not None:
+            raise outcome
 
-    async def __aexit__(self, *raised: object) -> None:
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        # One that is gone has nothing to roll back, and its error is no news beside the first.
-        with suppress(Exception):
-            if async_kind_of(connection) != "asyncpg":
-                await connection.rollback()
-            elif self._transaction is not None:
-                await self._transaction.rollback()
-        with suppress(Exception):
-            await (self._leave(None, None, None) if self._leave else connection.close())
+
+async def _opened(stack: AsyncExitStack, opened: Any) -> tuple[Any, Callable[[], Awaitable[None]]]:
+    """The connection, with a transaction open on it, and what commits that. What `stack` does at
+    its end rolls back what was not committed."""
+    if hasattr(opened, "__aenter__"):
+        connection = await opened.__aenter__()
+        stack.push_async_callback(_quietly, partial(opened.__aexit__, None, None, None))
+    else:
+        connection = await opened
+        stack.push_async_callback(_quietly, connection.close)
+    transaction, kind = connection, async_kind_of(connection)
+    if kind == "asyncpg":
+        transaction = connection.transaction()
+    stack.push_async_callback(_quietly, transaction.rollback)
+    await must_be_postgresql(connection, "AsyncTransactional")
+    if kind == "asyncpg":
+        await transaction.start()
+    elif kind == "psycopg" and connection.autocommit:
+        await connection.set_autocommit(False)
+    return connection, transaction.commit
+
+
+async def _quietly(end: Callable[[], Awaitable[object]]) -> None:
+    # One that is gone has nothing to roll back, and its error is no news beside the first.
+    with suppress(Exception):
+        await end()

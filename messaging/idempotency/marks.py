@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from messaging.clock import Clock
 from messaging.sql.dialect import Dialect, table_name
-from messaging.sql.driver import DriverConnection, execute
+from messaging.sql.driver import DriverConnection, create_on_postgresql, execute
 from messaging.sql.mysql_errors import DUPLICATE, error_number
 
 __all__ = ["GUARD", "TABLE", "Marks", "Row", "ddl"]
@@ -35,15 +35,24 @@ _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     PRIMARY KEY (service, event_id)
 ){options}"""
 _UTC = "timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1e6"
+
+
+def _in_seconds(now: str) -> Mapping[str, str]:
+    """The words for a database whose times are numbers."""
+    return {
+        "now": now,
+        "until": f"{now} + :lease",
+        "left": f"until - {now}",
+        "older": f"{now} - :older",
+        "same": "true",
+    }
+
+
 _TEXT: Mapping[str, str] = {"service": "text", "event_id": "text", "token": "text"}
 # SQLite is given the time of this machine; a server has one clock for all clients.
 _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     "sqlite": {
-        "now": ":now",
-        "until": ":now + :lease",
-        "left": "until - :now",
-        "older": ":now - :older",
-        "same": "true",
+        **_in_seconds(":now"),
         "time": "real",
         **_TEXT,
         "options": " WITHOUT ROWID",
@@ -60,11 +69,7 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     },
     # Bytes, because every collation that MySQL and MariaDB share takes "e1 " for "e1".
     "mysql": {
-        "now": _UTC,
-        "until": f"{_UTC} + :lease",
-        "left": f"until - {_UTC}",
-        "older": f"{_UTC} - :older",
-        "same": "true",
+        **_in_seconds(_UTC),
         "expired": "service = :service AND event_id = :event_id AND handled_at IS NULL "
         f"AND until <= {_UTC}",
         "is_old": f"handled_at < {_UTC} - :older OR until < {_UTC} - :older",
@@ -166,20 +171,13 @@ class Marks:
         table_name(self.table)
 
     @cached_property
-    def _sql(self) -> Mapping[str, str]:
+    def sql(self) -> Mapping[str, str]:
+        """The statements by their names, for whoever runs one in another way."""
         statements = _BY_DIALECT.get(self.dialect, _STATEMENTS)
         return {
             name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
             for name, text in statements.items()
         }
-
-    def statement(self, name: str) -> str:
-        """The statement `name`, for whoever runs it in another way.
-
-        Args:
-            name: the statement's name.
-        """
-        return self._sql[name]
 
     def create(self, connection: DriverConnection) -> None:
         """Create the table if it is missing. On PostgreSQL one process at a time does it.
@@ -187,11 +185,11 @@ class Marks:
         Args:
             connection: a connection of the caller's.
         """
+        statement = ddl(self.dialect, self.table)
         if self.dialect == "postgresql":
-            # Two `CREATE TABLE IF NOT EXISTS` at once: one of them fails on the system's tables.
-            lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
-            execute(connection, lock, {"table": self.table})
-        execute(connection, ddl(self.dialect, self.table))
+            create_on_postgresql(connection, self.table, statement)
+        else:
+            execute(connection, statement)
 
     def look(self, connection: DriverConnection, service: str, event_id: str) -> Row | None:
         """Done or not, seconds left of a claim, its token; None when there is nothing.
@@ -202,8 +200,19 @@ class Marks:
             event_id: what the event is known by.
         """
         values = {"service": service, "event_id": event_id, "now": self.clock.now()}
-        row: Row | None = execute(connection, self._sql["look"], values).fetchone()
+        row: Row | None = execute(connection, self.sql["look"], values).fetchone()
         return row
+
+    def rows(self, connection: DriverConnection, name: str, **values: object) -> Sequence[Row]:
+        """What the statement `name` gives.
+
+        Args:
+            connection: a connection of the caller's.
+            name: the statement's name.
+            **values: its parameters.
+        """
+        rows: Sequence[Row] = execute(connection, self.sql[name], values).fetchall()
+        return rows
 
     def change(self, connection: DriverConnection, name: str, **values: object) -> int:
         """Run the statement `name`; returns how many rows it changed.
@@ -215,7 +224,7 @@ class Marks:
         """
         given = {"now": self.clock.now(), **values}
         try:
-            return int(execute(connection, self._sql[name], given).rowcount)
+            return int(execute(connection, self.sql[name], given).rowcount)
         except Exception as error:
             if name != "claim" or error_number(error) != DUPLICATE:
                 raise
@@ -224,7 +233,7 @@ class Marks:
         row = self.look(connection, str(given["service"]), str(given["event_id"]))
         if row is None or row[0] or row[1] > 0:
             return 0
-        return int(execute(connection, self._sql["claim instead"], given).rowcount)
+        return int(execute(connection, self.sql["claim instead"], given).rowcount)
 
     def prune(self, connection: DriverConnection, older_than: float) -> int:
         """Delete marks older than `older_than` seconds, in several statements; returns how many.
@@ -244,7 +253,7 @@ class Marks:
                 return pruned
 
     def _forget(self, connection: DriverConnection, older_than: float) -> int:
-        found = execute(connection, self._sql["old"], {"older": older_than}).fetchall()
+        found = execute(connection, self.sql["old"], {"older": older_than}).fetchall()
         for start in range(0, len(found), _FORGOTTEN_AT_ONCE):
             chunk = found[start : start + _FORGOTTEN_AT_ONCE]
             keys = " OR ".join(
@@ -253,5 +262,5 @@ class Marks:
             values: dict[str, object] = {"older": older_than}
             for n, (service, event_id) in enumerate(chunk):
                 values |= {f"service{n}": service, f"event{n}": event_id}
-            execute(connection, self._sql["forget"].format(keys=keys), values)
+            execute(connection, self.sql["forget"].format(keys=keys), values)
         return len(found)

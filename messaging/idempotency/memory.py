@@ -60,30 +60,26 @@ class MemoryStore:
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
         """As `IdempotencyStore.renew`."""
         with self._lock:
-            ours = self._is_ours(claim)
-            if ours:
-                expiry = self._clock.monotonic() + lease_seconds
-                self._claims[claim.service, claim.event_id] = claim.token, expiry
-            return ours
+            if not self._is_ours(claim):
+                return False
+            expiry = self._clock.monotonic() + lease_seconds
+            self._claims[claim.service, claim.event_id] = claim.token, expiry
+            return True
 
     def complete(self, claim: Claim) -> bool:
         """As `IdempotencyStore.complete`."""
         with self._lock:
-            ours = self._is_ours(claim)
-            if ours:
-                del self._claims[claim.service, claim.event_id]
-                self._done[claim.service, claim.event_id] = self._clock.monotonic()
-                if len(self._done) > self._capacity:
-                    self._done.popitem(last=False)
-            return ours
+            if not self._give_up(claim):
+                return False
+            self._done[claim.service, claim.event_id] = self._clock.monotonic()
+            if len(self._done) > self._capacity:
+                self._done.popitem(last=False)
+            return True
 
     def release(self, claim: Claim) -> bool:
         """As `IdempotencyStore.release`."""
         with self._lock:
-            ours = self._is_ours(claim)
-            if ours:
-                del self._claims[claim.service, claim.event_id]
-            return ours
+            return self._give_up(claim)
 
     def prune(self, older_than: float) -> int:
         """As `IdempotencyStore.prune`."""
@@ -103,6 +99,12 @@ class MemoryStore:
     def __len__(self) -> int:
         """How many events are remembered as done."""
         return len(self._done)
+
+    def _give_up(self, claim: Claim) -> bool:
+        ours = self._is_ours(claim)
+        if ours:
+            del self._claims[claim.service, claim.event_id]
+        return ours
 
     def _is_ours(self, claim: Claim) -> bool:
         token, _ = self._claims.get((claim.service, claim.event_id), ("", 0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from messaging.backoff import Backoff
@@ -130,8 +130,6 @@ class Idempotency:
     @contextmanager
     def __call__(self, call: HandlingState) -> Iterator[None]:
         claim = self._begin(call)
-        if self._renewal:
-            self._renewal.add(claim)
         try:
             yield
         except Ack:
@@ -176,13 +174,9 @@ class Idempotency:
         together = self._found_together(batch) if self._many else {}
         for call in batch.calls:
             try:
-                claim = self._begin(call, together.get(id(call)))
+                claims.append((call, self._begin(call, together.get(id(call)))))
             except Outcome as known:
                 batch.leave_out(call, known)
-                continue
-            claims.append((call, claim))
-            if self._renewal:
-                self._renewal.add(claim)
 
     def _found_together(self, batch: BatchState) -> dict[int, Claim | InProgress | Done]:
         """What a store that is asked for several at once says of each call. Of an event that is
@@ -203,10 +197,9 @@ class Idempotency:
             if not done(call):
                 self._release(claim, call)
         if self._many is None or len(handled) < 2:
-            for call, claim in handled:
-                self._complete(claim, call)
-            return
-        completed = self._many.complete_many([claim for _, claim in handled])
+            completed: Sequence[bool] = [self._store.complete(claim) for _, claim in handled]
+        else:
+            completed = self._many.complete_many([claim for _, claim in handled])
         for (call, _), ours in zip(handled, completed, strict=True):
             if not ours:
                 self._tell_expired(call)
@@ -215,6 +208,8 @@ class Idempotency:
         if found is None:
             found = self._store.begin(call.service, self._key(call), lease_seconds=self._lease)
         if isinstance(found, Claim):
+            if self._renewal:
+                self._renewal.add(found)
             return found
         if isinstance(found, Done):
             raise Ack("already handled")

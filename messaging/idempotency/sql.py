@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import uuid4
 
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import ConfigurationError
 from messaging.idempotency.marks import TABLE, Marks
-from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_written
+from messaging.sql.driver import DriverConnection
 from messaging.sql.mysql_errors import NO_TABLE, error_number
 from messaging.sql.opening import (
     SILENCE_SECONDS,
-    autocommitting,
-    is_database_error,
     open_sqlite,
-    unanswered,
+    postgres,
 )
-from messaging.sql.opening_mysql import mysql, short_transactions
-from messaging.sql.pool import Connections
+from messaging.sql.opening_mysql import mysql
+from messaging.sql.pool import TableStore
 from messaging.stores import Claim, Done, InProgress
 
 __all__ = ["MySqlStore", "PostgresStore", "SqliteStore"]
 
-_T = TypeVar("_T")
 _TRIES = 5
 
 
-class _SqlStore:
+class _SqlStore(TableStore):
     """The `IdempotencyStore` that the databases share."""
 
     def __init__(self, connect: Callable[[], DriverConnection], marks: Marks) -> None:
-        self._connections = Connections(connect)
+        super().__init__(connect, marks.table)
         self._marks = marks
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(table={self._marks.table!r})"
 
     def create(self) -> Self:
         """Create the table if it is missing; see `messaging.idempotency.marks.ddl`."""
@@ -54,9 +49,8 @@ class _SqlStore:
                 if self._change("claim", claim, lease=lease_seconds)(connection):
                     return claim
                 row = self._marks.look(connection, service, event_id)
-                if row is None:
-                    continue  # given back between the two statements
-                return _known(row, claim)
+                if row is not None:  # else given back between the two statements
+                    return _known(row, claim)
             return InProgress(0.0)
 
         return self._run(claimed)
@@ -73,21 +67,13 @@ class _SqlStore:
     def prune(self, older_than: float) -> int:
         return self._run(lambda connection: self._marks.prune(connection, older_than))
 
-    def close(self) -> None:
-        self._connections.close()
-
-    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
-        try:
-            return self._connections.run(work)
-        except Exception as error:
-            if not is_database_error(error):
-                raise
-            doing = f"cannot use the table {self._marks.table} of marks"
-            if _missing(error):
-                raise ConfigurationError(
-                    f"{doing}: it is not there; make it with create()"
-                ) from None
-            raise unanswered(doing, error) from None
+    def _remedy(self, error: Exception) -> str | None:
+        missing = (
+            type(error).__name__ == "UndefinedTable"
+            or error_number(error) == NO_TABLE
+            or "no such table" in str(error)
+        )
+        return "it is not there; make it with create()" if missing else None
 
     def _change(
         self, name: str, claim: Claim, **values: float
@@ -166,35 +152,31 @@ class PostgresStore(_SqlStore):
         table: str = TABLE,
         timeout: float = SILENCE_SECONDS,
     ) -> None:
-        make = autocommitting(connect, timeout=timeout)
+        make = connect if callable(connect) else postgres(connect, timeout=timeout)
         super().__init__(make, Marks("postgresql", table, SYSTEM_CLOCK))
-
-    def create(self) -> Self:
-        def made(connection: DriverConnection) -> None:
-            with connection.transaction():
-                self._marks.create(connection)
-
-        self._run(made)
-        return self
 
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
         """As `ManyAtOnce.begin_many`."""
         token, events = uuid4().hex, list(event_ids)
-        claim = {"service": service, "events": events, "token": token, "lease": lease_seconds}
+        claims = [Claim(service=service, event_id=event, token=token) for event in events]
+        given: dict[str, Any] = {
+            "service": service,
+            "events": events,
+            "token": token,
+            "lease": lease_seconds,
+        }
 
         def begun(connection: DriverConnection) -> Sequence[Claim | InProgress | Done]:
-            ours = {row[0] for row in self._rows(connection, "claim all", claim)}
+            ours = {row[0] for row in self._marks.rows(connection, "claim all", **given)}
             others = [event for event in events if event not in ours]
-            asked = {"service": service, "events": others}
-            rows = self._rows(connection, "look at all", asked) if others else []
+            asked: dict[str, Any] = {"service": service, "events": others}
+            rows = self._marks.rows(connection, "look at all", **asked) if others else []
             known = {event: rest for event, *rest in rows}
             return [
-                Claim(service=service, event_id=event, token=token)
-                if event in ours
-                else _known(known.get(event), Claim(service=service, event_id=event, token=token))
-                for event in events
+                claim if claim.event_id in ours else _known(known.get(claim.event_id), claim)
+                for claim in claims
             ]
 
         return self._run(begun)
@@ -204,24 +186,11 @@ class PostgresStore(_SqlStore):
         done: set[tuple[str, str]] = set()
         for token in {claim.token for claim in claims}:
             mine = [claim for claim in claims if claim.token == token]
-            values = {
-                "service": mine[0].service,
-                "events": [claim.event_id for claim in mine],
-                "token": token,
-            }
-
-            def completed(connection: DriverConnection, values: Mapping[str, Any] = values) -> Any:
-                return self._rows(connection, "complete all", values)
-
-            done |= {(token, row[0]) for row in self._run(completed)}
+            events = [claim.event_id for claim in mine]
+            values: dict[str, Any] = {"service": mine[0].service, "events": events, "token": token}
+            rows = self._run(partial(self._marks.rows, name="complete all", **values))
+            done |= {(token, row[0]) for row in rows}
         return [(claim.token, claim.event_id) in done for claim in claims]
-
-    def _rows(
-        self, connection: DriverConnection, name: str, values: Mapping[str, Any]
-    ) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]]
-        rows = execute(connection, self._marks.statement(name), values).fetchall()
-        return rows
 
 
 class MySqlStore(_SqlStore):
@@ -258,14 +227,7 @@ class MySqlStore(_SqlStore):
         timeout: float = SILENCE_SECONDS,
     ) -> None:
         make = connect if callable(connect) else mysql(connect, timeout=timeout)
-
-        def autocommitting() -> DriverConnection:
-            connection = make()
-            must_keep_what_is_written(connection)
-            short_transactions(connection)
-            return connection
-
-        super().__init__(autocommitting, Marks("mysql", table, SYSTEM_CLOCK))
+        super().__init__(make, Marks("mysql", table, SYSTEM_CLOCK))
 
 
 def _known(row: Sequence[Any] | None, claim: Claim) -> Claim | InProgress | Done:
@@ -278,11 +240,3 @@ def _known(row: Sequence[Any] | None, claim: Claim) -> Claim | InProgress | Done
     if token == claim.token:
         return claim  # the answer to an earlier try was lost with its connection
     return InProgress(max(0.0, left))
-
-
-def _missing(error: Exception) -> bool:
-    return (
-        type(error).__name__ == "UndefinedTable"
-        or error_number(error) == NO_TABLE
-        or "no such table" in str(error)
-    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
 
 from messaging.errors import ConfigurationError
 from messaging.handling import BatchState, HandlingState
@@ -15,7 +17,7 @@ from messaging.outcome import Ack, Outcome
 from messaging.sql.driver import DriverConnection, execute, must_keep_what_is_written
 from messaging.sql.mysql_errors import DEADLOCK, LOCK_WAIT, NO_SAVEPOINT, error_number
 
-__all__ = ["BEGIN", "BatchTransaction", "Transaction", "ended", "known"]
+__all__ = ["BEGIN", "BatchTransaction", "Transaction", "ended", "handed", "known"]
 
 _SAVEPOINT, _ONE = "messaging_handling", "messaging_message"
 BEGIN = (
@@ -100,20 +102,17 @@ class Transaction:
 
     def _begin_sqlite(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
         if not self.joins:
-            self._lock_sqlite(connection, marks)
+            self._refuse_async("SQLite's one lock for writing")
+            if getattr(connection, "autocommit", None) is True:
+                # Python 3.12: its commit() would do nothing. With -1, which is called
+                # LEGACY_TRANSACTION_CONTROL, it is as one that was opened without the argument.
+                connection.autocommit = -1
+            if connection.in_transaction:  # it begins them by itself: autocommit=False
+                marks.change(connection, "lock")
+            else:
+                connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"SAVEPOINT {_SAVEPOINT}")
         return self._known(connection, marks)
-
-    def _lock_sqlite(self, connection: DriverConnection, marks: Marks) -> None:
-        self._refuse_async("SQLite's one lock for writing")
-        if getattr(connection, "autocommit", None) is True:
-            # Python 3.12: its commit() would do nothing. With -1, which is called
-            # LEGACY_TRANSACTION_CONTROL, it is as one that was opened without the argument.
-            connection.autocommit = -1
-        if connection.in_transaction:  # it begins them by itself: autocommit=False
-            marks.change(connection, "lock")
-        else:
-            connection.execute("BEGIN IMMEDIATE")
-        connection.execute(f"SAVEPOINT {_SAVEPOINT}")
 
     def _begin_mysql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
         self._refuse_async("a lock that a duplicate waits for")
@@ -172,6 +171,17 @@ def _release(connection: DriverConnection, savepoint: str, call: HandlingState) 
         raise ended(call) from None
 
 
+def handed(current: ContextVar[Any], what: str) -> Any:
+    """What the middleware whose `what` was asked for has in `current`."""
+    found = current.get(None)
+    if found is None:
+        raise ConfigurationError(
+            f"{current.name}.{what} is there while a handler runs with it as its middleware, and "
+            "in the handler's own thread or task"
+        )
+    return found
+
+
 def ended(call: HandlingState) -> ConfigurationError:
     """What is raised where a handler ended the transaction that it had been given."""
     return ConfigurationError(
@@ -212,12 +222,9 @@ class BatchTransaction:
         locks = [one.lock(marks) for one in self._each]
         values = {"locks": locks, "token": self._opening.guard}
         ours = [bool(row[0]) for row in execute(connection, _BEGIN_ALL, values).fetchall()]
-        rows = execute(
-            connection,
-            marks.statement("look at all"),
-            {"service": self._batch.service, "events": [one.event for one in self._each]},
-        )
-        there: dict[str, Row] = {event: rest for event, *rest in rows.fetchall()}
+        events = [one.event for one in self._each]
+        rows = marks.rows(connection, "look at all", service=self._batch.service, events=events)
+        there: dict[str, Row] = {event: rest for event, *rest in rows}
         for one, mine in zip(self._each, ours, strict=True):
             one.found = known(one.call, there.get(one.event)) if mine else later(one.call, 0)
 

@@ -8,11 +8,10 @@ from contextvars import ContextVar
 from typing import Any, Self, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.errors import ConfigurationError
 from messaging.handling import BatchState, HandlingState
 from messaging.idempotency.marks import TABLE, Marks
 from messaging.idempotency.middleware import event_key
-from messaging.idempotency.transaction import BatchTransaction, Transaction
+from messaging.idempotency.transaction import BatchTransaction, Transaction, handed
 from messaging.outcome import Ack
 from messaging.sql.driver import DriverConnection, dialect_of, driver_of
 from messaging.sql.pool import Connections
@@ -68,15 +67,6 @@ class _Sharing:
             driver_of(connection, "Transactional")
             self._marks = Marks(dialect_of(connection), self._table, self._clock)
         return self._marks
-
-    def _mine(self, what: str) -> Any:
-        found = self._current.get(None)
-        if found is None:
-            raise ConfigurationError(
-                f"{type(self).__qualname__}.{what} is there while a handler runs with it as its "
-                "middleware, and in the handler's own thread or task"
-            )
-        return found.handed
 
     def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
         """What `work` returns, in a transaction of its own."""
@@ -191,7 +181,7 @@ class Transactional(_Sharing):
         Raises:
             ConfigurationError: where no handler runs.
         """
-        return self._mine("connection")
+        return handed(self._current, "connection").handed
 
     def close(self) -> None:
         """Close the connections. Call it when the worker has stopped."""
@@ -212,14 +202,9 @@ class Transactional(_Sharing):
         return connection
 
     def _end(self, handed: DriverConnection) -> None:
-        try:
-            handed.rollback()  # after a commit there is nothing to roll back
-        except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
-            self._connections.drop(handed)
-        except BaseException:
-            self._connections.drop(handed)
-            raise
-        else:
+        with suppress(Exception):  # the connection is gone, and the transaction with it
+            # After a commit there is nothing to roll back.
+            self._connections.use(handed, lambda connection: connection.rollback())
             self._connections.give(handed)
 
     def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
@@ -284,7 +269,7 @@ class TransactionalSession(_Sharing):
         Raises:
             ConfigurationError: where no handler runs.
         """
-        return self._mine("session")
+        return handed(self._current, "session").handed
 
     @contextmanager
     def around_each(self, call: HandlingState) -> Iterator[None]:

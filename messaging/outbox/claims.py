@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from messaging.errors import ConfigurationError
@@ -29,6 +30,8 @@ _SHOWN = 100
 _FREE = "coalesce(o.published_at, o.parked_at) IS NULL AND o.free_at + 0 <= :now"
 """Of entries named by number. Written so that no other index than that of the numbers will do: with
 old statistics PostgreSQL believes that an index of what is pending is all but empty."""
+
+_OURS = f" AND holder = :token AND {PENDING}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,50 +181,46 @@ class Claims:
         if not (more and self._token):
             self._token = uuid4().hex
         now = self._database.now()
-        if self._database.dialect == "sqlite" and self._is_empty():
-            return []  # without taking the lock that blocks writers
+        if self._database.dialect == "sqlite":  # first without the lock that blocks writers
+            with self._database.transaction(writes=False) as cursor:
+                if not cursor.read(f"SELECT 1 FROM {self._table} WHERE {PENDING} LIMIT 1"):  # noqa: S608 - a checked name
+                    return []
         with self._database.transaction() as cursor:
             # Whoever claimed or sent one of these since the statement began has locked or changed
             # it: then its place is missing, and what follows it is left alone as well.
-            found = self._find(cursor, now=now, window=max(_WINDOW, limit), limit=limit)
-            rows = _without_gaps(found)
-            cursor.change_set(
-                f"UPDATE {self._table} SET free_at = :until, holder = :token WHERE {{these}}",  # noqa: S608 - as above
-                "seq",
-                [row.seq for row in rows],
-                until=now + lease,
-                token=self._token,
-            )
+            rows = _without_gaps(self._find(cursor, now, limit))
+            self._change(cursor, rows, "free_at = :until, holder = :token", until=now + lease)
         return rows
 
-    @property
-    def _eldest(self) -> str:
-        """The oldest entries of the keys that are not taken, and their places in their keys."""
-        return f"""
-            SELECT seq, row_number() OVER (PARTITION BY "key" ORDER BY seq) AS place FROM (
-                SELECT seq, "key" FROM {self._table} WHERE {PENDING} AND "key" NOT IN (
-                    SELECT "key" FROM {self._table} WHERE {PENDING} AND free_at > :now
-                ) ORDER BY seq LIMIT :window
-            ) AS eldest
-            """  # noqa: S608 - as above
+    def _change(
+        self, cursor: Cursor, rows: Sequence[OutboxRow], change: str, only: str = "", **more: object
+    ) -> int:
+        """Change those of `rows` of which `only` is true as well; how many they are."""
+        statement = f"UPDATE {self._table} SET {change} WHERE {{these}}{only}"  # noqa: S608 - a checked name
+        seqs = [row.seq for row in rows]
+        return cursor.change_set(statement, "seq", seqs, token=self._token, **more)
 
-    def _find(
-        self, cursor: Cursor, *, now: float, window: int, limit: int
-    ) -> list[Sequence[object]]:
+    def _find(self, cursor: Cursor, now: float, limit: int) -> list[Sequence[Any]]:
         """The entries to claim, each behind its place in its key.
 
         In two steps: the first locks nothing, and the second what it gives. Sorting a join locks
         all of it on MariaDB, which has no `FOR UPDATE OF` either; and PostgreSQL, whose statistics
         of such a table are always old, may run the join as a loop in a loop.
         """
-        places: dict[int, int] = {
-            int(str(seq)): int(str(place))
-            for seq, place in cursor.read(f"{self._eldest} ORDER BY seq", now=now, window=window)
-        }
+        # The oldest entries of the keys that are not taken, and their places in their keys.
+        eldest = f"""
+            SELECT seq, row_number() OVER (PARTITION BY "key" ORDER BY seq) AS place FROM (
+                SELECT seq, "key" FROM {self._table} WHERE {PENDING} AND "key" NOT IN (
+                    SELECT "key" FROM {self._table} WHERE {PENDING} AND free_at > :now
+                ) ORDER BY seq LIMIT :window
+            ) AS eldest ORDER BY seq
+            """  # noqa: S608 - as above
+        window = max(_WINDOW, limit)
+        places = {row[0]: row[1] for row in cursor.read(eldest, now=now, window=window)}
         dialect = self._database.dialect
         index = " FORCE INDEX (PRIMARY)" if dialect == "mysql" else ""
         lock = "" if dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
-        found: list[Sequence[object]] = []
+        found: list[Sequence[Any]] = []
         seqs = [*places]
         for start in range(0, len(seqs), cursor.at_once):
             if len(found) >= limit:
@@ -239,10 +238,6 @@ class Claims:
             ]
         return found
 
-    def _is_empty(self) -> bool:
-        with self._database.transaction(writes=False) as cursor:
-            return not cursor.read(f"SELECT 1 FROM {self._table} WHERE {PENDING} LIMIT 1")  # noqa: S608 - as above
-
     def renew(self, rows: Sequence[OutboxRow], *, lease: float) -> bool:
         """Hold `rows` for `lease` seconds from now. False: some are no longer ours.
 
@@ -252,15 +247,7 @@ class Claims:
         """
         until = self._database.now() + lease
         with self._database.transaction() as cursor:
-            held = cursor.change_set(
-                f"UPDATE {self._table} SET free_at = :until "  # noqa: S608 - as above
-                f"WHERE {{these}} AND holder = :token AND {PENDING}",
-                "seq",
-                [row.seq for row in rows],
-                until=until,
-                token=self._token,
-            )
-        return held == len(rows)
+            return self._change(cursor, rows, "free_at = :until", _OURS, until=until) == len(rows)
 
     def settle(
         self,
@@ -282,41 +269,27 @@ class Claims:
             delete: those that were sent are deleted, and not kept until `prune`.
         """
         now = self._database.now()
-        sent = (
-            f"DELETE FROM {self._table} WHERE {{these}}"  # noqa: S608 - as above
-            if delete
-            else f"UPDATE {self._table} SET published_at = :now, parked_at = NULL, holder = NULL, "  # noqa: S608 - as above
-            "error = NULL WHERE {these} AND published_at IS NULL"
-        )
+        failed: list[tuple[OutboxRow, str, float, float | None]] = [
+            *((row, code, now + delay, None) for row, code, delay in refused),
+            *((row, code, now, now) for row, code in parked),
+        ]
         with self._database.transaction() as cursor:
             # Whoever holds it by now: it was sent, and need not be sent again.
-            cursor.change_set(
-                sent, "seq", [row.seq for row in published], **({} if delete else {"now": now})
-            )
-            failed = "holder = NULL, attempts = attempts + 1, error = :error"
+            if delete:
+                gone = f"DELETE FROM {self._table} WHERE {{these}}"  # noqa: S608 - as above
+                cursor.change_set(gone, "seq", [row.seq for row in published])
+            else:
+                sent = "published_at = :now, parked_at = NULL, holder = NULL, error = NULL"
+                self._change(cursor, published, sent, " AND published_at IS NULL", now=now)
             cursor.change(
-                f"UPDATE {self._table} SET free_at = :at, {failed} "  # noqa: S608 - as above
-                f"WHERE seq = :seq AND holder = :token AND {PENDING}",
+                f"UPDATE {self._table} SET free_at = :at, parked_at = :parked, holder = NULL, "  # noqa: S608 - as above
+                f"attempts = attempts + 1, error = :error WHERE seq = :seq{_OURS}",
                 [
-                    {"at": now + delay, "error": code, "seq": row.seq, "token": self._token}
-                    for row, code, delay in refused
+                    {"at": at, "parked": since, "error": code, "seq": row.seq, "token": self._token}
+                    for row, code, at, since in failed
                 ],
             )
-            cursor.change(
-                f"UPDATE {self._table} SET parked_at = :now, {failed} "  # noqa: S608 - as above
-                f"WHERE seq = :seq AND holder = :token AND {PENDING}",
-                [
-                    {"now": now, "error": code, "seq": row.seq, "token": self._token}
-                    for row, code in parked
-                ],
-            )
-            cursor.change_set(
-                f"UPDATE {self._table} SET free_at = 0, holder = NULL "  # noqa: S608 - as above
-                f"WHERE {{these}} AND holder = :token AND {PENDING}",
-                "seq",
-                [row.seq for row in back],
-                token=self._token,
-            )
+            self._change(cursor, back, "free_at = 0, holder = NULL", _OURS)
 
     def release(self) -> None:
         """Release all entries still held; another relay may take them at once."""
@@ -341,10 +314,7 @@ class Claims:
             last = _PRUNED_AT_ONCE
             while last == _PRUNED_AT_ONCE:
                 with self._database.transaction() as cursor:
-                    last = cursor.change(
-                        self._delete_oldest(column),
-                        [{"before": before}],
-                    )
+                    last = cursor.change(self._delete_oldest(column), [{"before": before}])
                 deleted += last
         return deleted
 
@@ -378,52 +348,48 @@ class Claims:
         """How full the outbox is, and what is in trouble. Reads the whole table."""
         now = self._database.now()
         with self._database.transaction(writes=False) as cursor:
-            return _status(cursor, self._table, now)
+            [[pending, oldest, in_flight, waiting]] = cursor.read(
+                f"""
+                SELECT count(*), min(created),
+                    count(CASE WHEN holder IS NOT NULL AND free_at > :now THEN 1 END),
+                    count(CASE WHEN holder IS NULL AND free_at > :now THEN 1 END)
+                FROM {self._table} WHERE {PENDING}
+                """,  # noqa: S608 - as above
+                now=now,
+            )
+            [[parked, published]] = cursor.read(
+                f"SELECT count(parked_at), count(published_at) FROM {self._table}"  # noqa: S608 - as above
+            )
+            troubled = cursor.read(
+                f"""
+                SELECT {READ}, o.error, o.created, o.parked_at FROM {self._table} AS o
+                WHERE o.published_at IS NULL AND o.error IS NOT NULL ORDER BY o.seq LIMIT {_SHOWN}
+                """  # noqa: S608 - as above
+            )
+        return OutboxStatus(
+            pending=pending,
+            in_flight=in_flight,
+            waiting=waiting,
+            parked=parked,
+            published=published,
+            oldest=None if oldest is None else max(0.0, now - oldest),
+            troubled=tuple(_troubled(values) for values in troubled),
+        )
 
 
-def _without_gaps(found: Sequence[Sequence[object]]) -> list[OutboxRow]:
+def _without_gaps(found: Sequence[Sequence[Any]]) -> list[OutboxRow]:
     """Of each key the entries up to the first that is missing."""
     last: dict[str, int] = {}
     rows: list[OutboxRow] = []
     for place, *values in found:
         row = row_of(values)
         if place == last.get(row.key, 0) + 1:
-            last[row.key] = int(str(place))
+            last[row.key] = place
             rows.append(row)
     return rows
 
 
-def _status(cursor: Cursor, table: str, now: float) -> OutboxStatus:
-    [[pending, oldest, in_flight, waiting]] = cursor.read(
-        f"""
-        SELECT count(*), min(created),
-            count(CASE WHEN holder IS NOT NULL AND free_at > :now THEN 1 END),
-            count(CASE WHEN holder IS NULL AND free_at > :now THEN 1 END)
-        FROM {table} WHERE {PENDING}
-        """,  # noqa: S608 - as above
-        now=now,
-    )
-    [[parked, published]] = cursor.read(
-        f"SELECT count(parked_at), count(published_at) FROM {table}"  # noqa: S608 - as above
-    )
-    troubled = cursor.read(
-        f"""
-        SELECT {READ}, o.error, o.created, o.parked_at FROM {table} AS o
-        WHERE o.published_at IS NULL AND o.error IS NOT NULL ORDER BY o.seq LIMIT {_SHOWN}
-        """  # noqa: S608 - as above
-    )
-    return OutboxStatus(
-        pending=pending,
-        in_flight=in_flight,
-        waiting=waiting,
-        parked=parked,
-        published=published,
-        oldest=None if oldest is None else max(0.0, now - oldest),
-        troubled=tuple(_troubled(values) for values in troubled),
-    )
-
-
-def _troubled(values: Sequence[object]) -> Troubled:
+def _troubled(values: Sequence[Any]) -> Troubled:
     *columns, error, created, parked_at = values
     row = row_of(columns)
     type = row.message.attributes.get("type") if row.message else None
@@ -432,7 +398,7 @@ def _troubled(values: Sequence[object]) -> Troubled:
         id=row.id,
         type=str(type.value) if type else "?",
         attempts=row.attempts,
-        error=str(error),
-        created=float(str(created)),
+        error=error,
+        created=created,
         parked=parked_at is not None,
     )

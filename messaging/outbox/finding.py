@@ -11,7 +11,7 @@ from messaging.sql.dialect import table_name
 __all__ = ["Entry", "entries_of"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One copy of an event in the outbox. Times are seconds since the epoch, or None.
 
@@ -45,15 +45,4 @@ def entries_of(database: Database, id: str, *, table: str = TABLE) -> list[Entry
             f"FROM {table_name(table)} WHERE id = :id ORDER BY seq",
             id=id,
         )
-    return [
-        Entry(
-            seq=seq,
-            created=created,
-            published=published,
-            parked=parked,
-            attempts=attempts,
-            error=error,
-            body=body,
-        )
-        for seq, created, published, parked, attempts, error, body in rows
-    ]
+    return [Entry(*row) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from messaging.outbox.rows import OutboxRow
 from messaging.transport import BATCH_ENTRIES
@@ -11,15 +12,13 @@ from messaging.transport import BATCH_ENTRIES
 __all__ = ["Lanes"]
 
 
+@dataclass(slots=True)
 class _KeyOrder:
     """One key: copies of its first event that have not ended, and the events behind it."""
 
-    __slots__ = ("behind", "first", "left")
-
-    def __init__(self, first: str) -> None:
-        self.first = first
-        self.left = 0
-        self.behind: deque[list[OutboxRow]] = deque()
+    first: str
+    left: int = 0
+    behind: deque[list[OutboxRow]] = field(default_factory=deque)
 
 
 class Lanes:

@@ -23,7 +23,7 @@ from messaging.outbox.table import TABLE, channel
 from messaging.outbox.under_way import RelayRequests, Sending
 from messaging.publishing.sender import Answer, Sender
 from messaging.sql.database import Database
-from messaging.sql.opening import is_database_error
+from messaging.sql.opening import database_errors
 from messaging.transport import Failure, TopicTransport, name_of
 
 __all__ = ["Relay", "RelayStats"]
@@ -73,18 +73,6 @@ class RelayStats:
     parked: int = 0
     lost: int = 0
     pruned: int = 0
-
-
-def _delay(row: OutboxRow) -> float:
-    return _ENTRY_AGAIN.after(row.attempts + 1)
-
-
-def _at_once(row: OutboxRow) -> float:
-    return 0.0
-
-
-def _again(failure: Failure) -> Failure:
-    return failure._replace(retryable=True)
 
 
 class Relay(Closing):
@@ -196,7 +184,6 @@ class Relay(Closing):
             ConfigurationError: when the table is missing.
         """
         empty = 0
-        self._goes_on = True
         while not self._stopping:
             taken = self._round()
             empty = 0 if taken else empty + 1
@@ -206,7 +193,6 @@ class Relay(Closing):
 
     def drain(self) -> RelayStats:
         """Publish what is there now, and return: when nothing can be taken, or nobody answers."""
-        self._goes_on = True
         while not self._stopping and self._round() and not self._outages.seconds:
             pass
         return self._stats
@@ -253,14 +239,13 @@ class Relay(Closing):
         self._database.close()
 
     def _round(self) -> int:
+        self._goes_on = True
         try:
             taken = self.step()
         except TransportError as error:
             self._outages.lose("the database", str(error))
             return 0
-        except Exception as error:
-            if not is_database_error(error):
-                raise
+        except database_errors() as error:
             self._outages.lose("the database", type(error).__name__)
             self._database.close()
             return 0
@@ -352,8 +337,9 @@ class Relay(Closing):
     def _judge(self, entries: Sequence[Sending], answer: Answer) -> None:
         """What one request's answer says of its entries."""
         failures, broken = answer
+        again = [one._replace(retryable=True) for one in failures]
         if broken is not None and not _about_an_entry(broken):
-            self._decide(entries, [_again(one) for one in failures], delay=_at_once)
+            self._decide(entries, again, at_once=True)
             self._lose_topic(broken)
             return
         if not self._halted:
@@ -362,7 +348,7 @@ class Relay(Closing):
             self._decide(entries, failures)
         elif len(entries) == 1:
             # The cause may be the entry or the topic's setup, so only this entry and its key wait.
-            self._decide(entries, [_again(one) for one in failures])
+            self._decide(entries, again)
         else:
             # One entry may be the reason that the whole request was refused, so each is sent alone.
             left = {one.index for one in failures}
@@ -379,7 +365,7 @@ class Relay(Closing):
         entries: Sequence[Sending],
         failures: Sequence[Failure],
         *,
-        delay: Callable[[OutboxRow], float] = _delay,
+        at_once: bool = False,
     ) -> None:
         """All of `entries` were sent but for `failures`, which are tried again or parked."""
         failed = {failure.index: failure for failure in failures}
@@ -390,7 +376,8 @@ class Relay(Closing):
                 self._lanes.ended(row)
             elif failure.retryable:
                 log.info("event %s is tried again later: %s", row.id, failure.code)
-                self._notes.refused.append((row, failure.code, delay(row)))
+                delay = 0.0 if at_once else _ENTRY_AGAIN.after(row.attempts + 1)
+                self._notes.refused.append((row, failure.code, delay))
                 self._notes.back += self._lanes.failed(row)
             else:
                 self._park(row, failure.code)

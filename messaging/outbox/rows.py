@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -51,13 +52,11 @@ def insert_into(table: str, *, wakes: bool) -> str:
 
 def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:
     """The columns of each message."""
-    subjects: dict[str, str] = {}
+    subjects: dict[str, str | None] = {}
     for message in batch:
         # A copy whose view leaves the subject out keeps the order of the others.
-        if message.group is None and message.id not in subjects:
-            subject = _subject(message.body)
-            if subject is not None:
-                subjects[message.id] = subject
+        if message.group is None and not subjects.get(message.id):
+            subjects[message.id] = _subject(message.body)
     return [
         {
             "id": message.id,
@@ -72,24 +71,16 @@ def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:
     ]
 
 
-def row_of(values: Sequence[object]) -> OutboxRow:
+def row_of(values: Sequence[Any]) -> OutboxRow:
     """The row that `READ` read."""
     seq, attempts, id, key, body, attributes, size, group, deduplication = values
     message: Outgoing | None
     try:
-        message = Outgoing(
-            id=str(id),
-            body=str(body),
-            attributes=_attributes_of_text(str(attributes)),
-            size=int(str(size)),
-            group=None if group is None else str(group),
-            deduplication=None if deduplication is None else str(deduplication),
-        )
+        beside = _attributes_of_text(attributes)
+        message = Outgoing(id, body, beside, int(size), group, deduplication)
     except (ValueError, TypeError, AttributeError):
         message = None
-    return OutboxRow(
-        seq=int(str(seq)), id=str(id), key=str(key), attempts=int(str(attempts)), message=message
-    )
+    return OutboxRow(seq=seq, id=id, key=key, attempts=attempts, message=message)
 
 
 def _subject(body: str) -> str | None:

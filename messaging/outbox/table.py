@@ -21,21 +21,22 @@ CREATE INDEX IF NOT EXISTS {{index}}_published ON {{name}} (published_at)
     WHERE published_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS {{index}}_parked ON {{name}} (parked_at) WHERE parked_at IS NOT NULL;
 """
+_COMMON: Mapping[str, str] = {
+    "key": "key            text",
+    "long": "text",
+    "end": f"\n{_INDEXES}",
+}
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "sqlite": {
         # Without AUTOINCREMENT, SQLite would reuse the number of a pruned row.
         "seq": "integer PRIMARY KEY AUTOINCREMENT",
-        "key": "key            text",
-        "long": "text",
         "now": "((julianday('now') - 2440587.5) * 86400.0)",
-        "end": "\n" + _INDEXES,
+        **_COMMON,
     },
     "postgresql": {
         "seq": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-        "key": "key            text",
-        "long": "text",
         "now": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
-        "end": "\n" + _INDEXES,
+        **_COMMON,
     },
     # MySQL's `text` holds 64 KiB, its usual collations take "ana" for "ANA", and it has neither
     # partial indexes nor, unlike MariaDB, CREATE INDEX IF NOT EXISTS.

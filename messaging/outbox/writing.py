@@ -71,16 +71,12 @@ class SqlOutbox:
         self._insert = insert_into(table, wakes=False)
         self._waking = insert_into(table, wakes=True) if notify else self._insert
         self._table = table
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """Bytes that one message may have."""
         self._closed = False
 
     def __repr__(self) -> str:
         return f"SqlOutbox(table={self._table!r})"
-
-    @property
-    def max_bytes(self) -> int:
-        """Bytes that one message may have."""
-        return self._max_bytes
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Write `batch`. Nothing is refused one by one: all of it is written, or none.

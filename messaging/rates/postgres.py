@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from messaging.errors import ConfigurationError
+from messaging.errors import TransportError
 from messaging.sql.dialect import table_name
-from messaging.sql.driver import DriverConnection, execute
-from messaging.sql.opening import autocommitting, is_database_error, unanswered
-from messaging.sql.pool import Connections
+from messaging.sql.driver import DriverConnection, create_on_postgresql, execute
+from messaging.sql.opening import postgres
+from messaging.sql.pool import TableStore
 from messaging.stores import MEMBER_SECONDS, Reservation
 
 __all__ = ["TABLE", "PostgresRates", "ddl"]
@@ -40,10 +40,10 @@ ON CONFLICT (queue, member) DO UPDATE SET at = CAST(:cost AS float8) + greatest(
 )
 RETURNING at - {_NOW}, (SELECT members FROM counted)
 """  # noqa: S608 - a checked name is put in, and a number of ours
-_LEAVE = """
-UPDATE {table} SET at = at - CAST(:cost AS float8) WHERE queue = :queue AND member = ''
-"""
-_FORGET_MEMBERS = f"""
+_LEAVE = f"""
+WITH given_back AS (
+    UPDATE {{table}} SET at = at - CAST(:cost AS float8) WHERE queue = :queue AND member = ''
+)
 DELETE FROM {{table}}
 WHERE queue = :queue AND member <> '' AND (member = :member OR at < {_NOW} - {_FORGET})
 """  # noqa: S608 - a checked name is put in, and a number of ours
@@ -73,7 +73,7 @@ def ddl(table: str = TABLE) -> str:
     )
 
 
-class PostgresRates:
+class PostgresRates(TableStore):
     """A `RateStore` in PostgreSQL. Needs the extra `postgres`.
 
         Worker(Biblioteca(), broker=connect(), rates=PostgresRates("postgresql://school@db/school"))
@@ -97,6 +97,8 @@ class PostgresRates:
         ```
     """
 
+    holds = "rates"
+
     def __init__(
         self,
         connect: str | Callable[[], DriverConnection],
@@ -104,76 +106,48 @@ class PostgresRates:
         table: str = TABLE,
         timeout: float = SILENCE_SECONDS,
     ) -> None:
-        self._table = table_name(table)
-        self._connections = Connections(
-            autocommitting(connect, timeout=timeout, application="messaging rates")
-        )
-
-    def __repr__(self) -> str:
-        return f"PostgresRates(table={self._table!r})"
+        if not callable(connect):
+            connect = postgres(connect, timeout=timeout, application="messaging rates")
+        super().__init__(connect, table)
 
     def create(self) -> Self:
         """Create the table if it is missing."""
 
-        def made(connection: DriverConnection) -> None:
-            with connection.transaction():
-                # Two `CREATE TABLE IF NOT EXISTS` at once: one fails on the system's tables.
-                lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
-                execute(connection, lock, {"table": self._table})
-                execute(connection, ddl(self._table))
-
-        self._run(made)
+        statement = ddl(self._table)
+        self._run(lambda connection: create_on_postgresql(connection, self._table, statement))
         return self
 
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
         """As `RateStore.reserve`."""
-        seconds, members = self._run(
-            lambda connection: self._execute(
-                connection,
-                _RESERVE,
-                queue=queue,
-                member=member,
-                cost=cost,
-                saved=saved,
-                ahead=ahead,
-            ).fetchone()
-        )
+        seconds, members = self._ask(
+            _RESERVE, queue=queue, member=member, cost=cost, saved=saved, ahead=ahead
+        ).fetchone()
         return Reservation(float(seconds), int(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
         """As `RateStore.leave`."""
 
-        def left(connection: DriverConnection) -> None:
-            self._execute(connection, _LEAVE, queue=queue, cost=cost)
-            self._execute(connection, _FORGET_MEMBERS, queue=queue, member=member)
+        self._ask(_LEAVE, queue=queue, member=member, cost=cost)
 
-        self._run(left)
-
-    def close(self) -> None:
-        self._connections.close()
-
-    def _execute(self, connection: DriverConnection, statement: str, **values: object) -> Any:
-        return execute(connection, statement.format(table=self._table), values)
+    def _ask(self, statement: str, **values: object) -> Any:
+        text = statement.format(table=self._table)
+        return self._run(lambda connection: execute(connection, text, values))
 
     def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
         try:
-            try:
-                return self._connections.run(work)
-            except Exception as error:
-                if type(error).__name__ != "UndefinedTable":
-                    raise
-                self.create()
-                return self._connections.run(work)
-        except Exception as error:
-            if not is_database_error(error):
+            return super()._run(work)
+        except TransportError as error:
+            if error.code != "UndefinedTable":
                 raise
-            doing = f"cannot use the table {self._table} of rates"
-            if type(error).__name__ == "InsufficientPrivilege":
-                raise ConfigurationError(
-                    f"{doing}: it is not there, or this role may not use it; make it by the "
-                    "statement that messaging.rates.postgres.ddl() gives, and grant SELECT, "
-                    "INSERT, UPDATE and DELETE"
-                ) from None
-            raise unanswered(doing, error) from None
+        self.create()
+        return super()._run(work)
+
+    def _remedy(self, error: Exception) -> str | None:
+        if type(error).__name__ != "InsufficientPrivilege":
+            return None
+        return (
+            "it is not there, or this role may not use it; make it by the statement that "
+            "messaging.rates.postgres.ddl() gives, and grant SELECT, INSERT, UPDATE and DELETE"
+        )

@@ -6,18 +6,17 @@ loop: what SQLAlchemy runs in its own way, `run_sync`, waits as it does itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from messaging.errors import ConfigurationError, TransportError
+from messaging.errors import ConfigurationError
 from messaging.sql import driver
-from messaging.sql.dialect import pyformat
+from messaging.sql.dialect import PARAMETER, pyformat
+from messaging.sql.driver import AsyncKind
 
 __all__ = [
     "AsyncConnection",
-    "AsyncKind",
     "async_kind_of",
     "change_many",
     "in_callers_transaction",
@@ -25,32 +24,20 @@ __all__ = [
     "read",
 ]
 
-AsyncKind = Literal["psycopg", "asyncpg", "sqlalchemy"]
-
 AsyncConnection: TypeAlias = Any
 """Of psycopg 3 or asyncpg, or SQLAlchemy's `AsyncSession` or `AsyncConnection`. `Any`, because all
 are optional and asyncpg has no types."""
 
-_STARTS: Mapping[str, AsyncKind] = {
-    "psycopg.connection_async.AsyncConnection": "psycopg",
-    "psycopg.AsyncConnection": "psycopg",
-    "asyncpg.connection.Connection": "asyncpg",
-    "asyncpg.pool.PoolConnectionProxy": "asyncpg",
-    "sqlalchemy.ext.asyncio.session.AsyncSession": "sqlalchemy",
-    "sqlalchemy.ext.asyncio.scoping.async_scoped_session": "sqlalchemy",
-    "sqlalchemy.ext.asyncio.engine.AsyncConnection": "sqlalchemy",
-}
-
 
 def async_kind_of(connection: object) -> AsyncKind:
     """Whose connection it is. Raises `ConfigurationError` for an unknown one."""
-    names = [f"{one.__module__}.{one.__qualname__}" for one in type(connection).__mro__]
-    for name in names:
-        if name in _STARTS:
-            return _STARTS[name]
+    found = driver.first_of(type(connection), driver.ASYNC_KINDS)
+    if found is not None:
+        return found
     raise ConfigurationError(
-        f"{names[0]}: an unknown kind of asynchronous connection; give one of psycopg 3 or "
-        "asyncpg, or an AsyncSession or AsyncConnection of SQLAlchemy"
+        f"{type(connection).__module__}.{type(connection).__qualname__}: an unknown kind of "
+        "asynchronous connection; give one of psycopg 3 or asyncpg, or an AsyncSession or "
+        "AsyncConnection of SQLAlchemy"
     )
 
 
@@ -59,19 +46,19 @@ async def read(
 ) -> Sequence[Sequence[Any]]:
     """The rows of a query, in the caller's transaction."""
     kind = async_kind_of(connection)
+    rows: Sequence[Sequence[Any]]
     if kind == "asyncpg":
         text, names = _numbered(statement)
-        rows: Sequence[Sequence[Any]] = await connection.fetch(text, *(values[n] for n in names))
-        return rows
-    if kind == "sqlalchemy":
-        found: Sequence[Sequence[Any]] = await connection.run_sync(
+        rows = await connection.fetch(text, *(values[name] for name in names))
+    elif kind == "sqlalchemy":
+        rows = await connection.run_sync(
             lambda sync: driver.execute(sync, statement, values).fetchall()
         )
-        return found
-    async with driver.cursor("psycopg", connection) as cursor:
-        await cursor.execute(pyformat(statement), values)
-        result: Sequence[Sequence[Any]] = await cursor.fetchall()
-        return result
+    else:
+        async with driver.cursor("psycopg", connection) as cursor:
+            await cursor.execute(pyformat(statement), values)
+            rows = await cursor.fetchall()
+    return rows
 
 
 async def change_many(
@@ -101,12 +88,7 @@ async def in_callers_transaction(connection: AsyncConnection) -> None:
         idle = connection.info.transaction_status.name == "IDLE"
         alone = connection.autocommit and idle
     if alone:
-        raise TransportError(
-            "no transaction is open: what is published would be sent whatever becomes of your own "
-            "change; open one around both: async with connection.transaction()",
-            code="NoTransaction",
-            retryable=False,
-        )
+        raise driver.no_transaction()
 
 
 async def must_be_postgresql(connection: AsyncConnection, where: str) -> None:
@@ -124,12 +106,5 @@ async def must_be_postgresql(connection: AsyncConnection, where: str) -> None:
 @lru_cache(maxsize=256)
 def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
     """`statement` with `$1` for its parameters, and their names in that order."""
-    names: list[str] = []
-
-    def number(found: re.Match[str]) -> str:
-        name = found[1]
-        if name not in names:
-            names.append(name)
-        return f"${names.index(name) + 1}"
-
-    return re.sub(r"(?<![:\w]):(\w+)", number, statement), tuple(names)
+    names = tuple(dict.fromkeys(PARAMETER.findall(statement)))
+    return PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names

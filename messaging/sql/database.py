@@ -14,19 +14,18 @@ from messaging.sql.dialect import Dialect
 from messaging.sql.driver import (
     DriverConnection,
     dialect_of,
-    driver_of,
     execute,
     execute_many,
-    must_keep_what_is_written,
 )
 from messaging.sql.opening import (
     SILENCE_SECONDS,
-    is_database_error,
+    database_errors,
     open_sqlite,
     postgres,
     unanswered,
 )
-from messaging.sql.opening_mysql import is_mysql, mysql, short_transactions
+from messaging.sql.opening_mysql import is_mysql, mysql
+from messaging.sql.pool import autocommitting
 
 __all__ = ["Cursor", "Database", "connector"]
 
@@ -170,7 +169,7 @@ class Database:
         clock: Clock = SYSTEM_CLOCK,
         channel: str | None = None,
     ) -> None:
-        self._connect = connect
+        self._connect = autocommitting(connect, "a relay")
         self._clock = clock
         self._channel = channel
         self._heard = False
@@ -204,29 +203,22 @@ class Database:
             with connection.transaction():
                 yield Cursor(connection)
             return
-        if dialect_of(connection) == "mysql":
-            with _transaction_of_mysql(connection):
-                yield Cursor(connection)
-            return
-        execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+        locks = writes and dialect_of(connection) == "sqlite"
         # By statements: commit() and rollback() do nothing on a connection of Python 3.12 that is
-        # in autocommit, as `_take_over` sets it.
+        # in autocommit.
+        execute(connection, "BEGIN IMMEDIATE" if locks else "BEGIN")
         try:
             yield Cursor(connection)
             execute(connection, "COMMIT")
         except BaseException:
-            if connection.in_transaction:  # SQLite itself rolls back when its disk is full
+            with suppress(Exception):  # lost; or SQLite itself rolled back, its disk being full
                 execute(connection, "ROLLBACK")
             raise
 
     @property
     def listens(self) -> bool:
         """Whether `heard` can tell anything: connected to PostgreSQL, with a channel."""
-        return (
-            self._channel is not None
-            and self._open is not None
-            and dialect_of(self._open) == "postgresql"
-        )
+        return self._open is not None and self._may_listen(self._open)
 
     def heard(self, seconds: float) -> bool:
         """Whether a notification has come since the last call, or comes within `seconds`.
@@ -242,9 +234,7 @@ class Database:
                 if not self._take_notifications(connection):
                     readable([connection.fileno()], seconds)
                     self._take_notifications(connection)
-            except Exception as error:
-                if not is_database_error(error):
-                    raise
+            except database_errors():
                 return True
         heard, self._heard = self._heard, False
         return heard
@@ -255,6 +245,9 @@ class Database:
         while connection.pgconn.notifies():
             self._heard = True
         return self._heard
+
+    def _may_listen(self, connection: DriverConnection) -> bool:
+        return self._channel is not None and dialect_of(connection) == "postgresql"
 
     def _listen(self, connection: DriverConnection) -> None:
         def heard(notification: object) -> None:
@@ -278,28 +271,19 @@ class Database:
         """Close the connection, if there is one; the next transaction makes another."""
         opened, self._open = self._open, None
         if opened is not None:
-            try:
+            with suppress(*database_errors()):  # one that was lost cannot be closed again
                 opened.close()
-            except Exception as error:
-                if not is_database_error(error):  # one that was lost cannot be closed again
-                    raise
 
     def _opened(self) -> DriverConnection:
         if self._open is None:
-            connection = self._connected()
-            _take_over(connection)
+            try:
+                connection = self._connect()
+            except database_errors() as error:
+                raise unanswered("cannot connect to the database", error) from None
             self._open = connection
-            if self._channel is not None and dialect_of(connection) == "postgresql":
+            if self._may_listen(connection):
                 self._listen(connection)
         return self._open
-
-    def _connected(self) -> Any:
-        try:
-            return self._connect()
-        except Exception as error:
-            if not is_database_error(error):
-                raise
-            raise unanswered("cannot connect to the database", error) from None
 
 
 def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
@@ -342,31 +326,3 @@ def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any
             "sqlite:///file.db"
         )
     return postgres(libpq, timeout=timeout, application="messaging outbox")
-
-
-@contextmanager
-def _transaction_of_mysql(connection: DriverConnection) -> Iterator[None]:
-    connection.begin()
-    try:
-        yield
-        connection.commit()
-    except BaseException:
-        with suppress(Exception):  # where it was lost there is nothing to roll back
-            connection.rollback()
-        raise
-
-
-def _take_over(connection: DriverConnection) -> None:
-    driver = driver_of(connection, "a relay")
-    if driver == "pymysql":
-        must_keep_what_is_written(connection)
-        short_transactions(connection)
-    elif driver == "psycopg":
-        from psycopg import IsolationLevel
-
-        connection.autocommit = True  # transactions are opened by `transaction()` only
-        # SKIP LOCKED rechecks the rows it has locked only if each statement has a snapshot of its
-        # own.
-        connection.isolation_level = IsolationLevel.READ_COMMITTED
-    elif hasattr(connection, "autocommit"):  # Python 3.12
-        connection.autocommit = True

@@ -8,11 +8,12 @@ from typing import Literal
 
 from messaging.errors import ConfigurationError
 
-__all__ = ["Dialect", "backticks", "pyformat", "table_name"]
+__all__ = ["PARAMETER", "Dialect", "backticks", "pyformat", "table_name"]
 
 Dialect = Literal["postgresql", "sqlite", "mysql"]
 """MariaDB is "mysql"."""
 
+PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?")
 
 
@@ -30,7 +31,7 @@ def table_name(table: str) -> str:
 def pyformat(statement: str) -> str:
     """`statement`, whose parameters are written `:name`, with `%(name)s`, as psycopg and PyMySQL
     have them."""
-    return re.sub(r"(?<![:\w]):(\w+)", r"%(\1)s", statement)
+    return PARAMETER.sub(r"%(\1)s", statement)
 
 
 @lru_cache(maxsize=256)

@@ -7,9 +7,9 @@ word of SQL. sqlite3 takes it as it is; for the others it is rewritten.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from messaging.errors import ConfigurationError, TransportError
 from messaging.sql.dialect import Dialect, backticks, pyformat
@@ -34,21 +34,28 @@ else:
     Connection = Any
 
 __all__ = [
+    "ASYNC_KINDS",
+    "AsyncKind",
     "Connection",
     "DriverConnection",
     "Kind",
+    "create_on_postgresql",
     "cursor",
     "dialect_of",
     "driver_of",
     "execute",
     "execute_many",
+    "first_of",
     "kind_of",
     "must_be_in_transaction",
     "must_keep_what_is_written",
+    "no_transaction",
 ]
 
 Driver = Literal["sqlite3", "psycopg", "pymysql"]
 Kind = Literal["sqlite3", "psycopg", "pymysql", "sqlalchemy"]
+AsyncKind = Literal["psycopg", "asyncpg", "sqlalchemy"]
+_K = TypeVar("_K")
 
 _DIALECTS: Mapping[str, Dialect] = {
     "sqlite3": "sqlite",
@@ -59,6 +66,23 @@ _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": "postgresql",
     "mysql": "mysql",
     "mariadb": "mysql",
+}
+
+_KINDS: Mapping[str, Kind] = {  # a class's package, and its name
+    "sqlite3.Connection": "sqlite3",
+    "psycopg.Connection": "psycopg",
+    "pymysql.Connection": "pymysql",
+    "sqlalchemy.Connection": "sqlalchemy",
+    "sqlalchemy.Session": "sqlalchemy",
+    "sqlalchemy.scoped_session": "sqlalchemy",
+}
+ASYNC_KINDS: Mapping[str, AsyncKind] = {
+    "psycopg.AsyncConnection": "psycopg",
+    "asyncpg.Connection": "asyncpg",
+    "asyncpg.PoolConnectionProxy": "asyncpg",
+    "sqlalchemy.AsyncSession": "sqlalchemy",
+    "sqlalchemy.async_scoped_session": "sqlalchemy",
+    "sqlalchemy.AsyncConnection": "sqlalchemy",
 }
 
 _IN_TRANSACTION = 1  # SERVER_STATUS_IN_TRANS
@@ -122,6 +146,16 @@ def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, ob
         return max(0, int(made.rowcount))
 
 
+def create_on_postgresql(connection: DriverConnection, table: str, ddl: str) -> None:
+    """Run the `ddl` of `table`, one process at a time: of two `CREATE TABLE IF NOT EXISTS` at once
+    one fails on the system's tables."""
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
+    # In the caller's transaction, which holds the lock; in autocommit in one of its own.
+    with connection.transaction() if connection.autocommit else nullcontext():
+        execute(connection, lock, {"table": table})
+        execute(connection, ddl)
+
+
 def must_be_in_transaction(connection: Any) -> None:
     """Raise `TransportError` where every statement would be a transaction of its own, or where a
     text may be shortened when it is written."""
@@ -129,9 +163,9 @@ def must_be_in_transaction(connection: Any) -> None:
         connection = _of_session(connection).connection.dbapi_connection
     name = type(connection).__module__.partition(".")[0]
     if name == "sqlite3":
+        autocommit = getattr(connection, "autocommit", -1)  # of Python 3.12; -1 is as before it
         alone = not connection.in_transaction and (
-            getattr(connection, "autocommit", None) is True  # Python 3.12
-            or (getattr(connection, "autocommit", -1) == -1 and connection.isolation_level is None)
+            autocommit is True or (autocommit == -1 and connection.isolation_level is None)
         )
     elif name == "psycopg":
         alone = connection.autocommit and connection.info.transaction_status.name == "IDLE"
@@ -141,12 +175,17 @@ def must_be_in_transaction(connection: Any) -> None:
     else:
         alone = getattr(connection, "autocommit", False) is True
     if alone:
-        raise TransportError(
-            "the connection is in autocommit, and no transaction is open: what is published would "
-            "be sent whatever becomes of your own change; open a transaction around both",
-            code="NoTransaction",
-            retryable=False,
-        )
+        raise no_transaction("the connection is in autocommit, and ")
+
+
+def no_transaction(why: str = "") -> TransportError:
+    """What is raised where every statement would be a transaction of its own."""
+    return TransportError(
+        f"{why}no transaction is open: what is published would be sent whatever becomes of your "
+        "own change; open a transaction around both",
+        code="NoTransaction",
+        retryable=False,
+    )
 
 
 def must_keep_what_is_written(connection: Any) -> None:
@@ -184,31 +223,27 @@ def _of_session(connection: Any) -> Any:
     return connection.connection()
 
 
+def first_of(type: type, kinds: Mapping[str, _K]) -> _K | None:
+    """What `kinds` has for the class, or else for one that it inherits from."""
+    names = (f"{one.__module__.partition('.')[0]}.{one.__qualname__}" for one in type.__mro__)
+    return next((kinds[name] for name in names if name in kinds), None)
+
+
 @lru_cache(maxsize=64)
 def _kind_of_type(type: type) -> Kind:
-    names = [f"{one.__module__}.{one.__qualname__}" for one in type.__mro__]
-    if any(one.startswith(("sqlalchemy.ext.asyncio", "psycopg.AsyncConn")) for one in names) or (
-        "psycopg.connection_async.AsyncConnection" in names
-    ):
+    said = f"{type.__module__}.{type.__qualname__}"
+    if first_of(type, ASYNC_KINDS) is not None:
         raise ConfigurationError(
-            f"{names[0]} is asynchronous: use AsyncOutbox or AsyncTransactional, or give the "
+            f"{said} is asynchronous: use AsyncOutbox or AsyncTransactional, or give the "
             "session of `await session.run_sync(lambda session: ...)`"
         )
-    for one in names:
-        if one == "sqlite3.Connection":
-            return "sqlite3"
-        if one.startswith("psycopg.") and one.endswith(".Connection"):
-            return "psycopg"
-        if one == "pymysql.connections.Connection":
-            return "pymysql"
-        if one.startswith("sqlalchemy.") and one.endswith(
-            (".Connection", ".Session", ".scoped_session")
-        ):
-            return "sqlalchemy"
-    raise ConfigurationError(
-        f"{names[0]}: an unknown kind of connection; give one of sqlite3, psycopg 3 or "
-        "PyMySQL, or a session or a connection of SQLAlchemy"
-    )
+    kind = first_of(type, _KINDS)
+    if kind is None:
+        raise ConfigurationError(
+            f"{said}: an unknown kind of connection; give one of sqlite3, psycopg 3 or "
+            "PyMySQL, or a session or a connection of SQLAlchemy"
+        )
+    return kind
 
 
 def cursor(kind: Kind, connection: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUSY_SECONDS",
     "SILENCE_SECONDS",
-    "autocommitting",
+    "database_errors",
     "is_database_error",
     "memory_sqlite",
     "open_sqlite",
@@ -164,10 +165,7 @@ def postgres(
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
     except ImportError as error:
-        raise MissingExtra(
-            "PostgreSQL needs psycopg, which is not installed; "
-            'run: pip install "messaging-sns-sqs[postgres]"'
-        ) from error
+        raise MissingExtra("PostgreSQL needs psycopg", "postgres") from error
     if timeout <= 0:
         raise ConfigurationError(f"timeout={timeout!r}: more than 0 seconds")
     try:
@@ -187,37 +185,9 @@ def postgres(
                 self.close()
                 raise psycopg.OperationalError(f"no answer within {timeout:g} seconds") from None
 
-    more: dict[str, Any] = (
-        {} if "connect_timeout" in known else {"connect_timeout": CONNECT_SECONDS}
-    )
-    if application is not None and "application_name" not in known:
-        more["application_name"] = application
+    defaults: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": application}
+    more = {name: one for name, one in defaults.items() if one is not None and name not in known}
     return lambda: Limited.connect(conninfo, **more)
-
-
-def autocommitting(
-    connect: str | Callable[[], Any], *, timeout: float, application: str | None = None
-) -> Callable[[], Any]:
-    """What makes connections of psycopg in autocommit: from a conninfo as `postgres` does, or by
-    the function that is given.
-
-    Args:
-        connect: a conninfo, or a function that gives a connection.
-        timeout: seconds for which a statement may stay unanswered, where a conninfo is given.
-        application: the name under which the connection is seen on the server.
-    """
-    make = (
-        connect
-        if callable(connect)
-        else postgres(connect, timeout=timeout, application=application)
-    )
-
-    def made() -> Any:
-        connection = make()
-        connection.autocommit = True
-        return connection
-
-    return made
 
 
 class _Silent(Exception):
@@ -239,19 +209,19 @@ def _limited(gen: Any, timeout: float) -> Generator[Any, Any, Any]:
         return done.value
 
 
-_DRIVERS = frozenset({"sqlite3", "psycopg", "pymysql"})
+def database_errors() -> tuple[type[Exception], ...]:
+    """What a driver raises, for `except`: every one has a class `Error` for that (PEP 249)."""
+    loaded = (sys.modules.get(name) for name in ("sqlite3", "psycopg", "pymysql"))
+    return tuple(driver.Error for driver in loaded if driver is not None)
 
 
 def is_database_error(error: BaseException) -> bool:
-    """Whether a driver raised it: every one has a class `Error` for that (PEP 249).
+    """Whether a driver raised it.
 
     Args:
         error: what was raised.
     """
-    return any(
-        one.__name__ == "Error" and one.__module__.partition(".")[0] in _DRIVERS
-        for one in type(error).__mro__
-    )
+    return isinstance(error, database_errors())
 
 
 def unanswered(doing: str, error: Exception) -> TransportError:

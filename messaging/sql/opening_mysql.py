@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from messaging.errors import ConfigurationError, MissingExtra
 from messaging.sql.opening import CONNECT_SECONDS, SILENCE_SECONDS
@@ -16,11 +16,6 @@ _TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key")
 _FLAGS = ("ssl_verify_cert", "ssl_verify_identity", "ssl_disabled")
 MYSQL_PARAMETERS = (*_TEXTS, *_FLAGS, "connect_timeout", "charset")
 _BOOLEANS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
-
-_WRITE_IT = (
-    "write mysql://user@host/name; in a password write "
-    '"%40" for "@", "%2F" for "/", "%3A" for ":", "%23" for "#" (it is not shown)'
-)
 
 
 def is_mysql(url: str) -> bool:
@@ -63,10 +58,7 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
         import pymysql
         from pymysql.constants import CLIENT
     except ImportError as error:
-        raise MissingExtra(
-            "MySQL and MariaDB need PyMySQL, which is not installed; "
-            'run: pip install "messaging-sns-sqs[mysql]"'
-        ) from error
+        raise MissingExtra("MySQL and MariaDB need PyMySQL", "mysql") from error
     if timeout <= 0:
         raise ConfigurationError(f"timeout={timeout!r}: more than 0 seconds")
     given = parameters(url)
@@ -128,8 +120,9 @@ def parameters(url: str) -> dict[str, Any]:
         "database": name,
         "charset": more.get("charset", "utf8mb4"),
         "connect_timeout": _seconds(more.get("connect_timeout")),
-        **_account(parts),
     }
+    account = {"user": parts.username, "password": parts.password}
+    given |= {name: unquote(value) for name, value in account.items() if value is not None}
     given |= {name: more[name] for name in _TEXTS if name in more}
     given |= {name: _boolean(name, more[name]) for name in _FLAGS if name in more}
     if "ssl_ca" in given:
@@ -144,14 +137,10 @@ def parameters(url: str) -> dict[str, Any]:
 
 def _unreadable() -> ConfigurationError:
     return ConfigurationError(
-        f"the database's URL cannot be read: {_WRITE_IT}; its parameters are "
-        + ", ".join(MYSQL_PARAMETERS)
+        "the database's URL cannot be read: write mysql://user@host/name; in a password write "
+        '"%40" for "@", "%2F" for "/", "%3A" for ":", "%23" for "#" (it is not shown); its '
+        "parameters are " + ", ".join(MYSQL_PARAMETERS)
     )
-
-
-def _account(parts: SplitResult) -> dict[str, str]:
-    account = {"user": parts.username, "password": parts.password}
-    return {name: unquote(value) for name, value in account.items() if value is not None}
 
 
 def _seconds(text: str | None) -> int:

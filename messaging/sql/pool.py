@@ -1,4 +1,4 @@
-"""A pool of connections, each used by one caller at a time."""
+"""A pool of connections, each used by one caller at a time, and the stores that use it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from messaging.sql.driver import DriverConnection
+from messaging.errors import ConfigurationError
+from messaging.sql.dialect import table_name
+from messaging.sql.driver import DriverConnection, driver_of, must_keep_what_is_written
+from messaging.sql.opening import database_errors, unanswered
+from messaging.sql.opening_mysql import short_transactions
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "TableStore", "autocommitting"]
 
 _T = TypeVar("_T")
 
@@ -39,16 +43,15 @@ class Connections:
             self._pid = os.getpid()
         with suppress(IndexError):
             connection = self._idle.pop()
-            try:
-                return connection, begin(connection)
-            except Exception:  # noqa: BLE001 - a new connection says whether it was the old one's
-                self.drop(connection)
-            except BaseException:
-                self.drop(connection)
-                raise
+            with suppress(Exception):  # a new connection says whether it was the old one's
+                return connection, self.use(connection, begin)
         connection = self._connect()
+        return connection, self.use(connection, begin)
+
+    def use(self, connection: DriverConnection, work: Callable[[DriverConnection], _T]) -> _T:
+        """What `work` returns; the connection is dropped if it raises."""
         try:
-            return connection, begin(connection)
+            return work(connection)
         except BaseException:
             self.drop(connection)
             raise
@@ -72,3 +75,58 @@ class Connections:
         """Close those that nobody uses."""
         while self._idle:
             self.drop(self._idle.pop())
+
+
+def autocommitting(connect: Callable[[], Any], who: str) -> Callable[[], Any]:
+    """What makes connections, as `connect` does, on which each statement is a transaction of its
+    own unless one is begun. `who` uses them, for the error about one of SQLAlchemy."""
+
+    def made() -> DriverConnection:
+        connection = connect()
+        driver = driver_of(connection, who)
+        if driver == "pymysql":
+            must_keep_what_is_written(connection)
+            short_transactions(connection)
+        elif driver == "psycopg":
+            from psycopg import IsolationLevel
+
+            connection.autocommit = True
+            # SKIP LOCKED rechecks the rows it has locked only if each statement has a snapshot of
+            # its own.
+            connection.isolation_level = IsolationLevel.READ_COMMITTED
+        elif hasattr(connection, "autocommit"):  # Python 3.12
+            connection.autocommit = True
+        return connection
+
+    return made
+
+
+class TableStore:
+    """A store in one table, which holds what `holds` says. May be used from any thread."""
+
+    holds = "marks"
+
+    def __init__(self, connect: Callable[[], DriverConnection], table: str) -> None:
+        self._table = table_name(table)
+        self._connections = Connections(autocommitting(connect, type(self).__name__))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(table={self._table!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connections.close()
+
+    def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
+        try:
+            return self._connections.run(work)
+        except database_errors() as error:
+            doing = f"cannot use the table {self._table} of {self.holds}"
+            remedy = self._remedy(error)
+            if remedy is not None:
+                raise ConfigurationError(f"{doing}: {remedy}") from None
+            raise unanswered(doing, error) from None
+
+    def _remedy(self, error: Exception) -> str | None:
+        """What is wrong with the table and what to do, if `error` says that something is."""
+        raise NotImplementedError

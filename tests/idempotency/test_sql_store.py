@@ -308,7 +308,7 @@ def test_a_statement_can_be_run_by_whoever_has_a_driver_of_its_own(
     others: SqliteStore, path: Path
 ) -> None:
     others.complete(claim(others))
-    look = Marks("sqlite", TABLE, SYSTEM_CLOCK).statement("look")
+    look = Marks("sqlite", TABLE, SYSTEM_CLOCK).sql["look"]
     with closing(sqlite3.connect(path)) as connection:
         values = {"service": "mail", "event_id": "e1", "now": 0}
         assert connection.execute(look, values).fetchone() == (1, None, None)
