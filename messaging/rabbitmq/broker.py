@@ -12,11 +12,10 @@ from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import letters_name
 from messaging.rabbitmq.queue import RabbitQueue
 from messaging.rabbitmq.topic import RabbitTopic
-from messaging.rabbitmq.urls import place, read_urls
 from messaging.settings import Settings
 from messaging.topology import queue_name
 
-__all__ = ["RabbitBroker", "connect", "links"]
+__all__ = ["RabbitBroker", "connect"]
 
 LETTER_LEASE = 30
 """Seconds; whoever takes letters says how long they are held."""
@@ -132,11 +131,5 @@ def connect(settings: Settings) -> RabbitBroker:
         raise SettingsError("no topic: set MESSAGING_TOPIC to its name")
     if settings.topic.startswith("arn:"):
         raise SettingsError("MESSAGING_TOPIC is an ARN, and MESSAGING_BROKER_URL names RabbitMQ")
-    receiving, sending = links(settings), links(settings)
-    return RabbitBroker(receiving, sending, settings.prefix + settings.topic, settings)
-
-
-def links(settings: Settings) -> Link:
-    """A link to the nodes of `settings.broker_url`: several URLs are separated by commas."""
-    parameters = read_urls(settings.broker_url or "")
-    return Link(parameters, ", ".join(place(one) for one in parameters))
+    topic = settings.prefix + settings.topic
+    return RabbitBroker(Link(settings), Link(settings), topic, settings)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from messaging.dead_letters.letter import Kind
 from messaging.dead_letters.source import OnProgress
 from messaging.errors import NotFound
-from messaging.rabbitmq.errors import TOPOLOGY_REMEDY
 from messaging.rabbitmq.holding import Holding
 from messaging.rabbitmq.link import Link
-from messaging.rabbitmq.names import DEFAULT_EXCHANGE, unrouted_name
+from messaging.rabbitmq.names import unrouted_name
 from messaging.rabbitmq.queue import RabbitQueue
 from messaging.rabbitmq.topic import Confirming
 from messaging.rabbitmq.wire import properties
@@ -30,30 +29,18 @@ class RabbitDeadLetters:
     def __init__(
         self, holding: Holding, sending: Link, origin: str, topic: str, kind: Kind
     ) -> None:
-        self._kind: Kind = kind
-        self._origin = origin
-        self._name = f"{origin}-{'dlq' if kind == 'dead' else 'undelivered'}"
-        self._letters = RabbitQueue(holding, sending, self._name, self._name)
+        self.kind: Kind = kind
+        self.origin = origin
+        self.name = f"{origin}-{'dlq' if kind == 'dead' else 'undelivered'}"
+        self._letters = RabbitQueue(holding, sending, self.name, self.name)
         self._sending = Confirming(sending, f"queue {origin}")
         self._topic = topic
 
-    @property
-    def kind(self) -> Kind:
-        return self._kind
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def origin(self) -> str:
-        return self._origin
-
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
         """At most `limit` letters, in hand for `hold` seconds or until this program ends."""
-        if self._kind == "undelivered":
+        if self.kind == "undelivered":
             raise NotFound(
-                f"RabbitMQ has no queue {self._name}: a publish fails when a queue does not take "
+                f"RabbitMQ has no queue {self.name}: a publish fails when a queue does not take "
                 f"its copy. What nobody subscribes to is in queue {unrouted_name(self._topic)}",
                 code="NoUndelivered",
             )
@@ -67,17 +54,10 @@ class RabbitDeadLetters:
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Publish them to the service's own queue only, as new messages."""
-        entries = []
-        for place, one in enumerate(deliveries):
-            found = properties(one.attributes, group=one.group)
-            body = one.body.encode(errors="surrogatepass")
-            entries.append((place, (DEFAULT_EXCHANGE, self._origin, body, found)))
-        if not entries:
-            return ()
-        failures: Sequence[Failure] = self._sending.session.wait(self._sending.send(entries))
-        if any(one.code == "Unroutable" for one in failures):
-            raise NotFound(f"queue {self._origin} does not exist; {TOPOLOGY_REMEDY}", code="404")
-        return failures
+        return self._sending.send_copies(
+            self.origin,
+            ((one, properties(one.attributes, group=one.group)) for one in deliveries),
+        )
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """These letters are no longer needed here."""

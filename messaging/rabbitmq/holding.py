@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import TransportError
 from messaging.rabbitmq.in_hand import InHand, Tags
 from messaging.rabbitmq.intake import Intake
 from messaging.rabbitmq.link import ANSWER_SECONDS, Link
 from messaging.rabbitmq.ordered import OrderedIntake
 from messaging.rabbitmq.records import read_record
+from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.session import Answer, Session
 from messaging.rabbitmq.wire import delivery
 from messaging.transport import Delivery
@@ -27,23 +28,14 @@ DEFAULT_LEASE = 30
 """Seconds, where the topology's record of the queue is gone."""
 
 
-class Holding:
+class Holding(Session):
     """One channel that receives from `name`; `lease` as for `RabbitQueue`."""
 
-    def __init__(
-        self,
-        link: Link,
-        name: str,
-        *,
-        lease: int | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        self.link = link
+    def __init__(self, link: Link, name: str, *, lease: int | None = None) -> None:
+        super().__init__(link, f"queue {name}")
         self._name = name
         self._lease = lease
-        self._clock = clock
-        self.in_hand = InHand(clock)
-        self._session = Session(link, f"queue {name}", setup=self._prepare, lost=self._lost)
+        self.in_hand = InHand()
         self.ordered = name.endswith(".fifo") and lease is None
         kind = OrderedIntake if self.ordered else Intake
         self._intake = kind(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
@@ -53,7 +45,7 @@ class Holding:
     def __len__(self) -> int:
         return len(self.in_hand) + self._intake.kept
 
-    def lease(self, asking: Session) -> int:
+    def lease(self, asking: Requests) -> int:
         """Seconds for which a received message is held; read once from the topology's record."""
         if self._lease is None:
             found = read_record(asking, self._name)
@@ -68,19 +60,19 @@ class Holding:
         def start(channel: Any, answer: Answer) -> None:
             self._intake.poll(channel, answer, owner, limit, wait)
 
-        found: list[Delivery] = self._session.call(start, wait + ANSWER_SECONDS)
+        found: list[Delivery] = self.call(start, wait + ANSWER_SECONDS)
         return found
 
     def wake(self, owner: object) -> None:
         """The polls of `owner` wait no longer."""
-        self._session.say(lambda channel: self._intake.wake(channel, owner))
+        self.say(lambda channel: self._intake.wake(channel, owner))
 
     def acknowledge(self, settled: Tags) -> None:
         """Messages with these delivery tags are done."""
         if settled.tags:
             self._intake.acknowledged.append(settled)
             if not self._intake.expecting:
-                self._session.say(self._intake.acknowledge)
+                self.say(self._intake.acknowledge)
 
     def put_back(self, settled: Tags, seconds: Sequence[float]) -> None:
         """Of an ordered queue: these wait here for their `seconds`, each in its old place."""
@@ -89,18 +81,18 @@ class Holding:
             if settled.era == self._intake.era:
                 self._intake.put_back(channel, settled.tags, seconds)
 
-        self._session.say(back)
+        self.say(back)
 
     def put_back_ended(self) -> None:
         """Whatever lease has ended: its message goes back now."""
-        self._session.say(self._put_back_ended)
+        self.say(self._put_back_ended)
 
     def close(self) -> None:
         """Give the channel back, and with it what is in hand."""
         self.in_hand.drop()
         with suppress(TransportError):  # the connection is closed, and the channel with it
-            self._session.say(self._flush)
-        self._session.close()
+            self.say(self._flush)
+        super().close()
 
     def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
         channel.add_on_cancel_callback(
@@ -119,7 +111,7 @@ class Holding:
         receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
         if self._timer is None:
             self._watch()
-        return delivery(self._name, receipt, found, body, self._clock.now(), again=again)
+        return delivery(self._name, receipt, found, body, SYSTEM_CLOCK.now(), again=again)
 
     def _flush(self, channel: Any) -> None:
         self._intake.collect()
@@ -131,7 +123,7 @@ class Holding:
 
     def _look(self) -> None:
         self._timer = None
-        self._session.say(self._put_back_ended)
+        self.say(self._put_back_ended)
 
     def _put_back_ended(self, channel: Any) -> None:
         self._intake.put_back(channel, self.in_hand.ended())

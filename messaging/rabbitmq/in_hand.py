@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from messaging.clock import Clock
+from messaging.clock import SYSTEM_CLOCK
 from messaging.transport import Delivery, Failure
 
 __all__ = ["InHand", "Lease", "Tags", "void"]
@@ -37,8 +37,7 @@ class Tags(NamedTuple):
 class InHand:
     """Receipts and leases. Each method is one step of a dict, and safe from any thread."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._own = os.urandom(8).hex()
         self._leases: dict[str, Lease] = {}
@@ -50,7 +49,7 @@ class InHand:
     def take(self, tag: int, seconds: float) -> str:
         """A message was received; its receipt."""
         receipt = f"{self._own}-{next(self._numbers)}"
-        self._leases[receipt] = Lease(tag, self._clock.monotonic() + seconds)
+        self._leases[receipt] = Lease(tag, SYSTEM_CLOCK.monotonic() + seconds)
         return receipt
 
     def settle(self, deliveries: Sequence[Delivery]) -> tuple[Tags, list[Failure]]:
@@ -69,7 +68,7 @@ class InHand:
     def hold(self, deliveries: Sequence[Delivery], seconds: Sequence[float]) -> list[Failure]:
         """The leases end `seconds` from now; the receipts that are void."""
         failures: list[Failure] = []
-        now = self._clock.monotonic()
+        now = SYSTEM_CLOCK.monotonic()
         for place, (one, each) in enumerate(zip(deliveries, seconds, strict=True)):
             lease = self._leases.get(one.receipt)
             if lease is None:
@@ -84,7 +83,7 @@ class InHand:
 
     def ended(self) -> list[int]:
         """The delivery tags of those whose leases have ended: they are no longer in hand."""
-        now = self._clock.monotonic()
+        now = SYSTEM_CLOCK.monotonic()
         over = [receipt for receipt, one in list(self._leases.items()) if one.until <= now]
         found = [self._leases.pop(receipt, None) for receipt in over]
         return [one.tag for one in found if one is not None]
@@ -92,7 +91,7 @@ class InHand:
     def next_end(self) -> float | None:
         """Seconds until the first lease ends; None without one."""
         ends = [one.until for one in list(self._leases.values())]
-        return max(0.0, min(ends) - self._clock.monotonic()) if ends else None
+        return max(0.0, min(ends) - SYSTEM_CLOCK.monotonic()) if ends else None
 
     def drop(self, era: int = 0) -> None:
         """The channel is gone, or will be, and the broker gives its messages to others.

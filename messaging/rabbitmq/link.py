@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pika.adapters.select_connection import IOLoop
@@ -18,7 +18,8 @@ from messaging.errors import TransportError
 from messaging.logs import logger
 from messaging.rabbitmq.errors import translated
 from messaging.rabbitmq.frames import QuickConnection
-from messaging.rabbitmq.urls import place
+from messaging.rabbitmq.urls import place, read_urls
+from messaging.settings import Settings
 
 __all__ = ["ANSWER_SECONDS", "Link"]
 
@@ -33,16 +34,16 @@ GOODBYE_SECONDS, BLOCKED_SECONDS = 5.0, 0.5
 class Link:
     """One connection, opened when it is first needed and again after it was lost.
 
-    urls   the nodes of a cluster: the first that answers is taken.
-    where  the same for people, without passwords.
+    settings  `broker_url` names the nodes of a cluster: the first that answers is taken.
 
     Nothing is tried again here: a caller whose request fails has pauses of its own, and its next
     request opens the connection. After a fork the child opens its own.
     """
 
-    def __init__(self, urls: Sequence[Any], where: str) -> None:
-        self._parameters = list(urls)
-        self.where = where
+    def __init__(self, settings: Settings) -> None:
+        self._parameters = read_urls(settings.broker_url or "")
+        self.where = ", ".join(map(place, self._parameters))
+        """The nodes for people, without passwords."""
         self._lock = threading.Lock()
         self._fresh()
         # The client writes a traceback for each attempt: callers are told by an exception.

@@ -8,13 +8,14 @@ bindings, of who holds what, and of how long a message has waited.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from messaging.errors import AccessDenied, NotFound, TransportError
-from messaging.rabbitmq.broker import links
+from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import (
     dead_letter_arguments,
     queue_arguments,
@@ -24,7 +25,7 @@ from messaging.rabbitmq.names import (
 from messaging.rabbitmq.records import QueueRecord, read_beside
 from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.services import listed_services
-from messaging.rabbitmq.session import Answer, Session
+from messaging.rabbitmq.session import Answer
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Subscription, queue_name
@@ -70,9 +71,8 @@ class AmqpLooks:
 
     def __init__(self, settings: Settings) -> None:
         self.unseen: list[NotSeen] = []
-        self._link = links(settings)
-        self._session = Session(self._link, "what stands on RabbitMQ")
-        self._requests = Requests(self._session)
+        self._link = Link(settings)
+        self._requests = Requests(self._link, "what stands on RabbitMQ")
 
     def close(self) -> None:
         """Close the connection."""
@@ -89,25 +89,17 @@ class AmqpLooks:
         def ask(channel: Any, answer: Answer) -> None:
             answer.set_result(channel.connection.server_properties)
 
-        told = self._session.call(ask)
+        told = self._requests.call(ask)
         return _text(told.get("product")), _text(told.get("version"))
 
     def topic(self, name: str, *, compare: bool) -> SeenOnAmqp:
         """The exchange of a topic; where it is ours, whether it is as `apply` declares it."""
-        where = f"exchange {name}"
-        try:
-            if not self._requests.exchange_stands(name):
-                return SeenOnAmqp(there=False)
-        except TransportError as error:
-            self.unseen.append(NotSeen(where, error))
-            return SeenOnAmqp(there=None)
         arguments = {"alternate-exchange": unrouted_name(name)}
-
-        def declare() -> None:
-            self._requests.declare_exchange(name, "direct", arguments)
-
-        return SeenOnAmqp(
-            there=True, difference=self._compared(where, declare) if compare else None
+        declare = partial(self._requests.declare_exchange, name, "direct", arguments)
+        return self._seen(
+            f"exchange {name}",
+            lambda: (0, 0) if self._requests.exchange_stands(name) else None,
+            declare if compare else None,
         )
 
     def unrouted(self, topic: str, *, compare: bool) -> SeenOnAmqp:
@@ -126,38 +118,21 @@ class AmqpLooks:
 
     def queue(self, name: str, arguments: Mapping[str, Any] | None) -> SeenOnAmqp:
         """What is in it, and whether it stands as it would be declared with `arguments`."""
-        where = f"queue {name}"
-        try:
-            counts = self._requests.counts(name)
-        except TransportError as error:
-            self.unseen.append(NotSeen(where, error))
-            return SeenOnAmqp(there=None)
-        if counts is None:
-            return SeenOnAmqp(there=False)
-        difference = None
-        if arguments is not None:
-            declared = partial(self._requests.declare_queue, name, arguments)
-            difference = self._compared(where, declared)
-        ready, consumers = counts
-        return SeenOnAmqp(there=True, messages=ready, consumers=consumers, difference=difference)
+        declare = partial(self._requests.declare_queue, name, arguments or {})
+        counts = partial(self._requests.counts, name)
+        return self._seen(f"queue {name}", counts, None if arguments is None else declare)
 
     def record(self, owned: str) -> QueueRecord | None:
         """What `apply` wrote beside it; None where there is none, or it may not be read."""
-        try:
-            return read_beside(self._session, owned)
-        except NotFound:
-            return None
-        except TransportError as error:
-            self.unseen.append(NotSeen(f"the record of {owned}", error))
-            return None
+        with self._noted(f"the record of {owned}"), suppress(NotFound):
+            return read_beside(self._requests, owned)
+        return None
 
     def orphans(self, topic: str) -> list[str]:
         """Services that are listed as bound to `topic`, and have no queue."""
-        try:
-            listed = listed_services(self._session, topic)
-        except TransportError as error:
-            self.unseen.append(NotSeen(f"the record of {topic}", error))
-            return []
+        listed: Sequence[str] = ()
+        with self._noted(f"the record of {topic}"):
+            listed = listed_services(self._requests, topic)
         names = [queue_name(topic, one) for one in listed]
         return [one for one in names if self._requests.counts(one) is None]
 
@@ -165,20 +140,43 @@ class AmqpLooks:
         """The routing keys that a service's queue should be bound by."""
         return routing_keys(one.types, one.audience)
 
+    def _seen(
+        self,
+        where: str,
+        count: Callable[[], tuple[int, int] | None],
+        declare: Callable[[], None] | None,
+    ) -> SeenOnAmqp:
+        counts = there = difference = None
+        with self._noted(where):
+            counts = count()
+            there = counts is not None
+            if there and declare is not None:
+                difference = self._compared(where, declare)
+        ready, consumers = counts or (0, 0)
+        return SeenOnAmqp(there=there, messages=ready, consumers=consumers, difference=difference)
+
+    @contextmanager
+    def _noted(self, where: str) -> Iterator[None]:
+        """What cannot be looked at in here is written down."""
+        try:
+            yield
+        except TransportError as error:
+            self.unseen.append(NotSeen(where, error))
+
     def _compared(self, where: str, declare: Callable[[], None]) -> Difference | None:
         # Declaring again what stands changes nothing; it is refused where it stands otherwise.
-        try:
-            declare()
-        except AccessDenied as error:
-            self.unseen.append(NotSeen(where, error))
-        except TransportError as error:
-            told = _DIFFERS.search(str(error))
-            if told is None:
-                self.unseen.append(NotSeen(where, error))
-                return None
-            return Difference(
-                name=told["name"], wanted=told["wanted"] or "none", found=told["found"] or "none"
-            )
+        with self._noted(where):
+            try:
+                declare()
+            except TransportError as error:
+                told = _DIFFERS.search(str(error))
+                if told is None or isinstance(error, AccessDenied):
+                    raise
+                return Difference(
+                    name=told["name"],
+                    wanted=told["wanted"] or "none",
+                    found=told["found"] or "none",
+                )
         return None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 
 from messaging.aws.naming import topic_of
 from messaging.changes import Change, Plan, once_there
 from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
 from messaging.projection import SERVICE_NAME
-from messaging.rabbitmq.broker import links
+from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import (
     dead_letter_arguments,
     letters_name,
@@ -18,10 +19,9 @@ from messaging.rabbitmq.names import (
     unrouted_arguments,
     unrouted_name,
 )
-from messaging.rabbitmq.records import QueueRecord, read_beside
+from messaging.rabbitmq.records import QueueRecord, read_beside, write_record
 from messaging.rabbitmq.requests import Requests
-from messaging.rabbitmq.services import enlist, listed_services, strike
-from messaging.rabbitmq.session import Session
+from messaging.rabbitmq.services import list_service, listed_services
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Topology, queue_name
@@ -139,15 +139,14 @@ def remove(
         )
     chosen = settings if settings is not None else Settings.from_environment()
     named = topology.prefixed(chosen.prefix)
-    link = links(chosen)
-    try:
-        requests = Requests(Session(link, f"service {service}"))
+    with closing(Link(chosen)) as link:
+        requests = Requests(link, f"service {service}")
         topic = named.topic.name
         queue, letters = queue_name(topic, service), letters_name(topic, service)
         counts = {name: requests.messages(name) for name in (queue, letters)}
         standing = {name: count for name, count in counts.items() if count is not None}
         if standing:
-            _check_owner(requests.session, queue, named.owner_of(service), take_over)
+            _check_owner(requests, queue, named.owner_of(service), take_over)
         if not lose_messages and any(standing.values()):
             changes = [_kept(name, count) for name, count in standing.items()]
         else:
@@ -155,10 +154,8 @@ def remove(
             for name in (*standing, record_name(queue)) if not dry_run else ():
                 requests.delete_queue(name)
             if standing and not dry_run:
-                strike(requests.session, topic, service)
+                list_service(requests, topic, service, bound=False)
         return Plan(topic=topic, where=link.where, changes=tuple(changes))
-    finally:
-        link.close()
 
 
 def _kept(name: str, count: int) -> Change:
@@ -182,20 +179,17 @@ def _run(
     chosen = settings if settings is not None else Settings.from_environment()
     topic_of(topology, chosen)  # raises where the environment names another topic
     named = topology.prefixed(chosen.prefix)
-    link = links(chosen)
-    try:
-        session = Session(link, f"topology of topic {named.topic.name}")
-        walk = _Writing(Requests(session), named, write, take_over)
+    with closing(Link(chosen)) as link:
+        requests = Requests(link, f"topology of topic {named.topic.name}")
+        walk = _Writing(requests, named, write, take_over)
         changes = tuple(walk.changes(create_topic))
         return Plan(topic=named.topic.name, where=link.where, changes=changes)
-    finally:
-        link.close()
 
 
-def _check_owner(session: Session, owned: str, owner: str, take_over: bool) -> QueueRecord | None:
+def _check_owner(requests: Requests, owned: str, owner: str, take_over: bool) -> QueueRecord | None:
     """The record beside `owned`. Raises `OwnershipError` where it is another's."""
     try:
-        found = read_beside(session, owned)
+        found = read_beside(requests, owned)
     except NotFound:
         return None
     if found is not None and found.owner not in ("", owner) and not take_over:
@@ -221,7 +215,7 @@ class _Writing:
         """The topic, then the queues and what feeds them."""
         # Looked at before anything is written: whoever is refused has changed nothing.
         topic = self._look_at_topic(create_topic)
-        self._listed = listed_services(self._requests.session, self._topology.topic.name)
+        self._listed = listed_services(self._requests, self._topology.topic.name)
         looked = [self._look_at_queue(one) for one in self._topology.queues]
         if self._topology.kms_key is not None:
             said = ("a key of AWS: RabbitMQ's disks are encrypted by whoever runs it, or not",)
@@ -235,7 +229,7 @@ class _Writing:
         standing = self._requests.exchange_stands(name)
         if self._topology.owns_topic:
             owner = self._topology.owner or name
-            record = _check_owner(self._requests.session, name, owner, self._take_over)
+            record = _check_owner(self._requests, name, owner, self._take_over)
             if standing and record is not None and record.owner == owner:
                 return Change(action="leave", kind="topic", name=name)
             said = (f"owner: {record.owner or 'nobody'} -> {owner}",) if record else ()
@@ -247,7 +241,7 @@ class _Writing:
             return Change(action="other", kind="topic", name=name, details=said)
         if not create:
             raise TopicNotFound(
-                f"topic {name} does not exist yet at {self._requests.session.link.where}: its "
+                f"topic {name} does not exist yet at {self._requests.link.where}: its "
                 "owner applies first (a topology with owns_topic=True)",
                 code="404",
             )
@@ -263,12 +257,12 @@ class _Writing:
             self._requests.bind(unrouted, unrouted, "")
             self._requests.declare_exchange(topic, "direct", {"alternate-exchange": unrouted})
             listed = tuple(self._listed)
-            self._requests.write_record(topic, QueueRecord(owner=owner, services=listed))
+            write_record(self._requests, topic, QueueRecord(owner=owner, services=listed))
         return change
 
     def _look_at_queue(self, queue: Queue) -> tuple[bool, QueueRecord | None]:
         owner = self._topology.owner_of(queue.service)
-        record = _check_owner(self._requests.session, queue.name, owner, self._take_over)
+        record = _check_owner(self._requests, queue.name, owner, self._take_over)
         return self._requests.messages(queue.name) is not None, record
 
     def _settle_queue(
@@ -295,10 +289,10 @@ class _Writing:
             yield Change(action="drift", kind="queue", name=queue.name, details=details)
         own = ("owner", "visibility_timeout", "contract")
         differs = _differences(record, wanted, own) if record else ()
-        action = "leave" if standing and record and not differs else "change"
-        if not drift or action == "change":
+        same = standing and record and not differs
+        if not drift or not same:
             yield Change(
-                action="leave" if action == "leave" else "change" if standing else "create",
+                action="leave" if same else "change" if standing else "create",
                 kind="queue",
                 name=queue.name,
                 details=differs,
@@ -317,7 +311,8 @@ class _Writing:
         if self._write:
             self._write_queue(queue, wanted, standing, more, fewer)
             if not listed:
-                enlist(self._requests.session, self._topology.topic.name, queue.service)
+                topic = self._topology.topic.name
+                list_service(self._requests, topic, queue.service, bound=True)
 
     def _dead_letters(self, queue: Queue) -> Change:
         name = queue.dead_letters.name
@@ -336,7 +331,7 @@ class _Writing:
             self._requests.bind(queue.name, self._topology.topic.name, key)
         for key in fewer:
             self._requests.unbind(queue.name, self._topology.topic.name, key)
-        self._requests.write_record(queue.name, record)
+        write_record(self._requests, queue.name, record)
 
 
 def _differences(

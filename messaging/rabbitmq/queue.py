@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from messaging.dead_letters import reason
-from messaging.errors import NotFound, TransportError
+from messaging.errors import TransportError
 from messaging.rabbitmq.errors import check_batch
 from messaging.rabbitmq.holding import Holding
 from messaging.rabbitmq.in_hand import void
 from messaging.rabbitmq.link import Link
-from messaging.rabbitmq.names import (
-    DEFAULT_EXCHANGE,
-    delay_arguments,
-    delay_queue,
-    rounded_delay,
-)
-from messaging.rabbitmq.session import Answer, Session
-from messaging.rabbitmq.topic import Confirming
+from messaging.rabbitmq.names import delay_arguments, delay_queue, rounded_delay
+from messaging.rabbitmq.requests import Requests
+from messaging.rabbitmq.topic import Confirming, Entry, copied
 from messaging.rabbitmq.wire import properties
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
 
@@ -38,21 +32,17 @@ class RabbitQueue:
     receipts_travel = False
 
     def __init__(self, holding: Holding, sending: Link, name: str, dead_letters: str) -> None:
-        self._name = name
+        self.name = name
         self._dead_letters = dead_letters
         self._holding = holding
         # Not by the link that publishes, from which a broker short of memory reads nothing.
-        self._asking = Session(holding.link, f"queue {name}")
+        self._asking = Requests(holding.link, f"queue {name}")
         self._sending = Confirming(sending, f"the dead letters of queue {name}")
         self._delays: set[int] = set()
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"RabbitQueue({self._name!r})"
-
-    @property
-    def name(self) -> str:
-        return self._name
+        return f"RabbitQueue({self.name!r})"
 
     @property
     def visibility_timeout(self) -> int:
@@ -68,8 +58,7 @@ class RabbitQueue:
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Acknowledge. AMQP does not answer: if the connection is lost now, they come again."""
-        self._ready()
-        check_batch(len(deliveries), f"queue {self._name}")
+        self._ready(deliveries)
         tags, failures = self._holding.in_hand.settle(deliveries)
         self._holding.acknowledge(tags)
         return failures
@@ -78,8 +67,7 @@ class RabbitQueue:
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
         """0 puts a message back at once; otherwise it stays in hand for so long, and goes then."""
-        self._ready()
-        check_batch(len(deliveries), f"queue {self._name}")
+        self._ready(deliveries)
         failures = self._holding.in_hand.hold(deliveries, seconds)
         if deliveries:
             self._holding.put_back_ended()
@@ -91,8 +79,7 @@ class RabbitQueue:
         The receive count goes with it, in a header. The message is acknowledged when the copy
         stands; if that is lost, it comes twice.
         """
-        self._ready()
-        check_batch(len(deliveries), f"queue {self._name}")
+        self._ready(deliveries)
         now = [place for place, one in enumerate(seconds) if one <= 0]
         later = [place for place, one in enumerate(seconds) if one > 0]
         if self._holding.ordered:
@@ -105,7 +92,7 @@ class RabbitQueue:
             (place, self._copy(deliveries[place], rounded_delay(seconds[place]))) for place in later
         ]
         if entries:
-            refused = self._sending.session.wait(self._sending.send(entries))
+            refused = self._sending.wait(self._sending.send(entries))
             failures |= {one.index: one for one in refused}
         settled = [place for place in later if place not in failures]
         tags, _ = self._holding.in_hand.settle([deliveries[place] for place in settled])
@@ -126,40 +113,32 @@ class RabbitQueue:
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """Publish copies to the dead-letter queue, and wait until the broker has confirmed them."""
-        self._ready()
-        check_batch(len(letters), f"the dead letters of {self._name}")
-        if not letters:
-            return ()
-        entries = []
-        for place, one in enumerate(letters):
-            found = properties(
-                reason.attributes(one), group=one.delivery.group, sent_at=one.delivery.sent_at
-            )
-            body = one.delivery.body.encode(errors="surrogatepass")
-            entries.append((place, (DEFAULT_EXCHANGE, self._dead_letters, body, found)))
-        failures: Sequence[Failure] = self._sending.session.wait(self._sending.send(entries))
-        missing = [one for one in failures if one.code == "Unroutable"]
-        if missing:
-            raise NotFound(f"queue {self._dead_letters} does not exist", code="404")
-        return failures
+        self._ready(letters, "the dead letters of ")
+        copies = []
+        for one in letters:
+            group, sent_at = one.delivery.group, one.delivery.sent_at
+            found = properties(reason.attributes(one), group=group, sent_at=sent_at)
+            copies.append((one.delivery, found))
+        return self._sending.send_copies(self._dead_letters, copies)
 
     def depth(self) -> QueueDepth:
         """Counted by the broker. It tells nobody what others have in hand: `in_flight` is what this
         program has; `delayed` is what waits in delay queues that this object has used."""
         self._ready()
-        visible = self._count(self._name)
+        visible, _ = self._asking.look(self.name)
         delayed = 0
         for seconds in list(self._delays):
-            try:
-                delayed += self._count(delay_queue(self._name, seconds))
-            except NotFound:
+            waiting = self._asking.messages(delay_queue(self.name, seconds))
+            if waiting is None:
                 self._delays.discard(seconds)
+            else:
+                delayed += waiting
         return QueueDepth(
             visible=visible,
             in_flight=len(self._holding),
             delayed=delayed,
             oldest=None,
-            dead_letters=self._count(self._dead_letters),
+            dead_letters=self._asking.look(self._dead_letters)[0],
             undelivered=0,
         )
 
@@ -168,34 +147,17 @@ class RabbitQueue:
         if not self._closed:
             self._closed = True
             self._holding.wake(self)
-            for session in (self._asking, self._sending.session):
+            for session in (self._asking, self._sending):
                 session.close()
-
-    def _count(self, queue: str) -> int:
-        def ask(channel: Any, answer: Answer) -> None:
-            channel.queue_declare(
-                queue, passive=True, callback=lambda frame: answer.set_result(frame.method)
-            )
-
-        return int(self._asking.call(ask).message_count)
 
     def _declare_delays(self, delays: set[int]) -> None:
         for seconds in delays:
-            arguments = delay_arguments(self._name, seconds)
-
-            def declare(channel: Any, answer: Answer, seconds: int = seconds) -> None:
-                channel.queue_declare(
-                    delay_queue(self._name, seconds),
-                    durable=True,
-                    arguments=arguments,  # noqa: B023 - called before the next round
-                    callback=lambda frame: answer.set_result(frame),
-                )
-
             # Each time: that is what keeps a queue which expires.
-            self._asking.call(declare)
+            arguments = delay_arguments(self.name, seconds)
+            self._asking.declare_queue(delay_queue(self.name, seconds), arguments)
             self._delays.add(seconds)
 
-    def _copy(self, one: Delivery, seconds: int) -> tuple[str, str, bytes, Any]:
+    def _copy(self, one: Delivery, seconds: int) -> Entry:
         found = properties(
             one.attributes,
             group=one.group,
@@ -203,13 +165,13 @@ class RabbitQueue:
             message_id=one.message_id,
             sent_at=one.sent_at,
         )
-        body = one.body.encode(errors="surrogatepass")
-        return DEFAULT_EXCHANGE, delay_queue(self._name, seconds), body, found
+        return copied(one, delay_queue(self.name, seconds), found)
 
-    def _ready(self) -> None:
+    def _ready(self, batch: Sequence[object] = (), what: str = "queue ") -> None:
         if self._closed:
             raise TransportError(
-                f"queue {self._name} was closed; ask the broker for another",
+                f"queue {self.name} was closed; ask the broker for another",
                 code="Closed",
                 retryable=False,
             )
+        check_batch(len(batch), what + self.name)

@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from messaging.errors import NotFound, TransportError
 from messaging.logs import logger
 from messaging.rabbitmq.names import record_name
-from messaging.rabbitmq.session import Answer, Session
+from messaging.rabbitmq.requests import Requests
+from messaging.rabbitmq.session import Answer
 
-__all__ = ["QueueRecord", "change_record", "declare_record", "read_beside", "read_record"]
+__all__ = ["QueueRecord", "change_record", "read_beside", "read_record", "write_record"]
 
 log = logger("messaging.rabbitmq.records")
 
@@ -47,76 +48,59 @@ class QueueRecord(BaseModel):
     """Of a topic: whose queues are bound to it, in order."""
 
 
-def read_record(session: Session, owned: str) -> QueueRecord | None:
-    """The record of the queue or exchange `owned`; None where there is none that can be read.
+def read_record(requests: Requests, owned: str) -> QueueRecord | None:
+    """The record of the queue `owned`; None where there is none that can be read.
 
     Raises `NotFound` when the queue itself does not exist.
     """
-
-    def look(channel: Any, answer: Answer) -> None:
-        channel.queue_declare(owned, passive=True, callback=answer.set_result)
-
-    session.call(look)
+    requests.look(owned)
     try:
-        return read_beside(session, owned)
+        return read_beside(requests, owned)
     except NotFound:  # or its node is away: the queue itself is on others, too
         log.warning("the record of %s is not there; apply its topology again", owned)
         return None
 
 
-def read_beside(session: Session, owned: str) -> QueueRecord | None:
+def read_beside(requests: Requests, owned: str) -> QueueRecord | None:
     """The same without a look at `owned`. Raises `NotFound` when the record's queue is missing."""
-    for _ in range(ATTEMPTS):
-        body = session.call(lambda channel, answer: _get(channel, record_name(owned), answer))
-        if body is not None:
-            try:
-                return QueueRecord.model_validate_json(body)
-            except ValidationError:
-                log.warning("the record of %s cannot be read; apply its topology again", owned)
-                return None
-        time.sleep(PAUSE)
-    log.warning("%s has no record; apply its topology again", owned)
-    return None
+
+    def got(channel: Any, tag: int, body: bytes, answer: Answer) -> None:
+        channel.basic_nack(tag, requeue=True)
+        answer.set_result(body)
+
+    body = _with_record(requests, owned, got)
+    if body is None:
+        log.warning("%s has no record; apply its topology again", owned)
+        return None
+    found = _parsed(body)
+    if found is None:
+        log.warning("the record of %s cannot be read; apply its topology again", owned)
+    return found
 
 
-def declare_record(channel: Any, owned: str, record: QueueRecord, answer: Answer) -> None:
+def write_record(requests: Requests, owned: str, record: QueueRecord) -> None:
     """Write the record of `owned`, in place of what was there."""
     arguments = {"x-queue-type": "classic", "x-max-length": 1}
-    channel.queue_declare(
-        record_name(owned),
-        durable=True,
-        arguments=arguments,
-        callback=lambda _: _publish(channel, owned, record, answer),
-    )
+    requests.declare_queue(record_name(owned), arguments)
+    requests.call(lambda channel, answer: _publish(channel, owned, record, answer))
 
 
 def change_record(
-    session: Session, owned: str, change: Callable[[QueueRecord], QueueRecord]
+    requests: Requests, owned: str, change: Callable[[QueueRecord], QueueRecord]
 ) -> None:
     """Change the record of `owned`, which stands; of two at once, one comes after the other.
 
     Whoever has the record in hand is the only one who changes it. Raises `NotFound` where there is
     none, and `TransportError` where somebody does not let go of it.
     """
-    for _ in range(ATTEMPTS):
-        taken = session.call(lambda channel, answer: _take(channel, record_name(owned), answer))
-        if taken is None:
-            time.sleep(PAUSE)
-            continue
-        tag, body = taken
-        try:
-            found = QueueRecord.model_validate_json(body)
-        except ValidationError:
-            found = QueueRecord(owner="")
-        wanted = change(found)
 
-        def write(channel: Any, answer: Answer) -> None:
-            channel.basic_ack(tag)  # noqa: B023 - called before the next round
-            _publish(channel, owned, wanted, answer)  # noqa: B023 - as above
+    def got(channel: Any, tag: int, body: bytes, answer: Answer) -> None:
+        channel.basic_ack(tag)
+        _publish(channel, owned, change(_parsed(body) or QueueRecord(owner="")), answer)
 
-        session.call(write)
-        return
-    raise TransportError(f"the record of {owned} is in somebody's hand; try again", code="Record")
+    if _with_record(requests, owned, got) is None:
+        said = f"the record of {owned} is in somebody's hand; try again"
+        raise TransportError(said, code="Record")
 
 
 def _publish(channel: Any, owned: str, record: QueueRecord, answer: Answer) -> None:
@@ -131,22 +115,32 @@ def _publish(channel: Any, owned: str, record: QueueRecord, answer: Answer) -> N
     channel.queue_declare(name, passive=True, callback=answer.set_result)
 
 
-def _get(channel: Any, queue: str, answer: Answer) -> None:
-    def got(tag: int, body: bytes) -> None:
-        channel.basic_nack(tag, requeue=True)
-        answer.set_result(body)
+def _with_record(
+    requests: Requests, owned: str, got: Callable[[Any, int, bytes, Answer], None]
+) -> Any:
+    """What `got` answers, to whom the record of `owned` is given; None where it does not come."""
 
-    _ask(channel, queue, answer, got)
+    def ask(channel: Any, answer: Answer) -> None:
+        def empty(_frame: Any) -> None:
+            if not answer.done():  # else it is the empty answer to a later question
+                answer.set_result(None)
+
+        channel.basic_get(
+            record_name(owned),
+            lambda _c, method, _f, body: got(channel, method.delivery_tag, body, answer),
+        )
+        channel.add_callback(empty, [Basic.GetEmpty], one_shot=True)
+
+    for _ in range(ATTEMPTS):
+        answered = requests.call(ask)
+        if answered is not None:
+            return answered
+        time.sleep(PAUSE)
+    return None
 
 
-def _take(channel: Any, queue: str, answer: Answer) -> None:
-    _ask(channel, queue, answer, lambda tag, body: answer.set_result((tag, body)))
-
-
-def _ask(channel: Any, queue: str, answer: Answer, got: Callable[[int, bytes], None]) -> None:
-    def empty(_frame: Any) -> None:
-        if not answer.done():  # else it is the empty answer to a later question
-            answer.set_result(None)
-
-    channel.basic_get(queue, lambda _c, method, _f, body: got(method.delivery_tag, body))
-    channel.add_callback(empty, [Basic.GetEmpty], one_shot=True)
+def _parsed(body: bytes) -> QueueRecord | None:
+    try:
+        return QueueRecord.model_validate_json(body)
+    except ValidationError:
+        return None

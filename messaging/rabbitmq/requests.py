@@ -6,31 +6,34 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from messaging.errors import NotFound
-from messaging.rabbitmq.records import QueueRecord, declare_record
 from messaging.rabbitmq.session import Answer, Session
 
 __all__ = ["Requests"]
 
 
-class Requests:
-    """What `apply` and `remove` ask of one channel."""
+class Requests(Session):
+    """A channel for what is asked and declared: a request that is refused ends it."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def look(self, queue: str) -> tuple[int, int]:
+        """How many messages `queue` holds that nobody has in hand, and how many consumers it has.
 
-    def messages(self, queue: str) -> int | None:
-        """How many messages `queue` holds that nobody has in hand; None where it does not exist."""
-        found = self.counts(queue)
-        return None if found is None else found[0]
+        Raises `NotFound` where it does not exist.
+        """
+        frame = self._ask(lambda channel, done: channel.queue_declare(
+            queue, passive=True, callback=done))  # fmt: skip
+        return int(frame.method.message_count), int(frame.method.consumer_count)
 
     def counts(self, queue: str) -> tuple[int, int] | None:
-        """The same, and how many consumers it has."""
+        """The same; None where it does not exist."""
         try:
-            frame = self._ask(lambda channel, done: channel.queue_declare(
-                queue, passive=True, callback=done))  # fmt: skip
+            return self.look(queue)
         except NotFound:
             return None
-        return int(frame.method.message_count), int(frame.method.consumer_count)
+
+    def messages(self, queue: str) -> int | None:
+        """The first of the two."""
+        found = self.counts(queue)
+        return None if found is None else found[0]
 
     def exchange_stands(self, exchange: str) -> bool:
         """Whether `exchange` exists."""
@@ -63,12 +66,8 @@ class Requests:
         """Delete it with its messages; nothing where there is none."""
         self._ask(lambda channel, done: channel.queue_delete(queue, callback=done))
 
-    def write_record(self, owned: str, record: QueueRecord) -> None:
-        """Write what the broker would not tell of `owned`."""
-        self.session.call(lambda channel, answer: declare_record(channel, owned, record, answer))
-
     def _ask(self, request: Callable[[Any, Callable[[Any], None]], Any]) -> Any:
         def work(channel: Any, answer: Answer) -> None:
             request(channel, answer.set_result)
 
-        return self.session.call(work)
+        return self.call(work)

@@ -9,55 +9,44 @@ from collections.abc import Sequence
 
 from messaging.contract.subscribers import Subscriber
 from messaging.errors import NotFound
-from messaging.rabbitmq.records import QueueRecord, change_record, declare_record, read_beside
-from messaging.rabbitmq.session import Session
+from messaging.rabbitmq.records import QueueRecord, change_record, read_beside, write_record
+from messaging.rabbitmq.requests import Requests
 from messaging.topology import queue_name
 
-__all__ = ["enlist", "listed_services", "strike", "subscribers"]
+__all__ = ["list_service", "listed_services", "subscribers"]
 
 
-def listed_services(session: Session, topic: str) -> Sequence[str]:
+def listed_services(requests: Requests, topic: str) -> Sequence[str]:
     """The services that `apply` has bound to `topic`; none where the topic has no record."""
     try:
-        found = read_beside(session, topic)
+        found = read_beside(requests, topic)
     except NotFound:
         return ()
     return found.services if found is not None else ()
 
 
-def enlist(session: Session, topic: str, service: str) -> None:
-    """`service` is bound to `topic`."""
+def list_service(requests: Requests, topic: str, service: str, *, bound: bool) -> None:
+    """`service` is bound to `topic` from now on, or no longer."""
 
-    def with_it(found: QueueRecord) -> QueueRecord:
-        return found.model_copy(update={"services": sorted({*found.services, service})})
-
-    try:
-        change_record(session, topic, with_it)
-    except NotFound:
-        # The topic is older than records, or somebody else's work.
-        record = with_it(QueueRecord(owner=""))
-        session.call(lambda channel, answer: declare_record(channel, topic, record, answer))
-
-
-def strike(session: Session, topic: str, service: str) -> None:
-    """`service` is no longer bound to `topic`."""
-
-    def without_it(found: QueueRecord) -> QueueRecord:
-        return found.model_copy(update={"services": sorted({*found.services} - {service})})
+    def change(found: QueueRecord) -> QueueRecord:
+        others = {*found.services} - {service}
+        services = others | {service} if bound else others
+        return found.model_copy(update={"services": sorted(services)})
 
     try:
-        change_record(session, topic, without_it)
+        change_record(requests, topic, change)
     except NotFound:
-        return
+        if bound:  # the topic is older than records, or somebody else's work
+            write_record(requests, topic, change(QueueRecord(owner="")))
 
 
-def subscribers(session: Session, topic: str) -> list[Subscriber]:
+def subscribers(requests: Requests, topic: str) -> list[Subscriber]:
     """Who is bound to `topic`, and by what, as `apply` wrote it down."""
     found = []
-    for service in listed_services(session, topic):
+    for service in listed_services(requests, topic):
         name = queue_name(topic, service)
         try:
-            record = read_beside(session, name)
+            record = read_beside(requests, name)
         except NotFound:
             continue  # it was removed meanwhile
         if record is not None:

@@ -31,25 +31,17 @@ Work = Callable[[Any, Answer], None]
 
 
 class Session:
-    """One channel of a link, opened when it is needed and prepared by `setup` each time.
+    """One channel of a link, opened when it is needed and prepared by `_prepare` each time.
 
-    setup    called with the new channel, and with what to call when it is ready.
-    lost     called when the channel is gone, with all that was under way on it.
     subject  what it is about, for errors: "queue alunos-marketing".
     """
 
-    def __init__(
-        self,
-        link: Link,
-        subject: str,
-        *,
-        setup: Callable[[Any, Callable[[], None]], None] | None = None,
-        lost: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, link: Link, subject: str) -> None:
         self.link = link
         self._subject = subject
-        self._setup = setup
-        self._on_lost = lost
+        self._fresh()
+
+    def _fresh(self) -> None:
         self._channel: Any = None
         self._ready = False
         self._opening = False
@@ -57,16 +49,20 @@ class Session:
         self._pending: set[Answer] = set()
         self._owner = os.getpid()
         self.ended_by: Exception | None = None
-        """Why the channel was lost the last time, for `lost`."""
+        """Why the channel was lost the last time, for `_lost`."""
+
+    def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
+        """Make a new channel ready for work; then call `ready`. In the connection's thread."""
+        ready()
+
+    def _lost(self) -> None:
+        """The channel is gone, with all that was under way on it. In the connection's thread."""
 
     def ask(self, work: Work) -> Answer:
         """Run `work` with the channel, soon; the future is what it says."""
         if not self._ours():
-            self.__init__(  # type: ignore[misc]  # the same object for whoever holds it
-                self.link, self._subject, setup=self._setup, lost=self._on_lost
-            )
-            if self._on_lost is not None:
-                self.link.post(self._on_lost)
+            self._fresh()
+            self.link.post(self._lost)
         answer: Answer = Future()
         self.link.post(lambda: self._run(work, answer))
         return answer
@@ -110,24 +106,9 @@ class Session:
             if self._channel is not None and self._channel.is_open:
                 self._channel.close()
 
-        try:
+        with suppress(TransportError):  # the connection is closed, and the channel with it
             if self._ours():
                 self.link.post(run)
-        except TransportError:
-            return  # the connection is closed, and the channel with it
-
-    def renew(self, unless: Callable[[], object]) -> None:
-        """Take another channel for what is asked from now on, `unless` says that it is used."""
-
-        def run() -> None:
-            if self._ready and self._channel.is_open and not unless():
-                channel, self._channel, self._ready = self._channel, None, False
-                if self._on_lost is not None:
-                    self._on_lost()
-                channel.close()
-
-        if self._ours():
-            self.link.post(run)
 
     def _ours(self) -> bool:
         """False in a child that was forked: the channel is the parent's, and so is its socket."""
@@ -157,10 +138,7 @@ class Session:
             self._fail(translated(error, self._subject))
 
     def _opened(self, channel: Any) -> None:
-        if self._setup is None:
-            self._prepared()
-        else:
-            self._setup(channel, self._prepared)
+        self._prepare(channel, self._prepared)
 
     def _prepared(self) -> None:
         self._opening, self._ready = False, True
@@ -197,8 +175,7 @@ class Session:
         self._channel, self._ready, self._opening = None, False, False
         self._queue = []
         self.ended_by = error
-        if self._on_lost is not None:
-            self._on_lost()
+        self._lost()
         for answer in list(self._pending):
             with suppress(InvalidStateError):  # it is done, or nobody waits for it any more
                 answer.set_exception(error)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.contract.subscribers import Subscriber
 from messaging.deadline import CURRENT
-from messaging.errors import AccessDenied, TransportError
-from messaging.rabbitmq.errors import check_batch
+from messaging.errors import AccessDenied, NotFound, TransportError
+from messaging.rabbitmq.errors import TOPOLOGY_REMEDY, check_batch
 from messaging.rabbitmq.link import Link
+from messaging.rabbitmq.names import DEFAULT_EXCHANGE
+from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.services import subscribers
 from messaging.rabbitmq.session import Answer, Session, Work
 from messaging.rabbitmq.wire import keys_of, properties, unfit
-from messaging.transport import Failure, Outgoing
+from messaging.transport import Delivery, Failure, Outgoing
 
-__all__ = ["Confirming", "RabbitTopic"]
+__all__ = ["Confirming", "RabbitTopic", "copied"]
 
 Entry = tuple[str, str, bytes, Any]
 """Exchange, routing key, body and properties of one message."""
@@ -43,27 +46,47 @@ class _Batch:
             self.answer.set_result(self.failures)
 
 
-class Confirming:
+def copied(one: Delivery, queue: str, found: Any) -> Entry:
+    """The body of `one` with the properties `found`, for `queue` alone."""
+    return DEFAULT_EXCHANGE, queue, one.body.encode(errors="surrogatepass"), found
+
+
+class Confirming(Session):
     """A channel in confirm mode: batches of several callers are under way at once.
 
     exchange  looked for each time the channel is opened, so that a missing one is told by name.
     """
 
     def __init__(self, link: Link, subject: str, *, exchange: str = "") -> None:
+        super().__init__(link, subject)
         self._exchange = exchange
         self._next = 1
         self._waiting: dict[int, tuple[_Batch, int, str]] = {}
         self._returned: dict[str, int] = {}
-        self.session = Session(link, subject, setup=self._prepare, lost=self._lost)
 
     def send(self, entries: Sequence[tuple[int, Entry]]) -> Answer:
         """Publish `entries`, each with its place; the future has the failures."""
-        return self.session.ask(self._publishing(entries))
+        return self.ask(self._publishing(entries))
+
+    def send_copies(self, queue: str, copies: Iterable[tuple[Delivery, Any]]) -> Sequence[Failure]:
+        """Publish these bodies, each with its properties, to `queue`, and wait until they stand."""
+        entries = [(place, copied(one, queue, found)) for place, (one, found) in enumerate(copies)]
+        failures: Sequence[Failure] = self.wait(self.send(entries)) if entries else ()
+        if any(one.code == "Unroutable" for one in failures):
+            raise NotFound(f"queue {queue} does not exist; {TOPOLOGY_REMEDY}", code="404")
+        return failures
 
     def renew(self) -> None:
         """Take another channel, unless messages are under way on this one: RabbitMQ 3.10 has a
         channel that met a queue without a leader refuse all that follows."""
-        self.session.renew(lambda: self._waiting)
+
+        def run(channel: Any) -> None:
+            if not self._waiting:
+                self._channel, self._ready = None, False
+                self._lost()
+                channel.close()
+
+        self.say(run)
 
     def _publishing(self, entries: Sequence[tuple[int, Entry]]) -> Work:
         def publish(channel: Any, answer: Answer) -> None:
@@ -111,22 +134,13 @@ class Confirming:
     def _lost(self) -> None:
         # What was confirmed stands; of the others nobody knows.
         waiting, self._waiting, self._returned = self._waiting, {}, {}
-        batches = {id(batch): batch for batch, _, _ in waiting.values()}
-        if isinstance(self.session.ended_by, AccessDenied):
-            # RabbitMQ answers a publish that is not allowed by closing the channel.
-            for batch in batches.values():
-                if not batch.answer.done():
-                    batch.answer.set_exception(self.session.ended_by)
-            return
-        unknown: dict[int, list[int]] = {}
+        said = "the connection was lost before RabbitMQ confirmed the message"
         for batch, place, _ in waiting.values():
-            unknown.setdefault(id(batch), []).append(place)
-        for key, places in unknown.items():
-            batch = batches[key]
-            said = "the connection was lost before RabbitMQ confirmed the message"
-            batch.failures += [Failure(one, "ConnectionLost", said, True, True) for one in places]
-            if not batch.answer.done():
-                batch.answer.set_result(batch.failures)
+            if not isinstance(self.ended_by, AccessDenied):
+                batch.confirmed(Failure(place, "ConnectionLost", said, True, True))
+            elif not batch.answer.done():
+                # RabbitMQ answers a publish that is not allowed by closing the channel.
+                batch.answer.set_exception(self.ended_by)
 
 
 class RabbitTopic:
@@ -137,25 +151,15 @@ class RabbitTopic:
 
     def __init__(self, link: Link, name: str, *, max_bytes: int, publish_timeout: float) -> None:
         self._link = link
-        self._name = name
+        self.name = name
         self.fifo = name.endswith(".fifo")
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self.publish_timeout = publish_timeout
         self._confirming = Confirming(link, f"topic {name}", exchange=name)
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"RabbitTopic({self._name!r})"
-
-    @property
-    def name(self) -> str:
-        """The exchange's name."""
-        return self._name
-
-    @property
-    def max_bytes(self) -> int:
-        """Bytes that one request, and so one message, may have (`Settings.max_bytes`)."""
-        return self._max_bytes
+        return f"RabbitTopic({self.name!r})"
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Publish `batch` in one go, and wait until the broker has confirmed each message."""
@@ -171,17 +175,14 @@ class RabbitTopic:
 
     def subscribers(self) -> Sequence[Subscriber]:
         """Which services are bound, and by what, as `apply` wrote it down. For a start only."""
-        session = Session(self._link, f"topic {self._name}")
-        try:
-            return subscribers(session, self._name)
-        finally:
-            session.close()
+        with closing(Requests(self._link, f"topic {self.name}")) as requests:
+            return subscribers(requests, self.name)
 
     def close(self) -> None:
         """Refuse further use."""
         if not self._closed:
             self._closed = True
-            self._confirming.session.close()
+            self._confirming.close()
 
     def _steps(
         self, refused: list[Failure], entries: Entries, answer: Answer
@@ -192,11 +193,11 @@ class RabbitTopic:
     def _send(self, batch: Sequence[Outgoing]) -> tuple[list[Failure], Entries, Answer | None]:
         if self._closed:
             raise TransportError(
-                f"topic {self._name} was closed; ask the broker for another",
+                f"topic {self.name} was closed; ask the broker for another",
                 code="Closed",
                 retryable=False,
             )
-        check_batch(len(batch), f"topic {self._name}")
+        check_batch(len(batch), f"topic {self.name}")
         refused: list[Failure] = []
         entries: Entries = []
         for place, one in enumerate(batch):
@@ -215,12 +216,12 @@ class RabbitTopic:
     def _entry(self, one: Outgoing) -> Entry:
         keys = keys_of(one.attributes)
         found = properties(one.attributes, keys=keys, group=one.group)
-        return self._name, keys[0], one.body.encode(), found
+        return self.name, keys[0], one.body.encode(), found
 
     def _finish(
         self, refused: list[Failure], entries: Entries, answer: Answer
     ) -> Sequence[Failure]:
-        failures: Sequence[Failure] = self._confirming.session.wait(answer, self.publish_timeout)
+        failures: Sequence[Failure] = self._confirming.wait(answer, self.publish_timeout)
         if any(one.code == NACKED for one in failures):
             failures = self._send_again(failures, entries)
         return sorted([*refused, *failures]) if refused or failures else ()
@@ -240,5 +241,5 @@ class RabbitTopic:
             self._confirming.renew()
             others = [one for one in failures if one.index not in again]
             answer = self._confirming.send([one for one in entries if one[0] in again])
-            failures = others + self._confirming.session.wait(answer, self.publish_timeout)
+            failures = others + self._confirming.wait(answer, self.publish_timeout)
         return failures

@@ -14,10 +14,9 @@ from messaging.doctor import Diagnosis, examine, not_told
 from messaging.doctor.rabbitmq import _version
 from messaging.event import Event
 from messaging.publishing.publisher import Publisher
-from messaging.rabbitmq.broker import links
+from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import queue_arguments
 from messaging.rabbitmq.requests import Requests
-from messaging.rabbitmq.session import Session
 from messaging.settings import Settings
 from messaging.topology import Topology
 from messaging.transport import DeadLetter
@@ -38,8 +37,8 @@ class Site:
         self.settings = Settings(broker_url=url, prefix=f"d{os.getpid()}-{next(_numbers)}-")
         self.topic = f"{self.settings.prefix}alunos"
         self.queue = f"{self.topic}-um"
-        self.link = links(self.settings)
-        self.hands = Requests(Session(self.link, "what is broken here"))
+        self.link = Link(self.settings)
+        self.hands = Requests(self.link, "what is broken here")
 
     def examined(self, topology: Topology = SOUND) -> list[Diagnosis]:
         return list(examine(topology, self.settings))

@@ -246,7 +246,7 @@ def test_a_worker_goes_on_when_the_broker_closes_its_channel(
 ) -> None:
     def acknowledge_what_was_never_sent(broker: RabbitBroker) -> None:
         holding = broker._held(broker.queue("counter").name)
-        holding._session.say(lambda channel: channel.basic_ack(99_999))
+        holding.say(lambda channel: channel.basic_ack(99_999))
         until(lambda: "closed the channel" in caplog.text)
 
     apply(TOPOLOGY, settings)

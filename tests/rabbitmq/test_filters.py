@@ -110,10 +110,10 @@ def _bodies(broker: Broker, service: str) -> Counter[str]:
 
 def _unrouted(settings: Settings) -> int:
     """How many messages nobody heard; it takes them away."""
-    from messaging.rabbitmq.broker import links
+    from messaging.rabbitmq.link import Link
     from messaging.rabbitmq.session import Session
 
-    link = links(settings)
+    link = Link(settings)
     session = Session(link, "unrouted")
     name = unrouted_name(settings.prefix + "parcels")
     frame = session.call(

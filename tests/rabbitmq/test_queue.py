@@ -220,11 +220,11 @@ def test_a_message_that_no_queue_takes_is_a_failure_without_an_alternate(
     broker: RabbitBroker, settings: Settings
 ) -> None:
     # The exchange stands, and its alternate is gone: nothing may vanish in silence.
-    from messaging.rabbitmq.broker import links
+    from messaging.rabbitmq.link import Link
     from messaging.rabbitmq.names import unrouted_name
     from messaging.rabbitmq.session import Session
 
-    link = links(settings)
+    link = Link(settings)
     name = unrouted_name(settings.prefix + "parcels")
     Session(link, "test").call(
         lambda channel, answer: channel.exchange_delete(name, callback=answer.set_result)
@@ -275,7 +275,7 @@ def test_an_acknowledgement_of_a_lost_connection_settles_nothing_on_the_next(
     before = receive_all(queue, 1)
     settled, failures = holding.in_hand.settle(before)
     assert not failures
-    holding._session.say(lambda channel: channel.close())
+    holding.say(lambda channel: channel.close())
     [again] = receive_all(queue, 1)
     assert again.receive_count == 2
 
@@ -322,12 +322,12 @@ def test_what_the_client_refuses_to_send_leaves_the_other_answers_in_their_place
 
     wrong = [(0, entry(name)), (1, entry(name, message_id="x" * 300))]
     with pytest.raises(TransportError):
-        confirming.session.wait(confirming.send(wrong))
+        confirming.wait(confirming.send(wrong))
     for _ in range(2):
         right = [(0, entry("nowhere")), (1, entry(name))]
-        failures = confirming.session.wait(confirming.send(right))
+        failures = confirming.wait(confirming.send(right))
         assert [(one.index, one.code) for one in failures] == [(0, "Unroutable")]
-    confirming.session.close()
+    confirming.close()
 
 
 def test_a_worker_receives_while_the_record_of_its_queue_is_away(broker: RabbitBroker) -> None:
