@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from messaging.errors import MissingExtra, SettingsError
 from messaging.settings import Settings
@@ -44,7 +44,10 @@ class ServiceTopic(TopicTransport, Protocol):
 
 
 class ServiceBroker(Broker, Protocol):
-    """A `Broker` of a service outside this process, with what operators ask of it."""
+    """A `Broker` of a service outside this process, with what operators ask of it.
+
+    A `with` block closes it at its end.
+    """
 
     def topic(self) -> ServiceTopic:
         """The topic; no request is made."""
@@ -67,6 +70,9 @@ class ServiceBroker(Broker, Protocol):
         """
         ...
 
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
 
 def connect(settings: Settings | None = None, *, session: Any = None) -> ServiceBroker:
     """Connect to the topic that `settings` (by default the environment) names. No request is made.
@@ -86,11 +92,9 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
         ```python
         from messaging import Settings, connect
 
-        broker = connect(
-            Settings(topic="alunos", region="sa-east-1")
-        )  # connect(): by the environment
-        publisher = Publisher(broker.topic(), source="/cadastro")
-        broker.close()
+        settings = Settings(topic="alunos", region="sa-east-1")
+        with connect(settings) as broker:  # connect(): by the environment
+            publisher = Publisher(broker.topic(), source="/cadastro")
         ```
     """
     chosen = settings if settings is not None else Settings.from_environment()

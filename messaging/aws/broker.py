@@ -10,6 +10,7 @@ from messaging.aws.dead_letters import SqsDeadLetters
 from messaging.aws.naming import named_topic
 from messaging.aws.sns import SnsTopic
 from messaging.aws.sqs import SqsQueue
+from messaging.closing import Closing
 from messaging.dead_letters.letter import Kind
 from messaging.settings import Settings
 from messaging.topology import queue_name
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AwsBroker", "connect"]
 
 
-class AwsBroker:
+class AwsBroker(Closing):
     """One SNS topic and its SQS queues: a `Broker`. Make it with `connect`.
 
     Safe to share between threads; a forked child gets connections of its own.

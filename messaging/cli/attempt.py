@@ -11,13 +11,16 @@ import typer
 from messaging.cli import names, screen
 from messaging.cli.options import CodecName, Json, TopologyName
 from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
-from messaging.errors import ConfigurationError, PublishError
+from messaging.errors import AccessDenied, ConfigurationError, PublishError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import BaseModel
 
     from messaging.codec import Codec
     from messaging.consuming.consumer import Consumer, Handler
+    from messaging.contract.subscribers import Subscriber
     from messaging.settings import Settings
     from messaging.transport import Outgoing
 
@@ -49,7 +52,8 @@ def try_service(
 
     It goes through the topic, as the service's view has it, and is addressed to that service
     alone: no producer is needed, and no other queue gets it. Data that the view does not read is
-    refused before anything is sent.
+    refused before anything is sent; so is an event that the service's subscription would not let
+    through.
 
     [bold]Example:[/bold] messaging try biblioteca.servico:Biblioteca
     """
@@ -64,7 +68,7 @@ def try_service(
             "one; --yes publishes it all the same"
         )
     message = _message(consumer, handler, view, chosen_codec(codec))
-    _publish(message, settings)
+    _publish(message, settings, consumer.service, handler.event.event_type)
     said = {"id": message.id, "type": handler.event.event_type, "service": consumer.service}
     if json:
         screen.data(said)
@@ -153,15 +157,31 @@ def _message(
     return Outgoing(id, body, attributes, size, "messaging-try", id)
 
 
-def _publish(message: Outgoing, settings: Settings) -> None:
+def _publish(message: Outgoing, settings: Settings, service: str, type: str) -> None:
     from messaging.connecting import connect
 
-    broker = connect(settings)
-    try:
-        for failure in broker.topic().publish([message]):
+    with connect(settings) as broker:
+        topic = broker.topic()
+        try:
+            heard = _is_heard(topic.subscribers(), broker.queue(service).name, service, type)
+        except AccessDenied:
+            screen.note("who subscribes may not be listed here, so the filter was not looked at")
+        else:
+            if not heard:
+                raise PublishError(
+                    f"the topic would drop it: no subscription lets {type} through to {service}; "
+                    "run `messaging topology apply` with the service's topology"
+                )
+        for failure in topic.publish([message]):
             raise PublishError(f"the topic did not accept it: {failure.code}: {failure.message}")
-    finally:
-        broker.close()
+
+
+def _is_heard(subscribers: Iterable[Subscriber], queue: str, service: str, type: str) -> bool:
+    """Whether the queue may get the event; of a filter that cannot be read nobody knows."""
+    return any(
+        type in one.types and service in one.audience if one.is_ours else one.endpoint == queue
+        for one in subscribers
+    )
 
 
 def _is_here(settings: Settings) -> bool:

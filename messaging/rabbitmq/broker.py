@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from messaging.closing import Closing
 from messaging.dead_letters.letter import Kind
 from messaging.errors import SettingsError
 from messaging.rabbitmq.dead_letters import RabbitDeadLetters
@@ -21,7 +22,7 @@ LETTER_LEASE = 30
 """Seconds; whoever takes letters says how long they are held."""
 
 
-class RabbitBroker:
+class RabbitBroker(Closing):
     """One exchange and its queues: a `Broker`. Make it with `messaging.connecting.connect`.
 
     Two connections, each with a thread of its own: one receives and settles, the other publishes,

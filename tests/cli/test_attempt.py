@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,31 @@ def test_what_the_service_would_not_read_is_refused_before_it_is_sent(
     assert says in " ".join(done.stderr.split())
     assert "ana@example.com" not in done.stderr
     assert visible(applied) == {"mail": 0, "books": 0}
+
+
+def test_an_event_that_the_topic_would_drop_is_not_said_to_be_published(
+    applied: Run, project: Path
+) -> None:
+    # A new handler, and nobody has applied the topology since.
+    school = project / "school.py"
+    left = 'class Left(Event, type="student.left", version=1):\n    name: str\n\n\n'
+    mail = "class Mail(Consumer):\n"
+    handler = "    @handles\n    def part(self, student: Left) -> None: ...\n\n"
+    text = school.read_text().replace(left, "")
+    school.write_text(text.replace(mail, left + mail + handler))
+
+    for service in ("school:Mail", "school:Post"):
+        done = applied("try", service, "--type", "student.left")
+        assert (done.returncode, done.stdout) == (1, "")
+        told = " ".join(done.stderr.split())
+        assert "no subscription lets student.left through" in told
+        assert "`messaging topology apply`" in told
+    assert visible(applied) == {"mail": 0, "books": 0}
+
+    assert applied("topology", "apply").returncode == 0
+    done = applied("try", "school:Mail", "--type", "student.left")
+    assert done.stdout.startswith("published student.left "), done.stderr
+    assert visible(applied) == {"mail": 1, "books": 0}
 
 
 def test_a_service_that_takes_arguments_is_not_made(applied: Run) -> None:

@@ -36,14 +36,22 @@ ROOT = Path(__file__).parents[2]
 def test_the_environment_says_which_broker() -> None:
     def found(url: str) -> type:
         given = {"MESSAGING_BROKER_URL": url, "MESSAGING_TOPIC": "alunos"}
-        broker = messaging.connect(Settings.from_environment(given))
-        broker.close()
-        return type(broker)
+        with messaging.connect(Settings.from_environment(given)) as broker:
+            return type(broker)
 
     assert found("") is AwsBroker
     assert found("sqs:") is AwsBroker
     assert found("amqp://localhost") is RabbitBroker
     assert found("amqps://one.example,amqps://two.example") is RabbitBroker
+
+
+def test_the_end_of_the_block_closes_the_broker(settings: Settings) -> None:
+    apply(TOPOLOGY, settings, create_topic=True)
+    with messaging.connect(settings) as broker:
+        topic = broker.topic()
+        assert not topic.publish([message("in the block")])
+    with pytest.raises(TransportError, match="was closed"):
+        topic.publish([message("after it")])
 
 
 @pytest.mark.parametrize("url", ["rabbit.example", "http://rabbit.example", "sqs://x", "kafka://x"])
