@@ -1,12 +1,14 @@
 """Makes the zip of the three functions: `python -m examples.cadastro.pacote dist` (`make package`).
 
 For arm64 and the Python that template.yaml names, whatever this machine is, from the versions of
-the lock. The same sources give the same bytes: what did not change is not deployed again.
+the lock. The same sources give the same bytes: what did not change is not deployed again. Lambda
+cannot write compiled files beside the code, so they are in the zip, made by the functions' Python.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-__all__ = ["PACOTES", "com_dependencias", "comprimir"]
+__all__ = ["PACOTES", "com_dependencias", "compilar", "comprimir"]
 
 RAIZ = Path(__file__).parents[2]
 PACOTES = (
@@ -35,7 +37,8 @@ PACOTES = (
 )
 """What the functions import; what these need is found by itself."""
 NOSSOS = ("consumers", "examples", "messaging")
-PLATAFORMA = ("--platform", "manylinux2014_aarch64", "--python-version", "3.13")
+VERSAO = "3.13"
+PLATAFORMA = ("--platform", "manylinux2014_aarch64", "--python-version", VERSAO)
 _DATA = (1980, 1, 1, 0, 0, 0)
 
 
@@ -59,11 +62,33 @@ def com_dependencias(nomes: Iterable[str]) -> set[str]:
     return achados
 
 
+def python_das_funcoes() -> str:
+    """The Python of the functions on this machine: others would make files that it ignores."""
+    aqui = ".".join(map(str, sys.version_info[:2])) == VERSAO
+    python = sys.executable if aqui else shutil.which(f"python{VERSAO}")
+    if python is None or subprocess.run([python, "-V"], check=False).returncode:
+        sys.exit(f"python{VERSAO} is not on the PATH, and the functions are compiled by it")
+    return python
+
+
+def compilar(pasta: Path, python: str) -> None:
+    """Compile a folder as it will lie on Lambda, whenever and wherever that is done.
+
+    By hash, since a zip changes the dates by which Python would otherwise judge.
+    """
+    subprocess.run(
+        [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
+         "-s", pasta, "-p", "/var/task", pasta],
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )  # fmt: skip
+
+
 def comprimir(pasta: Path, destino: Path) -> None:
-    """Zip a folder: in the order of its names, with one date for all, without compiled files."""
+    """Zip a folder: in the order of its names, with one date for all."""
     with zipfile.ZipFile(destino, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as arquivo:
         for um in sorted(pasta.rglob("*")):
-            if um.is_dir() or "__pycache__" in um.parts:
+            if um.is_dir():
                 continue
             dito = zipfile.ZipInfo(um.relative_to(pasta).as_posix(), _DATA)
             dito.compress_type = zipfile.ZIP_DEFLATED
@@ -84,6 +109,7 @@ def travados(nomes: set[str]) -> str:
 
 def main(destino: Path) -> None:
     """Build `funcoes.zip` in `destino`, and say its hash."""
+    python = python_das_funcoes()
     destino.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cadastro-pacote-") as dado:
         pasta = Path(dado) / "pacote"
@@ -102,6 +128,7 @@ def main(destino: Path) -> None:
             shutil.copytree(
                 RAIZ / nosso, pasta / nosso, ignore=shutil.ignore_patterns("__pycache__", "front")
             )
+        compilar(pasta, python)
         comprimir(pasta, destino / "funcoes.zip")
     dito = (destino / "funcoes.zip").read_bytes()
     print(

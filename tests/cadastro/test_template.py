@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import marshal
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ from cfnlint.decode import cfn_yaml
 from examples.cadastro.ajustes import Ajustes
 from examples.cadastro.chamada_api import ChamadaAPI
 from examples.cadastro.custo import parcelas, tabela
-from examples.cadastro.pacote import PACOTES, com_dependencias, comprimir
+from examples.cadastro.pacote import PACOTES, com_dependencias, compilar, comprimir
 from examples.cadastro.painel.aplicacao import criar
 from examples.cadastro.painel.vista import Vista
 from tests.cadastro.cliente import Cliente
@@ -117,14 +118,21 @@ def test_the_package_is_the_same_twice(tmp_path: Path) -> None:
         for arquivo in ("b/dois.py", "um.py"):
             (pasta / arquivo).write_text(f"# {arquivo}\n")
             os.utime(pasta / arquivo, (momento, momento))
-        (pasta / "b" / "__pycache__").mkdir()
-        (pasta / "b" / "__pycache__" / "dois.pyc").write_bytes(nome.encode())
+        compilar(pasta, sys.executable)
         comprimir(pasta, tmp_path / f"{nome}.zip")
         return (tmp_path / f"{nome}.zip").read_bytes()
 
     assert pacote("hoje", 1_700_000_000) == pacote("amanha", 1_800_000_000)
     with zipfile.ZipFile(tmp_path / "hoje.zip") as arquivo:
-        assert arquivo.namelist() == ["b/dois.py", "um.py"]
+        assert arquivo.namelist() == [
+            f"__pycache__/um.{sys.implementation.cache_tag}.pyc",
+            f"b/__pycache__/dois.{sys.implementation.cache_tag}.pyc",
+            "b/dois.py",
+            "um.py",
+        ]
+        compilado = arquivo.read(arquivo.namelist()[0])
+    assert int.from_bytes(compilado[4:8], "little") == 1  # by hash, and not looked at again
+    assert marshal.loads(compilado[16:]).co_filename == "/var/task/um.py"
 
 
 SO_O_PACOTE = """
