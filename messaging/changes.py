@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from messaging.clock import SYSTEM_CLOCK
@@ -84,15 +84,7 @@ class Plan:
             "topic": self.topic,
             "where": self.where,
             "pending": self.pending,
-            "changes": [
-                {
-                    "action": one.action,
-                    "kind": one.kind,
-                    "name": one.name,
-                    "details": list(one.details),
-                }
-                for one in self.changes
-            ],
+            "changes": [{**asdict(one), "details": list(one.details)} for one in self.changes],
         }
 
 

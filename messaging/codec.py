@@ -29,6 +29,7 @@ _CONTEXT = frozenset(
             "subject",
             "datacontenttype",
             "data",
+            "data_base64",
         ),
         *("dataversion", "traceparent"),
     }
@@ -147,11 +148,7 @@ def _envelope(document: dict[str, Any], name: str) -> Envelope:
         time=_time(document),
         subject=_optional(document, "subject"),
         traceparent=_optional(document, "traceparent"),
-        extensions={
-            name: value
-            for name, value in document.items()
-            if name not in _CONTEXT and name != "data_base64"
-        }
+        extensions={name: value for name, value in document.items() if name not in _CONTEXT}
         if not document.keys() <= _CONTEXT
         else {},
         data=_data(document),

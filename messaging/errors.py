@@ -138,6 +138,7 @@ class TransportError(MessagingError):
         unknown: whether the request may have been carried out all the same.
     """
 
+    retryable: bool = True
     unknown: bool = True
 
     def __init__(
@@ -145,12 +146,13 @@ class TransportError(MessagingError):
         message: str,
         *,
         code: str = "",
-        retryable: bool = True,
+        retryable: bool | None = None,
         unknown: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.retryable = retryable
+        if retryable is not None:
+            self.retryable = retryable
         if unknown is not None:
             self.unknown = unknown
 
@@ -161,10 +163,8 @@ class NotFound(TransportError):
     As `TransportError`.
     """
 
+    retryable = False
     unknown = False
-
-    def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
-        super().__init__(message, code=code, retryable=retryable)
 
 
 class TopicNotFound(NotFound):
@@ -182,10 +182,8 @@ class AccessDenied(TransportError):
     As `TransportError`.
     """
 
+    retryable = False
     unknown = False
-
-    def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
-        super().__init__(message, code=code, retryable=retryable)
 
 
 class Throttled(TransportError):

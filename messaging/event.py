@@ -365,11 +365,8 @@ def _is_missing_field(error: Exception, function: Upcast) -> bool:
 
 def _json_name(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
-    if value is None:
-        return "null"
-    return names.get(
-        type(value), "a number" if isinstance(value, int | float) else "something else"
-    )
+    names |= {int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), "something else")
 
 
 def _checked_type(cls: type[Event], name: object) -> str:

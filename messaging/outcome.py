@@ -8,7 +8,7 @@ decided by the consumer's `RetryPolicy`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 from messaging.backoff import Backoff, WaitStrategy, seconds_after
 from messaging.errors import ConfigurationError
@@ -48,17 +48,18 @@ class Outcome(Exception):
         ```
     """
 
-    def __new__(cls, *args: object, **keywords: object) -> Self:
-        # A bare Outcome says nothing, and the message would be lost.
-        if cls is Outcome:
-            raise TypeError("Outcome says nothing: raise Retry, Reject or Discard")
-        return super().__new__(cls, *args)
-
     reason: str = ""
     """Why, for whoever is on call. Ids and types only: it is logged and kept."""
     origin: Literal["handler", "error", "message", "worker"] = "handler"
     """Who decided: the handler; a `RetryPolicy`, over an unexpected exception; the message, which
     cannot be read; the worker, which gave it back. A `Circuit` counts the first two."""
+
+    def __init__(self, reason: str = "") -> None:
+        # A bare Outcome says nothing, and the message would be lost.
+        if type(self) is Outcome:
+            raise TypeError("Outcome says nothing: raise Retry, Reject or Discard")
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Ack(Outcome):
@@ -78,7 +79,6 @@ class Ack(Outcome):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
 
 
 class Retry(Outcome):
@@ -115,7 +115,6 @@ class Retry(Outcome):
             )
         super().__init__(reason)
         self.delay = delay
-        self.reason = reason
         self.error: str | None = None
 
 
@@ -147,7 +146,6 @@ class Reject(Outcome):
 
     def __init__(self, reason: str, *, error: str | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.error = error
 
 
@@ -175,7 +173,6 @@ class Discard(Outcome):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -386,10 +386,7 @@ class Topology:
         Raises:
             TopologyError: if the topology has no such service.
         """
-        try:
-            return self._by_service[service][0]
-        except KeyError:
-            raise TopologyError(self._unknown(service)) from None
+        return self._of(service)[0]
 
     def subscription(self, service: str) -> Subscription:
         """The subscription of `service`.
@@ -400,10 +397,7 @@ class Topology:
         Raises:
             TopologyError: if the topology has no such service.
         """
-        try:
-            return self._by_service[service][1]
-        except KeyError:
-            raise TopologyError(self._unknown(service)) from None
+        return self._of(service)[1]
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -442,43 +436,41 @@ class Topology:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for `--json` and for documents."""
-        return _plain(self)
+        return {
+            "owner": self.owner,
+            "owns_topic": self.owns_topic,
+            "kms_key": self.kms_key,
+            "topic": {
+                "name": self.topic.name,
+                "fifo": self.topic.fifo,
+                "max_bytes": self.topic.max_bytes,
+            },
+            "services": {
+                service: {
+                    "owner": self.owner_of(service),
+                    "queue": queue.name,
+                    "dead_letters": queue.dead_letters.name,
+                    "undelivered": subscription.undelivered.name,
+                    "visibility_timeout": queue.visibility_timeout,
+                    "max_receives": queue.max_receives,
+                    "retention": queue.retention,
+                    "contract": queue.contract,
+                    "filter_policy": dict(subscription.filter_policy),
+                }
+                for service, (queue, subscription) in self._by_service.items()
+            },
+        }
 
     @cached_property
     def _by_service(self) -> Mapping[str, tuple[Queue, Subscription]]:
         both = zip(self.queues, self.subscriptions, strict=True)
         return {queue.service: (queue, subscription) for queue, subscription in both}
 
-    def _unknown(self, service: str) -> str:
-        has = ", ".join(self.services) or "no service, only the topic"
-        return f"no service {service!r} in this topology; it has {has}"
-
-
-def _plain(topology: Topology) -> dict[str, Any]:
-    return {
-        "owner": topology.owner,
-        "owns_topic": topology.owns_topic,
-        "kms_key": topology.kms_key,
-        "topic": {
-            "name": topology.topic.name,
-            "fifo": topology.topic.fifo,
-            "max_bytes": topology.topic.max_bytes,
-        },
-        "services": {
-            queue.service: {
-                "owner": topology.owner_of(queue.service),
-                "queue": queue.name,
-                "dead_letters": queue.dead_letters.name,
-                "undelivered": subscription.undelivered.name,
-                "visibility_timeout": queue.visibility_timeout,
-                "max_receives": queue.max_receives,
-                "retention": queue.retention,
-                "contract": queue.contract,
-                "filter_policy": dict(subscription.filter_policy),
-            }
-            for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True)
-        },
-    }
+    def _of(self, service: str) -> tuple[Queue, Subscription]:
+        if service not in self._by_service:
+            has = ", ".join(self.services) or "no service, only the topic"
+            raise TopologyError(f"no service {service!r} in this topology; it has {has}")
+        return self._by_service[service]
 
 
 def _check_key(key: str) -> None:

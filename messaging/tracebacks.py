@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
+from traceback import walk_stack, walk_tb
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -64,28 +66,17 @@ def frames_of(error: BaseException, package: str = "") -> tuple[Frame, ...]:
     package  the top-level package of the service, whose code counts as its own wherever it is
              installed.
     """
-    own: list[Frame] = []
-    innermost: FrameType | None = None
-    line = 0
-    traceback = error.__traceback__
-    while traceback is not None:
-        innermost, line = traceback.tb_frame, traceback.tb_lineno
-        if _is_own(innermost, package):
-            own.append(_frame(innermost, line))
-        traceback = traceback.tb_next
-    if not own and innermost is not None and not _is_ours(innermost):
-        own.append(_frame(innermost, line))
-    return tuple(own[-MOST_FRAMES:])
+    passed = list(walk_tb(error.__traceback__))
+    own = [one for one in passed if _is_own(one[0], package)]
+    own = own or [one for one in passed[-1:] if not _is_ours(one[0])]
+    return tuple(_frame(*one) for one in own[-MOST_FRAMES:])
 
 
 def stack_of(frame: FrameType | None, package: str = "") -> tuple[Frame, ...]:
     """The frames of the service's own code on a thread's stack, outermost first."""
-    own: list[Frame] = []
-    while frame is not None and len(own) < MOST_FRAMES:
-        if _is_own(frame, package) and not _is_ours(frame):
-            own.append(_frame(frame, frame.f_lineno))
-        frame = frame.f_back
-    return tuple(reversed(own))
+    stack = () if frame is None else walk_stack(frame)
+    own = (one for one in stack if _is_own(one[0], package) and not _is_ours(one[0]))
+    return tuple(_frame(*one) for one in islice(own, MOST_FRAMES))[::-1]
 
 
 def causes_of(error: BaseException) -> tuple[str, ...]:
