@@ -14,7 +14,6 @@ __all__ = ["NOT_FOUND", "TOPOLOGY_REMEDY", "check_batch", "translated"]
 
 TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check virtual host and prefix"
 
-_REFUSED = (pika.exceptions.AuthenticationError,)
 _PROBABLY = (
     pika.exceptions.ProbableAuthenticationError,
     pika.exceptions.ProbableAccessDeniedError,
@@ -38,7 +37,7 @@ def translated(error: BaseException, subject: str) -> Exception:
             return NotFound(f"{subject} does not exist ({text}); {TOPOLOGY_REMEDY}", code="404")
         if code in (NO_ACCESS, NOT_ALLOWED):
             return AccessDenied(f"{subject}: not allowed ({text})", code=str(code))
-        if isinstance(one, _REFUSED) or (
+        if isinstance(one, pika.exceptions.AuthenticationError) or (
             isinstance(one, _PROBABLY) and CLOSED_BY_BROKER in str(one.args)
         ):
             return AccessDenied(

@@ -21,19 +21,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import TransportError
 from messaging.rabbitmq.consumers import Consumers
 from messaging.rabbitmq.in_hand import Tags
-from messaging.rabbitmq.link import Link
+from messaging.rabbitmq.link import Link, Timers
 from messaging.rabbitmq.session import Answer
-from messaging.rabbitmq.timers import Timers
-from messaging.rabbitmq.waiting import Take, WaitingReceive
+from messaging.transport import Delivery
 
-__all__ = ["GATHER_SECONDS", "Intake"]
+__all__ = ["GATHER_SECONDS", "Intake", "WaitingReceive"]
 
 GATHER_SECONDS = 0.002
 """After the first message of a poll: the others that are there follow at once."""
@@ -45,6 +45,24 @@ QUICKER, FURTHER = 20, 100
 """The same for who goes on like that: as many as others ask for from the first."""
 ACK_SECONDS, QUICK_SECONDS = 0.02, 0.1
 """For which an acknowledgement waits for a poll to go with; of who proved quick, the second."""
+
+
+class Take(Protocol):
+    """Makes a delivery of what the broker sent, received `again` times here; its lease begins."""
+
+    def __call__(self, method: Any, found: Any, body: bytes, again: int = 0) -> Delivery: ...
+
+
+@dataclass(eq=False)
+class WaitingReceive:
+    """One `receive` that waits, and what it has so far."""
+
+    limit: int
+    answer: Answer
+    owner: object
+    short: bool
+    found: list[Delivery] = field(default_factory=list)
+    timer: int = 0
 
 
 class Intake:

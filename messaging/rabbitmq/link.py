@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from pika.adapters.select_connection import IOLoop
@@ -21,7 +22,7 @@ from messaging.rabbitmq.frames import QuickConnection
 from messaging.rabbitmq.urls import place, read_urls
 from messaging.settings import Settings
 
-__all__ = ["ANSWER_SECONDS", "Link"]
+__all__ = ["ANSWER_SECONDS", "Link", "Timers"]
 
 log = logger("messaging.rabbitmq.link")
 
@@ -158,3 +159,37 @@ class Link:
         else:
             where, why = place(connection.params), type(reason).__name__
             log.warning("the connection to RabbitMQ at %s is lost: %s", where, why)
+
+
+class Timers:
+    """Timers that can be forgotten one by one, or all together. Each has a number; 0 is none.
+
+    In the link's thread.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._numbers = count(1)
+        self._running: dict[int, object] = {}
+
+    def later(self, seconds: float, work: Callable[[], None]) -> int:
+        """Run `work` after `seconds`; the timer's number."""
+        number = next(self._numbers)
+
+        def run() -> None:
+            del self._running[number]
+            work()
+
+        self._running[number] = self._link.later(seconds, run)
+        return number
+
+    def forget(self, number: int) -> None:
+        """This one, if it has not run, does not run."""
+        found = self._running.pop(number, None)
+        if found is not None:
+            self._link.forget(found)
+
+    def forget_all(self) -> None:
+        """None of them runs."""
+        for number in list(self._running):
+            self.forget(number)

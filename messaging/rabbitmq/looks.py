@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from messaging.errors import AccessDenied, NotFound, TransportError
+from messaging.errors import AccessDenied, TransportError
 from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import (
     dead_letter_arguments,
@@ -22,9 +22,8 @@ from messaging.rabbitmq.names import (
     unrouted_arguments,
     unrouted_name,
 )
-from messaging.rabbitmq.records import QueueRecord, read_beside
+from messaging.rabbitmq.records import QueueRecord, listed_services, read_beside
 from messaging.rabbitmq.requests import Requests
-from messaging.rabbitmq.services import listed_services
 from messaging.rabbitmq.session import Answer
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
@@ -124,9 +123,11 @@ class AmqpLooks:
 
     def record(self, owned: str) -> QueueRecord | None:
         """What `apply` wrote beside it; None where there is none, or it may not be read."""
-        with self._noted(f"the record of {owned}"), suppress(NotFound):
+        try:
             return read_beside(self._requests, owned)
-        return None
+        except TransportError as error:
+            self.unseen.append(NotSeen(f"the record of {owned}", error))
+            return None
 
     def orphans(self, topic: str) -> list[str]:
         """Services that are listed as bound to `topic`, and have no queue."""

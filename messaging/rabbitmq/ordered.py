@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
-from messaging.rabbitmq.intake import GATHER_SECONDS, Intake
+from messaging.rabbitmq.intake import GATHER_SECONDS, Intake, WaitingReceive
 from messaging.rabbitmq.session import Answer
-from messaging.rabbitmq.waiting import WaitingReceive
 from messaging.rabbitmq.wire import group_of, receives
 from messaging.transport import BATCH_ENTRIES
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 
 from messaging.aws.naming import topic_of
 from messaging.changes import Change, Plan, once_there
-from messaging.errors import NotFound, OwnershipError, TopicNotFound, TopologyError
+from messaging.errors import OwnershipError, TopicNotFound, TopologyError
 from messaging.projection import SERVICE_NAME
 from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import (
@@ -19,9 +20,14 @@ from messaging.rabbitmq.names import (
     unrouted_arguments,
     unrouted_name,
 )
-from messaging.rabbitmq.records import QueueRecord, read_beside, write_record
+from messaging.rabbitmq.records import (
+    QueueRecord,
+    list_service,
+    listed_services,
+    read_beside,
+    write_record,
+)
 from messaging.rabbitmq.requests import Requests
-from messaging.rabbitmq.services import list_service, listed_services
 from messaging.rabbitmq.wire import routing_keys
 from messaging.settings import Settings
 from messaging.topology import MAX_RETENTION, Queue, Topology, queue_name
@@ -188,10 +194,7 @@ def _run(
 
 def _check_owner(requests: Requests, owned: str, owner: str, take_over: bool) -> QueueRecord | None:
     """The record beside `owned`. Raises `OwnershipError` where it is another's."""
-    try:
-        found = read_beside(requests, owned)
-    except NotFound:
-        return None
+    found = read_beside(requests, owned)
     if found is not None and found.owner not in ("", owner) and not take_over:
         raise OwnershipError(
             f"{owned} belongs to {found.owner!r} and not to {owner!r}: nothing was changed; "
@@ -200,36 +203,34 @@ def _check_owner(requests: Requests, owned: str, owner: str, take_over: bool) ->
     return found
 
 
+@dataclass
 class _Writing:
     """One walk over everything. `plan` and `apply` are the same walk, so they cannot disagree."""
 
-    def __init__(
-        self, requests: Requests, topology: Topology, write: bool, take_over: bool
-    ) -> None:
-        self._requests = requests
-        self._topology = topology
-        self._write = write
-        self._take_over = take_over
+    requests: Requests
+    topology: Topology
+    write: bool
+    take_over: bool
 
     def changes(self, create_topic: bool) -> Iterator[Change]:
         """The topic, then the queues and what feeds them."""
         # Looked at before anything is written: whoever is refused has changed nothing.
         topic = self._look_at_topic(create_topic)
-        self._listed = listed_services(self._requests, self._topology.topic.name)
-        looked = [self._look_at_queue(one) for one in self._topology.queues]
-        if self._topology.kms_key is not None:
+        self._listed = listed_services(self.requests, self.topology.topic.name)
+        looked = [self._look_at_queue(one) for one in self.topology.queues]
+        if self.topology.kms_key is not None:
             said = ("a key of AWS: RabbitMQ's disks are encrypted by whoever runs it, or not",)
-            yield Change(action="other", kind="key", name=self._topology.kms_key, details=said)
+            yield Change(action="other", kind="key", name=self.topology.kms_key, details=said)
         yield self._settle_topic(topic)
-        for queue, (standing, record) in zip(self._topology.queues, looked, strict=True):
+        for queue, (standing, record) in zip(self.topology.queues, looked, strict=True):
             yield from self._settle_queue(queue, standing, record)
 
     def _look_at_topic(self, create: bool) -> Change:
-        name = self._topology.topic.name
-        standing = self._requests.exchange_stands(name)
-        if self._topology.owns_topic:
-            owner = self._topology.owner or name
-            record = _check_owner(self._requests, name, owner, self._take_over)
+        name = self.topology.topic.name
+        standing = self.requests.exchange_stands(name)
+        if self.topology.owns_topic:
+            owner = self.topology.owner or name
+            record = _check_owner(self.requests, name, owner, self.take_over)
             if standing and record is not None and record.owner == owner:
                 return Change(action="leave", kind="topic", name=name)
             said = (f"owner: {record.owner or 'nobody'} -> {owner}",) if record else ()
@@ -241,37 +242,37 @@ class _Writing:
             return Change(action="other", kind="topic", name=name, details=said)
         if not create:
             raise TopicNotFound(
-                f"topic {name} does not exist yet at {self._requests.link.where}: its "
+                f"topic {name} does not exist yet at {self.requests.link.where}: its "
                 "owner applies first (a topology with owns_topic=True)",
                 code="404",
             )
         return Change(action="create", kind="topic", name=name)
 
     def _settle_topic(self, change: Change) -> Change:
-        if self._write and change.action in ("create", "change"):
-            topic = self._topology.topic.name
-            owner = (self._topology.owner or topic) if self._topology.owns_topic else ""
+        if self.write and change.action in ("create", "change"):
+            topic = self.topology.topic.name
+            owner = (self.topology.owner or topic) if self.topology.owns_topic else ""
             unrouted = unrouted_name(topic)
-            self._requests.declare_exchange(unrouted, "fanout", {})
-            self._requests.declare_queue(unrouted, unrouted_arguments(MAX_RETENTION))
-            self._requests.bind(unrouted, unrouted, "")
-            self._requests.declare_exchange(topic, "direct", {"alternate-exchange": unrouted})
+            self.requests.declare_exchange(unrouted, "fanout", {})
+            self.requests.declare_queue(unrouted, unrouted_arguments(MAX_RETENTION))
+            self.requests.bind(unrouted, unrouted, "")
+            self.requests.declare_exchange(topic, "direct", {"alternate-exchange": unrouted})
             listed = tuple(self._listed)
-            write_record(self._requests, topic, QueueRecord(owner=owner, services=listed))
+            write_record(self.requests, topic, QueueRecord(owner=owner, services=listed))
         return change
 
     def _look_at_queue(self, queue: Queue) -> tuple[bool, QueueRecord | None]:
-        owner = self._topology.owner_of(queue.service)
-        record = _check_owner(self._requests, queue.name, owner, self._take_over)
-        return self._requests.messages(queue.name) is not None, record
+        owner = self.topology.owner_of(queue.service)
+        record = _check_owner(self.requests, queue.name, owner, self.take_over)
+        return self.requests.messages(queue.name) is not None, record
 
     def _settle_queue(
         self, queue: Queue, standing: bool, record: QueueRecord | None
     ) -> Iterator[Change]:
-        subscription = self._topology.subscription(queue.service)
+        subscription = self.topology.subscription(queue.service)
         keys = routing_keys(subscription.types, subscription.audience)
         wanted = QueueRecord(
-            owner=self._topology.owner_of(queue.service),
+            owner=self.topology.owner_of(queue.service),
             visibility_timeout=queue.visibility_timeout,
             max_receives=queue.max_receives,
             retention=queue.retention,
@@ -308,30 +309,30 @@ class _Writing:
             name=queue.name,
             details=tuple(told),
         )
-        if self._write:
+        if self.write:
             self._write_queue(queue, wanted, standing, more, fewer)
             if not listed:
-                topic = self._topology.topic.name
-                list_service(self._requests, topic, queue.service, bound=True)
+                topic = self.topology.topic.name
+                list_service(self.requests, topic, queue.service, bound=True)
 
     def _dead_letters(self, queue: Queue) -> Change:
         name = queue.dead_letters.name
-        standing = self._requests.messages(name) is not None
-        if self._write and not standing:
+        standing = self.requests.messages(name) is not None
+        if self.write and not standing:
             arguments = dead_letter_arguments(queue.dead_letters.retention)
-            self._requests.declare_queue(name, arguments)
+            self.requests.declare_queue(name, arguments)
         return Change(action="leave" if standing else "create", kind="queue", name=name)
 
     def _write_queue(
         self, queue: Queue, record: QueueRecord, standing: bool, more: list[str], fewer: list[str]
     ) -> None:
         if not standing:
-            self._requests.declare_queue(queue.name, queue_arguments(queue))
+            self.requests.declare_queue(queue.name, queue_arguments(queue))
         for key in more:
-            self._requests.bind(queue.name, self._topology.topic.name, key)
+            self.requests.bind(queue.name, self.topology.topic.name, key)
         for key in fewer:
-            self._requests.unbind(queue.name, self._topology.topic.name, key)
-        write_record(self._requests, queue.name, record)
+            self.requests.unbind(queue.name, self.topology.topic.name, key)
+        write_record(self.requests, queue.name, record)
 
 
 def _differences(

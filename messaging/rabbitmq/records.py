@@ -2,7 +2,8 @@
 
 AMQP lets nobody read how a queue was declared, or what is bound to it. `apply` writes that into a
 queue of one message, which is read and put back: a worker finds its visibility timeout there, and
-`plan` whose the queue is and what it is bound by.
+`plan` whose the queue is and what it is bound by. The record of a topic lists the services whose
+queues are bound to it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,23 @@ import pika
 from pika.spec import Basic
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from messaging.contract.subscribers import Subscriber
 from messaging.errors import NotFound, TransportError
 from messaging.logs import logger
 from messaging.rabbitmq.names import record_name
 from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.session import Answer
+from messaging.topology import queue_name
 
-__all__ = ["QueueRecord", "change_record", "read_beside", "read_record", "write_record"]
+__all__ = [
+    "QueueRecord",
+    "list_service",
+    "listed_services",
+    "read_beside",
+    "read_record",
+    "subscribers",
+    "write_record",
+]
 
 log = logger("messaging.rabbitmq.records")
 
@@ -54,25 +65,24 @@ def read_record(requests: Requests, owned: str) -> QueueRecord | None:
     Raises `NotFound` when the queue itself does not exist.
     """
     requests.look(owned)
-    try:
-        return read_beside(requests, owned)
-    except NotFound:  # or its node is away: the queue itself is on others, too
+    found = read_beside(requests, owned)
+    if found is None:  # or its node is away: the queue itself is on others, too
         log.warning("the record of %s is not there; apply its topology again", owned)
-        return None
+    return found
 
 
 def read_beside(requests: Requests, owned: str) -> QueueRecord | None:
-    """The same without a look at `owned`. Raises `NotFound` when the record's queue is missing."""
+    """The same without a look at `owned`."""
 
     def got(channel: Any, tag: int, body: bytes, answer: Answer) -> None:
         channel.basic_nack(tag, requeue=True)
         answer.set_result(body)
 
-    body = _with_record(requests, owned, got)
-    if body is None:
-        log.warning("%s has no record; apply its topology again", owned)
+    try:
+        body = _with_record(requests, owned, got)
+    except NotFound:
         return None
-    found = _parsed(body)
+    found = None if body is None else _parsed(body)
     if found is None:
         log.warning("the record of %s cannot be read; apply its topology again", owned)
     return found
@@ -85,22 +95,49 @@ def write_record(requests: Requests, owned: str, record: QueueRecord) -> None:
     requests.call(lambda channel, answer: _publish(channel, owned, record, answer))
 
 
-def change_record(
-    requests: Requests, owned: str, change: Callable[[QueueRecord], QueueRecord]
-) -> None:
-    """Change the record of `owned`, which stands; of two at once, one comes after the other.
+def listed_services(requests: Requests, topic: str) -> Sequence[str]:
+    """The services that `apply` has bound to `topic`; none where the topic has no record."""
+    found = read_beside(requests, topic)
+    return found.services if found is not None else ()
 
-    Whoever has the record in hand is the only one who changes it. Raises `NotFound` where there is
-    none, and `TransportError` where somebody does not let go of it.
+
+def list_service(requests: Requests, topic: str, service: str, *, bound: bool) -> None:
+    """`service` is bound to `topic` from now on, or no longer; of two at once, one comes later.
+
+    Whoever has the record in hand is the only one who changes it. Raises `TransportError` where
+    somebody does not let go of it.
     """
+
+    def changed(found: QueueRecord) -> QueueRecord:
+        others = {*found.services} - {service}
+        services = others | {service} if bound else others
+        return found.model_copy(update={"services": sorted(services)})
 
     def got(channel: Any, tag: int, body: bytes, answer: Answer) -> None:
         channel.basic_ack(tag)
-        _publish(channel, owned, change(_parsed(body) or QueueRecord(owner="")), answer)
+        _publish(channel, topic, changed(_parsed(body) or QueueRecord(owner="")), answer)
 
-    if _with_record(requests, owned, got) is None:
-        said = f"the record of {owned} is in somebody's hand; try again"
+    try:
+        answered = _with_record(requests, topic, got)
+    except NotFound:
+        if bound:  # the topic is older than records, or somebody else's work
+            write_record(requests, topic, changed(QueueRecord(owner="")))
+        return
+    if answered is None:
+        said = f"the record of {topic} is in somebody's hand; try again"
         raise TransportError(said, code="Record")
+
+
+def subscribers(requests: Requests, topic: str) -> list[Subscriber]:
+    """Who is bound to `topic`, and by what, as `apply` wrote it down."""
+    found = []
+    for service in listed_services(requests, topic):
+        name = queue_name(topic, service)
+        record = read_beside(requests, name)  # None: it was removed meanwhile
+        if record is not None:
+            policy = {"type": list(record.types), "audience": list(record.audience)}
+            found.append(Subscriber(endpoint=name, policy=policy))
+    return found
 
 
 def _publish(channel: Any, owned: str, record: QueueRecord, answer: Answer) -> None:

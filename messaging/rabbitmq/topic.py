@@ -13,8 +13,8 @@ from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.rabbitmq.errors import TOPOLOGY_REMEDY, check_batch
 from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import DEFAULT_EXCHANGE
+from messaging.rabbitmq.records import subscribers
 from messaging.rabbitmq.requests import Requests
-from messaging.rabbitmq.services import subscribers
 from messaging.rabbitmq.session import Answer, Session, Work
 from messaging.rabbitmq.wire import keys_of, properties, unfit
 from messaging.transport import Delivery, Failure, Outgoing
@@ -23,7 +23,6 @@ __all__ = ["Confirming", "RabbitTopic", "copied"]
 
 Entry = tuple[str, str, bytes, Any]
 """Exchange, routing key, body and properties of one message."""
-Entries = list[tuple[int, Entry]]
 NACKED = "Nacked"
 NACKED_PAUSE = 0.2
 ELECTION_SECONDS = 20.0
@@ -163,15 +162,44 @@ class RabbitTopic:
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Publish `batch` in one go, and wait until the broker has confirmed each message."""
-        refused, entries, answer = self._send(batch)
-        return refused if answer is None else self._finish(refused, entries, answer)
+        steps = self.begin(batch)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            failures: Sequence[Failure] = end.value
+            return failures
 
-    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]] | None:
+    def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
         """`publish` in two steps: the messages are on their way when it yields."""
-        if self._closed or not batch:
-            return None
-        refused, entries, answer = self._send(batch)
-        return None if answer is None else self._steps(refused, entries, answer)
+        if self._closed:
+            raise TransportError(
+                f"topic {self.name} was closed; ask the broker for another",
+                code="Closed",
+                retryable=False,
+            )
+        check_batch(len(batch), f"topic {self.name}")
+        refused: list[Failure] = []
+        entries: list[tuple[int, Entry]] = []
+        for place, one in enumerate(batch):
+            wrong = unfit(one.body, one.attributes)
+            if self.fifo and not one.group:
+                wrong = "it has no message group, which a FIFO topic needs"
+            if wrong is None:
+                try:
+                    entries.append((place, self._entry(one)))
+                    continue
+                except UnicodeEncodeError:
+                    wrong = "half of a surrogate pair, which UTF-8 does not have"
+            refused.append(Failure(place, "InvalidParameter", wrong, False))
+        if not entries:
+            return refused
+        answer = self._confirming.send(entries)
+        yield
+        failures: Sequence[Failure] = self._confirming.wait(answer, self.publish_timeout)
+        if any(one.code == NACKED for one in failures):
+            failures = self._send_again(failures, entries)
+        return sorted([*refused, *failures]) if refused or failures else ()
 
     def subscribers(self) -> Sequence[Subscriber]:
         """Which services are bound, and by what, as `apply` wrote it down. For a start only."""
@@ -184,49 +212,14 @@ class RabbitTopic:
             self._closed = True
             self._confirming.close()
 
-    def _steps(
-        self, refused: list[Failure], entries: Entries, answer: Answer
-    ) -> Generator[None, None, Sequence[Failure]]:
-        yield
-        return self._finish(refused, entries, answer)
-
-    def _send(self, batch: Sequence[Outgoing]) -> tuple[list[Failure], Entries, Answer | None]:
-        if self._closed:
-            raise TransportError(
-                f"topic {self.name} was closed; ask the broker for another",
-                code="Closed",
-                retryable=False,
-            )
-        check_batch(len(batch), f"topic {self.name}")
-        refused: list[Failure] = []
-        entries: Entries = []
-        for place, one in enumerate(batch):
-            wrong = unfit(one.body, one.attributes)
-            if self.fifo and not one.group:
-                wrong = "it has no message group, which a FIFO topic needs"
-            if wrong is None:
-                try:
-                    entries.append((place, self._entry(one)))
-                    continue
-                except UnicodeEncodeError:
-                    wrong = "half of a surrogate pair, which UTF-8 does not have"
-            refused.append(Failure(place, "InvalidParameter", wrong, False))
-        return refused, entries, self._confirming.send(entries) if entries else None
-
     def _entry(self, one: Outgoing) -> Entry:
         keys = keys_of(one.attributes)
         found = properties(one.attributes, keys=keys, group=one.group)
         return self.name, keys[0], one.body.encode(), found
 
-    def _finish(
-        self, refused: list[Failure], entries: Entries, answer: Answer
+    def _send_again(
+        self, failures: Sequence[Failure], entries: Sequence[tuple[int, Entry]]
     ) -> Sequence[Failure]:
-        failures: Sequence[Failure] = self._confirming.wait(answer, self.publish_timeout)
-        if any(one.code == NACKED for one in failures):
-            failures = self._send_again(failures, entries)
-        return sorted([*refused, *failures]) if refused or failures else ()
-
-    def _send_again(self, failures: Sequence[Failure], entries: Entries) -> Sequence[Failure]:
         """What the broker could not take, until it can: after the loss of a node its queues choose
         another leader, and refuse everything meanwhile."""
         left = min(self.publish_timeout, ELECTION_SECONDS)
