@@ -14,7 +14,7 @@ from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import TransportError
 from messaging.rabbitmq.in_hand import InHand, Tags
 from messaging.rabbitmq.intake import Intake
-from messaging.rabbitmq.link import ANSWER_SECONDS, Link
+from messaging.rabbitmq.link import ANSWER_SECONDS, Link, Timers
 from messaging.rabbitmq.ordered import OrderedIntake
 from messaging.rabbitmq.records import read_record
 from messaging.rabbitmq.requests import Requests
@@ -40,7 +40,7 @@ class Holding(Session):
         kind = OrderedIntake if self.ordered else Intake
         self._intake = kind(link, name, self._take, lambda: self._lease or DEFAULT_LEASE)
         self.in_hand.drop(self._intake.era)
-        self._timer: object = None
+        self._timers = Timers(link)
 
     def __len__(self) -> int:
         return len(self.in_hand) + self._intake.kept
@@ -101,15 +101,13 @@ class Holding(Session):
         ready()
 
     def _lost(self) -> None:
-        if self._timer is not None:
-            self.link.forget(self._timer)
-            self._timer = None
+        self._timers.stop_all()
         self._intake.lost()
         self.in_hand.drop(self._intake.era)
 
     def _take(self, method: Any, found: Any, body: bytes, again: int = 0) -> Delivery:
         receipt = self.in_hand.take(method.delivery_tag, self._lease or DEFAULT_LEASE)
-        if self._timer is None:
+        if "lease" not in self._timers:
             self._watch()
         return delivery(self._name, receipt, found, body, SYSTEM_CLOCK.now(), again=again)
 
@@ -119,14 +117,10 @@ class Holding(Session):
 
     def _watch(self) -> None:
         left = self.in_hand.next_end()
-        self._timer = None if left is None else self.link.later(left, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        self.say(self._put_back_ended)
+        if left is not None:
+            self._timers.start("lease", left, self.put_back_ended)
 
     def _put_back_ended(self, channel: Any) -> None:
         self._intake.put_back(channel, self.in_hand.ended())
-        if self._timer is not None:
-            self.link.forget(self._timer)
+        self._timers.stop("lease")
         self._watch()

@@ -62,7 +62,6 @@ class WaitingReceive:
     owner: object
     short: bool
     found: list[Delivery] = field(default_factory=list)
-    timer: int = 0
 
 
 class Intake:
@@ -78,26 +77,26 @@ class Intake:
         self._timers = Timers(link)
         self.acknowledged: deque[Tags] = deque()
         """What other threads have acknowledged; `collect` takes it from there."""
-        self.expecting = 0
-        """Not 0: this thread looks there soon by itself."""
         self.era = 0
         """Of the open channel: see `Tags`."""
         self.lost()
 
     def lost(self) -> None:
         """The channel is gone, with its consumers and all that they sent."""
-        self._timers.forget_all()
-        self.expecting = 0
+        self._timers.stop_all()
         self.era += 1
         self._consumers = Consumers(self._queue)
         self._done: set[int] = set()
-        self._flushing = 0
         self._filled = 0
         self._owners: frozenset[object] = frozenset()
         self._polls: deque[WaitingReceive] = deque()
         self._kept: deque[tuple[Any, Any, bytes]] = deque()
-        self._idle = self._keeping = 0
         self._served = 0.0
+
+    @property
+    def expecting(self) -> bool:
+        """Whether this thread looks soon by itself for what others have acknowledged."""
+        return "expected" in self._timers
 
     @property
     def kept(self) -> int:
@@ -118,13 +117,14 @@ class Intake:
                 self._send_further(channel)
             self._end_of_polls(channel)
             return
-        self._timers.forget(self.expecting)
-        self.expecting = 0  # from here on it is told at once: acknowledgements are credit
+        self._timers.stop(
+            "expected"
+        )  # from here on it is told at once: acknowledgements are credit
         self.collect()
         poll = WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
         if wait > 0:
-            poll.timer = self._timers.later(wait, lambda: self._end(channel, poll))
+            self._timers.start(poll, wait, lambda: self._end(channel, poll))
             self.flush(channel)
             self._ensure(channel)
             return
@@ -163,14 +163,13 @@ class Intake:
         if self._wanted() > self._consumers.credit:
             self.flush(channel)
             self._ensure(channel)
-        elif not self._flushing:
+        elif "flush" not in self._timers:
             seconds = ACK_SECONDS if self._filled < QUICK else QUICK_SECONDS
-            self._flushing = self._timers.later(seconds, lambda: self._slow(channel))
+            self._timers.start("flush", seconds, lambda: self._slow(channel))
 
     def flush(self, channel: Any) -> None:
         """The acknowledgements that wait are sent, as few as say it."""
-        self._timers.forget(self._flushing)
-        self._flushing = 0
+        self._timers.stop("flush")
         if self._done:
             self._make_room(channel)
             in_order = self._consumers.first(self._done)
@@ -200,7 +199,7 @@ class Intake:
             return
         polls, self._polls = self._polls, deque()
         for poll in polls:
-            self._timers.forget(poll.timer)
+            self._timers.stop(poll)
             if not poll.answer.done():
                 poll.answer.set_exception(
                     TransportError(
@@ -248,8 +247,8 @@ class Intake:
     def _arrived(self, channel: Any, method: Any, found: Any, body: bytes) -> None:
         self._consumers.sent(method.consumer_tag, method.delivery_tag)
         if not self._polls:
-            if not self._keeping:
-                self._keeping = self._timers.later(self._hold(), lambda: self._look_kept(channel))
+            if "kept" not in self._timers:
+                self._timers.start("kept", self._hold(), lambda: self._look_kept(channel))
             self._kept.append((method, found, body))
             return
         poll = self._polls[0]
@@ -257,14 +256,13 @@ class Intake:
         if len(poll.found) >= poll.limit:
             self._end(channel, poll)
         elif len(poll.found) == 1 and not poll.short:
-            self._timers.forget(poll.timer)
-            poll.timer = self._timers.later(GATHER_SECONDS, lambda: self._end(channel, poll))
+            self._timers.start(poll, GATHER_SECONDS, lambda: self._end(channel, poll))
 
     def _end(self, channel: Any, poll: WaitingReceive) -> None:
         if poll not in self._polls:
             return
         self._polls.remove(poll)
-        self._timers.forget(poll.timer)
+        self._timers.stop(poll)
         if len(poll.found) >= poll.limit:
             self._filled += 1
         elif not poll.found and not poll.short:
@@ -278,38 +276,34 @@ class Intake:
         if self._polls:
             return
         if not self.expecting:
-            self.expecting = self._timers.later(ACK_SECONDS, lambda: self._expected(channel))
-        if self._consumers and not self._idle:
-            self._idle = self._timers.later(IDLE_SECONDS, lambda: self._look_idle(channel))
+            self._timers.start("expected", ACK_SECONDS, lambda: self._expected(channel))
+        if self._consumers and "idle" not in self._timers:
+            self._timers.start("idle", IDLE_SECONDS, lambda: self._look_idle(channel))
 
     def _expected(self, channel: Any) -> None:
         """Whoever acknowledges from now on says so; whoever did it meanwhile relied on this."""
-        self.expecting = 0
         self.acknowledge(channel)
 
     def _look_idle(self, channel: Any) -> None:
-        self._idle = 0
         left = self._served + IDLE_SECONDS - SYSTEM_CLOCK.monotonic()
         if self._polls:
             return
         if left > 0:
-            self._idle = self._timers.later(left, lambda: self._look_idle(channel))
+            self._timers.start("idle", left, lambda: self._look_idle(channel))
         else:
             self._idled(channel)
 
     def _idled(self, channel: Any) -> None:
-        self._timers.forget(self._idle)
-        self._idle = 0
+        self._timers.stop("idle")
         self._consumers.cancel_all(channel)
 
     def _look_kept(self, channel: Any) -> None:
         """What nobody takes goes back. Who comes for more takes the oldest first."""
-        self._keeping = 0
         left = self._served + self._hold() - SYSTEM_CLOCK.monotonic()
         if left <= 0:
             self._give_back(channel)
         elif self._kept:
-            self._keeping = self._timers.later(left, lambda: self._look_kept(channel))
+            self._timers.start("kept", left, lambda: self._look_kept(channel))
 
     def _give_back(self, channel: Any) -> None:
         kept, self._kept = self._kept, deque()

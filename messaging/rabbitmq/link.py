@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from pika.adapters.select_connection import IOLoop
@@ -162,34 +161,32 @@ class Link:
 
 
 class Timers:
-    """Timers that can be forgotten one by one, or all together. Each has a number; 0 is none.
-
-    In the link's thread.
-    """
+    """Timers by name. In the link's thread; any thread may ask whether one runs."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._numbers = count(1)
-        self._running: dict[int, object] = {}
+        self._running: dict[object, object] = {}
 
-    def later(self, seconds: float, work: Callable[[], None]) -> int:
-        """Run `work` after `seconds`; the timer's number."""
-        number = next(self._numbers)
+    def __contains__(self, name: object) -> bool:
+        return name in self._running
+
+    def start(self, name: object, seconds: float, work: Callable[[], None]) -> None:
+        """Run `work` once after `seconds`, and not what was to run by this name."""
 
         def run() -> None:
-            del self._running[number]
+            del self._running[name]
             work()
 
-        self._running[number] = self._link.later(seconds, run)
-        return number
+        self.stop(name)
+        self._running[name] = self._link.later(seconds, run)
 
-    def forget(self, number: int) -> None:
+    def stop(self, name: object) -> None:
         """This one, if it has not run, does not run."""
-        found = self._running.pop(number, None)
+        found = self._running.pop(name, None)
         if found is not None:
             self._link.forget(found)
 
-    def forget_all(self) -> None:
+    def stop_all(self) -> None:
         """None of them runs."""
-        for number in list(self._running):
-            self.forget(number)
+        for name in list(self._running):
+            self.stop(name)

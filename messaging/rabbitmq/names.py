@@ -34,6 +34,7 @@ _SAFE: Mapping[str, Any] = {
     "x-queue-type": "quorum",
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
+    "x-dead-letter-exchange": DEFAULT_EXCHANGE,
 }
 
 
@@ -61,7 +62,6 @@ def queue_arguments(queue: Queue) -> dict[str, Any]:
         # The broker counts what came back: the first receive is none of these.
         "x-delivery-limit": queue.max_receives - 1,
         "x-message-ttl": queue.retention * 1000,
-        "x-dead-letter-exchange": DEFAULT_EXCHANGE,
         "x-dead-letter-routing-key": queue.dead_letters.name,
     }
 
@@ -105,6 +105,5 @@ def delay_arguments(queue: str, seconds: int) -> dict[str, Any]:
         **_SAFE,
         "x-message-ttl": seconds * 1000,
         "x-expires": (seconds + 600) * 1000,
-        "x-dead-letter-exchange": DEFAULT_EXCHANGE,
         "x-dead-letter-routing-key": queue,
     }

@@ -55,7 +55,6 @@ class OrderedIntake(Intake):
         self._line: dict[int, _Placed] = {}
         self._taken: dict[int, _Placed] = {}
         self._leaving = False
-        self._serving = 0
 
     @property
     def kept(self) -> int:
@@ -71,7 +70,7 @@ class OrderedIntake(Intake):
             self._start(channel, PREFETCH)
         poll = WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
-        poll.timer = self._timers.later(max(0.0, wait), lambda: self._end(channel, poll))
+        self._timers.start(poll, max(0.0, wait), lambda: self._end(channel, poll))
         self._serve(channel)
 
     def wake(self, channel: Any, owner: object) -> None:
@@ -109,7 +108,7 @@ class OrderedIntake(Intake):
             held.due = now + pause
             self._line[tag] = held
             if pause > 0:
-                self._timers.later(pause, lambda: self._serve(channel))
+                self._timers.start(held, pause, lambda: self._serve(channel))
         self._line = dict(sorted(self._line.items()))
         self._serve(channel)
         self._leave(channel)
@@ -125,8 +124,9 @@ class OrderedIntake(Intake):
         tag = method.delivery_tag
         self._consumers.sent(method.consumer_tag, tag)
         self._line[tag] = _Placed(method, found, body, group_of(found))
-        if self._polls and not self._serving:  # those that follow at once may be of its group
-            self._serving = self._timers.later(GATHER_SECONDS, lambda: self._serve(channel))
+        # Those that follow at once may be of its group.
+        if self._polls and "serve" not in self._timers:
+            self._timers.start("serve", GATHER_SECONDS, lambda: self._serve(channel))
 
     def _make_room(self, channel: Any) -> None:
         """Nothing ends the consumer: what is in hand would still be here when another begins."""
@@ -141,8 +141,7 @@ class OrderedIntake(Intake):
         """Nor does it end for want of polls."""
 
     def _serve(self, channel: Any) -> None:
-        self._timers.forget(self._serving)
-        self._serving = 0
+        self._timers.stop("serve")
         while self._polls and (ready := next(self._ready(), None)) is not None:
             poll = self._polls[0]
             group, limit = ready.group, poll.limit - len(poll.found)

@@ -80,23 +80,19 @@ class RabbitQueue:
         stands; if that is lost, it comes twice.
         """
         self._ready(deliveries)
-        now = [place for place, one in enumerate(seconds) if one <= 0]
-        later = [place for place, one in enumerate(seconds) if one > 0]
         if self._holding.ordered:
             return self._release_in_order(deliveries, seconds)
-        in_hand = self._holding.in_hand
-        failures = {place: void(place) for place in later if not in_hand.has(deliveries[place])}
-        later = [place for place in later if place not in failures]
-        self._declare_delays({rounded_delay(seconds[place]) for place in later})
-        entries = [
-            (place, self._copy(deliveries[place], rounded_delay(seconds[place]))) for place in later
-        ]
+        now = [place for place, one in enumerate(seconds) if one <= 0]
+        delays = {place: rounded_delay(one) for place, one in enumerate(seconds) if one > 0}
+        has = self._holding.in_hand.has
+        failures = {place: void(place) for place in delays if not has(deliveries[place])}
+        later = [place for place in delays if place not in failures]
+        self._declare_delays({delays[place] for place in later})
+        entries = [(place, self._copy(deliveries[place], delays[place])) for place in later]
         if entries:
             refused = self._sending.wait(self._sending.send(entries))
             failures |= {one.index: one for one in refused}
-        settled = [place for place in later if place not in failures]
-        tags, _ = self._holding.in_hand.settle([deliveries[place] for place in settled])
-        self._holding.acknowledge(tags)
+        self.delete([deliveries[place] for place in later if place not in failures])
         back = self.change_visibility([deliveries[place] for place in now], [0] * len(now))
         failures |= {now[one.index]: one._replace(index=now[one.index]) for one in back}
         return sorted(failures.values())
