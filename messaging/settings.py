@@ -137,18 +137,17 @@ class Settings(BaseModel):
                 lists every mistake at once.
         """
         given = os.environ if environment is None else environment
-        values: dict[str, Any] = {}
-        said_by: dict[str, str] = {}
+        said: dict[str, tuple[Any, str]] = {}  # by field: its value, and who says it
         mistakes: list[str] = []
         for name, value in given.items():
             field = name.removeprefix(PREFIX).lower()
             if not name.startswith(PREFIX) or value == "":
                 continue
             if field in cls.model_fields:
-                values[field], said_by[field] = value, name
+                said[field] = value, name
             elif name == _DATABASE_FILE:
                 try:
-                    values["database"], said_by["database"] = _database_in(value, given), name
+                    said["database"] = _database_in(value, given), name
                 except ValueError as error:
                     mistakes.append(f"{name}: {error}")
             elif _is_service_link(name, value):
@@ -159,19 +158,15 @@ class Settings(BaseModel):
                 mistakes.append(f"{name}: unknown setting; known are {known}")
         others = [(field, value, field) for field, value in (defaults or {}).items()]
         for field, value, name in [*others, *_standard(given)]:
-            if field not in values:
-                values[field], said_by[field] = value, name
+            said.setdefault(field, (value, name))
         try:
-            settings = cls.model_validate(values)
+            settings = cls.model_validate({field: value for field, (value, _) in said.items()})
         except ValidationError as error:
             for wrong in error.errors(include_url=False):
                 field = str(wrong["loc"][0])
-                shown = (
-                    "***"
-                    if field in ("database", "rates")
-                    else repr(_without_passwords(wrong["input"]))
-                )
-                mistakes.append(f"{said_by[field]}={shown}: {wrong['msg']}")
+                secret = not cls.model_fields[field].repr
+                shown = "***" if secret else repr(_without_passwords(wrong["input"]))
+                mistakes.append(f"{said[field][1]}={shown}: {wrong['msg']}")
         else:
             if not mistakes:
                 return settings
