@@ -135,11 +135,8 @@ def _envelope(document: dict[str, Any], name: str) -> Envelope:
     if document.get("specversion") != "1.0":
         if "specversion" not in document and (kind := document_kind(document)):
             raise CodecError(f"{name}: {kind}")
-        raise CodecError(
-            'specversion: "1.0" was expected; this is not a CloudEvents 1.0 document'
-            if "specversion" in document
-            else "specversion: missing; this is not a CloudEvents 1.0 document"
-        )
+        said = '"1.0" was expected' if "specversion" in document else "missing"
+        raise CodecError(f"specversion: {said}; this is not a CloudEvents 1.0 document")
     return Envelope(
         id=_text(document, "id"),
         source=_text(document, "source"),

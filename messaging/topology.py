@@ -414,20 +414,13 @@ class Topology:
         if not prefix:
             return self
 
-        def named(letters: DeadLetterQueue) -> DeadLetterQueue:
-            return replace(letters, name=prefix + letters.name)
+        def named(one: Any, **more: Any) -> Any:
+            return replace(one, name=prefix + one.name, **more)
 
         return replace(
             self,
-            topic=replace(self.topic, name=prefix + self.topic.name),
-            queues=tuple(
-                replace(
-                    queue,
-                    name=prefix + queue.name,
-                    dead_letters=named(queue.dead_letters),
-                )
-                for queue in self.queues
-            ),
+            topic=named(self.topic),
+            queues=tuple(named(one, dead_letters=named(one.dead_letters)) for one in self.queues),
             subscriptions=tuple(
                 replace(one, queue=prefix + one.queue, undelivered=named(one.undelivered))
                 for one in self.subscriptions

@@ -148,6 +148,7 @@ class ReportErrors:
             raise
 
     def _tell(self, call: HandlingState, error: BaseException) -> None:
+        package = package_of(type(call.consumer))
         try:
             self._report(
                 ErrorReport(
@@ -157,15 +158,14 @@ class ReportErrors:
                     event_type=call.envelope.type,
                     receive_count=call.delivery.receive_count,
                     causes=causes_of(error),
-                    frames=frames_of(error, package_of(type(call.consumer))),
+                    frames=frames_of(error, package),
                     exception=error if self._whole else None,
                 )
             )
         except Exception as broken:  # noqa: BLE001 - the handler's own exception is what counts
             if not self._failing:
                 self._failing = True
-                kind = type(call.consumer)
-                log.error("errors cannot be reported: %s", summary(broken, package_of(kind)))
+                log.error("errors cannot be reported: %s", summary(broken, package))
         else:
             self._failing = False
 
