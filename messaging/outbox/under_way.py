@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from messaging.clock import SYSTEM_CLOCK
 from messaging.outbox.rows import OutboxRow
 from messaging.publishing.sender import Again, Answer, Sender
-from messaging.publishing.under_way import RequestUnderWay, abandon, first_answered
+from messaging.publishing.under_way import RequestsUnderWay, RequestUnderWay
 from messaging.transport import Outgoing
 from messaging.window import RequestWindow
 
@@ -26,12 +24,9 @@ class RelayRequests:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._limit = RequestWindow()
-        self._window: deque[RequestUnderWay[list[Sending]]] = deque()
+        self._window: RequestsUnderWay[list[Sending]] = RequestsUnderWay(RequestWindow())
         self._answer: tuple[list[Sending], Answer] | None = None
         self._made = 0.0
-        self._looked = 0.0
-        """When it was last waited for an answer: what came later may have been there since."""
 
     def __len__(self) -> int:
         return len(self._window) + (self._answer is not None)
@@ -39,7 +34,7 @@ class RelayRequests:
     @property
     def full(self) -> bool:
         """Whether an answer is to be looked at before the next request."""
-        return self._answer is not None or len(self._window) >= self._limit.limit
+        return self._answer is not None or self._window.full
 
     @property
     def one_at_a_time(self) -> bool:
@@ -52,10 +47,8 @@ class RelayRequests:
         begun = self._sender.begin(entries)
         if begun is None:
             self._answer = entries, self._sender.send(entries)
-            return
-        sent = _now()
-        self._window.append(RequestUnderWay(entries, begun, sent, len(self._window) + 1))
-        self._made = sent - began
+        else:
+            self._made = self._window.sent(entries, begun) - began
 
     def answered(self, *, again: bool) -> list[tuple[list[Sending], Answer]]:
         """Wait for an answer; what became of requests.
@@ -65,33 +58,17 @@ class RelayRequests:
         if self._answer is not None:
             answer, self._answer = self._answer, None
             return [answer]
-        full, began = self.full, _now()
-        found, at_hand = first_answered(self._window)
-        answers = [(one.batch, self._settled(one, again)) for one in found]
-        now = _now()
-        waited = 0.0 if at_hand else now - began
-        if waited > self._made:
-            self._looked = now
-        if full:  # otherwise there was nothing to send, and a wider window would not help
-            for one in found:
-                self._limit.answered(
-                    took=now - one.sent,
-                    unseen=now - self._looked,
-                    waited=waited,
-                    made=self._made,
-                    out=one.out,
-                )
-        return answers
+
+        def settle(request: RequestUnderWay[list[Sending]]) -> tuple[list[Sending], Answer]:
+            answer = self._window.taken(request)
+            if isinstance(answer, Again):
+                answer = answer.run() if again else answer.left()
+            return request.batch, answer
+
+        # Where it is not full there was nothing to send: a wider window would not help.
+        return self._window.settle(settle, made=self._made, wanted=self._window.full)
 
     def abandon(self) -> None:
         """Nobody will wait for those that are under way."""
         self._answer = None
-        abandon(self._window)
-
-    def _settled(self, request: RequestUnderWay[list[Sending]], again: bool) -> Answer:
-        self._window.remove(request)
-        answer = request.under_way.result()
-        if isinstance(answer, Again):
-            self._limit.refused()
-            return answer.run() if again else answer.left()
-        return answer
+        self._window.abandon()

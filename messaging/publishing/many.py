@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Entry, PublishProgress, Tally
 from messaging.publishing.sender import Again, Answer, Begun, Sender
-from messaging.publishing.under_way import RequestUnderWay, UnderWay, abandon, first_answered
+from messaging.publishing.under_way import RequestsUnderWay, RequestUnderWay, UnderWay
 from messaging.transport import Outgoing
 from messaging.window import RequestWindow
 
@@ -59,15 +58,10 @@ class PublishRun:
         self._most_threads = most_threads
         self._on_progress = on_progress
         self._news = False
-        self._limit = limit
-        self._window: deque[RequestUnderWay[list[Entry]]] = deque()
+        self._window: RequestsUnderWay[list[Entry]] = RequestsUnderWay(limit)
         self._in_threads = False
         """Some request was made in a thread, or is tried again in one."""
-        self._at_hand = False
-        """What was settled last had been answered before anybody waited for it."""
         self._sent = _now()
-        self._looked = 0.0
-        """When it was last waited for an answer: what came later may have been there since."""
 
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
         """Send `events` in full requests, until they or the topic's answers end."""
@@ -110,17 +104,17 @@ class PublishRun:
             self._send(batch)
         self._tell()
         while self._window:
-            self._settle_some(0.0)
+            self._window.settle(self._settle, made=0.0)
             self._tell()
 
     def abandon(self) -> None:
         """After an interrupt: nobody will wait for what is still under way."""
-        abandon(self._window)
+        self._window.abandon()
 
     def _send(self, batch: list[Entry]) -> None:
         made = _now() - self._sent
-        while len(self._window) >= self._limit.limit:
-            self._settle_some(made)
+        while self._window.full:
+            self._window.settle(self._settle, made=made)
         while self._in_threads and self._has_answer():
             self._settle(self._window[0])
         if self._deadline is not None and not self._deadline.left():
@@ -135,11 +129,11 @@ class PublishRun:
             return
         under_way = self._submit(batch)
         # From here on it takes as long as the answer, a new connection's handshakes left out.
-        self._sent = _now()
-        self._window.append(RequestUnderWay(batch, under_way, self._sent, len(self._window) + 1))
+        self._sent = self._window.sent(batch, under_way)
         if not isinstance(under_way, Begun):
             self._in_threads = True
-            self._limit.most = min(self._limit.most, self._most_threads)
+            limit = self._window.limit
+            limit.most = min(limit.most, self._most_threads)
 
     def _submit(self, batch: list[Entry]) -> UnderWay:
         deadline, run = self._sender.deadline(), self._deadline
@@ -159,41 +153,13 @@ class PublishRun:
         oldest = self._window[0].under_way if self._window else None
         return isinstance(oldest, Future) and oldest.done()
 
-    def _settle_some(self, made: float) -> None:
-        """Settle one at least: the oldest, or whichever is answered first.
-
-        made  seconds that it took to make the last request.
-        """
-        began = _now()
-        answered, self._at_hand = first_answered(self._window)
-        for request in answered:
-            self._settle(request)
-        now = _now()
-        waited = 0.0 if self._at_hand else now - began
-        if waited > made:
-            self._looked = now
-        for request in answered:
-            self._limit.answered(
-                took=now - request.sent,
-                unseen=now - self._looked,
-                waited=waited,
-                made=made,
-                out=request.out,
-            )
-
     def _settle(self, request: RequestUnderWay[list[Entry]]) -> None:
-        window = self._window
-        if window[0] is request:
-            window.popleft()
-        else:
-            window.remove(request)
-        answer = request.under_way.result()
+        answer = self._window.taken(request)
         if isinstance(answer, Again):
-            self._limit.refused()
             # Still under way, in a thread: while it waits for its next attempt the others go on.
             again = self._threads().submit(answer.run)
             self._in_threads = True
-            window.append(RequestUnderWay(request.batch, again, request.sent, request.out))
+            self._window.append(RequestUnderWay(request.batch, again, request.sent, request.out))
             return
         self.tally.settle(*answer, batch=request.batch)
         self._news = True

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.publishing.sender import Again, Answer, Begun
 from messaging.readiness import readable
-from messaging.window import FIRST
+from messaging.window import FIRST, RequestWindow
 
-__all__ = ["LOOKS_UP", "RequestUnderWay", "UnderWay", "abandon", "first_answered"]
+__all__ = ["LOOKS_UP", "RequestUnderWay", "RequestsUnderWay", "UnderWay"]
 
 LOOKS_UP = 1.0
 """Seconds of waiting for whichever answer comes first, until the oldest is waited for alone."""
@@ -19,6 +20,9 @@ LOOKS_UP = 1.0
 UnderWay = Begun | Future[Answer] | Future[Answer | Again]
 
 _Batch = TypeVar("_Batch")
+_Settled = TypeVar("_Settled")
+
+_now = SYSTEM_CLOCK.monotonic
 
 
 class RequestUnderWay(Generic[_Batch]):
@@ -34,28 +38,85 @@ class RequestUnderWay(Generic[_Batch]):
         self.out = out
 
 
-def abandon(window: deque[RequestUnderWay[_Batch]]) -> None:
-    """Let go of all in `window`: nobody will wait for their answers."""
-    while window:
-        under_way = window.pop().under_way
-        if isinstance(under_way, Begun):
-            under_way.close()
+class RequestsUnderWay(deque[RequestUnderWay[_Batch]]):
+    """All of them, the oldest first.
 
+    limit  how many there may be; it is told how long answers take.
+    """
 
-def first_answered(
-    window: Sequence[RequestUnderWay[_Batch]],
-) -> tuple[Sequence[RequestUnderWay[_Batch]], bool]:
-    """Requests to settle now, the oldest first in `window`: of a few the oldest, of many one that
-    has an answer. And whether that had come before anybody waited for it."""
-    oldest = window[0].under_way
-    if len(window) <= FIRST or not isinstance(oldest, Begun) or oldest.file is None:
-        return [window[0]], False
-    if readable([oldest.file], 0):
-        return [window[0]], True
-    files = {
-        one.under_way.file: one
-        for one in window
-        if isinstance(one.under_way, Begun) and one.under_way.file is not None
-    }
-    found = readable(tuple(files), min(LOOKS_UP, oldest.deadline.left()))
-    return [files[file] for file in found] or [window[0]], False
+    def __init__(self, limit: RequestWindow) -> None:
+        super().__init__()
+        self.limit = limit
+        self._looked = 0.0
+        """When it was last waited for an answer: what came later may have been there since."""
+
+    @property
+    def full(self) -> bool:
+        """Whether an answer is to be looked at before the next request."""
+        return len(self) >= self.limit.limit
+
+    def sent(self, batch: _Batch, under_way: UnderWay) -> float:
+        """One more was sent, at the moment that is returned."""
+        now = _now()
+        self.append(RequestUnderWay(batch, under_way, now, len(self) + 1))
+        return now
+
+    def taken(self, request: RequestUnderWay[_Batch]) -> Answer | Again:
+        """Take `request` out, and wait for its answer."""
+        self.remove(request)
+        answer = request.under_way.result()
+        if isinstance(answer, Again):
+            self.limit.refused()
+        return answer
+
+    def settle(
+        self,
+        settle: Callable[[RequestUnderWay[_Batch]], _Settled],
+        *,
+        made: float,
+        wanted: bool = True,
+    ) -> list[_Settled]:
+        """`settle` one at least: the oldest, or whichever is answered first.
+
+        made    seconds that it took to make the last request.
+        wanted  whether there would be more requests, if the limit allowed them.
+        """
+        began = _now()
+        answered, at_hand = self._first_answered()
+        settled = [settle(request) for request in answered]
+        now = _now()
+        waited = 0.0 if at_hand else now - began
+        if waited > made:
+            self._looked = now
+        for request in answered if wanted else ():
+            self.limit.answered(
+                took=now - request.sent,
+                unseen=now - self._looked,
+                waited=waited,
+                made=made,
+                out=request.out,
+            )
+        return settled
+
+    def abandon(self) -> None:
+        """Let go of all: nobody will wait for their answers."""
+        while self:
+            under_way = self.pop().under_way
+            if isinstance(under_way, Begun):
+                under_way.close()
+
+    def _first_answered(self) -> tuple[Sequence[RequestUnderWay[_Batch]], bool]:
+        """Requests to settle now: of a few the oldest, of many one that has an answer. And whether
+        that had come before anybody waited for it."""
+        oldest = self[0].under_way
+        if len(self) <= FIRST or not isinstance(oldest, Begun) or oldest.file is None:
+            return [self[0]], False
+        if readable([oldest.file], 0):
+            return [self[0]], True
+        files = {
+            one.under_way.file: one
+            for one in self
+            if isinstance(one.under_way, Begun) and one.under_way.file is not None
+        }
+        found = readable(tuple(files), min(LOOKS_UP, oldest.deadline.left()))
+        return [files[file] for file in found] or [self[0]], False
