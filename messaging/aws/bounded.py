@@ -7,13 +7,11 @@ itself, by botocore's own timeouts, and its result is thrown away.
 from __future__ import annotations
 
 import math
-import queue as queues
 import threading
-import weakref
-from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from messaging.deadline import CURRENT
 
@@ -22,8 +20,6 @@ __all__ = ["Bounded"]
 MOST = 100
 """The most calls of one connection that may be left behind. A program that publishes faster than
 they end would fill the process with threads, so beyond this number a call fails at once."""
-IDLE = 10.0
-"""Seconds after which an idle thread ends. Starting one costs more than most calls."""
 
 _Said = TypeVar("_Said")
 
@@ -34,7 +30,6 @@ class Bounded:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._left_behind = 0
-        self._idle: deque[_Runner] = deque()
 
     def __call__(
         self,
@@ -58,94 +53,33 @@ class Bounded:
             raise TimeoutError("no time was left")
         if self._left_behind >= MOST:
             raise TimeoutError(f"{MOST} earlier calls still wait for their answers")
-        one = _Call(call, forget)
-        self._run(one)
-        if not one.done.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
-            with self._lock:
-                one.left_behind = not one.ended
-                self._left_behind += one.left_behind
-        if one.left_behind:
+        said: Future[_Said] = Future()
+        # A daemon, which no pool's threads are: the process may end before the call does.
+        threading.Thread(
+            target=copy_context().run,
+            args=(_run, call, said),
+            name="messaging-bounded",
+            daemon=True,
+        ).start()
+        if not wait([said], min(left, threading.TIMEOUT_MAX)).done:
+            self._count(1)
+            said.add_done_callback(lambda late: self._late(late, forget))
             raise TimeoutError("the time was over")
-        if one.error is not None:
-            raise one.error
-        said: _Said = one.said
-        return said
+        return said.result()
 
-    def _run(self, one: _Call) -> None:
-        # Appending and popping are atomic: a thread belongs to the caller that popped it.
-        try:
-            self._idle.pop().calls.put(one)
-        except IndexError:
-            _Runner(self, one).start()
+    def _late(self, late: Future[_Said], forget: Callable[[_Said], object] | None) -> None:
+        self._count(-1)
+        if forget is not None and late.exception() is None:
+            forget(late.result())
 
-    def ended(self, one: _Call) -> None:
-        """`one` has its outcome: wake the caller, if it still waits."""
+    def _count(self, more: int) -> None:
         with self._lock:
-            one.ended = True
-            self._left_behind -= one.left_behind
-        one.done.release()
-        if one.left_behind and one.error is None and one.forget is not None:
-            one.forget(one.said)
-
-    def rest(self, runner: _Runner) -> None:
-        """`runner` is idle."""
-        self._idle.append(runner)
-
-    def leave(self, runner: _Runner) -> bool:
-        """Whether `runner` may end: nobody has a call for it at this moment."""
-        try:
-            self._idle.remove(runner)
-        except ValueError:
-            return False
-        return True
+            self._left_behind += more
 
 
-class _Call:
-    __slots__ = ("call", "context", "done", "ended", "error", "forget", "left_behind", "said")
-
-    def __init__(self, call: Callable[[], Any], forget: Callable[[Any], object] | None) -> None:
-        self.call = call
-        self.forget = forget
-        self.context = copy_context()
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.ended = False
-        self.error: BaseException | None = None
-        self.left_behind = False
-        self.said: Any = None
-
-    def run(self) -> None:
-        CURRENT.set(None)  # of this call's own context: it is held to the limit as a whole
-        try:
-            self.said = self.call()
-        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
-            self.error = error
-
-
-class _Runner(threading.Thread):
-    """A thread that runs one call after the other."""
-
-    def __init__(self, bounded: Bounded, first: _Call) -> None:
-        super().__init__(name="messaging-bounded", daemon=True)
-        self._bounded = weakref.ref(bounded)
-        self.calls: queues.SimpleQueue[_Call] = queues.SimpleQueue()
-        self.calls.put(first)
-
-    def run(self) -> None:
-        while True:
-            try:
-                one = self.calls.get(timeout=IDLE)
-            except queues.Empty:
-                bounded = self._bounded()
-                if bounded is None or bounded.leave(self):
-                    return
-                continue
-            one.context.run(one.run)
-            bounded = self._bounded()
-            if bounded is None:
-                one.done.release()
-                return
-            # Before the caller is woken, so that its next call finds this thread idle.
-            bounded.rest(self)
-            bounded.ended(one)
-            del one, bounded
+def _run(call: Callable[[], _Said], said: Future[_Said]) -> None:
+    CURRENT.set(None)  # of this call's own context: it is held to the limit as a whole
+    try:
+        said.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+        said.set_exception(error)
