@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from messaging.aws.answers import batch_failures
 from messaging.aws.bounded import Bounded
@@ -17,61 +17,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
     from mypy_boto3_sqs import SQSClient
 
+    from messaging.aws.fast import FastQueueCalls, FastTopicCalls
+
 __all__ = ["BotoQueueCalls", "BotoTopicCalls", "QueueCalls", "TopicCalls", "queues_of", "topics_of"]
 
 log = logger("messaging.aws")
 
 
-class TopicCalls(Protocol):
-    """The hot call of SNS: one request, which raises what boto3 raises."""
-
-    def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Returns the refused entries, by their places in `batch`."""
-        ...
-
-    def begin(
-        self, arn: str, batch: Sequence[Outgoing]
-    ) -> Generator[int | None, None, Sequence[Failure]] | None:
-        """`publish` in two steps, sent when it yields; None where that cannot be done."""
-        ...
-
-    def close(self) -> None:
-        """Close the sockets that are its own."""
-        ...
-
-
-class QueueCalls(Protocol):
-    """The hot calls of SQS: one request each, which raise what boto3 raises."""
-
-    def receive(self, url: str, *, limit: int, wait: int, lease: int) -> Sequence[Any]:
-        """Messages as boto3 gives them; `wait` and `lease` are seconds."""
-        ...
-
-    def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
-        """Returns the receipts that were refused, by their places."""
-        ...
-
-    def begin_receive(
-        self, url: str, *, limit: int, wait: int, lease: int
-    ) -> Generator[int, None, Sequence[Any]] | None:
-        """`receive` in two steps, sent when it yields; None where that cannot be done."""
-        ...
-
-    def begin_delete(
-        self, url: str, receipts: Sequence[str]
-    ) -> Generator[int, None, Sequence[Failure]] | None:
-        """`delete` in two steps, sent when it yields; None where that cannot be done."""
-        ...
-
-    def change_visibility(
-        self, url: str, receipts: Sequence[str], seconds: Sequence[int]
-    ) -> Sequence[Failure]:
-        """Returns the receipts that were refused, by their places."""
-        ...
-
-    def close(self) -> None:
-        """Close the sockets that are its own."""
-        ...
+TopicCalls: TypeAlias = "BotoTopicCalls | FastTopicCalls"
+"""Publishes: one request, which raises what boto3 raises."""
+QueueCalls: TypeAlias = "BotoQueueCalls | FastQueueCalls"
+"""Receives, deletes and hides: one request each, which raise what boto3 raises."""
 
 
 class BotoTopicCalls:
@@ -84,6 +40,7 @@ class BotoTopicCalls:
         self._longest = float(config.connect_timeout + config.read_timeout)
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
+        """The refused entries, by their places in `batch`."""
         answer = self._bounded(
             lambda: self._client.publish_batch(
                 TopicArn=arn,
@@ -106,6 +63,7 @@ class BotoQueueCalls:
         self._client = client
 
     def receive(self, url: str, *, limit: int, wait: int, lease: int) -> Sequence[Any]:
+        """Messages; `wait` and `lease` are seconds."""
         answer = self._client.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=limit,
@@ -118,6 +76,7 @@ class BotoQueueCalls:
         return cast("Sequence[Any]", messages)
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
+        """The receipts that were refused, by their places."""
         answer = self._client.delete_message_batch(
             QueueUrl=url,
             Entries=[{"Id": str(i), "ReceiptHandle": one} for i, one in enumerate(receipts)],
@@ -133,6 +92,7 @@ class BotoQueueCalls:
     def change_visibility(
         self, url: str, receipts: Sequence[str], seconds: Sequence[int]
     ) -> Sequence[Failure]:
+        """The receipts that were refused, by their places."""
         answer = self._client.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[
@@ -141,6 +101,12 @@ class BotoQueueCalls:
             ],
         )
         return batch_failures(answer, range(len(receipts)), "SQS")
+
+    def send(self, url: str, entries: Sequence[Any]) -> Sequence[Failure]:
+        """The refused entries of a SendMessageBatch, by their Ids."""
+        answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
+        asked = [int(entry["Id"]) for entry in entries]
+        return batch_failures(answer, asked, "SQS", sent=True)
 
     def close(self) -> None: ...
 

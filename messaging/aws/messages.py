@@ -1,20 +1,18 @@
-"""Converts SQS messages to deliveries, and dead letters to requests."""
+"""Converts SQS messages to deliveries, and copies of deliveries to requests."""
 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from messaging.aws.answers import UnreadableAnswer
 from messaging.batching import Packer, Weight
-from messaging.dead_letters import reason as dead_letter_reason
 from messaging.logs import logger
 from messaging.transport import (
     Attribute,
     CancelToken,
-    DeadLetter,
     Delivery,
     epoch_seconds,
     receives,
@@ -26,8 +24,7 @@ __all__ = [
     "SYSTEM_ATTRIBUTES",
     "counts",
     "deliveries",
-    "letter_entries",
-    "message_weight",
+    "send_requests",
     "wire_value",
 ]
 
@@ -63,28 +60,6 @@ def wire_value(attribute: Attribute) -> Any:
     """An attribute as SNS and SQS take it in a request."""
     kind = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
     return {"DataType": attribute.type, kind: attribute.value}
-
-
-class ReceivedAttributes(Mapping[str, Attribute]):
-    """The attributes of a received message, each made when it is asked for: few ever are."""
-
-    __slots__ = ("_raw",)
-
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self._raw = raw
-
-    def __getitem__(self, name: str) -> Attribute:
-        one = self._raw[name]
-        # boto3 has decoded the bytes already.
-        return Attribute.received(
-            one.get("DataType"), one.get("StringValue"), one.get("BinaryValue")
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._raw)
-
-    def __len__(self) -> int:
-        return len(self._raw)
 
 
 class _Later:
@@ -203,65 +178,61 @@ def _map(said: Any) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _attributes(message: Any) -> ReceivedAttributes:
-    raw = _map(message.get("MessageAttributes"))
-    broken = [name for name, one in raw.items() if not _is_attribute(one)]
-    if broken:  # no sender can cause this: the answer is at fault
+def _attributes(message: Any) -> Mapping[str, Attribute]:
+    said = _map(message.get("MessageAttributes"))
+    read = {name: one for name in said if (one := _attribute(said[name])) is not None}
+    if len(read) < len(said):  # no sender can cause this: the answer is at fault
         log.warning(
             "message %s came with %d attributes that cannot be read; they are left out",
             message["MessageId"],
-            len(broken),
+            len(said) - len(read),
         )
-    return ReceivedAttributes({name: one for name, one in raw.items() if name not in broken})
+    return read
 
 
-def _is_attribute(one: Any) -> bool:
-    if not isinstance(one, dict) or type(one.get("DataType")) is not str:
-        return False
-    text, value = one.get("StringValue"), one.get("BinaryValue")
-    if text:
-        return type(text) is str
-    if value is None or isinstance(value, bytes):
-        return True
-    try:
-        b64decode(value, validate=True)
-    except (ValueError, TypeError):
-        return False
-    return True
+def _attribute(one: Any) -> Attribute | None:
+    if not isinstance(one, dict) or type(kind := one.get("DataType")) is not str:
+        return None
+    if text := one.get("StringValue"):
+        return Attribute(kind or "String", text) if type(text) is str else None
+    value = one.get("BinaryValue")
+    if value is not None and not isinstance(value, bytes):  # which boto3 has decoded already
+        try:
+            value = b64decode(value, validate=True)
+        except (ValueError, TypeError):
+            return None
+    return Attribute.received(kind, None, value)
 
 
 def _system(message: Any) -> Mapping[str, str]:
     return _map(message.get("Attributes"))
 
 
-def _entry(index: int, letter: DeadLetter, fifo: bool, largest: int) -> tuple[Weight, Any]:
-    """The entry of one dead letter, behind its size."""
-    delivery, attributes = letter.delivery, dead_letter_reason.attributes(letter, max_bytes=largest)
+def send_requests(
+    copies: Iterable[tuple[Delivery, Mapping[str, Attribute]]], *, fifo: bool
+) -> Iterator[list[Any]]:
+    """Entries of SendMessageBatch for copies of messages with these attributes, in requests of at
+    most `SAFE_BATCH` bytes; a bigger one goes alone. Their Ids are the places of the copies."""
+    packer: Packer[tuple[Weight, Any]] = Packer(SAFE_BATCH)
+    sized = (_entry(index, *copy, fifo) for index, copy in enumerate(copies))
+    for part in packer.all(sized):
+        yield [entry for _, entry in part]
+
+
+def _entry(
+    index: int, delivery: Delivery, attributes: Mapping[str, Attribute], fifo: bool
+) -> tuple[Weight, Any]:
+    """One entry, behind what SQS counts of it: its body and its attributes."""
     entry: dict[str, Any] = {
         "Id": str(index),
         "MessageBody": delivery.body,
         "MessageAttributes": {name: wire_value(one) for name, one in attributes.items()},
     }
     if fifo:
-        entry["MessageGroupId"] = delivery.group or delivery.message_id
-        # A letter that is sent twice because the first answer was lost stays one letter.
+        # Not the event's: SQS would take a letter that is sent back for a repetition of the message
+        # it was. One that is sent twice, because an answer was lost, stays one.
         entry["MessageDeduplicationId"] = delivery.message_id
-    return message_weight(delivery.body, attributes), entry
-
-
-def message_weight(body: str, attributes: Mapping[str, Attribute]) -> Weight:
-    """What SQS counts of a message: its body and its attributes."""
-    size = len(body.encode(errors="surrogatepass"))
-    return Weight(size + sum(one.size(name) for name, one in attributes.items()))
-
-
-def letter_entries(
-    letters: Sequence[DeadLetter], *, fifo: bool, largest: int
-) -> Iterator[list[Any]]:
-    """Entries of SendMessageBatch, in requests of at most `SAFE_BATCH` bytes; a bigger one goes
-    alone. Their Ids are the places of the letters, and each has at most `largest` bytes if the
-    message itself has."""
-    packer: Packer[tuple[Weight, Any]] = Packer(SAFE_BATCH)
-    sized = (_entry(index, letter, fifo, largest) for index, letter in enumerate(letters))
-    for part in packer.all(sized):
-        yield [entry for _, entry in part]
+    if fifo or delivery.group:
+        entry["MessageGroupId"] = delivery.group or delivery.message_id
+    size = len(delivery.body.encode(errors="surrogatepass"))
+    return Weight(size + sum(one.size(name) for name, one in attributes.items())), entry

@@ -9,6 +9,7 @@ from messaging.aws.clients import Clients
 from messaging.aws.desired import KEY, DesiredQueue
 from messaging.aws.errors import translated
 from messaging.aws.keys import same_key
+from messaging.aws.lookups import attributes_of, url_of
 from messaging.aws.messages import counts
 from messaging.aws.ownership import TagChanges
 from messaging.aws.policies import merge, same_json
@@ -84,8 +85,7 @@ class Queues:
     def url(self, name: str) -> str | None:
         """The queue's URL, or None if there is no such queue."""
         try:
-            with self._translated("find", name):
-                return self._clients.patient_sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            return url_of(self._clients, name)
         except NotFound:
             return None
 
@@ -148,12 +148,7 @@ class Queues:
                 self._clients.patient_sqs.untag_queue(QueueUrl=url, TagKeys=list(tags.removed))
 
     def _attributes(self, url: str, name: str) -> Mapping[str, str]:
-        with self._translated("read the attributes of", name):
-            answer: Any = self._clients.patient_sqs.get_queue_attributes(
-                QueueUrl=url, AttributeNames=["All"]
-            )
-        standing: Mapping[str, str] = answer.get("Attributes", {})
-        return standing
+        return attributes_of(self._clients, name, url, "All")
 
     def _translated(self, action: str, name: str) -> Any:
         return translated(action, f"queue {name}", self._clients.where, quote=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from messaging.aws.answers import batch_failures, queue_attributes, queue_url
+from messaging.aws.calls import BotoQueueCalls
 from messaging.aws.clients import Clients
-from messaging.aws.errors import TOPOLOGY_REMEDY, check_batch, translated
-from messaging.aws.messages import COUNTS, counts, deliveries, letter_entries
+from messaging.aws.errors import check_batch, translated
+from messaging.aws.lookups import attributes_of, dead_letter_queue, no_dead_letters, url_of
+from messaging.aws.messages import COUNTS, counts, deliveries, send_requests
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.dead_letters.reason import LARGEST
+from messaging.dead_letters.reason import LARGEST, attributes
 from messaging.errors import AccessDenied, NotFound, TransportError
 from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
 
@@ -136,14 +136,11 @@ class SqsQueue:
             return ()
         url = self._facts().dead_letters
         if url is None:
-            raise NotFound(
-                f"queue {self._name} in {self._clients.where} has no dead-letter queue "
-                f"(RedrivePolicy); {TOPOLOGY_REMEDY}",
-                code="NoRedrivePolicy",
-            )
+            raise no_dead_letters(self._clients, self._name)
         failures: list[Failure] = []
         largest = self._largest_letter(url)
-        for part in letter_entries(letters, fifo=url.endswith(".fifo"), largest=largest):
+        copies = ((one.delivery, attributes(one, max_bytes=largest)) for one in letters)
+        for part in send_requests(copies, fifo=url.endswith(".fifo")):
             failures += self._send(url, part)
         return tuple(failures)
 
@@ -176,12 +173,10 @@ class SqsQueue:
         with self._translated("delete from"):
             return (yield from steps)
 
-    def _send(self, url: str, entries: list[Any]) -> list[Failure]:
+    def _send(self, url: str, entries: list[Any]) -> Sequence[Failure]:
         try:
             with self._translated("send to the dead-letter queue of"):
-                answer = self._clients.sqs.send_message_batch(QueueUrl=url, Entries=entries)
-                asked = [int(entry["Id"]) for entry in entries]
-                return list(batch_failures(answer, asked, "SQS", sent=True))
+                return BotoQueueCalls(self._clients.sqs).send(url, entries)
         except NotFound:
             # Another dead-letter queue may have been set since: ask again next time.
             self._known = self._largest = None
@@ -191,10 +186,7 @@ class SqsQueue:
         """Bytes that the dead-letter queue takes; asked when the first letter is sent."""
         if self._largest is None:
             try:
-                with self._translated("read the attributes of the dead-letter queue of"):
-                    said = self._clients.patient_sqs.get_queue_attributes(
-                        QueueUrl=url, AttributeNames=["MaximumMessageSize"]
-                    ).get("Attributes", {})
+                said = attributes_of(self._clients, self._name, url, "MaximumMessageSize")
                 self._largest = int(said.get("MaximumMessageSize", LARGEST))
             except AccessDenied:
                 self._largest = LARGEST
@@ -214,36 +206,27 @@ class SqsQueue:
 
     def _url(self, name: str, account: str | None = None) -> str:
         if name not in self._urls:
-            owner: Any = {"QueueOwnerAWSAccountId": account} if account else {}
-            with translated("find", f"queue {name}", self._clients.where):
-                answer = self._clients.patient_sqs.get_queue_url(QueueName=name, **owner)
-                self._urls[name] = queue_url(answer)
+            self._urls[name] = url_of(self._clients, name, account)
         return self._urls[name]
 
     def _facts(self) -> _Facts:
         known = self._known
         if known is None:
+            wanted = "VisibilityTimeout", "RedrivePolicy"
+            said = attributes_of(self._clients, self._name, self._url(self._name), *wanted)
             with self._translated("read the attributes of"):
-                answer = self._clients.patient_sqs.get_queue_attributes(
-                    QueueUrl=self._url(self._name),
-                    AttributeNames=["VisibilityTimeout", "RedrivePolicy"],
-                )
-                said = queue_attributes(answer)
                 visibility = int(said.get("VisibilityTimeout", 30))
-                letters = None
-                if said.get("RedrivePolicy"):
-                    arn = json.loads(said["RedrivePolicy"])["deadLetterTargetArn"]
-                    account, name = arn.split(":")[4:6]
-                    letters = self._url(name, account)
+            letters = None
+            if policy := said.get("RedrivePolicy"):
+                account, name = dead_letter_queue(self._clients, self._name, policy)
+                letters = self._url(name, account)
             known = self._known = _Facts(visibility, letters)
         return known
 
     def _counts(self, url: str) -> tuple[int, int, int]:
+        said = attributes_of(self._clients, self._name, url, *COUNTS)
         with self._translated("read the attributes of"):
-            answer = self._clients.patient_sqs.get_queue_attributes(
-                QueueUrl=url, AttributeNames=COUNTS
-            )
-            return counts(queue_attributes(answer))
+            return counts(said)
 
     def _count_undelivered(self) -> int:
         if self._undelivered is None:

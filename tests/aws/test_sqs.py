@@ -14,11 +14,11 @@ from itertools import pairwise
 import pytest
 
 from messaging.aws import apply, connect
-from messaging.aws.messages import SAFE_BATCH, deliveries, letter_entries
+from messaging.aws.messages import SAFE_BATCH, deliveries, send_requests
 from messaging.aws.sqs import SqsQueue
 from messaging.consuming.consumer import Consumer, handles
 from messaging.dead_letters import reason as dead_letter_reason
-from messaging.dead_letters.reason import LARGEST
+from messaging.dead_letters.reason import attributes
 from messaging.errors import NotFound, TransportError
 from messaging.event import Event
 from messaging.topology import Topology
@@ -355,13 +355,14 @@ def test_requests_are_split_by_bytes_of_body_and_attributes():
         )
 
     letters = [letter(made_up(i, "ã" * 30_000), "é" * 1000) for i in range(10)]
-    parts = list(letter_entries(letters, fifo=False, largest=LARGEST))
+    copies = [(one.delivery, attributes(one)) for one in letters]
+    parts = list(send_requests(copies, fifo=False))
     assert [int(entry["Id"]) for part in parts for entry in part] == list(range(10))
     assert all(sum(map(size, part)) <= SAFE_BATCH for part in parts)
     assert all(
         sum(map(size, part)) + size(after[0]) > SAFE_BATCH for part, after in pairwise(parts)
     )
-    alone = list(letter_entries([letter(made_up(0, "x" * 300_000))], fifo=False, largest=LARGEST))
+    alone = list(send_requests([(made_up(0, "x" * 300_000), {})], fifo=False))
     assert [len(part) for part in alone] == [1]
 
 

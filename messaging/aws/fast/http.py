@@ -116,8 +116,7 @@ def _filled(sock: Source, data: bytes, whole: int) -> bytes:
 
 def _by_the_book(sock: Source, data: bytes) -> Reply:
     """Chunks, bodies that end with the connection, interim answers, and what is no HTTP at all."""
-    stream = io.BufferedReader(_Stream(sock, data))
-    response = HTTPResponse(cast("socket.socket", _File(stream)), method="POST")
+    response = HTTPResponse(cast("socket.socket", _Stream(sock, data)), method="POST")
     response.begin()
     body = response.read()
     head = "".join(f"{name}: {value}\r\n" for name, value in response.getheaders())
@@ -126,7 +125,7 @@ def _by_the_book(sock: Source, data: bytes) -> Reply:
 
 
 class _Stream(io.RawIOBase):
-    """What was read of a socket already, and then the rest."""
+    """What was read of a socket already, and then the rest: as much of one as http.client needs."""
 
     def __init__(self, sock: Source, data: bytes) -> None:
         self._socket = sock
@@ -143,12 +142,5 @@ class _Stream(io.RawIOBase):
         view[: len(taken)] = taken
         return len(taken)
 
-
-class _File:
-    """As much of a socket as http.client asks for."""
-
-    def __init__(self, stream: io.BufferedReader[_Stream]) -> None:
-        self._stream = stream
-
     def makefile(self, _mode: str) -> io.BufferedReader[_Stream]:
-        return self._stream
+        return io.BufferedReader(self)

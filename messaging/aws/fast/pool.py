@@ -14,13 +14,11 @@ connection along: the answer is still to come there, and would be taken for anot
 from __future__ import annotations
 
 import math
-import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
 from http.client import HTTPException
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -34,6 +32,7 @@ from messaging.aws.bounded import Bounded
 from messaging.aws.fast.http import Reply, read
 from messaging.clock import SYSTEM_CLOCK
 from messaging.deadline import CURRENT, Deadline
+from messaging.readiness import readable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -219,7 +218,7 @@ class ConnectionPool:
 
 
 class _Connection:
-    __slots__ = ("_deadline", "_longest", "_poll", "since", "socket", "timeout")
+    __slots__ = ("_deadline", "_longest", "since", "socket", "timeout")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -240,7 +239,6 @@ class _Connection:
         self.timeout = address.read_timeout
         """Seconds, as the socket has it."""
         self.socket.settimeout(address.read_timeout)
-        self._poll = _poll(self.socket)
 
     def limit(self, deadline: Deadline | None) -> None:
         """Wait for the read timeout at most for what comes next, and never beyond `deadline`."""
@@ -273,36 +271,4 @@ class _Connection:
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
-        return bool(self._poll.poll(0))
-
-
-class _Poll(Protocol):
-    def poll(self, timeout: float, /) -> Sequence[object]: ...
-
-
-class _Select:
-    """What `select.poll` is for one socket that is read."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, one: socket.socket) -> None:
-        self._socket = one
-
-    def poll(self, timeout: float, /) -> Sequence[object]:
-        try:
-            return select.select((self._socket,), (), (), timeout)[0]
-        except (OSError, ValueError):  # closed, or its number is too high for select
-            return (self._socket,)
-
-
-def _poll(one: socket.socket) -> _Poll:
-    """Asked for each connection, because a program may patch after this was imported.
-
-    eventlet takes `select.poll` away where it patches, and Windows has none; there `select.select`
-    is green. https://eventlet.readthedocs.io/en/latest/patching.html
-    """
-    if not hasattr(select, "poll"):
-        return _Select(one)
-    poll = select.poll()
-    poll.register(one, select.POLLIN)
-    return poll
+        return bool(readable([self.socket.fileno()], 0))

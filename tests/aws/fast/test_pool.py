@@ -423,13 +423,19 @@ def test_a_server_that_speaks_no_tls_is_told_as_boto3_does_and_nothing_is_left_o
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError])
-def test_a_connection_that_select_cannot_look_at_is_not_used_again(monkeypatch, error) -> None:
+def test_a_connection_that_select_cannot_look_at_is_not_used_again(
+    scripted, monkeypatch, error
+) -> None:
     def refuse(*_: object) -> None:
         raise error
 
-    with socket.socket() as one:
-        monkeypatch.setattr("select.select", refuse)
-        assert pool_module._Select(one).poll(0)
+    monkeypatch.delattr("select.poll")
+    monkeypatch.setattr("select.select", refuse)
+    server = scripted([ONE, TWO], [ONE])
+    with line(server) as to:
+        assert to.exchange(REQUEST, repeatable=False).body == b"one"
+        assert to.exchange(REQUEST, repeatable=False).body == b"one"
+    assert server.asked() == [0, 1]
 
 
 # -- a deadline
