@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from messaging.aws.clients import Place
+from messaging.aws.keys import same_key
 from messaging.aws.ownership import Ownership
-from messaging.aws.policies import statements
+from messaging.aws.policies import same_json, statements
 from messaging.topology import DeadLetterQueue, Queue, Subscription, Topology
 
-__all__ = ["KEY", "DesiredQueue", "queues", "subscription_attributes"]
+__all__ = ["KEY", "DesiredQueue", "differences", "queues", "subscription_attributes"]
 
 LARGEST_MESSAGE = 1_048_576
 """Bytes; SQS's own default for new queues. A dead letter is bigger than the message was, so a
@@ -50,16 +51,34 @@ def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[Desired
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
     """
+    # A queue has one of both: setting a key switches SQS's own off.
+    key = topology.kms_key
+    always = {
+        "MaximumMessageSize": str(LARGEST_MESSAGE),
+        **({"SqsManagedSseEnabled": "true"} if key is None else {KEY: key}),
+    }
     for queue, subscription in zip(topology.queues, topology.subscriptions, strict=True):
         claim = Ownership(
             topic=topology.topic.name,
             owner=topology.owner_of(queue.service),
             service=queue.service,
         )
-        rest = _encrypted(topology.kms_key)
-        yield _dead_letters(queue, place, claim, rest)
-        yield _undelivered(subscription.undelivered, place, topic_arn, claim, rest)
-        yield _service(queue, place, topic_arn, replace(claim, contract=queue.contract), rest)
+        allowed = {"redrivePermission": "byQueue", "sourceQueueArns": [place.queue_arn(queue.name)]}
+        allow = {"RedriveAllowPolicy": json.dumps(allowed)}
+        yield _desired(queue.dead_letters, place, None, claim, always | allow)
+        yield _desired(subscription.undelivered, place, topic_arn, claim, always)
+        redrive = {
+            "deadLetterTargetArn": place.queue_arn(queue.dead_letters.name),
+            "maxReceiveCount": queue.max_receives,
+        }
+        own = {
+            "VisibilityTimeout": str(queue.visibility_timeout),
+            "ReceiveMessageWaitTimeSeconds": str(LONG_POLL),
+            "RedrivePolicy": json.dumps(redrive),
+        }
+        yield _desired(
+            queue, place, topic_arn, replace(claim, contract=queue.contract), always | own
+        )
 
 
 def subscription_attributes(subscription: Subscription, place: Place) -> dict[str, str]:
@@ -74,67 +93,32 @@ def subscription_attributes(subscription: Subscription, place: Place) -> dict[st
     }
 
 
-def _service(
-    queue: Queue, place: Place, topic_arn: str, claim: Ownership, rest: Mapping[str, str]
-) -> DesiredQueue:
-    arn = place.queue_arn(queue.name)
-    redrive = {
-        "deadLetterTargetArn": place.queue_arn(queue.dead_letters.name),
-        "maxReceiveCount": queue.max_receives,
+def differences(wanted: Mapping[str, str], standing: Mapping[str, str]) -> dict[str, str]:
+    """Those of the `wanted` attributes that stand otherwise, and what they are now."""
+    return {
+        name: standing.get(name) or "not set"
+        for name, value in wanted.items()
+        if not _same(name, standing.get(name), value)
     }
+
+
+def _same(name: str, now: str | None, value: str) -> bool:
+    if name == KEY:
+        return same_key(now, value)
+    return now == value or same_json(now, value)
+
+
+def _desired(
+    queue: Queue | DeadLetterQueue,
+    place: Place,
+    topic_arn: str | None,
+    claim: Ownership,
+    attributes: Mapping[str, str],
+) -> DesiredQueue:
+    """`topic_arn`: the topic that sends to it; None where no topic does."""
     return DesiredQueue(
         name=queue.name,
-        attributes={
-            **_always(queue.retention),
-            **rest,
-            "VisibilityTimeout": str(queue.visibility_timeout),
-            "ReceiveMessageWaitTimeSeconds": str(LONG_POLL),
-            "RedrivePolicy": json.dumps(redrive),
-        },
-        statements=tuple(statements(arn, topic_arn)),
+        attributes={"MessageRetentionPeriod": str(queue.retention), **attributes},
+        statements=tuple(statements(place.queue_arn(queue.name), topic_arn)),
         claim=claim,
     )
-
-
-def _dead_letters(
-    queue: Queue, place: Place, claim: Ownership, rest: Mapping[str, str]
-) -> DesiredQueue:
-    letters = queue.dead_letters
-    allowed = {"redrivePermission": "byQueue", "sourceQueueArns": [place.queue_arn(queue.name)]}
-    return DesiredQueue(
-        name=letters.name,
-        attributes={
-            **_always(letters.retention),
-            **rest,
-            "RedriveAllowPolicy": json.dumps(allowed),
-        },
-        statements=tuple(statements(place.queue_arn(letters.name), None)),
-        claim=claim,
-    )
-
-
-def _undelivered(
-    letters: DeadLetterQueue,
-    place: Place,
-    topic_arn: str,
-    claim: Ownership,
-    rest: Mapping[str, str],
-) -> DesiredQueue:
-    return DesiredQueue(
-        name=letters.name,
-        attributes={**_always(letters.retention), **rest},
-        statements=tuple(statements(place.queue_arn(letters.name), topic_arn)),
-        claim=claim,
-    )
-
-
-def _always(retention: int) -> dict[str, str]:
-    return {
-        "MessageRetentionPeriod": str(retention),
-        "MaximumMessageSize": str(LARGEST_MESSAGE),
-    }
-
-
-def _encrypted(key: str | None) -> dict[str, str]:
-    # A queue has one of both: setting a key switches SQS's own off.
-    return {"SqsManagedSseEnabled": "true"} if key is None else {KEY: key}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from messaging.aws.age import oldest_message
 from messaging.aws.clients import Clients, Place
@@ -17,6 +16,8 @@ from messaging.clock import SYSTEM_CLOCK, utc
 from messaging.errors import NotFound, TransportError
 
 __all__ = ["Looks", "Seen", "Unseen", "read_json"]
+
+_Said = TypeVar("_Said")
 
 
 class Unseen(NamedTuple):
@@ -54,133 +55,111 @@ class Looks:
 
     def topic(self, arn: str) -> Seen:
         """A topic's attributes and tags."""
-        name = arn.rpartition(":")[2]
-        sns = self._clients.patient_sns
-
-        def attributes() -> Mapping[str, str]:
-            return sns.get_topic_attributes(TopicArn=arn)["Attributes"]
-
-        def tags() -> Mapping[str, str]:
-            listed = sns.list_tags_for_resource(ResourceArn=arn)["Tags"]
-            return {one["Key"]: one["Value"] for one in listed}
-
-        where = f"topic {name}"
-        found = self._seen(where, "sns:GetTopicAttributes", attributes)
-        if not found.there:
-            return found
-        told = self._seen(where, "sns:ListTagsForResource", tags)
-        return Seen(there=True, values=found.values, tags=told.values if told.there else None)
+        where = f"topic {arn.rpartition(':')[2]}"
+        found = self._seen(where, "sns:GetTopicAttributes", "Attributes", TopicArn=arn)
+        return self._tagged(found, where, "sns:ListTagsForResource", ResourceArn=arn)
 
     def queue(self, name: str) -> Seen:
         """A queue's attributes and tags."""
-        sqs: Any = self._clients.patient_sqs
         where = f"queue {name}"
-        url = self._seen(where, "sqs:GetQueueUrl", lambda: sqs.get_queue_url(QueueName=name))
+        url = self._seen(where, "sqs:GetQueueUrl", QueueName=name)
         if not url.there:
             return url
-        address = url.values["QueueUrl"]
+        asked = {"QueueUrl": url.values["QueueUrl"]}
         found = self._seen(
-            where,
-            "sqs:GetQueueAttributes",
-            lambda: sqs.get_queue_attributes(QueueUrl=address, AttributeNames=["All"]).get(
-                "Attributes", {}
-            ),
+            where, "sqs:GetQueueAttributes", "Attributes", **asked, AttributeNames=["All"]
         )
-        if not found.there:
-            return found
-        told = self._seen(
-            where,
-            "sqs:ListQueueTags",
-            lambda: sqs.list_queue_tags(QueueUrl=address).get("Tags", {}),
-        )
-        return Seen(there=True, values=found.values, tags=told.values if told.there else None)
+        return self._tagged(found, where, "sqs:ListQueueTags", **asked)
 
     def exists(self, name: str) -> bool | None:
         """Whether there is a queue of that name; None where that may not be asked."""
-        sqs: Any = self._clients.patient_sqs
-        return self._seen(
-            f"queue {name}", "sqs:GetQueueUrl", lambda: sqs.get_queue_url(QueueName=name)
-        ).there
+        return self._seen(f"queue {name}", "sqs:GetQueueUrl", QueueName=name).there
 
     def subscriptions(self, arn: str) -> list[Mapping[str, str]] | None:
         """Protocol, Endpoint and SubscriptionArn of each; None where they may not be listed."""
-        pages = self._clients.patient_sns.get_paginator("list_subscriptions_by_topic")
-        listed = self._seen(
+        pages: Any = self._clients.patient_sns.get_paginator("list_subscriptions_by_topic")
+        return self._asked(
             f"topic {arn.rpartition(':')[2]}",
             "sns:ListSubscriptionsByTopic",
-            lambda: {
-                "all": [
-                    one
-                    for page in pages.paginate(TopicArn=arn)
-                    for one in page.get("Subscriptions", ())
-                ]
-            },
-        )
-        every: Any = listed.values.get("all", ())
-        return list(every) if listed.there else None
+            lambda: [
+                one
+                for page in pages.paginate(TopicArn=arn)
+                for one in page.get("Subscriptions", ())
+            ],
+        )[1]
 
     def subscription(self, arn: str, queue: str) -> Seen:
         """A subscription's attributes."""
-        sns: Any = self._clients.patient_sns
-        return self._seen(
-            f"subscription of {queue}",
-            "sns:GetSubscriptionAttributes",
-            lambda: sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"],
-        )
+        where = f"subscription of {queue}"
+        return self._seen(where, "sns:GetSubscriptionAttributes", "Attributes", SubscriptionArn=arn)
 
     def mappings(self, queue_arn: str) -> Iterator[tuple[Mapping[str, Any], float | None]]:
         """The Lambda event source mappings of a queue, each with its function's timeout in s."""
-        client = self._clients.patient("lambda")
         where = f"Lambda mappings of queue {queue_arn.rpartition(':')[2]}"
-        listed: Any = self._seen(
-            where,
-            "lambda:ListEventSourceMappings",
-            lambda: client.list_event_source_mappings(EventSourceArn=queue_arn),
-        )
+        listed: Any = self._seen(where, "lambda:ListEventSourceMappings", EventSourceArn=queue_arn)
         for one in listed.values.get("EventSourceMappings", ()):
             function = one.get("FunctionArn", "")
+            where = f"function {function.rpartition(':')[2]}"
             config: Any = self._seen(
-                f"function {function.rpartition(':')[2]}",
-                "lambda:GetFunctionConfiguration",
-                partial(client.get_function_configuration, FunctionName=function),
+                where, "lambda:GetFunctionConfiguration", FunctionName=function
             )
             yield one, config.values.get("Timeout")
 
     def key(self, key: str) -> Seen:
         """State ("KeyState", "KeyManager") and "Policy" of a KMS key, by its id, alias or ARN."""
-        kms = self._clients.patient("kms")
-        found = self._seen(
-            f"key {key}", "kms:DescribeKey", lambda: kms.describe_key(KeyId=key)["KeyMetadata"]
-        )
+        where = f"key {key}"
+        found = self._seen(where, "kms:DescribeKey", "KeyMetadata", KeyId=key)
         if not found.there:
             return found
-        told = self._seen(
-            f"key {key}",
-            "kms:GetKeyPolicy",
-            lambda: kms.get_key_policy(KeyId=found.values["KeyId"], PolicyName="default"),
-        )
+        asked = {"KeyId": found.values["KeyId"], "PolicyName": "default"}
+        told = self._seen(where, "kms:GetKeyPolicy", **asked)
         policy = {"Policy": told.values["Policy"]} if told.there else {}
         return Seen(there=True, values={**found.values, **policy})
 
     def oldest(self, queue: str) -> float | None:
         """Seconds that a queue's oldest message has waited, if CloudWatch says."""
-        found: Any = self._seen(
+        return self._asked(
             f"age of queue {queue}",
             "cloudwatch:GetMetricStatistics",
-            lambda: {"age": oldest_message(self._clients, queue)},
-        )
-        age: float | None = found.values.get("age")
-        return age
+            lambda: oldest_message(self._clients, queue),
+        )[1]
 
-    def _seen(self, where: str, permission: str, call: Callable[[], Any]) -> Seen:
+    def _tagged(self, found: Seen, where: str, permission: str, **parameters: str) -> Seen:
+        if not found.there:
+            return found
+        tags = self._asked(where, permission, lambda: _tags(self._call(permission, parameters)))[1]
+        return replace(found, tags=tags)
+
+    def _seen(
+        self, where: str, permission: str, member: str | None = None, **parameters: object
+    ) -> Seen:
+        """The answer to the operation of that permission, or one member of it."""
+
+        def call() -> Any:
+            answer = self._call(permission, parameters)
+            return answer if member is None else answer[member]
+
+        there, values = self._asked(where, permission, call)
+        return Seen(there=there, values=values or {})
+
+    def _call(self, permission: str, parameters: Mapping[str, object]) -> Any:
+        from botocore import xform_name
+
+        service, operation = permission.split(":")
+        return getattr(self._clients.patient(service), xform_name(operation))(**parameters)
+
+    def _asked(
+        self, where: str, permission: str, call: Callable[[], _Said]
+    ) -> tuple[bool | None, _Said | None]:
+        """Whether it is there, None where nobody says, and what was said of it."""
         try:
             with translated("look at", where, self._clients.where, quote=True):
-                return Seen(there=True, values=call())
+                return True, call()
         except NotFound:
-            return Seen(there=False)
+            return False, None
         except TransportError as error:
             self.unseen.append(Unseen(where, permission, error))
-            return Seen(there=None)
+            return None, None
 
     def _note_date(self, response_dict: Any, **_: object) -> None:
         said = response_dict.get("headers", {}).get("date", "") if response_dict else ""
@@ -189,6 +168,11 @@ class Looks:
         except (TypeError, ValueError):
             return
         self.skew = (utc(SYSTEM_CLOCK.now()) - date).total_seconds()
+
+
+def _tags(answer: Any) -> Mapping[str, str]:
+    said = answer.get("Tags", {})  # a list of pairs in SNS, a map in SQS, which leaves it out
+    return said if isinstance(said, Mapping) else {one["Key"]: one["Value"] for one in said}
 
 
 def read_json(text: str | None) -> Mapping[str, Any]:

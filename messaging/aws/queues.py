@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from messaging.aws.clients import Clients
-from messaging.aws.desired import KEY, DesiredQueue
+from messaging.aws.desired import KEY, DesiredQueue, differences
 from messaging.aws.errors import translated
-from messaging.aws.keys import same_key
 from messaging.aws.lookups import attributes_of, url_of
 from messaging.aws.messages import counts
 from messaging.aws.ownership import TagChanges
-from messaging.aws.policies import merge, same_json
+from messaging.aws.policies import merge
 from messaging.changes import Change
 from messaging.clock import SYSTEM_CLOCK, Clock
 from messaging.errors import NotFound
@@ -20,8 +19,6 @@ from messaging.errors import NotFound
 __all__ = ["Queues", "Standing", "compare"]
 
 _T = TypeVar("_T")
-
-JSON_ATTRIBUTES = ("RedrivePolicy", "RedriveAllowPolicy")
 
 
 class Standing(NamedTuple):
@@ -158,23 +155,15 @@ def compare(
     wanted: DesiredQueue, standing: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """What to set, what that changes in words, and what others put there."""
-    values: dict[str, str] = {}
-    details: list[str] = []
-    drift: list[str] = []
-    for name, value in wanted.attributes.items():
-        now = standing.get(name)
-        if name == "SqsManagedSseEnabled" and standing.get(KEY):
-            drift.append(
-                f"{KEY}: encrypted with a key of yours, which stays; its policy must admit "
-                "sns.amazonaws.com. Topology.of(..., kms_key=...) makes it part of the topology"
-            )
-        elif name == KEY:
-            if not same_key(now, value):
-                values[name] = value
-                details.append(f"{name}: {now or 'not set'} -> {value}")
-        elif not (same_json(now, value) if name in JSON_ATTRIBUTES else now == value):
-            values[name] = value
-            details.append(f"{name}: {now or 'not set'} -> {value}")
+    attributes, drift = dict(wanted.attributes), list[str]()
+    if standing.get(KEY) and attributes.pop("SqsManagedSseEnabled", None):
+        drift.append(
+            f"{KEY}: encrypted with a key of yours, which stays; its policy must admit "
+            "sns.amazonaws.com. Topology.of(..., kms_key=...) makes it part of the topology"
+        )
+    changed = differences(attributes, standing)
+    values = {name: attributes[name] for name in changed}
+    details = [f"{name}: {now} -> {values[name]}" for name, now in changed.items()]
     merged = merge(standing.get("Policy"), wanted.statements)
     if merged.changed:
         values["Policy"] = merged.policy

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from messaging.aws.clients import Clients
 from messaging.aws.errors import translated
+from messaging.aws.subscriptions import PENDING, Subscriptions
 from messaging.contract.subscribers import Subscriber
 from messaging.errors import NotFound
 
 __all__ = ["list_subscribers"]
-
-_PENDING = "PendingConfirmation"
 
 
 def list_subscribers(clients: Clients, topic_arn: str) -> list[Subscriber]:
@@ -21,23 +21,13 @@ def list_subscribers(clients: Clients, topic_arn: str) -> list[Subscriber]:
     Needs sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes.
     """
     found: list[Subscriber] = []
-    with translated("list the subscriptions of", f"topic {topic_arn}", clients.where):
-        sns = clients.patient_sns
-        pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
-        listed = [
-            one.get("SubscriptionArn", _PENDING)
-            for page in pages
-            for one in page.get("Subscriptions", ())
-        ]
-        for arn in listed:
-            if arn == _PENDING:
-                continue  # nothing is delivered to it
-            try:
+    subscriptions = Subscriptions(clients, topic_arn, foreign=True)
+    for arn in subscriptions.listed().values():
+        with suppress(NotFound):  # it was removed meanwhile
+            if arn != PENDING:  # nothing is delivered to such a one
+                attributes = subscriptions.attributes(arn)
                 with translated("read a subscription of", f"topic {topic_arn}", clients.where):
-                    attributes = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
-            except NotFound:
-                continue  # it was removed meanwhile
-            found.append(_subscriber(attributes))
+                    found.append(_subscriber(attributes))
     return sorted(found, key=lambda one: one.endpoint)
 
 

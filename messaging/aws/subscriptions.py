@@ -6,16 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from messaging.aws.clients import Clients
+from messaging.aws.desired import differences
 from messaging.aws.errors import translated
-from messaging.aws.policies import same_json
 from messaging.changes import Change
 from messaging.errors import NotFound, TransportError
 
-__all__ = ["ANOTHER_ACCOUNT", "Subscriptions"]
+__all__ = ["ANOTHER_ACCOUNT", "PENDING", "Subscriptions"]
 
 ANOTHER_ACCOUNT = "See docs/how-to/another-account.md"
-_PENDING = "PendingConfirmation"
+PENDING = "PendingConfirmation"
 """What SNS lists in place of the ARN where it waits for the queue's owner to agree."""
+ASSUMED: Mapping[str, str] = {
+    "FilterPolicyScope": "MessageAttributes",
+    "RawMessageDelivery": "false",
+}
+"""What holds where a subscription does not say."""
 
 
 class Subscriptions:
@@ -29,17 +34,21 @@ class Subscriptions:
         self._topic_arn = topic_arn
         self._foreign = foreign
 
-    def standing(self) -> Mapping[tuple[str, str], str]:
-        """The existing ones: (protocol, endpoint) -> ARN. Empty if the topic does not exist."""
+    def listed(self) -> Mapping[tuple[str, str], str]:
+        """Those there are: (protocol, endpoint) -> ARN. Raises `NotFound` where no topic is."""
         pages = self._clients.patient_sns.get_paginator("list_subscriptions_by_topic")
+        with self._translated("list the subscriptions of"):
+            return {
+                (one.get("Protocol", ""), one.get("Endpoint", "")): one["SubscriptionArn"]
+                for page in pages.paginate(TopicArn=self._topic_arn)
+                for one in page.get("Subscriptions", ())
+                if "SubscriptionArn" in one
+            }
+
+    def standing(self) -> Mapping[tuple[str, str], str]:
+        """As `listed`. Empty if the topic does not exist."""
         try:
-            with self._translated("list the subscriptions of"):
-                return {
-                    (one.get("Protocol", ""), one.get("Endpoint", "")): one["SubscriptionArn"]
-                    for page in pages.paginate(TopicArn=self._topic_arn)
-                    for one in page.get("Subscriptions", ())
-                    if "SubscriptionArn" in one
-                }
+            return self.listed()
         except NotFound:
             return {}
 
@@ -51,13 +60,13 @@ class Subscriptions:
         # A pending one was made by another account. When the queue's own account subscribes, SNS
         # needs no confirmation.
         # https://docs.aws.amazon.com/sns/latest/dg/sns-send-message-to-sqs-cross-account.html
-        if arn is None or arn == _PENDING:
+        if arn is None or arn == PENDING:
             if write:
                 self._subscribe(queue_arn, wanted)
             details = tuple(f"{key}: {value}" for key, value in wanted.items())
             yield Change(action="create", kind="subscription", name=name, details=details)
             return
-        changed = _differences(self._attributes(arn), wanted)
+        changed = differences(wanted, self.attributes(arn))
         if write:
             self._set(arn, {key: wanted[key] for key in changed})
         action: Any = "change" if changed else "leave"
@@ -95,23 +104,24 @@ class Subscriptions:
             if found is None:
                 raise
             arn = found
-        now = {} if arn == _PENDING else self._attributes(arn)
-        if now.get(_PENDING, "true" if arn == _PENDING else "false") == "true":
+        now = {} if arn == PENDING else self.attributes(arn)
+        if now.get(PENDING, "true" if arn == PENDING else "false") == "true":
             raise TransportError(
                 f"the subscription of {queue_arn} to {self._topic_arn} waits for confirmation and "
                 f"delivers nothing: apply with credentials of the queue's account. "
                 f"{ANOTHER_ACCOUNT}",
-                code=_PENDING,
+                code=PENDING,
                 retryable=False,
             )
         # SNS returns an existing subscription unchanged, so its attributes are set here.
-        self._set(arn, {key: wanted[key] for key in _differences(now, wanted)})
+        self._set(arn, {key: wanted[key] for key in differences(wanted, now)})
 
-    def _attributes(self, arn: str) -> Mapping[str, str]:
+    def attributes(self, arn: str) -> Mapping[str, str]:
+        """Those of one subscription, with what SNS assumes where they do not say."""
         with self._translated("read a subscription of"):
-            return self._clients.patient_sns.get_subscription_attributes(SubscriptionArn=arn)[
-                "Attributes"
-            ]
+            sns = self._clients.patient_sns
+            said = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+        return {**ASSUMED, **said}
 
     def _set(self, arn: str, values: Mapping[str, str]) -> None:
         for name, value in values.items():
@@ -123,15 +133,3 @@ class Subscriptions:
     def _translated(self, action: str) -> Any:
         topic = f"topic {self._topic_arn if self._foreign else self._topic_arn.rpartition(':')[2]}"
         return translated(action, topic, self._clients.where, quote=True)
-
-
-def _differences(now: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
-    """Attribute -> its present value, where that is not the wanted one."""
-    # A subscription without a scope filters on message attributes: SNS's default.
-    assumed = {"FilterPolicyScope": "MessageAttributes", "RawMessageDelivery": "false"}
-    return {
-        key: now.get(key, assumed.get(key, "not set"))
-        for key, value in wanted.items()
-        if not same_json(now.get(key, assumed.get(key)), value)
-        and now.get(key, assumed.get(key)) != value
-    }

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from messaging.aws.clients import Clients
-from messaging.aws.desired import KEY
+from messaging.aws.desired import KEY, differences
 from messaging.aws.errors import translated
-from messaging.aws.keys import same_key
 from messaging.aws.ownership import Ownership, TagChanges
 from messaging.aws.subscriptions import ANOTHER_ACCOUNT
 from messaging.changes import Change
@@ -108,7 +107,7 @@ class OwnTopic(_Looked):
     ) -> None:
         super().__init__(clients, topic, arn)
         self._claim = claim
-        self._key = key
+        self._wanted = {"MaximumMessageSize": str(topic.max_bytes), **({KEY: key} if key else {})}
         self._standing: Mapping[str, str] | None = None
         self._tags: Mapping[str, str] = {}
 
@@ -127,8 +126,7 @@ class OwnTopic(_Looked):
                 # Somebody may have created it a moment ago, and CreateTopic does not tell.
                 self.look(take_over=take_over)
                 self._set(*self._lacks()[:2])
-            attributes = {"MaximumMessageSize": str(self._topic.max_bytes), KEY: self._key}
-            said = tuple(f"{name}: {value}" for name, value in attributes.items() if value)
+            said = (f"{name}: {value}" for name, value in self._wanted.items())
             created = (f"owner: {self._claim.owner}", *said)
             return Change(action="create", kind="topic", name=self._name, details=created)
         values, tags, details = self._lacks()
@@ -138,18 +136,11 @@ class OwnTopic(_Looked):
         return Change(action=action, kind="topic", name=self._name, details=details)
 
     def _lacks(self) -> tuple[dict[str, str], TagChanges, tuple[str, ...]]:
-        standing, size = self._standing or {}, str(self._topic.max_bytes)
-        now = standing.get("MaximumMessageSize", str(DEFAULT_MAX_BYTES))
+        assumed = {"MaximumMessageSize": str(DEFAULT_MAX_BYTES)}
+        changed = differences(self._wanted, {**assumed, **(self._standing or {})})
         tags = self._claim.changes(self._tags)
-        values: dict[str, str] = {}
-        details: list[str] = []
-        if now != size:
-            values["MaximumMessageSize"] = size
-            details.append(f"MaximumMessageSize: {now} -> {size}")
-        key = standing.get(KEY) or None
-        if self._key is not None and not same_key(key, self._key):
-            values[KEY] = self._key
-            details.append(f"{KEY}: {key or 'not set'} -> {self._key}")
+        details = [f"{name}: {now} -> {self._wanted[name]}" for name, now in changed.items()]
+        values = {name: self._wanted[name] for name in changed}
         return values, tags, (*details, *tags.details)
 
     def _listed_tags(self) -> Mapping[str, str]:
