@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlencode
 
@@ -56,7 +56,7 @@ class _Process:
 
     def __init__(self, session: boto3.Session | None) -> None:
         self.pid = os.getpid()
-        self.lock = Lock()
+        self.lock = RLock()
         self.bounded = Bounded()
         self.session = session
         self.clients: dict[tuple[str, bool], Any] = {}
@@ -106,15 +106,12 @@ class Clients:
     def topics(self) -> TopicCalls:
         """PublishBatch, over the transport that the settings name."""
         process = self._mine()
-        if process.topics is None:
-            client = self.sns
-            with process.lock:
-                if process.topics is None:
-                    process.topics = topics_of(
-                        client, self._session(process), fast=self._fast, bounded=process.bounded
-                    )
-                return process.topics
-        return process.topics
+        with process.lock:
+            if process.topics is None:
+                process.topics = topics_of(
+                    self.sns, self._session(process), fast=self._fast, bounded=process.bounded
+                )
+            return process.topics
 
     @property
     def topics_at_hand(self) -> TopicCalls | None:
@@ -135,13 +132,12 @@ class Clients:
     def queues(self) -> QueueCalls:
         """Receive, delete and hide, over the transport that the settings name."""
         process = self._mine()
-        if process.queues is None:
-            client = self.sqs
-            with process.lock:
-                if process.queues is None:
-                    process.queues = queues_of(client, self._session(process), fast=self._fast)
-                return process.queues
-        return process.queues
+        if process.queues is not None:  # asked for each request
+            return process.queues
+        with process.lock:
+            if process.queues is None:
+                process.queues = queues_of(self.sqs, self._session(process), fast=self._fast)
+            return process.queues
 
     @property
     def _fast(self) -> bool:
@@ -216,13 +212,12 @@ class Clients:
     def _client(self, service: str, *, patient: bool) -> Any:
         process = self._mine()
         client = process.clients.get((service, patient))
-        if client is not None:
-            return client
-        with process.lock:  # a session makes clients one at a time (boto3's own advice)
-            client = process.clients.get((service, patient))
-            if client is None:
-                client = self._make(process, service, patient)
-                process.clients[service, patient] = client
+        if client is None:
+            with process.lock:  # a session makes clients one at a time (boto3's own advice)
+                client = process.clients.get((service, patient))
+                if client is None:
+                    client = self._make(process, service, patient)
+                    process.clients[service, patient] = client
         return client
 
     def _make(self, process: _Process, service: str, patient: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from messaging.aws.clients import Clients
@@ -74,16 +75,13 @@ def remove(
         )
     chosen = settings if settings is not None else Settings.from_environment()
     named = topic_of(topology, chosen)
-    clients = Clients(named.settings, session)
-    try:
+    with closing(Clients(named.settings, session)) as clients:
         removal = _Removal(clients, topology.prefixed(chosen.prefix), service, take_over)
         arn = named.arn_at(clients.place())
         foreign = arn.split(":")[4] != clients.place().account
         subscriptions = Subscriptions(clients, arn, foreign=foreign)
         changes = removal.changes(subscriptions, dry_run=dry_run, lose_messages=lose_messages)
         return Plan(topic=named.name, where=clients.where, changes=tuple(changes))
-    finally:
-        clients.close()
 
 
 class _Queue(NamedTuple):

@@ -54,17 +54,10 @@ class FastTopicCalls:
         """The refused entries."""
         return self._refused(self._endpoint.exchange(self._publish, self._form(arn, batch)), batch)
 
-    def begin(
-        self, arn: str, batch: Sequence[Outgoing]
-    ) -> Generator[int | None, None, Sequence[Failure]]:
-        """`publish` in two steps: the request has been sent when it yields."""
+    def begin(self, arn: str, batch: Sequence[Outgoing]) -> Generator[int, None, Sequence[Failure]]:
+        """`publish` in two steps: sent when it yields the number of the socket to look at."""
         sent = self._endpoint.send(self._publish, self._form(arn, batch))
-        try:
-            yield self._endpoint.file(sent)
-        except BaseException:  # closed, or forgotten: nobody will ask for the answer
-            self._endpoint.drop(sent)
-            raise
-        return self._refused(self._endpoint.answer(sent), batch)
+        return self._refused((yield from self._endpoint.steps(sent)), batch)
 
     def _refused(self, reply: Reply, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         if all_accepted(reply, len(batch)):

@@ -85,7 +85,8 @@ class Endpoint:
 
     def exchange(self, operation: EndpointOperation, body: bytes) -> Reply:
         """One request and its answer, whatever the answer says."""
-        return self.answer(self.send(operation, body))
+        sent = self.send(operation, body)
+        return self._pool.answer(sent) if isinstance(sent, SentRequest) else sent
 
     def send(self, operation: EndpointOperation, body: bytes) -> SentRequest | Reply:
         """The first half of an exchange. The answer itself, if a hook had one."""
@@ -101,30 +102,18 @@ class Endpoint:
         head = f"{operation.line}{lines}Content-Length: {len(body)}\r\n\r\n"
         return self._pool.send(head.encode("latin-1") + body, repeatable=operation.repeatable)
 
-    def answer(self, sent: SentRequest | Reply) -> Reply:
-        """The second half."""
-        return self._pool.answer(sent) if isinstance(sent, SentRequest) else sent
-
-    def file(self, sent: SentRequest | Reply) -> int | None:
-        """The number of the socket on which the answer comes; None: it is there."""
-        return sent.connection.socket.fileno() if isinstance(sent, SentRequest) else None
-
     def steps(self, sent: SentRequest | Reply) -> Generator[int, None, Reply]:
         """The second half for a caller who looks at the socket: yields its number, and goes on when
-        that can be read. It yields again if the request had to be sent again."""
-        try:
-            while isinstance(sent, SentRequest):
+        that can be read. It yields again if the request had to be sent again. An answer that is
+        there is returned at once."""
+        while isinstance(sent, SentRequest):
+            try:
                 yield sent.connection.socket.fileno()
-                sent = self._pool.hear(sent)
-        except GeneratorExit:  # closed, or forgotten: nobody will ask for the answer
-            self.drop(sent)
-            raise
+            except BaseException:  # closed, or forgotten: nobody will ask for the answer
+                self._pool.drop(sent)
+                raise
+            sent = self._pool.hear(sent)
         return sent
-
-    def drop(self, sent: SentRequest | Reply) -> None:
-        """In place of the second half: nobody wants the answer."""
-        if isinstance(sent, SentRequest):
-            self._pool.drop(sent)
 
     def _frozen(self) -> Any:
         # Like boto3's clients, which ask the session for credentials once, and those, which may

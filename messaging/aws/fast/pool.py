@@ -17,6 +17,7 @@ import math
 import socket
 import ssl
 from collections import deque
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,18 +60,14 @@ class _Closed(Exception):
     """The server closed the connection."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class SentRequest:
     """A request under way: on which connection, and what is to be sent on a new one if the server
     closes it without an answer; None for what must not be carried out twice."""
 
-    __slots__ = ("again", "connection", "deadline")
-
-    def __init__(
-        self, connection: _Connection, again: bytes | None, deadline: Deadline | None
-    ) -> None:
-        self.connection = connection
-        self.again = again
-        self.deadline = deadline
+    connection: _Connection
+    again: bytes | None
+    deadline: Deadline | None
 
 
 class ConnectionPool:
