@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from messaging.answers import ask
@@ -46,7 +47,7 @@ from messaging.settlement import (
     refused,
     seconds_of,
 )
-from messaging.transport import DeadLetter, Delivery, QueueTransport
+from messaging.transport import DeadLetter, Delivery, Failure, QueueTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -127,28 +128,20 @@ def lambda_handler(
     return _Function(dispatcher, queue, reserve, observe, clock)
 
 
+@dataclass(eq=False, repr=False)
 class _Function:
     """The handler itself. It lives as long as the execution environment of Lambda."""
 
-    def __init__(
-        self,
-        dispatch: Dispatcher,
-        queue: QueueTransport | None,
-        reserve: float,
-        observe: Callable[[Invocation], None] | None,
-        clock: Clock,
-    ) -> None:
-        self._dispatch = dispatch
-        self._queue = queue
-        self._reserve = reserve
-        self._observe = observe
-        self._spent: dict[str, float] = {}
-        self._letters: dict[str, Outcome | None] = {}
-        """Of this invocation, by message: seconds of its handler, and why it was dead-lettered."""
-        self._clock = clock
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opened = False
-        self._takes_batches = largest_batch(dispatch.consumer) > 0
+    _dispatch: Dispatcher
+    _queue: QueueTransport | None
+    _reserve: float
+    _observe: Callable[[Invocation], None] | None
+    _clock: Clock
+    _spent: dict[str, float] = field(default_factory=dict)
+    _letters: dict[str, Outcome | None] = field(default_factory=dict)
+    """Of this invocation, by message: seconds of its handler, and why it was dead-lettered."""
+    _loop: asyncio.AbstractEventLoop | None = None
+    _opened: bool = False
 
     def __call__(
         self, event: Mapping[str, Any], context: Any = None
@@ -158,10 +151,11 @@ class _Function:
         deliveries = deliveries_of(records, now=self._clock.now())
         enough = time_left(context, self._reserve)
         self._spent, self._letters = {}, {}
-        if self._takes_batches or any(map(is_ordered, {one.queue for one in deliveries})):
+        takes_batches = largest_batch(self._dispatch.consumer) > 0
+        if takes_batches or any(map(is_ordered, {one.queue for one in deliveries})):
             outcomes = self._in_order(deliveries, enough)
         else:
-            outcomes = self._together(deliveries, enough)
+            outcomes = self._dead_lettered(deliveries, self._together(deliveries, enough))
         failed = self._failed(deliveries, outcomes)
         if self._observe is not None:
             self._observed(self._observe, deliveries, outcomes, context)
@@ -188,7 +182,7 @@ class _Function:
         if not self._opened:
             opening = self._dispatch.consumer.open()
             if opening is not None:
-                self._wait(_awaited(opening))
+                self._wait(opening)
             self._opened = True
 
     def _together(
@@ -216,7 +210,7 @@ class _Function:
             done = self._wait(_gathered(list(running.values())))
             for index, ended in zip(running, done, strict=True):
                 outcomes[index] = _told(deliveries[index], ended)
-        return self._dead_lettered(deliveries, outcomes)
+        return outcomes
 
     def _in_order(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
@@ -232,9 +226,10 @@ class _Function:
                     outcomes[delivery.message_id] = groups.back(delivery)
                 else:
                     fit.append(delivery)
-            ended: list[Outcome | None] = [None] * len(fit)
-            if fit and enough():
-                ended = self._batch(fit) if together else [self._outcome(fit[0])]
+            if not together:
+                ended = self._together(fit, enough)
+            else:
+                ended = self._batch(fit) if fit and enough() else [None] * len(fit)
             # At once: if the copy is refused, nothing of the group may go on.
             for one, outcome in zip(fit, self._dead_lettered(fit, ended), strict=True):
                 groups.ended(one, outcome)
@@ -258,13 +253,6 @@ class _Function:
             for delivery, one in zip(deliveries, run.outcomes, strict=True)
         ]
 
-    def _outcome(self, delivery: Delivery) -> Outcome | None:
-        found = self._begun(delivery)
-        if not isinstance(found, Coroutine):
-            return found
-        [ended] = self._wait(_gathered([found]))
-        return _told(delivery, ended)
-
     def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
         """A defect outside the handler (a retry policy that raises) costs this message an attempt,
         and no other message."""
@@ -287,14 +275,14 @@ class _Function:
         finally:
             self._spent[delivery.message_id] = self._clock.monotonic() - began
 
-    def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+    def _wait(self, awaitable: Awaitable[_T]) -> _T:
         # Kept between invocations: what handlers hold (HTTP clients, pools) belongs to one loop.
         import asyncio  # a tenth of a cold start, and sync handlers need none
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             weakref.finalize(self, self._loop.close)
-        return self._loop.run_until_complete(coroutine)
+        return self._loop.run_until_complete(awaitable)
 
     def _dead_lettered(
         self, deliveries: Sequence[Delivery], outcomes: list[Outcome | None]
@@ -366,10 +354,6 @@ def _told(delivery: Delivery, ended: Outcome | BaseException) -> Outcome | None:
     return None
 
 
-async def _awaited(awaitable: Awaitable[None]) -> None:
-    await awaitable
-
-
 async def _gathered(
     coroutines: list[Coroutine[Any, Any, Outcome]],
 ) -> list[Outcome | BaseException]:
@@ -403,17 +387,12 @@ def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
 
 def _hide(queue: QueueTransport, hides: Sequence[tuple[Delivery, int]]) -> None:
     """Best effort: what is not hidden comes again when the queue's visibility timeout ends."""
+
+    def hide(some: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
+        deliveries, seconds = zip(*some, strict=True)
+        return queue.change_visibility(deliveries, seconds)
+
     for part in batches(hides):
-        codes = _hide_part(queue, [one for one, _ in part], [seconds for _, seconds in part])
-        if codes:
-            log.warning("messages of %s keep their visibility timeout: %s", queue.name, codes[0])
-
-
-def _hide_part(
-    queue: QueueTransport, deliveries: Sequence[Delivery], seconds: Sequence[int]
-) -> list[str]:
-    """One request; the codes of what was refused."""
-    answer = ask(
-        lambda some: queue.change_visibility(some, seconds), deliveries, f"hide of {queue.name}"
-    )
-    return [one.code for one in answer.failures]
+        if failures := ask(hide, part, f"hide of {queue.name}").failures:
+            code = failures[0].code
+            log.warning("messages of %s keep their visibility timeout: %s", queue.name, code)
