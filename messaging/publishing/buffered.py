@@ -377,26 +377,25 @@ class BufferedPublisher:
         tally = Tally()
         packer: Packer[Entry] = Packer(self._max_bytes, ordered=self._ordered)
         entries: list[Entry] = []
-        owners: list[int] = []
-        for place, item in enumerate(items):
+        for item in items:
             try:
                 messages = item.encode() if item.messages is None else item.messages
             except Exception as error:  # noqa: BLE001 - what `publish` would have raised at once
                 known = str(error) if isinstance(error, MessagingError) else "cannot be encoded"
                 self._report(failed_item(item, type(error).__qualname__, known), None)
                 outcome.append(error)
+                tally.take(item.event, "", 0)
                 continue
-            outcome.append(Published(messages[0].id if messages else item.id or "", len(messages)))
-            if messages:
-                owner = tally.take(item.event, messages[0].id, len(messages))
-                owners.append(place)
-                entries += [(message, owner) for message in messages]
+            id = messages[0].id if messages else item.id or ""
+            outcome.append(Published(id, len(messages)))
+            owner = tally.take(item.event, id, len(messages))
+            entries += [(message, owner) for message in messages]
         # Whoever closes waits for a topic that is down once, not once for each request.
         tally.broken = self._broken if self._closed else None
         self._sender.settle(packer.all(entries), tally)
         self._broken = tally.broken
-        for failed in tally.failed:  # whose places are those in the request, which nobody knows
-            outcome[owners[failed.index]] = self._report(replace(failed, index=0), tally.broken)
+        for failed in tally.failed:  # whose places are those in `items`, which nobody knows
+            outcome[failed.index] = self._report(replace(failed, index=0), tally.broken)
         return outcome
 
     def _report(self, failed: NotPublished, broken: TransportError | None) -> PublishError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,11 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[
 _FIFO_ID = re.compile("[!-~]{1,128}")
 _CONTROL = re.compile(r"\\[bfu]")
 """What JSON writes a control character as; after an escaped backslash it is only a letter."""
+_MOST: Mapping[str, tuple[int, str]] = {
+    "tracestate": (512, "W3C Trace Context"),
+    "baggage": (8192, "W3C Baggage"),
+}
+"""Characters, and who says so."""
 _KNOWN = 1000
 
 
@@ -209,11 +214,8 @@ class EnvelopeFrame:
             if type(traceparent) is SoundTraceparent:
                 return f'{head},"traceparent":"{traceparent}","data":{data.decode()}}}'
             head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
-            if isinstance(traceparent, TraceContext):
-                if traceparent.tracestate:
-                    head = f'{head},"tracestate":{to_json(traceparent.tracestate).decode()}'
-                if traceparent.baggage:
-                    head = f'{head},"baggage":{to_json(traceparent.baggage).decode()}'
+            for name, said in _extensions(traceparent).items():
+                head = f'{head},"{name}":{to_json(said).decode()}'
         return f'{head},"data":{data.decode()}}}'
 
 
@@ -231,15 +233,12 @@ class _Layout:
         self.framed = source is not None
         """False: another codec writes what stands around the data."""
         copies = wanted_by_all(kind)
-        self.always = None if copies is None else [self._made(copy) for copy in copies]
+        self.always = None if copies is None else [self._part(copy) for copy in copies]
 
     def _frame(self, version: int) -> EnvelopeFrame:
         if version not in self._frames:
             self._frames[version] = EnvelopeFrame(self._source or "", self.kind.event_type, version)
         return self._frames[version]
-
-    def _made(self, copy: Copy) -> _Part:
-        return _Part(self.kind, copy, self._frame(copy.version))
 
     def parts(self, event: Event) -> Sequence[_Part]:
         """Of the copies that `event` is sent in, which are not `always` the same."""
@@ -249,7 +248,8 @@ class _Layout:
         # A service has one view of an event, so the audience says which fields it is about.
         part = self._known.get(copy.audience)
         if part is None:
-            part = self._known[copy.audience] = self._made(copy)
+            part = _Part(self.kind, copy, self._frame(copy.version))
+            self._known[copy.audience] = part
         return part
 
 
@@ -308,12 +308,10 @@ def _check_context(id: str | None, time: datetime | None, traceparent: str | Non
         raise EventError("time: an aware datetime is needed; use datetime.now(UTC)")
     if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
         raise EventError("traceparent: not of the form of W3C Trace Context (00-<32>-<16>-01)")
-    state = traceparent.tracestate if isinstance(traceparent, TraceContext) else ""
-    if len(state) > 512 or not (state.isascii() and (state.isprintable() or not state)):
-        raise EventError("tracestate: at most 512 printable ASCII characters (W3C Trace Context)")
-    baggage = traceparent.baggage if isinstance(traceparent, TraceContext) else ""
-    if len(baggage) > 8192 or not (baggage.isascii() and (baggage.isprintable() or not baggage)):
-        raise EventError("baggage: at most 8192 printable ASCII characters (W3C Baggage)")
+    for name, said in _extensions(traceparent).items():
+        most, spec = _MOST[name]
+        if len(said) > most or not (said.isascii() and said.isprintable()):
+            raise EventError(f"{name}: at most {most} printable ASCII characters ({spec})")
 
 
 def _extensions(traceparent: str | None) -> dict[str, str]:

@@ -5,8 +5,7 @@ Used only when something is wrong, so it need not be fast.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,12 +20,8 @@ __all__ = ["check_texts", "too_large", "unwritable"]
 
 def unwritable(event: Event, error: PydanticSerializationError) -> PublishError:
     """Why `event` is not to be had as JSON. `error`'s own text is left out: it quotes the value."""
-    for name in type(event).model_fields:
-        place = f"{type(event).__qualname__}.{name}"
-        for _, text in _texts(getattr(event, name), place):
-            if found := OUTSIDE_XML.search(text):
-                return InvalidCharacters(_invalid(getattr(event, name), place, found))
-    return PublishError(
+    fields = ((name, getattr(event, name)) for name in type(event).model_fields)
+    return _outside_xml(event, fields) or PublishError(
         f"{_unwritable(event)} cannot be written as JSON, or holds what is not of its type: "
         f"{type(error).__name__}"
     )
@@ -35,11 +30,9 @@ def unwritable(event: Event, error: PydanticSerializationError) -> PublishError:
 def check_texts(event: Event, fields: Collection[str] | None) -> None:
     """Raise `InvalidCharacters` if a text among `fields` (None: all) has what SNS refuses."""
     sent = event.model_dump(mode="json", by_alias=False)
-    for name in sent if fields is None else sorted(fields):
-        place = f"{type(event).__qualname__}.{name}"
-        for _, written in _texts(sent.get(name), place):
-            if found := OUTSIDE_XML.search(written):
-                raise InvalidCharacters(_invalid(getattr(event, name), place, found))
+    names = sent if fields is None else sorted(fields)
+    if refused := _outside_xml(event, ((name, sent.get(name)) for name in names)):
+        raise refused
 
 
 def too_large(
@@ -71,13 +64,22 @@ def _unwritable(event: Event) -> str:
     return kind.__qualname__
 
 
-def _invalid(value: object, place: str, found: re.Match[str]) -> str:
-    # Deeper where the field itself shows it; what it is written as may not say what is a name.
-    paths = (path for path, text in _texts(value, place) if OUTSIDE_XML.search(text))
-    return (
-        f"{next(paths, place)} holds U+{ord(found.group()):04X} at position {found.start()}: "
-        "outside XML 1.0, which is all that SNS and SQS take; remove it before publishing"
-    )
+def _outside_xml(event: Event, written: Iterable[tuple[str, Any]]) -> InvalidCharacters | None:
+    """What is wrong with the first of the fields that holds what SNS refuses."""
+    for name, value in written:
+        field = f"{type(event).__qualname__}.{name}"
+        for _, text in _texts(value, field):
+            if found := OUTSIDE_XML.search(text):
+                # Deeper where the field itself shows it; what it is written as may not say what is
+                # a name.
+                deeper = _texts(getattr(event, name), field)
+                paths = (path for path, text in deeper if OUTSIDE_XML.search(text))
+                return InvalidCharacters(
+                    f"{next(paths, field)} holds U+{ord(found.group()):04X} at position "
+                    f"{found.start()}: outside XML 1.0, which is all that SNS and SQS take; remove "
+                    "it before publishing"
+                )
+    return None
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from messaging.batching import Packer
 from messaging.clock import SYSTEM_CLOCK
@@ -16,59 +17,46 @@ from messaging.publishing.results import Entry, PublishProgress, Tally
 from messaging.publishing.sender import Again, Answer, Begun, Sender
 from messaging.publishing.under_way import RequestsUnderWay, RequestUnderWay, UnderWay
 from messaging.transport import Outgoing
-from messaging.window import RequestWindow
 
 __all__ = ["PublishRun"]
 
 _now = SYSTEM_CLOCK.monotonic
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PublishRun:
     """Packs events into requests, keeps several under way, and settles them as they are answered.
 
     encode, sender     what makes messages of an event, and what sends them.
     packer             fills the requests.
-    limit              how many may be under way.
+    window             how many may be under way.
     threads            gives the pool for requests that need a thread, `most_threads` at once.
     in_callers_thread  requests are made in the calling thread, one after the other.
     on_progress        told after answers, in the calling thread.
     deadline           of the whole run; None for none.
     """
 
-    def __init__(
-        self,
-        encode: Encoder,
-        sender: Sender,
-        packer: Packer[Entry],
-        limit: RequestWindow,
-        *,
-        threads: Callable[[], ThreadPoolExecutor],
-        in_callers_thread: bool,
-        most_threads: int,
-        on_progress: Callable[[PublishProgress], None] | None,
-        deadline: Deadline | None,
-    ) -> None:
-        self.tally = Tally()
-        self._deadline = deadline
-        self._encode = encode
-        self._sender = sender
-        self._packer = packer
-        self._threads = threads
-        self._in_callers_thread = in_callers_thread
-        self._most_threads = most_threads
-        self._on_progress = on_progress
-        self._news = False
-        self._window: RequestsUnderWay[list[Entry]] = RequestsUnderWay(limit)
-        self._in_threads = False
-        """Some request was made in a thread, or is tried again in one."""
-        self._sent = _now()
+    encode: Encoder
+    sender: Sender
+    packer: Packer[Entry]
+    window: RequestsUnderWay[list[Entry]]
+    threads: Callable[[], ThreadPoolExecutor]
+    in_callers_thread: bool
+    most_threads: int
+    on_progress: Callable[[PublishProgress], None] | None
+    deadline: Deadline | None
+    tally: Tally = field(default_factory=Tally)
+    _news: bool = False
+    _in_threads: bool = False
+    """Some request was made in a thread, or is tried again in one."""
+    _sent: float = field(default_factory=_now)
 
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
         """Send `events` in full requests, until they or the topic's answers end."""
-        tally, add = self.tally, self._packer.add
+        tally, add = self.tally, self.packer.add
         # The method, for to call the object itself costs a dict of its keywords each time.
-        encode: Callable[..., list[Outgoing]] = self._encode.__call__
-        if self._encode.may_wait:
+        encode: Callable[..., list[Outgoing]] = self.encode.__call__
+        if self.encode.may_wait:
             encode = self._limited
         fresh_id = new_ids().__next__
         for event in events:
@@ -93,33 +81,33 @@ class PublishRun:
         self, event: Event, *, id: str | None, fresh_id: Callable[[], str]
     ) -> list[Outgoing]:
         """The messages of `event`, by a codec that may store what is big."""
-        deadline = self._sender.deadline()
-        return within(deadline, self._encode, event, id=id, fresh_id=fresh_id)
+        deadline = self.sender.deadline()
+        return within(deadline, self.encode, event, id=id, fresh_id=fresh_id)
 
     def finish(self, *, quietly: bool = False) -> None:
         """Send what is packed, unless nobody answers, and wait for all that is under way."""
         if quietly:
-            self._on_progress = None  # it may be what raised
-        if batch := self._packer.rest():
+            self.on_progress = None  # it may be what raised
+        if batch := self.packer.rest():
             self._send(batch)
         self._tell()
-        while self._window:
-            self._window.settle(self._settle, made=0.0)
+        while self.window:
+            self.window.settle(self._settle, made=0.0)
             self._tell()
 
     def abandon(self) -> None:
         """After an interrupt: nobody will wait for what is still under way."""
-        self._window.abandon()
+        self.window.abandon()
 
     def _send(self, batch: list[Entry]) -> None:
         made = _now() - self._sent
-        while self._window.full:
-            self._window.settle(self._settle, made=made)
+        while self.window.full:
+            self.window.settle(self._settle, made=made)
         while self._in_threads and self._has_answer():
-            self._settle(self._window[0])
-        if self._deadline is not None and not self._deadline.left():
+            self._settle(self.window[0])
+        if self.deadline is not None and not self.deadline.left():
             self.tally.broken = self.tally.broken or TransportError(
-                f"the run was not done in its {self._deadline.seconds:g} s: go on with the rest, "
+                f"the run was not done in its {self.deadline.seconds:g} s: go on with the rest, "
                 "or allow more time (publish_many(timeout=...))",
                 code="Timeout",
                 unknown=False,
@@ -129,43 +117,43 @@ class PublishRun:
             return
         under_way = self._submit(batch)
         # From here on it takes as long as the answer, a new connection's handshakes left out.
-        self._sent = self._window.sent(batch, under_way)
+        self._sent = self.window.sent(batch, under_way)
         if not isinstance(under_way, Begun):
             self._in_threads = True
-            limit = self._window.limit
-            limit.most = min(limit.most, self._most_threads)
+            limit = self.window.limit
+            limit.most = min(limit.most, self.most_threads)
 
     def _submit(self, batch: list[Entry]) -> UnderWay:
-        deadline, run = self._sender.deadline(), self._deadline
+        deadline, run = self.sender.deadline(), self.deadline
         if run is not None and run.left() < deadline.left():
             deadline = run
-        if self._in_callers_thread:
+        if self.in_callers_thread:
             answer: Future[Answer | Again] = Future()
-            answer.set_result(self._sender.send(batch, deadline))
+            answer.set_result(self.sender.send(batch, deadline))
             return answer
         # A thread for each request costs more than the request; most topics need none.
-        return self._sender.begin(batch, deadline) or self._threads().submit(
-            self._sender.send, batch, deadline
+        return self.sender.begin(batch, deadline) or self.threads().submit(
+            self.sender.send, batch, deadline
         )
 
     def _has_answer(self) -> bool:
         """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
-        oldest = self._window[0].under_way if self._window else None
+        oldest = self.window[0].under_way if self.window else None
         return isinstance(oldest, Future) and oldest.done()
 
     def _settle(self, request: RequestUnderWay[list[Entry]]) -> None:
-        answer = self._window.taken(request)
+        answer = self.window.taken(request)
         if isinstance(answer, Again):
             # Still under way, in a thread: while it waits for its next attempt the others go on.
-            again = self._threads().submit(answer.run)
+            again = self.threads().submit(answer.run)
             self._in_threads = True
-            self._window.append(RequestUnderWay(request.batch, again, request.sent, request.out))
+            self.window.append(RequestUnderWay(request.batch, again, request.sent, request.out))
             return
         self.tally.settle(*answer, batch=request.batch)
         self._news = True
 
     def _tell(self) -> None:
         # Between batches, for it is the caller's and may raise.
-        if self._news and self._on_progress is not None:
+        if self._news and self.on_progress is not None:
             self._news = False
-            self._on_progress(self.tally.progress())
+            self.on_progress(self.tally.progress())

@@ -34,6 +34,7 @@ from messaging.publishing.results import (
 )
 from messaging.publishing.sender import Sender
 from messaging.publishing.traced import Given, ProducerTracing, encoder_for, traced
+from messaging.publishing.under_way import RequestsUnderWay
 from messaging.transport import BATCH_ENTRIES, Outgoing, TopicTransport, name_of
 from messaging.window import MOST, RequestWindow
 
@@ -235,10 +236,10 @@ class Publisher(Closing):
             _check_timeout(timeout)
             deadline = self._sender.deadline(timeout)
         run = PublishRun(
-            self._encode,
-            self._sender,
-            Packer(self._topic.max_bytes, ordered=self._ordered),
-            RequestWindow(self._in_flight),
+            encode=self._encode,
+            sender=self._sender,
+            packer=Packer(self._topic.max_bytes, ordered=self._ordered),
+            window=RequestsUnderWay(RequestWindow(self._in_flight)),
             threads=self._threads,
             in_callers_thread=self._in_callers_thread,
             most_threads=self._most_threads,

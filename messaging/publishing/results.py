@@ -140,8 +140,8 @@ class Owner:
     id: str
     event: Event
     left: int
-    code: str = ""
-    reason: str = ""
+    refusal: Failure | None = None
+    """Of the first copy that was not accepted."""
     unknown: bool = False
 
 
@@ -170,8 +170,8 @@ class Tally:
 
     def refuse(self, event: Event, id: str, error: PublishError) -> None:
         """One more event, which cannot be sent at all."""
-        owner = self.take(event, id, 1)
-        self._settle(owner, type(error).__name__, str(error))
+        refusal = Failure(0, type(error).__name__, str(error), retryable=False)
+        self._settle(self.take(event, id, 1), refusal)
 
     def settle(
         self,
@@ -188,44 +188,44 @@ class Tally:
         why = {failure.index: failure for failure in failures}
         for index, (_, owner) in enumerate(batch):
             failure = why.get(index)
-            if failure is None:
-                self.copies += 1
-                self._settle(owner)
-            else:
-                owner.unknown = owner.unknown or failure.unknown
-                self._settle(owner, failure.code, failure.message)
+            self.copies += failure is None
+            self._settle(owner, failure)
 
     def unanswered(self, batch: Sequence[Entry], error: TransportError) -> None:
         """One batch that was not sent any more, for `error` had ended the run."""
         self.broken = error
+        refusal = Failure(0, error.code or "NoAnswer", str(error), error.retryable)
         for _, owner in batch:
-            self._settle(owner, error.code or "NoAnswer", str(error))
+            self._settle(owner, refusal)
 
     def _accept(self, batch: Sequence[Entry]) -> None:
         # As a rule all are accepted, and each was its event's only message.
         done = 0
         for _, owner in batch:
-            if owner.left == 1 and not owner.code:
+            if owner.left == 1 and owner.refusal is None:
                 done += 1
             else:
                 self._settle(owner)
         self.copies += len(batch)
         self.accepted += done
 
-    def _settle(self, owner: Owner, code: str = "", reason: str = "") -> None:
+    def _settle(self, owner: Owner, refusal: Failure | None = None) -> None:
         owner.left -= 1
-        owner.code, owner.reason = owner.code or code, owner.reason or reason
+        if refusal is not None:
+            owner.refusal = owner.refusal or refusal
+            owner.unknown = owner.unknown or refusal.unknown
         if owner.left:
             return
-        if not owner.code:
+        if owner.refusal is None:
             self.accepted += 1
             return
+        _, code, reason, *_ = owner.refusal
         self.failed.append(
             NotPublished(
                 index=owner.index,
                 id=owner.id,
-                code=owner.code,
-                reason=owner.reason,
+                code=code,
+                reason=reason,
                 event=owner.event,
                 unknown=owner.unknown,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from messaging.backoff import Backoff
 from messaging.clock import Clock
@@ -96,7 +96,7 @@ class Sender:
                 self.check(deadline)
             answer = self._judged(messages, self.attempt(messages, until), until, began)
         except TransportError as error:
-            return Again(self, messages, until, began, error=error).run()
+            return Again(self, messages, until, began, error).run()
         return answer.run() if isinstance(answer, Again) else answer
 
     def begin(
@@ -164,11 +164,11 @@ class Sender:
                 failures = _checked(failures, len(messages))
             return self._judged(messages, failures, deadline, began)
         except TransportError as error:
-            return Again(self, messages, deadline, began, error=error)
+            return Again(self, messages, deadline, began, error)
         except Exception as error:  # noqa: BLE001 - a transport that breaks its word
             broken = _broken_word(error)
             broken.__cause__ = error
-            return Again(self, messages, deadline, began, error=broken)
+            return Again(self, messages, deadline, began, broken)
 
     def _judged(
         self,
@@ -180,7 +180,7 @@ class Sender:
         if not failures or not any(failure.retryable for failure in failures):
             self.count(len(messages), len(failures), began)
             return Answer(failures)
-        return Again(self, messages, deadline, began, failures=failures)
+        return Again(self, messages, deadline, began, failures)
 
 
 def _checked(failures: Sequence[Failure], count: int) -> Sequence[Failure]:
@@ -233,7 +233,7 @@ class Begun:
 
 
 class Again:
-    """The attempts after the first. Rare, so it may cost what tenacity costs."""
+    """The attempts after the first, which came to `first`: refused entries, or no answer."""
 
     def __init__(
         self,
@@ -241,72 +241,54 @@ class Again:
         messages: Sequence[Outgoing],
         deadline: Deadline,
         began: float,
-        *,
-        failures: Sequence[Failure] = (),
-        error: TransportError | None = None,
+        first: Sequence[Failure] | TransportError,
     ) -> None:
         self._sender = sender
         self._messages = messages
         self._deadline = deadline
         self._began = began
+        self._first: Sequence[Failure] | TransportError | None = first
         self._left = list(range(len(messages)))
         self._final: list[Failure] = []
         self._doubtful: set[int] = set()
         """Places of which an attempt left unknown what became of them."""
-        self._first: tuple[Sequence[Failure], TransportError | None] | None = (
-            failures,
-            error,
-        )
 
     def run(self) -> Answer:
         """What became of the batch in the end. Never raises."""
-        # tenacity is loaded when something fails, not when the library is imported.
-        from tenacity import (
-            RetryCallState,
-            Retrying,
-            retry_if_exception,
-            retry_if_result,
-            stop_after_attempt,
-        )
-
-        def wait(state: RetryCallState) -> float:
-            return min(BACKOFF.strategy(state), self._room())
-
-        retrying = Retrying(
-            stop=lambda state: (
-                stop_after_attempt(self._sender._max_attempts)(state) or not self._room()
-            ),
-            wait=wait,
-            retry=retry_if_result(lambda refused: any(one.retryable for one in refused))
-            | retry_if_exception(
-                lambda error: isinstance(error, TransportError) and error.retryable
-            ),
-            sleep=self._sender._clock.sleep,
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else (),
-        )
-        try:
-            refused: Sequence[Failure] = retrying(self._attempt)
-        except TransportError as error:
-            over = error.retryable and not self._room()
-            told = self._over(str(error), retrying) if over else error
-            code, text = told.code or "NoAnswer", str(told)
-            refused = [Failure(at, code, text, error.retryable) for at in self._left]
-            return Answer(self._judged([*self._final, *refused]), told)
-        if refused and not self._room():
+        attempts = 0
+        while True:
+            attempts += 1
+            refused: Sequence[Failure] = ()
+            error: TransportError | None = None
+            try:
+                refused = self._attempt()
+            except TransportError as raised:
+                error = raised
+            again = bool(refused) if error is None else error.retryable
+            if not again or attempts >= self._sender._max_attempts or not self._room():
+                break
+            self._sender._clock.sleep(min(BACKOFF.after(attempts), self._room()))
+        over = again and not self._room()
+        if error is not None:
+            told = self._over(str(error), attempts) if over else error
+            return self._unanswered(told, error.retryable)
+        if over:
             why = f"{self._sender._topic!r} did not take all entries ({refused[0].code})"
-            told = self._over(why, retrying)
-            refused = [one._replace(code="Timeout", message=str(told)) for one in refused]
-            return Answer(self._judged([*self._final, *refused]), told)
-        return Answer(self._judged([*self._final, *refused]))
+            error = self._over(why, attempts)
+            refused = [one._replace(code="Timeout", message=str(error)) for one in refused]
+        return Answer(self._judged([*self._final, *refused]), error)
 
     def left(self) -> Answer:
         """What the first attempt said, where there is to be no other."""
         try:
             return Answer(self._judged(self._asked()))
         except TransportError as error:
-            code = error.code or "NoAnswer"
-            refused = [Failure(at, code, str(error), error.retryable) for at in self._left]
-            return Answer(self._judged(refused), error)
+            return self._unanswered(error, error.retryable)
+
+    def _unanswered(self, error: TransportError, retryable: bool) -> Answer:
+        code, text = error.code or "NoAnswer", str(error)
+        refused = [Failure(at, code, text, retryable) for at in self._left]
+        return Answer(self._judged([*self._final, *refused]), error)
 
     def _room(self) -> float:
         """Seconds until the last attempt must begin: one without time would only raise doubts."""
@@ -329,16 +311,15 @@ class Again:
         return again
 
     def _asked(self) -> Sequence[Failure]:
-        if self._first is None:
+        first, self._first = self._first, None
+        if first is None:
             self._sender.check(self._deadline)
             return self._sender.attempt([self._messages[at] for at in self._left], self._deadline)
-        (failures, error), self._first = self._first, None
-        if error is not None:
-            raise error
-        return failures
+        if isinstance(first, TransportError):
+            raise first
+        return first
 
-    def _over(self, why: str, retrying: Any) -> TransportError:
-        attempts = retrying.statistics.get("attempt_number", 1)
+    def _over(self, why: str, attempts: int) -> TransportError:
         return TransportError(
             f"{why}; given up after {attempts} {'attempt' if attempts == 1 else 'attempts'} in "
             f"{self._deadline.seconds:g} s: if the topic is only slow, allow more time "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK
@@ -25,17 +26,15 @@ _Settled = TypeVar("_Settled")
 _now = SYSTEM_CLOCK.monotonic
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class RequestUnderWay(Generic[_Batch]):
     """One of them: its entries, what waits for its answer, when it was sent, and how many were
     under way then, itself included."""
 
-    __slots__ = ("batch", "out", "sent", "under_way")
-
-    def __init__(self, batch: _Batch, under_way: UnderWay, sent: float, out: int) -> None:
-        self.batch = batch
-        self.under_way = under_way
-        self.sent = sent
-        self.out = out
+    batch: _Batch
+    under_way: UnderWay
+    sent: float
+    out: int
 
 
 class RequestsUnderWay(deque[RequestUnderWay[_Batch]]):
