@@ -14,6 +14,7 @@ connection along: the answer is still to come there, and would be taken for anot
 from __future__ import annotations
 
 import math
+import select
 import socket
 import ssl
 from collections import deque
@@ -215,7 +216,7 @@ class ConnectionPool:
 
 
 class _Connection:
-    __slots__ = ("_deadline", "_longest", "since", "socket", "timeout")
+    __slots__ = ("_deadline", "_longest", "_poll", "since", "socket", "timeout")
 
     def __init__(self, address: Address) -> None:
         there = (address.host, address.port)
@@ -236,6 +237,10 @@ class _Connection:
         self.timeout = address.read_timeout
         """Seconds, as the socket has it."""
         self.socket.settimeout(address.read_timeout)
+        # Made once: each publish asks. Eventlet takes `select.poll` away, and Windows has none.
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll is not None:
+            self._poll.register(self.socket, select.POLLIN)
 
     def limit(self, deadline: Deadline | None) -> None:
         """Wait for the read timeout at most for what comes next, and never beyond `deadline`."""
@@ -268,4 +273,5 @@ class _Connection:
 
     def spoiled(self) -> bool:
         """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
-        return bool(readable([self.socket.fileno()], 0))
+        poll = self._poll
+        return bool(readable([self.socket.fileno()], 0) if poll is None else poll.poll(0))
