@@ -226,10 +226,11 @@ class _Function:
                     outcomes[delivery.message_id] = groups.back(delivery)
                 else:
                     fit.append(delivery)
+            ended: list[Outcome | None] = [None] * len(fit)
             if not together:
                 ended = self._together(fit, enough)
-            else:
-                ended = self._batch(fit) if fit and enough() else [None] * len(fit)
+            elif fit and enough():
+                ended = self._batch(fit)
             # At once: if the copy is refused, nothing of the group may go on.
             for one, outcome in zip(fit, self._dead_lettered(fit, ended), strict=True):
                 groups.ended(one, outcome)

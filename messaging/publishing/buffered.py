@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Self
 
@@ -138,7 +138,7 @@ class BufferedPublisher:
         self._flushing = 0
         self._broken: TransportError | None = None
         self._threads = Senders(self._run, self._senders)
-        self._awaiting: list[Any] = []  # asyncio's futures, of those in `room`
+        self._awaiting: list[Future[None]] = []  # of those in `room`
 
     def publish(
         self,
@@ -222,10 +222,10 @@ class BufferedPublisher:
                     raise PublishError("this publisher is closed; nothing was sent")
                 if self._has_room():
                     return
-                waiter = asyncio.get_running_loop().create_future()
+                waiter = Future[None]()
                 self._awaiting.append(waiter)
             try:
-                await waiter
+                await asyncio.wrap_future(waiter)
             finally:
                 with self._changed:
                     if waiter in self._awaiting:
@@ -299,8 +299,8 @@ class BufferedPublisher:
         self._changed.notify_all()
         awaiting, self._awaiting = self._awaiting, []
         for waiter in awaiting:
-            with suppress(RuntimeError):  # its loop is closed
-                waiter.get_loop().call_soon_threadsafe(_settle, waiter)
+            if waiter.set_running_or_notify_cancel():
+                waiter.set_result(None)
 
     def _has_room(self) -> bool:
         return self._closed or self._pending < self._max_pending
@@ -417,8 +417,3 @@ def _weakly(method: weakref.WeakMethod[Any]) -> Callable[[], None]:
             bound()
 
     return call
-
-
-def _settle(waiter: Any) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

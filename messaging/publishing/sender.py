@@ -258,7 +258,7 @@ class Again:
         attempts = 0
         while True:
             attempts += 1
-            refused: Sequence[Failure] = ()
+            refused: Sequence[Failure] = list[Failure]()
             error: TransportError | None = None
             try:
                 refused = self._attempt()

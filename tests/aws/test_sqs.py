@@ -376,6 +376,14 @@ def test_a_binary_attribute_goes_to_the_dead_letters_as_it_is(scripted, wire, sa
     assert sent["b"]["DataType"] == "Binary"
 
 
+def test_a_letter_of_a_standard_queue_keeps_its_tenant(scripted, wire, say):
+    wire.say("SendMessageBatch", say.json(Successful=[{"Id": "0", "MessageId": "m"}]))
+    assert scripted.dead_letter([letter(made_up(0, group="escola-7"))]) == ()
+    ((entry,),) = (one["Entries"] for one in wire.asked("SendMessageBatch"))
+    assert entry["MessageGroupId"] == "escola-7"
+    assert "MessageDeduplicationId" not in entry
+
+
 def test_a_closed_queue_is_not_used_again(scripted):
     scripted.close()
     with pytest.raises(TransportError, match="was closed") as caught:
