@@ -101,8 +101,9 @@ class PublishRun:
 
     def _send(self, batch: list[Entry]) -> None:
         made = _now() - self._sent
-        while self.window.full:
-            self.window.settle(self._settle, made=made)
+        window, limit = self.window, self.window.limit
+        while len(window) >= limit.limit:
+            window.settle(self._settle, made=made)
         while self._in_threads and self._has_answer():
             self._settle(self.window[0])
         if self.deadline is not None and not self.deadline.left():
@@ -120,7 +121,6 @@ class PublishRun:
         self._sent = self.window.sent(batch, under_way)
         if not isinstance(under_way, Begun):
             self._in_threads = True
-            limit = self.window.limit
             limit.most = min(limit.most, self.most_threads)
 
     def _submit(self, batch: list[Entry]) -> UnderWay:
