@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import typer
 
 from messaging.cli import names, screen
-from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.cli.options import CodecName, Json, TopologyName, flag
+from messaging.cli.project import chosen_codec, connected, deployment_if_any, require_topic
 from messaging.errors import AccessDenied, ConfigurationError, PublishError
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def try_service(
         str | None,
         typer.Option(metavar="TYPE", help="Which event, if the service handles several."),
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", metavar="", help="Even if the topic is not on this machine.")
-    ] = False,
+    yes: Annotated[bool, flag("--yes", "Even if the topic is not on this machine.")] = False,
     codec: CodecName = None,
     topology: TopologyName = None,
     json: Json = False,
@@ -158,9 +156,7 @@ def _message(
 
 
 def _publish(message: Outgoing, settings: Settings, service: str, type: str) -> None:
-    from messaging.connecting import connect
-
-    with connect(settings) as broker:
+    with connected(settings) as broker:
         topic = broker.topic()
         try:
             heard = _is_heard(topic.subscribers(), broker.queue(service).name, service, type)

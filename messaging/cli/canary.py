@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from messaging.cli import screen
 from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.cli.project import chosen_codec, connected, deployment_if_any, require_topic
 from messaging.cli.signals import EndedBySignals
 from messaging.printable import printable
 
@@ -43,32 +44,20 @@ def canary(
 
     [bold]Example:[/bold] messaging canary bi --topology consumers:TOPOLOGY --every 60
     """
-    from messaging.connecting import connect
-
     wanted, settings = deployment_if_any(topology)
     require_topic(settings)
     if wanted is None:
         raise typer.BadParameter("to whom? Give --topology MODULE:NAME")
-    words, names = chosen_codec(codec), services or ()
-    broker = connect(settings)
-    try:
-        if every is None:
-            if _sent(wanted, broker, names, words, json):
-                raise typer.Exit(1)
-            return
-        _again_and_again(wanted, broker, names, words, json, every)
-    finally:
-        broker.close()
+    words = chosen_codec(codec)
+    with connected(settings) as broker:
+        sent = partial(_sent, wanted, broker, services or (), words, json)
+        if every is not None:
+            _again_and_again(sent, every)
+        elif sent():
+            raise typer.Exit(1)
 
 
-def _again_and_again(
-    wanted: Topology,
-    broker: ServiceBroker,
-    services: Sequence[str],
-    codec: Codec | None,
-    json: bool,
-    every: float,
-) -> None:
+def _again_and_again(sent: Callable[[], object], every: float) -> None:
     from messaging.clock import SYSTEM_CLOCK
     from messaging.errors import TransportError
 
@@ -76,7 +65,7 @@ def _again_and_again(
         while True:
             began = SYSTEM_CLOCK.monotonic()
             try:
-                _sent(wanted, broker, services, codec, json)
+                sent()
             except TransportError as error:
                 if not error.retryable:
                     raise

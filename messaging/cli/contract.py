@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,15 +34,11 @@ CatalogueName = Annotated[
 ]
 WhatServicesRead = Annotated[
     list[str] | None,
-    typer.Option(
-        "--needs", metavar="WHERE", help="What services read: a file, a folder or s3://..."
-    ),
+    typer.Option(metavar="WHERE", help="What services read: a file, a folder or s3://..."),
 ]
 Topic = Annotated[
     str | None,
-    typer.Option(
-        "--topic", metavar="NAME", help="The topic's name. Else that of the project's topology."
-    ),
+    typer.Option(metavar="NAME", help="The topic's name. Else that of the project's topology."),
 ]
 
 
@@ -50,10 +46,10 @@ def export_command(
     target: Target,
     topic: Topic = None,
     format: Annotated[
-        str,
-        typer.Option("--format", metavar="FORMAT", help="asyncapi, markdown or html."),
+        Literal["asyncapi", "markdown", "html"],
+        typer.Option(metavar="FORMAT", help="asyncapi, markdown or html."),
     ] = "asyncapi",
-    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Its title.")] = "",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Its title.")] = "",
     output: Output = None,
     check: Check = False,
 ) -> None:
@@ -68,8 +64,6 @@ def export_command(
     from messaging.contract.page import html_page, markdown_page
     from messaging.topology import queue_name
 
-    if format not in ("asyncapi", "markdown", "html"):
-        raise ConfigurationError(f"--format {format!r}: known are asyncapi, markdown, html")
     catalogue = _from_code(target, topic)
     if format == "asyncapi":
         queues = {one: queue_name(catalogue.topic, one) for one in catalogue.services}
@@ -91,7 +85,8 @@ def check_command(
         ),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", metavar="MODE", help="backward, forward or full.")
+        Literal["backward", "forward", "full"],
+        typer.Option(metavar="MODE", help="backward, forward or full."),
     ] = "full",
     needs: WhatServicesRead = None,
     topic: Topic = None,
@@ -108,15 +103,12 @@ def check_command(
 
     if new is None and not needs:
         raise ConfigurationError("compare with what? Give NEW, or --needs, or both")
-    if mode not in rules.MODES:
-        raise ConfigurationError(f"--mode {mode!r}: known are {', '.join(rules.MODES)}")
     before = _catalogue(old, topic)
     after = before if new is None else _catalogue(new, topic)
-    found = [] if new is None else rules.check(before, after, _mode(mode))
+    found = [] if new is None else rules.check(before, after, mode)
     if new is not None and not _is_file(new):
         _tell_unsent(new)
-    read = needs_at(needs or ())
-    found += rules.check_needs(read, after)
+    found += rules.check_needs(needs_at(needs or ()), after)
     tell(found, json)
 
 
@@ -141,7 +133,7 @@ def needs_command(
 
 def generate_command(
     catalogue: CatalogueName,
-    service: Annotated[str, typer.Option("--service", metavar="NAME", help="Whose views.")],
+    service: Annotated[str, typer.Option(metavar="NAME", help="Whose views.")],
     topic: Topic = None,
     output: Output = None,
     check: Check = False,
@@ -158,8 +150,8 @@ def generate_command(
 
 def schema_command(
     catalogue: CatalogueName,
-    service: Annotated[str, typer.Option("--service", metavar="NAME", help="Whose view.")],
-    type: Annotated[str, typer.Option("--type", metavar="TYPE", help="Of which event.")],
+    service: Annotated[str, typer.Option(metavar="NAME", help="Whose view.")],
+    type: Annotated[str, typer.Option(metavar="TYPE", help="Of which event.")],
     topic: Topic = None,
     output: Output = None,
     check: Check = False,
@@ -182,10 +174,6 @@ def schema_command(
     put(written(body_schema(view)), output, check, "messaging contract schema")
 
 
-def _mode(mode: str) -> Any:
-    return mode
-
-
 def tell(found: list[Finding], json: bool) -> None:
     """Show who is affected, and exit with 1 where somebody breaks."""
     breaking = [one for one in found if one.breaks]
@@ -198,12 +186,12 @@ def tell(found: list[Finding], json: bool) -> None:
             ["service", "finding"],
             [
                 [
-                    screen.plain("every service" if one.service == "*" else one.service),
+                    "every service" if one.service == "*" else one.service,
                     # Names are long, and one that is folded cannot be copied: a line for each.
-                    (
-                        f"{screen.plain(one.type)}: {screen.plain(one.place or one.view)}\n"
-                        f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}\n"
-                        f"remedy: {screen.plain(one.remedy)}"
+                    screen.marked(
+                        screen.plain(f"{one.type}: {one.place or one.view}"),
+                        f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}",
+                        screen.plain(f"remedy: {one.remedy}"),
                     ),
                 ]
                 for one in found

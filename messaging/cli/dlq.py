@@ -14,8 +14,8 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.help import add, group
-from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import deployment
+from messaging.cli.options import Json, TopologyName, flag
+from messaging.cli.project import connected, deployment
 from messaging.cli.signals import asked_by_signals
 from messaging.clock import SYSTEM_CLOCK, utc
 from messaging.errors import ConfigurationError
@@ -57,14 +57,9 @@ Until = Annotated[
     str | None, typer.Option(metavar="TIME", help="Given up before then; same format as --since.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many letters.")]
-Undelivered = Annotated[
-    bool,
-    typer.Option("--undelivered", metavar="", help="What SNS could not deliver to the queue."),
-]
-Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Do it; without it, only count.")]
-Body = Annotated[
-    bool, typer.Option("--body", metavar="", help="Show the body, too, which is personal data.")
-]
+Undelivered = Annotated[bool, flag("--undelivered", "What SNS could not deliver to the queue.")]
+Yes = Annotated[bool, flag("--yes", "Do it; without it, only count.")]
+Body = Annotated[bool, flag("--body", "Show the body, too, which is personal data.")]
 
 
 def list_command(
@@ -86,7 +81,7 @@ def list_command(
     [bold]Example:[/bold] messaging dlq list marketing --reason email --since 2h
     """
     where = _where(None, types, reason, since, until)
-    rows: list[list[str]] = []
+    rows: list[list[object]] = []
     with _opened(topology) as (wanted, broker):
         for service in services or wanted.services:
             for letter in _bench(wanted, broker, service, undelivered).letters(where, limit=limit):
@@ -231,8 +226,7 @@ def _preview(action: str, letters: Iterator[Letter], source: DeadLetterSource) -
     if not counts:
         screen.note("no letters match: nothing to do")
         return
-    rows = [[str(n), screen.plain(kind), screen.plain(why)]
-            for (kind, why), n in counts.most_common()]  # fmt: skip
+    rows = [(count, *letter) for letter, count in counts.most_common()]
     screen.table("Dry run", [">letters", "type", "reason"], rows)
     goal = f"go back to {source.origin}" if action == "redrive" else "be deleted for good"
     screen.note(f"{counts.total():,} letters of {source.name} would {goal}; add --yes to do it")
@@ -254,26 +248,21 @@ def _tell(report: WorkbenchReport) -> None:
         screen.error(f"{count:,} letters stay: {printable(': '.join(reason))}")
 
 
-def _cells(letter: Letter) -> list[str]:
+def _cells(letter: Letter) -> list[object]:
     # Below each other: beside each other neither the ids nor the reason fit into 80 columns.
     event = " ".join(filter(None, (letter.type, letter.event_id))) or "unknown"
     attempts = "" if letter.attempts is None else f", attempts: {letter.attempts}"
     error = f"{letter.error}: " if letter.error else ""
     told = (f"{letter.id}{attempts}", f"event {event}", f"{error}{letter.reason}")
     when = utc(letter.time).strftime("%Y-%m-%d\n%H:%M:%SZ")
-    return [when, "\n".join(map(screen.plain, told))]
+    return [screen.marked(when), screen.marked(*map(screen.plain, told))]
 
 
 @contextmanager
 def _opened(said: str | None) -> Iterator[tuple[Topology, ServiceBroker]]:
-    from messaging.connecting import connect
-
     wanted, settings = deployment(said)
-    broker = connect(settings)
-    try:
+    with connected(settings) as broker:
         yield wanted, broker
-    finally:
-        broker.close()
 
 
 def _bench(wanted: Topology, broker: ServiceBroker, service: str, undelivered: bool) -> Workbench:

@@ -9,8 +9,8 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.contract import WhatServicesRead, events_at, needs_at, tell
-from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import chosen_codec, deployment_if_any, require_topic
+from messaging.cli.options import CodecName, Json, TopologyName, flag
+from messaging.cli.project import chosen_codec, connected, deployment_if_any, require_topic
 from messaging.printable import printable
 
 if TYPE_CHECKING:
@@ -33,14 +33,8 @@ def doctor(
     ] = None,
     topology: TopologyName = None,
     needs: WhatServicesRead = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", metavar="", help="Exit 1 for warnings and what was not seen."),
-    ] = False,
-    send: Annotated[
-        bool,
-        typer.Option("--send", metavar="", help="Send a probe to each service, and time it."),
-    ] = False,
+    strict: Annotated[bool, flag("--strict", "Exit 1 for warnings and what was not seen.")] = False,
+    send: Annotated[bool, flag("--send", "Send a probe to each service, and time it.")] = False,
     codec: CodecName = None,
     json: Json = False,
 ) -> None:
@@ -77,16 +71,12 @@ def doctor(
 
 
 def _told(events: str, settings: Settings, needs: list[Needs]) -> list[Finding]:
-    from messaging.connecting import connect
     from messaging.contract.catalogue import catalogue_of
     from messaging.contract.subscribers import check_subscribers
 
     declared = events_at(events)
-    broker = connect(settings)
-    try:
+    with connected(settings) as broker:
         subscribers = broker.topic().subscribers()
-    finally:
-        broker.close()
     return check_subscribers(catalogue_of(declared, topic=""), subscribers, needs)
 
 
@@ -122,12 +112,10 @@ _ENDS: Mapping[str, str] = {
 
 def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: bool) -> bool:
     """Whether a probe failed."""
-    from messaging.connecting import connect
     from messaging.doctor.probe import GRACE, probe
 
     failed = False
-    broker = connect(settings)
-    try:
+    with connected(settings) as broker:
         for hop in probe(wanted, broker, codec=codec):
             failed = failed or hop.failed
             if json:
@@ -140,8 +128,6 @@ def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: 
                 f"probe {hop.id}: {hop.service}: the topic answered after {hop.published:.3f} s; "
                 f"{end}"
             )
-    finally:
-        broker.close()
     return failed
 
 

@@ -35,9 +35,7 @@ def explain(
             help="The event's class. Else looked for in what the topology loads.",
         ),
     ] = None,
-    events: Annotated[
-        int, typer.Option("--events", min=0, metavar="N", help="Events in a month.")
-    ] = 100_000,
+    events: Annotated[int, typer.Option(min=0, metavar="N", help="Events in a month.")] = 100_000,
     publish_price: Annotated[
         float | None,
         typer.Option(min=0, metavar="USD", help="Of a million publishes to SNS, in your region."),
@@ -228,12 +226,10 @@ def _show(found: dict[str, Any]) -> None:
         ["service", "queue", "view", "fields (* personal)"],
         [
             [
-                screen.plain(service),
-                screen.plain(one["queue"]),
-                screen.plain(f"{one['view']} v{one['version']}"),
-                screen.plain(
-                    ", ".join(field + "*" * (field in one["personal"]) for field in one["fields"])
-                ),
+                service,
+                one["queue"],
+                f"{one['view']} v{one['version']}",
+                ", ".join(field + "*" * (field in one["personal"]) for field in one["fields"]),
             ]
             for service, one in found["services"].items()
         ],
@@ -243,13 +239,12 @@ def _show(found: dict[str, Any]) -> None:
         ["audience", ">bytes", "received by", "may be declined by"],
         [
             [
-                screen.plain("every service" if one["audience"] == [EVERYONE] else name),
+                "every service" if one["audience"] == [EVERYONE] else ", ".join(one["audience"]),
                 f"{one['bytes']:,}",
-                screen.plain(", ".join(one["received_by"]) or "no service of this topology"),
-                screen.plain(", ".join(one["may_be_declined_by"])),
+                ", ".join(one["received_by"]) or "no service of this topology",
+                ", ".join(one["may_be_declined_by"]),
             ]
             for one in found["copies"]
-            for name in [", ".join(one["audience"])]
         ],
     )
     if found["not_here"]:

@@ -10,7 +10,7 @@ import typer
 from messaging.cli import screen
 from messaging.cli.contract import put
 from messaging.cli.help import add, group
-from messaging.cli.options import Check, Output, TopologyName
+from messaging.cli.options import Check, Output, TopologyName, flag
 from messaging.cli.project import deployment
 from messaging.errors import ConfigurationError
 
@@ -62,15 +62,12 @@ def terraform_command(
 def iam_command(
     topology: TopologyName = None,
     role: Annotated[
-        str | None,
-        typer.Option("--role", metavar="ROLE", help="One role's policy alone, as plain JSON."),
+        str | None, typer.Option(metavar="ROLE", help="One role's policy alone, as plain JSON.")
     ] = None,
     account: Annotated[
-        str, typer.Option("--account", metavar="ID", help="With --role: the account's number.")
+        str, typer.Option(metavar="ID", help="With --role: the account's number.")
     ] = "*",
-    region: Annotated[
-        str, typer.Option("--region", metavar="NAME", help="With --role: the region.")
-    ] = "*",
+    region: Annotated[str, typer.Option(metavar="NAME", help="With --role: the region.")] = "*",
     output: Output = None,
     check: Check = False,
 ) -> None:
@@ -97,17 +94,13 @@ def iam_command(
 def kms_command(
     topology: TopologyName = None,
     statements: Annotated[
-        bool,
-        typer.Option(
-            "--statements", metavar="", help="Only what the policy of a key that stands needs."
-        ),
+        bool, flag("--statements", "Only what the policy of a key that stands needs.")
     ] = False,
     account: Annotated[
-        str,
-        typer.Option("--account", metavar="ID", help="With --statements: the account's number."),
+        str, typer.Option(metavar="ID", help="With --statements: the account's number.")
     ] = "",
     region: Annotated[
-        str, typer.Option("--region", metavar="NAME", help="With --statements: the region.")
+        str, typer.Option(metavar="NAME", help="With --statements: the region.")
     ] = "",
     output: Output = None,
     check: Check = False,
@@ -134,15 +127,11 @@ def kms_command(
 
 def alarms_command(
     topology: TopologyName = None,
-    oldest: Annotated[
-        int, typer.Option("--oldest", min=1, help="Seconds that a message may wait.")
-    ] = 900,
+    oldest: Annotated[int, typer.Option(min=1, help="Seconds that a message may wait.")] = 900,
     emf: Annotated[
         str,
         typer.Option(
-            "--emf",
-            metavar="NAMESPACE",
-            help="Also over what CloudWatchMetrics writes of Lambda functions.",
+            metavar="NAMESPACE", help="Also over what CloudWatchMetrics writes of Lambda functions."
         ),
     ] = "",
     output: Output = None,
@@ -176,11 +165,9 @@ def grafana_command(
 
 def prometheus_command(
     topology: TopologyName = None,
-    oldest: Annotated[
-        int, typer.Option("--oldest", min=1, help="Seconds that a message may wait.")
-    ] = 900,
+    oldest: Annotated[int, typer.Option(min=1, help="Seconds that a message may wait.")] = 900,
     canary: Annotated[
-        int, typer.Option("--canary", min=0, help="Seconds between canaries; 0: there are none.")
+        int, typer.Option(min=0, help="Seconds between canaries; 0: there are none.")
     ] = 0,
     output: Output = None,
     check: Check = False,
@@ -199,20 +186,16 @@ def prometheus_command(
     _write(prometheus_rules(wanted, oldest=oldest, canary=canary), output, check, "prometheus")
 
 
-Concurrency = Annotated[
-    int, typer.Option("--concurrency", min=1, help="Handlers at once in one task.")
-]
-Seconds = Annotated[
-    float, typer.Option("--seconds", min=0.0001, help="That a handler takes in the mean.")
-]
-Wait = Annotated[float, typer.Option("--wait", min=1, help="Seconds that a message may wait.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Handlers at once in one task.")]
+Seconds = Annotated[float, typer.Option(min=0.0001, help="That a handler takes in the mean.")]
+Wait = Annotated[float, typer.Option(min=1, help="Seconds that a message may wait.")]
 Least = Annotated[int, typer.Option("--min", min=0, help="Tasks at least.")]
 Most = Annotated[int, typer.Option("--max", min=1, help="Tasks at most.")]
 
 
 def keda_command(
-    account: Annotated[str, typer.Option("--account", metavar="ID", help="The account's number.")],
-    region: Annotated[str, typer.Option("--region", metavar="NAME", help="The queues' region.")],
+    account: Annotated[str, typer.Option(metavar="ID", help="The account's number.")],
+    region: Annotated[str, typer.Option(metavar="NAME", help="The queues' region.")],
     topology: TopologyName = None,
     concurrency: Concurrency = 10,
     seconds: Seconds = 0.1,
@@ -260,12 +243,10 @@ def ecs_command(
 def rabbitmq_permissions_command(
     topology: TopologyName = None,
     role: Annotated[
-        str | None,
-        typer.Option("--role", metavar="ROLE", help="One role's expressions alone."),
+        str | None, typer.Option(metavar="ROLE", help="One role's expressions alone.")
     ] = None,
     vhost: Annotated[
-        str | None,
-        typer.Option("--vhost", metavar="NAME", help="Else that of MESSAGING_BROKER_URL, or /."),
+        str | None, typer.Option(metavar="NAME", help="Else that of MESSAGING_BROKER_URL, or /.")
     ] = None,
     users: Annotated[
         bool, typer.Option("--users", help="Make the users as well, without passwords.")

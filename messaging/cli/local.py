@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,27 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["local"]
 
 
-class BrokerName(enum.StrEnum):
-    """What is started: a server that answers SNS and SQS, or a node of RabbitMQ."""
-
-    sqs = "sqs"
-    rabbitmq = "rabbitmq"
-
-
-class EngineName(enum.StrEnum):
-    """What answers SNS and SQS: ministack is fast, moto is known to many."""
-
-    ministack = "ministack"
-    moto = "moto"
-
-
 _PORT = 4566
+_ENGINE: Literal["ministack"] = "ministack"
 
 
 def local(
     broker: Annotated[
-        BrokerName, typer.Option(help="What is started; RabbitMQ must be installed.")
-    ] = BrokerName.sqs,
+        Literal["sqs", "rabbitmq"],
+        typer.Option(help="What is started; RabbitMQ must be installed."),
+    ] = "sqs",
     port: Annotated[
         int | None,
         typer.Option(
@@ -51,7 +38,7 @@ def local(
         ),
     ] = None,
     engine: Annotated[
-        EngineName | None,
+        Literal["ministack", "moto"] | None,
         typer.Option(help="Who answers SNS and SQS; made ready at its first start: ministack."),
     ] = None,
     topology: TopologyName = None,
@@ -70,21 +57,20 @@ def local(
 
     [bold]Example:[/bold] messaging local --topology consumers:TOPOLOGY
     """
-    if broker is BrokerName.rabbitmq and (engine is not None or only_install):
+    if broker == "rabbitmq" and (engine is not None or only_install):
         raise typer.BadParameter(
             "--engine and --install are of SNS and SQS; RabbitMQ comes with the system: "
             "apt-get install rabbitmq-server"
         )
     wanted, settings = deployment_if_any(topology)
-    chosen = (engine or EngineName.ministack).value
-    if broker is BrokerName.sqs:
+    if broker == "sqs":
         from messaging.local import install
 
-        folder = install(chosen, _say)
+        folder = install(engine or _ENGINE, _say)
         if only_install:
             screen.line(str(folder))
             return
-    with EndedBySignals(), _server(broker, chosen, port) as server:
+    with EndedBySignals(), _server(broker, engine or _ENGINE, port) as server:
         topic = None
         environment = dict(server.environment)
         if wanted is not None:
@@ -107,10 +93,10 @@ def _applied(server: ServerProcess, topology: Topology, settings: Settings) -> s
     return server.apply(topology, settings.model_copy(update={"broker_url": None, **here})).topic
 
 
-def _server(broker: BrokerName, engine: Any, port: int | None) -> ServerProcess:
+def _server(broker: str, engine: Literal["ministack", "moto"], port: int | None) -> ServerProcess:
     from messaging.local import LocalRabbitMQ, LocalServer
 
-    if broker is BrokerName.rabbitmq:
+    if broker == "rabbitmq":
         screen.note("starting a node of RabbitMQ, which takes some seconds")
         return LocalRabbitMQ(port=port or 0)
     return LocalServer(engine=engine, port=_PORT if port is None else port)

@@ -24,11 +24,10 @@ _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+")
 _SUFFIX = ".txt"
 
 
-EventType = Annotated[str, typer.Option("--event", metavar="TYPE", help="The event's type.")]
-TopicName = Annotated[str, typer.Option("--topic", help="The topic that it is published to.")]
+EventType = Annotated[str, typer.Option(metavar="TYPE", help="The event's type.")]
+TopicName = Annotated[str, typer.Option(help="The topic that it is published to.")]
 Into = Annotated[
-    Path | None,
-    typer.Option("--into", metavar="FOLDER", help="Where; else a folder called NAME."),
+    Path | None, typer.Option(metavar="FOLDER", help="Where; else a folder called NAME.")
 ]
 
 

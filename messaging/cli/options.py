@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Check", "CodecName", "Json", "Output", "TopologyName"]
+__all__ = ["Check", "CodecName", "Json", "Output", "TopologyName", "flag"]
 
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print data as JSON, for scripts.")]
+
+def flag(name: str, help: str) -> Any:
+    """An option without a value, and without typer's own `--no-...` beside it."""
+    return typer.Option(name, metavar="", help=help)
+
+
+Json = Annotated[bool, flag("--json", "Print data as JSON, for scripts.")]
 
 TopologyName = Annotated[
     str | None,
     typer.Option(
-        "--topology",
         metavar="MODULE:NAME",
         help="The Topology. Else MESSAGING_TOPOLOGY, else the project's file.",
     ),
@@ -23,7 +28,6 @@ TopologyName = Annotated[
 CodecName = Annotated[
     str | None,
     typer.Option(
-        "--codec",
         metavar="MODULE:NAME",
         help="How bodies are written and read (a ClaimCheck, say). Else the project's file.",
     ),
@@ -34,9 +38,4 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
 ]
 
-Check = Annotated[
-    bool,
-    typer.Option(
-        "--check", metavar="", help="Write nothing: exit 1 if --output differs from the code."
-    ),
-]
+Check = Annotated[bool, flag("--check", "Write nothing: exit 1 if --output differs from the code.")]

@@ -12,8 +12,8 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.help import add, group
-from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import deployment_if_any, require_topic
+from messaging.cli.options import Json, TopologyName, flag
+from messaging.cli.project import connected, deployment_if_any, require_topic
 from messaging.cli.signals import asked_by_signals
 from messaging.errors import ConfigurationError, MessagingError
 
@@ -31,14 +31,13 @@ _DAY = 86_400.0
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--database",
         metavar="URL",
         help="postgresql://user@host/name, mysql://user@host/name or sqlite:///file.db. "
         "Never with a password, which the list of processes would show: that goes into "
         "MESSAGING_DATABASE or MESSAGING_DATABASE_FILE.",
     ),
 ]
-TableName = Annotated[str, typer.Option("--table", metavar="NAME", help="The outbox's table.")]
+TableName = Annotated[str, typer.Option(metavar="NAME", help="The outbox's table.")]
 Lease = Annotated[
     float,
     typer.Option(min=0.1, help="Seconds for which other relays leave claimed entries alone."),
@@ -55,25 +54,19 @@ Keep = Annotated[
 ]
 NoListen = Annotated[
     bool,
-    typer.Option(
+    flag(
         "--no-listen",
-        metavar="",
-        help="Only look every so often: for PostgreSQL behind a pooler that lends connections by "
+        "Only look every so often: for PostgreSQL behind a pooler that lends connections by "
         "the transaction.",
     ),
 ]
 UntilEmpty = Annotated[
-    bool,
-    typer.Option(
-        "--until-empty", metavar="", help="Send what is there and end; exit 1 if some is left."
-    ),
+    bool, flag("--until-empty", "Send what is there and end; exit 1 if some is left.")
 ]
 OlderThan = Annotated[
-    float, typer.Option("--older-than", min=0, metavar="DAYS", help="Days since it was published.")
+    float, typer.Option(min=0, metavar="DAYS", help="Days since it was published.")
 ]
-Parked = Annotated[
-    bool, typer.Option("--parked", metavar="", help="Also delete entries parked that long ago.")
-]
+Parked = Annotated[bool, flag("--parked", "Also delete entries parked that long ago.")]
 Entries = Annotated[
     list[int] | None,
     typer.Argument(metavar="SEQ", help="Numbers of entries, as in `status`; all if none is given."),
@@ -102,31 +95,27 @@ def relay_command(
 
     [bold]Example:[/bold] messaging outbox relay --keep 7
     """
-    from messaging.connecting import connect
     from messaging.outbox import Relay, connector
 
     _, settings = deployment_if_any(topology)
     require_topic(settings)
     connect_database = connector(_url(database, settings))
     screen.log_to_stderr(settings.log_level)
-    broker = connect(settings)
-    try:
-        with (
-            Relay(
-                connect_database,
-                broker.topic(),
-                table=table,
-                lease=lease,
-                batch=batch,
-                poll=poll,
-                keep=None if keep is None else keep * _DAY,
-                listen=not no_listen,
-            ) as relay,
-            asked_by_signals(relay.stop),
-        ):
-            stats = relay.drain() if until_empty else relay.run()
-    finally:
-        broker.close()
+    with (
+        connected(settings) as broker,
+        Relay(
+            connect_database,
+            broker.topic(),
+            table=table,
+            lease=lease,
+            batch=batch,
+            poll=poll,
+            keep=None if keep is None else keep * _DAY,
+            listen=not no_listen,
+        ) as relay,
+        asked_by_signals(relay.stop),
+    ):
+        stats = relay.drain() if until_empty else relay.run()
     _tell_stats(stats, json)
     if until_empty:
         with _claims(database, table) as claims:
@@ -261,7 +250,7 @@ def _tell_stats(stats: RelayStats, json: bool) -> None:
     screen.table(
         "What became of the entries",
         [">published", ">failed attempts", ">parked", ">leases lost", ">pruned"],
-        [[str(count) for count in asdict(stats).values()]],
+        [list(asdict(stats).values())],
     )
 
 
@@ -270,19 +259,15 @@ def _tell_status(status: OutboxStatus, table: str) -> None:
     troubled = counts.pop("troubled")
     counts["oldest"] = "" if status.oldest is None else f"{status.oldest:.0f} s"
     names = [">" + name.replace("_", " ") for name in counts]
-    screen.table(f"Outbox {table}", names, [[str(count) for count in counts.values()]])
+    screen.table(f"Outbox {table}", names, [list(counts.values())])
     if troubled:
         screen.table(
             "Not accepted so far",
             [">seq", "event", "type", ">attempts", "error", "parked"],
             [
                 [
-                    str(one["seq"]),
-                    screen.plain(one["id"]),
-                    screen.plain(one["type"]),
-                    str(one["attempts"]),
-                    screen.plain(one["error"]),
-                    "[bold red]yes[/]" if one["parked"] else "",
+                    *(one[name] for name in ("seq", "id", "type", "attempts", "error")),
+                    screen.marked("[bold red]yes[/]") if one["parked"] else "",
                 ]
                 for one in troubled
             ],

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from messaging.codec import Codec
+    from messaging.connecting import ServiceBroker
     from messaging.consuming.consumer import Consumer
     from messaging.consuming.dispatch import Middleware
     from messaging.runtime import Worker
@@ -37,6 +39,7 @@ __all__ = [
     "Host",
     "Project",
     "chosen_codec",
+    "connected",
     "deployment",
     "deployment_if_any",
     "read_project",
@@ -144,6 +147,13 @@ def require_topic(settings: Settings) -> None:
         raise ConfigurationError(
             "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
         )
+
+
+def connected(settings: Settings) -> AbstractContextManager[ServiceBroker]:
+    """The broker that `settings` lead to, which is closed at the end of the block."""
+    from messaging.connecting import connect
+
+    return closing(connect(settings))
 
 
 def chosen_codec(said: str | None) -> Codec | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from messaging.cli import names, screen
-from messaging.cli.options import CodecName, Json, TopologyName
+from messaging.cli.options import CodecName, Json, TopologyName, flag
 from messaging.cli.project import (
     HOST,
     Project,
     chosen_codec,
+    connected,
     deployment_if_any,
     require_topic,
 )
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from messaging.csvfile import Language
     from messaging.csvfile import Mapping as ColumnMapping
     from messaging.event import Event
-    from messaging.settings import Settings
-    from messaging.transport import Broker
 
 __all__ = ["publish"]
 
@@ -59,22 +59,15 @@ Empty = Annotated[
     list[str] | None,
     typer.Option(metavar="TEXT", help="A cell that says so is empty; repeatable."),
 ]
-NoHeader = Annotated[
-    bool,
-    typer.Option("--no-header", metavar="", help='The columns are "#1", "#2", ...: map them.'),
-]
+NoHeader = Annotated[bool, flag("--no-header", 'The columns are "#1", "#2", ...: map them.')]
 EventIds = Annotated[
-    str | None,
+    Literal["data", "cells"] | None,
     typer.Option(metavar="cells", help="Ids as 0.1.0 made them, to finish a run begun with it."),
 ]
-AllowNone = Annotated[
-    bool, typer.Option("--allow-none", metavar="", help="Exit 0 where nothing was published.")
-]
+AllowNone = Annotated[bool, flag("--allow-none", "Exit 0 where nothing was published.")]
 LanguageName = Annotated[
-    str | None,
-    typer.Option(
-        "--language", metavar="en|pt", help="Of reasons. Else MESSAGING_LANGUAGE, the locale's."
-    ),
+    Literal["en", "pt"] | None,
+    typer.Option(metavar="en|pt", help="Of reasons. Else MESSAGING_LANGUAGE, the locale's."),
 ]
 Rejects = Annotated[
     Path | None, typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv.")
@@ -86,10 +79,8 @@ Source = Annotated[
 ResumeFrom = Annotated[
     int, typer.Option(min=1, metavar="LINE", help="Publish from this line of the file on.")
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", metavar="", help="Read and check everything, send nothing.")
-]
-Strict = Annotated[bool, typer.Option("--strict", metavar="", help="Exit 1 if a row was bad.")]
+DryRun = Annotated[bool, flag("--dry-run", "Read and check everything, send nothing.")]
+Strict = Annotated[bool, flag("--strict", "Exit 1 if a row was bad.")]
 
 
 def publish(
@@ -132,12 +123,13 @@ def publish(
         date_order=_orders(date_order or ()),
         empty=empty or (),
         header=False if no_header else None,
-        event_ids=_event_ids(event_ids),
+        event_ids=event_ids,
     )
     _, settings = deployment_if_any(topology)
-    reader = settings.language if language is None else _language(language)
-    broker = None if dry_run else _connect(settings)
-    try:
+    reader = language or settings.language
+    if not dry_run:
+        require_topic(settings)
+    with nullcontext() if dry_run else connected(settings) as broker:
         sent = send(
             file,
             found,
@@ -149,9 +141,6 @@ def publish(
             resume_from=resume_from,
             language=reader,
         )
-    finally:
-        if broker is not None:
-            broker.close()
     _tell(sent, file, json, reader)
     raise typer.Exit(_code(sent, strict, allow_none))
 
@@ -176,18 +165,6 @@ def _orders(given: Sequence[str]) -> str | Mapping[str, str] | None:
     if len(pairs) == 1:
         return given[0]
     raise ConfigurationError("--date-order: give one for all columns, or COLUMN=ORDER each")
-
-
-def _language(said: str) -> Language:
-    if said in ("en", "pt"):
-        return "pt" if said == "pt" else "en"
-    raise ConfigurationError(f"--language {said!r}: use en or pt")
-
-
-def _event_ids(said: str | None) -> Literal["data", "cells"] | None:
-    if said in (None, "data", "cells"):
-        return None if said is None else "cells" if said == "cells" else "data"
-    raise ConfigurationError(f"--event-ids {said!r}: use data or cells")
 
 
 def _mapping(
@@ -221,13 +198,6 @@ def _pair(given: str, option: str, parts: tuple[str, str, str]) -> tuple[str, st
     return name, value
 
 
-def _connect(settings: Settings) -> Broker:
-    from messaging.connecting import connect
-
-    require_topic(settings)
-    return connect(settings)
-
-
 def _code(sent: SentRows, strict: bool, allow_none: bool) -> int:
     if sent.interrupted:
         return 130
@@ -245,7 +215,7 @@ def _tell(sent: SentRows, file: Path, json: bool, language: Language) -> None:
         screen.table(
             "Nothing was sent: this is what would be" if sent.dry_run else f"Published {file.name}",
             ["", ">rows"],
-            [[name, str(count)] for name, count in _counts(sent).items()],
+            list(_counts(sent).items()),
         )
     if sent.ignored:
         screen.note(said("told.ignored", language, names=printable(", ".join(sent.ignored))))

@@ -20,6 +20,7 @@ __all__ = [
     "error",
     "line",
     "log_to_stderr",
+    "marked",
     "note",
     "plain",
     "table",
@@ -81,8 +82,9 @@ def _say(text: str | Text) -> None:
     people.print(text, markup=False, soft_wrap=not people.is_terminal)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table to stdout; columns that start with ">" hold numbers, cells may hold markup."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table to stdout; columns that start with ">" hold numbers, and cells what is told of them,
+    whatever brackets and control characters that has. A cell with markup is made by `marked`."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -98,12 +100,20 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
             overflow="fold",
         )
     for row in rows:
-        drawn.add_row(*(Text.from_markup(cell) for cell in row))
+        cells = (one if isinstance(one, Text) else Text(printable(str(one))) for one in row)
+        drawn.add_row(*cells)
     console().print(drawn)
 
 
+def marked(*lines: str) -> Text:
+    """A cell of several lines, which hold markup; foreign text in them comes through `plain`."""
+    from rich.text import Text
+
+    return Text.from_markup("\n".join(lines))
+
+
 def plain(text: str) -> str:
-    """`text` for a cell of a table, whatever brackets and control characters it holds."""
+    """`text` within markup, whatever brackets and control characters it holds."""
     from rich.markup import escape
 
     return escape(printable(text))

@@ -8,7 +8,7 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.options import Json, TopologyName
-from messaging.cli.project import deployment
+from messaging.cli.project import connected, deployment
 
 if TYPE_CHECKING:
     from messaging.transport import QueueDepth
@@ -25,14 +25,12 @@ def status(topology: TopologyName = None, json: Json = False) -> None:
 
     [bold]Example:[/bold] messaging status --json
     """
-    from messaging.connecting import connect
     from messaging.errors import NotFound, TransportError
 
     wanted, settings = deployment(topology)
     depths: dict[str, QueueDepth | None] = {}
     unaged = ""
-    broker = connect(settings)
-    try:
+    with connected(settings) as broker:
         for service in wanted.services:
             try:
                 depth = broker.queue(service).depth()
@@ -45,8 +43,6 @@ def status(topology: TopologyName = None, json: Json = False) -> None:
                 # Another service and another permission: the queue's own numbers still count.
                 unaged = str(error)
                 depths[service] = depth
-    finally:
-        broker.close()
     named = wanted.prefixed(settings.prefix)
     queues = {service: named.queue(service).name for service in wanted.services}
     if json:
@@ -80,18 +76,16 @@ def _show(topic: str, depths: dict[str, QueueDepth | None]) -> None:
     )
 
 
-def _cells(depth: QueueDepth | None) -> list[str]:
+def _cells(depth: QueueDepth | None) -> list[object]:
     if depth is None:
-        return ["[red]missing[/]"]
+        return [screen.marked("[red]missing[/]")]
     return [
-        str(depth.visible),
-        str(depth.in_flight),
-        str(depth.delayed),
+        *depth[:3],
         "-" if depth.oldest is None else f"{depth.oldest:.0f} s",
         _alarming(depth.dead_letters),
         _alarming(depth.undelivered),
     ]
 
 
-def _alarming(count: int) -> str:
-    return f"[bold red]{count}[/]" if count else "0"
+def _alarming(count: int) -> object:
+    return screen.marked(f"[bold red]{count}[/]") if count else 0

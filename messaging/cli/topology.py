@@ -10,7 +10,7 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.help import add, group
-from messaging.cli.options import Json, TopologyName
+from messaging.cli.options import Json, TopologyName, flag
 from messaging.cli.project import deployment
 from messaging.errors import MessagingError, TopicNotFound
 from messaging.printable import printable
@@ -34,10 +34,7 @@ _LOOK: Mapping[str, str] = {
     "other": "[dim]. other[/]",
 }
 
-TakeOver = Annotated[
-    bool,
-    typer.Option("--take-over", metavar="", help="Take what is another owner's by its tags."),
-]
+TakeOver = Annotated[bool, flag("--take-over", "Take what is another owner's by its tags.")]
 
 
 def plan_command(
@@ -45,23 +42,20 @@ def plan_command(
     take_over: TakeOver = False,
     detailed_exitcode: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--detailed-exitcode",
-            metavar="",
-            help="Exit 0: nothing to do, 1: error, 2: apply would change, 4: no topic yet.",
+            "Exit 0: nothing to do, 1: error, 2: apply would change, 4: no topic yet.",
         ),
     ] = False,
     against: Annotated[
         Path | None,
         typer.Option(
-            "--against",
             metavar="FILE",
             help="Compare an exported CloudFormation or Terraform file. Asks nobody.",
         ),
     ] = None,
     details: Annotated[
-        bool,
-        typer.Option("--details", metavar="", help="Every attribute of what would be created."),
+        bool, flag("--details", "Every attribute of what would be created.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -130,10 +124,9 @@ def apply_command(
 def remove_command(
     service: Annotated[str, typer.Argument(help="The service, as its consumer calls it.")],
     topology: TopologyName = None,
-    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do it.")] = False,
+    yes: Annotated[bool, flag("--yes", "Do it.")] = False,
     lose_messages: Annotated[
-        bool,
-        typer.Option("--lose-messages", metavar="", help="Even if its queues hold messages."),
+        bool, flag("--lose-messages", "Even if its queues hold messages.")
     ] = False,
     take_over: TakeOver = False,
     json: Json = False,
@@ -193,7 +186,7 @@ def show_command(topology: TopologyName = None, json: Json = False) -> None:
         [
             [
                 queue.service,
-                screen.plain(named.owner_of(queue.service)),
+                named.owner_of(queue.service),
                 queue.name,
                 ", ".join(named.subscription(queue.service).types),
             ]
@@ -236,16 +229,18 @@ def _draw(plan: Plan, *, details: bool) -> None:
     screen.table(
         f"Topic {plan.topic} ({plan.where})",
         ["action", "what", "name"],
-        [[_LOOK[one.action], one.kind, _named(one, details)] for one in plan.changes],
+        [
+            [screen.marked(_LOOK[one.action]), one.kind, _named(one, details)]
+            for one in plan.changes
+        ],
     )
 
 
-def _named(change: Change, details: bool) -> str:
+def _named(change: Change, details: bool) -> object:
     # What is created has every attribute: that is shown on demand only.
     lines = change.details if details or change.action != "create" else ()
-    return "\n".join(
-        [screen.plain(change.name), *(f"[dim]  {screen.plain(one)}[/]" for one in lines)]
-    )
+    told = (f"[dim]  {screen.plain(one)}[/]" for one in lines)
+    return screen.marked(screen.plain(change.name), *told)
 
 
 def _summarise(plan: Plan, todo: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from messaging.cli import screen
 from messaging.cli.options import Json, TopologyName
 from messaging.cli.outbox import DatabaseUrl, TableName, asked
-from messaging.cli.project import deployment
+from messaging.cli.project import connected, deployment
 from messaging.clock import utc
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def where(
     database: DatabaseUrl = None,
     table: TableName = _OUTBOX,
     marks: Annotated[
-        str, typer.Option("--marks", metavar="NAME", help="The table of what was handled.")
+        str, typer.Option(metavar="NAME", help="The table of what was handled.")
     ] = _MARKS,
     json: Json = False,
 ) -> None:
@@ -38,8 +38,6 @@ def where(
 
     [bold]Example:[/bold] messaging where 7f3c0d1e-5a0b-4c5e-9a55-1f2d3c4b5a69
     """
-    from messaging.connecting import connect
-
     wanted, settings = deployment(topology)
     found: dict[str, Any] = {"id": id, "outbox": None, "marks": None, "unknown": []}
     if url := database or settings.database:
@@ -49,11 +47,8 @@ def where(
             "when it was published and who handled it: no database was named "
             "(--database, or MESSAGING_DATABASE)"
         )
-    broker = connect(settings)
-    try:
+    with connected(settings) as broker:
         _ask_queues(found, broker, wanted.services)
-    finally:
-        broker.close()
     found["unknown"].append(
         "whether it waits in a queue, or a handler has it now: a queue cannot be searched"
     )
@@ -155,8 +150,7 @@ def _show(found: dict[str, Any]) -> None:
         what = f"since {one['time']}: {one['reason']}"
         rows.append([f"{one['service']}, {kind}", what, one["claim"] or ""])
     if rows:
-        cells = [[screen.plain(cell) for cell in row] for row in rows]
-        screen.table(f"Event {found['id']}", ["where", "what", "claim check"], cells)
+        screen.table(f"Event {found['id']}", ["where", "what", "claim check"], rows)
     for service, depth in found["queues"].items():
         if depth and (depth["visible"] or depth["in_flight"] or depth["delayed"]):
             screen.note(

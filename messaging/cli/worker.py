@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from messaging.cli import names, screen
-from messaging.cli.options import CodecName, Json, TopologyName
-from messaging.cli.project import HOST, chosen_codec, deployment_if_any, require_topic
+from messaging.cli.options import CodecName, Json, TopologyName, flag
+from messaging.cli.project import HOST, chosen_codec, connected, deployment_if_any, require_topic
 from messaging.cli.signals import EndedBySignals
 
 if TYPE_CHECKING:
@@ -62,23 +61,15 @@ Wedged = Annotated[
 HealthAddress = Annotated[
     str | None,
     typer.Option(
-        "--health",
         metavar="HOST:PORT",
         help="Answer /live and /ready there, with the extra prometheus /metrics; port 0: any.",
     ),
 ]
 
 
-class LogForm(Enum):
-    """How the log is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 LogFormat = Annotated[
-    LogForm,
-    typer.Option("--log-format", help="json: an object in each line, with ids where known."),
+    Literal["text", "json"],
+    typer.Option(help="json: an object in each line, with ids where known."),
 ]
 Wait = Annotated[
     float | None,
@@ -91,23 +82,17 @@ Patience = Annotated[
         help="Seconds to wait at the start for an endpoint that does not answer; else forever.",
     ),
 ]
-UntilEmpty = Annotated[
-    bool,
-    typer.Option("--until-empty", metavar="", help="Stop when the queues stay empty."),
-]
+UntilEmpty = Annotated[bool, flag("--until-empty", "Stop when the queues stay empty.")]
 
 Reload = Annotated[
     bool,
-    typer.Option(
-        "--reload",
-        metavar="",
-        help="For development: start again whenever a Python file below this folder changes.",
+    flag(
+        "--reload", "For development: start again whenever a Python file below this folder changes."
     ),
 ]
 MiddlewareNames = Annotated[
     list[str] | None,
     typer.Option(
-        "--middleware",
         metavar="MODULE:NAME",
         help="Around every handler (an Idempotency, say); may be repeated, outermost first.",
     ),
@@ -123,7 +108,7 @@ def run(
     patience: Patience = None,
     wedged: Wedged = None,
     health: HealthAddress = None,
-    log_format: LogFormat = LogForm.TEXT,
+    log_format: LogFormat = "text",
     until_empty: UntilEmpty = False,
     reload: Reload = False,
     middleware: MiddlewareNames = None,
@@ -142,7 +127,7 @@ def run(
     given = {"concurrency": concurrency, "drain": drain, "wait": wait}
     options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
     options += [(f"--{name}", value) for name, value in given.items()]
-    options += [("--patience", patience), ("--wedged", wedged), ("--log-format", log_format.value)]
+    options += [("--patience", patience), ("--wedged", wedged), ("--log-format", log_format)]
     options += [("--middleware", name) for name in middleware or ()]
     child = _one_process(consumers, options, {"--until-empty": until_empty, "--json": json})
     if reload:
@@ -152,7 +137,7 @@ def run(
         given["wait"] = _SHORT_WAIT  # at the end a long poll that is out is waited for
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     require_topic(settings)
-    json_lines = log_format is LogForm.JSON
+    json_lines = log_format == "json"
     screen.log_to_stderr(settings.log_level, json_lines=json_lines)
     if processes > 1:
         raise typer.Exit(_run_several(child, processes, consumers, health))
@@ -225,13 +210,11 @@ def _work(
     until_empty: bool,
     json: bool,
 ) -> None:
-    from messaging.connecting import connect
     from messaging.errors import WorkerWedged
     from messaging.runtime import Stage, Worker
     from messaging.runtime.hooks import close_unstarted
 
-    broker, rates = connect(settings), _rates(settings)
-    try:
+    with connected(settings) as broker, _rates(settings) as rates:
         worker = Worker(
             *consumers,
             broker=broker,
@@ -260,18 +243,14 @@ def _work(
                 close_unstarted(consumers)
             else:
                 _tell(worker.stop(), json)
-    finally:
-        if rates is not None:
-            rates.close()
-        broker.close()
 
 
-def _rates(settings: Settings) -> RateStore | None:
+def _rates(settings: Settings) -> AbstractContextManager[RateStore | None]:
     if settings.rates is None:
-        return None
+        return nullcontext()
     from messaging.rates import open_rates
 
-    return open_rates(settings.rates)
+    return closing(open_rates(settings.rates))
 
 
 @contextmanager
@@ -341,12 +320,8 @@ def _tell(report: WorkerReport, json: bool) -> None:
         ["service", ">received", ">acknowledged", ">released", ">dead letters", ">expired"],
         [
             [
-                name,
-                str(stats.received),
-                str(stats.acknowledged),
-                str(stats.released),
-                str(stats.dead_lettered),
-                str(stats.expired),
+                *(name, stats.received, stats.acknowledged),
+                *(stats.released, stats.dead_lettered, stats.expired),
             ]
             for name, stats in report.services.items()
         ],

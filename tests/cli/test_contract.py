@@ -151,7 +151,6 @@ def test_a_module_and_a_schema_are_written_from_the_file_alone(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["export", "school", "--format", "yaml"], "known are asyncapi, markdown, html"),
         (["export", "schools"], "there is no module 'schools'"),
         (["export", "json"], "the module 'json' has no event"),
         (["export", "school:Mail"], "an Event class with type= and version= was expected"),
@@ -167,7 +166,6 @@ def test_a_module_and_a_schema_are_written_from_the_file_alone(
         (["check", "empty", "school"], "no .json in this folder"),
         (["check", "https://example.org/c.json", "school"], "files, folders and s3:// are read"),
         (["check", "catalogue.json"], "Give NEW, or --needs, or both"),
-        (["check", "catalogue.json", "school", "--mode", "all"], "known are backward, forward"),
         (["check", "school", "--needs", "catalogue.json"], "a catalogue; needs were expected"),
         (["needs", "school:Enrolled"], "a Consumer class was expected"),
         (["needs", "school"], "write module:NAME"),
@@ -243,3 +241,22 @@ def test_the_doctor_names_who_would_be_told_nothing(messaging: Run, project: Pat
         ("crm", "unheard", False),
     }
     assert "breaks mail" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export", "school", "--format", "yaml"], "one of 'asyncapi', 'markdown', 'html'"),
+        (
+            ["check", "old.json", "new.json", "--mode", "all"],
+            "one of 'backward', 'forward', 'full'",
+        ),
+    ],
+    ids=["format", "mode"],
+)
+def test_a_wrong_choice_is_told_with_the_right_ones(
+    messaging: Run, arguments: list[str], said: str
+) -> None:
+    done = messaging("contract", *arguments, COLUMNS="200")
+    assert done.returncode == 2
+    assert all(part in done.stderr for part in (*arguments[-2:], said))

@@ -271,9 +271,10 @@ def test_reasons_and_what_is_told_are_in_the_language_of_the_locale(
         ("short", [4]),
         ("repeated", [4]),
     ]
-    worse = messaging("publish", "alunos.csv", "--dry-run", "--language", "fr")
+    worse = messaging("publish", "alunos.csv", "--dry-run", "--language", "fr", COLUMNS="200")
     assert worse.returncode == 2
-    assert "--language 'fr': use en or pt" in worse.stderr
+    assert "--language" in worse.stderr
+    assert "'fr' is not one of 'en', 'pt'" in worse.stderr
 
 
 def test_a_file_is_mapped_from_the_command_line_alone(messaging: Run, project: Path) -> None:
@@ -287,9 +288,9 @@ def test_a_file_is_mapped_from_the_command_line_alone(messaging: Run, project: P
     for wrong, said in (
         (("--date-order", "ymd"), "date_order='ymd': use"),
         (("--date-order", "dmy", "--date-order", "x=mdy"), "--date-order: give one for all"),
-        (("--event-ids", "rows"), "--event-ids 'rows': use data or cells"),
+        (("--event-ids", "rows"), "'rows' is not one of 'data', 'cells'"),
     ):
-        done = messaging("publish", "alunos.csv", "--dry-run", *wrong)
+        done = messaging("publish", "alunos.csv", "--dry-run", *wrong, COLUMNS="200")
         assert done.returncode == 2
         assert said in done.stderr
 
