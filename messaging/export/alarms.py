@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from messaging.emf import check_namespace
 from messaging.export.cloudformation import template
+from messaging.export.cloudwatch import alarm, metric
 from messaging.export.emf import emf_alarms, emf_lines
 from messaging.export.places import capitalized, identifiers
 from messaging.topology import Queue, Topology
@@ -17,9 +18,8 @@ __all__ = ["OLDEST", "alarms"]
 OLDEST = 900
 """Seconds that the oldest message may wait before somebody is told."""
 _MINUTE = 60
-_NOTIFY: Mapping[str, Any] = {
-    "Fn::If": ["HasNotify", [{"Ref": "NotifyTopicArn"}], {"Ref": "AWS::NoValue"}]
-}
+_VISIBLE, _AGE = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"
+_RECEIVED, _DELETED = "NumberOfMessagesReceived", "NumberOfMessagesDeleted"
 
 
 def alarms(topology: Topology, *, oldest: int = OLDEST, emf: str = "") -> dict[str, Any]:
@@ -50,7 +50,7 @@ def alarms(topology: Topology, *, oldest: int = OLDEST, emf: str = "") -> dict[s
     resources = _alarms(topology, oldest)
     if emf:
         check_namespace(emf)
-        resources |= emf_alarms(topology, emf, oldest, _NOTIFY)
+        resources |= emf_alarms(topology, emf, oldest)
     resources["Dashboard"] = {
         "Type": "AWS::CloudWatch::Dashboard",
         "Properties": {
@@ -89,7 +89,7 @@ def _alarms(topology: Topology, oldest: int) -> dict[str, Any]:
         id, undelivered = names[queue.service], topology.subscription(queue.service).undelivered
         resources[f"{id}Behind"] = _alarm(
             f"{queue.name}: its oldest message has waited for more than {oldest} s",
-            "ApproximateAgeOfOldestMessage",
+            _AGE,
             queue.name,
             above=oldest,
             minutes=5,
@@ -101,7 +101,7 @@ def _alarms(topology: Topology, oldest: int) -> dict[str, Any]:
         ):
             resources[f"{id}{part}"] = _alarm(
                 f"{name}: messages are in it that {what}",
-                "ApproximateNumberOfMessagesVisible",
+                _VISIBLE,
                 name,
                 above=0,
                 minutes=1,
@@ -113,61 +113,32 @@ def _alarm(
     about: str, metric: str, name: str, *, above: int, minutes: int, of_topic: bool = False
 ) -> dict[str, Any]:
     namespace, dimension = ("AWS/SNS", "TopicName") if of_topic else ("AWS/SQS", "QueueName")
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "AlarmDescription": about,
-            "Namespace": namespace,
-            "MetricName": metric,
-            "Dimensions": [{"Name": dimension, "Value": name}],
-            "Statistic": "Sum" if of_topic else "Maximum",
-            "Period": _MINUTE,
-            "EvaluationPeriods": minutes,
-            "ComparisonOperator": "GreaterThanThreshold",
-            "Threshold": above,
-            "TreatMissingData": "notBreaching",  # of a queue long unused SQS tells nothing
-            "AlarmActions": _NOTIFY,
-        },
+    what = {
+        "Namespace": namespace,
+        "MetricName": metric,
+        "Dimensions": [{"Name": dimension, "Value": name}],
+        "Statistic": "Sum" if of_topic else "Maximum",
+        "Period": _MINUTE,
     }
+    return alarm(about, what, periods=minutes, above=above)
 
 
 def _nothing_deleted(queue: Queue) -> dict[str, Any]:
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "AlarmDescription": f"{queue.name}: messages wait, and for 15 minutes none is deleted",
-            "Metrics": [
-                {
-                    "Id": "stuck",
-                    "Expression": "IF(FILL(waiting, 0) > 0 AND FILL(deleted, 0) == 0, 1, 0)",
-                    "Label": "waiting, and none deleted",
-                },
-                _metric("waiting", "ApproximateNumberOfMessagesVisible", queue.name, "Minimum"),
-                _metric("deleted", "NumberOfMessagesDeleted", queue.name, "Sum"),
-            ],
-            "EvaluationPeriods": 3,
-            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-            "Threshold": 1,
-            "TreatMissingData": "notBreaching",
-            "AlarmActions": _NOTIFY,
-        },
+    stuck = {
+        "Id": "stuck",
+        "Expression": "IF(FILL(waiting, 0) > 0 AND FILL(deleted, 0) == 0, 1, 0)",
+        "Label": "waiting, and none deleted",
     }
-
-
-def _metric(id: str, name: str, queue: str, statistic: str) -> dict[str, Any]:
-    return {
-        "Id": id,
-        "ReturnData": False,
-        "MetricStat": {
-            "Metric": {
-                "Namespace": "AWS/SQS",
-                "MetricName": name,
-                "Dimensions": [{"Name": "QueueName", "Value": queue}],
-            },
-            "Period": 5 * _MINUTE,
-            "Stat": statistic,
-        },
-    }
+    of = ("QueueName", queue.name)
+    waiting = metric("waiting", "AWS/SQS", _VISIBLE, of, "Minimum")
+    deleted = metric("deleted", "AWS/SQS", _DELETED, of, "Sum")
+    return alarm(
+        f"{queue.name}: messages wait, and for 15 minutes none is deleted",
+        {"Metrics": [stuck, waiting, deleted]},
+        periods=3,
+        above=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+    )
 
 
 def _widgets(topology: Topology, emf: str) -> Iterator[dict[str, Any]]:
@@ -179,24 +150,12 @@ def _widgets(topology: Topology, emf: str) -> Iterator[dict[str, Any]]:
     yield _widget(0, 0, 24, f"Topic {topic}", "Sum", published)
     for row, queue in enumerate(topology.queues, start=1):
         undelivered = topology.subscription(queue.service).undelivered.name
+        lost = [(_VISIBLE, queue.dead_letters.name), (_VISIBLE, undelivered)]
         for column, title, statistic, metrics in (
-            (0, "waiting", "Maximum", [("ApproximateNumberOfMessagesVisible", queue.name)]),
-            (1, "oldest, s", "Maximum", [("ApproximateAgeOfOldestMessage", queue.name)]),
-            (
-                2,
-                "received and deleted",
-                "Sum",
-                [("NumberOfMessagesReceived", queue.name), ("NumberOfMessagesDeleted", queue.name)],
-            ),
-            (
-                3,
-                "dead letters, undelivered",
-                "Maximum",
-                [
-                    ("ApproximateNumberOfMessagesVisible", queue.dead_letters.name),
-                    ("ApproximateNumberOfMessagesVisible", undelivered),
-                ],
-            ),
+            (0, "waiting", "Maximum", [(_VISIBLE, queue.name)]),
+            (1, "oldest, s", "Maximum", [(_AGE, queue.name)]),
+            (2, "received and deleted", "Sum", [(_RECEIVED, queue.name), (_DELETED, queue.name)]),
+            (3, "dead letters, undelivered", "Maximum", lost),
         ):
             named = [["AWS/SQS", name, "QueueName", of] for name, of in metrics]
             yield _widget(6 * column, 6 * row, 6, f"{queue.service}: {title}", statistic, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from messaging.aws import desired
@@ -11,6 +11,7 @@ from messaging.aws.desired import DesiredQueue
 from messaging.aws.ownership import Ownership
 from messaging.export.places import (
     CLOUDFORMATION,
+    by_service,
     capitalized,
     identifiers,
     substituted,
@@ -18,10 +19,10 @@ from messaging.export.places import (
 )
 from messaging.topology import DEFAULT_MAX_BYTES, Subscription, Topology
 
-__all__ = ["cloudformation", "template"]
+__all__ = ["cloudformation", "kept", "template"]
 
 _PARTS = ("DeadLetters", "Undelivered", "Queue")
-"""In the order of `desired.queues`."""
+"""In the order of `by_service`."""
 
 
 def cloudformation(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
@@ -48,12 +49,10 @@ def cloudformation(topology: Topology, *, others_topic: str | None = None) -> di
     resources: dict[str, Any] = {}
     if topology.owns_topic:
         resources["Topic"] = _topic(topology)
-    wanted = list(desired.queues(topology, CLOUDFORMATION, arn))
     names = identifiers(topology.services, capitalized)
-    for number, one in enumerate(topology.subscriptions):
+    for one, queues in by_service(topology, CLOUDFORMATION, arn):
         id = names[one.service]
-        three = dict(zip(_PARTS, wanted[3 * number : 3 * number + 3], strict=True))
-        for part, queue in three.items():
+        for part, queue in zip(_PARTS, queues, strict=True):
             # An ARN is a text here, so CloudFormation does not see what must be there first.
             after = [f"{id}DeadLetters"] if part == "Queue" else []
             resources[f"{id}{part}"] = _queue(queue, after)
@@ -72,6 +71,17 @@ def template(description: str, resources: Mapping[str, Any], **more: Any) -> dic
     }
 
 
+def kept(type: str, properties: dict[str, Any], after: Sequence[str] = ()) -> dict[str, Any]:
+    """A resource that outlives its stack; `after` are those that must be there before."""
+    return {
+        "Type": type,
+        **({"DependsOn": after} if after else {}),
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": properties,
+    }
+
+
 def _topic(topology: Topology) -> dict[str, Any]:
     topic = topology.topic
     claim = Ownership(topic=topic.name, owner=topology.owner or topic.name)
@@ -82,12 +92,7 @@ def _topic(topology: Topology) -> dict[str, Any]:
         properties["MaximumMessageSize"] = topic.max_bytes
     if topology.kms_key is not None:
         properties[desired.KEY] = topology.kms_key
-    return {
-        "Type": "AWS::SNS::Topic",
-        "DeletionPolicy": "Retain",
-        "UpdateReplacePolicy": "Retain",
-        "Properties": properties,
-    }
+    return kept("AWS::SNS::Topic", properties)
 
 
 def _queue(queue: DesiredQueue, after: list[str]) -> dict[str, Any]:
@@ -96,13 +101,7 @@ def _queue(queue: DesiredQueue, after: list[str]) -> dict[str, Any]:
         properties["FifoQueue"] = True
     properties |= queue.values
     properties["Tags"] = _tags(queue.claim)
-    return {
-        "Type": "AWS::SQS::Queue",
-        **({"DependsOn": after} if after else {}),
-        "DeletionPolicy": "Retain",
-        "UpdateReplacePolicy": "Retain",
-        "Properties": properties,
-    }
+    return kept("AWS::SQS::Queue", properties, after)
 
 
 def _policy(id: str, queue: DesiredQueue) -> dict[str, Any]:

@@ -5,40 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from messaging.export.cloudwatch import alarm, metric
 from messaging.export.places import capitalized, identifiers
 from messaging.topology import Topology
 
 __all__ = ["emf_alarms", "emf_lines"]
 
-_FIVE_MINUTES = 300
 _WORKER = "messaging.worker"
 
 
-def emf_alarms(topology: Topology, namespace: str, oldest: int, notify: Any) -> dict[str, Any]:
+def emf_alarms(topology: Topology, namespace: str, oldest: int) -> dict[str, Any]:
     """For each service that 19 of 20 events are not older than `oldest` seconds when they are
     settled, and that most of what is received does not come again."""
     names = identifiers(topology.services, capitalized)
     resources: dict[str, Any] = {}
     for service in topology.services:
-        age = _metric("age", namespace, f"{_WORKER}.event_age", service, "p95")
-        again = _metric("again", namespace, f"{_WORKER}.retries", service, "Sum")
-        came = _metric("came", namespace, f"{_WORKER}.received", service, "Sum")
-        resources[f"{names[service]}Late"] = _alarm(
+        age, again, came = (
+            metric(id, namespace, f"{_WORKER}.{name}", ("service", service), statistic)
+            for id, name, statistic in (
+                ("age", "event_age", "p95"),
+                ("again", "retries", "Sum"),
+                ("came", "received", "Sum"),
+            )
+        )
+        resources[f"{names[service]}Late"] = alarm(
             f"{service}: 5 of 100 events are older than {oldest} s when they are settled",
-            [{**age, "ReturnData": True}],
+            {"Metrics": [{**age, "ReturnData": True}]},
+            periods=2,
             above=oldest,
-            notify=notify,
         )
         share = {
             "Id": "share",
             "Expression": "IF(came > 0, again / came, 0)",
             "Label": "share that comes again",
         }
-        resources[f"{names[service]}ComesAgain"] = _alarm(
+        resources[f"{names[service]}ComesAgain"] = alarm(
             f"{service}: more than half of what is received comes again",
-            [share, again, came],
+            {"Metrics": [share, again, came]},
+            periods=2,
             above=0.5,
-            notify=notify,
         )
     return resources
 
@@ -61,36 +66,3 @@ def emf_lines(namespace: str, service: str) -> Iterator[tuple[str, Sequence[Sequ
     yield "handlers, s", lines(["handler_duration"], "p50", "p95", "p99")
     yield "in the queue, and age of events, s", lines(["time_in_queue", "event_age"], "p50", "p95")
     yield "retries and discarded", lines(["retries", "discarded"], "Sum")
-
-
-def _metric(id: str, namespace: str, name: str, service: str, statistic: str) -> dict[str, Any]:
-    return {
-        "Id": id,
-        "ReturnData": False,
-        "MetricStat": {
-            "Metric": {
-                "Namespace": namespace,
-                "MetricName": name,
-                "Dimensions": [{"Name": "service", "Value": service}],
-            },
-            "Period": _FIVE_MINUTES,
-            "Stat": statistic,
-        },
-    }
-
-
-def _alarm(
-    about: str, metrics: Sequence[dict[str, Any]], *, above: float, notify: Any
-) -> dict[str, Any]:
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "AlarmDescription": about,
-            "Metrics": list(metrics),
-            "EvaluationPeriods": 2,
-            "ComparisonOperator": "GreaterThanThreshold",
-            "Threshold": above,
-            "TreatMissingData": "notBreaching",  # a function that nothing comes to writes nothing
-            "AlarmActions": notify,
-        },
-    }

@@ -8,7 +8,7 @@ from typing import Any
 from messaging.aws.clients import Place
 from messaging.aws.keys import SNS_ACTIONS
 from messaging.errors import ConfigurationError
-from messaging.export.cloudformation import template
+from messaging.export.cloudformation import kept, template
 from messaging.export.places import CLOUDFORMATION, topic_arn
 from messaging.topology import Topology
 
@@ -83,26 +83,21 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
         "Action": "kms:*",
         "Resource": "*",
     }
-    # Without a queue of its own, a topology's key is never used by SNS itself.
-    feeds = (
-        [sns_statement(topology, CLOUDFORMATION, others_topic=others_topic)]
-        if topology.queues
-        else []
-    )
-    policy = {"Version": "2012-10-17", "Statement": [whole, *feeds]}
+    statements = [whole]
+    if topology.queues:  # without one, a topology's key is never used by SNS itself
+        statements.append(sns_statement(topology, CLOUDFORMATION, others_topic=others_topic))
+    policy = {"Version": "2012-10-17", "Statement": statements}
     return template(
         f"KMS key of {topology.topic.name}",
         {
-            "Key": {
-                "Type": "AWS::KMS::Key",
-                "DeletionPolicy": "Retain",
-                "UpdateReplacePolicy": "Retain",
-                "Properties": {
+            "Key": kept(
+                "AWS::KMS::Key",
+                {
                     "Description": f"Messages of topic {topology.topic.name}",
                     "EnableKeyRotation": True,
                     "KeyPolicy": policy,
                 },
-            },
+            ),
             "Alias": {
                 "Type": "AWS::KMS::Alias",
                 "Properties": {"AliasName": key, "TargetKeyId": {"Ref": "Key"}},

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from messaging.aws import desired
 from messaging.aws.clients import Place
-from messaging.topology import Topology
+from messaging.aws.desired import DesiredQueue
+from messaging.topology import Subscription, Topology
 
 __all__ = [
     "CLOUDFORMATION",
     "TERRAFORM",
+    "by_service",
     "capitalized",
     "identifiers",
     "substituted",
@@ -25,6 +29,15 @@ TERRAFORM = Place(
     "${data.aws_region.current.id}",
     "${data.aws_caller_identity.current.account_id}",
 )
+
+
+def by_service(
+    topology: Topology, place: Place, topic_arn: str
+) -> Iterator[tuple[Subscription, Sequence[DesiredQueue]]]:
+    """Each subscription with its service's queues: dead letters, undelivered and its own."""
+    wanted = desired.queues(topology, place, topic_arn)
+    for one in topology.subscriptions:
+        yield one, list(islice(wanted, 3))
 
 
 def topic_arn(topology: Topology, place: Place, given: str | None = None) -> str:

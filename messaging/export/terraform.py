@@ -10,13 +10,13 @@ from typing import Any
 from messaging.aws import desired
 from messaging.aws.desired import DesiredQueue
 from messaging.aws.ownership import Ownership
-from messaging.export.places import TERRAFORM, identifiers, topic_arn
+from messaging.export.places import TERRAFORM, by_service, identifiers, topic_arn
 from messaging.topology import Subscription, Topology
 
 __all__ = ["terraform"]
 
 _PARTS = ("dead_letters", "undelivered", "queue")
-"""In the order of `desired.queues`."""
+"""In the order of `by_service`."""
 _ARGUMENTS: Mapping[str, str] = {
     desired.KEY: "kms_master_key_id",
     "MaximumMessageSize": "max_message_size",
@@ -61,16 +61,14 @@ def terraform(topology: Topology, *, others_topic: str | None = None) -> dict[st
     resources: dict[str, dict[str, Any]] = {}
     if topology.owns_topic:
         resources["aws_sns_topic"] = {"topic": _topic(topology)}
-    wanted = list(desired.queues(topology, TERRAFORM, arn))
     names = identifiers(topology.services, lambda name: re.sub(r"[^A-Za-z0-9_]", "_", name))
     queues, policies, subscriptions = (
         resources.setdefault(kind, {})
         for kind in ("aws_sqs_queue", "aws_sqs_queue_policy", "aws_sns_topic_subscription")
     )
-    for number, one in enumerate(topology.subscriptions):
+    for one, three in by_service(topology, TERRAFORM, arn):
         id = names[one.service]
-        three = dict(zip(_PARTS, wanted[3 * number : 3 * number + 3], strict=True))
-        for part, queue in three.items():
+        for part, queue in zip(_PARTS, three, strict=True):
             # An ARN is a text here, so Terraform does not see what must be there first.
             after = [f"aws_sqs_queue.{id}_dead_letters"] if part == "queue" else []
             queues[f"{id}_{part}"] = _queue(queue, after)
