@@ -127,15 +127,14 @@ def _message(
 ) -> Outgoing:
     from messaging.clock import SYSTEM_CLOCK, utc
     from messaging.codec import JsonCodec
+    from messaging.doctor.probe import sealed
     from messaging.envelope import Envelope, new_id
     from messaging.event import as_text
     from messaging.projection import Projection
-    from messaging.transport import Attribute, Outgoing
 
-    event, id = handler.event, new_id()
-    subject = event.event_subject
+    event, subject = handler.event, handler.event.event_subject
     envelope = Envelope(
-        id=id,
+        id=new_id(),
         source="/messaging-try",
         type=event.event_type,
         version=view.version if isinstance(view, Projection) else event.event_version,
@@ -144,15 +143,8 @@ def _message(
         audience=(consumer.service,),
     )
     data = view.__pydantic_serializer__.to_json(view, by_alias=False)
-    body = (codec or JsonCodec()).encode(envelope, data)
-    attributes = {
-        "type": Attribute.string(event.event_type),
-        "audience": Attribute.array((consumer.service,)),
-    }
-    size = len(body.encode()) + sum(one.size(name) for name, one in attributes.items())
-    if event.event_group is None:
-        return Outgoing(id, body, attributes, size)
-    return Outgoing(id, body, attributes, size, "messaging-try", id)
+    group = None if event.event_group is None else "messaging-try"
+    return sealed(envelope, data, codec or JsonCodec(), type=event.event_type, group=group)
 
 
 def _publish(message: Outgoing, settings: Settings, service: str, type: str) -> None:

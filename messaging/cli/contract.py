@@ -10,7 +10,7 @@ import typer
 
 from messaging.cli import screen
 from messaging.cli.help import add, group
-from messaging.cli.options import Check, Json, Output
+from messaging.cli.options import Json, Target
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from messaging.contract.needs import Needs
     from messaging.event import Event
 
-__all__ = ["Target", "WhatServicesRead", "app", "events_at", "needs_at", "put", "tell"]
+__all__ = ["Events", "WhatServicesRead", "app", "events_at", "needs_at", "put", "tell"]
 
 app = group("Write down what each service receives, and say who breaks when it changes.")
 
-Target = Annotated[
+Events = Annotated[
     str, typer.Argument(metavar="MODULE[:EVENT]", help="The module of the events, or one event.")
 ]
 CatalogueName = Annotated[
@@ -43,15 +43,14 @@ Topic = Annotated[
 
 
 def export_command(
-    target: Target,
+    target: Events,
     topic: Topic = None,
     format: Annotated[
         Literal["asyncapi", "markdown", "html"],
         typer.Option(metavar="FORMAT", help="asyncapi, markdown or html."),
     ] = "asyncapi",
     title: Annotated[str, typer.Option(metavar="TEXT", help="Its title.")] = "",
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write the catalogue: who receives which fields of which event.
 
@@ -70,7 +69,7 @@ def export_command(
         text = written(write_document(catalogue, queues=queues, title=title))
     else:
         text = markdown_page(catalogue) if format == "markdown" else html_page(catalogue)
-    put(text, output, check, f"messaging contract export {target}")
+    put(text, to, f"messaging contract export {target}")
     _tell_unsent(target)
 
 
@@ -116,8 +115,7 @@ def needs_command(
     service: Annotated[
         str, typer.Argument(metavar="MODULE:SERVICE", help="The consumer class of the service.")
     ],
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write what a service reads, for the producer's check.
 
@@ -128,15 +126,14 @@ def needs_command(
     from messaging.contract.needs import needs_of, write_needs
 
     found = names.consumer_class(service, "the service")
-    put(written(write_needs(needs_of(found))), output, check, f"messaging contract needs {service}")
+    put(written(write_needs(needs_of(found))), to, f"messaging contract needs {service}")
 
 
 def generate_command(
     catalogue: CatalogueName,
     service: Annotated[str, typer.Option(metavar="NAME", help="Whose views.")],
     topic: Topic = None,
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write a Python module of one service's views, for a repository without the contract.
 
@@ -145,7 +142,7 @@ def generate_command(
     from messaging.contract.generate import module_of
 
     text = module_of(_catalogue(catalogue, topic), service)
-    put(text, output, check, f"messaging contract generate {catalogue} --service {service}")
+    put(text, to, f"messaging contract generate {catalogue} --service {service}")
 
 
 def schema_command(
@@ -153,8 +150,7 @@ def schema_command(
     service: Annotated[str, typer.Option(metavar="NAME", help="Whose view.")],
     type: Annotated[str, typer.Option(metavar="TYPE", help="Of which event.")],
     topic: Topic = None,
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write the JSON Schema of the message bodies that one service receives of one event.
 
@@ -171,7 +167,7 @@ def schema_command(
             f"{service} receives no {type}; in this catalogue it receives "
             f"{', '.join(one for one in found.types if found.view(service, one)) or 'nothing'}"
         )
-    put(written(body_schema(view)), output, check, "messaging contract schema")
+    put(written(body_schema(view)), to, "messaging contract schema")
 
 
 def tell(found: list[Finding], json: bool) -> None:
@@ -285,15 +281,16 @@ def _topic(said: str | None) -> str:
     return names.topology(project.topology, f"topology in {project.file}:").topic.name
 
 
-def put(text: str, output: Path | None, check: bool, command: str) -> None:
+def put(text: str, to: Target, command: str) -> None:
     """Write a document to a file or standard output, or compare; `command` writes it again."""
+    output = to.output
     if output is None:
-        if check:
+        if to.check:
             raise ConfigurationError("--check: compare with what? Give --output FILE")
         screen.text(text)
         return
     try:
-        if check:
+        if to.check:
             standing = output.read_text(encoding="utf-8") if output.exists() else ""
             if standing == text:
                 screen.note(f"{output} is as the code says")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,42 +35,59 @@ app = group("Dead letters: look at them, send them back to their queue, or drop 
 _UNITS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose letters.")]
-Services = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="SERVICE", help="The service; all services if none is given."),
-]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Ids of letters, or of their events.")
 ]
-Types = Annotated[
-    list[str] | None,
-    typer.Option("--type", metavar="TYPE", help="Letters of this event type; may be repeated."),
-]
-Reason = Annotated[
-    str | None,
-    typer.Option(metavar="REGEX", help="Found in the reason or in the error's name, in any case."),
-]
-Since = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Given up since: 90m, 2h, 7d (ago), or 2026-11-24T10:00."),
-]
-Until = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Given up before then; same format as --since.")
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most this many letters.")]
 Undelivered = Annotated[bool, flag("--undelivered", "What SNS could not deliver to the queue.")]
 Yes = Annotated[bool, flag("--yes", "Do it; without it, only count.")]
-Body = Annotated[bool, flag("--body", "Show the body, too, which is personal data.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letters:
+    """Which letters are meant."""
+
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE", help="Letters of this event type; may be repeated."),
+    ] = None
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Found in the reason or in the error's name, in any case."
+        ),
+    ] = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Given up since: 90m, 2h, 7d (ago), or 2026-11-24T10:00."
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Given up before then; same format as --since."),
+    ] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many letters.")] = None
+    undelivered: Undelivered = False
+
+    def where(self, ids: Sequence[str] | None = None) -> Where:
+        """As the workbench takes it; raises `ConfigurationError` for a time that is none."""
+        from messaging.dead_letters import Where
+
+        return Where(
+            ids=frozenset(ids or ()),
+            types=frozenset(self.types or ()),
+            reason=self.reason,
+            since=_moment("--since", self.since),
+            until=_moment("--until", self.until),
+        )
 
 
 def list_command(
-    services: Services = None,
-    types: Types = None,
-    reason: Reason = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    undelivered: Undelivered = False,
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SERVICE", help="The service; all services if none is given."),
+    ] = None,
+    letters: Letters = Letters(),
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
@@ -80,17 +98,18 @@ def list_command(
 
     [bold]Example:[/bold] messaging dlq list marketing --reason email --since 2h
     """
-    where = _where(None, types, reason, since, until)
+    where = letters.where()
     rows: list[list[object]] = []
     with _opened(topology) as (wanted, broker):
         for service in services or wanted.services:
-            for letter in _bench(wanted, broker, service, undelivered).letters(where, limit=limit):
+            bench = _bench(wanted, broker, service, letters.undelivered)
+            for letter in bench.letters(where, limit=letters.limit):
                 if json:
                     screen.data({"service": service, **letter.to_dict()})
                 else:
                     rows.append([service, *_cells(letter)])
     if rows:
-        what = "Undelivered" if undelivered else "Dead letters"
+        what = "Undelivered" if letters.undelivered else "Dead letters"
         screen.table(what, ["service", "given up", "letter"], rows)
     elif not json:
         screen.note("no letters")
@@ -99,7 +118,7 @@ def list_command(
 def show_command(
     service: Service,
     id: Annotated[str, typer.Argument(metavar="ID", help="Of the letter, or of its event.")],
-    body: Body = False,
+    body: Annotated[bool, flag("--body", "Show the body, too, which is personal data.")] = False,
     undelivered: Undelivered = False,
     topology: TopologyName = None,
     json: Json = False,
@@ -110,7 +129,7 @@ def show_command(
     """
     with _opened(topology) as (wanted, broker):
         bench = _bench(wanted, broker, service, undelivered)
-        letter = next(bench.letters(_where([id]), limit=1), None)
+        letter = next(bench.letters(Letters().where([id]), limit=1), None)
     if letter is None:
         source = "what could not be delivered to" if undelivered else "the dead letters of"
         screen.error(
@@ -142,12 +161,7 @@ def show_command(
 def redrive_command(
     service: Service,
     ids: Ids = None,
-    types: Types = None,
-    reason: Reason = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    undelivered: Undelivered = False,
+    letters: Letters = Letters(),
     yes: Yes = False,
     topology: TopologyName = None,
     json: Json = False,
@@ -159,19 +173,13 @@ def redrive_command(
 
     [bold]Example:[/bold] messaging dlq redrive marketing --reason email --yes
     """
-    _work("redrive", service, _where(ids, types, reason, since, until), limit, undelivered, yes,
-          topology, json)  # fmt: skip
+    _work("redrive", service, letters, letters.where(ids), yes, topology, json)
 
 
 def drop_command(
     service: Service,
     ids: Ids = None,
-    types: Types = None,
-    reason: Reason = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    undelivered: Undelivered = False,
+    letters: Letters = Letters(),
     yes: Yes = False,
     topology: TopologyName = None,
     json: Json = False,
@@ -180,32 +188,30 @@ def drop_command(
 
     [bold]Example:[/bold] messaging dlq drop marketing --type aluno.atualizado --until 7d --yes
     """
-    _work("drop", service, _where(ids, types, reason, since, until), limit, undelivered, yes,
-          topology, json)  # fmt: skip
+    _work("drop", service, letters, letters.where(ids), yes, topology, json)
 
 
 def _work(
     action: Literal["redrive", "drop"],
     service: str,
+    letters: Letters,
     where: Where,
-    limit: int | None,
-    undelivered: bool,
     yes: bool,
     topology: str | None,
     json: bool,
 ) -> None:
     asked: list[bool] = []
     with _opened(topology) as (wanted, broker):
-        bench = _bench(wanted, broker, service, undelivered)
+        bench = _bench(wanted, broker, service, letters.undelivered)
         if not yes and not json:
-            _preview(action, bench.letters(where, limit=limit), bench.source)
+            _preview(action, bench.letters(where, limit=letters.limit), bench.source)
             return
         with asked_by_signals(lambda: asked.append(True), (signal.SIGINT,)):
             with _counting(action) as tell:
                 work = bench.redrive if action == "redrive" else bench.drop
                 report = work(
                     where,
-                    limit=limit,
+                    limit=letters.limit,
                     dry_run=not yes,
                     on_progress=tell,
                     stop=lambda: bool(asked),
@@ -270,24 +276,6 @@ def _bench(wanted: Topology, broker: ServiceBroker, service: str, undelivered: b
 
     wanted.queue(service)  # says which services there are, if this is none
     return Workbench(broker.letters(service, kind="undelivered" if undelivered else "dead"))
-
-
-def _where(
-    ids: list[str] | None,
-    types: list[str] | None = None,
-    reason: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-) -> Where:
-    from messaging.dead_letters import Where
-
-    return Where(
-        ids=frozenset(ids or ()),
-        types=frozenset(types or ()),
-        reason=reason,
-        since=_moment("--since", since),
-        until=_moment("--until", until),
-    )
 
 
 def _moment(option: str, said: str | None) -> float | None:

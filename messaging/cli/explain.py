@@ -170,9 +170,9 @@ def _size(kind: type[Event], view: View, audience: tuple[str, ...]) -> int:
 
     from messaging.clock import SYSTEM_CLOCK, utc
     from messaging.codec import JsonCodec
+    from messaging.doctor.probe import sealed
     from messaging.envelope import Envelope, new_id
     from messaging.event import as_text
-    from messaging.transport import Attribute
 
     if view.example is None:
         raise ConfigurationError(
@@ -188,12 +188,7 @@ def _size(kind: type[Event], view: View, audience: tuple[str, ...]) -> int:
         subject=as_text(view.example.get(view.subject)) if view.subject else None,
         audience=audience,
     )
-    attributes = {
-        "type": Attribute.string(kind.event_type),
-        "audience": Attribute.array(audience),
-    }
-    body = JsonCodec().encode(envelope, to_json(view.example))
-    return len(body.encode()) + sum(one.size(name) for name, one in attributes.items())
+    return sealed(envelope, to_json(view.example), JsonCodec(), type=kind.event_type).size
 
 
 def _prices(publish: float | None, request: float | None) -> Prices:

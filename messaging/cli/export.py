@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +10,12 @@ import typer
 from messaging.cli import screen
 from messaging.cli.contract import put
 from messaging.cli.help import add, group
-from messaging.cli.options import Check, Output, TopologyName, flag
+from messaging.cli.options import Target, TopologyName, flag
 from messaging.cli.project import deployment
 from messaging.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from messaging.export.scaling import Scaling
     from messaging.topology import Topology
 
 __all__ = ["app"]
@@ -22,9 +23,7 @@ __all__ = ["app"]
 app = group("Write the topology as infrastructure as code: CloudFormation, IAM and more.")
 
 
-def cloudformation_command(
-    topology: TopologyName = None, output: Output = None, check: Check = False
-) -> None:
+def cloudformation_command(topology: TopologyName = None, to: Target = Target()) -> None:
     """Write a CloudFormation template of what `topology apply` would make.
 
     Deploy the one or run the other: what both make is the same, and `topology plan` has nothing
@@ -35,12 +34,10 @@ def cloudformation_command(
     from messaging.export import cloudformation
 
     wanted, arn = _wanted(topology)
-    _write(cloudformation(wanted, others_topic=arn), output, check, "cloudformation")
+    _write(cloudformation(wanted, others_topic=arn), to, "cloudformation")
 
 
-def terraform_command(
-    topology: TopologyName = None, output: Output = None, check: Check = False
-) -> None:
+def terraform_command(topology: TopologyName = None, to: Target = Target()) -> None:
     """Write Terraform (JSON) of what `topology apply` would make.
 
     Its name has to end in .tf.json. Needs the provider hashicorp/aws 6.8 or later.
@@ -56,7 +53,7 @@ def terraform_command(
             f"the provider has no argument for the topic's MaximumMessageSize "
             f"({wanted.topic.max_bytes}): set it with `messaging topology apply`"
         )
-    _write(terraform(wanted, others_topic=arn), output, check, "terraform")
+    _write(terraform(wanted, others_topic=arn), to, "terraform")
 
 
 def iam_command(
@@ -68,8 +65,7 @@ def iam_command(
         str, typer.Option(metavar="ID", help="With --role: the account's number.")
     ] = "*",
     region: Annotated[str, typer.Option(metavar="NAME", help="With --role: the region.")] = "*",
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write IAM policies with what the library calls in each role, and nothing else.
 
@@ -83,12 +79,12 @@ def iam_command(
 
     wanted, arn = _wanted(topology)
     if role is None:
-        _write(iam_template(wanted, others_topic=arn), output, check, "iam")
+        _write(iam_template(wanted, others_topic=arn), to, "iam")
         return
     found = policies(wanted, Place("aws", region, account), others_topic=arn)
     if role not in found:
         raise ConfigurationError(f"--role {role!r}: known are {', '.join(found)}")
-    _write(found[role], output, check, f"iam --role {role}")
+    _write(found[role], to, f"iam --role {role}")
 
 
 def kms_command(
@@ -102,8 +98,7 @@ def kms_command(
     region: Annotated[
         str, typer.Option(metavar="NAME", help="With --statements: the region.")
     ] = "",
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write the topology's KMS key as a CloudFormation template, with the policy that SNS needs.
 
@@ -117,12 +112,12 @@ def kms_command(
 
     wanted, arn = _wanted(topology)
     if not statements:
-        _write(key_template(wanted, others_topic=arn), output, check, "kms")
+        _write(key_template(wanted, others_topic=arn), to, "kms")
         return
     if arn is None and not (account and region):
         raise ConfigurationError("--statements: give --account and --region, which are the topic's")
     said = sns_statement(wanted, Place("aws", region, account), others_topic=arn)
-    _write([said], output, check, "kms --statements")
+    _write([said], to, "kms --statements")
 
 
 def alarms_command(
@@ -134,8 +129,7 @@ def alarms_command(
             metavar="NAMESPACE", help="Also over what CloudWatchMetrics writes of Lambda functions."
         ),
     ] = "",
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write CloudWatch alarms and a dashboard, as a CloudFormation template.
 
@@ -148,19 +142,17 @@ def alarms_command(
     from messaging.export.alarms import alarms
 
     wanted, _ = _wanted(topology)
-    _write(alarms(wanted, oldest=oldest, emf=emf), output, check, "alarms")
+    _write(alarms(wanted, oldest=oldest, emf=emf), to, "alarms")
 
 
-def grafana_command(
-    topology: TopologyName = None, output: Output = None, check: Check = False
-) -> None:
+def grafana_command(topology: TopologyName = None, to: Target = Target()) -> None:
     """Write a Grafana dashboard over the metrics that workers give to Prometheus.
 
     [bold]Example:[/bold] messaging export grafana -o dashboard.json
     """
     from messaging.export.grafana import grafana
 
-    _write(grafana(_wanted(topology)[0]), output, check, "grafana")
+    _write(grafana(_wanted(topology)[0]), to, "grafana")
 
 
 def prometheus_command(
@@ -169,8 +161,7 @@ def prometheus_command(
     canary: Annotated[
         int, typer.Option(min=0, help="Seconds between canaries; 0: there are none.")
     ] = 0,
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write alert rules for Prometheus over the metrics that workers give it.
 
@@ -183,27 +174,34 @@ def prometheus_command(
     from messaging.export.rules import prometheus_rules
 
     wanted, _ = _wanted(topology)
-    _write(prometheus_rules(wanted, oldest=oldest, canary=canary), output, check, "prometheus")
+    _write(prometheus_rules(wanted, oldest=oldest, canary=canary), to, "prometheus")
 
 
-Concurrency = Annotated[int, typer.Option(min=1, help="Handlers at once in one task.")]
-Seconds = Annotated[float, typer.Option(min=0.0001, help="That a handler takes in the mean.")]
-Wait = Annotated[float, typer.Option(min=1, help="Seconds that a message may wait.")]
-Least = Annotated[int, typer.Option("--min", min=0, help="Tasks at least.")]
-Most = Annotated[int, typer.Option("--max", min=1, help="Tasks at most.")]
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """How fast one task is, and how many there may be."""
+
+    concurrency: Annotated[int, typer.Option(min=1, help="Handlers at once in one task.")] = 10
+    seconds: Annotated[
+        float, typer.Option(min=0.0001, help="That a handler takes in the mean.")
+    ] = 0.1
+    wait: Annotated[float, typer.Option(min=1, help="Seconds that a message may wait.")] = 60
+    least: Annotated[int, typer.Option("--min", min=0, help="Tasks at least.")] = 1
+    most: Annotated[int, typer.Option("--max", min=1, help="Tasks at most.")] = 10
+
+    def scaling(self) -> Scaling:
+        """As the export takes it; raises `ConfigurationError` where it cannot be."""
+        from messaging.export.scaling import Scaling
+
+        return Scaling(**asdict(self))
 
 
 def keda_command(
     account: Annotated[str, typer.Option(metavar="ID", help="The account's number.")],
     region: Annotated[str, typer.Option(metavar="NAME", help="The queues' region.")],
     topology: TopologyName = None,
-    concurrency: Concurrency = 10,
-    seconds: Seconds = 0.1,
-    wait: Wait = 60,
-    least: Least = 1,
-    most: Most = 10,
-    output: Output = None,
-    check: Check = False,
+    tasks: Tasks = Tasks(),
+    to: Target = Target(),
 ) -> None:
     """Write KEDA ScaledObjects: as many pods as the backlog needs.
 
@@ -211,22 +209,16 @@ def keda_command(
 
     [bold]Example:[/bold] messaging export keda --account 111111111111 --region sa-east-1
     """
-    from messaging.export.scaling import Scaling, keda
+    from messaging.export.scaling import keda
 
-    scaling = Scaling(concurrency=concurrency, seconds=seconds, wait=wait, least=least, most=most)
-    made = keda(_wanted(topology)[0], scaling, account=account, region=region)
-    _write(made, output, check, "keda")
+    made = keda(_wanted(topology)[0], tasks.scaling(), account=account, region=region)
+    _write(made, to, "keda")
 
 
 def ecs_command(
     topology: TopologyName = None,
-    concurrency: Concurrency = 10,
-    seconds: Seconds = 0.1,
-    wait: Wait = 60,
-    least: Least = 1,
-    most: Most = 10,
-    output: Output = None,
-    check: Check = False,
+    tasks: Tasks = Tasks(),
+    to: Target = Target(),
 ) -> None:
     """Write target tracking for ECS: as many tasks as the backlog needs, as CloudFormation.
 
@@ -234,10 +226,9 @@ def ecs_command(
 
     [bold]Example:[/bold] messaging export ecs --concurrency 20 --seconds 0.05 -o scaling.json
     """
-    from messaging.export.scaling import Scaling, ecs
+    from messaging.export.scaling import ecs
 
-    scaling = Scaling(concurrency=concurrency, seconds=seconds, wait=wait, least=least, most=most)
-    _write(ecs(_wanted(topology)[0], scaling), output, check, "ecs")
+    _write(ecs(_wanted(topology)[0], tasks.scaling()), to, "ecs")
 
 
 def rabbitmq_permissions_command(
@@ -251,8 +242,7 @@ def rabbitmq_permissions_command(
     users: Annotated[
         bool, typer.Option("--users", help="Make the users as well, without passwords.")
     ] = False,
-    output: Output = None,
-    check: Check = False,
+    to: Target = Target(),
 ) -> None:
     """Write what each role may do on RabbitMQ, as definitions to import, and nothing else.
 
@@ -262,8 +252,6 @@ def rabbitmq_permissions_command(
 
     [bold]Example:[/bold] messaging export rabbitmq-permissions --users -o users.json
     """
-    from dataclasses import asdict
-
     from messaging.connecting import require_rabbitmq
 
     require_rabbitmq("permissions of RabbitMQ are asked for")
@@ -273,12 +261,12 @@ def rabbitmq_permissions_command(
     named = wanted.prefixed(settings.prefix)
     if role is None:
         document = definitions(named, vhost=vhost or settings.virtual_host, users=users)
-        _write(document, output, check, "rabbitmq-permissions")
+        _write(document, to, "rabbitmq-permissions")
         return
     found = permissions(named)
     if role not in found:
         raise ConfigurationError(f"--role {role!r}: known are {', '.join(found)}")
-    _write(asdict(found[role]), output, check, f"rabbitmq-permissions --role {role}")
+    _write(asdict(found[role]), to, f"rabbitmq-permissions --role {role}")
 
 
 def _wanted(said: str | None) -> tuple[Topology, str | None]:
@@ -301,10 +289,10 @@ def _wanted(said: str | None) -> tuple[Topology, str | None]:
     return topology.prefixed(settings.prefix), arn
 
 
-def _write(document: Any, output: Path | None, check: bool, words: str) -> None:
+def _write(document: Any, to: Target, words: str) -> None:
     from messaging.contract.files import written
 
-    put(written(document), output, check, f"messaging export {words}")
+    put(written(document), to, f"messaging export {words}")
 
 
 add(app, "cloudformation", cloudformation_command)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -65,7 +66,32 @@ def group(about: str) -> typer.Typer:
 
 def add(app: typer.Typer, name: str, function: Callable[..., Any]) -> None:
     """Make `function` the command `name` of `app`; its docstring is the help."""
-    app.command(name, cls=Command, help=help_of(function))(function)
+    app.command(name, cls=Command, help=help_of(function))(_spread(function))
+
+
+def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as typer takes it: a dataclass among its parameters is an option for each field,
+    so that options which several commands share, or many of one, stand in one place."""
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for one in inspect.signature(function, eval_str=True).parameters.values():
+        if not is_dataclass(one.annotation):
+            parameters.append(one)
+            continue
+        groups[one.name] = one.annotation
+        hints = get_type_hints(one.annotation, include_extras=True)
+        parameters += [
+            inspect.Parameter(own.name, one.kind, default=own.default, annotation=hints[own.name])
+            for own in fields(one.annotation)
+        ]
+
+    def command(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
+        function(**given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
+    return command
 
 
 def help_of(function: Callable[..., Any]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Check", "CodecName", "Json", "Output", "TopologyName", "flag"]
+__all__ = ["CodecName", "Json", "Target", "TopologyName", "flag"]
 
 
 def flag(name: str, help: str) -> Any:
@@ -33,9 +34,15 @@ CodecName = Annotated[
     ),
 ]
 
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
-]
 
-Check = Annotated[bool, flag("--check", "Write nothing: exit 1 if --output differs from the code.")]
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a document is written to, or what it is compared with."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output."),
+    ] = None
+    check: Annotated[
+        bool, flag("--check", "Write nothing: exit 1 if --output differs from the code.")
+    ] = False

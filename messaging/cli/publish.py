@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,76 +34,70 @@ __all__ = ["publish"]
 _SHOWN = 10
 
 
-File = Annotated[Path, typer.Argument(help='The CSV file; "-" is standard input.')]
-EventName = Annotated[
-    str | None,
-    typer.Option(metavar="MODULE:NAME", help="The event. Else `event` in the project's file."),
-]
-MapFile = Annotated[
-    Path | None, typer.Option(help="TOML: columns, defaults, timezone, decimal_comma.")
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COLUMN=FIELD", help="The file's column for a field; repeatable."),
-]
-Defaults = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FIELD=VALUE", help="For a field without a value; repeatable."),
-]
-DateOrders = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[COLUMN=]ORDER", help="dmy or mdy, for all dates or a column; repeatable."
-    ),
-]
-Empty = Annotated[
-    list[str] | None,
-    typer.Option(metavar="TEXT", help="A cell that says so is empty; repeatable."),
-]
-NoHeader = Annotated[bool, flag("--no-header", 'The columns are "#1", "#2", ...: map them.')]
-EventIds = Annotated[
-    Literal["data", "cells"] | None,
-    typer.Option(metavar="cells", help="Ids as 0.1.0 made them, to finish a run begun with it."),
-]
-AllowNone = Annotated[bool, flag("--allow-none", "Exit 0 where nothing was published.")]
-LanguageName = Annotated[
-    Literal["en", "pt"] | None,
-    typer.Option(metavar="en|pt", help="Of reasons. Else MESSAGING_LANGUAGE, the locale's."),
-]
-Rejects = Annotated[
-    Path | None, typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option(help="Who publishes. Else MESSAGING_SOURCE, the project's file, /csv."),
-]
-ResumeFrom = Annotated[
-    int, typer.Option(min=1, metavar="LINE", help="Publish from this line of the file on.")
-]
-DryRun = Annotated[bool, flag("--dry-run", "Read and check everything, send nothing.")]
-Strict = Annotated[bool, flag("--strict", "Exit 1 if a row was bad.")]
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PublishOptions:
+    """What `messaging publish` is told beside the file. Its repr shows none: of defaults, say."""
+
+    event: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:NAME", help="The event. Else `event` in the project's file."),
+    ] = None
+    map: Annotated[
+        Path | None, typer.Option(help="TOML: columns, defaults, timezone, decimal_comma.")
+    ] = None
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=FIELD", help="The file's column for a field; repeatable."),
+    ] = None
+    default: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="For a field without a value; repeatable."),
+    ] = None
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where bad rows go. Else beside the file: NAME.rejeitados.csv."),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(help="Who publishes. Else MESSAGING_SOURCE, the project's file, /csv."),
+    ] = None
+    resume_from: Annotated[
+        int, typer.Option(min=1, metavar="LINE", help="Publish from this line of the file on.")
+    ] = 1
+    dry_run: Annotated[bool, flag("--dry-run", "Read and check everything, send nothing.")] = False
+    strict: Annotated[bool, flag("--strict", "Exit 1 if a row was bad.")] = False
+    date_order: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[COLUMN=]ORDER", help="dmy or mdy, for all dates or a column; repeatable."
+        ),
+    ] = None
+    empty: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A cell that says so is empty; repeatable."),
+    ] = None
+    no_header: Annotated[
+        bool, flag("--no-header", 'The columns are "#1", "#2", ...: map them.')
+    ] = False
+    event_ids: Annotated[
+        Literal["data", "cells"] | None,
+        typer.Option(
+            metavar="cells", help="Ids as 0.1.0 made them, to finish a run begun with it."
+        ),
+    ] = None
+    allow_none: Annotated[bool, flag("--allow-none", "Exit 0 where nothing was published.")] = False
+    language: Annotated[
+        Literal["en", "pt"] | None,
+        typer.Option(metavar="en|pt", help="Of reasons. Else MESSAGING_LANGUAGE, the locale's."),
+    ] = None
+    codec: CodecName = None
+    topology: TopologyName = None
+    json: Json = False
 
 
 def publish(
-    file: File,
-    event: EventName = None,
-    map: MapFile = None,
-    column: Columns = None,
-    default: Defaults = None,
-    rejects: Rejects = None,
-    source: Source = None,
-    resume_from: ResumeFrom = 1,
-    dry_run: DryRun = False,
-    strict: Strict = False,
-    date_order: DateOrders = None,
-    empty: Empty = None,
-    no_header: NoHeader = False,
-    event_ids: EventIds = None,
-    allow_none: AllowNone = False,
-    language: LanguageName = None,
-    codec: CodecName = None,
-    topology: TopologyName = None,
-    json: Json = False,
+    file: Annotated[Path, typer.Argument(help='The CSV file; "-" is standard input.')],
+    given: PublishOptions,
 ) -> None:
     """Publish each row of a CSV file as an event.
 
@@ -118,31 +113,31 @@ def publish(
     from messaging.cli.sending import send
 
     project = HOST.get().project()
-    found = _event(event, project)
-    mapping = _mapping(map, project, column or (), default or ()).merged(
-        date_order=_orders(date_order or ()),
-        empty=empty or (),
-        header=False if no_header else None,
-        event_ids=event_ids,
+    found = _event(given.event, project)
+    mapping = _mapping(given, project).merged(
+        date_order=_orders(given.date_order or ()),
+        empty=given.empty or (),
+        header=False if given.no_header else None,
+        event_ids=given.event_ids,
     )
-    _, settings = deployment_if_any(topology)
-    reader = language or settings.language
-    if not dry_run:
+    _, settings = deployment_if_any(given.topology)
+    reader = given.language or settings.language
+    if not given.dry_run:
         require_topic(settings)
-    with nullcontext() if dry_run else connected(settings) as broker:
+    with nullcontext() if given.dry_run else connected(settings) as broker:
         sent = send(
             file,
             found,
             mapping,
             broker.topic() if broker is not None else settings.max_bytes,
-            source=source or settings.source or project.source or "/csv",
-            codec=chosen_codec(codec),
-            rejects=rejects,
-            resume_from=resume_from,
+            source=given.source or settings.source or project.source or "/csv",
+            codec=chosen_codec(given.codec),
+            rejects=given.rejects,
+            resume_from=given.resume_from,
             language=reader,
         )
-    _tell(sent, file, json, reader)
-    raise typer.Exit(_code(sent, strict, allow_none))
+    _tell(sent, file, given.json, reader)
+    raise typer.Exit(_code(sent, given.strict, given.allow_none))
 
 
 def _event(event: str | None, project: Project) -> type[Event]:
@@ -167,17 +162,15 @@ def _orders(given: Sequence[str]) -> str | Mapping[str, str] | None:
     raise ConfigurationError("--date-order: give one for all columns, or COLUMN=ORDER each")
 
 
-def _mapping(
-    file: Path | None, project: Project, columns: Sequence[str], defaults: Sequence[str]
-) -> ColumnMapping:
+def _mapping(given: PublishOptions, project: Project) -> ColumnMapping:
     """The file of --map, else the project's [csv]; with what the command line says on top."""
     from messaging.csvfile import Mapping as ColumnMapping
 
-    if file is not None:
+    if given.map is not None:
         try:
-            mapping = ColumnMapping.load(file)
+            mapping = ColumnMapping.load(given.map)
         except OSError as error:
-            raise ConfigurationError(f"--map {file}: {error.strerror}") from None
+            raise ConfigurationError(f"--map {given.map}: {error.strerror}") from None
     else:
         try:
             mapping = ColumnMapping(**project.csv)
@@ -185,8 +178,8 @@ def _mapping(
             raise ConfigurationError(f"csv in {project.file}: {error}") from None
     return mapping.merged(
         # A column may hold "=", a field may not; of a default it is the other way round.
-        columns=dict(_pair(one, "--column", one.rpartition("=")) for one in columns),
-        defaults=dict(_pair(one, "--default", one.partition("=")) for one in defaults),
+        columns=dict(_pair(one, "--column", one.rpartition("=")) for one in given.column or ()),
+        defaults=dict(_pair(one, "--default", one.partition("=")) for one in given.default or ()),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,13 +17,11 @@ from messaging.cli.project import HOST, chosen_codec, connected, deployment_if_a
 from messaging.cli.signals import EndedBySignals
 
 if TYPE_CHECKING:
-    from messaging.codec import Codec
     from messaging.consuming.consumer import Consumer
     from messaging.consuming.dispatch import Middleware
     from messaging.runtime import Worker, WorkerReport
     from messaging.settings import Settings
     from messaging.stores import RateStore
-    from messaging.topology import Topology
     from messaging.transport import Broker
 
 __all__ = ["run"]
@@ -33,88 +31,83 @@ _LOOKS = 3
 _SHORT_WAIT = 1.0
 
 
-Consumers = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="MODULE:NAME", help="Consumer classes, consumers, or functions that give one."
-    ),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option(min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."),
-]
-Processes = Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")]
-Drain = Annotated[
-    float | None,
-    typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 20."),
-]
 WEDGED = 3
 """Exit code of a process that was wedged."""
 
-Wedged = Annotated[
-    float | None,
-    typer.Option(
-        min=1,
-        help="End with exit code 3 when all handlers of a service have hung for so many seconds.",
-    ),
-]
-HealthAddress = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Answer /live and /ready there, with the extra prometheus /metrics; port 0: any.",
-    ),
-]
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `messaging run` is told beside the consumers."""
 
-LogFormat = Annotated[
-    Literal["text", "json"],
-    typer.Option(help="json: an object in each line, with ids where known."),
-]
-Wait = Annotated[
-    float | None,
-    typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
-]
-Patience = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Seconds to wait at the start for an endpoint that does not answer; else forever.",
-    ),
-]
-UntilEmpty = Annotated[bool, flag("--until-empty", "Stop when the queues stay empty.")]
-
-Reload = Annotated[
-    bool,
-    flag(
-        "--reload", "For development: start again whenever a Python file below this folder changes."
-    ),
-]
-MiddlewareNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="MODULE:NAME",
-        help="Around every handler (an Idempotency, say); may be repeated, outermost first.",
-    ),
-]
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."
+        ),
+    ] = None
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")] = 1
+    drain: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds for running handlers at stop. Else MESSAGING_DRAIN, 20."),
+    ] = None
+    wait: Annotated[
+        float | None,
+        typer.Option(min=0, max=20, help="Seconds of one long poll. Else MESSAGING_WAIT, 20."),
+    ] = None
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds to wait at the start for an endpoint that does not answer; else forever.",
+        ),
+    ] = None
+    wedged: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="End with exit code 3 when all handlers of a service have hung for so many "
+            "seconds.",
+        ),
+    ] = None
+    health: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Answer /live and /ready there, with the extra prometheus /metrics; port 0: any.",
+        ),
+    ] = None
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="json: an object in each line, with ids where known."),
+    ] = "text"
+    until_empty: Annotated[bool, flag("--until-empty", "Stop when the queues stay empty.")] = False
+    reload: Annotated[
+        bool,
+        flag(
+            "--reload",
+            "For development: start again whenever a Python file below this folder changes.",
+        ),
+    ] = False
+    middleware: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Around every handler (an Idempotency, say); may be repeated, outermost first.",
+        ),
+    ] = None
+    codec: CodecName = None
+    topology: TopologyName = None
+    json: Json = False
 
 
 def run(
-    consumers: Consumers,
-    concurrency: Concurrency = None,
-    processes: Processes = 1,
-    drain: Drain = None,
-    wait: Wait = None,
-    patience: Patience = None,
-    wedged: Wedged = None,
-    health: HealthAddress = None,
-    log_format: LogFormat = "text",
-    until_empty: UntilEmpty = False,
-    reload: Reload = False,
-    middleware: MiddlewareNames = None,
-    codec: CodecName = None,
-    topology: TopologyName = None,
-    json: Json = False,
+    consumers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODULE:NAME", help="Consumer classes, consumers, or functions that give one."
+        ),
+    ],
+    given: RunOptions,
 ) -> None:
     """Run services: receive, handle, acknowledge, until Ctrl-C or SIGTERM.
 
@@ -124,63 +117,48 @@ def run(
 
     [bold]Example:[/bold] messaging run consumers.marketing:Marketing --concurrency 20
     """
-    given = {"concurrency": concurrency, "drain": drain, "wait": wait}
-    options: list[tuple[str, object]] = [("--topology", topology), ("--codec", codec)]
-    options += [(f"--{name}", value) for name, value in given.items()]
-    options += [("--patience", patience), ("--wedged", wedged), ("--log-format", log_format)]
-    options += [("--middleware", name) for name in middleware or ()]
-    child = _one_process(consumers, options, {"--until-empty": until_empty, "--json": json})
-    if reload:
-        raise typer.Exit(_run_again_and_again(child, processes, health))
-    wanted, settings = deployment_if_any(topology)
-    if until_empty and wait is None:
-        given["wait"] = _SHORT_WAIT  # at the end a long poll that is out is waited for
-    settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    child = _one_process(consumers, given)
+    if given.reload:
+        raise typer.Exit(_run_again_and_again(child, given))
+    wanted, settings = deployment_if_any(given.topology)
+    told = {"concurrency": given.concurrency, "drain": given.drain, "wait": given.wait}
+    if given.until_empty and given.wait is None:
+        told["wait"] = _SHORT_WAIT  # at the end a long poll that is out is waited for
+    settings = settings.model_copy(update={k: v for k, v in told.items() if v is not None})
     require_topic(settings)
-    json_lines = log_format == "json"
-    screen.log_to_stderr(settings.log_level, json_lines=json_lines)
-    if processes > 1:
-        raise typer.Exit(_run_several(child, processes, consumers, health))
+    screen.log_to_stderr(settings.log_level, json_lines=given.log_format == "json")
+    if given.processes > 1:
+        raise typer.Exit(_run_several(child, consumers, given))
     made = [names.consumer(name, "consumer") for name in consumers]
-    _check_services(made, wanted)
-    _work(
-        made,
-        settings,
-        codec=chosen_codec(codec),
-        middleware=_middleware(middleware or (), with_ids=json_lines),
-        patience=patience,
-        wedged=wedged,
-        health=health,
-        until_empty=until_empty,
-        json=json,
-    )
+    if wanted is not None:
+        for consumer in made:
+            wanted.queue(consumer.service)  # raises for an unknown service
+    _work(made, settings, given)
 
 
-def _middleware(given: Sequence[str], *, with_ids: bool) -> list[Middleware]:
+def _middleware(given: RunOptions) -> list[Middleware]:
     from messaging import log_context
 
-    first: list[Middleware] = [log_context.with_ids] if with_ids else []
     return [
-        *first,
+        *([log_context.with_ids] if given.log_format == "json" else []),
         *HOST.get().middleware(),
-        *(names.middleware(name, "--middleware") for name in given),
+        *(names.middleware(name, "--middleware") for name in given.middleware or ()),
     ]
 
 
-def _run_again_and_again(child: Sequence[str], processes: int, health: str | None) -> int:
-    if processes > 1:
+def _run_again_and_again(child: Sequence[str], given: RunOptions) -> int:
+    if given.processes > 1:
         raise typer.BadParameter("leave --processes out: it runs one", param_hint="--reload")
     from messaging.runtime.reloading import run_reloading
 
     screen.log_to_stderr("INFO")
     # Nothing is imported here: what cannot be imported yet is mended by the next change.
-    return run_reloading([*child, *(("--health", health) if health else ())], Path.cwd())
+    health = ("--health", given.health) if given.health else ()
+    return run_reloading([*child, *health], Path.cwd())
 
 
-def _run_several(
-    child: Sequence[str], processes: int, consumers: Sequence[str], health: str | None
-) -> int:
-    if health is not None:
+def _run_several(child: Sequence[str], consumers: Sequence[str], given: RunOptions) -> int:
+    if given.health is not None:
         raise typer.BadParameter(
             "several processes cannot answer at one address: run one process in each container, or "
             "leave --processes out",
@@ -190,30 +168,15 @@ def _run_several(
 
     for name in consumers:  # a wrong name is reported once, not by every process
         names.load(name, "consumer", example="consumers.marketing:Marketing")
-    return run_processes(child, processes)
+    return run_processes(child, given.processes)
 
 
-def _check_services(consumers: Sequence[Consumer], topology: Topology | None) -> None:
-    for consumer in consumers if topology is not None else ():
-        topology.queue(consumer.service)  # type: ignore[union-attr] # raises for an unknown service
-
-
-def _work(
-    consumers: Sequence[Consumer],
-    settings: Settings,
-    *,
-    codec: Codec | None,
-    middleware: Sequence[Middleware],
-    patience: float | None,
-    wedged: float | None,
-    health: str | None,
-    until_empty: bool,
-    json: bool,
-) -> None:
+def _work(consumers: Sequence[Consumer], settings: Settings, given: RunOptions) -> None:
     from messaging.errors import WorkerWedged
     from messaging.runtime import Stage, Worker
     from messaging.runtime.hooks import close_unstarted
 
+    codec, middleware = chosen_codec(given.codec), _middleware(given)
     with connected(settings) as broker, _rates(settings) as rates:
         worker = Worker(
             *consumers,
@@ -224,14 +187,14 @@ def _work(
             drain=settings.drain,
             codec=codec,
             middleware=middleware,
-            patience=patience,
-            wedged_limit=wedged,
+            patience=given.patience,
+            wedged_limit=given.wedged,
         )
         HOST.get().made(worker, consumers)
         _measure(worker)
         try:
-            with _answering(worker, health):
-                if until_empty:
+            with _answering(worker, given.health):
+                if given.until_empty:
                     _run_until_empty(worker, broker, [one.service for one in consumers])
                 else:
                     worker.run()
@@ -242,7 +205,7 @@ def _work(
             if worker.stage is Stage.NEW:  # it could not start; otherwise it closes them itself
                 close_unstarted(consumers)
             else:
-                _tell(worker.stop(), json)
+                _tell(worker.stop(), given.json)
 
 
 def _rates(settings: Settings) -> AbstractContextManager[RateStore | None]:
@@ -333,11 +296,14 @@ def _tell(report: WorkerReport, json: bool) -> None:
         )
 
 
-def _one_process(
-    consumers: Sequence[str], options: Sequence[tuple[str, object]], flags: Mapping[str, bool]
-) -> list[str]:
+def _one_process(consumers: Sequence[str], given: RunOptions) -> list[str]:
     """The command line of one of several processes."""
     command = [*HOST.get().child, *consumers]
-    for name, value in options:
-        command += [name, str(value)] if value is not None else []
-    return command + [name for name, given in flags.items() if given]
+    for name, value in asdict(replace(given, processes=1, health=None, reload=False)).items():
+        option = f"--{name.replace('_', '-')}"
+        for one in value if isinstance(value, list) else [value]:
+            if one is True:
+                command.append(option)
+            elif one is not None and one is not False:
+                command += [option, str(one)]
+    return command

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from messaging.errors import ConfigurationError
-
-__all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "found"]
+__all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "compared", "found"]
 
 Severity = Literal["error", "warning", "unknown"]
 """error    messages are lost, refused, or do not come.
@@ -71,15 +69,23 @@ class Diagnosis:
 
 def found(name: str, where: str, said: str, remedy: str = "") -> Diagnosis:
     """A finding of the kind `name`, with its kind's remedy unless another is given."""
-    kind = KINDS.get(name)
-    if kind is None:
-        raise ConfigurationError(f"{name!r} is no kind of finding: add it to KINDS")
+    kind = KINDS[name]
     return Diagnosis(
         name=name, severity=kind.severity, where=where, said=said, remedy=remedy or kind.remedy
     )
 
 
+def compared(wanted: Collection[str], standing: Collection[str]) -> list[str]:
+    """What `standing` lacks, and what it has besides."""
+    lacks, more = sorted(set(wanted) - set(standing)), sorted(set(standing) - set(wanted))
+    told = [f"lacks {', '.join(lacks)}"] if lacks else []
+    return told + ([f"has {', '.join(more)} besides"] if more else [])
+
+
 _APPLY = "run `messaging topology apply`"
+_EXCHANGE_ANEW = (
+    "delete the exchange while nobody publishes, and apply again: RabbitMQ changes none that stands"
+)
 _APPLY_OWNER = "its owner runs `messaging topology apply`"
 
 KINDS: Mapping[str, Kind] = {
@@ -183,16 +189,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "broker-old": Kind("error", "run RabbitMQ 3.10 or later"),
     "broker-new": Kind("warning", "compare receive counts in a test before you rely on them"),
-    "alternate-missing": Kind(
-        "error",
-        "delete the exchange while nobody publishes, and apply again: RabbitMQ changes none that "
-        "stands",
-    ),
-    "exchange-differs": Kind(
-        "error",
-        "delete the exchange while nobody publishes, and apply again: RabbitMQ changes none that "
-        "stands",
-    ),
+    "alternate-missing": Kind("error", _EXCHANGE_ANEW),
+    "exchange-differs": Kind("error", _EXCHANGE_ANEW),
     "unrouted-messages": Kind(
         "warning",
         "deploy the services that handle them with `messaging topology apply`, or stop publishing "

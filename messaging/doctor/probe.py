@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, JsonCodec
 from messaging.envelope import PROBE, Envelope, new_id
 from messaging.topology import Subscription, Topology
-from messaging.transport import Attribute, Delivery, Outgoing, QueueTransport, TopicTransport
+from messaging.transport import (
+    Attribute,
+    Broker,
+    Delivery,
+    Outgoing,
+    QueueTransport,
+    TopicTransport,
+)
 
-__all__ = ["GRACE", "Hop", "probe", "send"]
+__all__ = ["GRACE", "Hop", "probe", "sealed", "send"]
 
 GRACE = 0.5
 """Seconds that workers have for a probe which doctor found first, and gave back."""
@@ -22,14 +29,6 @@ POLL = 1.0
 End = Literal[
     "arrived", "taken", "not seen", "left", "refused", "dead-lettered", "undelivered", "sent"
 ]
-
-
-class _Publishing(Protocol):
-    def topic(self) -> TopicTransport: ...
-
-
-class _Broker(_Publishing, Protocol):
-    def queue(self, service: str) -> QueueTransport: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ class Hop:
 
 def probe(
     topology: Topology,
-    broker: _Broker,
+    broker: Broker,
     *,
     wait: float = 5.0,
     codec: Codec | None = None,
@@ -83,7 +82,7 @@ def probe(
 
 def send(
     topology: Topology,
-    broker: _Publishing,
+    broker: Broker,
     *,
     services: Collection[str] = (),
     codec: Codec | None = None,
@@ -117,7 +116,7 @@ def _published(one: Subscription, message: Outgoing, topic: TopicTransport, cloc
 
 
 def _sent(
-    one: Subscription, topology: Topology, broker: _Broker, wait: float, codec: Codec, clock: Clock
+    one: Subscription, topology: Topology, broker: Broker, wait: float, codec: Codec, clock: Clock
 ) -> Hop:
     queue = broker.queue(one.service)
     before = queue.depth()
@@ -162,21 +161,27 @@ def _received(
 
 
 def _message(one: Subscription, fifo: bool, codec: Codec, clock: Clock) -> Outgoing:
-    id = new_id()
     envelope = Envelope(
-        id=id,
+        id=new_id(),
         source="/messaging-doctor",
         type=PROBE,
         time=utc(clock.now()),
         audience=(one.service,),
     )
-    body = codec.encode(envelope, b"{}")
-    attributes = {
-        # The filter lets it pass as one of the service's events; the envelope says what it is.
-        "type": Attribute.string(one.types[0]),
-        "audience": Attribute.array((one.service,)),
-    }
+    # The filter lets it pass as one of the service's events; the envelope says what it is.
+    group = "messaging-probe" if fifo else None
+    return sealed(envelope, b"{}", codec, type=one.types[0], group=group)
+
+
+def sealed(
+    envelope: Envelope, data: bytes, codec: Codec, *, type: str, group: str | None = None
+) -> Outgoing:
+    """A message that no publisher made, with the attributes that filters of services look at.
+
+    Args:
+        group: its group on a FIFO topic; None on any other.
+    """
+    body = codec.encode(envelope, data)
+    attributes = {"type": Attribute.string(type), "audience": Attribute.array(envelope.audience)}
     size = len(body.encode()) + sum(value.size(name) for name, value in attributes.items())
-    if fifo:
-        return Outgoing(id, body, attributes, size, "messaging-probe", id)
-    return Outgoing(id, body, attributes, size)
+    return Outgoing(envelope.id, body, attributes, size, group, group and envelope.id)

@@ -134,24 +134,15 @@ def _rest(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnosis]:
 
 def _service(case: ServiceQueues) -> Iterator[Diagnosis]:
     queue, where = case.queue, f"queue {case.wanted['service'].name}"
-    visibility = case.number("service", "VisibilityTimeout")
-    if visibility < queue.visibility_timeout:
-        yield found(
-            "visibility-short",
-            where,
-            f"VisibilityTimeout is {visibility} s, the service counts on "
-            f"{queue.visibility_timeout} s: a message may come again while it is handled",
-        )
-    elif visibility > queue.visibility_timeout:
-        text = f"VisibilityTimeout: {visibility} -> {queue.visibility_timeout}"
-        yield found("differs", where, text)
-    retention = case.number("service", "MessageRetentionPeriod")
-    if retention < queue.retention:
-        text = f"messages are kept for {retention} s, the topology says {queue.retention} s"
-        yield found("retention-short", where, text)
-    elif retention > queue.retention:
-        text = f"MessageRetentionPeriod: {retention} -> {queue.retention}"
-        yield found("differs", where, text)
+    now, wanted = case.number("service", "VisibilityTimeout"), queue.visibility_timeout
+    text = (
+        f"VisibilityTimeout is {now} s, the service counts on {wanted} s: a message may come "
+        "again while it is handled"
+    )
+    yield from _at_least(wanted, now, "VisibilityTimeout", "visibility-short", where, text)
+    now, wanted = case.number("service", "MessageRetentionPeriod"), queue.retention
+    text = f"messages are kept for {now} s, the topology says {wanted} s"
+    yield from _at_least(wanted, now, "MessageRetentionPeriod", "retention-short", where, text)
     if case.number("service", "ReceiveMessageWaitTimeSeconds") == 0:
         text = "short polls: whoever does not ask to wait pays for empty answers"
         yield found("long-poll-off", where, text)
@@ -174,16 +165,22 @@ def _redrive(case: ServiceQueues) -> Iterator[Diagnosis]:
         name = case.wanted["dead letters"].name
         text = f"its dead letters go to {target}, where nobody looks, and not to {name}"
         yield found("redrive-elsewhere", where, text)
-    receives = int(standing.get("maxReceiveCount", 0))
-    if receives < case.queue.max_receives:
-        yield found(
-            "max-receives-low",
-            where,
-            f"SQS moves a message after {receives} receives, the retry policy counts on "
-            f"{case.queue.max_receives}: attempts are cut off, without a reason",
-        )
-    elif receives > case.queue.max_receives:
-        yield found("differs", where, f"maxReceiveCount: {receives} -> {case.queue.max_receives}")
+    receives, counted_on = int(standing.get("maxReceiveCount", 0)), case.queue.max_receives
+    text = (
+        f"SQS moves a message after {receives} receives, the retry policy counts on {counted_on}: "
+        "attempts are cut off, without a reason"
+    )
+    yield from _at_least(counted_on, receives, "maxReceiveCount", "max-receives-low", where, text)
+
+
+def _at_least(
+    wanted: int, standing: int, name: str, kind: str, where: str, text: str
+) -> Iterator[Diagnosis]:
+    """`text` says what goes wrong where less stands; more is no more than a difference."""
+    if standing < wanted:
+        yield found(kind, where, text)
+    elif standing > wanted:
+        yield found("differs", where, f"{name}: {standing} -> {wanted}")
 
 
 def _dead_letters(case: ServiceQueues) -> Iterator[Diagnosis]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from messaging.clock import SYSTEM_CLOCK, Clock
-from messaging.doctor.kinds import Diagnosis, found
+from messaging.doctor.kinds import KINDS, Diagnosis, compared, found
 from messaging.errors import AccessDenied, TransportError
 from messaging.rabbitmq.looks import AmqpLooks, Difference, NotSeen, SeenOnAmqp
 from messaging.rabbitmq.records import QueueRecord
@@ -118,15 +118,11 @@ class _AmqpExamination:
             yield found("another-owner", where, text)
 
     def _bound(self, one: Subscription, record: QueueRecord) -> Iterator[Diagnosis]:
-        wanted, bound = set(self._looks.wanted_keys(one)), set(record.keys)
-        lacks, more = sorted(wanted - bound), sorted(bound - wanted)
         where = f"bindings of queue {one.queue}"
-        if not bound:
+        if not record.keys:
             text = "the topic does not feed the queue: the service receives nothing"
             yield found("subscription-missing", where, text)
-        elif lacks or more:
-            told = [f"lacks {', '.join(lacks)}"] if lacks else []
-            told += [f"has {', '.join(more)} besides"] if more else []
+        elif told := compared(self._looks.wanted_keys(one), record.keys):
             yield found("filter-differs", where, f"it {'; '.join(told)}", _APPLY)
 
     def _backlog(self, queue: Queue, seen: SeenOnAmqp) -> Iterator[Diagnosis]:
@@ -162,10 +158,7 @@ _BY_ARGUMENT: Mapping[str, str] = {
     "x-dead-letter-exchange": "redrive-elsewhere",
     "x-dead-letter-routing-key": "redrive-elsewhere",
 }
-_ANEW = (
-    "RabbitMQ changes no standing queue: let the workers empty it, `messaging topology remove "
-    "SERVICE`, then apply"
-)
+_ANEW = KINDS["queue-differs"].remedy
 
 
 def _version(where: str, version: str) -> Iterator[Diagnosis]:

@@ -9,7 +9,7 @@ from typing import Any
 from messaging.aws.clients import Place
 from messaging.aws.desired import subscription_attributes
 from messaging.aws.looks import Seen, read_json
-from messaging.doctor.kinds import Diagnosis, found
+from messaging.doctor.kinds import Diagnosis, compared, found
 from messaging.topology import Subscription
 
 __all__ = ["Listed", "check_listed", "check_subscription"]
@@ -105,10 +105,8 @@ def _filter(where: str, one: Subscription, now: Mapping[str, str]) -> Iterator[D
     differences = []
     for key, values in one.filter_policy.items():
         standing = policy.get(key)
-        has = set(map(str, standing)) if isinstance(standing, list) else {"anything"}
-        lacks, more = sorted(set(values) - has), sorted(has - set(values))
-        differences += [f"{key} lacks {', '.join(lacks)}"] if lacks else []
-        differences += [f"{key} has {', '.join(more)} besides"] if more else []
+        has = [str(each) for each in standing] if isinstance(standing, list) else ["anything"]
+        differences += [f"{key} {said}" for said in compared(values, has)]
     differences += [
         f"{key} is asked for, too" for key in sorted(set(policy) - {"type", "audience"})
     ]

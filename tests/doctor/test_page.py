@@ -6,12 +6,8 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from messaging.aws import looks
 from messaging.doctor import KINDS
-from messaging.doctor.kinds import found
-from messaging.errors import ConfigurationError
 from tests.aws.conftest import Wire
 from tests.doctor.conftest import School
 
@@ -31,11 +27,6 @@ def test_the_findings_in_the_pages_example_are_as_the_code_says_them() -> None:
     assert "raw delivery is off: SNS wraps each body, and drops the message attributes. " in (
         PAGE.read_text()
     )
-
-
-def test_a_kind_that_is_not_listed_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="add it to KINDS"):
-        found("no-such-kind", "queue x", "y")
 
 
 def test_the_pages_policy_is_what_doctor_calls(school: School) -> None:
