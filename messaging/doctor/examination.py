@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from messaging.aws import desired
@@ -15,13 +16,13 @@ from messaging.aws.messages import counts
 from messaging.aws.naming import NamedTopic, topic_of
 from messaging.aws.ownership import OWNER
 from messaging.aws.verdicts import verdict
-from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.clock import SYSTEM_CLOCK
 from messaging.doctor.kinds import Diagnosis, found
 from messaging.doctor.queues import ServiceQueues, check_queues
 from messaging.doctor.subscriptions import Listed, check_listed, check_subscription
 from messaging.errors import AccessDenied, TransportError
 from messaging.settings import Settings
-from messaging.topology import DEFAULT_MAX_BYTES, Queue, Subscription, Topology
+from messaging.topology import DEFAULT_MAX_BYTES, Queue, Topology
 
 __all__ = ["MOST_SKEW", "OLD", "examine"]
 
@@ -43,9 +44,7 @@ ROLES: tuple[str, ...] = ("dead letters", "undelivered", "service")
 """In the order of `desired.queues`."""
 
 
-def examine(
-    topology: Topology, settings: Settings, *, session: Any = None, clock: Clock = SYSTEM_CLOCK
-) -> Iterator[Diagnosis]:
+def examine(topology: Topology, settings: Settings, *, session: Any = None) -> Iterator[Diagnosis]:
     """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
 
     Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
@@ -53,31 +52,19 @@ def examine(
     `SettingsError` where the settings name no place.
     """
     named = topic_of(topology, settings)
-    clients = Clients(named.settings, session)
     wanted = topology.prefixed(settings.prefix)
-    try:
-        yield from _Examination(clients, wanted, named, settings, clock).all()
-    finally:
-        clients.close()
+    with closing(Clients(named.settings, session)) as clients:
+        yield from _Examination(clients, wanted, named).all()
 
 
 class _Examination:
     """One look at everything."""
 
-    def __init__(
-        self,
-        clients: Clients,
-        topology: Topology,
-        named: NamedTopic,
-        settings: Settings,
-        clock: Clock,
-    ) -> None:
-        self._pauses = clock
+    def __init__(self, clients: Clients, topology: Topology, named: NamedTopic) -> None:
         self._looks = Looks(clients)
         self._topology = topology
         self._named = named
-        self._settings = settings
-        self._max_bytes = max(topology.topic.max_bytes, settings.max_bytes)
+        self._max_bytes = max(topology.topic.max_bytes, named.settings.max_bytes)
 
     def all(self) -> Iterator[Diagnosis]:
         """Whether AWS answers, the topic, what it feeds, the queues, and what was not seen."""
@@ -150,18 +137,15 @@ class _Examination:
             return
         every = [Listed.of(one) for one in listed]
         for one in self._topology.subscriptions:
-            complaints = list(check_listed(one, self._place, every, self._topology.topic.fifo))
-            yield from complaints
-            arn = next((each.arn for each in every if self._feeds_of(one, each)), None)
-            if arn is not None:
+            yield from check_listed(one, self._place, every, self._topology.topic.fifo)
+            ours = self._place.queue_arn(one.queue)
+            fed_by = (each.arn for each in every if each.endpoint == ours and not each.pending)
+            if (arn := next(fed_by, None)) is not None:
                 seen = self._looks.subscription(arn, one.queue)
                 if seen.there:
                     yield from check_subscription(one, self._place, seen)
         if self._topology.owns_topic:
             yield from self._others(every)
-
-    def _feeds_of(self, one: Subscription, each: Listed) -> bool:
-        return each.endpoint == self._place.queue_arn(one.queue) and not each.pending
 
     def _others(self, every: list[Listed]) -> Iterator[Diagnosis]:
         own = {one.queue for one in self._topology.subscriptions}
@@ -204,7 +188,7 @@ class _Examination:
         """Nobody tells for how long messages have waited: whether anybody has one in hand."""
         looked, (visible, in_flight, _) = 1, counts(seen.values)
         while visible and not in_flight and looked < LOOKS:
-            self._pauses.sleep(PAUSE)
+            SYSTEM_CLOCK.sleep(PAUSE)
             seen, looked = self._looks.queue(queue.name), looked + 1
             visible, in_flight, _ = counts(seen.values) if seen.there else (0, 0, 0)
         if not visible or in_flight:

@@ -88,126 +88,121 @@ _EXCHANGE_ANEW = (
 )
 _APPLY_OWNER = "its owner runs `messaging topology apply`"
 
-KINDS: Mapping[str, Kind] = {
+_ERRORS: Mapping[str, str] = {
     # Whether AWS answers at all.
-    "no-answer": Kind(
-        "error", "check the network, MESSAGING_ENDPOINT_URL or AWS_ENDPOINT_URL, and the region"
-    ),
-    "credentials-missing": Kind(
-        "error",
+    "no-answer": "check the network, MESSAGING_ENDPOINT_URL or AWS_ENDPOINT_URL, and the region",
+    "credentials-missing": (
         "set AWS_PROFILE, give the task or machine a role, or set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SECRET_ACCESS_KEY"
     ),
-    "credentials-expired": Kind("error", "renew the credentials: `aws sso login`, or a new role"),
-    "credentials-refused": Kind(
-        "error", "check that key and secret belong together, and that the key is active"
-    ),
-    "clock-skew": Kind(
-        "error", "set the clock of this machine (NTP): AWS refuses requests at 300 s"
-    ),
-    "access-denied": Kind("unknown", "give the role the permission, or ask who has it"),
-    "not-answered": Kind("unknown", "ask again; if it stays, see what the service says"),
+    "credentials-expired": "renew the credentials: `aws sso login`, or a new role",
+    "credentials-refused": "check that key and secret belong together, and that the key is active",
+    "clock-skew": "set the clock of this machine (NTP): AWS refuses requests at 300 s",
     # The topic.
-    "topic-missing": Kind(
-        "error", f"{_APPLY_OWNER}; check region, account and prefix if it should be there"
+    "topic-missing": f"{_APPLY_OWNER}; check region, account and prefix if it should be there",
+    "topic-size": f"{_APPLY_OWNER}, or lower MESSAGING_MAX_BYTES or max_bytes",
+    "fifo-mismatch": "topic and queue must both be FIFO (name ending in .fifo) or both standard",
+    "another-owner": (
+        "agree on the owner; `messaging topology apply --take-over` if it is yours now"
     ),
-    "topic-size": Kind("error", f"{_APPLY_OWNER}, or lower MESSAGING_MAX_BYTES or max_bytes"),
-    "content-dedup": Kind(
-        "warning",
-        "switch ContentBasedDeduplication off: every message of this library has an id of its own",
-    ),
-    "fifo-mismatch": Kind(
-        "error", "topic and queue must both be FIFO (name ending in .fifo) or both standard"
-    ),
-    "another-owner": Kind(
-        "error", "agree on the owner; `messaging topology apply --take-over` if it is yours now"
-    ),
-    "key-managed": Kind(
-        "error",
+    "key-managed": (
         "encrypt with SSE-SQS (SqsManagedSseEnabled), or with a customer key whose policy admits "
-        "sns.amazonaws.com",
+        "sns.amazonaws.com"
     ),
-    "key-differs": Kind("warning", _APPLY),
-    "key-unusable": Kind("error", "enable the key, cancel its deletion, or name another"),
-    "key-policy": Kind(
-        "error",
+    "key-unusable": "enable the key, cancel its deletion, or name another",
+    "key-policy": (
         "let the key's policy allow sns.amazonaws.com kms:GenerateDataKey* and kms:Decrypt: "
-        "`messaging export kms --statements`",
+        "`messaging export kms --statements`"
     ),
     # Subscriptions.
-    "subscription-missing": Kind("error", _APPLY),
-    "subscription-pending": Kind(
-        "error", f"{_APPLY} with credentials of the queue's account: then nobody has to confirm"
+    "subscription-missing": _APPLY,
+    "subscription-pending": (
+        f"{_APPLY} with credentials of the queue's account: then nobody has to confirm"
     ),
-    "queue-elsewhere": Kind(
-        "error", "check MESSAGING_REGION and the credentials; remove the subscription not meant"
+    "queue-elsewhere": (
+        "check MESSAGING_REGION and the credentials; remove the subscription not meant"
     ),
-    "raw-delivery-off": Kind("error", _APPLY),
-    "filter-missing": Kind("error", _APPLY),
-    "filter-scope": Kind("error", _APPLY),
-    "filter-differs": Kind("error", f"{_APPLY}; SNS takes up to 15 minutes to heed it"),
-    "subscription-dlq-missing": Kind("error", _APPLY),
-    "subscription-dlq-elsewhere": Kind("warning", _APPLY),
-    "subscriber-queue-missing": Kind(
-        "warning",
-        "its owner creates the queue, or removes the service: `messaging topology remove`",
+    "raw-delivery-off": _APPLY,
+    "filter-missing": _APPLY,
+    "filter-scope": _APPLY,
+    "filter-differs": f"{_APPLY}; SNS takes up to 15 minutes to heed it",
+    "subscription-dlq-missing": _APPLY,
+    # Queues.
+    "queue-missing": f"{_APPLY}; check region, account and prefix",
+    "queue-policy-missing": _APPLY,
+    "queue-policy-other-topic": _APPLY,
+    "queue-policy-denies": "remove the Deny statement, or except sns.amazonaws.com",
+    "redrive-missing": _APPLY,
+    "redrive-elsewhere": _APPLY,
+    "redrive-not-allowed": _APPLY,
+    "max-receives-low": _APPLY,
+    "dlq-missing": _APPLY,
+    "dlq-retention": _APPLY,
+    "dlq-size": _APPLY,
+    "undelivered-missing": _APPLY,
+    "queue-size": _APPLY,
+    # What is in them.
+    "backlog-not-received": "start a worker: `messaging run MODULE:SERVICE`",
+    # RabbitMQ.
+    "broker-refused": (
+        "check user, password and virtual host of MESSAGING_BROKER_URL, and permissions"
+    ),
+    "broker-old": "run RabbitMQ 3.10 or later",
+    "alternate-missing": _EXCHANGE_ANEW,
+    "exchange-differs": _EXCHANGE_ANEW,
+    # Lambda functions.
+    "lambda-whole-batches": "give the mapping FunctionResponseTypes: [ReportBatchItemFailures]",
+    "lambda-visibility": "raise the queue's visibility timeout, or shorten the function's timeout",
+    "lambda-disabled": "enable the event source mapping, or delete it",
+}
+_WARNINGS: Mapping[str, str] = {
+    # The topic.
+    "content-dedup": (
+        "switch ContentBasedDeduplication off: every message of this library has an id of its own"
+    ),
+    "key-differs": _APPLY,
+    # Subscriptions.
+    "subscription-dlq-elsewhere": _APPLY,
+    "subscriber-queue-missing": (
+        "its owner creates the queue, or removes the service: `messaging topology remove`"
     ),
     # Queues.
-    "queue-missing": Kind("error", f"{_APPLY}; check region, account and prefix"),
-    "queue-policy-missing": Kind("error", _APPLY),
-    "queue-policy-other-topic": Kind("error", _APPLY),
-    "queue-policy-denies": Kind("error", "remove the Deny statement, or except sns.amazonaws.com"),
-    "redrive-missing": Kind("error", _APPLY),
-    "redrive-elsewhere": Kind("error", _APPLY),
-    "redrive-not-allowed": Kind("error", _APPLY),
-    "max-receives-low": Kind("error", _APPLY),
-    "dlq-missing": Kind("error", _APPLY),
-    "dlq-retention": Kind("error", _APPLY),
-    "dlq-size": Kind("error", _APPLY),
-    "undelivered-missing": Kind("error", _APPLY),
-    "queue-size": Kind("error", _APPLY),
-    "visibility-short": Kind("warning", _APPLY),
-    "retention-short": Kind("warning", _APPLY),
-    "long-poll-off": Kind("warning", _APPLY),
-    "delivery-delayed": Kind("warning", "set the queue's DelaySeconds to 0"),
-    "unencrypted": Kind("warning", _APPLY),
-    "differs": Kind("warning", "see `messaging topology plan`, then `messaging topology apply`"),
-    "contract-tag": Kind(
-        "warning", f"{_APPLY} from the version that is deployed, or deploy the version applied"
-    ),
+    "visibility-short": _APPLY,
+    "retention-short": _APPLY,
+    "long-poll-off": _APPLY,
+    "delivery-delayed": "set the queue's DelaySeconds to 0",
+    "unencrypted": _APPLY,
+    "differs": "see `messaging topology plan`, then `messaging topology apply`",
+    "contract-tag": f"{_APPLY} from the version that is deployed, or deploy the version applied",
     # What is in them.
-    "backlog-not-received": Kind("error", "start a worker: `messaging run MODULE:SERVICE`"),
-    "nobody-receives": Kind("warning", "start a worker: `messaging run MODULE:SERVICE`"),
-    "backlog-old": Kind("warning", "start more workers, or see which handler is slow"),
-    "dead-letters": Kind("warning", "look at them: `messaging dlq list SERVICE`"),
-    "undelivered-messages": Kind(
-        "warning", "mend the queue's policy or key, then send them again from that queue"
-    ),
+    "nobody-receives": "start a worker: `messaging run MODULE:SERVICE`",
+    "backlog-old": "start more workers, or see which handler is slow",
+    "dead-letters": "look at them: `messaging dlq list SERVICE`",
+    "undelivered-messages": "mend the queue's policy or key, then send them again from that queue",
     # RabbitMQ.
-    "broker-refused": Kind(
-        "error", "check user, password and virtual host of MESSAGING_BROKER_URL, and permissions"
-    ),
-    "broker-old": Kind("error", "run RabbitMQ 3.10 or later"),
-    "broker-new": Kind("warning", "compare receive counts in a test before you rely on them"),
-    "alternate-missing": Kind("error", _EXCHANGE_ANEW),
-    "exchange-differs": Kind("error", _EXCHANGE_ANEW),
-    "unrouted-messages": Kind(
-        "warning",
+    "broker-new": "compare receive counts in a test before you rely on them",
+    "unrouted-messages": (
         "deploy the services that handle them with `messaging topology apply`, or stop publishing "
-        "them; then empty the queue",
+        "them; then empty the queue"
     ),
-    "queue-differs": Kind(
-        "warning",
+    "queue-differs": (
         "RabbitMQ changes no standing queue: let the workers empty it, `messaging topology remove "
-        "SERVICE`, then apply",
+        "SERVICE`, then apply"
     ),
-    "record-missing": Kind("warning", _APPLY),
-    # Lambda functions.
-    "lambda-whole-batches": Kind(
-        "error", "give the mapping FunctionResponseTypes: [ReportBatchItemFailures]"
-    ),
-    "lambda-visibility": Kind(
-        "error", "raise the queue's visibility timeout, or shorten the function's timeout"
-    ),
-    "lambda-disabled": Kind("error", "enable the event source mapping, or delete it"),
+    "record-missing": _APPLY,
+}
+_UNKNOWN: Mapping[str, str] = {
+    # Whether AWS answers at all.
+    "access-denied": "give the role the permission, or ask who has it",
+    "not-answered": "ask again; if it stays, see what the service says",
+}
+_SEVERITIES: Mapping[Severity, Mapping[str, str]] = {
+    "error": _ERRORS,
+    "warning": _WARNINGS,
+    "unknown": _UNKNOWN,
+}
+KINDS: Mapping[str, Kind] = {
+    name: Kind(severity, remedy)
+    for severity, remedies in _SEVERITIES.items()
+    for name, remedy in remedies.items()
 }

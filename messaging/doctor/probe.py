@@ -68,7 +68,6 @@ def probe(
     *,
     wait: float = 5.0,
     codec: Codec | None = None,
-    clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[Hop]:
     """One probe for each service of `topology`, one after the other.
 
@@ -77,7 +76,7 @@ def probe(
     is given back then, for the workers to take; if none does, it is received again and deleted.
     """
     for one in topology.subscriptions:
-        yield _sent(one, topology, broker, wait, codec or JsonCodec(), clock)
+        yield _sent(one, topology, broker, wait, codec or JsonCodec())
 
 
 def send(
@@ -115,10 +114,8 @@ def _published(one: Subscription, message: Outgoing, topic: TopicTransport, cloc
     )
 
 
-def _sent(
-    one: Subscription, topology: Topology, broker: Broker, wait: float, codec: Codec, clock: Clock
-) -> Hop:
-    queue = broker.queue(one.service)
+def _sent(one: Subscription, topology: Topology, broker: Broker, wait: float, codec: Codec) -> Hop:
+    queue, clock = broker.queue(one.service), SYSTEM_CLOCK
     before = queue.depth()
     message = _message(one, topology.topic.fifo, codec, clock)
     start = clock.monotonic()
@@ -128,13 +125,13 @@ def _sent(
     if before.visible or before.in_flight or before.delayed:
         return replace(sent, end="left")
     arrived = None
-    found = _received(queue, message, start + wait, clock)
+    found = _received(queue, message, start + wait)
     if found is not None:
         # Here first, which says nothing about workers: their turn.
         arrived = clock.monotonic() - start
         queue.change_visibility([found], [0])
         clock.sleep(GRACE)
-        again = _received(queue, message, clock.monotonic() + POLL, clock)
+        again = _received(queue, message, clock.monotonic() + POLL)
         if again is not None:
             queue.delete([again])
             return replace(sent, end="arrived", arrived=arrived)
@@ -147,11 +144,9 @@ def _sent(
     return replace(sent, end="undelivered" if undelivered else "not seen")
 
 
-def _received(
-    queue: QueueTransport, message: Outgoing, until: float, clock: Clock
-) -> Delivery | None:
+def _received(queue: QueueTransport, message: Outgoing, until: float) -> Delivery | None:
     """The probe, hidden from others; None where it did not come."""
-    while (left := until - clock.monotonic()) > 0:
+    while (left := until - SYSTEM_CLOCK.monotonic()) > 0:
         for delivery in queue.receive(1, min(left, POLL)):
             if delivery.body == message.body:
                 return delivery

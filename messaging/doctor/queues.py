@@ -9,26 +9,12 @@ from messaging.aws.desired import KEY, DesiredQueue
 from messaging.aws.keys import same_key
 from messaging.aws.looks import Seen, read_json
 from messaging.aws.ownership import CONTRACT, OWNER
-from messaging.aws.queues import compare
 from messaging.aws.verdicts import verdict
 from messaging.doctor.kinds import Diagnosis, found
 from messaging.topology import Queue
 
 __all__ = ["ServiceQueues", "check_queues"]
 
-_COVERED = frozenset(
-    {  # by a check of its own
-        "MaximumMessageSize",
-        "MessageRetentionPeriod",
-        "Policy",
-        "ReceiveMessageWaitTimeSeconds",
-        "RedriveAllowPolicy",
-        "RedrivePolicy",
-        KEY,
-        "SqsManagedSseEnabled",
-        "VisibilityTimeout",
-    }
-)
 _LARGEST = 1_048_576  # SQS's own default, where a server says nothing
 
 
@@ -51,21 +37,21 @@ class ServiceQueues:
 
 def check_queues(case: ServiceQueues) -> Iterator[Diagnosis]:
     """Everything that can be told of the three from their attributes and tags."""
-    for role, name in (
-        ("service", "queue-missing"),
-        ("dead letters", "dlq-missing"),
-        ("undelivered", "undelivered-missing"),
+    for role, name, lost in (
+        ("service", "queue-missing", "the service receives nothing"),
+        ("dead letters", "dlq-missing", "what cannot be handled comes again until it expires"),
+        ("undelivered", "undelivered-missing", "what SNS cannot deliver is lost"),
     ):
         seen, wanted = case.seen[role], case.wanted[role]
         where = f"queue {wanted.name}"
         if seen.there is False:
-            yield found(name, where, f"it does not exist: {_MISSING[role]}")
+            yield found(name, where, f"it does not exist: {lost}")
         elif seen.there:
             yield from _owned(where, wanted, seen)
             if role != "dead letters":
                 yield from _policy(where, seen, case.topic_arn)
             yield from _encrypted(where, wanted, seen)
-            yield from _rest(where, wanted, seen)
+            yield from _rest(where, seen)
     if case.seen["service"].there:
         yield from _service(case)
         yield from _redrive(case)
@@ -74,27 +60,15 @@ def check_queues(case: ServiceQueues) -> Iterator[Diagnosis]:
     yield from _contents(case)
 
 
-_MISSING: Mapping[str, str] = {
-    "service": "the service receives nothing",
-    "dead letters": "what cannot be handled comes again until it expires",
-    "undelivered": "what SNS cannot deliver is lost",
-}
-
-
 def _owned(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnosis]:
-    owner = (seen.tags or {}).get(OWNER)
-    if owner not in (None, wanted.claim.owner):
-        yield found(
-            "another-owner", where, f"its tag says {owner!r}, the topology {wanted.claim.owner!r}"
-        )
-        return
-    said = (seen.tags or {}).get(CONTRACT)
-    if wanted.claim.contract and said not in (None, wanted.claim.contract):
-        yield found(
-            "contract-tag",
-            where,
-            f"it was applied for {said!r}, and the code here reads {wanted.claim.contract!r}",
-        )
+    tags, claim = seen.tags or {}, wanted.claim
+    owner, read = tags.get(OWNER), tags.get(CONTRACT)
+    if owner not in (None, claim.owner):
+        text = f"its tag says {owner!r}, the topology {claim.owner!r}"
+        yield found("another-owner", where, text)
+    elif claim.contract and read not in (None, claim.contract):
+        text = f"it was applied for {read!r}, and the code here reads {claim.contract!r}"
+        yield found("contract-tag", where, text)
 
 
 def _policy(where: str, seen: Seen, topic_arn: str) -> Iterator[Diagnosis]:
@@ -116,15 +90,11 @@ def _encrypted(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnos
         yield found("key-differs", where, text)
         return
     managed = seen.values.get("SqsManagedSseEnabled", "true").lower() == "true"
-    if not managed and not seen.values.get("KmsMasterKeyId"):
+    if not managed and not standing:
         yield found("unencrypted", where, "its messages are not encrypted at rest")
 
 
-def _rest(where: str, wanted: DesiredQueue, seen: Seen) -> Iterator[Diagnosis]:
-    _, details, _ = compare(wanted, seen.values)
-    for one in details:
-        if one.partition(":")[0] not in _COVERED:
-            yield found("differs", where, one)
+def _rest(where: str, seen: Seen) -> Iterator[Diagnosis]:
     if delay := int(seen.values.get("DelaySeconds", 0)):
         yield found("delivery-delayed", where, f"each message waits {delay} s before it is seen")
     if seen.values.get("ContentBasedDeduplication", "false").lower() == "true":
@@ -190,12 +160,11 @@ def _dead_letters(case: ServiceQueues) -> Iterator[Diagnosis]:
         case.number(role, "MessageRetentionPeriod") for role in ("dead letters", "service")
     )
     if kept <= of_queue:
-        yield found(
-            "dlq-retention",
-            where,
+        text = (
             f"it keeps messages for {kept} s, its queue for {of_queue} s: a dead letter keeps its "
-            "first date, and is gone before somebody looks",
+            "first date, and is gone before somebody looks"
         )
+        yield found("dlq-retention", where, text)
     size = int(seen.values.get("MaximumMessageSize", _LARGEST))
     if size < int(wanted.attributes["MaximumMessageSize"]):
         text = f"it takes {size} bytes: a dead letter with its reason is larger than its message"

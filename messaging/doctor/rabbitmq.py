@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 
-from messaging.clock import SYSTEM_CLOCK, Clock
+from messaging.clock import SYSTEM_CLOCK
 from messaging.doctor.kinds import KINDS, Diagnosis, compared, found
 from messaging.errors import AccessDenied, TransportError
 from messaging.rabbitmq.looks import AmqpLooks, Difference, NotSeen, SeenOnAmqp
@@ -30,28 +31,22 @@ LOOKS, PAUSE = 3, 0.5
 """How often, and seconds between, before a queue counts as one from which nobody receives."""
 
 
-def examine(
-    topology: Topology, settings: Settings, *, clock: Clock = SYSTEM_CLOCK
-) -> Iterator[Diagnosis]:
+def examine(topology: Topology, settings: Settings) -> Iterator[Diagnosis]:
     """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
 
     `NOT_TOLD` is what it cannot see. What may not be looked at is a finding, and the rest is looked
     at all the same.
     """
-    looks = AmqpLooks(settings)
-    try:
-        yield from _AmqpExamination(looks, topology.prefixed(settings.prefix), clock).all()
-    finally:
-        looks.close()
+    with closing(AmqpLooks(settings)) as looks:
+        yield from _AmqpExamination(looks, topology.prefixed(settings.prefix)).all()
 
 
 class _AmqpExamination:
     """One look at everything."""
 
-    def __init__(self, looks: AmqpLooks, topology: Topology, clock: Clock) -> None:
+    def __init__(self, looks: AmqpLooks, topology: Topology) -> None:
         self._looks = looks
         self._topology = topology
-        self._clock = clock
 
     def all(self) -> Iterator[Diagnosis]:
         """Whether RabbitMQ answers, the topic, what it feeds, and what was not seen."""
@@ -128,7 +123,7 @@ class _AmqpExamination:
     def _backlog(self, queue: Queue, seen: SeenOnAmqp) -> Iterator[Diagnosis]:
         looked = 1
         while seen.messages and not seen.consumers and looked < LOOKS:
-            self._clock.sleep(PAUSE)
+            SYSTEM_CLOCK.sleep(PAUSE)
             seen, looked = self._looks.service(queue), looked + 1
         if seen.messages and not seen.consumers:
             text = f"{seen.messages} messages wait, and nobody asked for any in {LOOKS} looks"

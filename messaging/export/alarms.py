@@ -19,6 +19,7 @@ OLDEST = 900
 """Seconds that the oldest message may wait before somebody is told."""
 _MINUTE = 60
 _VISIBLE, _AGE = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"
+_FAILED = "NumberOfNotificationsFailed"
 _RECEIVED, _DELETED = "NumberOfMessagesReceived", "NumberOfMessagesDeleted"
 
 
@@ -77,40 +78,24 @@ def _alarms(topology: Topology, oldest: int) -> dict[str, Any]:
     resources: dict[str, Any] = {}
     if topology.owns_topic:
         topic = topology.topic.name
-        resources["TopicFails"] = _alarm(
-            f"{topic}: SNS could not deliver",
-            "NumberOfNotificationsFailed",
-            topic,
-            above=0,
-            minutes=1,
-            of_topic=True,
-        )
+        about = f"{topic}: SNS could not deliver"
+        resources["TopicFails"] = _alarm(about, _FAILED, topic, of_topic=True)
     for queue in topology.queues:
         id, undelivered = names[queue.service], topology.subscription(queue.service).undelivered
-        resources[f"{id}Behind"] = _alarm(
-            f"{queue.name}: its oldest message has waited for more than {oldest} s",
-            _AGE,
-            queue.name,
-            above=oldest,
-            minutes=5,
-        )
+        about = f"{queue.name}: its oldest message has waited for more than {oldest} s"
+        resources[f"{id}Behind"] = _alarm(about, _AGE, queue.name, above=oldest, minutes=5)
         resources[f"{id}NothingDeleted"] = _nothing_deleted(queue)
         for part, name, what in (
             ("DeadLetters", queue.dead_letters.name, "could not be handled"),
             ("Undelivered", undelivered.name, "could not be delivered by SNS"),
         ):
-            resources[f"{id}{part}"] = _alarm(
-                f"{name}: messages are in it that {what}",
-                _VISIBLE,
-                name,
-                above=0,
-                minutes=1,
-            )
+            about = f"{name}: messages are in it that {what}"
+            resources[f"{id}{part}"] = _alarm(about, _VISIBLE, name)
     return resources
 
 
 def _alarm(
-    about: str, metric: str, name: str, *, above: int, minutes: int, of_topic: bool = False
+    about: str, metric: str, name: str, *, above: int = 0, minutes: int = 1, of_topic: bool = False
 ) -> dict[str, Any]:
     namespace, dimension = ("AWS/SNS", "TopicName") if of_topic else ("AWS/SQS", "QueueName")
     what = {
@@ -144,8 +129,7 @@ def _nothing_deleted(queue: Queue) -> dict[str, Any]:
 def _widgets(topology: Topology, emf: str) -> Iterator[dict[str, Any]]:
     topic = topology.topic.name
     published = [
-        ["AWS/SNS", name, "TopicName", topic]
-        for name in ("NumberOfMessagesPublished", "NumberOfNotificationsFailed")
+        ["AWS/SNS", name, "TopicName", topic] for name in ("NumberOfMessagesPublished", _FAILED)
     ]
     yield _widget(0, 0, 24, f"Topic {topic}", "Sum", published)
     for row, queue in enumerate(topology.queues, start=1):

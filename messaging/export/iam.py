@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from messaging.aws.clients import Place
 from messaging.export.cloudformation import template
-from messaging.export.kms import key_use
+from messaging.export.kms import key_use, statement
 from messaging.export.places import CLOUDFORMATION, capitalized, identifiers, topic_arn
 from messaging.topology import Topology
 
@@ -33,8 +33,7 @@ _FEED = (
 )
 _OWN_QUEUES = (
     "sqs:CreateQueue",
-    "sqs:GetQueueUrl",
-    "sqs:GetQueueAttributes",
+    *_LOOK,
     "sqs:SetQueueAttributes",
     "sqs:ListQueueTags",
     "sqs:TagQueue",
@@ -96,15 +95,15 @@ def policies(
     topic = topic_arn(topology, place, others_topic)
     key = key_use(topology, place, "Key", _SEND, via="sns") if topology.owns_topic else []
     found = {
-        role: _document(_statement("Publish", ["sns:Publish"], topic), *key)
+        role: _document(statement("Publish", ["sns:Publish"], topic), *key)
         for role in ("producer", "relay")
     }
     look = key_use(topology, place, "Key", _LOOK_AT_KEY)
     if topology.owns_topic:
         plain = topology.topic.name.removesuffix(".fifo")
         found["topic-deploy"] = _document(
-            _statement("Topic", _OWN_TOPIC, topic),
-            _statement(
+            statement("Topic", _OWN_TOPIC, topic),
+            statement(
                 "SeeOwners", ["sqs:GetQueueUrl", "sqs:ListQueueTags"], place.queue_arn(f"{plain}-*")
             ),
             *look,
@@ -153,27 +152,21 @@ def _of_service(
     topology: Topology, service: str, place: Place, topic: str
 ) -> dict[str, dict[str, Any]]:
     queue = topology.queue(service)
-    arn, letters, undelivered = (
-        place.queue_arn(name)
-        for name in (
-            queue.name,
-            queue.dead_letters.name,
-            topology.subscription(service).undelivered.name,
-        )
-    )
-    only = {"StringEquals": {"sns:Protocol": "sqs", "sns:Endpoint": arn}}
+    names = (queue.name, queue.dead_letters.name, topology.subscription(service).undelivered.name)
+    arn, letters, undelivered = map(place.queue_arn, names)
+    only = {"sns:Protocol": "sqs", "sns:Endpoint": arn}
     receives = _document(
-        _statement("Queue", _RECEIVE, arn),
-        _statement("DeadLetters", [*_LOOK, "sqs:SendMessage"], letters),
+        statement("Queue", _RECEIVE, arn),
+        statement("DeadLetters", [*_LOOK, "sqs:SendMessage"], letters),
         *key_use(topology, place, "Key", _SEND, via="sqs"),
     )
     return {
         f"{service}-worker": receives,
         f"{service}-lambda": receives,
         f"{service}-deploy": _document(
-            _statement("Topic", _FEED, topic),
-            {**_statement("SubscribeItsOwnQueue", ["sns:Subscribe"], topic), "Condition": only},
-            _statement("Queues", _OWN_QUEUES, arn, letters, undelivered),
+            statement("Topic", _FEED, topic),
+            statement("SubscribeItsOwnQueue", ["sns:Subscribe"], topic, StringEquals=only),
+            statement("Queues", _OWN_QUEUES, arn, letters, undelivered),
             *key_use(topology, place, "Key", _LOOK_AT_KEY),
         ),
     }
@@ -184,23 +177,14 @@ def _operator(topology: Topology, place: Place, topic: str) -> dict[str, Any]:
     letters = [place.queue_arn(one.dead_letters.name) for one in topology.queues]
     undelivered = [place.queue_arn(one.undelivered.name) for one in topology.subscriptions]
     return _document(
-        _statement("Topic", _SEE_TOPIC, topic),
-        _statement("Queues", [*_LOOK, "sqs:ListQueueTags", "sqs:SendMessage"], *queues),
-        _statement("DeadLetters", [*_LETTERS, *_MOVE], *letters),
-        _statement("Undelivered", _LETTERS, *undelivered),
-        _statement("AgeAndMappings", _ASK_AROUND, "*"),
+        statement("Topic", _SEE_TOPIC, topic),
+        statement("Queues", [*_LOOK, "sqs:ListQueueTags", "sqs:SendMessage"], *queues),
+        statement("DeadLetters", [*_LETTERS, *_MOVE], *letters),
+        statement("Undelivered", _LETTERS, *undelivered),
+        statement("AgeAndMappings", _ASK_AROUND, "*"),
         *key_use(topology, place, "Key", _SEND, via="sqs"),
         *key_use(topology, place, "LookAtKey", _LOOK_AT_KEY),
     )
-
-
-def _statement(sid: str, actions: Sequence[str], *resources: str) -> dict[str, Any]:
-    return {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Action": list(actions),
-        "Resource": resources[0] if len(resources) == 1 else list(resources),
-    }
 
 
 def _document(*statements: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from messaging.aws.clients import Place
@@ -12,7 +12,7 @@ from messaging.export.cloudformation import kept, template
 from messaging.export.places import CLOUDFORMATION, topic_arn
 from messaging.topology import Topology
 
-__all__ = ["key_template", "key_use", "sns_statement"]
+__all__ = ["key_template", "key_use", "sns_statement", "statement"]
 
 
 def sns_statement(
@@ -126,18 +126,23 @@ def key_use(
     else:
         here = f"arn:{place.partition}:kms:{place.region}:{place.account}:key/"
         resource = f"{here}{'*' if alias else name}"
-    condition: dict[str, Any] = {}
+    condition: dict[str, dict[str, str]] = {}
     if via:
         # China's end in ".cn". https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
         condition["StringLike"] = {"kms:ViaService": f"{via}.{place.region}.amazonaws.com*"}
     if alias:
         condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}
-    return [
-        {
-            "Sid": sid,
-            "Effect": "Allow",
-            "Action": list(actions),
-            "Resource": resource,
-            **({"Condition": condition} if condition else {}),
-        }
-    ]
+    return [statement(sid, actions, resource, **condition)]
+
+
+def statement(
+    sid: str, actions: Sequence[str], *resources: str, **condition: Mapping[str, str]
+) -> dict[str, Any]:
+    """A statement of a role's policy."""
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": resources[0] if len(resources) == 1 else list(resources),
+        **({"Condition": condition} if condition else {}),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from messaging.export.alarms import OLDEST
 from messaging.export.grafana import prometheus_name
@@ -12,18 +12,6 @@ from messaging.topology import Topology
 __all__ = ["prometheus_rules"]
 
 _RUNBOOK = "https://github.com/messaging-sns-sqs/messaging/blob/main/docs/how-to/runbook.md"
-
-
-class _Rule(NamedTuple):
-    """An alert: for how long its expression has to give something, who is told, and what."""
-
-    alert: str
-    expression: str
-    wait: str
-    severity: str
-    summary: str
-    service: str = ""
-    """Of a rule that is there for each service: Prometheus wants no two with the same labels."""
 
 
 def prometheus_rules(
@@ -53,28 +41,32 @@ def prometheus_rules(
         rules += _of_canaries(topology, canary)
     if topology.owns_topic:
         rules += _of_the_producer(topology, oldest)
-    made = [
-        {
-            "alert": f"Messaging{one.alert}",
-            "expr": one.expression,
-            "for": one.wait,
-            "labels": {
-                "severity": one.severity,
-                **({"service": one.service} if one.service else {}),
-            },
-            "annotations": {"summary": one.summary, "runbook_url": _RUNBOOK},
-        }
-        for one in rules
-    ]
-    return {"groups": [{"name": f"messaging {topology.topic.name}", "rules": made}]}
+    return {"groups": [{"name": f"messaging {topology.topic.name}", "rules": rules}]}
 
 
-def _of_services(topology: Topology, oldest: int) -> Iterator[_Rule]:
+def _rule(
+    alert: str, expression: str, wait: str, severity: str, summary: str, service: str = ""
+) -> dict[str, Any]:
+    """An alert: for how long its expression has to give something, who is told, and what.
+
+    Of a rule that is there for each service, `service` says for which: Prometheus wants no two with
+    the same labels.
+    """
+    return {
+        "alert": f"Messaging{alert}",
+        "expr": expression,
+        "for": wait,
+        "labels": {"severity": severity, **({"service": service} if service else {})},
+        "annotations": {"summary": summary, "runbook_url": _RUNBOOK},
+    }
+
+
+def _of_services(topology: Topology, oldest: int) -> Iterator[dict[str, Any]]:
     """Whether there are workers, and whether they receive."""
     for service in topology.services:
         absent = f'absent({_worker("received")}{{service="{service}"}})'
         said = "No worker of {{ $labels.service }} tells of itself."
-        yield _Rule("NoWorker", absent, "5m", "page", said, service)
+        yield _rule("NoWorker", absent, "5m", "page", said, service)
     if not topology.services:
         return
     for alert, name, limit, wait, severity, said in (
@@ -97,76 +89,48 @@ def _of_services(topology: Topology, oldest: int) -> Iterator[_Rule]:
         state = {"CircuitOpen": "circuit_open", "Wedged": "wedged"}.get(alert)
         labels = _services(topology) + (f', state="{state}"' if state else "")
         expression = f"max by (service) ({_worker(name)}{{{labels}}}) > {limit}"
-        yield _Rule(alert, expression, wait, severity, f"{_OF}{said}")
+        yield _rule(alert, expression, wait, severity, f"{_OF}{said}")
 
 
-def _of_handlers(topology: Topology) -> Iterator[_Rule]:
+def _of_handlers(topology: Topology) -> Iterator[dict[str, Any]]:
     """What becomes of messages."""
     if not topology.services:
         return
     services = _services(topology)
     letters = f'{_worker("settled")}{{{services}, outcome="dead_lettered"}}'
-    lost = f"{_worker('leases_lost')}{{{services}}}"
+    dead = f"sum by (service) (increase({letters}[10m])) > 0"
+    yield _rule("DeadLetters", dead, "0m", "page", f"{_OF}messages were dead-lettered.")
+    leases = f"{_worker('leases_lost')}{{{services}}}"
+    lost = f"sum by (service) (increase({leases}[15m])) > 0"
+    said = f"{_OF}leases were lost, so messages are handled twice."
+    yield _rule("LeasesLost", lost, "0m", "ticket", said)
     again, came = (f"{_worker(name)}{{{services}}}" for name in ("retries", "received"))
     share = f"sum by (service) (rate({again}[10m])) / sum by (service) (rate({came}[10m]))"
-    yield _Rule(
-        "DeadLetters",
-        f"sum by (service) (increase({letters}[10m])) > 0",
-        "0m",
-        "page",
-        f"{_OF}messages were dead-lettered.",
-    )
-    yield _Rule(
-        "LeasesLost",
-        f"sum by (service) (increase({lost}[15m])) > 0",
-        "0m",
-        "ticket",
-        f"{_OF}leases were lost, so messages are handled twice.",
-    )
-    yield _Rule(
-        "MostComeAgain",
-        f"{share} > 0.5",
-        "10m",
-        "ticket",
-        f"{_OF}{{{{ $value | humanizePercentage }}}} of what is received comes again.",
-    )
+    said = f"{_OF}{{{{ $value | humanizePercentage }}}} of what is received comes again."
+    yield _rule("MostComeAgain", f"{share} > 0.5", "10m", "ticket", said)
 
 
-def _of_canaries(topology: Topology, every: int) -> Iterator[_Rule]:
+def _of_canaries(topology: Topology, every: int) -> Iterator[dict[str, Any]]:
     for service in topology.services:
         label = f'{{service="{service}"}}'
         age, delay = (f"{_worker(name)}{label}" for name in ("probe_age", "probe_delay"))
         missing = f"min by (service) ({age}) > {3 * every} or absent({age})"
         late = f"max by (service) ({delay}) > {every}"
-        yield _Rule("NoCanary", missing, "5m", "page", f"{_OF}no canary came.", service)
+        yield _rule("NoCanary", missing, "5m", "page", f"{_OF}no canary came.", service)
         said = f"{_OF}the last canary took {{{{ $value | humanizeDuration }}}}."
-        yield _Rule("CanaryLate", late, "5m", "ticket", said, service)
+        yield _rule("CanaryLate", late, "5m", "ticket", said, service)
 
 
-def _of_the_producer(topology: Topology, oldest: int) -> Iterator[_Rule]:
+def _of_the_producer(topology: Topology, oldest: int) -> Iterator[dict[str, Any]]:
     refused = f'{prometheus_name("messaging.publisher.refused")}{{topic="{topology.topic.name}"}}'
     age, parked = (prometheus_name(f"messaging.outbox.{one}") for one in ("age", "parked"))
-    yield _Rule(
-        "PublishRefused",
-        f"sum by (topic) (increase({refused}[10m])) > 0",
-        "0m",
-        "page",
-        "{{ $labels.topic }}: messages were not accepted, after all attempts.",
-    )
-    yield _Rule(
-        "OutboxBehind",
-        f"max by (table) ({age}) > {oldest}",
-        "5m",
-        "page",
-        "{{ $labels.table }}: the oldest entry waits for {{ $value | humanizeDuration }}.",
-    )
-    yield _Rule(
-        "OutboxParked",
-        f"max by (table) ({parked}) > 0",
-        "0m",
-        "ticket",
-        "{{ $labels.table }}: {{ $value }} entries were refused for good.",
-    )
+    lately = f"sum by (topic) (increase({refused}[10m])) > 0"
+    said = "{{ $labels.topic }}: messages were not accepted, after all attempts."
+    yield _rule("PublishRefused", lately, "0m", "page", said)
+    said = "{{ $labels.table }}: the oldest entry waits for {{ $value | humanizeDuration }}."
+    yield _rule("OutboxBehind", f"max by (table) ({age}) > {oldest}", "5m", "page", said)
+    said = "{{ $labels.table }}: {{ $value }} entries were refused for good."
+    yield _rule("OutboxParked", f"max by (table) ({parked}) > 0", "0m", "ticket", said)
 
 
 _OF = "{{ $labels.service }}: "

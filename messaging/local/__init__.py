@@ -20,7 +20,7 @@ from typing import Any, Literal
 from messaging.errors import ConfigurationError
 from messaging.local.installation import install, interpreter
 from messaging.local.lifecycle import ServerProcess
-from messaging.local.process import HOST, REGION, answers, bind, spawn
+from messaging.local.process import CREDENTIALS, HOST, REGION, answers, bind, environment, spawn
 from messaging.local.rabbitmq import LocalRabbitMQ
 from messaging.settings import Settings
 
@@ -78,7 +78,7 @@ class LocalServer(ServerProcess):
             raise ConfigurationError(f"engine={engine!r}: use one of {', '.join(_HEALTH)}")
         if state is not None and engine != "ministack":
             raise ConfigurationError(f"engine={engine!r} keeps no state: only ministack does")
-        super().__init__(engine, port, log, None if state is None else Path(state).absolute())
+        super().__init__(engine, port, log, state)
         self.engine: Engine = engine
 
     @property
@@ -98,14 +98,7 @@ class LocalServer(ServerProcess):
     @property
     def environment(self) -> dict[str, str]:
         """For other processes: with these variables set, boto3 and this library come here."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        return {"AWS_ENDPOINT_URL": self.url, **CREDENTIALS, "AWS_REGION": REGION}
 
     def settings(self, **fields: Any) -> Settings:
         """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...).
@@ -125,8 +118,9 @@ class LocalServer(ServerProcess):
         listener = bind(self._port)
         self._port = listener.getsockname()[1]
         level = "WARNING" if self._log is None else "INFO"
+        variables = environment(self._port, scratch, level, self._state)
         with closing(listener), self._open_log(scratch) as log:
-            return spawn(python, self.engine, listener, scratch, log, level, self._state)
+            return spawn(python, self.engine, listener.fileno(), scratch, log, variables)
 
     def _answers(self) -> bool:
         # The socket is ours and listens already: a request waits in its backlog until the server

@@ -7,7 +7,6 @@ name server (epmd) of its own.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import logging
@@ -24,12 +23,10 @@ from functools import partial
 
 def main() -> None:
     """Serve the socket that the parent bound, until SIGTERM, SIGINT or the parent's death."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=("ministack", "moto", "rabbitmq"))
-    parser.add_argument("socket", help="a listening socket, inherited; None for RabbitMQ")
-    parser.add_argument("parent", type=int, help="the process whose end ends this one")
-    parser.add_argument("scratch", help="the folder that is removed at the end")
-    given = parser.parse_args()
+    # As `messaging.local.process.spawn` gives them: "ministack", "moto" or "rabbitmq"; a listening
+    # socket that is inherited, "None" for RabbitMQ; the process whose end ends this one; and the
+    # folder that is removed at the end.
+    engine, descriptor, parent, scratch = sys.argv[1:]
     keeps = os.environ.get("PERSIST_STATE") == "1"
     programs: list[int] = []
 
@@ -40,7 +37,7 @@ def main() -> None:
             _save()
         for one in programs:
             _end_program(one)
-        shutil.rmtree(given.scratch, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(0)
@@ -49,16 +46,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, end)
     # The signal's handler runs in the main thread, between two steps of the server: so what is
     # written is never half of a change, and nobody waits for a node that another thread has reaped.
-    in_main = keeps or given.engine == "rabbitmq"
+    in_main = keeps or engine == "rabbitmq"
     orphaned = partial(os.kill, os.getpid(), signal.SIGTERM) if in_main else end
     threading.Thread(
-        target=_watch, args=(given.parent, orphaned), name="watch-parent", daemon=True
+        target=_watch, args=(int(parent), orphaned), name="watch-parent", daemon=True
     ).start()
-    if given.engine == "rabbitmq":
+    if engine == "rabbitmq":
         _rabbitmq(programs)
         end()
     else:
-        {"ministack": _ministack, "moto": _moto}[given.engine](int(given.socket))
+        {"ministack": _ministack, "moto": _moto}[engine](int(descriptor))
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:

@@ -39,14 +39,16 @@ class ServerProcess(ABC):
 
     start_seconds = 60.0  # seconds in which it must answer; a laptop that swaps needs many
 
-    def __init__(self, name: str, port: int, log: str | Path | None, state: Path | None) -> None:
+    def __init__(
+        self, name: str, port: int, log: str | Path | None, state: str | Path | None
+    ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port={port}: use 1 to 65535, or 0 for a free one")
         self.name = name
         """What answers: "ministack", "moto" or "rabbitmq"."""
         self._port = port
         self._log = None if log is None else Path(log)
-        self._state = state
+        self._state = None if state is None else Path(state).absolute()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Any] | None = None

@@ -15,10 +15,28 @@ from typing import IO
 
 from messaging.errors import ConfigurationError
 
-__all__ = ["HOST", "REGION", "answers", "bind", "child", "end", "inherited", "last_lines", "spawn"]
+__all__ = [
+    "CREDENTIALS",
+    "HOST",
+    "REGION",
+    "answers",
+    "bind",
+    "spawn",
+    "end",
+    "environment",
+    "inherited",
+    "last_lines",
+]
 
 HOST = "127.0.0.1"
 REGION = "sa-east-1"
+CREDENTIALS: Mapping[str, str] = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Variables by which boto3 asks neither files nor the network who it is."""
 _ACCOUNT = "000000000000"
 _STOP_SECONDS = 5.0
 _SAVE_SECONDS = 60.0  # a state of some hundred thousand messages takes seconds to write
@@ -29,22 +47,6 @@ _PASSED_ON = frozenset(
 
 
 def spawn(
-    python: Path,
-    engine: str,
-    listener: socket.socket,
-    scratch: Path,
-    log: IO[bytes],
-    log_level: str,
-    state: Path | None = None,
-) -> subprocess.Popen[bytes]:
-    """The server's process, run by `python`; it serves `listener`, and writes in `scratch` and, if
-    it is given, `state` only."""
-    port = listener.getsockname()[1]
-    environment = _environment(port, scratch, log_level) | _kept(state)
-    return child(python, engine, listener.fileno(), scratch, log, environment)
-
-
-def child(
     python: Path,
     engine: str,
     descriptor: int | None,
@@ -95,17 +97,17 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in _PASSED_ON}
 
 
-def _environment(port: int, scratch: Path, log_level: str) -> dict[str, str]:
-    """The child's environment: a list of what it needs, so that no stray variable steers it."""
+def environment(port: int, scratch: Path, log_level: str, state: Path | None) -> dict[str, str]:
+    """The environment of the server of SNS and SQS, which writes in `scratch` and, if it is given,
+    `state` only: a list of what it needs, so that no stray variable steers it."""
+    # With these ministack keeps its state, and `child.py` writes it at the end.
+    keeps = {} if state is None else {"PERSIST_STATE": "1", "S3_PERSIST": "1"}
     return inherited() | {
         "TMPDIR": str(scratch),
         "LOG_LEVEL": log_level,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": REGION,
+        **CREDENTIALS,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_CONFIG_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
         # ministack: one port, no docker, nothing on disk. It would open 0.0.0.0:8883 as it comes.
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": HOST,
@@ -114,22 +116,11 @@ def _environment(port: int, scratch: Path, log_level: str) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",
-        "STATE_DIR": str(scratch / "state"),
-        "S3_DATA_DIR": str(scratch / "s3"),
+        "STATE_DIR": str((state or scratch) / "services"),
+        "S3_DATA_DIR": str((state or scratch) / "s3"),
+        **keeps,
         "MOTO_PORT": str(port),
         "MOTO_ACCOUNT_ID": _ACCOUNT,
-    }
-
-
-def _kept(state: Path | None) -> dict[str, str]:
-    """What makes ministack keep its state, and `child.py` write it at the end."""
-    if state is None:
-        return {}
-    return {
-        "PERSIST_STATE": "1",
-        "S3_PERSIST": "1",
-        "STATE_DIR": str(state / "services"),
-        "S3_DATA_DIR": str(state / "s3"),
     }
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from messaging.errors import ConfigurationError, TransportError
 from messaging.local.lifecycle import ServerProcess
-from messaging.local.process import HOST, bind, child, inherited
+from messaging.local.process import HOST, bind, inherited, spawn
 from messaging.settings import Settings
 
 __all__ = ["LocalRabbitMQ"]
@@ -82,7 +82,7 @@ class LocalRabbitMQ(ServerProcess):
         log: str | Path | None = None,
         state: str | Path | None = None,
     ) -> None:
-        super().__init__("rabbitmq", port, log, None if state is None else Path(state).absolute())
+        super().__init__("rabbitmq", port, log, state)
         self._home: Path | None = None
         self._names = self._distribution = 0
 
@@ -166,7 +166,7 @@ class LocalRabbitMQ(ServerProcess):
             "MESSAGING_STATE": "1" if self._state else "",
         }
         with self._open_log(scratch) as log:
-            return child(Path(sys.executable), "rabbitmq", None, scratch, log, environment)
+            return spawn(Path(sys.executable), "rabbitmq", None, scratch, log, environment)
 
     def _answers(self) -> bool:
         # It listens when it is ready, and greets whoever speaks its protocol.
