@@ -17,7 +17,8 @@ from messaging.consuming.attempts import Attempts
 from messaging.consuming.batch_call import DONE
 from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middleware
 from messaging.consuming.consumer import Consumer, Handler
-from messaging.consuming.decoder import Decoder, ProbeReceived, Read, envelope
+from messaging.consuming.decoder import ProbeReceived, Read
+from messaging.consuming.fast_decoder import decoder_for, envelope
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -151,7 +152,7 @@ class Dispatcher:
         passing: list[Any] = [getattr(one, "lets_pass", None) for one in self._middleware]
         self._passing = tuple(passing) if all(passing) else ()
         watched = bool(self._middleware) and not self._passing
-        self._read = Decoder(consumer, codec or JsonCodec(), watched=watched)
+        self._read = decoder_for(consumer, codec or JsonCodec(), watched=watched)
         self._package = package_of(type(consumer))
         self.probes = 0
         """How many probes and canaries came, and the last one's delay and arrival, in seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,8 +17,17 @@ from pydantic_core import to_json
 
 from messaging import Consumer, Envelope, Event, handles
 from messaging.codec import JsonCodec
-from messaging.consuming.decoder import MOST_GLANCES, Decoder, envelope
-from messaging.consuming.fast_decoder import KnownHead, envelope_of, traceparent_of, usual
+from messaging.consuming.decoder import Decoder, Read
+from messaging.consuming.fast_decoder import (
+    MOST_GLANCES,
+    FastDecoder,
+    KnownHead,
+    decoder_for,
+    envelope,
+    envelope_of,
+    traceparent_of,
+    usual,
+)
 from messaging.errors import CodecError
 from messaging.transport import Delivery
 
@@ -71,7 +81,7 @@ HEAD = {
     "time": "2026-11-24T12:00:00.5Z",
 }
 CONSUMER = Secretaria()
-QUICK = Decoder(CONSUMER, JsonCodec(), watched=True)
+QUICK = FastDecoder(CONSUMER, watched=True)
 
 
 class Portaria(Consumer):
@@ -96,12 +106,15 @@ class Thorough(JsonCodec):
     __slots__ = ()
 
 
-THOROUGH = Decoder(CONSUMER, Thorough(), watched=True)
+THOROUGH = decoder_for(CONSUMER, Thorough(), watched=True)
 PLAIN = Portaria()
-PLAIN_THOROUGH = Decoder(PLAIN, Thorough(), watched=False)
+PLAIN_THOROUGH = Decoder(PLAIN, Thorough())
 
 
-def read(reader: Decoder, body: str) -> object:
+Reader = Callable[[Delivery], Read]
+
+
+def read(reader: Reader, body: str) -> object:
     delivery = Delivery(queue="q", message_id="1", receipt="1", body=body)
     try:
         read = reader(delivery)
@@ -217,14 +230,14 @@ def test_what_is_not_usual(head: dict[str, Any], data: str) -> None:
 # -- at a glance
 
 
-def glancing() -> Decoder:
+def glancing() -> FastDecoder:
     """It has read one message, and knows the next by it."""
-    reader = Decoder(PLAIN, JsonCodec(), watched=False)
+    reader = FastDecoder(PLAIN, watched=False)
     assert not isinstance(read(reader, text(GLANCED, "{}")), str)
     return reader
 
 
-def seen(reader: Decoder, body: str) -> object:
+def seen(reader: Reader, body: str) -> object:
     """As `read`; but nobody was said to look at the envelope's data."""
     found = read(reader, body)
     return found if isinstance(found, str) else ({**found[0], "data": None}, *found[1:])  # type: ignore[index]
@@ -312,7 +325,7 @@ def test_heads_are_not_learned_without_end() -> None:
 
 
 def test_who_sees_envelopes_is_told_all_of_them() -> None:
-    reader = Decoder(PLAIN, JsonCodec(), watched=True)
+    reader = FastDecoder(PLAIN, watched=True)
     for _ in range(3):
         assert read(reader, BODIES[1]) == read(PLAIN_THOROUGH, BODIES[1])
 
