@@ -93,11 +93,10 @@ class BackPressure:
         self._waiters = 0
         self._asked = 0
         self._closed = False
-        self._paused = False
 
     @property
     def state(self) -> State:
-        if self._paused:
+        if self._in_flight.paused:
             return State.PAUSED
         if self._wedged():
             return State.WEDGED
@@ -110,16 +109,6 @@ class BackPressure:
     def asked(self) -> int:
         """How many messages the requests that are out may bring."""
         return self._asked
-
-    def received(self, deliveries: Sequence[Delivery]) -> bool:
-        """These have come, of what requests that are out have been promised. False: they are to be
-        given back."""
-        if self._rate is not None:
-            self._rate.took(len(deliveries))
-        if deliveries and (self.way or self._behind()):  # else nobody asks for the weight
-            mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
-            self._weight += (mean - self._weight) * SLOWLY if self._weight else mean
-        return not (self._paused or self._isolation.alone)
 
     def took(self, seconds: float) -> None:
         """A handler has ended after so long."""
@@ -161,15 +150,24 @@ class BackPressure:
             finally:
                 self._waiters -= 1
 
-    def take(self) -> int:
-        """`room` without waiting: how many to ask for, 0 if it is not worth it now."""
+    def take(self, least: int | None = None) -> int:
+        """`room` without waiting: how many to ask for, 0 if it is not worth it now.
+
+        least  so many are worth it.
+        """
         with self._lock:
-            free = min(BATCH_ENTRIES, self._free())
+            free = min(BATCH_ENTRIES, self._free(least))
             self._asked += free
             return free
 
-    def answered(self, asked: int) -> None:
+    def answered(self, asked: int, deliveries: Sequence[Delivery] = ()) -> None:
         """A request for so many has ended, and what it brought is in hand."""
+        if deliveries:
+            if self._rate is not None:
+                self._rate.took(len(deliveries))
+            if self.way or self._behind():  # else nobody asks for the weight
+                mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
+                self._weight += (mean - self._weight) * SLOWLY if self._weight else mean
         with self._lock:
             self._asked -= asked
         self.look_again()
@@ -182,10 +180,10 @@ class BackPressure:
 
     def pause(self) -> None:
         """Receive nothing until `resume`."""
-        self._paused = True
+        self._in_flight.paused = True
 
     def resume(self) -> None:
-        self._paused = False
+        self._in_flight.paused = False
         self.look_again()
 
     def close(self) -> None:
@@ -196,7 +194,7 @@ class BackPressure:
 
     def _free(self, least: int | None = None) -> int:
         """How many may be received, if those are as many as it is worth asking for."""
-        if self._closed or self._paused or self._isolation.active or self._wedged():
+        if self._closed or self._in_flight.paused or self._isolation.active or self._wedged():
             return 0
         able = self._concurrency - self._in_flight.stuck
         waiting = self._waiting()

@@ -11,7 +11,7 @@ from messaging.consuming.batch_dispatch import BatchRun, acknowledged
 from messaging.consuming.dispatch import Dispatcher
 from messaging.outcome import Outcome
 from messaging.runtime.event_loop import Runs
-from messaging.runtime.executor import Executor, timeout_of
+from messaging.runtime.executor import Executor, Put, timeout_of
 from messaging.runtime.gathering import BatchReadyQueue
 from messaging.runtime.in_flight import LOST, InFlight, InFlightMessage, give_back
 from messaging.runtime.ready_queue import ReadyQueue
@@ -36,11 +36,11 @@ class BatchExecutor(Executor):
         super().__init__(dispatcher, ready_queue, settler, **parts)
         self._in_flight = in_flight
 
-    def step(self, message: InFlightMessage, loop: Runs) -> bool:
+    def step(self, message: InFlightMessage, loop: Runs, put: Put) -> bool:
         line = self._ready_queue
         batch = line.batch(message) if isinstance(line, BatchReadyQueue) else None
         if batch is None:
-            return super().step(message, loop)
+            return super().step(message, loop, put)
         fit = self._fit(batch)
         if not fit:
             return False
@@ -78,7 +78,7 @@ class BatchExecutor(Executor):
                 fit.append(one)
                 continue
             groups.ended(one.delivery, outcome)
-            self._ended(one, outcome)
+            self._ended(one, outcome, self._settler.put)
         return fit
 
     def _cancel(
@@ -117,7 +117,7 @@ class BatchExecutor(Executor):
                 outcome = self._unexpected(one, error)
             # What was given up, or is in other hands, comes again, whatever was said of it.
             groups.ended(one.delivery, give_back() if one.lost else outcome)
-            self._settle(one, outcome)
+            self._settle(one, outcome, self._settler.put)
 
 
 def executor_for(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from messaging.clock import Clock
 from messaging.consuming.dispatch import Dispatcher
@@ -22,7 +25,7 @@ from messaging.runtime.threads import Threads
 from messaging.tracebacks import package_of, summary
 from messaging.transport import Delivery
 
-__all__ = ["Executor", "timeout_of"]
+__all__ = ["Executor", "Put", "timeout_of"]
 
 log = logger("messaging.runtime")
 
@@ -34,6 +37,18 @@ BRIEF = 0.001
 """Seconds from a handler's begin to its end, on average."""
 BROKEN_POLICY_DELAY = 60.0
 """Seconds before a message comes again whose retry policy raised instead of deciding."""
+
+
+Put = Callable[[InFlightMessage], None]
+"""Takes a message that has its outcome."""
+
+
+class Chunk(Protocol):
+    """What one thread has received and handles itself."""
+
+    rest: deque[InFlightMessage]
+    busy: object
+    """The one whose handler runs."""
 
 
 class Executor:
@@ -96,15 +111,45 @@ class Executor:
         """A receipt keeps its thread for long, and has not ended."""
         self._pace, self.quick = max(self._pace, SLOW), False
 
-    def step(self, message: InFlightMessage, loop: Runs) -> bool:
-        """Run the handler of one receipt. True: it is async, and goes on in `loop`."""
+    def handle(self, chunk: Chunk, loop: Runs, put: Put) -> int:
+        """Run the handlers of `chunk` one after the other, in one slot, while they are quick.
+
+        Returns how many are async, and go on in `loop`. What is left in `chunk` is for others.
+        """
+        began, slot = 0, False
+        ready_queue, rest = self._ready_queue, chunk.rest
+        while rest:
+            try:
+                message = rest.popleft()
+            except IndexError:  # the watch has just handed it over
+                break
+            if not slot:
+                slot = ready_queue.take_slot()
+            if not slot:
+                ready_queue.put(message, has_turn=True)
+                break
+            chunk.busy = message
+            if self.step(message, loop, put):
+                slot = False  # it goes along with the coroutine
+                began += 1
+            if not self.quick:
+                break
+        if slot:
+            ready_queue.free()
+        return began
+
+    def step(self, message: InFlightMessage, loop: Runs, put: Put) -> bool:
+        """Run the handler of one receipt, and hand it to `put` when that has ended.
+
+        True: it is async, and goes on in `loop`.
+        """
         if message.lost or message.told:
-            self._ended(message, give_back())
+            self._ended(message, give_back(), put)
             return False
         if not self._handled_cache.empty:
             known = self._handled_cache.recall(message)
             if known is not None:
-                self._ended(message, known)
+                self._ended(message, known, put)
                 return False
         message.started = began = self._now()
         try:
@@ -118,10 +163,11 @@ class Executor:
             backpressure = self._backpressure
             mean = backpressure.mean
             backpressure.mean = spent if mean is None else mean + SLOWLY * (spent - mean)
-            self._settler.put(message, outcome)
+            message.outcome = outcome
+            put(message)
         else:
             if isinstance(outcome, Outcome):
-                self._ended(message, outcome)
+                self._ended(message, outcome, put)
             else:
                 goes_on = True
                 message.cancel = partial(loop.cancel_one, outcome)
@@ -147,7 +193,8 @@ class Executor:
 
     def put_back(self, message: InFlightMessage) -> None:
         """It will not be handled now."""
-        self._settler.put(message, give_back())
+        message.outcome = give_back()
+        self._settler.put(message)
 
     def gave_up(self, message: InFlightMessage) -> None:
         """Its handler went beyond a limit, and was given up: that is a failure, too."""
@@ -155,7 +202,7 @@ class Executor:
 
     def _run(self, threads: Threads, loop: Runs) -> None:
         """The body of a thread: a receipt, those behind it, and on it goes."""
-        ready_queue = self._ready_queue
+        ready_queue, put = self._ready_queue, self._settler.put
         while (message := ready_queue.get()) is not None:
             with self._lock:
                 self._idle -= 1
@@ -164,7 +211,7 @@ class Executor:
                 self._follow(threads, loop)
             while message is not None:
                 # The slot of a coroutine goes along: it is free again when that has ended.
-                message = None if self.step(message, loop) else ready_queue.next()
+                message = None if self.step(message, loop, put) else ready_queue.next()
             with self._lock:
                 self._idle += 1
 
@@ -188,25 +235,26 @@ class Executor:
 
     def _coroutine_ended(self, message: InFlightMessage, result: Outcome | BaseException) -> None:
         if isinstance(result, Outcome):
-            self._ended(message, result)
-        elif isinstance(result, asyncio.CancelledError) and message.told:
-            if message.ending:
-                self._ended(message, self._policy(message, timeout_of(message)))
-            else:
-                self._ended(message, give_back())
+            outcome = result
+        elif not isinstance(result, asyncio.CancelledError) or not message.told:
+            outcome = self._unexpected(message, result)
+        elif message.ending:
+            outcome = self._policy(message, timeout_of(message))
         else:
-            self._ended(message, self._unexpected(message, result))
+            outcome = give_back()
+        self._ended(message, outcome, self._settler.put)
         self._ready_queue.free()
 
-    def _ended(self, message: InFlightMessage, outcome: Outcome) -> None:
+    def _ended(self, message: InFlightMessage, outcome: Outcome, put: Put) -> None:
         if message.started is not None:
             message.spent = spent = self._now() - message.started
             self._backpressure.took(spent)
-        self._settle(message, outcome)
+        self._settle(message, outcome, put)
 
-    def _settle(self, message: InFlightMessage, outcome: Outcome) -> None:
+    def _settle(self, message: InFlightMessage, outcome: Outcome, put: Put) -> None:
         if type(outcome) is Ack and self._breaker.calm:  # as nearly always
-            self._settler.put(message, outcome)
+            message.outcome = outcome
+            put(message)
             return
         if not (message.remembered or message.lost):
             outcome = self._judge(message, outcome)
@@ -218,9 +266,11 @@ class Executor:
                 outcome.reason,
             )
         behind = self._ready_queue.failed(message) if isinstance(outcome, Retry) else ()
-        self._settler.put(message, outcome)
+        message.outcome = outcome
+        put(message)
         for one in behind:
-            self.put_back(one)
+            one.outcome = give_back()
+            put(one)
 
     def _judge(self, message: InFlightMessage, outcome: Outcome) -> Outcome:
         if self._breaker.judge(message.delivery, outcome):

@@ -96,7 +96,7 @@ class BatchReadyQueue(ReadyQueue):
                 if self._closed and message in self._batches:
                     kept.append(message)  # it has a handler, which takes it before it ends
                     continue
-                self._slots += 1
+                self.slots += 1
                 taken.append(message)
             for one in kept:
                 self._ready.put(one)

@@ -225,6 +225,10 @@ class InFlight:
         self._left = left
         self._lock = threading.Lock()
         self._closed = False
+        self.paused = False
+        """True: what comes is to be given back."""
+        self.alone = False
+        """The same, because one that may end the process is being handled."""
         self.held: dict[Hashable, InFlightMessage] = {}
         """By their keys. Nobody else changes it."""
         self._received = 0
@@ -262,11 +266,10 @@ class InFlight:
         since: float,
         lease: float,
         start: Callable[[InFlightMessage], bool | None],
-        wanted: Callable[[Sequence[Delivery]], bool] = lambda deliveries: True,
     ) -> Sequence[InFlightMessage]:
         """Enter receipts, whose leases began at `since`, and hand each to `start`; returns those
-        that came after `close`, or are not `wanted`, or that `start` says False to:
-        they are to be released.
+        that came after `close`, or in a pause, or while one is to be `alone`, or that `start` says
+        False to: they have an outcome, and are to be released.
 
         A message that is in hand already lost its lease, or SQS delivered it twice: the new
         receipt takes the place of the old one, which has expired, and the message is not handled
@@ -276,7 +279,7 @@ class InFlight:
         back: list[InFlightMessage] = []
         with self._lock:
             self._received += len(deliveries)
-            refused = not wanted(deliveries) or self._closed
+            refused = self._closed or self.paused or self.alone
             in_flight = self.held
             for delivery in deliveries:
                 key = delivery.message_id
@@ -294,6 +297,7 @@ class InFlight:
                     message.outcome = give_back()
                     back.append(message)
                 elif start(message) is False:  # under the lock: after close() nothing is started
+                    message.outcome = message.sent_back()
                     back.append(message)
         return back
 

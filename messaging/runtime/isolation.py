@@ -10,11 +10,11 @@ import math
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from messaging.logs import logger
 from messaging.outcome import Reject
-from messaging.runtime.in_flight import InFlightMessage
+from messaging.runtime.in_flight import InFlight, InFlightMessage
 from messaging.transport import Delivery
 
 __all__ = ["Isolation"]
@@ -38,24 +38,21 @@ class Isolation:
 
     Safe to use from any thread.
 
+    in_flight     all that is in hand, which is told when one of it is to be alone.
     last_receive  the receive after which SQS moves a message without a reason.
-    others        how many messages are in hand.
     """
 
-    def __init__(self, queue: str, *, last_receive: int, others: Callable[[], int]) -> None:
+    def __init__(self, queue: str, in_flight: InFlight, *, last_receive: int) -> None:
         self._queue = queue
         self.threshold = min(SUSPECT_AFTER, last_receive // 2)
         """Receives of a message that is not suspected yet, at most."""
         self._enough = math.ceil(last_receive * ENOUGH_RECEIVES)
-        self._others = others
+        self._in_flight = in_flight
         self._lock = threading.Lock()
         self._held: list[InFlightMessage] = []
         self._running: InFlightMessage | None = None
-        # Attributes, because both are asked for each receive, and nearly always the same.
         self.active = False
         """True: nothing else is to be received."""
-        self.alone = False
-        """True: a suspect is being handled, and what comes now is to be given back."""
         self._survived = 0
         self._ended: OrderedDict[str, None] = OrderedDict()
         """Messages that ended here and come again: their handlers kill nobody."""
@@ -89,7 +86,11 @@ class Isolation:
     def next(self) -> InFlightMessage | None:
         """A suspect that may be handled now, alone."""
         with self._lock:
-            if not self._held or self._running is not None or self._others() > len(self._held):
+            if (
+                not self._held
+                or self._running is not None
+                or self._in_flight.count > len(self._held)
+            ):
                 return None
             message = self._running = self._held.pop()
             self._say()
@@ -135,5 +136,5 @@ class Isolation:
 
     def _say(self) -> None:
         """The lock is held, and what it guards has changed."""
-        self.alone = self._running is not None
-        self.active = self.alone or bool(self._held)
+        self._in_flight.alone = alone = self._running is not None
+        self.active = alone or bool(self._held)

@@ -121,7 +121,7 @@ class Pipeline:
 
     def _make_isolation(self) -> Isolation:
         most = self.consumer.max_receives
-        return Isolation(self.queue.name, last_receive=most, others=lambda: self.in_flight.count)
+        return Isolation(self.queue.name, self.in_flight, last_receive=most)
 
     def _make_wedge(self, concurrency: int, wedged: Callable[[str, float], None]) -> Wedge:
         return Wedge(
@@ -210,24 +210,22 @@ class Pipeline:
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
         """A receive brought these; their leases count from `since`."""
-        if self._abandoned and deliveries:
-            self.backpressure.received(deliveries)
+        if self._abandoned:
             return_late(self.queue, deliveries)
             return
         if self.postponed.hidden:
             self.postponed.received(deliveries)
         put = (self.completing and self.completing.open()) or self.ready_queue.put
-        most = max([one.receive_count for one in deliveries], default=0)
+        most = max([one.receive_count for one in deliveries])
         plain = most <= self.isolation.threshold and not self.isolation.active
         back = self.in_flight.receive(
             deliveries,
             since,
             self._lease,
             put if plain else partial(self._enter, put),
-            wanted=self.backpressure.received,
         )
         for message in back:
-            self.settler.put(message, message.outcome or message.sent_back())
+            self.settler.put(message)
         if not plain:
             self._isolate()
 
@@ -256,7 +254,8 @@ class Pipeline:
                     self.executor.put_back(message)
                 self._hurry_batches()
             else:
-                self.settler.put(message, verdict)
+                message.outcome = verdict
+                self.settler.put(message)
                 self.settler.rouse()
 
     def _hurry_batches(self) -> None:

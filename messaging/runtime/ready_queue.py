@@ -29,7 +29,8 @@ class ReadyQueue:
 
     def __init__(self, slots: int) -> None:
         self._gate = threading.Lock()
-        self._slots = slots
+        self.slots = slots
+        """How many are free."""
         self.behind = 0
         """Of those here, so many wait for another one, whatever slots are free."""
         # While there is a free slot nothing waits for one.
@@ -56,7 +57,7 @@ class ReadyQueue:
         with self._gate:
             if self._waiting:
                 return self._waiting.popleft()
-            self._slots += 1
+            self.slots += 1
             return None
 
     def free(self) -> None:
@@ -65,14 +66,14 @@ class ReadyQueue:
             if self._waiting:
                 self._ready.put(self._waiting.popleft())
             else:
-                self._slots += 1
+                self.slots += 1
 
     def take_slot(self) -> bool:
         """A slot for a receipt that was never put here. False: none is free."""
         with self._gate:
-            if not self._slots:
+            if not self.slots:
                 return False
-            self._slots -= 1
+            self.slots -= 1
             return True
 
     def get_nowait(self) -> InFlightMessage | None:
@@ -92,7 +93,7 @@ class ReadyQueue:
         taken = []
         with self._gate:
             while (message := self.get_nowait()) is not None:
-                self._slots += 1
+                self.slots += 1
                 taken.append(message)
             taken += self._waiting
             self._waiting.clear()
@@ -119,8 +120,8 @@ class ReadyQueue:
 
     def _offer(self, message: InFlightMessage) -> None:
         with self._gate:
-            if self._slots:
-                self._slots -= 1
+            if self.slots:
+                self.slots -= 1
                 self._ready.put(message)
             else:
                 self._waiting.append(message)

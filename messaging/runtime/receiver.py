@@ -127,7 +127,6 @@ class Receiver:
                 brought = self.step(free, self._wait)
             finally:
                 self._asked_at = None
-                self._backpressure.answered(free)
             took = SYSTEM_CLOCK.monotonic() - asked
             if brought == BATCH_ENTRIES:
                 note_full(self._full, took)
@@ -156,7 +155,8 @@ class Receiver:
                     self._pause()
 
     def step(self, free: int, wait: float) -> int | None:
-        """One receive of at most `free` messages: how many it brought, None if it failed."""
+        """One receive of the `free` messages that back-pressure has promised: how many it brought,
+        None if it failed."""
         self._brought = None
         try:
             self._brought = brought = self._receive(free, wait)
@@ -172,12 +172,7 @@ class Receiver:
         """One more receive at once, which does not wait, for the thread that `run` has called
         onward. False: the last one was not full, so there may be no more, or there is no room."""
         free = self._backpressure.take() if self._brought == BATCH_ENTRIES else 0
-        if not free:
-            return False
-        try:
-            return self.step(free, 0) == BATCH_ENTRIES
-        finally:
-            self._backpressure.answered(free)
+        return free > 0 and self.step(free, 0) == BATCH_ENTRIES
 
     def replace(self, thread: int) -> None:
         """The thread of this ident is held up: if it is the first, another one takes its place.
@@ -205,11 +200,15 @@ class Receiver:
 
     def _receive(self, free: int, wait: float) -> int:
         asked = self._clock.monotonic()
-        deliveries = self._queue.receive(min(BATCH_ENTRIES, free), wait)
-        if deliveries:
-            # Beyond its wait it was the answer that was slow, and the leases began before that.
-            answered = self._clock.monotonic()
-            self._taken(deliveries, answered - max(0.0, answered - asked - wait))
+        deliveries: Sequence[Delivery] = ()
+        try:
+            deliveries = self._queue.receive(free, wait)
+            if deliveries:
+                # Beyond its wait it was the answer that was slow, and the leases began before that.
+                answered = self._clock.monotonic()
+                self._taken(deliveries, answered - max(0.0, answered - asked - wait))
+        finally:
+            self._backpressure.answered(free, deliveries)
         return len(deliveries)
 
     def _far(self) -> bool:
@@ -236,8 +235,6 @@ class Receiver:
                     brought = self._receive(free, min(self._wait, HELPERS_WAIT))
                 except TransportError:  # the first will meet it, too, and tell it
                     return
-                finally:
-                    self._backpressure.answered(free)
                 if not self._onward(False) or brought < free or not self._far():
                     return
         finally:

@@ -214,12 +214,11 @@ class Receives:
 
     def _hear(self, receive: _Receive, since: float, look: _Look) -> None:
         under_way = len(self) + 1
-        ended = True
+        deliveries: Sequence[Delivery] | None = ()
         try:
             deliveries = receive.request.hear()
             if deliveries is None:
                 self._under_way[receive.request.file] = receive
-                ended = False
                 return
             if deliveries:
                 # What came while this thread was busy came after it had looked last.
@@ -229,8 +228,8 @@ class Receives:
         except TransportError as error:
             self._stumble(error)
         finally:
-            if ended:
-                self._backpressure.answered(receive.asked)
+            if deliveries is not None:
+                self._backpressure.answered(receive.asked, deliveries)
 
     def _judge(self, count: int, receive: _Receive, under_way: int, look: _Look) -> None:
         took = look.found - receive.request.asked

@@ -42,7 +42,7 @@ IDLE_LOOKS = 50
 class _Chunk:
     """What one thread has received and handles itself."""
 
-    __slots__ = ("busy", "looks", "replaced", "rest", "seen", "tended", "thread")
+    __slots__ = ("busy", "looks", "replaced", "rest", "seen", "thread")
 
     def __init__(self, thread: int) -> None:
         self.thread = thread
@@ -53,9 +53,8 @@ class _Chunk:
         """What it was busy with when the watch looked last."""
         self.looks = 0
         """How often the watch has seen just that."""
-        self.tended = False
-        """Its thread will see to what it has put to the settler."""
         self.replaced = False
+        """Another thread receives in place of its own."""
 
 
 class RunToCompletion:
@@ -97,8 +96,8 @@ class RunToCompletion:
 
     def open(self) -> Callable[[InFlightMessage], bool | None] | None:
         """Where the calling thread puts what it has just received; None: into the line."""
-        # What waits in the line came before.
-        if self._closed or not self._executor.quick or len(self._ready_queue):
+        # Without a slot it must wait behind those in the line, which came before.
+        if self._closed or not self._executor.quick or not self._ready_queue.slots:
             return None
         me = self._ident()
         chunk = self._chunks.get(me)
@@ -120,14 +119,13 @@ class RunToCompletion:
         if not self._watching:
             self._watching = True
             self._wake.put(None)
-        chunk.tended = True
-        self._settler.tend()
         try:
             self._run(chunk, near)
             while near and self._goes_on(chunk):
                 self._run(chunk, near)
         finally:
-            self._leave(chunk, settle=near or self._settler.busy)
+            here = not chunk.replaced and (near or self._settler.busy)
+            self._settler.settle(here=here)
             self._hand_over(chunk)
         with self._lock:
             del self._chunks[me]
@@ -192,46 +190,16 @@ class RunToCompletion:
         return bool(chunk.rest) and self._may_go_on(chunk)
 
     def _may_go_on(self, chunk: _Chunk) -> bool:
-        return chunk.tended and self._executor.quick
+        return not chunk.replaced and self._executor.quick
 
     def _run(self, chunk: _Chunk, near: bool) -> None:
-        began = self._handle(chunk)
+        began = self._executor.handle(chunk, self._loop, self._settler.add)
+        self._hand_over(chunk)
         chunk.busy = chunk
         if began and near and self._executor.brief:
-            self._settler.gather(began, LOOK)
-
-    def _handle(self, chunk: _Chunk) -> int:
-        """Returns how many async handlers have begun."""
-        began = 0
-        executor, ready_queue, loop, rest = (
-            self._executor,
-            self._ready_queue,
-            self._loop,
-            chunk.rest,
-        )
-        slot = False
-        while rest:
-            try:
-                message = rest.popleft()
-            except IndexError:  # as in `_next`: the watch has just handed it over
-                break
-            if not slot:
-                if not ready_queue.take_slot():
-                    ready_queue.put(message, has_turn=True)
-                    break
-                slot = True
-            chunk.busy = message
-            if executor.step(message, loop):
-                slot = False  # it goes along with the coroutine
-                began += 1
-            if not executor.quick:
-                break
-        if slot:
-            ready_queue.free()
-        self._hand_over(chunk)
-        if began:
+            self._settler.gather(began, LOOK, self._loop.wake)
+        elif began:
             self._loop.wake()
-        return began
 
     def _hand_over(self, chunk: _Chunk) -> None:
         while (message := _next(chunk)) is not None:
@@ -241,7 +209,7 @@ class RunToCompletion:
         self._executor.slow_down()
         self._hand_over(chunk)
         self._loop.wake()
-        self._leave(chunk, settle=False)
+        self._settler.settle(here=False)
         with self._lock:
             if self._chunks.get(chunk.thread) is not chunk:
                 return  # it has just ended
@@ -250,12 +218,6 @@ class RunToCompletion:
             self._replace(chunk.thread)
         except RuntimeError:  # the system has no more threads: it goes on when it can
             chunk.replaced = False
-
-    def _leave(self, chunk: _Chunk, *, settle: bool) -> None:
-        with self._lock:
-            tended, chunk.tended = chunk.tended, False
-        if tended:
-            self._settler.leave(settle=settle)
 
     def _pause(self) -> None:
         try:

@@ -6,13 +6,12 @@ import math
 import queue as queues
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
 from messaging.clock import Clock
-from messaging.outcome import Outcome
 from messaging.runtime.in_flight import InFlight, InFlightMessage
 from messaging.runtime.settlement import Deleting, Later, Settlement
 from messaging.runtime.under_way import UnderWay, answered, take
@@ -86,29 +85,29 @@ class Settler:
         self._clock = clock
         self._eager = eager
         self._inbox: deque[InFlightMessage] = deque()
+        self.add = self._inbox.append
+        """As `put`, for a thread that calls `settle` afterwards: nobody is woken."""
         self._later: list[tuple[float, InFlightMessage]] = []
         self._own = _Sleeper()
         """Its thread."""
         self._gathering = _Sleeper()
-        """A thread that tends, and waits for what it has begun."""
+        """A thread that waits in `gather`."""
         self._lock = threading.Lock()
-        self._tended = 0
         self._sleeper = self._own
-        """Who is to be woken. While somebody tends, the settler's own thread sleeps on."""
+        """Who is to be woken."""
         self._under_way: dict[int, Deleting] = {}
         """Deletes that have been sent, by the number of their socket. Whoever takes one out hears
         its answer; that is atomic."""
         self.begins = False
-        """True while answers are far away: a thread that tends does not wait for them."""
+        """True while answers are far away: a thread that settles does not wait for them."""
         self.attended = False
         """True while another thread sees to what is under way, so that its own need not."""
         self._hurry_later = False
         self._calling_back = False
         self._ending = False
 
-    def put(self, message: InFlightMessage, outcome: Outcome) -> None:
-        """`message` is done with; from any thread."""
-        message.outcome = outcome
+    def put(self, message: InFlightMessage) -> None:
+        """It has its outcome, and is to be settled; from any thread."""
         self._inbox.append(message)
         sleeper = self._sleeper
         if sleeper.wanted and (
@@ -116,19 +115,19 @@ class Settler:
         ):
             sleeper.wake()
 
-    def tend(self) -> None:
-        """The calling thread is about to `put` some, and will see to them: nobody is woken."""
-        with self._lock:
-            self._tended += 1
-            self._sleeper = self._gathering
+    def gather(self, count: int, seconds: float, begin: Callable[[], None]) -> None:
+        """Call `begin`, and return when so many wait to be settled, after `seconds` at the latest.
 
-    def gather(self, count: int, seconds: float) -> None:
-        """While tending: return when so many wait to be settled, after `seconds` at the latest."""
-        self._gathering.forget()
-        self._gathering.wanted = count
+        Meanwhile the calling thread is woken in place of the settler's own.
+        """
+        self._sleeper = gathering = self._gathering
+        gathering.forget()
+        gathering.wanted = count
+        begin()
         if len(self._inbox) < count:
-            self._gathering.sleep(seconds)
-        self._gathering.wanted = 0
+            gathering.sleep(seconds)
+        gathering.wanted = 0
+        self._sleeper = self._own
 
     @property
     def waiting(self) -> int:
@@ -140,13 +139,9 @@ class Settler:
         """True: its thread is at one batch, and another one waits."""
         return not self._own.wanted and len(self._inbox) >= BATCH_ENTRIES
 
-    def leave(self, *, settle: bool) -> None:
-        """It has. What makes a batch is settled in this thread, or by the settler's own."""
-        with self._lock:
-            self._tended -= 1
-            if not self._tended:
-                self._sleeper = self._own
-        if settle:
+    def settle(self, *, here: bool) -> None:
+        """Settle what makes a batch: in this thread (`here`), or by the settler's own."""
+        if here:
             self.step(aged=False, waits=not self.begins)
         wanted = self._own.wanted
         unheard = self._under_way and not self.attended
@@ -159,7 +154,7 @@ class Settler:
         self.rouse()
 
     def rouse(self) -> None:
-        """Let its thread look, although somebody tends."""
+        """Let its thread look."""
         self._own.wake()
 
     def hurry(self) -> None:

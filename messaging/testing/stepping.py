@@ -139,13 +139,17 @@ class Steps:
     def handle(self) -> bool:
         """Take what has waited longest for a handler and run it; False if nothing waits."""
         with self._as_thread(_NOBODY):
-            message = None if self.crashed else self._pipeline.ready_queue.get_nowait()
-            if message is None:
-                return False
-            # The slot of an async one is free when it has ended.
-            if not self._pipeline.executor.step(message, self._loop):
-                self._pipeline.ready_queue.free()
-            return True
+            return self._handle()
+
+    def _handle(self) -> bool:
+        message = None if self.crashed else self._pipeline.ready_queue.get_nowait()
+        if message is None:
+            return False
+        # The slot of an async one is free when it has ended.
+        pipeline = self._pipeline
+        if not pipeline.executor.step(message, self._loop, pipeline.settler.put):
+            pipeline.ready_queue.free()
+        return True
 
     def settle(self) -> int:
         """Settle what handlers are done with, and refused settlements whose pause is over."""
@@ -182,7 +186,7 @@ class Steps:
             self._completing.drain()
 
     def _receive(self, wait: float) -> int | None:
-        free = 0 if self.crashed else self._pipeline.backpressure.free()
+        free = 0 if self.crashed else self._pipeline.backpressure.take(1)
         return self._pipeline.receiver.step(free, wait) if free else None
 
     @contextmanager

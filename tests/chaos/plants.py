@@ -72,7 +72,7 @@ BUGS: dict[str, Bug] = {
     ),
     # Receive.
     "gives back nothing of what comes after the stop": bug(
-        R + "in_flight", "refused = not wanted(deliveries) or self._closed", "refused = False"
+        R + "in_flight", "refused = self._closed or self.paused or self.alone", "refused = False"
     ),
     "counts the lease from the answer, however late it came": bug(
         R + "receiver",
@@ -194,7 +194,7 @@ BUGS: dict[str, Bug] = {
     # Isolation, wedge.
     "handles a suspect beside others": bug(
         R + "isolation",
-        "or self._others() > len(self._held)",
+        "or self._in_flight.count > len(self._held)",
         "",
         "tests/runtime/test_isolation.py::test_many_high_counts_that_kill_nobody_are_soon_handled_as_usual",
     ),

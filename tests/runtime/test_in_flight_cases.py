@@ -96,14 +96,14 @@ def test_a_message_received_while_it_is_settled_shares_its_end_if_it_was_handled
 
 
 def test_what_comes_after_the_end_or_unwanted_goes_back(in_flight: InFlight) -> None:
-    for wanted in (False, True):
-        (back,) = in_flight.receive(
-            [delivery(f"m{wanted}")], 0.0, 30, pytest.fail, lambda _, wanted=wanted: wanted
-        )
+    for why in ("paused", "alone", "closed"):
+        in_flight.paused, in_flight.alone = why == "paused", why == "alone"
+        if why == "closed":
+            in_flight.close()
+        (back,) = in_flight.receive([delivery(why)], 0.0, 30, pytest.fail)
         assert isinstance(back.outcome, Retry)
         assert (back.outcome.delay, back.outcome.origin) == (0, "worker")
-        in_flight.close()
-    assert in_flight.count == 2
+    assert in_flight.count == 3
 
 
 def test_the_first_reason_to_end_is_the_one_a_handler_is_told(in_flight: InFlight) -> None:

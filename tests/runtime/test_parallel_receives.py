@@ -149,7 +149,7 @@ def test_stopped_while_helpers_receive_nothing_is_lost(work, queue, until):
 
 @pytest.fixture
 def hungry() -> BackPressure:
-    isolation = Isolation("q", last_receive=50, others=int)
+    isolation = Isolation("q", InFlight(), last_receive=50)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
     return BackPressure(InFlight(), breaker, isolation, concurrency=10, prefetch=15, lease=30)
 

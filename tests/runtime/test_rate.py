@@ -30,7 +30,7 @@ def pressure(limit: RateLimit, clock: FakeClock) -> BackPressure:
     return BackPressure(
         InFlight(),
         breaker,
-        Isolation("t", last_receive=20, others=lambda: 0),
+        Isolation("t", InFlight(), last_receive=20),
         concurrency=50,
         prefetch=50,
         lease=30,
@@ -42,8 +42,7 @@ def receive(service: BackPressure) -> int:
     """Ask and be given all that was asked for, until nothing may be asked."""
     total = 0
     while asked := service.room(patience=0):
-        service.received([DELIVERY] * asked)
-        service.answered(asked)
+        service.answered(asked, [DELIVERY] * asked)
         total += asked
     return total
 
@@ -78,17 +77,17 @@ def test_what_is_asked_for_is_promised_and_what_did_not_come_is_not_paid() -> No
     service = pressure(RateLimit(10), clock)
     assert service.room(patience=0) == 10
     assert service.room(patience=0) == 0, "the tokens are promised"
-    service.received([DELIVERY] * 2)
-    service.answered(10)
+    service.answered(10, [DELIVERY] * 2)
     assert service.free() == 8
 
 
 def test_it_is_limited_when_less_than_one_token_is_left_beside_what_is_asked_for() -> None:
     clock = FakeClock()
-    service = pressure(RateLimit(10, burst=11), clock)
-    assert service.room(patience=0) == 10
+    service = pressure(RateLimit(10, burst=21), clock)
+    assert (service.room(patience=0), service.room(patience=0)) == (10, 10)
     assert service.state.value == "receiving"
-    service.received([DELIVERY])
+    service.answered(10, [DELIVERY] * 11)
+    assert service.room(patience=0) == 0
     assert service.state.value == "rate limited"
 
 
@@ -98,7 +97,7 @@ def test_tokens_that_come_otherwise_than_with_time_are_looked_for_at_once() -> N
     service = BackPressure(
         InFlight(),
         Breaker(None, Postponed(clock), service="mail", clock=clock),
-        Isolation("t", last_receive=20, others=lambda: 0),
+        Isolation("t", InFlight(), last_receive=20),
         concurrency=50,
         prefetch=50,
         lease=30,

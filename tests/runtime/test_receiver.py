@@ -46,7 +46,7 @@ def test_an_outage_is_waited_out_and_told_once(work, queue, until, caplog, monke
 
 
 def backpressure() -> BackPressure:
-    isolation = Isolation("q", last_receive=50, others=int)
+    isolation = Isolation("q", InFlight(), last_receive=50)
     breaker = Breaker(None, Postponed(SYSTEM_CLOCK), service="service", clock=SYSTEM_CLOCK)
     return BackPressure(InFlight(), breaker, isolation, concurrency=5, prefetch=5, lease=30)
 

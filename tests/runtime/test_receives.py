@@ -56,7 +56,7 @@ class Bench:
             begins=False, attended=False, requests={}, attend=self.attends.append, hear=self.hear
         )
         breaker = Breaker(None, Postponed(self.clock), service="mail", clock=self.clock)
-        isolation = Isolation("t", last_receive=20, others=lambda: 0)
+        isolation = Isolation("t", InFlight(), last_receive=20)
         self.pressure = BackPressure(
             InFlight(), breaker, isolation, concurrency=500, prefetch=500, lease=30
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from messaging.runtime import isolation as module
-from messaging.runtime.in_flight import InFlightMessage
+from messaging.runtime.in_flight import Disposition, InFlight, InFlightMessage
 from messaging.runtime.isolation import ENOUGH, Isolation
 from messaging.transport import Delivery
 
@@ -20,13 +20,12 @@ def message(name: str, receives: int = 4, group: str | None = None) -> InFlightM
     return InFlightMessage(name, delivery(name, receives, group), 0.0, 30)
 
 
-class Others:
-    """How many messages are in hand."""
+class Others(InFlight):
+    """What is in hand: as many messages as a test says."""
 
-    count = 0
-
-    def __call__(self) -> int:
-        return self.count
+    def become(self, count: int) -> None:
+        self.settle(self.every(), Disposition.RELEASED)
+        self.receive([delivery(f"other {n}") for n in range(count)], 0.0, 30, lambda one: True)
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def others() -> Others:
 
 @pytest.fixture
 def isolation(others: Others) -> Isolation:
-    return Isolation("mail", last_receive=20, others=others)
+    return Isolation("mail", others, last_receive=20)
 
 
 @pytest.mark.parametrize(
@@ -45,15 +44,17 @@ def isolation(others: Others) -> Isolation:
 def test_a_message_is_suspected_after_three_receives_or_half_of_what_it_has(
     others: Others, last_receive: int, first_suspected: int
 ) -> None:
-    isolation = Isolation("mail", last_receive=last_receive, others=others)
+    isolation = Isolation("mail", others, last_receive=last_receive)
     assert not isolation.suspects(delivery("m", first_suspected - 1))
     assert isolation.suspects(delivery("m", first_suspected))
     assert isolation.threshold == first_suspected - 1
 
 
-def test_nothing_is_isolated_while_nothing_is_suspected(isolation: Isolation) -> None:
+def test_nothing_is_isolated_while_nothing_is_suspected(
+    isolation: Isolation, others: Others
+) -> None:
     assert not isolation.active
-    assert not isolation.alone
+    assert not others.alone
     assert isolation.next() is None
 
 
@@ -62,14 +63,14 @@ def test_a_suspect_waits_until_nothing_else_is_in_hand(
 ) -> None:
     suspect = message("m", 5)
     isolation.hold(suspect)
-    others.count = 2
+    others.become(2)
     assert isolation.active
-    assert not isolation.alone
+    assert not others.alone
     assert isolation.next() is None
-    others.count = 1
+    others.become(1)
     assert isolation.next() is suspect
     assert isolation.active
-    assert isolation.alone
+    assert others.alone
     [said] = caplog.messages
     assert said.startswith("message m of mail has been received 5 times without an end")
 
@@ -80,13 +81,13 @@ def test_suspects_go_one_at_a_time_those_received_least_first(
     held = [message("a", 9), message("b", 4), message("c", 6)]
     for one in held:
         isolation.hold(one)
-    others.count = 3
+    others.become(3)
     order = []
     while (suspect := isolation.next()) is not None:
         order.append(suspect.key)
         assert isolation.next() is None, "one runs"
         isolation.left(suspect)
-        others.count -= 1
+        others.become(others.count - 1)
     assert order == ["b", "c", "a"]
     assert not isolation.active
 
@@ -94,7 +95,7 @@ def test_suspects_go_one_at_a_time_those_received_least_first(
 def test_of_those_received_equally_often_not_always_the_same_goes_first(others: Others) -> None:
     first = set()
     for _ in range(64):
-        isolation = Isolation("mail", last_receive=20, others=others)
+        isolation = Isolation("mail", others, last_receive=20)
         for name in "ab":
             isolation.hold(message(name))
         suspect = isolation.next()
@@ -122,7 +123,9 @@ def test_a_suspect_of_no_group_holds_up_no_message_of_no_group(isolation: Isolat
     assert isolation.blocks(delivery("m", 1)) is False
 
 
-def test_a_suspect_that_was_settled_while_it_waited_is_forgotten(isolation: Isolation) -> None:
+def test_a_suspect_that_was_settled_while_it_waited_is_forgotten(
+    isolation: Isolation, others: Others
+) -> None:
     one, two = message("a"), message("b")
     isolation.hold(one)
     isolation.hold(two)
@@ -130,7 +133,7 @@ def test_a_suspect_that_was_settled_while_it_waited_is_forgotten(isolation: Isol
     isolation.left(one)  # no longer there
     assert isolation.next() is two
     isolation.left(message("stranger"))
-    assert isolation.alone
+    assert others.alone
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_a_suspect_that_was_settled_while_it_waited_is_forgotten(isolation: Isol
 def test_a_suspect_is_given_up_with_a_reason_at_four_fifths_of_its_receives(
     others: Others, last: int, receives: int, given_up: bool
 ) -> None:
-    isolation = Isolation("mail", last_receive=last, others=others)
+    isolation = Isolation("mail", others, last_receive=last)
     verdict = isolation.verdict(message("m", receives))
     assert (verdict is not None) is given_up
     if verdict is not None:
