@@ -10,7 +10,7 @@ from messaging.logs import logger
 from messaging.tracebacks import summary
 from messaging.transport import Failure
 
-__all__ = ["Refusals", "ask"]
+__all__ = ["Refusals", "ask", "refusals"]
 
 log = logger("messaging.transport")
 
@@ -29,9 +29,6 @@ class Refusals(NamedTuple):
     error: TransportError | None = None
 
 
-_ALL_WELL = Refusals()
-
-
 def ask(
     request: Callable[[Sequence[_T]], Sequence[Failure]],
     entries: Sequence[_T],
@@ -39,35 +36,43 @@ def ask(
     *,
     apart: bool = False,
 ) -> Refusals:
-    """Make one request for `entries`. Never raises an `Exception`: a defect of the transport is
-    returned as a retryable failure, too, and logged by its type and place.
+    """Make one request for `entries`, and judge its answer as `refusals` does.
 
-    what   the request and its target, for the log: "dead_letter of alunos-bi".
     apart  if the request is refused for good, send each entry alone, so that one bad entry does not
            hold up the others.
     """
+    answer: Sequence[Failure] | Exception
+    try:
+        answer = request(entries)
+    except Exception as error:  # noqa: BLE001 - a thread of the library must outlive it
+        answer = error
+    found = refusals(answer, len(entries), what)
+    if not (apart and found.whole and found.error is None and len(entries) > 1):
+        return found
+    alone = [ask(request, [entry], what).failures for entry in entries]
+    return Refusals([one._replace(index=n) for n, some in enumerate(alone) for one in some])
+
+
+def refusals(answer: Sequence[Failure] | Exception, count: int, what: str) -> Refusals:
+    """What was refused of a request for `count` entries, by its answer or by what it raised. Never
+    raises: a defect of the transport is a retryable failure, too, and logged by its type and place.
+
+    what  the request and its target, for the log: "dead_letter of alunos-bi".
+    """
     nobody: TransportError | None = None
     try:
-        failures = request(entries)
-        if len(failures) == 0:  # None says nothing, and raises
-            return _ALL_WELL
-        readable = all(0 <= one.index < len(entries) for one in failures)
+        if isinstance(answer, Exception):
+            raise answer
+        if all(0 <= one.index < count for one in answer):
+            return Refusals(answer)
+        log.error("%s was answered with entries that nobody asked for", what)
+        whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
     except TransportError as error:
         whole = Failure(0, error.code or type(error).__name__, str(error), error.retryable)
         if error.retryable or isinstance(error, AccessDenied | NotFound):
             nobody = error
-    except Exception as error:  # noqa: BLE001 - a thread of the library must outlive it
+    except Exception as error:  # noqa: BLE001 - None, or what is no failure, is a defect, too
         log.error("%s raised %s: a defect", what, summary(error))
         whole = Failure(0, type(error).__qualname__, "a defect of the transport", True)
-    else:
-        if readable:
-            return Refusals(failures)
-        log.error("%s was answered with entries that nobody asked for", what)
-        whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
-    if apart and nobody is None and len(entries) > 1:
-        found: list[Failure] = []
-        for index, entry in enumerate(entries):
-            found += [one._replace(index=index) for one in ask(request, [entry], what).failures]
-        return Refusals(found)
-    every = [whole._replace(index=index) for index in range(len(entries))]
+    every = [whole._replace(index=index) for index in range(count)]
     return Refusals(every, whole=True, error=nobody)

@@ -92,9 +92,7 @@ class Packer(Generic[_Entry]):
         return follows
 
 
-def batches(entries: Sequence[_T]) -> Iterable[list[_T]]:
+def batches(entries: Sequence[_T]) -> list[list[_T]]:
     """`entries` in batches of at most `BATCH_ENTRIES`."""
-    if len(entries) <= BATCH_ENTRIES:
-        return (list(entries),) if entries else ()
     starts = range(0, len(entries), BATCH_ENTRIES)
     return [list(entries[start : start + BATCH_ENTRIES]) for start in starts]

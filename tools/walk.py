@@ -128,7 +128,7 @@ def deliver() -> Walk:
 
 
 def told(walks: Iterable[tuple[str, Walk]], *, path: bool) -> str:
-    lines = ["| | rooms | changes |", "|---|--:|--:|"]
+    lines = ["| | modules | changes |", "|---|--:|--:|"]
     for name, walk in walks:
         lines.append(f"| {name} | {len(set(walk.path))} | {len(walk.path) - 1} |")
     if path:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from messaging.answers import Refusals, ask
+from messaging.answers import Refusals, ask, refusals
 from messaging.backoff import Backoff
 from messaging.batching import batches
 from messaging.clock import Clock
@@ -25,7 +25,7 @@ from messaging.settlement import (
     refused,
     seconds_of,
 )
-from messaging.transport import Delivery, Failure, QueueTransport
+from messaging.transport import BATCH_ENTRIES, Delivery, Failure, QueueTransport
 
 __all__ = ["Deleting", "Later", "Settlement"]
 
@@ -72,8 +72,6 @@ class Settlement:
         clock: Clock,
     ) -> None:
         self._queue = queue
-        asked = ("delete", "change_visibility")
-        self._names = {name: f"{name} of {queue.name}" for name in asked}
         self._begin: Callable[[Sequence[Delivery]], Any] | None
         self._begin = getattr(queue, "begin_delete", None)
         self._in_flight = in_flight
@@ -119,11 +117,11 @@ class Settlement:
             else:
                 self._expire(message, "it has no outcome that says what becomes of it")
         later: Later = []
-        for batch in batches(letters) if letters else ():
+        for batch in _requests(letters):
             copied, never = self._copy(batch, later)
             deletes += copied
             hides += never
-        for batch in batches(deletes):
+        for batch in _requests(deletes):
             begun = None if under_way is None else self._begin_delete(batch)
             if begun is None or under_way is None:
                 self._delete(batch, later)
@@ -131,7 +129,7 @@ class Settlement:
                 later += self.finish(begun) or ()
             else:
                 under_way.append(begun)
-        for batch in batches(hides) if hides else ():
+        for batch in _requests(hides):
             self._change_visibility(batch, later)
         return later
 
@@ -266,9 +264,16 @@ class Settlement:
         name: str,
     ) -> tuple[list[InFlightMessage], Again]:
         """One request for `batch`: what it settled, and what was refused."""
-        answer = ask(request, [message.delivery for message in batch], self._names[name])
-        done, again = _sorted(batch, answer)
-        if answer.whole:
+        answer: Sequence[Failure] | Exception
+        try:
+            answer = request([message.delivery for message in batch])
+            if len(answer) == 0:  # as nearly always; None says nothing, and raises
+                return batch, []
+        except Exception as error:  # noqa: BLE001 - a thread of the library must outlive it
+            answer = error
+        found = refusals(answer, len(batch), f"{name} of {self._queue.name}")
+        done, again = _sorted(batch, found)
+        if found.whole:
             # Even if it was for good: credentials are renewed, and queues come back.
             again = [(message, one._replace(retryable=True)) for message, one in again]
         return done, again
@@ -297,6 +302,13 @@ class Settlement:
                 ", to be deleted then" if message.handled else "",
                 why,
             )
+
+
+def _requests(messages: list[InFlightMessage]) -> list[list[InFlightMessage]]:
+    """What is asked for together: nearly always all of them."""
+    if len(messages) <= BATCH_ENTRIES:
+        return [messages] if messages else []
+    return batches(messages)
 
 
 def _sorted(batch: list[InFlightMessage], answer: Refusals) -> tuple[list[InFlightMessage], Again]:

@@ -143,8 +143,8 @@ BUGS: dict[str, Bug] = {
     ),
     "settles the first ten of a longer chunk only": bug(
         R + "settlement",
-        "for batch in batches(deletes):",
-        "for batch in batches(deletes[:10]):",
+        "for batch in _requests(deletes):",
+        "for batch in _requests(deletes[:10]):",
     ),
     "forgets that a handler was done when its delete fails": bug(
         R + "settlement",

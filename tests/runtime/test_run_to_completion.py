@@ -11,6 +11,7 @@ from messaging.consuming.consumer import Consumer, handles
 from messaging.event import Event
 from messaging.runtime import Worker
 from tests.runtime.conftest import ScriptedQueue
+from tools import walk
 
 
 class Happened(Event, type="happened", version=1):
@@ -206,3 +207,12 @@ def test_an_async_one_that_goes_on_holds_up_nobody(work, queue, until, release):
     until(lambda: service.threads.keys() >= set(range(30)))
     until(lambda: worker.stats.in_flight == 1)
     assert worker.stop().stats.released == 1
+
+
+def test_one_message_is_delivered_without_a_detour() -> None:
+    # Once in a while the watch takes it over, or another thread settles it.
+    walks = [walk.deliver().path for _ in range(3)]
+    assert min(len(set(path)) for path in walks) <= 11
+    assert min(len(path) - 1 for path in walks) <= 23, (
+        "changes of module: see `python tools/walk.py`"
+    )
