@@ -176,8 +176,13 @@ def _check_settings(cls: type[Consumer]) -> None:
             f"{cls.__qualname__}: service={cls.service!r} is not a service name; use 1 to 50 of "
             'a to z, 0 to 9, "-" and "_"'
         )
-    if not isinstance(cls.retry, RetryPolicy):
-        raise ConsumerError(f"{cls.__qualname__}.retry must be a RetryPolicy, not {cls.retry!r}")
+    for name, kind in (("retry", RetryPolicy), ("circuit", Circuit), ("rate", RateLimit)):
+        said = getattr(cls, name)
+        or_none = "" if name == "retry" else " or None"
+        if not (isinstance(said, kind) or (or_none and said is None)):
+            raise ConsumerError(
+                f"{cls.__qualname__}.{name} must be a {kind.__name__}{or_none}, not {said!r}"
+            )
     if not 1 <= cls.visibility_timeout <= 43_200:
         raise ConsumerError(
             f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
@@ -210,14 +215,6 @@ def _check_limits(cls: type[Consumer]) -> None:
         raise ConsumerError(
             f"{cls.__qualname__}.handler_timeout={cls.handler_timeout!r}: None, or seconds above 0 "
             f"and at most max_lease ({cls.max_lease})"
-        )
-    if cls.circuit is not None and not isinstance(cls.circuit, Circuit):
-        raise ConsumerError(
-            f"{cls.__qualname__}.circuit must be a Circuit or None, not {cls.circuit!r}"
-        )
-    if cls.rate is not None and not isinstance(cls.rate, RateLimit):
-        raise ConsumerError(
-            f"{cls.__qualname__}.rate must be a RateLimit or None, not {cls.rate!r}"
         )
 
 
@@ -360,9 +357,7 @@ def _check_extra(
             f"{where}: {extra[wanted]!r} and {parameter.name!r} are both {wanted.__name__}; "
             "take it once"
         )
-    if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD and (
-        parameter.kind is not parameter.KEYWORD_ONLY
-    ):
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise ConsumerError(
             f"{where}: parameter {parameter.name!r} is given by its name; take it before any "
             '"/", and without "*"'

@@ -115,13 +115,33 @@ class BackPressure:
         mean = self.mean
         self.mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
 
-    def free(self) -> int:
-        """How many may be received now; 0 for none."""
-        return self._free(1)
+    def free(self, least: int | None = None) -> int:
+        """How many may be received; 0 if those are fewer than `least`.
 
-    def has_room_beside(self) -> bool:
-        """True if a full request may be made, whatever is out."""
-        return self._free(BATCH_ENTRIES) > 0
+        least  so many are worth a request; None: ten beside a request that is out, and otherwise
+               half of those that may wait.
+        """
+        if self._closed or self._in_flight.paused or self._isolation.active or self._wedged():
+            return 0
+        able = self._concurrency - self._in_flight.stuck
+        waiting = self._waiting()
+        if self._breaker.open:
+            if self._breaker.crowded:
+                return 0
+            able, waiting = min(able, max(1, self._concurrency // 2)), 0
+        if able <= 0:
+            return 0
+        if least is None:
+            half = max(1, min(BATCH_ENTRIES, waiting // 2))
+            least = BATCH_ENTRIES if self._asked else half
+        held = self._in_flight.load
+        if behind := self._behind():
+            held -= min(behind, self._beyond())
+        free = able + waiting - held - self._asked
+        if self._rate is not None:
+            least = min(least, self._rate.most)
+            free = min(free, self._rate.free() - self._asked)
+        return free if free >= least else 0
 
     def room(self, patience: float | None = None) -> int:
         """Waits until it is worth asking; returns how many to ask for, or 0 after `close`, or when
@@ -136,10 +156,10 @@ class BackPressure:
             self._waiters += 1
             try:
                 while not self._closed:
-                    free = min(BATCH_ENTRIES, self._free())
+                    free = min(BATCH_ENTRIES, self.free())
                     if free:
                         self._asked += free
-                        if self._waiters > 1 and self._free():
+                        if self._waiters > 1 and self.free():
                             self._changed.notify()
                         return free
                     nap = self._nap(until)
@@ -151,12 +171,9 @@ class BackPressure:
                 self._waiters -= 1
 
     def take(self, least: int | None = None) -> int:
-        """`room` without waiting: how many to ask for, 0 if it is not worth it now.
-
-        least  so many are worth it.
-        """
+        """`room` without waiting: how many to ask for, 0 if it is not worth it now (see `free`)."""
         with self._lock:
-            free = min(BATCH_ENTRIES, self._free(least))
+            free = min(BATCH_ENTRIES, self.free(least))
             self._asked += free
             return free
 
@@ -191,30 +208,6 @@ class BackPressure:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-    def _free(self, least: int | None = None) -> int:
-        """How many may be received, if those are as many as it is worth asking for."""
-        if self._closed or self._in_flight.paused or self._isolation.active or self._wedged():
-            return 0
-        able = self._concurrency - self._in_flight.stuck
-        waiting = self._waiting()
-        if self._breaker.open:
-            if self._breaker.crowded:
-                return 0
-            able, waiting = min(able, max(1, self._concurrency // 2)), 0
-        if able <= 0:
-            return 0
-        if least is None:
-            half = max(1, min(BATCH_ENTRIES, waiting // 2))
-            least = BATCH_ENTRIES if self._asked else half
-        held = self._in_flight.load
-        if behind := self._behind():
-            held -= min(behind, self._beyond())
-        free = able + waiting - held - self._asked
-        if self._rate is not None:
-            least = min(least, self._rate.most)
-            free = min(free, self._rate.free() - self._asked)
-        return free if free >= least else 0
 
     def _nap(self, until: float | None) -> float | None:
         """Seconds until another look is due without being woken; None for never."""

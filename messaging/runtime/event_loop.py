@@ -35,22 +35,17 @@ _AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) 
 class Runs(Protocol):
     """Whatever runs the coroutines of async handlers."""
 
-    def submit(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> bool:
-        """Run `coroutine`, then call `done`. False: it will not run."""
+    def submit(
+        self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
+    ) -> bool:
+        """Run `coroutine`, then call `done`. False: it will not run.
+
+        wake  False: it may wait for `wake`.
+        """
         ...
 
     def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
         """Cancel this one, if it still runs; `done` hears of it as `CancelledError`."""
-        ...
-
-
-class Wakes(Runs, Protocol):
-    """The same, when it can be told later that there is something to run."""
-
-    def submit(
-        self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
-    ) -> bool:
-        """wake  False: it may wait for `wake`."""
         ...
 
     def wake(self) -> None:

@@ -158,9 +158,7 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
             name = group_of(message.delivery)
             if message not in self._under_way.get(name, ()):
                 return ()
-            taken = self._empty(self._groups[name])
-            self._go_back([message, *taken])
-            return taken
+            return self._take_out(self._groups[name], message)
 
     def left(self, message: InFlightMessage, account: Disposition) -> Sequence[InFlightMessage]:
         with self._lock:
@@ -171,15 +169,12 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
                 return ()
             under_way = self._under_way[name]
             if message not in under_way:
-                if message in group.waiting:
-                    group.waiting.remove(message)
-                    self.behind -= 1
+                self._forget(group, message)
                 return ()
             under_way.remove(message)
             taken: list[InFlightMessage] = []
             if account not in (Disposition.ACKNOWLEDGED, Disposition.DEAD_LETTERED):
-                taken = self._empty(group)
-                self._go_back(taken)
+                taken = self._take_out(group)
             if not under_way:
                 waiting = group.waiting
                 del self._groups[name], self._under_way[name]

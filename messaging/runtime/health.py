@@ -14,7 +14,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -49,14 +49,7 @@ class Report:
     @property
     def body(self) -> str:
         """As JSON, without a field's value of any event."""
-        return json.dumps(
-            {
-                "ok": self.ok,
-                "stage": self.stage,
-                "problems": self.problems,
-                "services": {name: dict(facts) for name, facts in self.services.items()},
-            }
-        )
+        return json.dumps(asdict(self))
 
 
 class Health:
@@ -165,12 +158,6 @@ def serve_health(
         timeout = 5  # a client that says nothing must not keep a thread
 
         def do_GET(self) -> None:
-            self._respond()
-
-        def do_HEAD(self) -> None:
-            self._respond()
-
-        def _respond(self) -> None:
             status, kind, body = _page(self.path.partition("?")[0], health, metrics)
             data = body.encode()
             self.send_response(status)
@@ -180,11 +167,14 @@ def serve_health(
             if self.command != "HEAD":
                 self.wfile.write(data)
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def log_message(self, format: str, *args: object) -> None:
             log.debug("health: a probe was answered")
 
     try:
-        server = _Server((host, port), Probed)
+        server = ThreadingHTTPServer((host, port), Probed)
     except OSError as error:
         raise ConfigurationError(
             f"health at {address}: the address cannot be had ({error.strerror or error}); "
@@ -212,10 +202,6 @@ def _page(
         return 404, "application/json", json.dumps({"pages": pages})
     report = judged[path]()
     return 200 if report.ok else 503, "application/json", report.body
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a probe that hangs keeps no worker alive
 
 
 def _parsed(address: str) -> tuple[str, int]:

@@ -98,7 +98,7 @@ class Pipeline:
         self.postponed = Postponed(clock)
         service = consumer.service
         self.breaker = Breaker(consumer.circuit, self.postponed, service=service, clock=clock)
-        self.isolation = self._make_isolation()
+        self.isolation = Isolation(queue.name, self.in_flight, last_receive=consumer.max_receives)
         self.wedge = self._make_wedge(concurrency, wedged)
         self.rate = bucket_for(consumer.rate, rates, queue.name, clock)
         self.backpressure = self._make_backpressure(concurrency, prefetch)
@@ -118,10 +118,6 @@ class Pipeline:
         )
         held = concurrency + (concurrency if prefetch is None else prefetch)
         self.receiver = self._make_receiver(wait, most=held // BATCH_ENTRIES - 1)
-
-    def _make_isolation(self) -> Isolation:
-        most = self.consumer.max_receives
-        return Isolation(self.queue.name, self.in_flight, last_receive=most)
 
     def _make_wedge(self, concurrency: int, wedged: Callable[[str, float], None]) -> Wedge:
         return Wedge(

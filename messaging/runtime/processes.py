@@ -22,7 +22,7 @@ from messaging.errors import ConfigurationError
 from messaging.logs import logger
 from messaging.runtime.threads import on_signals
 
-__all__ = ["LAUNCH", "run_processes"]
+__all__ = ["LAUNCH", "run_processes", "start_python"]
 
 log = logger("messaging.runtime")
 
@@ -53,11 +53,8 @@ class _Child:
     again_at: float | None = None
 
 
-class _Asked:
-    """Put into the mailbox at a signal."""
-
-
-_Mail = queues.SimpleQueue[_Asked | tuple[_Child, int]]
+_Mail = queues.SimpleQueue[tuple[_Child, int] | None]
+"""Each child that has ended and what it returned, and None for each signal."""
 
 
 def run_processes(
@@ -86,6 +83,17 @@ def run_processes(
     return _Parent(argv, count, most_crashes, settled_after, grace).run()
 
 
+def start_python(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start `python *argv` in a process that is told by SIGTERM when this one dies."""
+    # A process group of its own: Ctrl-C in a terminal reaches the parent only, and is handed
+    # on once. The child would take it for two signals, and a second one means hurry.
+    return subprocess.Popen(  # noqa: S603 - this Python, by its own path
+        [sys.executable, "-c", LAUNCH, str(os.getpid()), *argv],
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
+
+
 class _Parent:
     def __init__(
         self, argv: Sequence[str], count: int, most_crashes: int, settled_after: float, grace: float
@@ -95,13 +103,13 @@ class _Parent:
         self._settled_after = settled_after
         self._grace = grace
         self._children = [_Child(number) for number in range(1, count + 1)]
-        self._stop_requests: _Mail = queues.SimpleQueue()
+        self._mail: _Mail = queues.SimpleQueue()
         self._kill_at: float | None = None
         self._killed = False
         self._code = 0
 
     def run(self) -> int:
-        with on_signals(lambda: self._stop_requests.put(_Asked())):
+        with on_signals(lambda: self._mail.put(None)):
             try:
                 for child in self._children:
                     self._start(child)
@@ -117,7 +125,7 @@ class _Parent:
     def _turn(self) -> None:
         """Wait for what happens next, and deal with it."""
         try:
-            stop_requests = self._stop_requests.get(timeout=self._until_next())
+            ended = self._mail.get(timeout=self._until_next())
         except queues.Empty:
             now = SYSTEM_CLOCK.monotonic()
             for child in self._children:
@@ -128,10 +136,10 @@ class _Parent:
                 self._killed = True
                 self._kill()
             return
-        if isinstance(stop_requests, _Asked):
+        if ended is None:
             self._stop()
         else:
-            self._ended(*stop_requests)
+            self._ended(*ended)
 
     def _until_next(self) -> float | None:
         times = [one.again_at for one in self._children if one.again_at is not None]
@@ -142,16 +150,10 @@ class _Parent:
     def _start(self, child: _Child) -> None:
         child.again_at = None
         child.started = SYSTEM_CLOCK.monotonic()
-        # A process group of its own: Ctrl-C in a terminal reaches the parent only, and is handed
-        # on once. The child would take it for two signals, and a second one means hurry.
-        process = child.process = subprocess.Popen(  # noqa: S603 - this Python, by its own path
-            [sys.executable, "-c", LAUNCH, str(os.getpid()), *self._argv],
-            stdin=subprocess.DEVNULL,
-            process_group=0,
-        )
+        process = child.process = start_python(self._argv)
         log.info("process %d started (pid %d)", child.number, process.pid)
         threading.Thread(
-            target=lambda: self._stop_requests.put((child, process.wait())),
+            target=lambda: self._mail.put((child, process.wait())),
             name=f"messaging-process-{child.number}",
             daemon=True,
         ).start()

@@ -210,9 +210,7 @@ class FifoReadyQueue(ReadyQueue):
             group = self._groups.get(group_of(message.delivery))
             if group is None or group.head is not message:
                 return ()
-            taken = self._empty(group)
-            self._go_back([message, *taken])
-            return taken
+            return self._take_out(group, message)
 
     def left(self, message: InFlightMessage, account: Disposition) -> Sequence[InFlightMessage]:
         with self._lock:
@@ -223,18 +221,14 @@ class FifoReadyQueue(ReadyQueue):
             if group is None:
                 return ()
             if group.head is not message:
-                if message in group.waiting:
-                    group.waiting.remove(message)
-                    self.behind -= 1
+                self._forget(group, message)
                 return ()
             if account in (Disposition.ACKNOWLEDGED, Disposition.DEAD_LETTERED) and group.waiting:
                 group.head = self._next_of(group)
                 self._offer(group.head)
                 return ()
             del self._groups[name]
-            taken = self._empty(group)
-            self._go_back(taken)
-            return taken
+            return self._take_out(group)
 
     def _put(self, name: str, message: InFlightMessage) -> None:
         group = self._groups.get(name)
@@ -260,6 +254,17 @@ class FifoReadyQueue(ReadyQueue):
         group.waiting.clear()
         self.behind -= len(taken)
         return taken
+
+    def _take_out(self, group: _Group, *first: InFlightMessage) -> list[InFlightMessage]:
+        """Those that wait in it, which go back to the queue behind `first`."""
+        taken = self._empty(group)
+        self._go_back([*first, *taken])
+        return taken
+
+    def _forget(self, group: _Group, message: InFlightMessage) -> None:
+        if message in group.waiting:
+            group.waiting.remove(message)
+            self.behind -= 1
 
     def _go_back(self, messages: Sequence[InFlightMessage]) -> None:
         for message in messages:

@@ -141,10 +141,9 @@ class Receiver:
                 self._pause()
             elif brought:
                 self._empty = 0
-            elif took < min(self._wait, IDLE.first):
-                self._rest()  # a long poll came back at once and empty-handed
-            elif self._wait < IDLE.first:
-                self._rest()  # a short poll: without a pause it would spin
+            elif min(took, self._wait) < IDLE.first:
+                # A long poll came back at once and empty-handed, or a short one would spin.
+                self._rest()
             if not self._onward(not far):
                 return
             if more and not alone and self._together is not None:
@@ -216,7 +215,7 @@ class Receiver:
 
     def _grow(self) -> None:
         """The queue is not empty yet: hire a helper, if there is room for what it may bring."""
-        if self._helpers >= self._most or not self._backpressure.has_room_beside():
+        if self._helpers >= self._most or not self._backpressure.free(BATCH_ENTRIES):
             return
         with self._lock:
             if self._helpers >= self._most or self._stopped.is_set():

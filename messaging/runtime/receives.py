@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from messaging.clock import SYSTEM_CLOCK, Clock
@@ -37,9 +36,6 @@ class _Receive(NamedTuple):
     at: float
     out: int
     """How many were under way then, itself included."""
-
-
-_request = attrgetter("request")
 
 
 class _Look(NamedTuple):
@@ -196,7 +192,7 @@ class Receives:
         self._looked, self._looked_at = self._now(), look.found
         self._settler.hear(found)
         for request in found:
-            receive = take(self._under_way, request, _request)
+            receive = take(self._under_way, request)
             if receive is not None and not self._finish(receive, since, look, onward):
                 return False
         return True

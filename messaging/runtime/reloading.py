@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import queue as queues
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.logs import logger
-from messaging.runtime.processes import LAUNCH
+from messaging.runtime.processes import start_python
 from messaging.runtime.threads import on_signals
 
 __all__ = ["run_reloading"]
@@ -39,7 +38,7 @@ def run_reloading(argv: Sequence[str], folder: Path, *, grace: float = GRACE) ->
     with on_signals(lambda: asked.put(None)):
         while True:
             seen = _look(folder)
-            process = _start(argv)
+            process = start_python(argv)
             try:
                 change = _wait(process, folder, seen, asked)
             finally:
@@ -47,15 +46,6 @@ def run_reloading(argv: Sequence[str], folder: Path, *, grace: float = GRACE) ->
             if change is None:
                 return max(process.returncode, 0)
             log.warning("%s has changed: starting again", change)
-
-
-def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A process group of its own: a terminal's Ctrl-C is handed on once, by this process.
-    return subprocess.Popen(  # noqa: S603 - this Python, by its own path
-        [sys.executable, "-c", LAUNCH, str(os.getpid()), *argv],
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-    )
 
 
 def _wait(

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from messaging.runtime.event_loop import Wakes
+from messaging.runtime.event_loop import Runs
 from messaging.runtime.executor import Executor
 from messaging.runtime.in_flight import InFlightMessage
 from messaging.runtime.ready_queue import FifoReadyQueue, ReadyQueue
@@ -71,7 +71,7 @@ class RunToCompletion:
         executor: Executor,
         ready_queue: ReadyQueue,
         settler: Settler,
-        loop: Wakes,
+        loop: Runs,
         *,
         replace: Callable[[int], None],
         more: Callable[[], bool],
@@ -229,7 +229,7 @@ class RunToCompletion:
 class _SleepingLoop:
     """The loop, which what is submitted does not wake."""
 
-    def __init__(self, loop: Wakes) -> None:
+    def __init__(self, loop: Runs) -> None:
         self.submit = partial(loop.submit, wake=False)
         self.cancel_one = loop.cancel_one
         self.wake = loop.wake

@@ -124,7 +124,8 @@ class Settlement:
         for batch in _requests(deletes):
             begun = None if under_way is None else self._begin_delete(batch)
             if begun is None or under_way is None:
-                self._delete(batch, later)
+                done, again = self._try(batch, self._queue.delete, "delete")
+                self._deleted(done, again, later)
             elif begun.request.file < 0:
                 later += self.finish(begun) or ()
             else:
@@ -178,10 +179,6 @@ class Settlement:
         except Exception as error:  # noqa: BLE001 - in one piece it is met again, and judged
             log.debug("a delete of %s could not be begun: %s", self._queue.name, type(error))
             return None
-
-    def _delete(self, batch: list[InFlightMessage], later: Later) -> None:
-        done, again = self._try(batch, self._queue.delete, "delete")
-        self._deleted(done, again, later)
 
     def _deleted(self, done: list[InFlightMessage], again: Again, later: Later) -> None:
         rejected = [message for message in done if message.copied]

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from typing import Any
 
 from messaging.clock import Clock
@@ -62,9 +61,6 @@ class _Sleeper:
         with suppress(queues.Empty):
             while True:
                 self._wakes.get_nowait()
-
-
-_request = attrgetter("request")
 
 
 class Settler:
@@ -188,7 +184,7 @@ class Settler:
     def hear(self, requests: Sequence[UnderWay[Any]]) -> None:
         """Take the answers to those of `requests` that are deletes; others are passed over."""
         for request in requests:
-            deleting = take(self._under_way, request, _request)
+            deleting = take(self._under_way, request)
             if deleting is None:
                 continue
             again = self._settlement.finish(deleting)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Generator, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.errors import TransportError
@@ -81,18 +81,21 @@ def answered(requests: Mapping[int, UnderWay[Any]], seconds: float) -> list[Unde
     return [one for one in requests.values() if one.overdue(now)]
 
 
-_Held = TypeVar("_Held")
+class _Holds(Protocol):
+    @property
+    def request(self) -> UnderWay[Any]: ...
 
 
-def take(
-    held: dict[int, _Held], request: UnderWay[Any], of: Callable[[_Held], object]
-) -> _Held | None:
+_Held = TypeVar("_Held", bound=_Holds)
+
+
+def take(held: dict[int, _Held], request: UnderWay[Any]) -> _Held | None:
     """Take `request` out of `held`, by its file; None: another thread has done so.
 
     A connection is used again at once, so that its number may stand for a newer request by now.
     """
     one = held.get(request.file)
-    if one is None or of(one) is not request:
+    if one is None or one.request is not request:
         return None
     taken = held.pop(request.file, None)
     if taken is not None and taken is not one:

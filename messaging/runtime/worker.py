@@ -7,6 +7,7 @@ import queue as queues
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -116,13 +117,19 @@ class Worker:
         self._middleware = tuple(middleware)
         self._broker = broker
         self._concurrency = concurrency
-        self._prefetch = prefetch
-        self._wait = wait
+        self._make_pipeline = partial(
+            Pipeline,
+            concurrency=concurrency,
+            prefetch=prefetch,
+            wait=wait,
+            clock=clock,
+            wedged=self._wedged,
+            rates=rates,
+        )
         self._poll_grace = poll_grace
         self._wedged_limit = wedged_limit
         self._drain = drain
         self._patience = math.inf if patience is None else patience
-        self._rates = rates
         self._clock = clock
         self._stop_requests: queues.SimpleQueue[StopRequest] = queues.SimpleQueue()
         self._threads = Threads(self._died)
@@ -360,17 +367,7 @@ class Worker:
                 queue, inlet = (told(one, self._middleware) for one in both)
                 opened.callback(queue.close)
                 opened.callback(inlet.close)
-                pipelines[service] = Pipeline(
-                    dispatcher,
-                    queue,
-                    inlet,
-                    concurrency=self._concurrency,
-                    prefetch=self._prefetch,
-                    wait=self._wait,
-                    clock=self._clock,
-                    wedged=self._wedged,
-                    rates=self._rates,
-                )
+                pipelines[service] = self._make_pipeline(dispatcher, queue, inlet)
             opened.pop_all()
         return pipelines
 

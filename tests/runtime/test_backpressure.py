@@ -66,11 +66,11 @@ class Service:
 
 def test_it_asks_for_what_may_run_and_what_may_wait() -> None:
     service = Service()
-    assert service.pressure.free() == 20
+    assert service.pressure.free(1) == 20
     service.take(5)
-    assert service.pressure.free() == 15
+    assert service.pressure.free(1) == 15
     service.take(15)
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     assert service.asks() == 0
 
 
@@ -78,7 +78,7 @@ def test_a_request_asks_for_ten_at_most_and_counts_as_held_until_it_is_answered(
     service = Service(prefetch=15)
     assert service.asks() == 10
     assert service.pressure.asked == 10
-    assert service.pressure.free() == 15
+    assert service.pressure.free(1) == 15
     assert service.asks() == 10
     assert service.pressure.asked == 20
     assert service.asks() == 0, "room for five is not worth a second request beside two"
@@ -96,7 +96,7 @@ def test_whoever_does_not_wait_takes_what_there_is() -> None:
 def test_room_for_few_is_not_worth_a_request_while_there_may_be_more() -> None:
     service = Service(concurrency=2, prefetch=8)
     taken = service.take(7)
-    assert service.pressure.free() == 3
+    assert service.pressure.free(1) == 3
     assert service.asks() == 0, "less than half of what may wait"
     service.in_flight.settle(taken[:1], Disposition.ACKNOWLEDGED)
     assert service.asks() == 4
@@ -119,28 +119,28 @@ def test_with_much_prefetch_a_full_request_is_enough() -> None:
 
 def test_a_full_request_beside_one_that_is_out_needs_room_for_ten() -> None:
     service = Service(concurrency=5, prefetch=15)
-    assert service.pressure.has_room_beside()
+    assert service.pressure.free(10)
     taken = service.take(11)
-    assert not service.pressure.has_room_beside()
+    assert not service.pressure.free(10)
     service.in_flight.settle(taken[:1], Disposition.ACKNOWLEDGED)
-    assert service.pressure.has_room_beside()
+    assert service.pressure.free(10)
 
 
 def test_slow_handlers_let_no_more_wait_than_start_within_half_a_lease() -> None:
     service = Service(concurrency=2, prefetch=100, lease=30)
     assert service.pressure.mean is None
-    assert service.pressure.free() == 102
+    assert service.pressure.free(1) == 102
     service.pressure.took(5.0)
     assert service.pressure.mean == 5.0
-    assert service.pressure.free() == 2 + 6  # 2 handlers, 15 s, 5 s each
+    assert service.pressure.free(1) == 2 + 6  # 2 handlers, 15 s, 5 s each
     service.pressure.took(10.0)
     assert service.pressure.mean == 6.0  # a fifth of the way
-    assert service.pressure.free() == 2 + 5
+    assert service.pressure.free(1) == 2 + 5
     fast = Service(concurrency=2, prefetch=100, lease=30)
     fast.pressure.took(0.0)
-    assert fast.pressure.free() == 102
+    assert fast.pressure.free(1) == 102
     fast.pressure.took(0.01)
-    assert fast.pressure.free() == 102
+    assert fast.pressure.free(1) == 102
 
 
 def free_at(way: float | None, *, prefetch: int | None = None, weight: float | None = None) -> int:
@@ -151,7 +151,7 @@ def free_at(way: float | None, *, prefetch: int | None = None, weight: float | N
         service.pressure.way = way
     if weight is not None:
         service.pressure._weight = weight
-    return service.pressure.free()
+    return service.pressure.free(1)
 
 
 def test_for_a_far_queue_it_holds_what_is_handled_in_three_answers_time() -> None:
@@ -180,15 +180,15 @@ def test_what_waits_for_others_of_its_group_takes_no_room_up_to_a_thousand() -> 
     service = Service()
     service.take(15)
     service.behind = 12
-    assert service.pressure.free() == 5 + 12
+    assert service.pressure.free(1) == 5 + 12
     service.take(1500)
     service.behind = 1500
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     big = Service()
     big.take(100)
     big.behind = 100
     big.pressure._weight = 1024 * 1024
-    assert big.pressure.free() == 0, "64 of them, by their weight"
+    assert big.pressure.free(1) == 0, "64 of them, by their weight"
 
 
 def test_an_empty_receive_weighs_nothing() -> None:
@@ -206,30 +206,30 @@ def test_a_handler_that_hangs_is_taken_off_and_all_that_hang_ask_for_nothing() -
     service = Service(concurrency=2, prefetch=0)
     one, two = service.take(2)
     service.in_flight.give_up(one)
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     service.in_flight.settle([two], Disposition.ACKNOWLEDGED)
-    assert service.pressure.free() == 1
+    assert service.pressure.free(1) == 1
     (three,) = service.take(1)
     service.in_flight.give_up(three)
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     stuck = Service(concurrency=1, prefetch=5)
     stuck.in_flight.give_up(stuck.take(1)[0])
-    assert stuck.pressure.free() == 0, "what waits would wait for ever"
+    assert stuck.pressure.free(1) == 0, "what waits would wait for ever"
 
 
 def test_an_open_circuit_runs_half_and_lets_none_wait() -> None:
     service = Service(concurrency=10, prefetch=10)
     service.fail()
     assert service.pressure.state is State.OPEN
-    assert service.pressure.free() == 5
+    assert service.pressure.free(1) == 5
     alone = Service(concurrency=1)
     alone.fail()
-    assert alone.pressure.free() == 1
+    assert alone.pressure.free(1) == 1
     stuck = Service(concurrency=10)
     for message in stuck.take(8):
         stuck.in_flight.give_up(message)
     stuck.fail()
-    assert stuck.pressure.free() == 2
+    assert stuck.pressure.free(1) == 2
 
 
 def test_an_open_circuit_with_too_many_hidden_asks_for_nothing(
@@ -238,9 +238,9 @@ def test_an_open_circuit_with_too_many_hidden_asks_for_nothing(
     monkeypatch.setattr(postponed_module, "MOST", 1)
     service = Service()
     service.postponed.add(delivery(1), 60)
-    assert service.pressure.free() == 20
+    assert service.pressure.free(1) == 20
     service.fail()
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
 
 
 def test_the_state_says_what_keeps_it_from_receiving() -> None:
@@ -249,7 +249,7 @@ def test_the_state_says_what_keeps_it_from_receiving() -> None:
     service.fail()
     service.wedged = True
     assert service.pressure.state is State.WEDGED
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     service.pressure.pause()
     assert service.pressure.state is State.PAUSED
     service.pressure.resume()
@@ -270,7 +270,7 @@ def test_a_pause_receives_nothing_and_gives_back_what_comes() -> None:
     assert len(service.take(1)) == 1
     service.pressure.pause()
     assert not service.take(1)
-    assert service.pressure.free() == service.asks() == 0
+    assert service.pressure.free(1) == service.asks() == 0
     service.pressure.resume()
     assert len(service.take(1)) == 1
     assert service.asks() == 10
@@ -280,12 +280,12 @@ def test_beside_a_suspect_nothing_is_received_and_what_comes_is_given_back() -> 
     service = Service()
     (message,) = service.take(1)
     service.isolation.hold(message)
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     assert service.isolation.next() is message
     assert not service.take(1)
     service.isolation.left(message)
     assert len(service.take(1)) == 1
-    assert service.pressure.free() == 17
+    assert service.pressure.free(1) == 17
 
 
 def test_what_comes_before_a_suspect_runs_is_handled() -> None:
@@ -313,7 +313,7 @@ def test_patience_is_time_in_which_room_may_come() -> None:
 def test_after_the_end_nobody_waits_for_room() -> None:
     service = Service()
     service.pressure.close()
-    assert service.pressure.free() == 0
+    assert service.pressure.free(1) == 0
     assert service.pressure.room() == 0
 
 

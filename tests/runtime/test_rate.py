@@ -78,7 +78,7 @@ def test_what_is_asked_for_is_promised_and_what_did_not_come_is_not_paid() -> No
     assert service.room(patience=0) == 10
     assert service.room(patience=0) == 0, "the tokens are promised"
     service.answered(10, [DELIVERY] * 2)
-    assert service.free() == 8
+    assert service.free(1) == 8
 
 
 def test_it_is_limited_when_less_than_one_token_is_left_beside_what_is_asked_for() -> None:

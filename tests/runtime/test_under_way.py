@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -87,27 +88,31 @@ def test_where_nobody_answers_those_that_are_overdue_are_found(pipe: tuple[int, 
     assert answered({pipe[0]: one}, 0) == [one]
 
 
+class Held(NamedTuple):
+    request: UnderWay[str]
+
+
 def test_a_request_is_taken_once_and_never_for_a_newer_one_on_the_same_file() -> None:
-    old, new = UnderWay(sent(7)), UnderWay(sent(7))
+    old, new = UnderWay(sent(7)), Held(UnderWay(sent(7)))
     held = {7: new}
-
-    def of(one: UnderWay[str]) -> object:
-        return one
-
-    assert take(held, old, of) is None
+    assert take(held, old) is None
     assert held == {7: new}
-    assert take(held, new, of) is new
+    assert take(held, new.request) is new
     assert held == {}
-    assert take(held, new, of) is None
+    assert take(held, new.request) is None
 
 
 def test_one_that_another_thread_puts_there_meanwhile_stays() -> None:
-    mine, newer = UnderWay(sent(7)), UnderWay(sent(7))
-    held = {7: mine}
+    newer = Held(UnderWay(sent(7)))
 
-    def of(one: UnderWay[str]) -> object:
-        held[7] = newer  # as if between the look and the taking
-        return one
+    class Raced:
+        mine = UnderWay(sent(7))
 
-    assert take(held, mine, of) is None
+        @property
+        def request(self) -> UnderWay[str]:
+            held[7] = newer  # as if between the look and the taking
+            return self.mine
+
+    held: dict[int, Held | Raced] = {7: Raced()}
+    assert take(held, Raced.mine) is None
     assert held == {7: newer}
