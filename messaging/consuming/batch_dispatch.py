@@ -45,6 +45,9 @@ LONE_FAILURES = 3
 """Messages of a failed batch that fail alone, none having succeeded, before the others are left."""
 
 
+_Steps = Generator[BatchCall, BaseException | None, None]
+
+
 class _TakesBatches(Protocol):
     def around_batch(self, batch: BatchCall, /) -> AbstractContextManager[Any]: ...
 
@@ -181,7 +184,7 @@ class BatchRun:
         if self._ordered:
             self._groups.ended(delivery, outcome)
 
-    def _steps(self, calls: list[Call]) -> Generator[BatchCall, BaseException | None, None]:
+    def _steps(self, calls: list[Call]) -> _Steps:
         """Gives each call that is to be made, and is sent what that raised, or None."""
         batch = BatchCall(calls)
         error = yield batch
@@ -191,9 +194,7 @@ class BatchRun:
             yield from self._one_by_one(batch, calls, error)
         self._in_order()
 
-    def _one_by_one(
-        self, batch: BatchCall, calls: list[Call], error: BaseException
-    ) -> Generator[BatchCall, BaseException | None, None]:
+    def _one_by_one(self, batch: BatchCall, calls: list[Call], error: BaseException) -> _Steps:
         self._dispatcher.tell_batch_failed(batch, error)
         lone, left = 0, 0
         given = {id(call) for call in batch.calls}
@@ -251,31 +252,25 @@ class BatchRun:
             else:
                 groups.ended(delivery, self.outcomes[at])
 
-    def _drive(self, steps: Generator[BatchCall, BaseException | None, None]) -> None:
-        batch = next(steps)
-        while True:
+    def _drive(self, steps: _Steps) -> None:
+        batch = _next(steps, None)
+        while batch is not None:
             raised: BaseException | None = None
             try:
                 copy_context().run(self._call, batch)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
                 raised = error
-            try:
-                batch = steps.send(raised)
-            except StopIteration:
-                return
+            batch = _next(steps, raised)
 
-    async def _drive_async(self, steps: Generator[BatchCall, BaseException | None, None]) -> None:
-        batch = next(steps)
-        while True:
+    async def _drive_async(self, steps: _Steps) -> None:
+        batch = _next(steps, None)
+        while batch is not None:
             raised: BaseException | None = None
             try:
                 await self._call_async(batch)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
                 raised = error
-            try:
-                batch = steps.send(raised)
-            except StopIteration:
-                return
+            batch = _next(steps, raised)
 
     def _call(self, batch: BatchCall) -> None:
         with ExitStack() as stack:
@@ -344,6 +339,14 @@ class BatchRun:
 
         views: list[Any] = [call.view for call in calls]
         return Batch(views, [call.delivery for call in calls], envelopes)
+
+
+def _next(steps: _Steps, raised: BaseException | None) -> BatchCall | None:
+    """The next call to be made, when the last one raised this; None: there is none."""
+    try:
+        return steps.send(raised)
+    except StopIteration:
+        return None
 
 
 def _leave_out_successors(batch: BatchCall, deliveries: Sequence[Delivery]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue as queues
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from messaging.clock import Clock
 from messaging.consuming.batch_dispatch import handler_of, largest_batch
@@ -23,15 +24,13 @@ LONGEST_NAP = 1.0
 """Seconds between two looks at a clock that may not be the machine's own."""
 
 
+@dataclass(slots=True)
 class _Pile:
     """What has come so far for one handler. `due`: when it is handed over, full or not."""
 
-    __slots__ = ("due", "messages", "size")
-
-    def __init__(self, due: float, size: int) -> None:
-        self.due = due
-        self.size = size
-        self.messages: dict[InFlightMessage, None] = {}
+    due: float
+    size: int
+    messages: dict[InFlightMessage, None] = field(default_factory=dict)
 
 
 class BatchReadyQueue(ReadyQueue):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import InitVar, dataclass, field, fields
 from enum import Enum
 from typing import Self
 
@@ -110,6 +110,7 @@ class Disposition(Enum):
     EXPIRED = "expired"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class InFlightMessage:
     """One receipt in hand. Times are of the clock's `monotonic`, in seconds.
 
@@ -117,59 +118,45 @@ class InFlightMessage:
     once; `ending` and `capped` whoever looks after the leases.
     """
 
-    __slots__ = (
-        "cancel",
-        "capped",
-        "copied",
-        "delivery",
-        "ending",
-        "first",
-        "given",
-        "gone",
-        "key",
-        "lease_until",
-        "lost",
-        "outcome",
-        "received",
-        "remembered",
-        "sealed",
-        "spent",
-        "started",
-        "told",
-        "tries",
-    )
+    key: Hashable
+    delivery: Delivery
+    """The newest receipt."""
+    received: float
+    """When it came."""
+    lease: InitVar[float]
+    given: Delivery = field(init=False)
+    """The receipt that its handler was given."""
+    first: float = field(init=False)
+    """When that came."""
+    lease_until: float = field(init=False)
+    outcome: Outcome | None = None
+    started: float | None = None
+    """When its handler began."""
+    spent: float | None = None
+    """Seconds that its handler took; None: it was not run, or has not ended."""
+    cancel: Callable[[], object] | None = None
+    """Cancels its handler, if that is async."""
+    told: str = ""
+    """Why its handler was told to end."""
+    ending: str = ""
+    """The same, if a limit of time was the reason."""
+    tries: int = 0
+    copied: bool = False
+    """Its copy stands in the dead-letter queue."""
+    remembered: bool = False
+    """It was handled before, by an earlier receipt."""
+    sealed: bool = False
+    """It is being settled: nobody else may touch its lease."""
+    gone: bool = False
+    """It was given up while its handler ran, which still does."""
+    lost: bool = False
+    """Its lease is: the message may be in other hands."""
+    capped: bool = False
+    """Its lease is renewed no more."""
 
-    def __init__(self, key: Hashable, delivery: Delivery, now: float, lease: float) -> None:
-        self.key = key
-        self.delivery = self.given = delivery
-        """The newest receipt, and the one that its handler was given."""
-        self.received = self.first = now
-        """When these two came."""
-        self.lease_until = now + lease
-        self.outcome: Outcome | None = None
-        self.started: float | None = None
-        """When its handler began."""
-        self.spent: float | None = None
-        """Seconds that its handler took; None: it was not run, or has not ended."""
-        self.cancel: Callable[[], object] | None = None
-        """Cancels its handler, if that is async."""
-        self.told = ""
-        """Why its handler was told to end."""
-        self.ending = ""
-        """The same, if a limit of time was the reason."""
-        self.tries = 0
-        self.copied = False
-        """Its copy stands in the dead-letter queue."""
-        self.remembered = False
-        """It was handled before, by an earlier receipt."""
-        self.sealed = False
-        """It is being settled: nobody else may touch its lease."""
-        self.gone = False
-        """It was given up while its handler ran, which still does."""
-        self.lost = False
-        """Its lease is: the message may be in other hands."""
-        self.capped = False
-        """Its lease is renewed no more."""
+    def __post_init__(self, lease: float) -> None:
+        self.given, self.first = self.delivery, self.received
+        self.lease_until = self.received + lease
 
     def hold(self, delivery: Delivery, now: float, lease: float) -> None:
         """Hold the message by this receipt, too, received `now` for `lease` seconds."""

@@ -6,6 +6,7 @@ import queue as queues
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from messaging.runtime.in_flight import Disposition, InFlightMessage
 from messaging.settlement import group_of, is_ordered
@@ -127,13 +128,11 @@ class ReadyQueue:
                 self._waiting.append(message)
 
 
+@dataclass(slots=True)
 class _Group:
-    __slots__ = ("head", "waiting")
-
-    def __init__(self, head: InFlightMessage) -> None:
-        self.head = head
-        """The one that is ready, in a handler, or being settled."""
-        self.waiting: deque[InFlightMessage] = deque()
+    head: InFlightMessage
+    """The one that is ready, in a handler, or being settled."""
+    waiting: deque[InFlightMessage] = field(default_factory=deque)
 
 
 class FifoReadyQueue(ReadyQueue):

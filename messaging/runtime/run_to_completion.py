@@ -20,6 +20,7 @@ import queue as queues
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from messaging.runtime.event_loop import Runs
@@ -39,22 +40,20 @@ IDLE_LOOKS = 50
 """After so many looks at nothing the watch sleeps until it is woken."""
 
 
+@dataclass(slots=True, eq=False)
 class _Chunk:
     """What one thread has received and handles itself."""
 
-    __slots__ = ("busy", "looks", "replaced", "rest", "seen", "thread")
-
-    def __init__(self, thread: int) -> None:
-        self.thread = thread
-        self.rest: deque[InFlightMessage] = deque()
-        self.busy: object = None
-        """What its thread is busy with: a receipt, or this chunk while that is being settled."""
-        self.seen: object = None
-        """What it was busy with when the watch looked last."""
-        self.looks = 0
-        """How often the watch has seen just that."""
-        self.replaced = False
-        """Another thread receives in place of its own."""
+    thread: int
+    rest: deque[InFlightMessage] = field(default_factory=deque)
+    busy: object = None
+    """What its thread is busy with: a receipt, or this chunk while that is being settled."""
+    seen: object = None
+    """What it was busy with when the watch looked last."""
+    looks: int = 0
+    """How often the watch has seen just that."""
+    replaced: bool = False
+    """Another thread receives in place of its own."""
 
 
 class RunToCompletion:
