@@ -92,28 +92,19 @@ class Settlement:
         under_way  takes deletes that have been sent, for `finish`; None: wait for their answers.
         """
         sealed, gone = self._in_flight.seal(chunk)
+        for message in gone:  # a handler that ended after its message was given up
+            self._handled_cache.remember(message)
         deletes: list[InFlightMessage] = []
         hides: list[InFlightMessage] = []
         letters: list[InFlightMessage] = []
-        for message in gone:
-            self._handled_cache.remember(
-                message
-            )  # a handler that ended after its message was given up
+        by_action = {Action.DELETE: deletes, Action.HIDE: hides, Action.DEAD_LETTER: letters}
         for message in sealed:
             if message.lost:
                 self._expire(message, "its lease was lost")
-                continue
-            outcome = message.outcome
-            if type(outcome) is Ack:  # as nearly always: without the call
+            elif type(message.outcome) is Ack:  # as nearly always: without the call
                 deletes.append(message)
-                continue
-            action = action_of(outcome, copied=message.copied)
-            if action is Action.DELETE:
-                deletes.append(message)
-            elif action is Action.HIDE:
-                hides.append(message)
-            elif action is Action.DEAD_LETTER:
-                letters.append(message)
+            elif (action := action_of(message.outcome, copied=message.copied)) in by_action:
+                by_action[action].append(message)
             else:
                 self._expire(message, "it has no outcome that says what becomes of it")
         later: Later = []
