@@ -24,7 +24,7 @@ LONGEST_NAP = 1.0
 """Seconds between two looks at a clock that may not be the machine's own."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Pile:
     """What has come so far for one handler. `due`: when it is handed over, full or not."""
 

@@ -128,7 +128,7 @@ class ReadyQueue:
                 self._waiting.append(message)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Group:
     head: InFlightMessage
     """The one that is ready, in a handler, or being settled."""

@@ -40,7 +40,7 @@ IDLE_LOOKS = 50
 """After so many looks at nothing the watch sleeps until it is woken."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Chunk:
     """What one thread has received and handles itself."""
 
