@@ -1,7 +1,7 @@
 """Validates e-mail addresses as pydantic's `EmailStr` does, but each domain only once.
 
-Two thirds of the time of making an event with an address went into its domain (IDNA, rules,
-reserved names), which says the same each time, and a school's students have a dozen domains.
+Two thirds of the time to create an event with an address went into its domain (IDNA, rules,
+reserved names), with the same result each time, and a school's students have a dozen domains.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pydantic_core import SchemaValidator
 __all__ = ["remember_domains"]
 
 _SIMPLE = re.compile(r"([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)@([A-Za-z0-9.-]+)", re.ASCII)
-_SHORT = 64  # characters: no limit of an address is near
+_SHORT = 64  # characters: far below any limit of an address
 _DOMAINS = 10_000
 
 
 def remember_domains(model: type[BaseModel]) -> None:
-    """Let `model` validate with a memory of domains: the same values, the same mistakes.
+    """Make `model` remember validated domains, with the same values and the same errors.
 
-    The class's own schema is used, with one step in it replaced. Where that cannot be done (no
-    address in it, a name that is not known yet, a plugin, another pydantic) nothing changes.
+    The class's own schema is used, with one step replaced. If that is not possible (no address, a
+    name not yet known, a plugin, another pydantic), nothing changes.
     """
-    # Pydantic loads EmailStr only for whoever names it.
+    # Pydantic loads EmailStr only if it is named.
     kind = getattr(sys.modules.get("pydantic.networks"), "EmailStr", None)
     check = getattr(kind, "_validate", None)
     schema: Any = model.__dict__.get("__pydantic_core_schema__")
@@ -38,14 +38,14 @@ def remember_domains(model: type[BaseModel]) -> None:
     if changed is schema or config is None:
         return
     try:
-        # Else it would take the class's own validator, which is there already.
+        # Otherwise it would use the class's own validator, which already exists.
         model.__pydantic_validator__ = SchemaValidator(changed, config, _use_prebuilt=False)
-    except TypeError:  # a pydantic that cannot be told so
+    except TypeError:  # a pydantic without this option
         return
 
 
 class _Addresses:
-    """`check`, which looks at each domain once."""
+    """`check`, which validates each domain once."""
 
     def __init__(self, check: Any) -> None:
         self._check = check
@@ -57,7 +57,7 @@ class _Addresses:
             return str(self._check(text))
         local, domain = found.groups()
         if local.isalpha() and local != local.lower():
-            return str(self._check(text))  # "Info" is "info": some mailboxes have one name for all
+            return str(self._check(text))  # "Info" is "info": some mailbox names ignore case
         known = self._domains.get(domain)
         if known is not None:
             return f"{local}@{known}"
@@ -68,7 +68,7 @@ class _Addresses:
 
 
 def _with(schema: Any, check: Any, addresses: _Addresses) -> Any:
-    """`schema` with the validation of addresses replaced; itself where it has none."""
+    """`schema` with the validation of addresses replaced; unchanged if it has none."""
     if isinstance(schema, dict):
         function = schema.get("function")
         if isinstance(function, dict) and function.get("function") == check:

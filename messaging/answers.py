@@ -1,4 +1,4 @@
-"""Makes batch requests to a queue, and returns what was refused as values."""
+"""Makes batch requests to a queue, and returns refused entries as values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Refusals(NamedTuple):
     """The entries of a batch that were refused.
 
     whole  the request itself was refused, and so every entry.
-    error  set if nobody answered or access was denied: then no single entry is to blame.
+    error  set if there was no answer or access was denied: then no single entry is to blame.
     """
 
     failures: Sequence[Failure] = ()

@@ -1,4 +1,4 @@
-"""Pauses between attempts: how long each is, and what is said while somebody cannot be reached."""
+"""Pauses between attempts: how long each is, and what is logged during an outage."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class _Outage:
 
 
 class Outages:
-    """Who cannot be reached now, since when, and how long to wait before the next attempt.
+    """Which targets cannot be reached now, since when, and how long to wait before the next
+    attempt.
 
     The first failure and the recovery are logged; the failures between them are not.
     """
@@ -76,11 +77,11 @@ class Outages:
 
     @property
     def seconds(self) -> float:
-        """How long to wait: 0 when everybody can be reached."""
+        """How long to wait: 0 if every target can be reached."""
         return max((one.pause for one in self._away.values()), default=0.0)
 
     def lose(self, who: str, why: str) -> float:
-        """`who` has failed once more; how long to wait for it."""
+        """Record another failure of `who`; returns how long to wait."""
         if who not in self._away:
             self._log.warning("cannot use %s: %s; trying again", who, why)
             self._away[who] = _Outage(since=self._clock.monotonic())
@@ -90,7 +91,7 @@ class Outages:
         return outage.pause
 
     def regain(self, who: str) -> None:
-        """`who` can be reached."""
+        """Record that `who` can be reached."""
         outage = self._away.pop(who, None)
         if outage is not None:
             lasted = self._clock.monotonic() - outage.since
@@ -98,7 +99,7 @@ class Outages:
 
 
 def seconds_after(strategy: WaitStrategy, failures: int) -> float:
-    """Seconds that a wait strategy of tenacity says after so many failures in a row (from 1)."""
+    """The seconds that a tenacity wait strategy gives after so many failures in a row (from 1)."""
     from tenacity import RetryCallState, Retrying
 
     state = RetryCallState(Retrying(), None, (), {})
@@ -107,6 +108,6 @@ def seconds_after(strategy: WaitStrategy, failures: int) -> float:
 
 
 def half_jitter(seconds: float) -> float:
-    """Between half of `seconds` and all of it, so that those that failed together do not come back
-    together."""
+    """A random value between half of `seconds` and all of it, so that messages that failed together
+    do not come back together."""
     return random.uniform(seconds / 2, seconds)

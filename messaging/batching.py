@@ -29,16 +29,16 @@ class Weight(NamedTuple):
 
 
 class Packer(Generic[_Entry]):
-    """Fills requests: at most `BATCH_ENTRIES` entries and `max_bytes` together.
+    """Fills requests with at most `BATCH_ENTRIES` entries and `max_bytes` in total.
 
     An entry is a tuple whose first member has a `size` in bytes: a message, or a `Weight`. One that
     is larger than `max_bytes` gets a request of its own.
 
-    SNS bills each 64 KiB of a request, begun ones too, so the fullest requests are the cheapest.
+    SNS bills each started 64 KiB of a request, so full requests are the cheapest.
     https://aws.amazon.com/sns/pricing/
 
     ordered  for messages to a FIFO topic: two events of one group never share a request, because
-             the first may be refused for now and the second accepted.
+             the first may be refused temporarily and the second accepted.
     """
 
     __slots__ = ("_bytes", "_entries", "_groups", "_max_bytes", "_ordered")
@@ -51,10 +51,10 @@ class Packer(Generic[_Entry]):
         self._bytes = 0
 
     def add(self, entry: _Entry) -> list[_Entry] | None:
-        """Add `entry`; returns the request that is now full, if there is one."""
+        """Add `entry`; returns the request that is now full, if any."""
         size = self._bytes + entry[0].size
         full: list[_Entry] | None = None
-        if size > self._max_bytes or self._ordered:  # nearly never, of most topics
+        if size > self._max_bytes or self._ordered:  # hardly ever, for most topics
             full = self._before(entry[0], size)
             size = self._bytes + entry[0].size
         entries = self._entries
@@ -63,13 +63,13 @@ class Packer(Generic[_Entry]):
         return self.rest() if len(entries) == BATCH_ENTRIES else full
 
     def rest(self) -> list[_Entry]:
-        """The entries added since the last full request; maybe none."""
+        """Return the entries added since the last full request; may be empty."""
         self._groups = {}
         entries, self._entries, self._bytes = self._entries, [], 0
         return entries
 
     def all(self, entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
-        """The requests that `entries` make."""
+        """Divide `entries` into requests."""
         for entry in entries:
             if full := self.add(entry):
                 yield full
@@ -77,8 +77,8 @@ class Packer(Generic[_Entry]):
             yield rest
 
     def _before(self, message: Any, size: int) -> list[_Entry] | None:
-        """The request that is full because `message`, with which it would have `size`, must not be
-        in it."""
+        """The current request, which is full because adding `message` would make its size
+        `size`."""
         full: list[_Entry] | None = None
         if self._entries and (size > self._max_bytes or (self._ordered and self._follows(message))):
             full = self.rest()
@@ -87,7 +87,7 @@ class Packer(Generic[_Entry]):
         return full
 
     def _follows(self, message: Any) -> bool:
-        # The copies of one event go to different queues: they have no order among themselves.
+        # The copies of one event go to different queues, so their order does not matter.
         follows: bool = self._groups.get(message.group, message.id) != message.id
         return follows
 

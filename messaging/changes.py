@@ -1,4 +1,4 @@
-"""Plans: what stands, what should, and what lies between, as a value."""
+"""Plans: the differences between the current and the desired state, as values."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Kind = Literal["topic", "queue", "subscription", "key"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing of a plan.
+    """One resource in a plan.
 
     Args:
         action: "create": it is missing. "change": it is ours and differs; apply sets it. "leave":
-            it is as it should be. "other": it is not managed here: another owner's topic, what
-            others subscribed. "drift": something in what is ours that others put there and apply
-            does not touch: a statement in a queue's policy, a customer key. "delete": what `remove`
-            deletes. "keep": what it refuses to delete, because of messages.
-        kind: "topic", "queue" (dead-letter queues, too), "subscription", or "key": the topology's
-            KMS key, which is only looked at.
-        name: of the topic, queue or key; of a subscription, its endpoint's.
+            it is as it should be. "other": it is not managed here: another owner's topic, or
+            others' subscriptions. "drift": others added something to our resource that apply leaves
+            alone: a statement in a queue's policy, a customer key. "delete": `remove` deletes it.
+            "keep": `remove` refuses to delete it, because of messages.
+        kind: "topic", "queue" (including dead-letter queues), "subscription", or "key": the
+            topology's KMS key, which is only read.
+        name: of the topic, queue or key; for a subscription, the name of its endpoint.
         details: one sentence for each difference: "VisibilityTimeout: 30 -> 60".
 
     Example:
@@ -47,12 +47,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What `plan` found, or what `apply` or `remove` did: one `Change` for each, in order.
+    """The result of `plan`, `apply` or `remove`: one `Change` for each resource, in order.
 
     Args:
         topic: the topic's name.
-        where: which account and region, or which server.
-        changes: one for each thing, in the order in which it was looked at.
+        where: the account and region, or the server.
+        changes: one for each resource, in the order in which they were checked.
 
     Example:
         ```python
@@ -70,12 +70,12 @@ class Plan:
 
     @property
     def pending(self) -> bool:
-        """Whether there is (or was) anything to do: a create, a change or a delete."""
+        """Whether there is (or was) anything to create, change or delete."""
         return any(one.action in ("create", "change", "delete") for one in self.changes)
 
     @property
     def kept(self) -> tuple[Change, ...]:
-        """What `remove` refuses to delete, because a queue holds messages."""
+        """What `remove` refuses to delete, because a queue has messages."""
         return tuple(one for one in self.changes if one.action == "keep")
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,8 +89,8 @@ class Plan:
 
 
 def once_there(apply: Callable[[], Plan], *, wait: float, look_again: float) -> Plan:
-    """`apply()`, tried again every `look_again` seconds for `wait` while it raises
-    `TopicNotFound`: the topic's owner may be about to make it."""
+    """Call `apply()`, and retry it every `look_again` seconds for `wait` seconds while it raises
+    `TopicNotFound`: the topic's owner may be about to create it."""
     until = SYSTEM_CLOCK.monotonic() + wait
     while True:
         try:

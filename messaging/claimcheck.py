@@ -1,13 +1,13 @@
-"""The claim check: a codec around another one, for data too big for one message.
+"""The claim check: a codec around another one, for data that is too large for one message.
 
-Such data goes to a store, and the message carries a claim to it, in extensions of CloudEvents:
+Such data goes to a store, and the message carries a claim to it, in CloudEvents extensions:
 
-    dataref     where the data stands: "s3://escola/claims/for.bi.marketing.view/<digest>.json"
+    dataref     where the data is stored: "s3://escola/claims/for.bi.marketing.view/<digest>.json"
     datasha256  SHA-256 of its bytes, in hexadecimal
     datasize    how many bytes it has
 
-What stands in the store is exactly the view that the message would have carried, one object for
-each distinct view. Its name says for whom it is, so that a policy of the store can, too.
+The stored object is exactly the view that the message would have carried, one object for each
+distinct view. Its name says who it is for, so that the store's access policy can use it.
 https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/dataref.md
 """
 
@@ -41,7 +41,7 @@ FRESH = 3600.0
 """Seconds before the same data is stored again. A lifecycle rule counts from the last upload, and a
 new message must not point at an object that is about to expire."""
 REMEMBERED = 10_000
-"""Keys that one codec remembers as fresh."""
+"""Maximum number of keys that one codec remembers as fresh."""
 LONGEST_FOLDER = 200
 """Characters. A file name has at most 255."""
 
@@ -51,27 +51,27 @@ _STEP = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class ClaimCheck:
-    """A `Codec` that stores big data beside the message. Give the same to both sides.
+    """A `Codec` that stores large data outside the message. Pass the same to both sides.
 
-    Nothing is ever deleted here, for another service may still need it: see the store's lifecycle.
-    Reading raises `CodecError` where no attempt will help (the digest differs, the object is
-    gone), which dead-letters the message, and lets pass whatever the store raises when it is away,
-    which the consumer's `RetryPolicy` decides. Writing raises what the store raises: then nothing
-    was published.
+    It never deletes anything, because another service may still need it: see the store's lifecycle.
+    Reading raises `CodecError` if retrying will not help (the digest differs, the object is gone),
+    which dead-letters the message. It passes on the store's errors if the store is unavailable; the
+    consumer's `RetryPolicy` decides then. Writing passes on the store's errors: then nothing was
+    published.
 
     Args:
         store: where the data goes: `S3BlobStore`, or any `BlobStore`.
-        max_bytes: what the topic takes for one message: `Settings.max_bytes`, `Topic.max_bytes`.
-        threshold: a body of more bytes (UTF-8) goes to the store; by default 15/16 of `max_bytes`,
-            the rest being for attributes and for the reason of a dead letter. 0 stores all data.
-        codec: what writes the message; by default `JsonCodec`. A codec that encrypts goes around
-            this one, so that the store holds what it has encrypted.
-        uri: what `dataref` has before the key: "s3://escola/claims", for programs that do not use
-            this library. Not looked at when reading: a message cannot send a service to another
+        max_bytes: the topic's maximum message size: `Settings.max_bytes`, `Topic.max_bytes`.
+        threshold: a body with more bytes (UTF-8) goes to the store; by default 15/16 of
+            `max_bytes`, which leaves room for attributes and for the reason of a dead letter. 0
+            stores all data.
+        codec: writes the message; by default `JsonCodec`. A codec that encrypts must wrap this one,
+            so that the stored data is encrypted too.
+        uri: the prefix of `dataref` before the key: "s3://escola/claims", for programs that do not
+            use this library. Ignored when reading: a message cannot send a service to another
             store.
-        offloaded: the store to which the pointers of AWS's extended client lead; by default
-            `store`.
-        clock: what tells the time; a test may give a `FakeClock`.
+        offloaded: the store for the pointers of AWS's extended client; by default `store`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
         ConfigurationError: if `threshold` is not from 0 to `max_bytes`.
@@ -117,9 +117,9 @@ class ClaimCheck:
         self._fresh: dict[str, float] = {}
 
     def encode(self, envelope: Envelope, data: bytes) -> str:
-        """The body, with `data` in it or, if that makes it too big, with a claim to `data`.
+        """The body, with `data` in it or, if that makes it too large, with a claim to `data`.
 
-        As `Codec.encode`.
+        See `Codec.encode`.
         """
         body = self._codec.encode(envelope, data)
         if (len(body) if body.isascii() else len(body.encode())) <= self._threshold:
@@ -128,20 +128,20 @@ class ClaimCheck:
         key = f"{_folder(envelope.audience)}/{digest}.json"
         self._keep(key, data)
         claim = {DATAREF: self._uri + key, DATASHA256: digest, DATASIZE: len(data)}
-        # Without data at all, as CloudEvents has it for an event whose data stands elsewhere.
+        # Without data, as CloudEvents prescribes for an event whose data is stored elsewhere.
         return self._codec.encode(
             replace(envelope, extensions={**envelope.extensions, **claim}), b""
         )
 
     def decode(self, body: str) -> Envelope:
-        """The envelope with its data, which is fetched and checked if the body has but a claim, or
-        a pointer of AWS's extended client.
+        """The envelope with its data, which is fetched and verified if the body only has a claim,
+        or a pointer of AWS's extended client.
 
-        As `Codec.decode`.
+        See `Codec.decode`.
 
         Raises:
-            CodecError: if what is stored is gone or is not what was sent, and for what can never be
-                read. When the store is away, it raises what the store raises.
+            CodecError: if the stored data is gone or not what was sent, or the body can never be
+                read. If the store is unavailable, its own error is raised.
         """
         try:
             envelope = self._codec.decode(body)
@@ -167,7 +167,8 @@ class ClaimCheck:
         return replace(envelope, data=_parsed(data))
 
     def _fetched(self, pointer: OffloadedPayload) -> str:
-        """The body that the pointer stands for. Read from one's own store only, as a claim is."""
+        """The body that the pointer refers to. Like a claim, it is only read from the service's own
+        store."""
         there = f"s3://{pointer.bucket}/{pointer.key}"
         key = there.removeprefix(self._offloaded_uri)
         if not self._offloaded_uri or key == there:
@@ -214,19 +215,19 @@ class MemoryBlobStore:
         return MappingProxyType(self._blobs)
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`.
+        """Store `data`.
 
-        As `BlobStore.put`.
+        See `BlobStore.put`.
         """
         self._blobs[key] = bytes(data)
 
     def get(self, key: str) -> bytes:
-        """What was put.
+        """Return the stored data.
 
-        As `BlobStore.get`.
+        See `BlobStore.get`.
 
         Raises:
-            NotFound: if nothing was put under `key`.
+            NotFound: if nothing was stored under `key`.
         """
         try:
             return self._blobs[key]
@@ -237,7 +238,7 @@ class MemoryBlobStore:
         """Delete it, as a lifecycle rule would.
 
         Args:
-            key: what it was kept under.
+            key: the key under which it was stored.
         """
         self._blobs.pop(key, None)
 
@@ -248,7 +249,7 @@ class DirectoryBlobStore:
     Keys are names joined by "/", of letters, digits, ".", "_" and "-".
 
     Args:
-        path: the directory; it is made if it is missing.
+        path: the directory; it is created if it is missing.
 
     Example:
         ```python
@@ -264,9 +265,9 @@ class DirectoryBlobStore:
         self._path = Path(path)
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`: all of it or nothing, even if the machine stops meanwhile.
+        """Store `data`: all of it or nothing, even if the machine stops meanwhile.
 
-        As `BlobStore.put`.
+        See `BlobStore.put`.
 
         Raises:
             TransportError: if the directory or the file cannot be written.
@@ -287,13 +288,13 @@ class DirectoryBlobStore:
             raise self._away("write", error) from None
 
     def get(self, key: str) -> bytes:
-        """What was put.
+        """Return the stored data.
 
-        As `BlobStore.get`.
+        See `BlobStore.get`.
 
         Raises:
-            NotFound: if nothing was put under `key`.
-            TransportError: if the directory is away, or the file cannot be read.
+            NotFound: if nothing was stored under `key`.
+            TransportError: if the directory is not available, or the file cannot be read.
         """
         try:
             return self._file(key).read_bytes()
@@ -305,14 +306,14 @@ class DirectoryBlobStore:
             raise self._away("read", error) from None
 
     def prune(self, older_than: float) -> int:
-        """Delete what was last put more than `older_than` seconds ago; returns how many files.
+        """Delete data last stored more than `older_than` seconds ago; returns how many files.
 
         Args:
             older_than: seconds.
         """
         oldest, pruned = SYSTEM_CLOCK.now() - older_than, 0
         for file in self._path.rglob("*"):
-            with suppress(FileNotFoundError):  # somebody else prunes, too
+            with suppress(FileNotFoundError):  # another process prunes too
                 if file.is_file() and file.stat().st_mtime < oldest:
                     file.unlink()
                     pruned += 1
@@ -338,8 +339,8 @@ def _location(store: BlobStore, otherwise: str) -> str:
 
 
 def _folder(audience: tuple[str, ...]) -> str:
-    # ".marketing." stands in the name of each folder that marketing may read, and in no other.
-    # No service is called EVERYONE: their names have small letters.
+    # ".marketing." is in the name of each folder that marketing may read, and in no other. No
+    # service is called EVERYONE: their names are in lower case.
     names = sorted(audience) if audience and audience != (EVERYONE,) else ["EVERYONE"]
     joined = ".".join(names)
     if len(joined) > LONGEST_FOLDER:
@@ -348,7 +349,7 @@ def _folder(audience: tuple[str, ...]) -> str:
 
 
 def _key(reference: Any) -> str:
-    # The last two steps only: wherever the rest leads to, this service reads its own store.
+    # Only the last two parts: wherever the rest points to, this service reads its own store.
     key = "/".join(reference.split("/")[-2:]) if isinstance(reference, str) else ""
     if not _KEY.fullmatch(key):
         raise CodecError(f"{DATAREF}: not a reference that this library writes")
@@ -365,5 +366,5 @@ def _parsed(data: bytes) -> Any:
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        # pydantic-core says what and where, no content.
+        # pydantic-core names the error and its position, without content.
         raise CodecError(f"{DATAREF}: the stored data is not JSON ({error})") from None

@@ -17,7 +17,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Seconds since some fixed time; never goes back."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -30,7 +30,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock.
+    """The system's clock.
 
     Example:
         ```python
@@ -47,7 +47,7 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
 
     def sleep(self, seconds: float) -> None:
-        """As `Clock.sleep`."""
+        """See `Clock.sleep`."""
         time.sleep(seconds)
 
 

@@ -1,4 +1,4 @@
-"""A base class of what is closed at the end of a `with` block."""
+"""A base class for objects that are closed at the end of a `with` block."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Closing"]
 
 
 class Closing(ABC):
-    """A context manager that gives itself and calls `close` at the end of the block."""
+    """A context manager that returns itself and calls `close` at the end of the block."""
 
     __slots__ = ()
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what this object holds. Closing it twice does nothing."""
+        """Release this object's resources. Closing it twice does nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Codecs: an envelope to a message body and back. A codec may wrap another one."""
+"""Codecs convert an envelope to a message body and back. A codec may wrap another one."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _SNS_NOTIFICATION = frozenset({"Type", "MessageId", "TopicArn", "Message"})
 
 
 class Codec(Protocol):
-    """Turns an envelope into a message body, and back."""
+    """Converts an envelope to a message body, and back."""
 
     def encode(self, envelope: Envelope, data: bytes) -> str:
         """The body. `data` is the view as JSON, or empty: then the body has no data.
 
-        `envelope.data` is not looked at.
+        `envelope.data` is ignored.
 
         Args:
-            envelope: what stands around the data.
+            envelope: the context of the data.
             data: the view as JSON; empty: the body has no data.
         """
         ...
@@ -57,10 +57,10 @@ class Codec(Protocol):
         """The envelope with its data.
 
         Args:
-            body: the text that was received.
+            body: the received text.
 
         Raises:
-            CodecError: for what can never be read.
+            CodecError: if it can never be read.
         """
         ...
 
@@ -68,10 +68,10 @@ class Codec(Protocol):
 class JsonCodec:
     """CloudEvents 1.0, structured JSON: the library's own wire format.
 
-    Reads also what foreign producers send: plain CloudEvents (without `dataversion`, which is
-    then 1; with `data_base64` where the data is JSON text) and SNS's own notification around
-    either, as a subscription without raw delivery sends it; each with a byte order mark, too.
-    Whatever else is a `CodecError` that says what it is, as far as `messaging.foreign` knows.
+    It also reads messages of foreign producers: plain CloudEvents (without `dataversion`, which is
+    then 1; with `data_base64` if the data is JSON text) and SNS's own notification around either,
+    as sent by a subscription without raw delivery; also with a byte order mark. Anything else is a
+    `CodecError` that says what it is, as far as `messaging.foreign` recognizes it.
 
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 
@@ -88,7 +88,7 @@ class JsonCodec:
     __slots__ = ()
 
     def encode(self, envelope: Envelope, data: bytes) -> str:
-        """As `Codec.encode`."""
+        """See `Codec.encode`."""
         head: dict[str, Any] = {
             "specversion": "1.0",
             "id": envelope.id,
@@ -104,11 +104,11 @@ class JsonCodec:
         if envelope.traceparent is not None:
             head["traceparent"] = envelope.traceparent
         head.update(envelope.extensions)
-        # The data is JSON already: it is set in as it is, not parsed and written again.
+        # The data is JSON already: it is inserted as it is, not parsed and written again.
         return (to_json(head)[:-1] + (b',"data":' + data if data else b"") + b"}").decode()
 
     def decode(self, body: str) -> Envelope:
-        """As `Codec.decode`."""
+        """See `Codec.decode`."""
         document, name = _object(body, "body"), "body"
         if document.keys() >= _SNS_NOTIFICATION and document["Type"] == "Notification":
             document, name = _object(document["Message"], "Message"), "Message"
@@ -119,12 +119,13 @@ def _object(text: object, name: str) -> dict[str, Any]:
     if not isinstance(text, str):
         raise CodecError(f"{name}: a JSON text was expected")
     try:
-        # Windows programs begin a text in UTF-8 with a byte order mark.
+        # Windows programs start UTF-8 text with a byte order mark.
         document = from_json(text.removeprefix("\ufeff"), allow_inf_nan=False)
-    except TypeError:  # a lone surrogate, which no UTF-8 has
+    except TypeError:  # a lone surrogate, which is invalid in UTF-8
         raise CodecError(f"{name}: not JSON (not text in UTF-8)") from None
     except ValueError as error:
-        # pydantic-core says what and where ("expected value at line 1 column 1"), no content.
+        # pydantic-core names error and position ("expected value at line 1 column 1"), without
+        # content.
         raise CodecError(f"{name}: {broken(text, error)}") from None
     if not isinstance(document, dict):
         raise CodecError(f"{name}: {other_kind(document, name)}")
@@ -166,7 +167,7 @@ def _optional(document: Mapping[str, Any], name: str) -> str | None:
 def _version(document: Mapping[str, Any]) -> int:
     value = document.get("dataversion", 1)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        value = int(value)  # CloudEvents lets an extension be a string in other bindings
+        value = int(value)  # CloudEvents allows extensions as strings in other bindings
     if type(value) is not int or not 1 <= value <= _MAX_VERSION:
         raise CodecError(f"dataversion: a whole number from 1 to {_MAX_VERSION} was expected")
     return value
@@ -212,17 +213,17 @@ def _base64(document: Mapping[str, Any]) -> Any:
 def first_mistake(
     error: ValidationError, prefix: str = "data", *, model: type[BaseModel] | None = None
 ) -> str:
-    """What pydantic found wrong first, with the field's place and without its value.
+    """pydantic's first error, with the field's path and without its value.
 
     "data.nome: input should be a valid string (1 of 2 mistakes)"
 
-    With `model`, the names of fields inside of fields are told, too; without it they are shown
-    as "[key]", since they may be keys of a mapping, which are data.
+    With `model`, the names of nested fields are shown too; without it they are shown as "[key]",
+    since they may be keys of a mapping, which are data.
 
     Args:
-        error: what pydantic raised.
-        prefix: what is put before the field's place.
-        model: the model that was read, for the names of its fields.
+        error: the pydantic error.
+        prefix: put before the field's path.
+        model: the model that was validated, for the names of its fields.
 
     Example:
         ```python
@@ -245,8 +246,8 @@ def first_mistake(
 
 
 def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
-    """What one mistake is, without the value: pydantic's own words, or those of a validator that
-    raised `messaging.event.refusal`, which are there in other languages, too.
+    """One error in words, without the value: pydantic's own text, or that of a validator that
+    raised `messaging.event.refusal`, which may have translations.
 
     Args:
         mistake: one of `error.errors()`.
@@ -265,7 +266,7 @@ def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
         ```
     """
     kind, message = mistake["type"], mistake["msg"]
-    # Most of pydantic's own messages quote no values; those of validators written by hand may.
+    # Most of pydantic's own messages quote no values; those of custom validators may.
     if kind not in _PYDANTICS_OWN:
         context = mistake.get("ctx", {})
         if context.get("free_of_values") is not True:
@@ -273,17 +274,17 @@ def mistake_told(mistake: ErrorDetails, language: str = "en") -> str:
         return str(context.get(language, message))
     if kind in _QUOTING:
         return f"refused ({kind})"
-    # Not of an abbreviation: "UUID input should be ..."
+    # Except for an abbreviation: "UUID input should be ..."
     return message if message[1:2].isupper() else message[:1].lower() + message[1:]
 
 
 def _step(part: int | str, known: Collection[str]) -> str:
-    # The key of a mapping is data, a field is a name.
+    # The key of a mapping is data; a field is a name.
     return str(part) if isinstance(part, int) or part in known else "[key]"
 
 
 def _names(model: type[BaseModel]) -> frozenset[str]:
-    """The names of the fields of `model` and of every model inside of it."""
+    """The names of the fields of `model` and of all nested models."""
     fields = (getattr(kind, "model_fields", {}) for kind in classes_of(model))
     return frozenset(name for some in fields for name in some)
 
@@ -302,4 +303,4 @@ _QUOTING = frozenset(
         "uuid_parsing",
     }
 )
-"""pydantic's own mistakes whose messages hold a piece of the value, or another error's text."""
+"""pydantic's own errors whose messages contain part of the value, or another error's text."""

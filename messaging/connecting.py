@@ -1,9 +1,9 @@
-"""One door to the broker that the environment names: AWS, or RabbitMQ.
+"""Connects to the broker that the environment names: AWS or RabbitMQ.
 
     broker = connect()        # by MESSAGING_BROKER_URL: "amqp://...", "amqps://..."; else AWS
     apply(TOPOLOGY)           # and there the topic and the queues are made
 
-A program changes its broker by its environment only.
+A program changes its broker only through its environment.
 """
 
 from __future__ import annotations
@@ -36,34 +36,35 @@ __all__ = [
 
 
 class ServiceTopic(TopicTransport, Protocol):
-    """A `TopicTransport` that can tell who subscribes."""
+    """A `TopicTransport` that can list its subscriptions."""
 
     def subscribers(self) -> Sequence[Subscriber]:
-        """Who subscribes, and to what. For a start, never per message."""
+        """The topic's subscriptions. Only for start-up, never per message."""
         ...
 
 
 class ServiceBroker(Broker, Protocol):
-    """A `Broker` of a service outside this process, with what operators ask of it.
+    """A `Broker` outside this process, with methods for operators.
 
     A `with` block closes it at its end.
     """
 
     def topic(self) -> ServiceTopic:
-        """The topic; no request is made."""
+        """The topic; makes no request."""
         ...
 
     def letters(self, service: str, *, kind: Kind = "dead") -> DeadLetterSource:
-        """The dead letters of `service`, or what could not be delivered to it.
+        """The dead letters of `service`, or the messages that could not be delivered to it.
 
         Args:
             service: the name of a service.
-            kind: "dead" for the dead letters, "undelivered" for what could not be delivered.
+            kind: "dead" for the dead letters, "undelivered" for messages that could not be
+                delivered.
         """
         ...
 
     def oldest(self, service: str) -> float | None:
-        """Seconds that the oldest message of `service` has waited; None where nobody tells.
+        """Age of the oldest message of `service` in seconds; None if unknown.
 
         Args:
             service: the name of a service.
@@ -75,17 +76,16 @@ class ServiceBroker(Broker, Protocol):
 
 
 def connect(settings: Settings | None = None, *, session: Any = None) -> ServiceBroker:
-    """Connect to the topic that `settings` (by default the environment) names. No request is made.
+    """Connect to the topic that `settings` (by default the environment) names, without a request.
 
-    `session` (a `boto3.Session`) brings credentials of its own to AWS, and is refused for RabbitMQ.
+    `session` (a `boto3.Session`) has its own credentials for AWS, and is refused for RabbitMQ.
 
     Args:
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
 
     Raises:
-        SettingsError: if the settings cannot be, or `session` is given for RabbitMQ.
+        SettingsError: if the settings are invalid, or `session` is given for RabbitMQ.
         MissingExtra: if they name RabbitMQ and its client is not installed.
 
     Example:
@@ -109,12 +109,12 @@ def connect(settings: Settings | None = None, *, session: Any = None) -> Service
 
 
 def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
-    """What `apply` would do. Changes nothing.
+    """Return what `apply` would do, without changing anything.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        take_over: act on what another owner's tag is on.
+        topology: the desired topic, queues and subscriptions.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        take_over: also act on resources with another owner's tag.
 
     Example:
         ```python
@@ -145,21 +145,20 @@ def apply(
 ) -> Plan:
     """Create what is missing and set what differs. Safe to repeat; deletes no queue.
 
-    `session` is that of `connect`. With `create_topic`, meant for a local server, a topic that the
+    `session` is as in `connect`. With `create_topic`, meant for a local server, a topic that the
     topology does not own is created without an owner.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
-        take_over: makes what another owner's tag is on this topology's.
+        topology: the desired topic, queues and subscriptions.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
+        take_over: take over resources with another owner's tag.
         wait: seconds to wait for a topic that the topology does not own.
         create_topic: create such a topic without an owner; for a local server.
 
     Raises:
         TopicNotFound: if a topic that the topology does not own is missing after `wait` seconds.
-        OwnershipError: if a thing belongs to another owner.
+        OwnershipError: if a resource belongs to another owner.
 
     Example:
         ```python
@@ -199,18 +198,18 @@ def remove(
     lose_messages: bool = False,
     take_over: bool = False,
 ) -> Plan:
-    """Delete what belongs to `service`, for good, and tell what was deleted and what is lost.
+    """Permanently delete the resources of `service`, and return what was deleted and what is lost.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
+        topology: the desired topic, queues and subscriptions.
         service: the name of a service.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        dry_run: delete nothing; tell what would be.
-        lose_messages: delete queues that hold messages, too.
-        take_over: delete what belongs to another owner, too.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        dry_run: delete nothing; return what would be deleted.
+        lose_messages: also delete queues that have messages.
+        take_over: also delete resources of another owner.
 
     Raises:
-        OwnershipError: if a thing belongs to another owner.
+        OwnershipError: if a resource belongs to another owner.
 
     Example:
         ```python
@@ -244,10 +243,10 @@ def _no_session(session: Any) -> None:
 
 
 def names_rabbitmq(settings: Settings) -> bool:
-    """Whether the settings lead to RabbitMQ. Raises `MissingExtra` if its client is missing.
+    """Whether the settings name RabbitMQ. Raises `MissingExtra` if its client is missing.
 
     Args:
-        settings: the settings to look at.
+        settings: the settings to check.
     """
     if not (settings.broker_url or "").startswith("amqp"):
         return False
@@ -256,10 +255,10 @@ def names_rabbitmq(settings: Settings) -> bool:
 
 
 def require_rabbitmq(why: str) -> None:
-    """Raises `MissingExtra` where RabbitMQ's client is not installed.
+    """Raise `MissingExtra` if RabbitMQ's client is not installed.
 
     Args:
-        why: the beginning of the error's text: who needs the client.
+        why: the beginning of the error's text, which says what needs the client.
     """
     if find_spec("pika") is None:
         raise MissingExtra(

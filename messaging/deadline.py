@@ -1,8 +1,7 @@
-"""Time limits that hold for a whole publish, its look-ups and uploads included.
+"""Time limits for a whole publish, including its look-ups and uploads.
 
-The publisher sets `CURRENT` around each call of a codec or a transport. A codec, a store or a
-transport that can wait looks there for the time that is left. One that does not look is not limited
-by it.
+The publisher sets `CURRENT` around each call of a codec or a transport. A codec, store or transport
+that may wait checks it for the remaining time. One that does not check is not limited.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _Said = TypeVar("_Said")
 
 
 class Deadline:
-    """The moment at which somebody stops waiting: `seconds` from now by `clock`."""
+    """A deadline: `seconds` from now by `clock`."""
 
     __slots__ = ("_clock", "_until", "seconds")
 
@@ -30,13 +29,13 @@ class Deadline:
         self._until = clock.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds until then; 0 when it has passed."""
+        """Seconds until the deadline; 0 when it has passed."""
         left = self._until - self._clock.monotonic()
         return left if left > 0.0 else 0.0
 
 
 CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("messaging_deadline", default=None)
-"""Of the call under way in this thread or task; None where nobody set a limit."""
+"""The deadline of the current call in this thread or task; None if there is no limit."""
 
 
 def within(
@@ -45,7 +44,7 @@ def within(
     *arguments: _Asked.args,
     **keywords: _Asked.kwargs,
 ) -> _Said:
-    """What `call` returns, which is told of `deadline`."""
+    """Call `call` with `deadline` as `CURRENT`, and return its result."""
     before = CURRENT.set(deadline)
     try:
         return call(*arguments, **keywords)

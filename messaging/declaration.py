@@ -32,7 +32,7 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
         "remove exclude=True; what a service may not see, its Projection leaves out",
     ),
 }
-# Of each kind of schema, the kind of JSON that its values are written as.
+# For each kind of schema, the kind of JSON that its values are written as.
 _WRITTEN: Mapping[str, str] = {
     **dict.fromkeys(
         "str bytes date time datetime timedelta uuid url multi-host-url decimal".split(), "string"
@@ -49,19 +49,19 @@ _BESIDE = frozenset(
         *("python_schema", "strict_schema", "computed_fields"),
     }
 )
-"""What stands in a schema and is none though it may look like one, or is not read from JSON."""
+"""Parts of a schema that look like schemas but are not, or that are not read from JSON."""
 
 _Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """What depends on the values of each event.
+    """Checks that depend on the values of each event.
 
-    each     some value may arrive as another: look at every event.
-    nan      a number may be NaN, which JSON writes as null.
-    sequence a field takes any sequence, so a list may arrive for a tuple.
-    classes  models and dataclasses inside; a subclass in their place would lose its fields.
+    each     some value may arrive as another: check every event.
+    nan      a number may be NaN, which JSON writes as null. sequence a field takes any sequence, so
+             a tuple may arrive as a list.
+    classes  nested models and dataclasses; an instance of a subclass would lose its fields.
     """
 
     each: bool
@@ -71,14 +71,14 @@ class Doubts:
 
     @property
     def always(self) -> bool:
-        """True where every event must be looked at: as it stands now, for a class may follow."""
+        """True if every event must be checked, as of now: subclasses may still be defined."""
         return self.each or any(_subclassed(one) for one in self.classes)
 
 
 def check_fields(cls: type[BaseModel]) -> None:
-    """Raise `EventError` for a field of `cls`, or of a model inside, that cannot arrive.
+    """Raise `EventError` for a field of `cls`, or of a nested model, that cannot arrive.
 
-    A class whose annotations name classes that do not exist yet is left for later.
+    A class whose annotations name classes that do not exist yet is checked later.
     """
     for path, schema, _ in _schemas(cls, None):
         if why := _why_not(schema):
@@ -87,7 +87,7 @@ def check_fields(cls: type[BaseModel]) -> None:
 
 
 def doubts(cls: type[BaseModel], fields: Collection[str] | None) -> Doubts:
-    """What must be looked at in each event's `fields` (None: all)."""
+    """The checks needed for each event's `fields` (None: all)."""
     each = nan = sequence = False
     classes: set[type] = set()
     for path, schema, config in _schemas(cls, fields):
@@ -114,7 +114,7 @@ def _is_doubtful(schema: _Schema) -> bool:
     kind = schema["type"]
     if kind == "union":
         written = [_written_as(_inner(one)) for one in schema["choices"]]
-        # A literal, a function, a model of its own form: nobody knows what they are written as.
+        # A literal, a function, a model with a custom form: how they are written is unknown.
         return "" in written or len(set(written)) < len(written)
     if kind == "dict" and "keys_schema" in schema:
         return not _is_read_from_text(_inner(schema["keys_schema"]))
@@ -133,13 +133,13 @@ def _written_by(schema: _Schema) -> object:
 
 
 def _written_as(schema: _Schema) -> str:
-    # A RootModel is written as what it holds, and what is written by hand as anything.
+    # A RootModel is written as its content, and a custom serializer may write anything.
     known = "serialization" not in schema and not schema.get("root_model")
     return _WRITTEN.get(schema["type"], "") if known else ""
 
 
 def _is_read_from_text(key: _Schema) -> bool:
-    # JSON's keys are texts. Of an Enum of numbers, none is read from one.
+    # JSON's keys are strings, from which an Enum of numbers cannot be read.
     while "schema" in key:
         key = key["schema"]
     if key["type"] == "enum":
@@ -172,7 +172,7 @@ def _inner(choice: Any) -> _Schema:
 def _subclassed(cls: type) -> bool:
     below: list[Any] = cls.__subclasses__()
     for one in below:
-        # Of a generic model, its own parametrizations are subclasses that nobody wrote.
+        # A generic model's parametrizations are subclasses that nobody wrote.
         made = getattr(one, "__pydantic_generic_metadata__", {}).get("origin")
         if not made or _subclassed(one):
             return True
@@ -183,7 +183,7 @@ _Found = tuple[tuple[str, ...], _Schema, _Schema]
 
 
 def _schemas(cls: type[BaseModel], fields: Collection[str] | None) -> Iterator[_Found]:
-    """Every schema in `cls` that pydantic itself writes: its path, and the config around it."""
+    """Every schema in `cls` that pydantic itself serializes: its path, and its config."""
     if not cls.__pydantic_complete__:
         return
     root: _Schema = cls.__pydantic_core_schema__
@@ -196,7 +196,7 @@ def _schemas(cls: type[BaseModel], fields: Collection[str] | None) -> Iterator[_
         yield path, schema, config
         config = schema.get("config", config)
         if path and _is_written_by_hand(schema):
-            continue  # so what is inside says nothing
+            continue  # so its inside does not matter
         if schema["type"] == "definition-ref":
             if schema["schema_ref"] not in seen:
                 seen.add(schema["schema_ref"])

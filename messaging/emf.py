@@ -1,10 +1,10 @@
-"""Metrics of a Lambda function, as lines that CloudWatch reads out of its log.
+"""Metrics of a Lambda function, as log lines that CloudWatch reads.
 
     handler = lambda_handler(Marketing(), observe=CloudWatchMetrics())
 
-Each invocation writes one line in the embedded metric format to stdout; CloudWatch makes metrics of
-it without a request. The names are those of `messaging.metrics`; the only dimension is the service,
-because each combination of dimensions is a metric that costs money.
+Each invocation writes one line in the embedded metric format to stdout, from which CloudWatch
+creates metrics without a request. The names are those of `messaging.metrics`; the only dimension is
+the service, because each combination of dimensions is a metric that costs money.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
@@ -26,18 +26,18 @@ from messaging.settlement import Action, action_of
 __all__ = ["MOST_VALUES", "CloudWatchMetrics", "check_namespace"]
 
 MOST_VALUES = 100
-"""Values of one metric in a line. Of a larger batch as many are taken, evenly spread."""
+"""Maximum values of one metric per line. A larger batch is sampled evenly."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#: ]{1,255}")
 
 
 def check_namespace(namespace: str) -> None:
-    """Look whether CloudWatch takes a namespace.
+    """Check that CloudWatch accepts a namespace.
 
     Args:
-        namespace: of the metrics that are written.
+        namespace: the namespace of the metrics.
 
     Raises:
-        ConfigurationError: CloudWatch does not take it.
+        ConfigurationError: if CloudWatch does not accept it.
     """
     if not _NAMESPACE.fullmatch(namespace) or namespace.startswith(("AWS/", ":")):
         raise ConfigurationError(
@@ -49,12 +49,13 @@ def check_namespace(namespace: str) -> None:
 class CloudWatchMetrics:
     """Writes the metrics of each invocation; the `observe` of `lambda_handler`.
 
-    A line holds counts, seconds, the service's name, the request's id and classes of errors: no
-    field of an event, and no text of a reason.
+    A line contains counts, seconds, the service's name, the request's id and classes of errors, but
+    no event data and no text of a reason.
 
     Args:
-        namespace: in which CloudWatch keeps them.
-        write: takes the line, with its end; by default stdout, which Lambda sends to the log.
+        namespace: the metrics' namespace in CloudWatch.
+        write: takes the line, including its newline; by default stdout, which Lambda sends to the
+            log.
 
     Example:
         ```python
@@ -102,7 +103,7 @@ class CloudWatchMetrics:
 
 
 def _measured(invocation: Invocation) -> Iterator[tuple[str, tuple[str, float | list[float]]]]:
-    """By name: the unit, and the value or values."""
+    """By metric name: the unit, and the value or values."""
     ended = invocation.ended
     counts = Counter(map(_settled, ended))
     yield "messaging.worker.received", ("Count", len(ended))

@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 PROBE = "messaging.probe"
-"""The type of what `messaging doctor --send` sends: it is discarded, and no handler sees it."""
+"""The event type of `messaging doctor --send`: it is discarded, and no handler sees it."""
 
 
 _VARIANTS: Mapping[str, str] = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""The hexadecimal digit of a UUID that holds its variant has four possible values: two bits are
+"""The hexadecimal digit with a UUID's variant has four possible values: two of its bits are
 random."""
 
 
@@ -41,10 +41,11 @@ def new_id() -> str:
 
 
 def new_ids() -> Iterator[str]:
-    """Fresh event ids without end, for one call in one thread.
+    """An endless generator of fresh event ids, for one call in one thread.
 
-    The system is asked for the randomness of several at once: to ask costs half of an id. They must
-    not be kept for later: what a fork or a snapshot of the process copies would come twice.
+    It asks the system for the randomness of several at once, because asking is half the cost of an
+    id. It must not be kept for later: a fork or a snapshot of the process would produce the same
+    ids twice.
     """
     while True:
         drawn = urandom(16 * _AT_ONCE)
@@ -56,14 +57,14 @@ _AT_ONCE = 16
 
 
 def _version_4(text: str) -> str:
-    # In half the time that uuid4() takes.
+    # In half the time of uuid4().
     variant = _VARIANTS[text[16]]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def time_of(body: str) -> float | None:
-    """When the event of a message happened, in seconds since the epoch; None where its body is no
-    JSON that says so.
+    """When the event of a message happened, in seconds since the epoch; None if the body does not
+    say so.
 
     Args:
         body: the text of a message.
@@ -77,8 +78,8 @@ def time_of(body: str) -> float | None:
 
 
 class TraceContext(str):
-    """A W3C traceparent that takes its tracestate and W3C Baggage along; `publish(traceparent=)`
-    takes it, too.
+    """A W3C traceparent with its tracestate and W3C Baggage; `publish(traceparent=)` accepts it
+    too.
 
     Example:
         ```python
@@ -104,29 +105,29 @@ class TraceContext(str):
 
 
 class SoundTraceparent(str):
-    """A W3C traceparent that its maker knows to be well-formed: nobody need look at it again."""
+    """A W3C traceparent that is known to be well-formed, and need not be checked again."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Envelope:
-    """What stands around the data: CloudEvents 1.0 context attributes, by their meaning.
+    """The context of the data: CloudEvents 1.0 context attributes, by their meaning.
 
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 
     Args:
         id: the event's id, the same in every copy; remember it to handle an event once.
-        source: who published, a URI reference: "/cadastro".
+        source: the publisher, as a URI reference: "/cadastro".
         type: the event's type: "aluno.cadastrado".
         version: `dataversion` on the wire: the version of the data's shape.
-        time: when it happened, aware; None when a foreign producer did not say.
-        subject: whom it is about; None when the view does not declare that field.
+        time: when it happened, with a time zone; None if a foreign producer left it out.
+        subject: what it is about; None if the view does not declare that field.
         traceparent: W3C trace context, passed through.
-        extensions: other CloudEvents extensions, as they came; `tracestate` and `baggage` are two.
-        data: the view as JSON has it. Left out of `repr`: it is personal data.
-        audience: the services that this copy is for, while it is written: a codec may need to know.
-            Not on the wire (it is an attribute of the message), so empty when read.
+        extensions: other CloudEvents extensions, unchanged, such as `tracestate` and `baggage`.
+        data: the view as JSON data. Not in `repr`, because it is personal data.
+        audience: the services that this copy is for, while it is written, because a codec may need
+            them. Not on the wire (it is a message attribute), so empty when read.
 
     Example:
         ```python
@@ -165,8 +166,8 @@ class Envelope:
         data: Any = None,
         audience: tuple[str, ...] = (),
     ) -> None:
-        # As dataclass would, which sets each field of a frozen class by a call of its own: a
-        # third of the time, and one is made for every message, both ways.
+        # Like dataclass, which sets each field of a frozen class with a separate call, but in a
+        # third of the time: one is created for every message, in both directions.
         self.__dict__.update(
             id=id,
             source=source,

@@ -1,30 +1,30 @@
-"""The exceptions of this library, in one tree, so that one `except` catches a whole kind.
+"""The exceptions of this library, in one hierarchy, so that one `except` catches a whole kind.
 
     MessagingError
     ├── ConfigurationError        the code or the environment is wrong: found at import or at start
     │   ├── EventError            an event or a projection is declared wrongly
     │   ├── ConsumerError         a service's handlers are declared wrongly
     │   ├── TopologyError         the topology breaks a limit of SNS or SQS
-    │   └── SettingsError         the environment says something that cannot be
+    │   └── SettingsError         an environment variable is invalid
     ├── CodecError                a body cannot be read, ever: dead-letter it, never retry
     ├── PublishError              some events were not accepted; `.result` says which and why
     │   ├── BufferFull            a buffer has no room, and may not wait for it here
-    │   ├── EventTooLarge         bigger than the topic takes; nothing was sent
+    │   ├── EventTooLarge         larger than the topic accepts; nothing was sent
     │   ├── InvalidCharacters     SNS would refuse it; nothing was sent
     │   └── RoundTripError        its handlers would get another value; nothing was sent
-    ├── TransportError            nobody answered, or everything was refused
+    ├── TransportError            there was no answer, or the whole request was refused
     │   ├── NotFound              the topic or the queue does not exist
-    │   │   └── TopicNotFound     the topic that queues are to be subscribed to does not exist yet
+    │   │   └── TopicNotFound     the topic to subscribe queues to does not exist yet
     │   ├── AccessDenied          credentials are missing, expired or not allowed to do this
-    │   └── Throttled             asked too often; later will do
-    ├── OwnershipError            a topic or a queue is another owner's; nothing was changed
-    ├── WorkerWedged              all handlers of a service hang, and the worker was to stop then
-    ├── InvalidReturn             a handler returned what is neither None nor an outcome
+    │   └── Throttled             too many requests; try again later
+    ├── OwnershipError            a topic or a queue has another owner; nothing was changed
+    ├── WorkerWedged              all handlers of a service hang, and the worker stops because of it
+    ├── InvalidReturn             a handler returned something other than None or an outcome
     ├── HandlerTimeout            a handler took longer than its consumer allows
     └── MissingExtra              a feature needs `pip install messaging-sns-sqs[...]`
 
-What a handler raises to say what becomes of its message (`Retry`, `Reject`, `Discard`) is not an
-error: see `messaging.outcome`.
+The outcomes that a handler raises to decide about its message (`Retry`, `Reject`, `Discard`) are
+not errors: see `messaging.outcome`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class TopologyError(ConfigurationError, ValueError):
 
 
 class SettingsError(ConfigurationError, ValueError):
-    """The environment says something that cannot be; the message lists every mistake at once."""
+    """Environment variables are invalid; the message lists all of them at once."""
 
 
 class CodecError(MessagingError, ValueError):
@@ -96,7 +96,7 @@ class PublishError(MessagingError):
 
     Args:
         message: what happened, without personal data.
-        result: which events were accepted, and which were not.
+        result: the accepted and the refused events.
     """
 
     def __init__(self, message: str, *, result: object = None) -> None:
@@ -105,37 +105,37 @@ class PublishError(MessagingError):
 
 
 class BufferFull(PublishError):
-    """A buffered publisher has no room, and to wait for it would block an event loop, or the very
+    """A buffered publisher has no room, and waiting for it would block an event loop, or the very
     thread that makes room; nothing was sent."""
 
 
 class EventTooLarge(PublishError):
-    """The encoded event is bigger than the topic takes; raised before any network call."""
+    """The encoded event is larger than the topic accepts; raised before any network call."""
 
 
 class InvalidCharacters(PublishError):
-    """A field holds a character outside XML 1.0, which SNS refuses; raised before any call."""
+    """A field contains a character outside XML 1.0, which SNS refuses; raised before any call."""
 
 
 class RoundTripError(PublishError):
-    """A handler would be given another value than was published, or none; raised before any call.
+    """A handler would get a different value than was published, or none; raised before any call.
 
     The message names the field, never its value.
     """
 
 
 class TransportError(MessagingError):
-    """Nobody answered, or the whole request was refused.
+    """There was no answer, or the whole request was refused.
 
-    `retryable` is True where the same request may succeed later. `code` is the service's own
-    error code, or the name of the network error. `unknown` is True where the request may have
-    been carried out all the same, and False where it certainly was not.
+    `retryable` is True if the same request may succeed later. `code` is the service's own error
+    code, or the name of the network error. `unknown` is True if the request may have been executed
+    anyway, and False if it certainly was not.
 
     Args:
         message: what happened, without personal data.
-        code: the server's or the driver's word for it, if there is one.
+        code: the server's or the driver's error code, if there is one.
         retryable: whether trying again may help.
-        unknown: whether the request may have been carried out all the same.
+        unknown: whether the request may have been executed anyway.
     """
 
     retryable: bool = True
@@ -160,7 +160,7 @@ class TransportError(MessagingError):
 class NotFound(TransportError):
     """The topic or queue does not exist (or not in this account and region).
 
-    As `TransportError`.
+    The parameters are those of `TransportError`.
     """
 
     retryable = False
@@ -168,18 +168,18 @@ class NotFound(TransportError):
 
 
 class TopicNotFound(NotFound):
-    """The topic that queues are to be subscribed to does not exist: its owner creates it first.
+    """The topic to subscribe queues to does not exist: its owner must create it first.
 
-    Raised before anything was created. Later the same `apply` will do.
+    Raised before anything was created. The same `apply` will work later.
 
-    As `TransportError`.
+    The parameters are those of `TransportError`.
     """
 
 
 class AccessDenied(TransportError):
     """Credentials are missing, expired, or do not allow the call.
 
-    As `TransportError`.
+    The parameters are those of `TransportError`.
     """
 
     retryable = False
@@ -189,7 +189,7 @@ class AccessDenied(TransportError):
 class Throttled(TransportError):
     """Too many requests: the service asks to slow down.
 
-    As `TransportError`.
+    The parameters are those of `TransportError`.
     """
 
     unknown = False
@@ -202,21 +202,21 @@ class OwnershipError(MessagingError):
 class HandlerTimeout(MessagingError):
     """A handler took longer than `handler_timeout`, or than its lease can be renewed.
 
-    Nobody raises it: it is what the `RetryPolicy` is asked about, and its name is the error that
-    stands beside a dead letter. Name it in `RetryPolicy(never=...)` to try such messages once.
+    It is never raised: it is passed to the `RetryPolicy`, and its name is the error recorded with a
+    dead letter. Name it in `RetryPolicy(never=...)` to try such messages only once.
     """
 
 
 class InvalidReturn(MessagingError, TypeError):
-    """A handler returned what is neither None nor an outcome: a mistake of the service.
+    """A handler returned something other than None or an outcome: a mistake of the service.
 
-    It is what the `RetryPolicy` is asked about: the message is not acknowledged, since nobody knows
-    whether it was handled.
+    It is passed to the `RetryPolicy`: the message is not acknowledged, because it may not have been
+    handled.
     """
 
 
 class WorkerWedged(MessagingError):
-    """All handlers of a service hang. Raised by `Worker.run` where it was to stop then."""
+    """All handlers of a service hang. Raised by `Worker.run` if it is configured to stop then."""
 
 
 class MissingExtra(ConfigurationError, ImportError):

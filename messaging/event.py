@@ -18,10 +18,10 @@ __all__ = ["Discreet", "Event", "EventData", "Upcast", "as_text", "downcast", "r
 
 
 class EventData(dict[str, Any]):
-    """The data of one copy of an event, as JSON has it, on its way to another version.
+    """The JSON data of one copy of an event, while it is converted to another version.
 
-    A copy holds only the fields of its view. `rename` and `replace` do nothing where the field is
-    not there, so a change written with them is right for every view.
+    A copy only has the fields of its view. `rename` and `replace` do nothing if the field is
+    missing, so a change written with them is right for every view.
 
     Example:
         ```python
@@ -34,22 +34,22 @@ class EventData(dict[str, Any]):
     """
 
     def rename(self, old: str, new: str) -> Self:
-        """The field `old`, if it is there, is called `new` from now on.
+        """Rename the field `old`, if it exists, to `new`.
 
         Args:
-            old: the name that the field has.
-            new: the name that it gets.
+            old: the current name of the field.
+            new: its new name.
         """
         if old in self:
             self[new] = self.pop(old)
         return self
 
     def replace(self, name: str, by: Callable[[Any], Mapping[str, Any]]) -> Self:
-        """Take out the field `name`, if it is there, and put in what `by(value)` returns.
+        """Remove the field `name`, if it exists, and add the fields that `by(value)` returns.
 
         Args:
-            name: the field that is taken out.
-            by: makes the fields that take its place of its value.
+            name: the field to remove.
+            by: returns the fields that replace it, given its value.
         """
         if name in self:
             self.update(by(self.pop(name)))
@@ -57,24 +57,24 @@ class EventData(dict[str, Any]):
 
 
 Upcast = Callable[[EventData], dict[str, Any]]
-"""The data of one version in, the data of the next version out; both as JSON has them."""
+"""Takes the JSON data of one version, and returns that of the next version."""
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _UP, _DOWN = "__messaging_upcast__", "__messaging_downcast__"
 
 
 def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
-    """Mark the function that turns data of `version` into data of `version + 1`.
+    """Mark the function that converts data of `version` to data of `version + 1`.
 
-    The function takes and returns a dict as JSON has it, and is chained: data of version 1 on
-    its way to version 3 passes `@upcast(1)`, then `@upcast(2)`. One copy of an event carries only
-    the fields of its view, so a field may be missing from `data`: see `EventData`.
+    The function takes and returns a dict of JSON data. Functions are chained: data of version 1 is
+    converted to version 3 by `@upcast(1)`, then `@upcast(2)`. A copy of an event only has the
+    fields of its view, so a field may be missing from `data`: see `EventData`.
 
     Args:
-        version: the version that it starts from, from 1.
+        version: the version that it converts from, at least 1.
 
     Raises:
-        EventError: if `version` is no such number.
+        EventError: if `version` is not such a number.
 
     Example:
         ```python
@@ -98,15 +98,15 @@ def upcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
 
 
 def downcast(version: int) -> Callable[[Callable[..., dict[str, Any]]], Any]:
-    """Mark the function that turns data of `version` into data of `version - 1`.
+    """Mark the function that converts data of `version` to data of `version - 1`.
 
     It is needed while a view is pinned to an older version: `Projection(..., pinned=1)`.
 
     Args:
-        version: the version that it starts from, from 2.
+        version: the version that it converts from, at least 2.
 
     Raises:
-        EventError: if `version` is no such number.
+        EventError: if `version` is not such a number.
 
     Example:
         ```python
@@ -143,10 +143,10 @@ def _marking(mark: str, version: int, name: str) -> Callable[[Callable[..., Any]
 
 
 class Discreet:
-    """What events and views have in common: `repr` and `str` name the fields and show no values.
+    """The base of events and views: `repr` and `str` name the fields without showing values.
 
-    So a log line, a traceback and a failed assertion hold nobody's data: "Contato(nome=..., ...)".
-    Mistakes at construction quote no input, either. For a model inside an event, say
+    So log lines, tracebacks and failed assertions contain no personal data: "Contato(nome=...,
+    ...)". Validation errors do not quote the input either. For a model nested in an event, write
     `class Contato(Discreet, BaseModel)`. To see values in a test, compare `event.model_dump()`.
 
     Example:
@@ -166,7 +166,7 @@ class Discreet:
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
-        """What pydantic's `__repr__`, `__str__`, `__rich_repr__` and `__pretty__` are made of."""
+        """The basis of pydantic's `__repr__`, `__str__`, `__rich_repr__` and `__pretty__`."""
         cls: Any = type(self)
         return ((name, _VALUE) for name in cls.model_fields)
 
@@ -180,25 +180,25 @@ _VALUE = _Value()
 
 
 class Event(Discreet, BaseModel):
-    """A fact that happened, declared once for all who hear of it.
+    """A fact that happened, declared once for everyone who receives it.
 
-    A class without `type` is abstract: a place for fields that several events share. Fields are
-    frozen, and unknown fields are refused where the event is made (a mistyped name is an error)
-    but ignored where it is read (a newer producer may add some).
+    A class without `type` is abstract: it holds fields that several events share. Fields are
+    frozen. Unknown fields are refused when the event is created (a mistyped name is an error), but
+    ignored when it is read (a newer producer may add some).
 
-    The arguments stand beside the base: `class Name(Event, type=..., version=...)`.
+    The arguments are class keywords: `class Name(Event, type=..., version=...)`.
 
     Args:
-        type: the name on the wire (CloudEvents `type`), dotted words in lower case by custom.
-        version: a whole number from 1; raise it when the meaning of a field changes, and say with
-            `@upcast` how older data becomes newer. Adding an optional field needs no new version.
-        subject: the field that says whom the event is about (CloudEvents `subject`). It travels
-            only in copies whose view declares that field.
+        type: the name on the wire (CloudEvents `type`), by convention dotted words in lower case.
+        version: a whole number from 1; raise it when the meaning of a field changes, and use
+            `@upcast` to convert older data. Adding an optional field needs no new version.
+        subject: the field that says what the event is about (CloudEvents `subject`). Only copies
+            whose view declares that field have it.
         group: the field whose value orders events on a FIFO topic (SNS MessageGroupId): events of
             one group arrive in order.
 
     Raises:
-        EventError: when the class is made, if its keywords or its fields cannot be.
+        EventError: when the class is defined, if its keywords or its fields are invalid.
 
     Example:
         ```python
@@ -248,8 +248,9 @@ class Event(Discreet, BaseModel):
         remember_domains(cls)
         check_fields(cls)
         if cls.__pydantic_generic_metadata__["origin"] is not None:
-            # Evento[Aluno] is the same declaration with its parameter filled in: same type, and
-            # the same views, or it would be sent whole where Evento is sent as projections.
+            # Evento[Aluno] is the same declaration with its parameter filled in: it has the same
+            # type and the same views; otherwise it would be sent whole although Evento is sent as
+            # projections.
             return
         cls.__projections__ = []
         if type is None:
@@ -267,9 +268,10 @@ class Event(Discreet, BaseModel):
 
     @classmethod
     def group_of(cls, event: Event) -> str | None:
-        """What orders `event` on a FIFO topic: the value of its `group` field as text, or None.
+        """The message group of `event` on a FIFO topic: the value of its `group` field as text, or
+        None.
 
-        Events whose field is None are one group of their own ("None").
+        Events whose field is None form a group of their own ("None").
 
         Args:
             event: an event of this class.
@@ -280,16 +282,16 @@ class Event(Discreet, BaseModel):
 
     @classmethod
     def bring_up(cls, data: Any, version: int, *, since: int | None = None) -> Any:
-        """`data` of `version`, brought up to this class's version by its upcasts.
+        """Convert `data` of `version` to this class's version with its upcasts.
 
         Args:
-            data: what a message holds, as JSON has it.
-            version: the version that it bears.
-            since: the version since which the data is read in its present shape: a view that did
-                not change has nothing to bring up. By default the class's own version.
+            data: a message's JSON data.
+            version: its version.
+            since: the version in which the data got its current shape: a view that did not change
+                needs no conversion. By default the class's own version.
 
         Raises:
-            CodecError: for a version that is newer than the code, or older than its upcasts.
+            CodecError: if the version is newer than the code, or older than its upcasts.
         """
         if version > cls.event_version:
             raise CodecError(
@@ -312,14 +314,14 @@ class Event(Discreet, BaseModel):
 
     @classmethod
     def bring_down(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
-        """`data` of this class's version, brought down to `version` by its downcasts.
+        """Convert `data` of this class's version down to `version` with its downcasts.
 
         Args:
-            data: what a message would hold, as JSON has it.
-            version: the version that is wanted.
+            data: a message's JSON data.
+            version: the desired version.
 
         Raises:
-            CodecError: where a downcast fails.
+            CodecError: if a downcast fails.
         """
         for step in range(cls.event_version, version, -1):
             function = cls.__downcasts__[step]
@@ -328,7 +330,7 @@ class Event(Discreet, BaseModel):
 
 
 def as_text(value: object) -> str | None:
-    """A field's value as the text of a header: of an Enum its value, of None nothing.
+    """A field's value as header text: an Enum's value, nothing for None.
 
     Args:
         value: a field's value.
@@ -340,8 +342,8 @@ def _step(name: str, function: Upcast, data: dict[str, Any]) -> dict[str, Any]:
     try:
         changed = function(EventData(data))
     except Exception as error:  # noqa: BLE001 - the user's function
-        # The text of the error may quote the data, here and in a traceback, so only its type and
-        # a missing key are told.
+        # The text of the error may quote the data, here and in a traceback, so only its type and a
+        # missing key are shown.
         missing = hint = ""
         if _is_missing_field(error, function):
             missing = f" (no field {error.args[0]!r})"
@@ -356,7 +358,7 @@ def _step(name: str, function: Upcast, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_missing_field(error: Exception, function: Upcast) -> bool:
-    # A key that is written in the upcast itself; any other may be a value out of the data.
+    # A key written in the upcast itself; any other may be a value from the data.
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
     plain = getattr(function, "__func__", function)
     code = getattr(plain, "__code__", None)
@@ -422,14 +424,14 @@ def _downcasts(cls: type[Event]) -> Mapping[int, Upcast]:
 
 
 def _marked(cls: type[Event], mark: str, name: str) -> dict[int, Upcast]:
-    """The functions of `cls` with this mark, by the version that they start from."""
+    """The functions of `cls` with this mark, by the version that they convert from."""
     found: dict[int, Upcast] = {}
     owners: dict[int, type] = {}
     for owner in reversed(cls.__mro__):
         if vars(owner).get("event_type") and owner is not cls:
-            found.clear()  # another event's road, not ours
+            found.clear()  # another event's conversion, not ours
             continue
-        # A list: where pydantic put a stand-in for what it builds later, a look at it builds it.
+        # A list: where pydantic has a placeholder, accessing it builds the real object.
         for attribute, member in list(vars(owner).items()):
             step = getattr(member, mark, None)
             if step is None:
@@ -450,16 +452,16 @@ def _check_order(cls: type[Event], attribute: str, member: object, mark: str, na
 
 
 def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError:
-    """An error for a validator to raise whose message holds nothing of the value.
+    """An error for validators to raise, whose message contains nothing of the value.
 
-    Other messages of validators are not shown, since they may quote what they refuse. This one is
-    told in reasons of dead letters and of bad rows; `translations` are for people who read
-    another language: `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the mistake.
+    Other messages of validators are not shown, because they may quote the value. This one is shown
+    in the reasons of dead letters and bad rows; `translations` are for readers of other languages:
+    `refusal("cpf", "not a CPF", pt="não é um CPF")`. `kind` names the error.
 
     Args:
-        kind: a word for the kind of mistake, for programs.
+        kind: a code for the kind of error, for programs.
         message: what is wrong, in English, without the value.
-        **translations: the same in other languages, by their codes: `pt="..."`.
+        **translations: the same in other languages, by language code: `pt="..."`.
 
     Example:
         ```python
@@ -473,5 +475,5 @@ def refusal(kind: str, message: str, **translations: str) -> PydanticCustomError
         ```
     """
     told = {"free_of_values": True, **translations}
-    texts: tuple[Any, Any] = (kind, message)  # pydantic would have them literal
+    texts: tuple[Any, Any] = (kind, message)  # pydantic requires a literal
     return PydanticCustomError(*texts, told)

@@ -41,18 +41,18 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]
 
 
 class PublisherLifespan:
-    """One application's publisher, made when the application starts and closed when it ends.
+    """One application's publisher, created when the application starts and closed when it ends.
 
-    Each process of a server has its own. `publisher` and `buffered` are dependencies, and give
-    the same object to every request.
+    Each process of a server has its own. `publisher` and `buffered` are dependencies, and return
+    the same object for every request.
 
     Args:
-        source: who publishes, the CloudEvents source: "/cadastro".
-        broker: where to: a function that gives it, called at the start; by default `connect`, which
-            reads the environment. A test may give `lambda: MemoryBroker(...)`. The broker is closed
+        source: the publisher's CloudEvents source, such as "/cadastro".
+        broker: a function that returns the broker, called at the start; by default `connect`, which
+            reads the environment. A test may pass `lambda: MemoryBroker(...)`. The broker is closed
             at the end.
-        lifespan: the application's own lifespan, which runs inside this one: it may publish.
-        **options: what else a `Publisher` takes.
+        lifespan: the application's own lifespan, which runs inside this one, so it may publish.
+        **options: other arguments of `Publisher`.
 
     Example:
         ```python
@@ -88,19 +88,19 @@ class PublisherLifespan:
 
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[Mapping[str, Any]]:
-        """For `FastAPI(lifespan=...)`. What the buffer holds is sent before this ends.
+        """For `FastAPI(lifespan=...)`. Buffered events are sent before it ends.
 
-        A wrong environment is told at its start.
+        Invalid settings are reported at the start.
 
         Args:
             app: the application.
 
         Raises:
-            SettingsError: if the environment's settings cannot be.
+            SettingsError: if the environment's settings are invalid.
             MissingExtra: if they name RabbitMQ, and its client is not installed.
         """
         async with AsyncExitStack() as stack:
-            # In a thread: it may read files and look for credentials on the network.
+            # In a thread: it may read files and look up credentials over the network.
             broker = await asyncio.to_thread(self._make_broker)
             stack.push_async_callback(asyncio.to_thread, broker.close)
             publisher = Publisher(broker.topic(), source=self._source, **self._options)
@@ -124,7 +124,7 @@ class PublisherLifespan:
         return self._parts()[0]
 
     async def buffered(self) -> BufferedPublisher:
-        """A dependency for busy routes: `await buffered.publish(event)` shares its request.
+        """A dependency for busy routes: `await buffered.publish(event)` shares requests.
 
         Raises:
             ConfigurationError: if the application did not start with `lifespan`.
@@ -132,7 +132,7 @@ class PublisherLifespan:
         return self._parts()[1]
 
     def handle_errors(self, app: Starlette) -> None:
-        """Answer 422 for an event that cannot be sent, and 503 where it was not accepted.
+        """Answer 422 for an event that cannot be sent, and 503 if it was not accepted.
 
         Args:
             app: the application.

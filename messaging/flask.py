@@ -38,17 +38,17 @@ _NAME = "messaging"
 
 
 class PublisherExtension:
-    """The extension. One may serve several applications, each with a publisher of its own.
+    """The extension. It may serve several applications, each with its own publisher.
 
-    It may be made before a server forks (gunicorn with `--preload`): connections are made by the
-    process that publishes, and the buffer of a child starts empty.
+    It may be created before a server forks (gunicorn with `--preload`): the publishing process
+    opens the connections, and a child's buffer starts empty.
 
     Args:
-        app: the application, where there is one already; else call `init_app`.
-        source: who publishes, the CloudEvents source: "/cadastro".
-        broker: where to: a function that gives it; by default `connect`, which reads the
-            environment. A test may give `lambda: MemoryBroker(...)`.
-        **options: what else a `Publisher` takes.
+        app: the application, if it exists already; otherwise call `init_app`.
+        source: the publisher's CloudEvents source, such as "/cadastro".
+        broker: a function that returns the broker; by default `connect`, which reads the
+            environment. A test may pass `lambda: MemoryBroker(...)`.
+        **options: other arguments of `Publisher`.
 
     Example:
         ```python
@@ -82,16 +82,16 @@ class PublisherExtension:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give `app` its publisher, and answers for the errors of publishing.
+        """Add a publisher to `app`, and responses for publishing errors.
 
-        A wrong environment is told here, when the application is made. 422 is answered for an event
-        that cannot be sent, 503 where it was not accepted.
+        Invalid settings are reported here, when the application is created. The response is 422 for
+        an event that cannot be sent, and 503 if it was not accepted.
 
         Args:
             app: the application.
 
         Raises:
-            SettingsError: if the environment's settings cannot be.
+            SettingsError: if the environment's settings are invalid.
             MissingExtra: if they name RabbitMQ, and its client is not installed.
         """
         broker = self._make_broker()
@@ -103,14 +103,14 @@ class PublisherExtension:
 
     @property
     def publisher(self) -> Publisher:
-        """The publisher of the application that answers the request."""
+        """The publisher of the current application."""
         return self._parts()[0]
 
     @property
     def buffered(self) -> BufferedPublisher:
-        """A publisher for busy routes: `buffered.publish(event).result()` shares its request.
+        """A publisher for busy routes: `buffered.publish(event).result()` shares requests.
 
-        What it holds is sent at the interpreter's end.
+        Buffered events are sent when the interpreter exits.
         """
         return self._parts()[1]
 

@@ -1,7 +1,7 @@
-"""Recognizes message bodies that this library did not write, and names them for whoever is on call.
+"""Recognizes message bodies that this library did not write, and names them for the person on call.
 
-A queue also gets what others send it: AWS's own notifications, other libraries' messages, texts in
-another encoding. Each name is a text of this module: nothing of the body is ever quoted.
+A queue may also get messages from others: AWS's own notifications, other libraries' messages, text
+in another encoding. The names are constants of this module: nothing of the body is ever quoted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OffloadedPayload(CodecError):
 
 
 def broken(text: str, why: ValueError) -> str:
-    """What `text` is, which is not JSON; `why` is what pydantic-core says of it."""
+    """Name a `text` that is not JSON; `why` is pydantic-core's error."""
     begin = text.lstrip()[:200]
     if not begin:
         return "not JSON (empty)"
@@ -59,7 +59,7 @@ def broken(text: str, why: ValueError) -> str:
 
 
 def other_kind(value: object, name: str) -> str:
-    """What a JSON text is that holds no object. Raises `OffloadedPayload` for a pointer."""
+    """Name a JSON text that is not an object. Raises `OffloadedPayload` for a pointer."""
     if isinstance(value, list):
         return _array(value, name)
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
@@ -68,7 +68,7 @@ def other_kind(value: object, name: str) -> str:
 
 
 def document_kind(document: Mapping[str, Any]) -> str | None:
-    """What a JSON object is that is no CloudEvent; None where nobody knows."""
+    """Name a JSON object that is not a CloudEvent; None if it is not recognized."""
     return next((name for name, fits in _KINDS if fits(document)), None) or _records(document)
 
 
@@ -155,7 +155,7 @@ def _array(value: list[Any], name: str) -> str:
 
 
 def _packed(text: str) -> str | None:
-    """What is in a text that may be base64."""
+    """Name the content of a text that may be base64."""
     try:
         raw = b64decode(text.strip().translate(_URL_SAFE) + "==")
     except ValueError:

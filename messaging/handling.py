@@ -1,4 +1,4 @@
-"""What a middleware can read about the handler call that it wraps."""
+"""The attributes of a handler call that a middleware can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A histogram with fixed bounds: how many values were at most so much, and their sum."""
+"""A histogram with fixed bounds: the number of values up to each bound, and their sum."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ DURATIONS: Sequence[float] = (
     *(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
     math.inf,
 )
-"""Upper bounds, in seconds, of what a handler or a request takes."""
+"""Upper bounds, in seconds, for durations of handlers and requests."""
 AGES: Sequence[float] = (
     *(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0),
     *(21_600.0, 86_400.0, math.inf),
 )
-"""Upper bounds, in seconds, of how long a message or an event has waited."""
+"""Upper bounds, in seconds, for waiting times of messages and ages of events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A histogram at one moment: for each upper bound how many values were at most that."""
+    """A histogram at one moment: for each upper bound, the number of values up to it."""
 
     buckets: Sequence[tuple[float, int]]
     total: float
@@ -31,18 +31,18 @@ class Read:
 
     @property
     def count(self) -> int:
-        """How many values there were."""
+        """The number of values."""
         return self.buckets[-1][1]
 
     def __add__(self, other: Read) -> Read:
-        """Both together; their bounds are the same."""
+        """The sum of both; their bounds must be the same."""
         pairs = zip(self.buckets, other.buckets, strict=True)
         buckets = [(bound, one + two) for (bound, one), (_, two) in pairs]
         return Read(buckets, self.total + other.total)
 
 
 class Histogram:
-    """Counts values. Whoever shares it between threads holds a lock around `add`."""
+    """Counts values. If threads share it, hold a lock around `add`."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -56,7 +56,7 @@ class Histogram:
         self._sum += value
 
     def read(self) -> Read:
-        """What was counted so far."""
+        """The counts so far."""
         total, buckets = 0, []
         for bound, count in zip(self._bounds, tuple(self._counts), strict=True):
             total += count

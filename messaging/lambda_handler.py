@@ -1,12 +1,12 @@
-"""AWS Lambda: one invocation's records in, a partial batch response out.
+"""AWS Lambda: handles one invocation's records, and returns a partial batch response.
 
     handler = lambda_handler(Marketing())                                 # in the function's module
 
     queue = connect().queue("marketing")                                  # no request is made here
     handler = lambda_handler(Marketing(), queue=queue)
 
-The event source mapping must say `FunctionResponseTypes: [ReportBatchItemFailures]`, or Lambda
-deletes the whole batch whatever is answered.
+The event source mapping must have `FunctionResponseTypes: [ReportBatchItemFailures]`, or Lambda
+deletes the whole batch whatever the response says.
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
@@ -59,7 +59,7 @@ log = logger("messaging.lambda")
 _T = TypeVar("_T")
 
 Handler = Callable[[Mapping[str, Any], Any], dict[str, list[dict[str, str]]]]
-"""What Lambda calls: `handler(event, context)`."""
+"""The function that Lambda calls: `handler(event, context)`."""
 
 
 def lambda_handler(
@@ -72,39 +72,38 @@ def lambda_handler(
     observe: Callable[[Invocation], None] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Handler:
-    """The function that AWS Lambda calls for the queue of `consumer`.
+    """Create the function that AWS Lambda calls for the queue of `consumer`.
 
-    The answer lists exactly the messages that are to come again. On a FIFO queue, those of a
-    message group that come after a failed one are not begun, and are failures, too; other groups
-    go on. Sync handlers run one after another; async ones of a standard queue run together, on
-    one event loop that stays from one invocation to the next. A consumer that takes a `Batch` is
-    handed what the invocation brought in batches, one after another; how many messages those can
-    have is what the event source mapping says (BatchSize, MaximumBatchingWindowInSeconds).
+    Its response lists exactly the messages to be redelivered. On a FIFO queue, messages behind a
+    failed one of their group are not started, and count as failures too; other groups continue.
+    Sync handlers run one after another; async ones of a standard queue run together, on an event
+    loop that lives from one invocation to the next. A consumer that takes a `Batch` gets the
+    invocation's messages in batches, one after another; the event source mapping limits their size
+    (BatchSize, MaximumBatchingWindowInSeconds).
 
     The consumer's `open` is called before the first record of an execution environment, on that
-    loop. Lambda ends an environment without a word, so `close` is never called.
+    loop. Lambda ends an environment without notice, so `close` is never called.
 
-    An exception that no outcome can be made of leaves the function, and Lambda keeps the whole
+    An exception that cannot become an outcome leaves the function, and Lambda keeps the whole
     batch.
 
     Args:
         consumer: the service.
-        queue: the queue that feeds the function, to settle what Lambda cannot say: `Retry(delay)`
-            hides the message for that long, and `Reject` copies it to the dead-letter queue with
-            its reason, then counts as done. Without it both are failures: the message comes again
-            after the queue's visibility timeout, until it was received `max_receives` times and SQS
-            moves it, without a reason.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        queue: the function's queue, for outcomes that Lambda's response cannot express:
+            `Retry(delay)` hides the message for that long, and `Reject` copies it to the
+            dead-letter queue with its reason, then counts as done. Without it, both are failures:
+            the message is redelivered after the queue's visibility timeout, until it has been
+            received `max_receives` times and SQS moves it, without a reason.
+        codec: reads and writes message bodies; `JsonCodec()` by default. Use the producer's codec.
         middleware: context managers around each handler, outermost first.
-        reserve: seconds before the function's timeout at which no more records are begun: they are
-            failures, and come again. A function that times out repeats all.
-        observe: called at the end of each invocation with what became of its records:
+        reserve: seconds before the function's timeout at which no more records are started: they
+            count as failures, and are redelivered. A function that times out repeats all.
+        observe: called at the end of each invocation with the results of its records:
             `messaging.emf.CloudWatchMetrics()` writes them as metrics.
-        clock: what tells the time; a test may give a `FakeClock`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
-        ConfigurationError: by the function, when the event is not one of SQS.
+        ConfigurationError: by the function, if the event is not from SQS.
 
     Example:
         ```python
@@ -130,7 +129,7 @@ def lambda_handler(
 
 @dataclass(eq=False, repr=False)
 class _Function:
-    """The handler itself. It lives as long as the execution environment of Lambda."""
+    """The handler itself. It lives as long as Lambda's execution environment."""
 
     _dispatch: Dispatcher
     _queue: QueueTransport | None
@@ -139,7 +138,7 @@ class _Function:
     _clock: Clock
     _spent: dict[str, float] = field(default_factory=dict)
     _letters: dict[str, Outcome | None] = field(default_factory=dict)
-    """Of this invocation, by message: seconds of its handler, and why it was dead-lettered."""
+    """For this invocation, by message: the seconds of its handler, and why it was dead-lettered."""
     _loop: asyncio.AbstractEventLoop | None = None
     _opened: bool = False
 
@@ -168,7 +167,7 @@ class _Function:
         outcomes: Sequence[Outcome | None],
         context: Any,
     ) -> None:
-        """A defect of whoever observes costs no message its acknowledgement."""
+        """Call the observer; a bug in it does not cost any message its acknowledgement."""
         try:
             ended = ends(deliveries, outcomes, letters=self._letters, spent=self._spent)
             request = str(getattr(context, "aws_request_id", ""))
@@ -177,8 +176,8 @@ class _Function:
             log.error("the invocation could not be observed: %s", type(error).__qualname__)
 
     def _open(self) -> None:
-        """Call the consumer's `open` once; if it raises, Lambda keeps the batch, and it is tried
-        again with the next."""
+        """Call the consumer's `open` once; if it raises, Lambda keeps the batch, and the next one
+        tries again."""
         if not self._opened:
             opening = self._dispatch.consumer.open()
             if opening is not None:
@@ -188,7 +187,7 @@ class _Function:
     def _together(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
     ) -> list[Outcome | None]:
-        """What became of each; None for those that are to come again as they are."""
+        """The result of each; None for those to be redelivered unchanged."""
         outcomes: list[Outcome | None] = [None] * len(deliveries)
         running: dict[int, Coroutine[Any, Any, Outcome]] = {}
         try:
@@ -196,13 +195,11 @@ class _Function:
                 if not enough():
                     break
                 found = self._begun(delivery)
-                if type(found) is Ack or not isinstance(
-                    found, Coroutine
-                ):  # the quick question first
+                if type(found) is Ack or not isinstance(found, Coroutine):  # the quick check first
                     outcomes[index] = found
                 else:
                     running[index] = found
-        except BaseException:  # KeyboardInterrupt: the batch comes again
+        except BaseException:  # KeyboardInterrupt: the batch is redelivered
             for coroutine in running.values():
                 coroutine.close()
             raise
@@ -215,8 +212,8 @@ class _Function:
     def _in_order(
         self, deliveries: Sequence[Delivery], enough: Callable[[], bool]
     ) -> list[Outcome | None]:
-        """Handle batches and single messages one after another. When one comes again, the rest of
-        its group goes back with it in a FIFO queue."""
+        """Handle batches and single messages one after another. In a FIFO queue, if one is to be
+        redelivered, the rest of its group is released with it."""
         outcomes: dict[str, Outcome | None] = {}
         groups = Groups()
         for together, unit in units(self._dispatch.consumer, deliveries):
@@ -231,7 +228,7 @@ class _Function:
                 ended = self._together(fit, enough)
             elif fit and enough():
                 ended = self._batch(fit)
-            # At once: if the copy is refused, nothing of the group may go on.
+            # Immediately: if the copy is refused, the rest of the group must not continue.
             for one, outcome in zip(fit, self._dead_lettered(fit, ended), strict=True):
                 groups.ended(one, outcome)
                 outcomes[one.message_id] = outcome
@@ -255,8 +252,8 @@ class _Function:
         ]
 
     def _begun(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome] | None:
-        """A defect outside the handler (a retry policy that raises) costs this message an attempt,
-        and no other message."""
+        """A bug outside the handler (such as a retry policy that raises) only costs this message an
+        attempt."""
         began = self._clock.monotonic() if self._observe is not None else 0.0
         try:
             found = self._dispatch(delivery)
@@ -277,8 +274,9 @@ class _Function:
             self._spent[delivery.message_id] = self._clock.monotonic() - began
 
     def _wait(self, awaitable: Awaitable[_T]) -> _T:
-        # Kept between invocations: what handlers hold (HTTP clients, pools) belongs to one loop.
-        import asyncio  # a tenth of a cold start, and sync handlers need none
+        # Kept between invocations: the handlers' resources (HTTP clients, pools) belong to one
+        # loop.
+        import asyncio  # importing it is a tenth of a cold start, and sync handlers need none
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
@@ -288,7 +286,8 @@ class _Function:
     def _dead_lettered(
         self, deliveries: Sequence[Delivery], outcomes: list[Outcome | None]
     ) -> list[Outcome | None]:
-        """`outcomes`, where a `Reject` is an `Ack` if its copy stands, or comes again later."""
+        """`outcomes`, with each `Reject` replaced by an `Ack` if its copy was made, or by a later
+        retry."""
         if self._queue is None:
             return outcomes
         now = self._clock.now()
@@ -317,7 +316,7 @@ class _Function:
     def _failed(
         self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome | None]
     ) -> list[Delivery]:
-        """Those that are to come again; those that say when are hidden first."""
+        """The messages to be redelivered; those with a delay are hidden first."""
         hides: list[tuple[Delivery, int]] = []
         failed: list[Delivery] = []
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
@@ -343,7 +342,7 @@ def _say(level: int, delivery: Delivery, what: str, outcome: Outcome | None) -> 
 
 
 def _told(delivery: Delivery, ended: Outcome | BaseException) -> Outcome | None:
-    """The outcome; None, and a line in the log, for what ended without one."""
+    """The outcome; logs and returns None if it ended without one."""
     if isinstance(ended, Outcome):
         return ended
     log.error(
@@ -360,13 +359,13 @@ async def _gathered(
 ) -> list[Outcome | BaseException]:
     import asyncio
 
-    # A cancelled handler has no outcome: it is not done.
+    # A cancelled handler has no outcome: its message is not done.
     ended: list[Outcome | BaseException] = await asyncio.gather(*coroutines, return_exceptions=True)
     return ended
 
 
 def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
-    """Copy `letters` to the dead-letter queue; for each, whether it stands there now."""
+    """Copy `letters` to the dead-letter queue; returns for each whether the copy was made."""
     stands: list[bool] = []
     for batch in batches(letters):
         answer = ask(queue.dead_letter, batch, f"dead_letter of {queue.name}", apart=True)
@@ -387,7 +386,8 @@ def _copy(queue: QueueTransport, letters: Sequence[DeadLetter]) -> list[bool]:
 
 
 def _hide(queue: QueueTransport, hides: Sequence[tuple[Delivery, int]]) -> None:
-    """Best effort: what is not hidden comes again when the queue's visibility timeout ends."""
+    """Best effort: a message that is not hidden is redelivered after the queue's visibility
+    timeout."""
 
     def hide(some: Sequence[tuple[Delivery, int]]) -> Sequence[Failure]:
         deliveries, seconds = zip(*some, strict=True)

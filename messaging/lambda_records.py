@@ -1,4 +1,4 @@
-"""The records of an SQS event, as AWS Lambda writes them, as deliveries; and what became of them.
+"""Converts the records of AWS Lambda's SQS events to deliveries, and describes their results.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 """
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def check_receipts(queue: QueueTransport | None) -> None:
-    """Raises `ConfigurationError` for a queue that takes only receipts of its own program."""
+    """Raise `ConfigurationError` for a queue whose receipts only work in its own process."""
     if queue is not None and not getattr(queue, "receipts_travel", True):
         raise ConfigurationError(
             f"{type(queue).__name__} {queue.name}: Lambda is fed by SQS, and hands over receipts "
@@ -43,7 +43,7 @@ def check_receipts(queue: QueueTransport | None) -> None:
 
 
 def records_of(event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The event's records. Raises `ConfigurationError` when it is not an event of SQS."""
+    """The event's records. Raises `ConfigurationError` if it is not an SQS event."""
     records = event.get("Records") if isinstance(event, Mapping) else None
     if not isinstance(records, list) or not all(map(_of_sqs, records)):
         raise ConfigurationError(
@@ -65,8 +65,8 @@ def _of_sqs(record: object) -> bool:
 
 def deliveries_of(records: Iterable[Mapping[str, Any]], *, now: float) -> list[Delivery]:
     """`delivery_of` for each of `records`."""
-    # As a rule all records of an invocation have the same attributes, and they come from one
-    # queue: those are read once.
+    # Usually all records of an invocation have the same attributes and come from one queue: these
+    # are read once.
     said: Any = None
     read: Mapping[str, Attribute] = {}
     arn: Any = None
@@ -84,7 +84,7 @@ def deliveries_of(records: Iterable[Mapping[str, Any]], *, now: float) -> list[D
 def delivery_of(record: Mapping[str, Any], *, now: float) -> Delivery:
     """One record of an SQS event, received `now` (seconds since the epoch), as a delivery.
 
-    Lambda writes the names of an SQS message in its own way: `messageId`, `stringValue`, but
+    Lambda has its own names for the parts of an SQS message: `messageId`, `stringValue`, but
     `ApproximateReceiveCount`. Binary values are base64.
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 
@@ -122,7 +122,7 @@ def _delivery(
         queue=queue,
         message_id=record["messageId"],
         receipt=record["receiptHandle"],
-        # A test event that was written by hand may hold the document itself.
+        # A test event written by hand may contain the document itself.
         body=body if isinstance(body, str) else json.dumps(body),
         attributes=attributes,
         receive_count=receives(system.get("ApproximateReceiveCount")),
@@ -141,7 +141,7 @@ def _attributes(said: Any) -> Mapping[str, Attribute]:
 
 
 def _mapping(said: Any) -> Mapping[str, Any]:
-    # Lambda gives dicts, of which there are several in a record: `Mapping` is slow to ask for.
+    # Lambda passes dicts, several per record: checking for `Mapping` is slow.
     return said if type(said) is dict or isinstance(said, Mapping) else {}
 
 
@@ -153,8 +153,8 @@ def _attribute(said: Mapping[str, Any]) -> Attribute:
 
 
 class Ended(NamedTuple):
-    """What became of one record. `outcome` is None where it has none and comes again; `seconds` is
-    what its handler took, None where none was run."""
+    """The result of one record. `outcome` is None if it has none and is redelivered; `seconds` is
+    the duration of its handler, None if none was run."""
 
     delivery: Delivery
     outcome: Outcome | None
@@ -169,7 +169,7 @@ class Invocation(NamedTuple):
         service: the name of a service.
         request_id: Lambda's id of the invocation.
         at: seconds since the epoch.
-        ended: what became of each record.
+        ended: the result of each record.
 
     Example:
         ```python
@@ -190,7 +190,8 @@ class Invocation(NamedTuple):
 
 
 def time_left(context: Any, reserve: float) -> Callable[[], bool]:
-    """Whether another record may be begun. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
+    """Whether another record may be started.
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return lambda: True
@@ -204,7 +205,7 @@ def ends(
     letters: Mapping[str, Outcome | None],
     spent: Mapping[str, float],
 ) -> tuple[Ended, ...]:
-    """What became of each record. `letters` and `spent` are by message: why it was dead-lettered,
+    """The result of each record. `letters` and `spent` are by message: why it was dead-lettered,
     and the seconds of its handler."""
     return tuple(
         Ended(

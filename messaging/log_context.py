@@ -1,4 +1,4 @@
-"""What a handler's log records carry: the ids of its message and, with tracing, of its trace.
+"""Adds the ids of a handler's message and, with tracing, of its trace to log records.
 
 handler.addFilter(LogContext())                          # of the logging module
 Worker(Marketing(), broker=broker, middleware=[with_ids])
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "JsonLines", "LogContext", "adding", "with_ids"]
 
 FIELDS = ("service", "event_id", "event_type", "message_id", "trace_id", "span_id")
-"""Attributes of a record that was logged while a message was handled. Ids and types only."""
+"""Attributes of records logged while a message is handled. Only ids and types."""
 
 _CURRENT: ContextVar[Mapping[str, str] | None] = ContextVar("messaging_log_context", default=None)
 
 
 @contextmanager
 def adding(**more: str) -> Iterator[None]:
-    """Inside of `with`, records carry these as well."""
+    """Inside `with`, records also have these attributes."""
     token = _CURRENT.set({**(_CURRENT.get() or {}), **more})
     try:
         yield
@@ -55,18 +55,18 @@ class _WithIds:
 
 
 with_ids = _WithIds()
-"""A middleware: records of the handler carry the ids of its message. Those of a handler that takes
-a batch carry service and type: it has many messages."""
+"""A middleware: the handler's log records get the ids of its message. Those of a handler that takes
+a batch only get service and type, because it has many messages."""
 
 
 class LogContext(logging.Filter):
-    """Gives each record the attributes of `FIELDS`, "" where one is not known. Drops none.
+    """Adds the attributes of `FIELDS` to each record, "" if one is unknown. Drops none.
 
-    Add it to a handler, not to a logger: a logger's filters do not see what its children log.
+    Add it to a handler, not to a logger: a logger's filters do not see records of its children.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True, always."""
+        """Always return True."""
         known = _CURRENT.get() or {}
         for name in FIELDS:
             if not hasattr(record, name):
@@ -75,11 +75,11 @@ class LogContext(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object in a line for each record: time, level, logger, message, and what is known
-    of `FIELDS`. A traceback is in `exception`."""
+    """Formats each record as one line of JSON: time, level, logger, message, and the known
+    `FIELDS`. A traceback is in `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, in ASCII, without its end."""
+        """The line, in ASCII, without a newline."""
         time = datetime.fromtimestamp(record.created, UTC)
         found = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

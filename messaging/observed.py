@@ -1,9 +1,9 @@
-"""Tells somebody of each request to a topic or a queue: a hook for tools that trace.
+"""Reports each request to a topic or a queue: a hook for tracing tools.
 
     worker = Worker(BI(), broker=observed(connect(), tell))
 
-`tell` is called with a `Request` when its answer is there. Agents that patch botocore see nothing
-of the fast transport; what they need is here, for either transport and for every broker.
+`tell` is called with a `Request` when it has been answered. Agents that patch botocore do not see
+the fast transport; this has what they need, for both transports and for every broker.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Name = Literal["publish", "receive", "delete", "change_visibility", "dead_letter
 class Request:
     """One request that was answered, or failed.
 
-    name        which of the operations.
+    name        the operation.
     to          the topic's or the queue's name.
-    count       messages in it; of a receive, those that came.
+    count       messages in it; for a receive, those that were returned.
     started     seconds since the epoch; `ended` the same.
     failed      how many of them were refused.
-    error       the class of the exception, where nobody answered; else None.
-    deliveries  what was received or settled. It holds bodies, which are personal data.
+    error       the class of the exception, if there was no answer; otherwise None.
+    deliveries  the received or settled messages. They contain bodies, which are personal data.
     """
 
     name: Name
@@ -63,16 +63,16 @@ Tell = Callable[[Request], object]
 
 
 def observed(broker: Broker, tell: Tell) -> Broker:
-    """`broker`, which tells `tell` of each request that its topic and its queues make.
+    """`broker`, which reports each request of its topic and its queues to `tell`.
 
-    `tell` runs in the thread that made the request, and holds it up; what it raises is logged and
-    goes no further. It sees requests as they are made: a publish that is tried again is told twice.
+    `tell` runs in the thread that made the request, and blocks it; its exceptions are logged and go
+    no further. It sees requests as they are made: a publish that is retried is reported twice.
     """
     return _ObservedBroker(broker, tell)
 
 
 def told(queue: QueueTransport, middleware: Iterable[object]) -> QueueTransport:
-    """`queue`, which tells those of `middleware` that have a method `after_request`."""
+    """`queue`, which reports to those of `middleware` that have a method `after_request`."""
     for one in middleware:
         tell = getattr(one, "after_request", None)
         queue = queue if tell is None else ObservedQueue(queue, tell)
@@ -80,7 +80,7 @@ def told(queue: QueueTransport, middleware: Iterable[object]) -> QueueTransport:
 
 
 class _ObservedBroker:
-    """What else the broker can do, it can do here."""
+    """All other attributes are the broker's."""
 
     def __init__(self, broker: Broker, tell: Tell) -> None:
         self._broker = broker
@@ -100,7 +100,7 @@ class _ObservedBroker:
 
 
 class _Telling:
-    """Makes a request, and tells of it."""
+    """Makes a request, and reports it."""
 
     def __init__(self, tell: Tell, to: str) -> None:
         self._tell = tell
@@ -110,7 +110,7 @@ class _Telling:
     def made(
         self, name: Name, call: Callable[[], Any], count: int, deliveries: Sequence[Delivery] = ()
     ) -> Any:
-        """What `call` returns or raises."""
+        """Return or raise the result of `call`."""
         started = SYSTEM_CLOCK.now()
         try:
             answer = call()
@@ -130,7 +130,7 @@ class _Telling:
         started = SYSTEM_CLOCK.now()
         try:
             answer = yield from steps
-        except BaseException as raised:  # one that is given up, too
+        except BaseException as raised:  # also if it is given up
             self._tell_of(name, started, count, deliveries, type(raised).__name__)
             raise
         return self._answered(name, started, count, deliveries, answer)
@@ -138,7 +138,7 @@ class _Telling:
     def _answered(
         self, name: Name, started: float, count: int, deliveries: Sequence[Delivery], answer: Any
     ) -> Any:
-        """`answer`, which is what a receive brought, and of another request what was refused."""
+        """Report `answer`: the messages of a receive, or the refused entries of another request."""
         if name == "receive":
             self._tell_of(name, started, len(answer), answer)
         else:
@@ -173,7 +173,7 @@ class _Telling:
 
 
 class ObservedTopic:
-    """A topic's transport that tells of each publish."""
+    """A topic's transport that reports each publish."""
 
     def __init__(self, topic: TopicTransport, tell: Tell) -> None:
         self._topic = topic
@@ -192,7 +192,7 @@ class ObservedTopic:
         self._topic.close()
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """As the topic's."""
+        """See the topic's."""
         answer: Sequence[Failure] = self._telling.made(
             "publish", lambda: self._topic.publish(batch), len(batch)
         )
@@ -209,7 +209,7 @@ class ObservedTopic:
 
 
 class ObservedQueue:
-    """A queue's transport that tells of each receive and of what settles messages."""
+    """A queue's transport that reports receives and settling requests."""
 
     def __init__(self, queue: QueueTransport, tell: Tell) -> None:
         self._queue = queue
@@ -237,25 +237,25 @@ class ObservedQueue:
         self._queue.close()
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """As the queue's."""
+        """See the queue's."""
         answer: Sequence[Delivery] = self._telling.made(
             "receive", lambda: self._queue.receive(limit, wait), 0
         )
         return answer
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """As the queue's."""
+        """See the queue's."""
         return self._settle("delete", lambda: self._queue.delete(deliveries), deliveries)
 
     def change_visibility(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """As the queue's."""
+        """See the queue's."""
         change = self._queue.change_visibility
         return self._settle("change_visibility", lambda: change(deliveries, seconds), deliveries)
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
-        """As the queue's."""
+        """See the queue's."""
         of = [one.delivery for one in letters]
         return self._settle("dead_letter", lambda: self._queue.dead_letter(letters), of)
 

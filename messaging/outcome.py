@@ -1,8 +1,8 @@
-"""Outcomes: what becomes of a delivery, and how long to wait before it comes again.
+"""Outcomes: what happens to a delivery, and how long to wait before it is retried.
 
-An outcome is a value that may also be raised. A handler that returns has acknowledged; to say
-anything else it raises (or returns) `Retry`, `Reject` or `Discard`. Any other exception is
-decided by the consumer's `RetryPolicy`.
+An outcome is a value that may also be raised. A handler that returns has acknowledged its message;
+otherwise it raises (or returns) `Retry`, `Reject` or `Discard`. For any other exception, the
+consumer's `RetryPolicy` decides.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 
 
 MAX_OUTAGE = 10_800
-"""Seconds: a message is tried every 15 to 30 s meanwhile, and received at most 1,000 times."""
+"""Seconds: a message is tried every 15 to 30 s during an outage, and SQS allows 1,000 receives."""
 
 
 class Outcome(Exception):
-    """What becomes of one delivery. One of `Ack`, `Retry`, `Reject`, `Discard`.
+    """What happens to one delivery: one of `Ack`, `Retry`, `Reject`, `Discard`.
 
     Example:
         ```python
@@ -49,13 +49,13 @@ class Outcome(Exception):
     """
 
     reason: str = ""
-    """Why, for whoever is on call. Ids and types only: it is logged and kept."""
+    """Why, for the person on call. Only ids and types: it is logged and stored."""
     origin: Literal["handler", "error", "message", "worker"] = "handler"
-    """Who decided: the handler; a `RetryPolicy`, over an unexpected exception; the message, which
-    cannot be read; the worker, which gave it back. A `Circuit` counts the first two."""
+    """Who decided: the handler; a `RetryPolicy`, after an unexpected exception; the message, which
+    cannot be read; the worker, which released it. A `Circuit` counts the first two."""
 
     def __init__(self, reason: str = "") -> None:
-        # A bare Outcome says nothing, and the message would be lost.
+        # A bare Outcome means nothing, and the message would be lost.
         if type(self) is Outcome:
             raise TypeError("Outcome says nothing: raise Retry, Reject or Discard")
         super().__init__(reason)
@@ -84,16 +84,16 @@ class Ack(Outcome):
 class Retry(Outcome):
     """Not now: make the message visible again after `delay` seconds (0 to 43,200).
 
-    Without `delay` the consumer's `RetryPolicy` chooses. It does not count against
-    `max_attempts`: a handler that asks for more time gets it, until the queue's own redrive
-    policy (`max_receives`) ends it.
+    Without `delay`, the consumer's `RetryPolicy` chooses. It does not count against `max_attempts`:
+    a handler that asks for more time gets it, until the queue's own redrive policy (`max_receives`)
+    ends it.
 
     Args:
         delay: seconds (0 to 43,200) from now; None: the `RetryPolicy` chooses.
         reason: for the log: name fields, never their values.
 
     Raises:
-        ConfigurationError: if `delay` is out of its range.
+        ConfigurationError: if `delay` is out of range.
 
     Example:
         ```python
@@ -119,13 +119,13 @@ class Retry(Outcome):
 
 
 class Reject(Outcome):
-    """Never: move the message to the dead-letter queue at once, with `reason`.
+    """Never: move the message to the dead-letter queue immediately, with `reason`.
 
-    `reason` is kept beside the message and shown to whoever is on call: name fields, never
-    their values.
+    `reason` is stored with the message and shown to the person on call: name fields, never their
+    values.
 
     Args:
-        reason: kept beside the message: name fields, never their values.
+        reason: stored with the message: name fields, never their values.
         error: the name of the exception that led to it.
 
     Example:
@@ -177,20 +177,21 @@ class Discard(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """What an unexpected exception means: wait and try again, or dead-letter after enough.
+    """Decides what happens after an unexpected exception: retry later, or dead-letter after enough
+    attempts.
 
     Args:
         max_attempts: receives after which the message is dead-lettered (at least 1). SQS counts
-            receives, so a message that a stopping worker gave back counts one too.
+            receives, so one released by a stopping worker counts too.
         wait: a tenacity wait strategy giving seconds before the next attempt; the default is full
             jitter: uniform between 0 and min(300, 2**attempt).
-        never: exception types that no retry will mend: dead-lettered at once.
+        never: exception types that no retry will fix: dead-lettered immediately.
         outage: seconds for which failures do not use up `max_attempts` while nothing else succeeds:
-            what looks like an outage dead-letters nothing. A message that fails alone in its queue
-            is dead-lettered after that time. 0: every failure counts.
+            an apparent outage dead-letters nothing. A message that fails alone in its queue is
+            dead-lettered after that time. 0: every failure counts.
 
     Raises:
-        ConfigurationError: if a number is out of its range.
+        ConfigurationError: if a number is out of range.
 
     Example:
         ```python
@@ -226,7 +227,7 @@ class RetryPolicy:
         """The outcome of attempt number `attempt` (from 1) that ended in `error`.
 
         Args:
-            error: what the handler raised.
+            error: the handler's exception.
             attempt: the number of the attempt, from 1.
         """
         name = type(error).__qualname__
@@ -255,17 +256,17 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
-    """When every message of a service fails: slow down, to spare what it depends on, and lose no
-    message.
+    """The circuit breaker: slows a service down while every message fails, to spare its
+    dependencies, without losing messages.
 
     While it is open, handlers run at half the concurrency and failed messages wait longer. The
-    first success closes it. What keeps failed messages out of the dead-letter queue meanwhile is
-    `RetryPolicy.outage`, with a circuit or without.
+    first success closes it. With or without a circuit, `RetryPolicy.outage` keeps failed messages
+    out of the dead-letter queue meanwhile.
 
     Args:
-        failures: so many different messages in succession, each ended by an unexpected exception,
-            open the circuit. What a handler says itself (`Retry`, `Reject`, `Discard`) is no
-            failure, and a message that cannot be read is not counted.
+        failures: the number of different messages in a row, each ended by an unexpected exception,
+            that opens the circuit. Outcomes of a handler (`Retry`, `Reject`, `Discard`) are not
+            failures, and a message that cannot be read is not counted.
 
     Raises:
         ConfigurationError: if `failures` is less than 1.
@@ -292,21 +293,21 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How many messages a service receives: `count` in `per` seconds, on average.
+    """Limits how many messages a service receives: `count` per `per` seconds, on average.
 
-    It bounds receiving, so that nothing waits in hand: no lease runs out and no attempt counts.
-    A message that comes again counts again.
+    It limits receiving, so that messages wait in the queue: no lease expires and no attempt is
+    counted. A redelivered message counts again.
 
     Args:
-        count: messages, in `per` seconds.
+        count: messages per `per` seconds.
         per: seconds.
-        burst: so many may come at once after a pause; by default what one second allows, and at
-            least one. More than ten are still received ten at a time.
-        shared: the limit is one of all processes of the service together. The worker is told by
-            `Worker(rates=)` or `MESSAGING_RATES` where it is kept: Redis or PostgreSQL.
+        burst: how many may be received at once after a pause; by default what one second allows,
+            and at least one. More than ten are still received ten at a time.
+        shared: the limit applies to all processes of the service together. `Worker(rates=)` or
+            `MESSAGING_RATES` says where it is kept: Redis or PostgreSQL.
 
     Raises:
-        ConfigurationError: if a number is out of its range.
+        ConfigurationError: if a number is out of range.
 
     Example:
         ```python
@@ -338,10 +339,10 @@ class RateLimit:
 
     @property
     def a_second(self) -> float:
-        """Messages a second."""
+        """Messages per second."""
         return self.count / self.per
 
     @property
     def most(self) -> int:
-        """The burst, as given or by default."""
+        """The given or default burst."""
         return max(1, int(self.a_second)) if self.burst is None else self.burst

@@ -1,4 +1,4 @@
-"""The mark of a field that holds personal data: what it tells, and the category it is of."""
+"""Marks fields with personal data: what they reveal, and their category."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from messaging.errors import EventError
 __all__ = ["PERSONAL", "Category", "Personal"]
 
 Category = Literal["common", "sensitive", "child", "pseudonym"]
-"""The LGPD's (Lei 13.709/2018): personal data (art. 5, I), sensitive data (art. 5, II), data of
-children and adolescents (art. 14), and data under a pseudonym (art. 13, par. 4)."""
+"""The LGPD's categories (Lei 13.709/2018): personal data (art. 5, I), sensitive data (art. 5, II),
+data of children and adolescents (art. 14), and pseudonymized data (art. 13, par. 4)."""
 
 PERSONAL = "x-personal-data"
-"""The keyword that a marked field has in JSON Schema."""
+"""The keyword of a marked field in JSON Schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Personal:
-    """Marks a field as personal data; the catalogue shows it, validation does not change.
+    """Marks a field as personal data; the catalogue shows it, and validation does not change.
 
-    Mark the event's field: the views that show the field have its mark, too.
+    Mark the event's field: views that show the field inherit the mark.
 
     Args:
-        about: what the field tells about a person, in your words.
+        about: what the field reveals about a person, in your words.
         category: "common", "sensitive", "child" or "pseudonym".
 
     Raises:
-        EventError: if `about` is empty, or `category` is none of the four.
+        EventError: if `about` is empty, or `category` is not one of the four.
 
     Example:
         ```python
@@ -56,6 +56,6 @@ class Personal:
             raise EventError(f"Personal(category={self.category!r}): known are {known}")
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
-        """The field's JSON Schema with the mark in it; pydantic calls this."""
+        """The field's JSON Schema with the mark; pydantic calls this."""
         mark = {"about": self.about, "category": self.category}
         return {**handler(core), PERSONAL: mark}

@@ -6,10 +6,10 @@ __all__ = ["printable"]
 
 
 def printable(text: str) -> str:
-    r"""`text` with every character that does not show itself written as its escape: "a\nb".
+    r"""`text` with every non-printable character written as its escape: "a\nb".
 
-    Line ends (U+2028 among them) would forge a line of a log, escape sequences would drive a
-    terminal, and marks of direction would show a text in another order than it has.
+    Line breaks (including U+2028) would forge log lines, escape sequences would control a terminal,
+    and direction marks would show text in a different order.
     """
     if text.isprintable():
         return text

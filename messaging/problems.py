@@ -1,7 +1,7 @@
-"""What an HTTP service answers when an event could not be published: a problem document.
+"""HTTP responses for events that could not be published: problem documents.
 
-The form is that of RFC 9457, `application/problem+json`. `messaging.fastapi` and
-`messaging.flask` answer with it; another framework may, too.
+The format is that of RFC 9457, `application/problem+json`. `messaging.fastapi` and
+`messaging.flask` use it; other frameworks may too.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ log = logger("messaging.problems")
 
 MEDIA_TYPE = "application/problem+json"
 PUBLISHING_ERRORS: tuple[type[MessagingError], ...] = (PublishError, TransportError)
-"""What `problem_of` knows: register these with your framework."""
+"""The errors that `problem_of` handles: register these with your framework."""
 _UNSENDABLE = (EventTooLarge, InvalidCharacters, RoundTripError)
 _RETRY_AFTER = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """An answer: its status, and a document without the values of any field."""
+    """A response: its status, and a document without any field's value."""
 
     type: str = "about:blank"
     title: str
@@ -41,7 +41,7 @@ class Problem:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The answer's headers beside its content type."""
+        """The response's headers in addition to its content type."""
         return {"Retry-After": str(_RETRY_AFTER)} if self.status == 503 else {}
 
     @property
@@ -51,12 +51,12 @@ class Problem:
 
 
 def problem_of(error: MessagingError) -> Problem:
-    """The answer for one of `PUBLISHING_ERRORS`.
+    """The response for one of `PUBLISHING_ERRORS`.
 
-    422 where the event cannot be sent whoever tries: it is too large, holds characters that SNS
-    refuses, or would reach its handlers as another value. The detail names the field. 503 with
-    `Retry-After` where the topic did not accept it; what went wrong goes to the log, since a
-    caller can do nothing about it.
+    422 if the event can never be sent: it is too large, contains characters that SNS refuses, or
+    would reach its handlers with a different value. The detail names the field. 503 with
+    `Retry-After` if the topic did not accept it; the cause is logged, since the caller can do
+    nothing about it.
     """
     if isinstance(error, _UNSENDABLE):
         return Problem(title="Unprocessable Content", status=422, detail=str(error))

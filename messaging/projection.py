@@ -1,4 +1,4 @@
-"""Projections: what one service may see of an event, and nothing else."""
+"""Projections: the part of an event that one service may see."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ EVERYONE = "*"
 """The audience of an event without projections: every service that handles it."""
 
 READING: Any = MappingProxyType({"extra": "ignore", "by_name": True, "by_alias": False})
-"""How a view reads its data: by the names of its fields, whatever else stands there."""
+"""How a view reads its data: by field name, ignoring anything else."""
 
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
-"""What a service may be called: as an audience, and as a consumer."""
+"""A valid service name, for an audience and for a consumer."""
 
 
 class Projection(Discreet, BaseModel):
-    """What one service (or several) may see of an event.
+    """The part of an event that one service (or several) may see.
 
-    Each field must be a field of the event, of a type that the event's field satisfies; both are
-    checked when the class is made (for a pinned view, before a copy is sent). Override `wanted`
+    Each field must be a field of the event, with a type that the event's field satisfies; both are
+    checked when the class is defined (for a pinned view, before a copy is sent). Override `wanted`
     to decline a copy.
 
-    The arguments stand beside the base: `class Name(Projection, of=..., audience=...)`.
+    The arguments are class keywords: `class Name(Projection, of=..., audience=...)`.
 
     Args:
-        of: the event. The projection stands in the event's module, so that whoever can publish the
-            event knows all its views.
+        of: the event. Define the projection in the event's module, so that any program that can
+            publish the event knows all its views.
         audience: the name of a service, or a tuple of names.
-        since: the event's version since which this view has its present shape and meaning; it is
-            the version that its copies bear. A service whose view did not change then reads events
-            of newer versions as before. By default the event's version.
-        pinned: an older version of the event in which this audience goes on receiving it for a
-            while. The fields are those of that version, made by the event's `@downcast`s.
+        since: the event's version in which this view got its current shape and meaning, which is
+            the version of its copies. A service whose view did not change can then read events of
+            newer versions as before. By default the event's version.
+        pinned: an older version of the event that this audience still receives for a while. The
+            fields are those of that version, produced by the event's `@downcast`s.
 
     Raises:
-        EventError: when the class is made, if its keywords or its fields do not suit the event, or
-            another view of it is for the same service.
+        EventError: when the class is defined, if its keywords or its fields do not match the event,
+            or another view of it is for the same service.
 
     Example:
         ```python
@@ -84,9 +84,9 @@ class Projection(Discreet, BaseModel):
     audience: ClassVar[tuple[str, ...]] = ()
     field_names: ClassVar[frozenset[str]] = frozenset()
     version: ClassVar[int] = 0
-    """The version that its copies bear (`dataversion`)."""
+    """The version of its copies (`dataversion`)."""
     pinned: ClassVar[bool] = False
-    """Whether the event is brought down to `version` for it."""
+    """Whether the event is downcast to `version` for it."""
 
     def __init_subclass__(
         cls,
@@ -112,7 +112,7 @@ class Projection(Discreet, BaseModel):
         super().__pydantic_init_subclass__(**config)
         remember_domains(cls)
         if of is None and audience is None:
-            cls.audience = ()  # abstract: fields that several projections share
+            cls.audience = ()  # abstract: holds fields that several projections share
             return
         cls.field_names = frozenset(cls.model_fields)
         cls.event = _checked_event(cls, of)
@@ -122,8 +122,8 @@ class Projection(Discreet, BaseModel):
         if not cls.pinned:
             _check_fields(cls)
         of_same = cls.event.__projections__
-        # A module that is loaded again (a notebook cell, a reloader) declares its views anew. Two
-        # classes made by one function have one name, too, and are two.
+        # A reloaded module (a notebook cell, a reloader) declares its views again. Two classes
+        # created by one function also have the same name, but are different.
         if "<locals>" not in cls.__qualname__:
             of_same[:] = [view for view in of_same if view.__qualname__ != cls.__qualname__]
         _check_audiences_apart(cls, of_same)
@@ -131,22 +131,22 @@ class Projection(Discreet, BaseModel):
 
     @classmethod
     def wanted(cls, event: Any) -> bool:
-        """False declines the copy: this event is not for this audience. Called per event.
+        """Return False to decline the copy: this event is not for this audience. Called per event.
 
         Args:
-            event: the event that is published.
+            event: the event being published.
         """
         return True
 
     @classmethod
     def from_event(cls, event: Event) -> Self:
-        """This view of `event`: what its audience would receive.
+        """This view of `event`, as its audience would receive it.
 
         Args:
-            event: the event that is looked at.
+            event: the event.
 
         Raises:
-            EventError: if it is not of this view's event.
+            EventError: if it is not an instance of this view's event.
         """
         if not isinstance(event, cls.event):
             raise EventError(
@@ -157,7 +157,7 @@ class Projection(Discreet, BaseModel):
             whole = from_json(
                 event.__pydantic_serializer__.to_json(event, by_alias=False, warnings="error")
             )
-            # As it will be read: the view ignores fields that are not its own.
+            # As it will be read: the view ignores other fields.
             old = to_json(cls.event.bring_down(whole, cls.version))
             return cls.model_validate_json(old, **READING)
         data = event.__pydantic_serializer__.to_json(
@@ -168,13 +168,13 @@ class Projection(Discreet, BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy of one event: who gets it, and which fields it holds (None: all of them).
+    """One copy of an event: who gets it, and which fields it has (None: all of them).
 
     Args:
         audience: the services that get it.
         fields: the names of its fields; None: all of them.
-        version: the `dataversion` that it bears.
-        pinned: the view that the event is brought down for; None as nearly always.
+        version: its `dataversion`.
+        pinned: the view that the event is downcast for; nearly always None.
 
     Example:
         ```python
@@ -192,13 +192,13 @@ class Copy:
 
 
 def views(event: Event) -> Sequence[Copy]:
-    """The copies of `event` that are sent: one for each distinct set of fields.
+    """The copies of `event` to send: one for each distinct set of fields.
 
-    Services that see the same fields share a copy. An event without projections is one copy for
-    everyone; an event whose every projection declines it is no copy at all.
+    Services that see the same fields share a copy. An event without projections has one copy for
+    everyone; an event that every projection declines has none.
 
     Args:
-        event: the event that is published.
+        event: the event being published.
 
     Example:
         ```python
@@ -212,7 +212,7 @@ def views(event: Event) -> Sequence[Copy]:
 
 
 def wanted_by_all(kind: type[Event]) -> Sequence[Copy] | None:
-    """The copies that every event of `kind` is sent in; None where a view may decline one.
+    """The copies of every event of `kind`; None if a view may decline one.
 
     Args:
         kind: the event class.

@@ -1,7 +1,6 @@
 """Pytest fixtures for what `messaging.testing` offers.
 
-Loaded by pytest itself where the library is installed. Nothing heavy is imported before a test
-asks for it.
+pytest loads it if the library is installed. Nothing heavy is imported before a test needs it.
 
     messaging_clock   a `FakeClock`, one per test.
     messaging_topic   a `RecordingTopic` for tests of a producer.
@@ -62,7 +61,7 @@ def messaging_clock() -> FakeClock:
 
 @pytest.fixture
 def messaging_topic() -> RecordingTopic:
-    """A topic that remembers what a producer published, and sends nothing.
+    """A topic that records published events, and sends nothing.
 
     Example:
         ```python
@@ -80,10 +79,10 @@ def messaging_topic() -> RecordingTopic:
 def messaging_broker(
     request: pytest.FixtureRequest, messaging_clock: FakeClock
 ) -> Iterator[Callable[..., MemoryBroker]]:
-    """Makes a topic with its queues in this process; closed when the test ends.
+    """Creates a topic with its queues in this process; closed when the test ends.
 
     Args:
-        request: pytest's own.
+        request: pytest's request.
         messaging_clock: the fixture of this name.
 
     Example:
@@ -111,7 +110,7 @@ def messaging_broker(
 
 @pytest.fixture
 def deliver(messaging_clock: FakeClock) -> Iterator[Callable[..., Result]]:
-    """Delivers one event to one consumer, and returns what became of it.
+    """Delivers one event to one consumer, and returns the result.
 
     Args:
         messaging_clock: the fixture of this name.

@@ -1,4 +1,4 @@
-"""Waits for whichever of several sockets has something to read first."""
+"""Waits until any of several sockets is readable."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["readable"]
 
 
 def readable(files: Sequence[int], seconds: float) -> list[int]:
-    """Those of `files` (file numbers) that have something to read, or have ended.
+    """The readable or closed ones among `files` (file numbers).
 
-    Waits for the first for at most `seconds`, then returns an empty list. All of them where the
-    system cannot tell: whoever reads then waits there.
+    Waits for the first for at most `seconds`, then returns an empty list. Returns all of them if
+    the system cannot tell: reading will then block.
     """
-    # Looked up at each call: eventlet takes `select.poll` away where it patches, Windows has none.
+    # Looked up at each call: eventlet removes `select.poll` when it patches, and Windows has none.
     if hasattr(select, "poll"):
         poll = select.poll()
         for file in files:

@@ -14,12 +14,12 @@ class OnRedis:
     """A store whose keys begin with `prefix`.
 
     client    a URL, whose connections are closed with the store; or a `redis.Redis` of the caller.
-    timeout   seconds for which Redis may be silent, in each attempt; the URL's own socket_timeout
-              and socket_connect_timeout come first.
-    attempts  how often a command is sent at most; None: as often as the client likes.
+    timeout   seconds to wait for Redis, in each attempt; the URL's own socket_timeout and
+              socket_connect_timeout take precedence.
+    attempts  how often a command is sent at most; None: the client's default.
 
-    Raises `ConfigurationError`, which does not quote the URL: it may hold a password; and
-    `MissingExtra` where the package redis is not installed.
+    Raises `ConfigurationError`, which does not quote the URL, because it may contain a password;
+    and `MissingExtra` if the package redis is not installed.
     """
 
     def __init__(

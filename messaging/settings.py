@@ -1,7 +1,7 @@
-"""The settings of a deployment, read from the environment once. All mistakes are reported together.
+"""The settings of a deployment, read once from the environment. All errors are reported together.
 
-The only module of the library that looks at `os.environ`. Credentials, profiles and the like
-are not read here: boto3 finds those itself, as it does in any other program.
+This is the only module of the library that reads `os.environ`. It does not read credentials,
+profiles and the like: boto3 finds those itself, as in any other program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logger("messaging.settings")
 
 
 class Settings(BaseModel):
-    """What belongs to the deployment. Each field is read from `MESSAGING_<FIELD>`.
+    """The settings of a deployment. Each field is read from `MESSAGING_<FIELD>`.
 
     Neither `repr` nor an error shows the password of a URL.
 
@@ -34,27 +34,28 @@ class Settings(BaseModel):
         topic: the SNS topic: its name or its ARN; on RabbitMQ the exchange's name.
         prefix: put before the names of topic and queues: "dev-" for several environments in one
             account.
-        source: who publishes, the CloudEvents source: "/cadastro".
-        region: the AWS region; else AWS_REGION, AWS_DEFAULT_REGION, or boto3's own choice.
-        endpoint_url: where SNS and SQS answer, for a local server; else AWS_ENDPOINT_URL.
-        max_bytes: what the topic takes for one request; raise it with the topic's
+        source: the publisher's CloudEvents source, such as "/cadastro".
+        region: the AWS region; by default AWS_REGION, AWS_DEFAULT_REGION, or boto3's own choice.
+        endpoint_url: the endpoint of SNS and SQS, for a local server; by default AWS_ENDPOINT_URL.
+        max_bytes: maximum size of a request to the topic; raise it with the topic's
             MaximumMessageSize.
-        transport: what carries messages: "fast", or "boto3" alone (docs/how-to/fast-transport.md).
+        transport: carries messages: "fast", or only "boto3" (docs/how-to/fast-transport.md).
         publish_timeout: seconds that one publish may take, with all attempts and look-ups
             (`Publisher`).
         wait: seconds (0 to 20) of one long poll.
-        concurrency: handlers that run at once in one process.
-        drain: seconds that a stopping worker gives to handlers that run.
-        log_level: of the command line's log.
-        language: of what is told about a file's rows: "en" or "pt"; else by LC_ALL, LC_MESSAGES or
-            LANG.
+        concurrency: handlers that run at the same time in one process.
+        drain: seconds that a stopping worker gives running handlers to end.
+        log_level: the command line's log level.
+        language: language of messages about a file's rows: "en" or "pt"; by default from LC_ALL,
+            LC_MESSAGES or LANG.
         topology: where the command line finds the Topology: "consumers:TOPOLOGY".
-        database: where the outbox is: "postgresql://user@host/name", "mysql://...",
-            "sqlite:///file.db". Or MESSAGING_DATABASE_FILE names a file that says so.
-        rates: where rate limits that all processes share are kept: "redis://host:6379/0" or
+        database: the outbox's database: "postgresql://user@host/name", "mysql://...",
+            "sqlite:///file.db". Alternatively, MESSAGING_DATABASE_FILE names a file that contains
+            it.
+        rates: the store of rate limits that all processes share: "redis://host:6379/0" or
             "postgresql://user@host/name".
-        broker_url: which broker: "sqs:" or nothing is AWS; "amqp://user:password@host:5672/vhost"
-            or "amqps://" is RabbitMQ, several nodes of a cluster with commas between them.
+        broker_url: the broker: "sqs:" or unset is AWS; "amqp://user:password@host:5672/vhost" or
+            "amqps://" is RabbitMQ, with the nodes of a cluster separated by commas.
 
     Example:
         ```python
@@ -85,16 +86,16 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     language: Literal["en", "pt"] = "en"
     topology: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
-    database: str | None = Field(default=None, min_length=1, repr=False)  # may hold a password
+    database: str | None = Field(default=None, min_length=1, repr=False)  # may contain a password
     rates: str | None = Field(
         default=None, pattern=r"^(rediss?|unix|postgres(ql)?)://", repr=False
-    )  # may hold a password
+    )  # may contain a password
     broker_url: str | None = Field(default=None, pattern=r"^(sqs:$|amqps?://)")
 
     @field_validator("endpoint_url")
     @classmethod
     def _has_a_place(cls, url: str | None) -> str | None:
-        # Else botocore would quote what it takes for a port: perhaps a part of a password.
+        # Otherwise botocore would quote what it takes for a port, perhaps part of a password.
         try:
             found = None if url is None else urlsplit(url)
             whole = found is None or (bool(found.hostname) and found.port != 0)
@@ -109,7 +110,7 @@ class Settings(BaseModel):
 
     @property
     def virtual_host(self) -> str:
-        """The virtual host that `broker_url` names: "/" where it names none."""
+        """The virtual host in `broker_url`; "/" if it has none."""
         path = urlsplit((self.broker_url or "").partition(",")[0]).path
         return unquote(path[1:]) or "/"
 
@@ -129,12 +130,12 @@ class Settings(BaseModel):
 
         Args:
             environment: the variables, by name.
-            defaults: by field, for what no `MESSAGING_` variable says; they come before `AWS_`
-                ones.
+            defaults: by field, used if no `MESSAGING_` variable is set; they take precedence over
+                `AWS_` ones.
 
         Raises:
-            SettingsError: if a value is not allowed, or a `MESSAGING_` name does not exist; it
-                lists every mistake at once.
+            SettingsError: if a value is invalid, or a `MESSAGING_` name does not exist; it lists
+                all errors at once.
         """
         given = os.environ if environment is None else environment
         said: dict[str, tuple[Any, str]] = {}  # by field: its value, and who says it
@@ -183,20 +184,20 @@ _DATABASE_FILE = PREFIX + "DATABASE_FILE"
 
 
 def _standard(given: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """What variables that other programs read, too, say: field, value and who says it."""
+    """Values of variables that other programs also read: field, value and variable."""
     for field, names in _STANDARD.items():
         if field == "endpoint_url" and any(given.get(name) for name in _PER_SERVICE):
-            # boto3 knows to which service each belongs; one address for all would hide them.
+            # boto3 knows which service each belongs to; one address for all would hide them.
             continue
         yield from ((field, given[name], name) for name in names if given.get(name))
-    # The first that is set decides, as POSIX has it.
+    # The first that is set decides, as in POSIX.
     locale = next((name for name in _LOCALE if given.get(name)), "")
     portuguese = bool(locale) and given[locale].lower().startswith("pt")
     yield "language", "pt" if portuguese else "en", locale
 
 
 def _database_in(path: str, given: Mapping[str, str]) -> str:
-    """The URL in the file at `path`: a secret that the platform mounts. `ValueError` if not."""
+    """The URL in the file at `path`, a secret mounted by the platform. Raises `ValueError`."""
     if given.get(PREFIX + "DATABASE"):
         raise ValueError(f"{PREFIX}DATABASE is set as well: keep one of them")
     try:
@@ -215,7 +216,7 @@ _SECRET_QUERY = re.compile(r"([?&](?:[\w-]*(?:pass|secret|token)[\w-]*|pwd)=)[^&
 
 
 def without_password(url: str) -> str:
-    """`url` for people to read: "http://u:secret@host/x" becomes "http://***@host/x".
+    """`url` in a readable form: "http://u:secret@host/x" becomes "http://***@host/x".
 
     Args:
         url: a URL, perhaps with a password.
@@ -227,12 +228,12 @@ def without_password(url: str) -> str:
         assert without_password("redis://u:secret@cache:6379/0") == "redis://***@cache:6379/0"
         ```
     """
-    # To the last "@": a password that should have been percent-encoded may hold one.
+    # Up to the last "@": a password that should have been percent-encoded may contain one.
     return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", url))
 
 
 def _without_passwords(urls: str) -> str:
-    """The same of several URLs with commas between them."""
+    """The same for several URLs separated by commas."""
     return ",".join(map(without_password, re.split(r",(?=\s*[a-z]+://)", urls)))
 
 
@@ -246,9 +247,9 @@ _SERVICE_LINK = re.compile(
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes (or Docker) put this there because a Service is called messaging...
+    """Whether Kubernetes (or Docker) set this variable because a Service is called messaging...
 
-    By the value, too: MESSAGING_PORT=8080 is somebody's mistake, and told.
+    It also checks the value: MESSAGING_PORT=8080 is a mistake, and reported.
     https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
     """
     return _SERVICE_LINK.fullmatch(f"{name}={value}") is not None

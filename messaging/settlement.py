@@ -1,13 +1,13 @@
-"""Decides which request to the queue an outcome leads to, for the worker, Lambda and `drain` alike.
+"""Decides which request to the queue follows from an outcome, for the worker, Lambda and `drain`.
 
     Ack, Discard        DELETE
     Retry               HIDE for its delay, in whole seconds from 0 to 43,200
-    Reject              DEAD_LETTER, then DELETE when the copy stands
+    Reject              DEAD_LETTER, then DELETE when the copy is made
     Reject, refused     HIDE for the retry policy's delay, until SQS moves it (`max_receives`)
     None                LEAVE: no handler has run, and the lease of the message ends by itself
 
-In a FIFO queue a group goes on after a DELETE only. After a HIDE or a LEAVE whatever of the group
-is in hand goes back unhandled (`behind`), or it would overtake the message that comes again.
+In a FIFO queue, a group only continues after a DELETE. After a HIDE or a LEAVE, messages of the
+group in flight are released unhandled (`behind`); otherwise they would overtake the retried one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 class Action(Enum):
     """The next request that settles a delivery."""
 
-    __hash__ = object.__hash__  # Enum's own is a function in Python
+    __hash__ = object.__hash__  # Enum's own is implemented in Python
 
     DELETE = "delete"
     HIDE = "change_visibility"
@@ -48,21 +48,21 @@ _DELETE, _HIDE, _DEAD_LETTER, _LEAVE = Action
 
 
 def action_of(outcome: Outcome | None, *, copied: bool = False) -> Action:
-    """The next request. `copied` says that the copy of a `Reject` stands already."""
+    """The next request. `copied` says that the copy of a `Reject` has been made."""
     if type(outcome) is Ack or copied:  # as nearly always
         return _DELETE
     if isinstance(outcome, Retry):
         return _HIDE
     if isinstance(outcome, Reject):
         return _DEAD_LETTER
-    # An unknown outcome is no reason to delete anything.
+    # An unknown outcome must not delete anything.
     return _DELETE if isinstance(outcome, Ack | Discard) else _LEAVE
 
 
 def seconds_of(outcome: Outcome | None) -> int:
-    """For how long a HIDE hides the message: whole seconds from 0 to 43,200, as SQS takes them.
+    """For how long a HIDE hides the message: whole seconds from 0 to 43,200, as SQS requires.
 
-    A delay that is no number, which a subclass or a later assignment can make, counts as 0.
+    A delay that is not a number, which a subclass or a later assignment can cause, counts as 0.
     """
     try:
         delay = float(getattr(outcome, "delay", None) or 0)
@@ -72,9 +72,9 @@ def seconds_of(outcome: Outcome | None) -> int:
 
 
 def reason_of(outcome: Outcome | None) -> str:
-    """Why, for the log and the dead letter."""
+    """The reason, for the log and the dead letter."""
     reason = getattr(outcome, "reason", "")
-    # Reject(an_exception) is a mistake of the service: its text may hold personal data.
+    # Reject(an_exception) is a mistake of the service: its text may contain personal data.
     return reason if isinstance(reason, str) else f"a {type(reason).__qualname__}, not a text"
 
 
@@ -94,58 +94,59 @@ def dead_letter(
 
 
 def refused(delay: float) -> Retry:
-    """The outcome of a message whose dead letter was refused for good: nothing is deleted before
-    its copy stands, so it comes again after `delay` seconds until SQS moves it."""
+    """The outcome of a message whose dead letter was refused for good: it is not deleted before its
+    copy is made, so it is redelivered after `delay` seconds until SQS moves it."""
     outcome = Retry(min(float(MAX_DELAY), max(0.0, delay)), "dead letter refused")
     outcome.origin = "worker"
     return outcome
 
 
 def give_back(seconds: float = 0.0) -> Retry:
-    """The outcome of a message that nobody has handled: visible again after `seconds`."""
+    """The outcome of an unhandled message: visible again after `seconds`."""
     outcome = Retry(seconds)
     outcome.origin = "worker"
     return outcome
 
 
 def behind(outcome: Outcome | None) -> Outcome | None:
-    """What becomes of those behind in the group, in hand and unhandled, when this was the outcome
-    of the first; LEAVE for it means LEAVE for them."""
-    # At once, however long the first is hidden: SQS gives nothing of its group meanwhile.
+    """The outcome of unhandled messages behind in the group, given the outcome of the first; LEAVE
+    for it means LEAVE for them."""
+    # Immediately, however long the first is hidden: SQS delivers nothing of its group meanwhile.
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
     return None if action_of(outcome) is _LEAVE else give_back()
 
 
 def is_ordered(queue: str) -> bool:
-    """Whether groups are an order in the queue of this name. On a standard queue a group is a
-    tenant of a fair queue, and orders nothing."""
+    """Whether groups define an order in the queue of this name. On a standard queue, a group is a
+    tenant of a fair queue, without an order."""
     return queue.endswith(".fifo")
 
 
 def group_of(delivery: Delivery) -> str:
-    """The message group. A message without one waits for nobody."""
+    """The message group. A message without one waits for no other."""
     return delivery.group or delivery.message_id
 
 
 class Groups:
-    """The groups of one receive of a FIFO queue, whose messages are handled one after another.
+    """The groups of one receive from a FIFO queue, whose messages are handled one after another.
 
-    Ask `stopped` before each delivery: one that is goes `back`, and is not handled. Tell `ended`
-    after each that was.
+    Check `stopped` before each delivery: a stopped one gets the outcome `back` instead of being
+    handled. Call `ended` after each handled one.
     """
 
     def __init__(self) -> None:
         self._stopped: dict[str, Outcome | None] = {}
 
     def stopped(self, delivery: Delivery) -> bool:
-        """True: one before it in its group comes again."""
+        """True if one before it in its group will be redelivered."""
         return group_of(delivery) in self._stopped
 
     def back(self, delivery: Delivery) -> Outcome | None:
-        """What becomes of a delivery that is stopped."""
+        """The outcome of a stopped delivery."""
         return behind(self._stopped[group_of(delivery)])
 
     def ended(self, delivery: Delivery, outcome: Outcome | None) -> None:
-        """`outcome` is what is left to be done: of a `Reject` whose copy stands, an `Ack`."""
+        """`outcome` is what remains to be done: an `Ack` for a `Reject` whose copy has been
+        made."""
         if action_of(outcome) is not _DELETE:
             self._stopped[group_of(delivery)] = outcome

@@ -1,8 +1,8 @@
-"""Protocols of stores: for who handles which event, for big bodies, and for shared rate limits.
+"""Protocols of stores: for idempotency, for large bodies, and for shared rate limits.
 
-The stores themselves stand where their databases are known: `messaging.idempotency` (memory,
-SQLite, PostgreSQL, Redis), `messaging.rates` (memory, PostgreSQL, Redis), `messaging.claimcheck`
-and `messaging.aws` (DynamoDB, S3).
+The stores themselves are in `messaging.idempotency` (memory, SQLite, PostgreSQL, Redis),
+`messaging.rates` (memory, PostgreSQL, Redis), `messaging.claimcheck` and `messaging.aws` (DynamoDB,
+S3).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = [
 ]
 
 MEMBER_SECONDS = 45.0
-"""A process that a `RateStore` has not heard of for so long is taken for dead."""
+"""Seconds after which a `RateStore` considers a silent process dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A claim: only its holder may handle `event_id` for `service` now.
 
-    `token` tells this claim from one that somebody makes after it has expired.
+    `token` distinguishes this claim from one made after it has expired.
 
     Args:
         service: the name of a service.
-        event_id: what the event is known by.
-        token: tells this claim from others of the same event.
+        event_id: the identity of the event.
+        token: distinguishes this claim from others for the same event.
 
     Example:
         ```python
@@ -45,7 +45,7 @@ class Claim:
 
         store = MemoryStore()
         claim = store.begin("marketing", "event-1", lease_seconds=60)
-        assert isinstance(claim, Claim)  # nobody else has it: handle the event, and then
+        assert isinstance(claim, Claim)  # no other claim exists: handle the event, and then
         assert store.complete(claim)
         ```
     """
@@ -57,7 +57,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """Somebody else has claimed it. `seconds` until that claim expires, if it is not renewed.
+    """Another process has claimed it. `seconds` until that claim expires, if it is not renewed.
 
     Args:
         seconds: seconds until that claim expires.
@@ -79,7 +79,7 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """It was handled, and stays so until the mark is pruned.
+    """It has been handled; this lasts until the mark is pruned.
 
     Example:
         ```python
@@ -97,11 +97,12 @@ class Done:
 class IdempotencyStore(Protocol):
     """Remembers per service which events are in progress and which are done.
 
-    Three states: absent, in progress with an expiry, done. Every method is atomic, and may be
-    called from any thread and in any process.
+    An event has one of three states: absent, in progress with an expiry, or done. Every method is
+    atomic, and may be called from any thread and process.
 
     Raises:
-        TransportError: by each method, when its database is away (a store of your own: anything).
+        TransportError: by each method, if its database is unavailable (your own store may raise
+            anything).
     """
 
     def begin(
@@ -111,43 +112,45 @@ class IdempotencyStore(Protocol):
 
         Args:
             service: the name of a service.
-            event_id: what the event is known by.
+            event_id: the identity of the event.
             lease_seconds: seconds until the claim expires.
         """
         ...
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
-        """Hold it for `lease_seconds` from now. False: it is no longer ours.
+        """Extend the claim to `lease_seconds` from now. False: it is no longer ours.
 
         Args:
-            claim: what `begin` gave.
+            claim: from `begin`.
             lease_seconds: seconds from now until it expires.
         """
         ...
 
     def complete(self, claim: Claim) -> bool:
-        """It is done, for ever. False: it is no longer ours, and nothing was changed.
+        """Mark it as done, permanently. False: it is no longer ours, and nothing was changed.
 
-        A claim that has expired is still ours as long as nobody took it over.
+        An expired claim is still ours until another process takes it over.
 
         Args:
-            claim: what `begin` gave.
+            claim: from `begin`.
         """
         ...
 
     def release(self, claim: Claim) -> bool:
-        """It is absent again: the next may try. False: it was not ours any more.
+        """Make it absent again, so that the next attempt may claim it. False: it was no longer
+        ours.
 
         Args:
-            claim: what `begin` gave.
+            claim: from `begin`.
         """
         ...
 
     def prune(self, older_than: float) -> int:
-        """Forget what was done, or was claimed and expired, more than `older_than` seconds ago.
+        """Forget events that were done, or whose claims expired, more than `older_than` seconds
+        ago.
 
-        Returns how many; 0 from a database that forgets by itself (Redis, DynamoDB). What is
-        forgotten is handled again if it comes again.
+        Returns how many; 0 for a database that forgets by itself (Redis, DynamoDB). A forgotten
+        event is handled again if it is redelivered.
 
         Args:
             older_than: seconds.
@@ -155,69 +158,70 @@ class IdempotencyStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections that the store made itself."""
+        """Close the connections that the store opened itself."""
         ...
 
 
 @runtime_checkable
 class ManyAtOnce(Protocol):
-    """An `IdempotencyStore` that is asked for several events in one round trip, where it has these
-    methods. Each event is as atomic as by itself; all of them together are not."""
+    """An `IdempotencyStore` with these methods handles several events in one round trip. Each event
+    is atomic on its own; all of them together are not."""
 
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
-        """`begin` for each of `event_ids`, no two of which are the same; the answers in order.
+        """`begin` for each of `event_ids`, which are all different; returns the results in order.
 
         Args:
             service: the name of a service.
-            event_ids: what the events are known by.
+            event_ids: the identities of the events.
             lease_seconds: seconds until the claims expire.
         """
         ...
 
     def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
-        """`complete` for each of `claims`, which are of one service; the answers in order.
+        """`complete` for each of `claims`, which have the same service; returns the results in
+        order.
 
         Args:
-            claims: what `begin_many` gave, of one service.
+            claims: from `begin_many`, of one service.
         """
         ...
 
 
 class BlobStore(Protocol):
-    """Keeps bytes under a key. Every method may be called from any thread."""
+    """Stores bytes under a key. Every method is thread-safe."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`. A key that is there already keeps or replaces what it had.
+        """Store `data`. An existing key keeps or replaces its data.
 
         Args:
-            key: what it is kept under.
-            data: what is kept.
+            key: the key.
+            data: the data to store.
         """
         ...
 
     def get(self, key: str) -> bytes:
-        """What was put.
+        """Return the stored data.
 
         Args:
-            key: what it was kept under.
+            key: the key under which it was stored.
 
         Raises:
-            NotFound: when there is nothing under `key`.
-            TransportError: when the store did not answer.
+            NotFound: if there is nothing under `key`.
+            TransportError: if the store did not answer.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """`seconds` until what was reserved may be used, 0 or less for now; and how many processes
-    share the limit, the asking one included.
+    """The seconds until the reserved tokens may be used (0 or less: now), and the number of
+    processes that share the limit, including the caller.
 
     Args:
-        seconds: seconds until what was reserved may be used; 0 or less: now.
-        members: how many processes share the limit.
+        seconds: seconds until the reserved tokens may be used; 0 or less: now.
+        members: the number of processes that share the limit.
 
     Example:
         ```python
@@ -226,7 +230,7 @@ class Reservation:
         rates = MemoryRates()  # at ten a second, each message costs 0.1 seconds
         reservation = rates.reserve("marketing", "worker-1", 0.1, saved=0.5, ahead=5.0)
         assert reservation.members == 1
-        assert reservation.seconds <= 0  # at once: nothing was used for half a second
+        assert reservation.seconds <= 0  # immediately: nothing was used for half a second
         ```
     """
 
@@ -235,43 +239,43 @@ class Reservation:
 
 
 class RateStore(Protocol):
-    """Keeps, for each queue, the token bucket that all who receive from it share.
+    """Keeps, for each queue, the token bucket that all its receivers share.
 
-    A bucket is one moment: that until which its tokens are reserved. Whoever reserves moves it on,
-    and waits until it has come; so nobody waits for long while others are served. Time is the
-    store's own, so that no machine's clock matters. Every method is atomic and may be called from
-    any thread and in any process.
+    A bucket is a single time: until when its tokens are reserved. A reservation moves it forward,
+    and its tokens may be used when that time has come; so processes take turns. Time is the store's
+    own, so no machine's clock matters. Every method is atomic and may be called from any thread and
+    process.
 
     Raises:
-        TransportError: by each method, when its database is away (a store of your own: anything).
+        TransportError: by each method, if its database is unavailable (your own store may raise
+            anything).
     """
 
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
-        """Move the moment on by `cost` seconds, and note that `member` is alive.
+        """Move the time forward by `cost` seconds, and record that `member` is alive.
 
         Args:
-            queue: the queue whose bucket it is.
-            member: the process that reserves: any text of its own.
-            cost: seconds that the limit takes to make the tokens that are reserved; may be 0.
-            saved: the moment is never further behind than this: what is not used for longer is
-                lost.
-            ahead: it is never further ahead than this for each member, before it is moved: then it
-                was written by a clock that has been set back.
+            queue: the bucket's queue.
+            member: the reserving process: any unique text.
+            cost: seconds in which the limit produces the reserved tokens; may be 0.
+            saved: the time never lags further behind than this: tokens unused for longer are lost.
+            ahead: before it is moved, it is never further ahead than this per member: otherwise it
+                was written by a clock that has since been set back.
         """
         ...
 
     def leave(self, queue: str, member: str, cost: float) -> None:
-        """`member` ends, and gives back what it has not used.
+        """Remove `member`, and return its unused tokens.
 
         Args:
-            queue: the queue whose bucket it is.
+            queue: the bucket's queue.
             member: the process that ends.
-            cost: seconds that it gives back.
+            cost: seconds' worth of tokens that it returns.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections that the store made itself."""
+        """Close the connections that the store opened itself."""
         ...

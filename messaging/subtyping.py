@@ -1,6 +1,6 @@
 """Compares annotations: would every value of one type be accepted by another?
 
-And it finds the classes that a model is made of."""
+It also finds the classes that a model is composed of."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["classes_of", "declared", "satisfies", "spell"]
 
 @functools.cache
 def _wider() -> Mapping[Any, tuple[Any, ...]]:
-    """What a value of a type is once it is validated, besides what its class says."""
-    # A function: pydantic loads its EmailStr when it is named, with all of its kinds of URLs, and
-    # a view whose types are those of its event asks for none of this.
+    """The types of validated values that differ from the annotated class."""
+    # A function, because naming EmailStr makes pydantic load it with all kinds of URLs, and a view
+    # with its event's types does not need it.
     return {
         pydantic.EmailStr: (str,),
         pydantic.AwareDatetime: (datetime,),
@@ -34,22 +34,22 @@ def _wider() -> Mapping[Any, tuple[Any, ...]]:
         pydantic.FutureDatetime: (datetime,),
         pydantic.PastDate: (date,),
         pydantic.FutureDate: (date,),
-        # numbers that JSON tells no apart
+        # numbers that JSON does not distinguish
         int: (float, Decimal),
     }
 
 
 def declared(field: FieldInfo) -> Any:
-    """What `field` was declared as, its constraints included, which pydantic keeps apart."""
+    """The declared type of `field`, including its constraints, which pydantic stores separately."""
     if not field.metadata:
         return field.annotation
-    made: Any = Annotated  # a value here, and no annotation that a type checker could read
+    made: Any = Annotated  # a value here, not an annotation for a type checker
     return made[(field.annotation, *field.metadata)]
 
 
 def classes_of(model: type[BaseModel]) -> Iterator[type]:
-    """Every class that the fields of `model`, and of the models inside, are declared as; itself
-    first."""
+    """All classes that the fields of `model`, and of nested models, are declared as; starting with
+    itself."""
     seen: set[Any] = set()
     todo: list[Any] = [model]
     while todo:
@@ -63,10 +63,10 @@ def classes_of(model: type[BaseModel]) -> Iterator[type]:
 
 
 def satisfies(given: Any, wanted: Any) -> bool:
-    """True if whatever validates as `given` will validate as `wanted`, sent through JSON.
+    """True if any value that validates as `given` will validate as `wanted`, after JSON.
 
-    Conservative: what cannot be shown is False. A constraint on `wanted` (a length, a bound, a
-    validator) must stand on `given` as well.
+    Conservative: False if it cannot be shown. A constraint on `wanted` (a length, a bound, a
+        validator) must also be on `given`.
     """
     given, wanted = _alias(given), _alias(wanted)
     if wanted is Any or wanted is object or given == wanted:
@@ -79,7 +79,7 @@ def satisfies(given: Any, wanted: Any) -> bool:
     if _is_union(given):
         return all(satisfies(member, wanted) for member in get_args(given))
     if _is_union(wanted):
-        # Whole: a member may want what the given's constraints promise.
+        # As a whole: a member may require the constraints of `given`.
         return any(satisfies(whole, member) for member in get_args(wanted))
     if get_origin(given) is Literal:
         return _literal_satisfies(get_args(given), wanted)
@@ -91,7 +91,7 @@ def satisfies(given: Any, wanted: Any) -> bool:
 
 
 def spell(annotation: Any) -> str:
-    """`annotation` as one writes it: `str | None`, `list[int]`, `EmailStr`."""
+    """`annotation` as written in code: `str | None`, `list[int]`, `EmailStr`."""
     if annotation is None or annotation is type(None):
         return "None"
     if _is_union(annotation):
@@ -108,7 +108,7 @@ def spell(annotation: Any) -> str:
 
 
 def _alias(annotation: Any) -> Any:
-    # None as it is written, and `type CPF = ...` of Python 3.12 and later: what they stand for
+    # resolve None, and `type CPF = ...` of Python 3.12 and later
     if annotation is None:
         return type(None)
     value = getattr(annotation, "__value__", None)
@@ -126,12 +126,12 @@ def _flat(metadata: Collection[Any]) -> list[Any]:
     flat: list[Any] = []
     for item in metadata:
         flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
-    # Neither a plain string nor the mark of personal data constrains anything.
+    # A plain string or a personal-data mark constrains nothing.
     return [item for item in flat if not isinstance(item, str | Personal)]
 
 
 def _same(one: object, other: object) -> bool:
-    # Some of pydantic's own metadata are equal only to themselves.
+    # Some of pydantic's own metadata objects are only equal to themselves.
     return one == other or (
         type(one) is type(other)
         and bool(getattr(one, "__dict__", None))
@@ -155,7 +155,7 @@ def _generic_satisfies(given: Any, wanted: Any) -> bool:
         return False
     inner, room = get_args(given), get_args(wanted)
     if not room or all(isinstance(member, TypeVar) for member in room):
-        return True  # a bare `list` takes a list of anything
+        return True  # a bare `list` accepts a list of anything
     return len(inner) == len(room) and all(
         one is other or (one is not ... and other is not ... and satisfies(one, other))
         for one, other in zip(inner, room, strict=True)
@@ -177,7 +177,7 @@ def _class_satisfies(given: Any, wanted: Any) -> bool:
 
 
 def _model_satisfies(given: type[BaseModel], wanted: type[BaseModel]) -> bool:
-    # A nested model is sent whole, so the view's model must take every field of the event's.
+    # A nested model is sent whole, so the view's model must accept every field of the event's.
     if set(given.model_fields) != set(wanted.model_fields):
         return False
     return all(

@@ -1,8 +1,8 @@
-"""The map: topic, queues, dead letters and subscriptions, derived from consumers.
+"""The topology: topic, queues, dead-letter queues and subscriptions, derived from consumers.
 
-A topology is a value and does nothing. `messaging.aws.provision` writes it out; `MemoryBroker`
-plays it in this process. A service's repository has a part of the map, its own; the topic is part
-of the producer's (docs/decisions/0016-ownership.md).
+A topology is a plain value. `messaging.aws.provision` creates it; `MemoryBroker` implements it in
+this process. A service's repository has only its own part; the topic is in the producer's
+(docs/decisions/0016-ownership.md).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ MAX_FILTER_POLICIES = 200
 MAX_QUEUE_NAME = 80
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
 DEFAULT_MAX_BYTES, LARGEST_MAX_BYTES = 262_144, 1_048_576
-"""Bytes of one request; the topic attribute MaximumMessageSize raises the first to the second.
+"""Maximum bytes of a request: the default, and the limit for the topic attribute
+MaximumMessageSize.
 
 https://docs.aws.amazon.com/sns/latest/api/API_SetTopicAttributes.html
 """
@@ -52,14 +53,15 @@ _OWNER = re.compile(rf"(?!aws:)[\w .:/=+@-]{{1,{MAX_TAG_VALUE}}}", re.IGNORECASE
 
 
 def queue_name(topic: str, service: str, suffix: str = "") -> str:
-    """The name of a service's queue: "alunos-marketing"; with a suffix, of its dead letters.
+    """The name of a service's queue: "alunos-marketing"; with a suffix, of its dead-letter queue.
 
-    Of a FIFO topic ("alunos.fifo") the queues are FIFO, too ("alunos-marketing.fifo").
+    The queues of a FIFO topic ("alunos.fifo") are FIFO too ("alunos-marketing.fifo").
 
     Args:
         topic: the topic's name.
         service: the name of a service.
-        suffix: "-dlq" for the dead letters, "-undelivered" for what could not be delivered.
+        suffix: "-dlq" for the dead letters, "-undelivered" for messages that could not be
+            delivered.
 
     Example:
         ```python
@@ -75,14 +77,14 @@ def queue_name(topic: str, service: str, suffix: str = "") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """The one SNS topic. `max_bytes` is its MaximumMessageSize (262,144 to 1,048,576).
+    """The SNS topic. `max_bytes` is its MaximumMessageSize (262,144 to 1,048,576).
 
     Args:
-        name: its name; of a FIFO topic it ends in ".fifo".
-        max_bytes: bytes of one request: its MaximumMessageSize.
+        name: its name; for a FIFO topic it ends in ".fifo".
+        max_bytes: maximum bytes of a request: its MaximumMessageSize.
 
     Raises:
-        TopologyError: if SNS takes no such name, or `max_bytes` is out of its range (262,144 to
+        TopologyError: if SNS does not accept the name, or `max_bytes` is out of range (262,144 to
             1,048,576).
 
     Example:
@@ -120,11 +122,11 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterQueue:
-    """Where messages end that cannot be handled or delivered. `retention` is in seconds.
+    """A queue for messages that cannot be handled or delivered. `retention` is in seconds.
 
     Args:
-        name: the queue's name, as SQS has it.
-        retention: seconds that it keeps a message.
+        name: the queue's name in SQS.
+        retention: seconds for which it keeps a message.
 
     Example:
         ```python
@@ -145,18 +147,18 @@ class Queue:
     "aluno.cadastrado/3 matricula.cancelada/1".
 
     Args:
-        name: the queue's name, as SQS has it.
-        service: whose queue it is.
+        name: the queue's name in SQS.
+        service: the queue's service.
         visibility_timeout: seconds for which a received message is hidden.
         max_receives: receives after which SQS moves a message to `dead_letters`.
-        dead_letters: where those messages go.
-        retention: seconds that it keeps a message.
+        dead_letters: the queue for those messages.
+        retention: seconds for which it keeps a message.
         contract: the events that the service reads, with the versions that it knows:
             "aluno.cadastrado/3 matricula.cancelada/1".
 
     Raises:
-        TopologyError: if SQS takes no such name, or `retention` is not between 60 seconds and that
-            of the dead letters, which is 14 days at most.
+        TopologyError: if SQS does not accept the name, or `retention` is not between 60 seconds and
+            that of the dead letters, which is at most 14 days.
 
     Example:
         ```python
@@ -186,18 +188,18 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What of the topic goes into one queue. `undelivered` takes what SNS could not deliver.
+    """The subscription of one queue. `undelivered` is for messages that SNS could not deliver.
 
     Args:
-        service: whose subscription it is.
-        queue: the name of the queue that is fed.
-        types: the event types that are let through.
-        audience: the audiences that are let through: the service, and "*".
+        service: the subscription's service.
+        queue: the name of the subscribed queue.
+        types: the event types that the filter accepts.
+        audience: the audiences that the filter accepts: the service, and "*".
         undelivered: the dead-letter queue of the subscription.
 
     Raises:
-        TopologyError: if `types` is empty, types times audiences are more than the 150 that a
-            filter policy takes, or SQS takes no queue named as `undelivered` is.
+        TopologyError: if `types` is empty, types times audiences exceed the 150 combinations of a
+            filter policy, or SQS does not accept the name of `undelivered`.
 
     Example:
         ```python
@@ -234,22 +236,22 @@ class Subscription:
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """One topic, and for each service a queue, its dead letters and its subscription.
+    """One topic, and for each service a queue, its dead-letter queue and its subscription.
 
     Args:
-        topic: the topic that feeds the queues.
+        topic: the topic of the queues.
         queues: one for each service.
         subscriptions: one for each queue, in the same order.
-        owner: the team that these belong to, as a tag of each. None: the topic's name, if the topic
-            is part of it, else each service's own name.
+        owner: the owning team, as a tag of each. None: the topic's name, if the topic is part of
+            it, otherwise each service's own name.
         owns_topic: whether the topic is part of it. Otherwise another topology creates and changes
             it.
-        kms_key: the KMS key of its queues, and of the topic that it owns: an alias
-            ("alias/alunos"), an id or an ARN. None: SQS encrypts with keys of its own (SSE-SQS).
+        kms_key: the KMS key of its queues, and of the topic if it owns it: an alias
+            ("alias/alunos"), an id or an ARN. None: SQS encrypts with its own keys (SSE-SQS).
 
     Raises:
-        TopologyError: if `owner` or `kms_key` cannot be what AWS takes, or two services would have
-            one queue.
+        TopologyError: if AWS would not accept `owner` or `kms_key`, or two services would share a
+            queue.
 
     Example:
         ```python
@@ -297,30 +299,32 @@ class Topology:
         retention: int = 4 * DAY,
         kms_key: str | None = None,
     ) -> Topology:
-        """Derived from the consumers' handlers. `retention` (seconds) is that of the queues.
+        """Derive a topology from the consumers' handlers. `retention` (seconds) is that of the
+        queues.
 
-        `owner` is the team's name; without it, what belongs to a service is owned by the service's
-        own name. With `owns_topic` the topic is created and changed, too (by one topology of all,
-        which may be a `Topology.producer`), and everything is owned by `owner` or the topic's name.
+        `owner` is the team's name; without it, a service's resources are owned by the service's own
+        name. With `owns_topic`, the topic is created and changed too (only one topology may do
+        this, such as a `Topology.producer`), and everything is owned by `owner` or the topic's
+        name.
 
-        `kms_key` is a customer managed key, by its alias, id or ARN: of the queues, and of the
-        topic with `owns_topic`. Its policy must admit SNS (`messaging export kms`).
+        `kms_key` is a customer managed key, by its alias, id or ARN, for the queues, and with
+        `owns_topic` for the topic. Its policy must allow SNS (`messaging export kms`).
 
         Args:
             *consumers: the consumer classes, one for each service.
             topic: the topic's name, or a `Topic`.
-            owner: the team's name; by default the topic's name with `owns_topic`, and else each
-                service's own name for what is its.
-            owns_topic: whether the topic is created and changed, too.
+            owner: the team's name; by default the topic's name with `owns_topic`, otherwise each
+                service's own name.
+            owns_topic: whether the topic is created and changed too.
             retention: seconds for which the queues keep a message.
             kms_key: a customer managed key, by its alias, id or ARN; None: SQS's own (SSE-SQS).
 
         Raises:
-            TopologyError: if a name, a time or the key cannot be.
+            TopologyError: if a name, a time or the key is invalid.
 
         Example:
             ```python
-            # A service's own part, and a whole map in one place:
+            # A service's own part, and a complete topology in one place:
             own = Topology.of(Marketing, topic="alunos")
             whole = Topology.of(Marketing, topic="alunos", owns_topic=True)
             assert own.owner_of("marketing") == "marketing"
@@ -342,7 +346,7 @@ class Topology:
     def producer(
         cls, topic: str | Topic, *, owner: str | None = None, kms_key: str | None = None
     ) -> Topology:
-        """The topic alone, which it owns: for the repository that publishes and has no service.
+        """Only the topic, which it owns: for a publishing repository without services.
 
         Args:
             topic: the topic's name, or a `Topic`.
@@ -365,7 +369,7 @@ class Topology:
         )
 
     def owner_of(self, service: str) -> str:
-        """Who owns what belongs to `service`: a name that is compared, and a tag on AWS.
+        """The owner of the resources of `service`: a name for comparison, and a tag on AWS.
 
         Args:
             service: the name of a service.
@@ -374,7 +378,7 @@ class Topology:
 
     @property
     def owners(self) -> frozenset[str]:
-        """Whose things this topology may change and remove."""
+        """The owners whose resources this topology may change and remove."""
         return frozenset(map(self.owner_of, self.services or (self.topic.name,)))
 
     def queue(self, service: str) -> Queue:
@@ -409,7 +413,7 @@ class Topology:
         For several environments in one account: `TOPOLOGY.prefixed("dev-")`.
 
         Args:
-            prefix: what is put before the names: "prod-".
+            prefix: put before the names: "prod-".
         """
         if not prefix:
             return self
@@ -528,7 +532,7 @@ def _contract(consumer: type[Consumer]) -> str:
     )
     if len(said) <= MAX_TAG_VALUE:
         return said
-    # A tag has no room for them all: still another text whenever one of them changes.
+    # They do not all fit into a tag: use a text that changes whenever one of them does.
     return f"{len(consumer.handlers)} events/{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 

@@ -1,6 +1,6 @@
-"""Reports where a service's code failed, without the data it was working on.
+"""Reports where a service's code failed, without the data it was processing.
 
-An exception's text, and the values in its frames, may quote a student's data. Its type, the types
+An exception's text, and the values in its frames, may contain a student's data. Its type, the types
 of its causes, and the file, line and function of each frame of the service's own code do not.
 
     def to_sentry(error: ErrorReport) -> None:
@@ -42,15 +42,17 @@ __all__ = [
 log = logger("messaging.tracebacks")
 
 MOST_FRAMES = 20
-"""Frames kept of one exception, the innermost: a recursion without an end has a thousand."""
+"""Maximum number of innermost frames kept per exception: an endless recursion has a thousand."""
 MOST_CAUSES = 10
 
 _LIBRARY = tuple(str(Path(module).parent) + os.sep for module in (os.__file__, __file__))
-"""Folders whose code is nobody's service: Python's own, with what is installed, and this one."""
+"""Folders whose code does not belong to a service: Python's own, installed packages, and this
+one."""
 
 
 class Frame(NamedTuple):
-    """One frame: the file from the package on ("financeiro/servico.py"), the line, the function."""
+    """One frame: the file, starting with its package ("financeiro/servico.py"), the line and the
+    function."""
 
     file: str
     line: int
@@ -61,7 +63,7 @@ class Frame(NamedTuple):
 
 
 def frames_of(error: BaseException, package: str = "") -> tuple[Frame, ...]:
-    """The frames of the service's own code, outermost first; of others, if it has none.
+    """The frames of the service's own code, outermost first; all frames if there are none.
 
     package  the top-level package of the service, whose code counts as its own wherever it is
              installed.
@@ -80,7 +82,7 @@ def stack_of(frame: FrameType | None, package: str = "") -> tuple[Frame, ...]:
 
 
 def causes_of(error: BaseException) -> tuple[str, ...]:
-    """The types of `error` and of what it was raised from, by name, the last one first."""
+    """The type names of `error` and of its causes, the last one first."""
     names: list[str] = []
     seen: set[int] = set()
     one: BaseException | None = error
@@ -92,7 +94,8 @@ def causes_of(error: BaseException) -> tuple[str, ...]:
 
 
 def summary(error: BaseException, package: str = "") -> str:
-    """Types of `error` and its causes, and its place: "ValueError from KeyError at x.py:3 in f"."""
+    """The types of `error` and its causes, and its location: "ValueError from KeyError at x.py:3 in
+    f"."""
     frames = frames_of(error, package)
     return " from ".join(causes_of(error)) + (f" at {frames[-1]}" if frames else "")
 
@@ -101,10 +104,10 @@ def summary(error: BaseException, package: str = "") -> str:
 class ErrorReport:
     """One unexpected exception of a handler, without personal data.
 
-    causes     types of the exception and of what it was raised from, by name.
-    frames     the service's own code on the way, outermost first.
-    exception  the exception itself, only where the whole was asked for. Its text and its frames
-               hold whatever the handler worked on.
+    causes     type names of the exception and of its causes.
+    frames     the frames of the service's own code, outermost first.
+    exception  the exception itself, only with `whole`. Its text and its frames contain the
+               handler's data.
     """
 
     service: str
@@ -122,14 +125,14 @@ class ErrorReport:
 
 
 class ReportErrors:
-    """A middleware that hands each unexpected exception of a handler to `report`.
+    """A middleware that passes each unexpected exception of a handler to `report`.
 
-    Outcomes (`Retry`, `Reject`, `Discard`) are no errors. What `report` itself raises fails no
-    message: it is logged, once until a report gets through again.
+    Outcomes (`Retry`, `Reject`, `Discard`) are not errors. An exception of `report` itself fails no
+    message: it is logged, once until a report succeeds again.
 
     report  called with an `ErrorReport`, in the thread (or on the event loop) of the handler.
-    whole   True: the report holds the exception itself, with its text, its frames and their values.
-            That is personal data, and where it goes is then yours to answer for.
+    whole   True: the report includes the exception itself, with its text, its frames and their
+            values. That is personal data, and you are responsible for where it goes.
     """
 
     def __init__(self, report: Callable[[ErrorReport], object], *, whole: bool = False) -> None:
@@ -190,14 +193,14 @@ def _is_own(frame: FrameType, package: str) -> bool:
     path = frame.f_code.co_filename
     if path.startswith((*_LIBRARY, "<")) or {"site-packages", "dist-packages"} & {*_parts(path)}:
         return False
-    # Lambda's layers and packages: what was installed lies in one folder with the service.
+    # Lambda's layers and packages: installed packages are in the same folder as the service.
     root = Path(path).parents[_depth(path, name)]
     return top not in _installed_in(str(root))
 
 
 @functools.cache
 def _installed_in(folder: str) -> frozenset[str]:
-    """Names of the packages that pip has installed into `folder`, by what it wrote down there."""
+    """Names of the packages that pip has installed into `folder`, according to its metadata."""
     found: set[str] = set()
     for one in metadata.distributions(path=[folder]):
         for file in one.files or ():
@@ -206,16 +209,16 @@ def _installed_in(folder: str) -> frozenset[str]:
 
 
 def _frame(frame: FrameType, line: int) -> Frame:
-    """The file as the module's name spells it: a full path would tell whose home it lies in."""
+    """The file relative to its package: a full path might reveal whose home it is in."""
     path = frame.f_code.co_filename
     depth = _depth(path, str(frame.f_globals.get("__name__", "")))
     return Frame("/".join(_parts(path)[-(depth + 1) :]), line, frame.f_code.co_qualname)
 
 
 def _depth(path: str, name: str) -> int:
-    """How many folders of `path` belong to the module `name`; 0 if it does not lie where it says.
+    """How many folders of `path` belong to the module `name`; 0 if the two do not match.
 
-    Code that was made by a tool may have the name of a module that lies elsewhere.
+    Generated code may have the name of a module that is elsewhere.
     """
     *folders, file = _parts(path)
     spelled = name.split(".") if file == "__init__.py" else name.split(".")[:-1]

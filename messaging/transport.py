@@ -1,9 +1,9 @@
 """The two transport protocols, a topic and a queue, and the values that pass through them.
 
 Every transport (`aws`, `memory`, an outbox) implements one of these protocols and passes the same
-suite (`tests/contracts/`). A batch half fails as a matter of course: methods return the failures of
-single entries as values, and raise `TransportError` only when nobody answered or the whole request
-was refused.
+test suite (`tests/contracts/`). Partial failures of a batch are normal: methods return the failures
+of single entries as values, and only raise `TransportError` if there was no answer or the whole
+request was refused.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 
 
 MOST_RECEIVES = 1_000_000
-"""SQS never counts so far, and a retry policy may compute 2 to the power of the count."""
+"""SQS never counts that far, and a retry policy may compute 2 to the power of the count."""
 LAST_SECOND = 253_402_300_799
-"""The last one of the year 9999: `datetime` knows no later ones."""
+"""The last second of the year 9999: `datetime` has no later ones."""
 
 
 class Attribute(NamedTuple):
-    """One SNS/SQS message attribute: its DataType and its value, kept as they are on the wire.
+    """One SNS/SQS message attribute: its DataType and its value, as on the wire.
 
-    `type` is "String", "String.Array", "Number", "Binary" or one of these with a label of the
-    sender's own ("Number.int"). The value of a "String.Array" is a JSON list.
+    `type` is "String", "String.Array", "Number", "Binary" or one of these with a custom label
+    ("Number.int"). The value of a "String.Array" is a JSON list.
 
     Args:
         type: the DataType: "String", "Number", "Binary", "String.Array".
-        value: the value, as it is on the wire.
+        value: the value, as on the wire.
 
     Example:
         ```python
@@ -74,12 +74,12 @@ class Attribute(NamedTuple):
     type: str
     value: str | bytes
 
-    def __repr__(self) -> str:  # what a producer put there may be about somebody
+    def __repr__(self) -> str:  # it may contain personal data from a producer
         return f"Attribute(type={self.type!r})"
 
     @classmethod
     def string(cls, value: str) -> Attribute:
-        """An attribute of the type String.
+        """An attribute of type String.
 
         Args:
             value: its text.
@@ -88,23 +88,23 @@ class Attribute(NamedTuple):
 
     @classmethod
     def array(cls, values: Iterable[str]) -> Attribute:
-        """An attribute of the type String.Array, which a filter policy looks into.
+        """An attribute of type String.Array, whose members a filter policy matches.
 
         Args:
-            values: its texts.
+            values: its strings.
         """
         return cls("String.Array", json.dumps(list(values), ensure_ascii=False))
 
     @classmethod
     def received(cls, kind: object, text: object, binary: object) -> Attribute:
-        """What a queue gave: whatever somebody put there, it is an attribute.
+        """An attribute as received from a queue, whatever its content.
 
-        `binary` is bytes, or those in base64; a value that is neither it nor `text` is "".
+        `binary` is bytes, or base64; if there is neither it nor `text`, the value is "".
 
         Args:
-            kind: the type that the queue names.
-            text: its text, if it has one.
-            binary: its bytes, if it has some.
+            kind: the type given by the queue.
+            text: its text, if any.
+            binary: its bytes, if any.
         """
         named = kind if isinstance(kind, str) and kind else "String"
         if isinstance(text, str) and text:
@@ -118,8 +118,8 @@ class Attribute(NamedTuple):
 
     @property
     def strings(self) -> tuple[str, ...]:
-        """The value as strings: the members of an array, or the one value there is. None of an
-        array that is no JSON list, which anybody can send, and of bytes."""
+        """The value as strings: the members of an array, or the single value. Empty for bytes, and
+        for an array that is not a JSON list, which anyone can send."""
         if isinstance(self.value, bytes):
             return ()
         if not self.type.startswith("String.Array"):
@@ -131,7 +131,7 @@ class Attribute(NamedTuple):
         return tuple(map(str, members)) if isinstance(members, list) else ()
 
     def size(self, name: str) -> int:
-        """Bytes that count towards the limit: name, type and value, in UTF-8.
+        """Bytes that count towards the size limit: name, type and value, in UTF-8.
 
         Args:
             name: the attribute's name.
@@ -142,17 +142,18 @@ class Attribute(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Outgoing:
-    """One message on its way to the topic: one copy of one event.
+    """One message to the topic: one copy of one event.
 
-    `id` is the event's id, the same in each of its copies. `size` is what SNS counts: UTF-8
-    bytes of the body plus attribute names, types and values. `group` and `deduplication` are
+    `id` is the event's id, the same in each of its copies. `size` is the size that SNS counts:
+    UTF-8 bytes of the body plus attribute names, types and values. `group` and `deduplication` are
     SNS's MessageGroupId and MessageDeduplicationId, for FIFO topics.
 
     Args:
         id: the event's id, the same in each of its copies.
         body: the text of the message.
-        attributes: what stands beside it.
-        size: what SNS counts: bytes in UTF-8 of the body, plus attribute names, types and values.
+        attributes: the message attributes.
+        size: the size that SNS counts: UTF-8 bytes of the body, plus attribute names, types and
+            values.
         group: SNS's MessageGroupId, on a FIFO topic.
         deduplication: SNS's MessageDeduplicationId, on a FIFO topic.
 
@@ -181,9 +182,8 @@ class Outgoing:
         group: str | None = None,
         deduplication: str | None = None,
     ) -> None:
-        # As dataclass would, which sets each field of a frozen class by a call of its own. One is
-        # made for every copy: so it takes half of the time, and with its arguments in a row, not
-        # by their names, a quarter.
+        # Like dataclass, which sets each field of a frozen class with a separate call. One is
+        # created for every copy: this takes half the time, and a quarter with positional arguments.
         fields = self.__dict__
         fields["id"] = id
         fields["body"] = body
@@ -192,21 +192,22 @@ class Outgoing:
         fields["group"] = group
         fields["deduplication"] = deduplication
 
-    def __repr__(self) -> str:  # a body is personal data, and a group may be: the id only
+    def __repr__(self) -> str:  # a body is personal data, and a group may be: only show the id
         return f"Outgoing(id={self.id!r}, size={self.size})"
 
 
 class CancelToken:
-    """Tells a handler that nobody waits for its result any more, and why.
+    """Tells a handler that its result is no longer wanted, and why.
 
-    `reason` is "" until then, and after it one of
+    `reason` is "" until then, and afterwards one of
 
-    "lease lost"       the message is visible again, or has been received by somebody else.
-    "max_lease"        the lease is renewed no more (`Consumer.max_lease`), or SQS's 12 h are over.
+    "lease lost"       the message is visible again, or another worker has received it.
+    "max_lease"        the lease is no longer renewed (`Consumer.max_lease`), or SQS's 12 h are
+                       over.
     "handler_timeout"  the handler has run for longer than `Consumer.handler_timeout`.
-    "stopping"         the worker stops, and the time it gives to handlers is over.
+    "stopping"         the worker is stopping, and the time that it gives handlers is over.
 
-    `watched` is True once somebody has looked: a stopping worker gives such handlers a moment.
+    `watched` is True once the handler has checked: a stopping worker gives such handlers a moment.
 
     Example:
         ```python
@@ -223,12 +224,12 @@ class CancelToken:
         ```
     """
 
-    # In the class: one is made for every message, and few are ever set.
+    # Class attributes: a token is created for every message, and few are ever set.
     _reason = ""
     watched = False
 
     def is_set(self) -> bool:
-        """Whether nobody needs what the handler still does."""
+        """Whether the handler's result is no longer wanted."""
         self.watched = True
         return self._reason != ""
 
@@ -237,7 +238,7 @@ class CancelToken:
         return self._reason
 
     def set(self, reason: str) -> None:
-        """For the code that runs handlers. The first reason is kept.
+        """Cancel; for code that runs handlers. The first reason is kept.
 
         Args:
             reason: why, for the handler.
@@ -247,24 +248,24 @@ class CancelToken:
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Delivery:
-    """One receipt of one message: what a handler may ask for beside its view.
+    """One receipt of one message, which a handler may take in addition to its view.
 
     `receive_count` is 1 the first time. `sent_at` and `received_at` are seconds since the epoch.
-    `receipt` settles this receipt only; a later receive of the same message has another. A handler
-    that works for long asks `cancelled` from time to time; an async one is cancelled by itself.
+    `receipt` only settles this receipt; a later receive of the same message has another. A long
+    handler should check `cancelled` from time to time; an async one is cancelled automatically.
 
     Args:
         queue: the queue's name.
         message_id: the message's id in its queue.
-        receipt: what settles this receipt, and no other.
+        receipt: the receipt handle, which settles only this receipt.
         body: the text of the message.
-        attributes: what stands beside it.
-        receive_count: how often it has been received, this time included.
+        attributes: the message attributes.
+        receive_count: how often it has been received, including this time.
         sent_at: seconds since the epoch.
         received_at: seconds since the epoch.
         group: its message group, on a FIFO queue.
-        cancel_token: tells the handler that nobody waits for it any more.
-        trace_header: X-Ray's trace header, if SQS gave one.
+        cancel_token: tells the handler that its result is no longer wanted.
+        trace_header: X-Ray's trace header, if SQS provided one.
 
     Example:
         ```python
@@ -280,7 +281,7 @@ class Delivery:
     """
 
     system: ClassVar[str] = "aws_sqs"
-    """What the queue is of, as OpenTelemetry's conventions call it."""
+    """The queue's messaging system, in OpenTelemetry's terms."""
 
     queue: str
     message_id: str
@@ -309,7 +310,7 @@ class Delivery:
         cancel_token: CancelToken | None = None,
         trace_header: str | None = None,
     ) -> None:
-        # By hand for the same reason as `Outgoing`.
+        # Written by hand for the same reason as `Outgoing`.
         self.__dict__.update(
             queue=queue,
             message_id=message_id,
@@ -326,12 +327,12 @@ class Delivery:
 
     @property
     def cancelled(self) -> bool:
-        """True: nobody waits for the result any more; `cancel_token.reason` says why."""
+        """True if the result is no longer wanted; `cancel_token.reason` says why."""
         return self.cancel_token.is_set()
 
     @property
     def event_type(self) -> str | None:
-        """The message attribute `type`, by which queues filter; None if there is no such text."""
+        """The message attribute `type`, which filters use; None if there is none."""
         said = self.attributes.get("type")
         return said.value if said is not None and isinstance(said.value, str) else None
 
@@ -340,7 +341,7 @@ class Delivery:
         """`received_at` as an aware datetime in UTC."""
         return utc(self.received_at)
 
-    def __repr__(self) -> str:  # a body is personal data: ids only
+    def __repr__(self) -> str:  # a body is personal data: only show ids
         return (
             f"Delivery(queue={self.queue!r}, message_id={self.message_id!r}, "
             f"receive_count={self.receive_count})"
@@ -348,16 +349,16 @@ class Delivery:
 
 
 class Failure(NamedTuple):
-    """One entry of a batch that was not accepted: its place in the batch, and why.
+    """One entry of a batch that was not accepted: its index in the batch, and why.
 
-    `unknown` says that nothing is known of it: it may have been accepted all the same.
+    `unknown` means that its result is not known: it may have been accepted anyway.
 
     Args:
-        index: its place in the batch.
+        index: its index in the batch.
         code: the service's own error code.
-        message: what the service says.
+        message: the service's error message.
         retryable: whether the same entry may be accepted later.
-        unknown: whether it may have been accepted all the same.
+        unknown: whether it may have been accepted anyway.
 
     Example:
         ```python
@@ -384,14 +385,14 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterReason:
-    """Why a message was given up: what is written beside a dead letter, and read from it again.
+    """Why a message was given up: written with a dead letter, and read from it.
 
     Args:
         reason: one line, without personal data.
-        error: the type of the last exception, by name; None if there was none.
-        attempts: receives before it was given up; None if nobody recorded it.
-        time: when it was given up, in seconds since the epoch; 0.0 if nobody recorded it.
-        queue: the queue it comes from; None if nobody recorded it.
+        error: the type name of the last exception; None if there was none.
+        attempts: receives before it was given up; None if unknown.
+        time: when it was given up, in seconds since the epoch; 0.0 if unknown.
+        queue: the queue it comes from; None if unknown.
 
     Example:
         ```python
@@ -409,13 +410,13 @@ class DeadLetterReason:
     queue: str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """The fields above, by name, also those of a class derived from this one."""
+        """These fields by name, without those of derived classes."""
         return {one.name: getattr(self, one.name) for one in fields(DeadLetterReason)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(DeadLetterReason):
-    """A delivery on its way to the dead-letter queue, and why it goes there.
+    """A delivery to be moved to the dead-letter queue, and why.
 
     Args:
         delivery: the message.
@@ -436,13 +437,14 @@ class DeadLetter(DeadLetterReason):
 
 
 class QueueDepth(NamedTuple):
-    """How full a queue is, in messages; `oldest` in seconds where the service tells, else None.
+    """The number of messages in a queue; `oldest` in seconds if the service reports it, otherwise
+    None.
 
     Args:
         visible: messages that wait.
         in_flight: messages that were received and are hidden.
         delayed: messages that are not visible yet.
-        oldest: seconds that the oldest one has waited; None where the service does not tell.
+        oldest: age of the oldest message in seconds; None if unknown.
         dead_letters: messages in its dead-letter queue.
         undelivered: messages that could not be delivered to it.
 
@@ -463,43 +465,43 @@ class QueueDepth(NamedTuple):
 
 
 class TopicTransport(Protocol):
-    """What a publisher sends to: an SNS topic, or something in its place.
+    """The destination of a publisher: an SNS topic, or a substitute.
 
-    A transport may also have these six; one that is missing counts as False, where nothing else is
-    said:
+    A transport may also have these six attributes; a missing one counts as False, unless noted
+    otherwise:
 
     fifo               messages of one group must stay in order: one request at a time, and no two
                        events of a group in it.
     deduplicates       whether a FIFO topic takes a deduplication id that it has seen in the last
                        five minutes without delivering the message again (missing: True).
     in_callers_thread  requests must be made in the thread that publishes (a transaction's outbox).
-    begin(batch)       `publish` in two steps, for several requests under way without a thread for
-                       each: a generator that has sent the request when it yields, and returns or
-                       raises what `publish` would when it is resumed. It yields the number of the
-                       socket on which the answer comes, or None. Closed in between, it gives the
-                       request up: some of it may have been accepted. None instead of a generator:
-                       not this time, call `publish`.
-    publish_timeout    seconds, a `Publisher`'s default `timeout` (`Settings.publish_timeout`).
-    system             what it is of, as OpenTelemetry's conventions call it (missing: "aws.sns").
+    begin(batch)       `publish` in two steps, for several concurrent requests without a thread for
+                       each: a generator that has sent the request when it yields, and when resumed
+                       returns or raises what `publish` would. It yields the number of the socket
+                       for the answer, or None. Closing it in between abandons the request: some of
+                       it may have been accepted. None instead of a generator: not this time, call
+                       `publish`. publish_timeout    seconds, a `Publisher`'s default `timeout`
+                       (`Settings.publish_timeout`). system             the messaging system, in
+                       OpenTelemetry's terms (missing: "aws.sns").
 
-    A transport that waits looks at `messaging.deadline.CURRENT` for how long it may.
+    A transport that waits checks `messaging.deadline.CURRENT` for how long it may.
     """
 
     @property
     def max_bytes(self) -> int:
-        """Bytes that one request, and so one message, may have."""
+        """Maximum bytes of a request, and so of a message."""
         ...
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Send at most `BATCH_ENTRIES` messages of at most `max_bytes` together.
+        """Send at most `BATCH_ENTRIES` messages with at most `max_bytes` in total.
 
-        Returns the entries that were refused; an empty sequence says that all were accepted.
+        Returns the refused entries; an empty sequence means that all were accepted.
 
         Args:
-            batch: the messages: at most `BATCH_ENTRIES`, and `max_bytes` together.
+            batch: the messages: at most `BATCH_ENTRIES`, with `max_bytes` in total.
 
         Raises:
-            TransportError: when nobody answers (then any of them may have been accepted), or the
+            TransportError: if there is no answer (then any of them may have been accepted), or the
                 whole request is refused.
         """
         ...
@@ -510,24 +512,25 @@ class TopicTransport(Protocol):
 
 
 class QueueTransport(Protocol):
-    """What a worker receives from: one SQS queue with its dead-letter queue.
+    """The source of a worker: one SQS queue with its dead-letter queue.
 
-    Each method takes at most `BATCH_ENTRIES` deliveries and may be called from any thread.
+    Each method takes at most `BATCH_ENTRIES` deliveries and is thread-safe.
 
-    A transport may also have these. The first two are for many requests under way in one thread,
-    where answers take long; each returns a generator, or None: not now, call the whole method.
+    A transport may also have these attributes. The first two are for many concurrent requests in
+    one thread, when answers are slow; each returns a generator, or None: not now, call the blocking
+    method.
 
     begin_receive(limit, wait)
-                     `receive` in steps: the request has been sent when it yields, and what it
-                     yields is the number of the socket to look at. Resumed when that can be read,
-                     it returns or raises what `receive` would, or yields once more.
+                     `receive` in steps: the request has been sent when it yields the number of the
+                     socket to wait on. Resumed when that is readable, it returns or raises what
+                     `receive` would, or yields once more.
     begin_delete(deliveries)
                      the same for `delete`.
     release(deliveries, seconds)
-                     put each back for its `seconds`, which nobody renews: its receipt is void then.
-                     What `change_visibility` does where a transport has no `release`.
-    receipts_travel  whether a receipt is good in another process, or for another broker object
-                     (missing: True). False: for the queues of the broker object that it came from.
+                     release each for its `seconds`, without renewal: its receipt is then void.
+                     `change_visibility` is used if a transport has no `release`.
+    receipts_travel  whether a receipt is valid in another process, or for another broker object
+                     (missing: True). False: only for the queues of its own broker object.
     """
 
     @property
@@ -548,33 +551,33 @@ class QueueTransport(Protocol):
             wait: seconds to wait for the first, 0 to 20.
 
         Raises:
-            TransportError: when nobody answers, or the whole request is refused.
+            TransportError: if there is no answer, or the whole request is refused.
         """
         ...
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Acknowledge: these messages are done.
+        """Acknowledge these messages.
 
         Args:
-            deliveries: messages as `receive` gave them.
+            deliveries: messages from `receive`.
         """
         ...
 
     def change_visibility(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """Each delivery is hidden for its `seconds` (0 to 43,200) from now; 0 releases it.
+        """Hide each delivery for its `seconds` (0 to 43,200) from now; 0 releases it.
 
         Args:
-            deliveries: messages as `receive` gave them, each with its seconds (0 to 43,200).
+            deliveries: messages from `receive`.
             seconds: for each delivery, 0 to 43,200.
         """
         ...
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
-        """Copy to the dead-letter queue, body and attributes intact, with the reason beside them.
+        """Copy messages to the dead-letter queue, with body, attributes and the reason.
 
-        It does not delete from the queue: that comes after, when the copy stands.
+        It does not delete them from the queue: that follows when the copy has been made.
 
         Args:
             letters: deliveries, and why each is given up.
@@ -582,20 +585,20 @@ class QueueTransport(Protocol):
         ...
 
     def depth(self) -> QueueDepth:
-        """How full the queue and its dead-letter queue are (approximate on AWS)."""
+        """The number of messages in the queue and its dead-letter queue (approximate on AWS)."""
         ...
 
     def close(self) -> None:
-        """Close the sockets, and wake a waiting `receive` where that is possible."""
+        """Close the sockets, and wake a waiting `receive` if possible."""
         ...
 
 
 @runtime_checkable
 class Broker(Protocol):
-    """One topic and its queues, by service: what `connect()` and `MemoryBroker` give you."""
+    """One topic and its queues, by service, from `connect()` or `MemoryBroker`."""
 
     def topic(self) -> TopicTransport:
-        """The topic. Each call may give a transport of its own; close what you asked for."""
+        """The topic. Each call may return a new transport; close the ones that you get."""
         ...
 
     def queue(self, service: str) -> QueueTransport:
@@ -607,15 +610,15 @@ class Broker(Protocol):
         ...
 
     def close(self) -> None:
-        """Close everything this broker gave out."""
+        """Close everything that this broker returned."""
         ...
 
 
 def receives(said: object) -> int:
-    """SQS's ApproximateReceiveCount as a number; 1 where it is none.
+    """SQS's ApproximateReceiveCount as a number; 1 if it is not one.
 
     Args:
-        said: what SQS said, or None.
+        said: SQS's value, or None.
     """
     if said == "1":  # nearly always
         return 1
@@ -623,7 +626,7 @@ def receives(said: object) -> int:
 
 
 def system_of(topic: TopicTransport) -> str:
-    """What a topic is of, as OpenTelemetry's conventions call it.
+    """The messaging system of a topic, in OpenTelemetry's terms.
 
     Args:
         topic: a transport to a topic.
@@ -632,7 +635,7 @@ def system_of(topic: TopicTransport) -> str:
 
 
 def name_of(topic: TopicTransport) -> str:
-    """The name of a topic, for people; of a transport without one that of its class.
+    """The readable name of a topic; for a transport without one, the name of its class.
 
     Args:
         topic: a transport to a topic.
@@ -641,10 +644,10 @@ def name_of(topic: TopicTransport) -> str:
 
 
 def epoch_seconds(said: object) -> float:
-    """SQS's SentTimestamp, in milliseconds, as seconds since the epoch; 0.0 where it is none.
+    """SQS's SentTimestamp, in milliseconds, as seconds since the epoch; 0.0 if it is not one.
 
     Args:
-        said: what SQS said, or None.
+        said: SQS's value, or None.
     """
     if type(said) is str and len(said) == 13 and said.isdecimal():  # from 2001 to 2286
         return int(said) / 1000
@@ -652,10 +655,10 @@ def epoch_seconds(said: object) -> float:
 
 
 def text_or_none(said: object) -> str | None:
-    """A system attribute that is a text; None where it is missing or something else.
+    """A system attribute that is a string; None if it is missing or something else.
 
     Args:
-        said: what SQS said, or None.
+        said: SQS's value, or None.
     """
     return said if isinstance(said, str) else None
 

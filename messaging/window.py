@@ -1,4 +1,4 @@
-"""Chooses how many requests are under way at once, from how long answers take."""
+"""Chooses the number of concurrent requests from how long answers take."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from typing import NamedTuple
 __all__ = ["FAR", "FIRST", "MOST", "RequestWindow"]
 
 FIRST = 4
-"""Publish requests under way at the start, and where answers come quickly."""
+"""Number of publish requests under way at the start, and while answers are quick."""
 MOST = 128
-"""Publish requests, never more. Each has a connection of its own, and up to 256 KiB in memory: at
-30 ms an answer they are 40,000 events a second, about what one process can encode."""
+"""Maximum number of publish requests. Each has its own connection, and up to 256 KiB in memory:
+with a latency of 30 ms this allows 40,000 events a second, about what one process can encode."""
 FAR = 0.002
-"""Seconds of an answer from which on it is the way that takes so long. Less, and it is the
-processor: requests more would only take turns on it."""
+"""Seconds from which an answer's time counts as latency. Below that it is CPU time, and more
+requests would only take turns."""
 SAMPLES = 12
-"""Answers by whose median it is judged that the last growth brought nothing. One in ten may take
+"""Number of answers whose median decides that the last growth gained nothing. One in ten may take
 many times as long as the others."""
 WORTH = 0.125
-"""The part of what was added that has to come of it: with twice the requests under way, an eighth
-more answers a second. From a server that does one thing after the other nothing comes; where the
-way varies, the samples may say less than is true."""
+"""The share of the growth that must show up as throughput: with twice the requests, an eighth more
+answers a second. A server that works sequentially gains nothing; if the latency varies, the samples
+may show less than the truth."""
 UNSEEN = 0.001
-"""Seconds for which an answer may have been there without being looked for. If it may have been
-longer, it is one of the samples only if it was quick even so."""
+"""Seconds for which an answer may have been available unnoticed. If it may have been longer, it
+only counts as a sample if it was quick anyway."""
 HOLD = 16
-"""Answers for each request under way, until it is tried again whether more would bring more."""
+"""Answers per request under way until growing is tried again."""
 
 
 class _Level(NamedTuple):
-    """What was seen at a limit: requests under way, and seconds of an answer."""
+    """Observations at one limit: requests under way, and seconds per answer."""
 
     limit: int
     out: float
     took: float
 
     def less_than(self, out: float, took: float) -> bool:
-        """Whether those bring enough more answers a second."""
+        """Whether those give enough more answers a second."""
         return out / took >= self.out / self.took * (1 + (out / self.out - 1) * WORTH)
 
 
 class RequestWindow:
-    """The limit of requests under way. It keeps no clock: whoever asks tells it what took how long.
+    """The limit of requests under way. It has no clock: the caller reports the durations.
 
-    It grows by as many requests as could have been made while an answer was waited for, until there
-    are twice as many as before. Then it waits for answers to the new ones. A far server answers
-    them as soon as the others, and the limit may double again. A busy one only lets them queue: if
-    they did not bring `WORTH` more answers a second, the limit is a quarter less than it was before
-    it grew, and stays there for a while (`HOLD`). It is a quarter less because the samples mislead
-    now and then, and otherwise the limit would only ever rise. A few answers are enough to go on,
-    so that no time is lost with far queues; to turn back takes `SAMPLES`.
+    It grows by as many requests as could have been made while waiting for an answer, until it has
+    doubled. Then it waits for answers to the new ones. A distant server answers them as fast as the
+    others, and the limit may double again. A busy one only queues them: if they did not bring
+    `WORTH` more answers a second, the limit becomes a quarter less than it was before it grew, and
+    stays there for a while (`HOLD`). It is a quarter less because samples are sometimes misleading,
+    and otherwise the limit would only ever rise. A few answers are enough to continue, so that no
+    time is lost with distant queues; turning back takes `SAMPLES`.
 
-    It shrinks by one when so many answers as are under way were there before anybody waited for
-    them. A request that the topic did not take for now halves it: to ask a topic for more that
-    turns requests away makes it worse.
+    It shrinks by one after as many answers as are under way have arrived before they were waited
+    for. A temporary refusal halves it: sending more to a topic that refuses requests makes things
+    worse.
 
-    most, first  the limit is never higher, and never lower.
+    most, first  the upper and the lower bound of the limit.
     """
 
     __slots__ = ("_before", "_first", "_hold", "_seen", "_unwaited", "_wanted", "limit", "most")
@@ -68,21 +68,21 @@ class RequestWindow:
         self.limit = self._first
         self._unwaited = 0
         self._before: _Level | None = None
-        """What it grew from. None: it is not growing."""
+        """The limit it grew from. None: it is not growing."""
         self._seen: deque[tuple[int, float]] = deque(maxlen=SAMPLES)
-        """Of late: requests under way, and seconds until one of them was answered."""
+        """Recent observations: requests under way, and seconds until one of them was answered."""
         self._hold = 0
         self._wanted = 0
-        """Requests that could have been made while it was last waited for an answer."""
+        """Requests that could have been made while last waiting for an answer."""
 
     def answered(self, *, took: float, unseen: float, waited: float, made: float, out: int) -> None:
-        """One request was answered; all but `out` in seconds.
+        """Record that one request was answered; everything but `out` is in seconds.
 
-        took    from when it was sent until the answer was found.
-        unseen  for which nobody had looked for it before.
+        took    from sending it until its answer was noticed.
+        unseen  before that, during which nothing checked for it.
         waited  for its answer, with as many requests under way as the limit allows.
-        made    to make the last request.
-        out     requests that were under way when it was sent, itself included.
+        made    to prepare the last request.
+        out     requests under way when it was sent, including itself.
         """
         far = took >= FAR
         if far:
@@ -101,11 +101,11 @@ class RequestWindow:
             self._grow()
 
     def refused(self) -> None:
-        """A request was not taken for now."""
+        """Record that a request was temporarily refused."""
         self.fall(max(self._first, self.limit // 2))
 
     def fall(self, limit: int) -> None:
-        """Things are not as they were: go on from `limit`."""
+        """Conditions have changed: continue from `limit`."""
         self.limit = limit
         self._hold = self._wanted = 0
         self._before = None
@@ -123,7 +123,7 @@ class RequestWindow:
             self.limit, self._wanted = min(most, self.limit + self._wanted), 0
 
     def _see(self, took: float, out: int, *, exact: bool) -> None:
-        """Judges the growth, as soon as enough is known."""
+        """Judge the growth, as soon as enough is known."""
         before = self._before
         if before is not None and self.limit < before.limit:
             before = self._before = None  # it has shrunk since
@@ -131,7 +131,7 @@ class RequestWindow:
             if exact:
                 self._seen.append((out, took))
                 self._hold = max(0, self._hold - 1)
-        elif 2 * out > 3 * before.limit:  # of fewer the answers are too much alike
+        elif 2 * out > 3 * before.limit:  # with fewer, the answers are too similar
             if not exact and not before.less_than(out, took):
                 return
             self._seen.append((out, took))

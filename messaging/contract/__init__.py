@@ -3,9 +3,9 @@
 catalogue      the views of a module's events, with their JSON Schema
 asyncapi       the catalogue as an AsyncAPI 3.0 document, and back
 compatibility  whether data of one schema can be read by another
-check          who breaks when the catalogue changes, or when a service's needs are not met
-needs          what a service reads
+check          which services break when the catalogue changes, or their needs are not met
+needs          the views and fields that a service reads
 generate       a Python module of one service's views
-page           the catalogue for people: Markdown and HTML
-subscribers    what the producer would send, compared with who subscribes
+page           the catalogue for human readers: Markdown and HTML
+subscribers    the events that the producer would send, compared with the subscriptions
 """

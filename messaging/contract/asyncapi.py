@@ -16,7 +16,7 @@ from messaging.projection import EVERYONE
 __all__ = ["FORMAT", "body_schema", "read_document", "write_document"]
 
 FORMAT = "x-messaging"
-"""Where the document says what AsyncAPI has no word for."""
+"""Where the document holds what AsyncAPI has no field for."""
 _FORMAT_VERSION = 1
 _SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,13 +25,13 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def write_document(
     catalogue: Catalogue, *, queues: Mapping[str, str], title: str = "", version: str = "1"
 ) -> dict[str, Any]:
-    """The document, as plain data whose order is always the same.
+    """The document, as plain data in a stable order.
 
     Args:
-        catalogue: what to write.
+        catalogue: the catalogue to write.
         queues: the name of each service's queue; a service without one gets no channel.
-        title: what the document is called; `version` is the title's, and nobody computes with it.
-        version: the document's own version.
+        title: the document's title.
+        version: the document's own version, for display only.
 
     Example:
         ```python
@@ -74,7 +74,7 @@ def write_document(
 
 
 def body_schema(view: View) -> dict[str, Any]:
-    """JSON Schema of a whole message body: the CloudEvents envelope with the view's data.
+    """The JSON Schema of a whole message body: the CloudEvents envelope with the view's data.
 
     Args:
         view: a view of a catalogue.
@@ -113,14 +113,15 @@ def body_schema(view: View) -> dict[str, Any]:
 
 
 def read_document(document: Any, where: str) -> Catalogue:
-    """The catalogue that `write_document` wrote.
+    """Read the catalogue from a document written by `write_document`.
 
     Args:
-        document: what the file holds, as JSON has it.
-        where: the file's name, for the error.
+        document: the file's content, as parsed JSON.
+        where: the file's name, for error messages.
 
     Raises:
-        ConfigurationError: if it is no such document; it names `where` and the place inside.
+        ConfigurationError: if it is not such a document; the message names `where` and the place
+            inside.
 
     Example:
         ```python

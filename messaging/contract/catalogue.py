@@ -19,18 +19,18 @@ __all__ = ["Catalogue", "View", "catalogue_of", "events_of", "unsent_fields"]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What some services receive of one event.
+    """The part of one event that some services receive.
 
     Args:
-        name: the class that declares it.
+        name: the name of the class that declares it.
         event: the event's class.
         type: the event's type on the wire.
-        version: the version that the view's copies bear.
-        reads: the older versions that the event's upcasts bring up to `version`.
-        audience: the services; ("*",) is every service that handles the event.
-        subject: the field that is the CloudEvents subject, if the view has it.
+        version: the version in the view's copies.
+        reads: the older versions that the event's upcasts convert to `version`.
+        audience: the services; ("*",) means every service that handles the event.
+        subject: the field used as the CloudEvents subject, if the view has it.
         about: the first paragraph of the class's docstring.
-        schema: JSON Schema of the data, complete in itself.
+        schema: the JSON Schema of the data, self-contained.
         example: made-up data, or None.
 
     Example:
@@ -56,7 +56,7 @@ class View:
 
     @property
     def fields(self) -> Mapping[str, Schema]:
-        """The fields at the top of the data, each with its schema."""
+        """The top-level fields of the data, each with its schema."""
         schema = self.schema
         while "$ref" in schema:
             schema = self.definitions[str(schema["$ref"]).rpartition("/")[2]]
@@ -65,7 +65,7 @@ class View:
 
     @property
     def definitions(self) -> Mapping[str, Schema]:
-        """The models inside, by name."""
+        """The nested models, by name."""
         found: Mapping[str, Schema] = self.schema.get("$defs", {})
         return found
 
@@ -108,7 +108,7 @@ class Catalogue:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services that have views of their own, by name."""
+        """The services that have their own views, by name."""
         named = {name for view in self.views for name in view.audience}
         return tuple(sorted(named - {EVERYONE}))
 
@@ -125,7 +125,7 @@ class Catalogue:
         return tuple(view for view in self.views if view.type == type)
 
     def view(self, service: str, type: str) -> View | None:
-        """What `service` receives of events of `type`; None: nothing.
+        """The view of events of `type` that `service` receives; None if it receives none.
 
         Args:
             service: the name of a service.
@@ -142,7 +142,7 @@ def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
         topic: the topic's name.
 
     Raises:
-        ConfigurationError: for no event at all, and for two classes of one type.
+        ConfigurationError: if there are no events, or two classes have the same type.
 
     Example:
         ```python
@@ -170,10 +170,10 @@ def catalogue_of(events: Iterable[type[Event]], *, topic: str) -> Catalogue:
 
 
 def events_of(module: ModuleType) -> list[type[Event]]:
-    """The events that can be reached by a name in `module`, whoever declared them.
+    """The events that have a name in `module`, wherever they are declared.
 
     Args:
-        module: a module that is imported already.
+        module: an imported module.
 
     Example:
         ```python
@@ -188,7 +188,7 @@ def events_of(module: ModuleType) -> list[type[Event]]:
 
 
 def unsent_fields(event: type[Event]) -> tuple[str, ...]:
-    """The fields of an event that none of its views has, so that they never leave the producer.
+    """The fields of an event that are in none of its views, so they never leave the producer.
 
     Args:
         event: the event's class.
@@ -245,7 +245,7 @@ def _view(
 
 
 def _marks(event: type[Event]) -> dict[str, Mapping[str, str]]:
-    """The mark of each of the event's fields: its views need not repeat it."""
+    """The mark of each of the event's fields, which its views need not repeat."""
     schema = schema_of(event)
     whole = View(name="", event="", type="", version=0, audience=(), schema=schema)
     return {name: marks[0] for name in whole.fields if (marks := whole.personal(name))}

@@ -1,4 +1,4 @@
-"""Who breaks when a catalogue changes, or when what a service reads is not sent."""
+"""Finds services that break when a catalogue changes, or that read fields which are not sent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["MODES", "Finding", "Mode", "check", "check_needs"]
 
 Mode = Literal["backward", "forward", "full"]
 MODES: tuple[Mode, ...] = ("backward", "forward", "full")
-"""As schema registries say it.
+"""The compatibility modes, named as in schema registries.
 
-backward  who reads by NEW reads what was written by OLD: it waits in queues.
-forward   who reads by OLD reads what is written by NEW: the producer is deployed first.
+backward  readers of NEW can read data written by OLD, which is still in queues.
+forward   readers of OLD can read data written by NEW: the producer is deployed first.
 full      both.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html
@@ -28,18 +28,19 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-e
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that a change does to one service.
+    """One effect of a change on one service.
 
     Args:
-        service: who; "*" is every service that handles the event.
+        service: the service; "*" means every service that handles the event.
         type: the event's type.
         view: the view that changes.
         way: "forward", "backward" or "needs": which comparison found it.
-        rule: the rule that is broken, in one word.
-        place: the field, or "" where it is about the whole view.
+        rule: the violated rule, in one word.
+        place: the field, or "" if it is about the whole view.
         said: what happens to the services.
         remedy: what to do.
-        breaks: True: messages would be refused, or would not come. False: worth knowing.
+        breaks: True if messages would be refused, or would not arrive; False if it is only worth
+            knowing.
 
     Example:
         ```python
@@ -84,15 +85,15 @@ _BACKWARD: Mapping[str, str] = {
 
 
 def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
-    """Everything that the change from `old` to `new` does to the services of `old`.
+    """All effects of the change from `old` to `new` on the services of `old`.
 
     Args:
-        old: the catalogue that is deployed.
-        new: the catalogue that would be.
-        mode: in which direction the change must be safe.
+        old: the deployed catalogue.
+        new: the catalogue to be deployed.
+        mode: the direction in which the change must be safe.
 
     Raises:
-        ConfigurationError: for a mode that is none.
+        ConfigurationError: if the mode is unknown.
 
     Example:
         ```python
@@ -116,11 +117,11 @@ def check(old: Catalogue, new: Catalogue, mode: Mode = "full") -> list[Finding]:
 
 
 def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
-    """What services read and `catalogue` does not give them.
+    """Everything that services read but `catalogue` does not provide.
 
     Args:
-        needs: what each service reads.
-        catalogue: what the producer gives.
+        needs: the views that each service reads.
+        catalogue: the views that the producer provides.
 
     Example:
         ```python
@@ -140,7 +141,7 @@ def check_needs(needs: Iterable[Needs], catalogue: Catalogue) -> list[Finding]:
                 found.append(_not_served(need.service, read, catalogue, "needs"))
             elif given.version > read.version:
                 found.append(_newer(need.service, read, given, "needs"))
-            elif given.version not in read.reads:  # those an upcast of the service brings up
+            elif given.version not in read.reads:  # the service's upcasts convert those
                 found += [
                     _finding(need.service, read, "needs", one, _FORWARD[one.rule])
                     for one in mismatches(given.schema, read.schema)
@@ -177,7 +178,7 @@ def _backward(service: str, was: View, now: View) -> Iterator[Finding]:
         yield _finding(service, was, "backward", Mismatch("", "version", said), remedy)
     elif now.version == was.version:
         for one in mismatches(was.schema, now.schema):
-            if not one.lost:  # a new optional field: the old messages have none
+            if not one.lost:  # a new optional field: old messages lack it
                 yield _finding(service, was, "backward", one, _BACKWARD[one.rule])
 
 

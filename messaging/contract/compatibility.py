@@ -1,7 +1,7 @@
-"""Whether data of one JSON Schema can be read by another, and where not.
+"""Checks whether data of one JSON Schema can be read by another, and where it cannot.
 
-Conservative: what cannot be shown to be compatible is a mismatch. The writer is taken to write the
-fields that its schema names and no others; a reader ignores fields that it does not name.
+The check is conservative: anything that cannot be shown to be compatible is a mismatch. The writer
+is assumed to write only the fields in its schema; a reader ignores fields that are not in its own.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _KNOWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One place where what is written may not be read.
+    """One place where the written data may be unreadable.
 
     Args:
         place: the field: "data.contato.email"; "[]" is an item, "{}" a value of a mapping.
         rule: "required", "removed", "type", "values", "constraint".
         said: what differs, in words.
-        lost: True: it can be read, but the reader gets its default instead of a value.
+        lost: True if it can be read, but the reader gets its default instead of a value.
 
     Example:
         ```python
@@ -53,12 +53,12 @@ class Mismatch:
 
 
 def mismatches(writer: Schema, reader: Schema, place: str = "data") -> list[Mismatch]:
-    """Every place where data of `writer` may not be read by `reader`; none: compatible.
+    """Every place where `reader` may be unable to read data of `writer`; none if compatible.
 
     Args:
-        writer: JSON Schema of what is written.
-        reader: JSON Schema of what is read.
-        place: how the findings name the top of the data.
+        writer: the JSON Schema of the written data.
+        reader: the JSON Schema by which the data is read.
+        place: the name of the data's top level in the findings.
 
     Example:
         ```python
@@ -76,8 +76,8 @@ class _Comparison:
     def __init__(self, writer: Schema, reader: Schema) -> None:
         self._written: Mapping[str, Schema] = writer.get("$defs", {})
         self._read: Mapping[str, Schema] = reader.get("$defs", {})
-        # A pair of references that is being compared is taken as compatible: so models that hold
-        # themselves come to an end.
+        # A pair of references that is already being compared counts as compatible, so that
+        # recursive models terminate.
         self._open: set[tuple[str, str]] = set()
 
     def compare(self, writer: Any, reader: Any, place: str) -> Iterator[Mismatch]:
@@ -109,14 +109,14 @@ class _Comparison:
 
     def _one_of(self, writer: Schema, choices: list[Schema], place: str) -> Iterator[Mismatch]:
         values = _values(writer)
-        if values is not None and len(values) > 1:  # each may be read by another choice
+        if values is not None and len(values) > 1:  # each may be read by a different choice
             for value in values:
                 one = {key: part for key, part in writer.items() if key != "enum"}
                 yield from self._one_of({**one, "const": value}, choices, place)
             return
         tried = [list(self.compare(writer, choice, place)) for choice in choices]
         if all(tried):
-            # The nearest choice says best what is wrong.
+            # The most similar choice explains the mismatch best.
             kinds = [_kind(_resolved(choice, self._read)) for choice in choices]
             alike = [
                 found for kind, found in zip(kinds, tried, strict=True) if kind == _kind(writer)

@@ -1,4 +1,4 @@
-"""Examples of data, made from the schema alone: nobody's, and the same on every run."""
+"""Example data, made from the schema alone: nobody's real data, and the same on every run."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _DEEPEST = 12
 
 
 def example_of(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Data that `model` reads, with made-up values only; None where none could be made up.
+    """Data that `model` accepts, with made-up values only; None if none could be made up.
 
-    A field whose made-up value is refused by a validator of yours is shown without a value if it
-    may be; where it may not, give it one: `Field(examples=["..."])`.
+    If one of your validators rejects a field's made-up value, the field is shown as null or left
+    out, if possible; otherwise provide a value with `Field(examples=["..."])`.
     """
     made = _Made(schema)
     found = {name: made.value(field) for name, field in made.fields.items()}
     for mistake in _mistakes(model, found):
         if mistake in found:
             found[mistake] = None
-    # What may be neither made up nor None may be left out, or there is no example.
+    # A field that can be neither made up nor None is left out, or there is no example.
     for mistake in _mistakes(model, found):
         found.pop(mistake, None)
     return found if not _mistakes(model, found) else None
@@ -57,14 +57,14 @@ def _mistakes(model: type[BaseModel], data: dict[str, Any]) -> list[str]:
 
 
 class _Made:
-    """Makes values up for one schema."""
+    """Makes up values for one schema."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._definitions: Mapping[str, Any] = root.get("$defs", {})
         self.fields: Mapping[str, Any] = self._resolved(root).get("properties", {})
 
     def value(self, schema: Any, depth: int = 0) -> Any:
-        """A value of `schema`; None where it is too deep, or anything goes."""
+        """A value for `schema`; None if it is nested too deeply, or allows anything."""
         if not isinstance(schema, Mapping) or depth > _DEEPEST:
             return None
         if schema.get("examples"):

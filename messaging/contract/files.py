@@ -1,4 +1,4 @@
-"""Reads and writes catalogues and needs: one file, a folder, or what lies behind a URL."""
+"""Reads and writes catalogues and needs: one file, a folder, or the objects at a URL."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from messaging.errors import ConfigurationError
 __all__ = ["Fetch", "document_at", "documents_at", "written"]
 
 Fetch = Callable[[str], Mapping[str, bytes]]
-"""Gives the objects at a URL, or below it where it is a folder: name to content."""
+"""Returns the object at a URL, or those below it if it is a folder, as name to content."""
 
 
 def document_at(where: str, fetch: Fetch | None = None) -> Any:
-    """The one JSON document at `where`. Raises `ConfigurationError` for none, and for several."""
+    """The one JSON document at `where`. Raises `ConfigurationError` unless there is exactly one."""
     found = list(documents_at(where, fetch))
     if len(found) > 1:
         raise ConfigurationError(
@@ -28,7 +28,7 @@ def document_at(where: str, fetch: Fetch | None = None) -> Any:
 def documents_at(where: str, fetch: Fetch | None = None) -> Iterator[tuple[str, Any]]:
     """The JSON documents at `where` by name: a file, the *.json of a folder, or a URL's.
 
-    Raises `ConfigurationError` that says what is missing or cannot be read.
+    Raises `ConfigurationError`, which says what is missing or unreadable.
     """
     if "://" in where:
         if fetch is None or not where.startswith("s3://"):
@@ -44,7 +44,7 @@ def documents_at(where: str, fetch: Fetch | None = None) -> Iterator[tuple[str, 
 
 
 def written(document: Any) -> str:
-    """The text of a document: the same for the same document, one thing in a line."""
+    """The text of a document: deterministic, with one item per line."""
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 

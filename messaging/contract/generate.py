@@ -1,4 +1,4 @@
-"""A Python module of one service's views, for a repository that does not install the contract."""
+"""Generates a Python module of a service's views, for repositories without the contract package."""
 
 from __future__ import annotations
 
@@ -55,18 +55,17 @@ _LIMITS: Mapping[str, str] = {
 
 
 def module_of(catalogue: Catalogue, service: str) -> str:
-    """The source of a module with an `Event` for each view of `service`, named as the view is.
+    """The source of a module with an `Event` for each view of `service`, named like the view.
 
-    A handler takes it as it would take the view. Validators written in code are not in a
-    catalogue, so they are not in the module.
+    A handler uses it just like the view. A catalogue does not contain validators written in code,
+    so the module does not either.
 
     Args:
         catalogue: the producer's contract.
         service: the name of a service.
 
     Raises:
-        ConfigurationError: for a service that receives nothing, and for names that Python does not
-            take.
+        ConfigurationError: if the service receives nothing, or a name is not allowed in Python.
 
     Example:
         ```python
@@ -109,7 +108,7 @@ def _head(catalogue: Catalogue, service: str, written: _Module, views: list[View
 
 
 class _Module:
-    """Writes classes, and remembers what they import and which models are written."""
+    """Generates classes, and keeps track of imports and of models already generated."""
 
     def __init__(self) -> None:
         self.used = {"Event"}
@@ -117,7 +116,7 @@ class _Module:
         self._names: dict[str, str] = {}
 
     def view(self, view: View) -> Iterator[str]:
-        """The source of one view, after that of the models inside of it."""
+        """The source of one view, preceded by its nested models."""
         self._names = {name: self._model_name(view, name) for name in view.definitions}
         root = str(view.schema.get("$ref", "")).rpartition("/")[2]
         for model in _in_order(view.definitions):
@@ -130,7 +129,8 @@ class _Module:
         yield from self._class(f"{head}{subject}):", schema, view)
 
     def _model_name(self, view: View, name: str) -> str:
-        # Two views may each have a model of one name; the second is named after its view, too.
+        # Two views may have different models of the same name; the second gets its view's name as
+        # prefix.
         plain = _identifier(name, view)
         known = self._models.get(plain)
         return plain if known in (None, view.definitions[name]) else f"{view.name}{plain}"
@@ -143,7 +143,7 @@ class _Module:
         if "properties" in schema:
             self.used |= {"BaseModel", "Discreet"}
             yield from self._class(f"class {mine}(Discreet, BaseModel):", schema, view)
-        else:  # an Enum, or a type of its own
+        else:  # an Enum, or a type alias
             yield ""
             yield ""
             yield f"{mine} = {self._type(schema)}"
@@ -161,7 +161,7 @@ class _Module:
         elif not fields:
             yield "    pass"
         required = schema.get("required", ())
-        # A field without a default may follow one with, in a model; mypy reads them so, too.
+        # In a model, fields without a default may follow fields with one; mypy accepts that, too.
         for name, field in fields.items():
             yield self._field(_identifier(name, view), field, name in required)
 
@@ -244,7 +244,7 @@ class _Module:
 
 
 def _in_order(definitions: Mapping[str, Any]) -> list[str]:
-    """The names of the models, each after those that it holds, as far as that can be."""
+    """The names of the models, each after the models it contains, as far as possible."""
     ordered: dict[str, None] = {}
     seen: set[str] = set()
 
@@ -286,7 +286,7 @@ def _literal(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    # JSON's escapes are Python's, too; beyond the first plane JSON needs two of them.
+    # JSON's escapes are also Python's, except for surrogate pairs, which ensure_ascii=False avoids.
     return dumps(text, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""JSON Schema's limits of texts, numbers and arrays: whether a reader's are as wide."""
+"""JSON Schema's limits for strings, numbers and arrays: checks that a reader's are as wide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["limits_of_arrays", "limits_of_numbers", "limits_of_texts"]
 
 
 def limits_of_texts(writer: Schema, reader: Schema) -> Iterator[str]:
-    """What the reader wants of a text and the writer does not promise."""
+    """The reader's requirements for a string that the writer does not guarantee."""
     yield from _at_least("minLength", writer, reader)
     yield from _at_most("maxLength", writer, reader)
     for key in ("pattern", "format", "contentEncoding"):
@@ -25,7 +25,7 @@ def limits_of_texts(writer: Schema, reader: Schema) -> Iterator[str]:
 
 
 def limits_of_numbers(writer: Schema, reader: Schema) -> Iterator[str]:
-    """What the reader wants of a number and the writer does not promise."""
+    """The reader's requirements for a number that the writer does not guarantee."""
     low, high = _bound(writer, "inimum"), _bound(writer, "aximum")
     for wanted, is_open in _bounds(reader, "inimum"):
         if low is None or low[0] < wanted or (low[0] == wanted and is_open and not low[1]):
@@ -39,7 +39,7 @@ def limits_of_numbers(writer: Schema, reader: Schema) -> Iterator[str]:
 
 
 def limits_of_arrays(writer: Schema, reader: Schema) -> Iterator[str]:
-    """What the reader wants of an array and the writer does not promise."""
+    """The reader's requirements for an array that the writer does not guarantee."""
     yield from _at_least("minItems", writer, reader)
     yield from _at_most("maxItems", writer, reader)
     if reader.get("uniqueItems") and not writer.get("uniqueItems"):
@@ -65,7 +65,7 @@ def _bounds(schema: Schema, kind: str) -> Iterator[tuple[Decimal, bool]]:
 
 
 def _bound(schema: Schema, kind: str) -> tuple[Decimal, bool] | None:
-    """The tighter of the two that a schema may have."""
+    """The tighter of the two bounds that a schema may have."""
     found = list(_bounds(schema, kind))
     if kind == "inimum":
         return max(found, default=None)
@@ -90,14 +90,14 @@ def _is_wider(key: str, given: Any, wanted: Any) -> bool:
     try:
         mine, theirs = Decimal(given), Decimal(wanted)
     except InvalidOperation:
-        return False  # dates and times: only the same is surely as wide
+        return False  # dates and times: only an equal limit is certainly as wide
     if key in ("ge", "gt"):
         return mine >= theirs
     return key in ("le", "lt", "max_digits", "decimal_places") and mine <= theirs
 
 
 def _whole_digits(limits: Mapping[str, Any]) -> int | None:
-    """Digits before the point: pydantic allows `max_digits - decimal_places` of them."""
+    """Digits before the decimal point: pydantic allows `max_digits - decimal_places`."""
     if "max_digits" not in limits:
         return None
     return int(limits["max_digits"]) - int(limits.get("decimal_places", 0))

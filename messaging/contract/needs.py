@@ -1,4 +1,4 @@
-"""What one service reads: for each event that it handles, the fields of its view."""
+"""The needs of one service: for each event that it handles, the fields of its view."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Needs:
 
 
 def needs_of(consumer: type[Consumer]) -> Needs:
-    """What `consumer`'s handlers take.
+    """The views that `consumer`'s handlers take.
 
     Args:
         consumer: the consumer class.
@@ -66,16 +66,16 @@ def needs_of(consumer: type[Consumer]) -> Needs:
 
 
 def write_needs(needs: Needs) -> dict[str, Any]:
-    """As plain data whose order is always the same.
+    """`needs` as plain data in a stable order.
 
     Args:
-        needs: what to write.
+        needs: the needs to write.
 
     Example:
         ```python
         from messaging.contract.needs import needs_of, write_needs
 
-        document = write_needs(needs_of(Marketing))  # json.dumps it into marketing.needs.json
+        document = write_needs(needs_of(Marketing))  # json.dump it to marketing.needs.json
         ```
     """
     return {
@@ -95,14 +95,15 @@ def write_needs(needs: Needs) -> dict[str, Any]:
 
 
 def read_needs(document: Any, where: str) -> Needs:
-    """What `write_needs` wrote.
+    """Read the needs from a document written by `write_needs`.
 
     Args:
-        document: what the file holds, as JSON has it.
-        where: the file's name, for the error.
+        document: the file's content, as parsed JSON.
+        where: the file's name, for error messages.
 
     Raises:
-        ConfigurationError: if it is no such document; it names `where` and the place inside.
+        ConfigurationError: if it is not such a document; the message names `where` and the place
+            inside.
 
     Example:
         ```python

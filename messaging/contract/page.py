@@ -1,4 +1,4 @@
-"""The catalogue for people: for each event one table of fields by services."""
+"""The catalogue for human readers: for each event, a table of fields by services."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ td.yes { background: #2e7d3222 } .scroll { overflow-x: auto }
 
 
 def markdown_page(catalogue: Catalogue) -> str:
-    """The page in Markdown.
+    """The page as Markdown.
 
     Args:
         catalogue: the producer's contract.
@@ -47,7 +47,7 @@ def markdown_page(catalogue: Catalogue) -> str:
 
 
 def html_page(catalogue: Catalogue) -> str:
-    """The page in HTML: one file that needs no other, and no network.
+    """The page as HTML: a single file that needs no other files and no network.
 
     Args:
         catalogue: the producer's contract.
@@ -83,7 +83,7 @@ def _title(catalogue: Catalogue) -> str:
 
 
 def _tables(catalogue: Catalogue) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """For each event: its type, a sentence for each view, and the table with its head."""
+    """For each event: its type, a sentence for each view, and the table with its header."""
     for type in catalogue.types:
         views = catalogue.of_type(type)
         services = sorted({name for view in views for name in view.audience})

@@ -1,4 +1,4 @@
-"""What AWS charges for a request, and what a number of events costs at those prices."""
+"""AWS's prices for requests, and the cost of a number of events at those prices."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from messaging.transport import BATCH_ENTRIES
 __all__ = ["CHUNK", "PRICES", "Cost", "Prices", "cost_of"]
 
 CHUNK = 65_536
-"""Bytes of a request that are charged as one; a begun chunk is charged whole."""
+"""Bytes of a request that are charged as one; a partial chunk is charged as a whole one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """US dollars for a million requests of 64 KiB each, without the free first million.
+    """US dollars per million requests of up to 64 KiB, ignoring the free first million.
 
     publish  a publish to a standard SNS topic. Its deliveries to SQS are not charged.
     request  a request to a standard SQS queue: a receive, or a delete.
-    region   whose prices these are, as of `date`.
-    sources  who says so.
-    given    which of `publish` and `request` somebody gave instead.
+    region   the region of these prices, as of `date`.
+    sources  where the prices are from.
+    given    which of `publish` and `request` the user has replaced.
     """
 
     publish: float
@@ -44,12 +44,12 @@ PRICES = Prices(
         "https://cloudburn.io/blog/amazon-sqs-pricing",
     ),
 )
-"""List prices as third parties quote AWS, whose own pages decide; other regions have others."""
+"""List prices as quoted by third parties; AWS's own pages are authoritative. Regions differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What some events cost: requests as they are charged, and US dollars."""
+    """The cost of some events: charged requests, and US dollars."""
 
     publishes: float
     requests: float
@@ -64,14 +64,14 @@ def cost_of(
     max_bytes: int,
     prices: Prices = PRICES,
 ) -> Cost:
-    """What `events` events cost, each of them sent in `copies`.
+    """The cost of `events` events, each of them sent in `copies`.
 
-    copies     of each copy, its size in bytes and the number of queues that receive it.
-    together   events that are published at once. Messages that one request receives and deletes:
-               as many, at most ten.
-    max_bytes  what one request to the topic takes.
+    copies     for each copy, its size in bytes and the number of queues that receive it.
+    together   events that are published together. One request receives or deletes as many messages,
+               but at most ten.
+    max_bytes  maximum size of one request to the topic.
 
-    Not counted: receives that bring nothing, messages that come again, leases that are renewed.
+    Not counted: empty receives, redeliveries, lease renewals.
     """
     sent = [(Weight(size), None) for _ in range(together) for size, _ in copies]
     packer: Packer[tuple[Weight, None]] = Packer(max_bytes)

@@ -1,4 +1,4 @@
-"""JSON Schema of what is on the wire: pydantic's, with what it leaves out of its own."""
+"""The JSON Schema of data on the wire: pydantic's, plus the constraints that it leaves out."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["CHECKED", "LIMITS", "STRIPPED", "Schema", "personal_marks", "schema_
 Schema = Mapping[str, Any]
 
 CHECKED = "x-checked-by"
-"""Names of the validators written by hand that a value must pass: JSON Schema cannot say more."""
+"""Names of a value's hand-written validators: JSON Schema cannot express more."""
 LIMITS = "x-limits"
-"""Bounds of what JSON writes as a text: numbers with a decimal point, dates, times."""
+"""Bounds of values that are strings in JSON: decimal numbers, dates, times."""
 STRIPPED = "x-stripped"
-"""The space around the text is taken off before its length is looked at."""
+"""Leading and trailing space is stripped before the length is checked."""
 
 _BOUNDS = ("ge", "gt", "le", "lt", "max_digits", "decimal_places", "multiple_of", "now_op")
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of one model's data, complete in itself (`$defs`), the same on every run.
+    """The schema of one model's data, self-contained (`$defs`), the same on every run.
 
-    It says what the producer writes. Unknown fields are allowed, for every reader ignores them.
-    Raises `EventError` for a model that has no JSON Schema.
+    It describes the data that the producer writes. Unknown fields are allowed, because every reader
+    ignores them. Raises `EventError` for a model that has no JSON Schema.
     """
     try:
         schema = model.model_json_schema(
@@ -45,7 +45,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def personal_marks(field: Schema, definitions: Mapping[str, Schema]) -> list[Mapping[str, str]]:
-    """The marks of personal data in a field and in whatever is inside of it, each once."""
+    """The marks of personal data in a field and in anything nested in it, without duplicates."""
     found: list[Mapping[str, str]] = []
     for mark in _marks(field, definitions, set()):
         if mark not in found:
@@ -80,7 +80,7 @@ def _opened(part: Any) -> Any:
         key: _opened_one(key, value)
         for key, value in part.items()
         if not (closed and key == "additionalProperties")
-        # A title that pydantic made of the field's name says nothing new.
+        # A title that pydantic derived from the field's name adds no information.
         and not (key == "title" and isinstance(value, str))
     }
 
@@ -88,13 +88,13 @@ def _opened(part: Any) -> Any:
 def _opened_one(key: str, value: Any) -> Any:
     if key in ("default", "examples", "enum", "const"):
         return value
-    if key in ("properties", "$defs"):  # names, and no keywords
+    if key in ("properties", "$defs"):  # names, not keywords
         return {name: _opened(one) for name, one in value.items()}
     return _opened(value)
 
 
 class _WireSchema(GenerateJsonSchema):
-    """pydantic's schema, with the limits and checks that it knows and does not write."""
+    """pydantic's schema, plus the limits and checks that it knows but does not write."""
 
     def decimal_schema(self, schema: Any) -> JsonSchemaValue:
         return _limited({"type": "string", "format": "decimal"}, schema)
@@ -140,6 +140,6 @@ def _limited(found: JsonSchemaValue, schema: Any) -> JsonSchemaValue:
 def _checked(found: JsonSchemaValue, schema: Any) -> JsonSchemaValue:
     function = schema["function"]["function"]
     if getattr(function, "__module__", "").partition(".")[0] == "pydantic":
-        return found  # its own: the format says the same
+        return found  # pydantic's own: the format implies it
     name = getattr(function, "__qualname__", type(function).__qualname__).rpartition(".")[2]
     return {**found, CHECKED: sorted({*found.get(CHECKED, ()), name})}

@@ -1,4 +1,4 @@
-"""What a producer would send, compared with who subscribes to its topic."""
+"""Compares the events that a producer would send with the subscriptions of its topic."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _finding = partial(Finding, way="subscribed")
 
 @dataclass(frozen=True, kw_only=True)
 class Subscriber:
-    """One subscription of the topic: its endpoint, and what it wants.
+    """One subscription of the topic: its endpoint and filter policy.
 
     Args:
         endpoint: the queue's ARN, or another subscriber's address.
-        policy: the filter policy; None: it has none, and receives every message.
-        on_body: True: the policy looks at bodies, and not at attributes.
+        policy: the filter policy; None if it has none, and so receives every message.
+        on_body: True if the policy filters on bodies instead of attributes.
 
     Example:
         ```python
@@ -41,17 +41,17 @@ class Subscriber:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types that the policy names exactly."""
+        """The types that the policy names literally."""
         return self._named("type")
 
     @property
     def audience(self) -> tuple[str, ...]:
-        """The audiences that the policy names exactly."""
+        """The audiences that the policy names literally."""
         return self._named("audience")
 
     @property
     def is_ours(self) -> bool:
-        """True where the policy is of the form that this library makes."""
+        """True if the policy has the form that this library creates."""
         keys = () if self.policy is None or self.on_body else self.policy.keys()
         exact = all(isinstance(rule, str) for key in keys for rule in (self.policy or {})[key])
         return set(keys) == {"type", "audience"} and exact
@@ -64,12 +64,12 @@ class Subscriber:
 def check_subscribers(
     catalogue: Catalogue, subscribers: Iterable[Subscriber], needs: Iterable[Needs] = ()
 ) -> list[Finding]:
-    """Who would be told nothing, or too much, if `catalogue` were published to `subscribers`.
+    """Subscribers that would get nothing, or too much, if `catalogue` were published to them.
 
     Args:
-        catalogue: what would be published.
-        subscribers: who subscribes: `broker.topic().subscribers()`.
-        needs: what services say they read.
+        catalogue: the views that would be published.
+        subscribers: the subscriptions: `broker.topic().subscribers()`.
+        needs: the views that services declare to read.
 
     Example:
         ```python
@@ -136,7 +136,7 @@ def _unserved(catalogue: Catalogue, service: str, type: str) -> Iterator[Finding
 
 def _unheard(catalogue: Catalogue, subscribers: list[Subscriber]) -> Iterator[Finding]:
     if any(not one.is_ours for one in subscribers):
-        return  # it may hear everything
+        return  # one of those may receive everything
     for type in catalogue.types:
         heard = {name for one in subscribers if type in one.types for name in one.audience}
         wanted = {name for view in catalogue.of_type(type) for name in view.audience}

@@ -1,4 +1,4 @@
-"""Cells: what a person wrote, to the text that the event's field understands."""
+"""Cells: converts text written by people to text that the event's field accepts."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 Convert = Callable[[str], str]
-"""A trimmed cell in, the text for pydantic out. Raises `CellError`."""
+"""Converts a trimmed cell to the text for pydantic. Raises `CellError`."""
 DecimalComma = bool | Literal["auto"]
 
 
 def converter(
     annotation: Any, *, dates: DateReader, zone: tzinfo, decimal_comma: DecimalComma
 ) -> Convert:
-    """How cells become a field of type `annotation`; Optional and Annotated are looked through.
+    """The converter from cells to a field of type `annotation`, ignoring Optional and Annotated.
 
-    A datetime without offset is in `zone`, and a date alone is midnight there. What has no reader
-    here is left to pydantic.
+    A datetime without offset is in `zone`, and a date alone means midnight there. Types without a
+    converter here are left to pydantic.
     """
     kind = _kind(annotation)
     if kind is bool:
@@ -59,31 +59,31 @@ def converter(
 
 
 def is_date(annotation: Any) -> bool:
-    """True for a day or a moment, alone or as a part of `annotation`."""
+    """True for a date or a datetime, alone or as part of `annotation`."""
     return _kind(annotation) in (date, datetime, pydantic.NaiveDatetime)
 
 
 def is_text(annotation: Any) -> bool:
-    """True for free text, alone or as a part of `annotation`."""
+    """True for free text, alone or as part of `annotation`."""
     return any(issubclass(one, str) for one in _types(annotation))
 
 
 def is_email(annotation: Any) -> bool:
-    """True for `EmailStr`, alone or as a part of `annotation`."""
+    """True for `EmailStr`, alone or as part of `annotation`."""
     return annotation is pydantic.EmailStr or any(map(is_email, get_args(annotation)))
 
 
 def plain(cell: str) -> str:
-    """A cell without the spaces around it, and without the `'` that disarms a formula."""
+    """A cell without surrounding spaces, and without the `'` that disables a formula."""
     text = cell.strip()
     return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
 
 
 def clean(cell: str) -> str:
-    """`plain`, as it is read and not as it is stored: letters composed (NFC), nothing invisible,
-    and one space for a line break, a tab or a hard space.
+    """`plain`, normalized to what a reader sees: letters composed (NFC), nothing invisible, and one
+    space for a line break, a tab or a non-breaking space.
 
-    Raises `CellError` for a control character, and for a letter that is lost.
+    Raises `CellError` for a control character, and for a replacement character.
     """
     if cell.isascii() and cell.isprintable():
         return plain(cell)
@@ -96,12 +96,12 @@ def clean(cell: str) -> str:
 
 
 def same(name: str) -> str:
-    """A column's name for comparing: its letters and digits, without case and accents."""
+    """A column's name for comparison: its letters and digits, without case and accents."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     return "".join(filter(str.isalnum, letters))
 
 
-# Outside XML 1.0, which SNS and SQS refuse, and C1 controls, which nobody writes.
+# Characters outside XML 1.0, which SNS and SQS refuse, and C1 controls, which nobody types.
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 _REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd-\uffff]")
 _INVISIBLE = re.compile(
@@ -152,7 +152,7 @@ _DOUBTED = re.compile(r"[^\W\d_]\?[^\W\d_]")
 
 
 def broken(text: str) -> bool:
-    """True for what a spreadsheet shows where a formula failed."""
+    """True for text that a spreadsheet shows when a formula failed."""
     return text[0] == "#" and _ERRORS.fullmatch(text) is not None
 
 
@@ -168,14 +168,14 @@ def _text(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    text = text.replace("\u200c", "").replace("\u200d", "")  # joiners, which nobody sees
+    text = text.replace("\u200c", "").replace("\u200d", "")  # invisible joiners
     if not text.isascii() and not text.rpartition("@")[0].isascii():
         raise CellError("email.accent")
     return text
 
 
 def doubt(text: str) -> str:
-    """What may be wrong with a text that is read all the same: a notice's code, or nothing."""
+    """A possible mistake in a text that is accepted nevertheless: a notice's code, or ""."""
     if text[0] in "+-":
         return "plus"
     return "question" if "?" in text and "://" not in text and _DOUBTED.search(text) else ""
@@ -208,7 +208,7 @@ def _number(text: str, decimal_comma: DecimalComma) -> str:
     comma = _read(_COMMA, digits) if decimal_comma in (True, "auto") else None
     dot = _read(_DOT, digits) if decimal_comma in (False, "auto") else None
     if comma is not None and dot is not None and Decimal(comma) != Decimal(dot):
-        # A thousandth of a fee, or a thousand times it: nobody should guess.
+        # Off by a factor of a thousand if guessed wrong, so this must not be guessed.
         raise CellError("number.thousand")
     found = comma if comma is not None else dot
     if found is None or sign is None:
@@ -220,7 +220,7 @@ _SIGNS = frozenset(["", "R$", "+", "-", "+R$", "-R$", "R$+", "R$-"])
 
 
 def _sign(text: str) -> tuple[str | None, str]:
-    """The sign (None: what stands in front is none), and the digits behind it."""
+    """The sign (None if the text before the digits is not one), and the digits after it."""
     bare = re.sub(r"\s", "", text).replace("\u2212", "-").upper()
     digits = bare.lstrip("+-R$")
     before = bare.removesuffix(digits)

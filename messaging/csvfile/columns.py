@@ -32,7 +32,7 @@ _BY_PLACE = re.compile(r"(.*?)\s*#(\d{1,4})")
 
 
 def known_names(event: type[Event], mapping: Mapping) -> set[str]:
-    """The names that a header may have: the fields, and what is mapped to them."""
+    """The names that a header may have: the fields, and the columns mapped to them."""
     known = set(event.model_fields)
     for column in _mapped(event, mapping).values():
         known |= {column, *column.split("+"), *column.split()}
@@ -40,7 +40,7 @@ def known_names(event: type[Event], mapping: Mapping) -> set[str]:
 
 
 def _mapped(event: type[Event], mapping: Mapping) -> dict[str, str]:
-    """Field to column. `nome = "firstname lastname"` may be written the other way round, too."""
+    """Field to column. `nome = "firstname lastname"` may also be written the other way round."""
     fields = event.model_fields
     found: dict[str, str] = {}
     for column, field in mapping.columns.items():
@@ -99,7 +99,7 @@ class Columns:
         found: dict[str, tuple[int, ...]] = {}
         for field, column in _mapped(self._event, self._mapping).items():
             if self._mapping.columns.get(field) == column and not self._found(column):
-                raise _no_field(field, column, self._event)  # no columns to be joined into it
+                raise _no_field(field, column, self._event)  # there is nothing to join
             found[field] = self.of(column, field)
         taken = {place for places in found.values() for place in places}
         for field in self._event.model_fields:
@@ -109,7 +109,7 @@ class Columns:
             if len(places) > 1 and taken.intersection(places):
                 places = [place for place in places if place not in taken]
             if len(places) != 1:
-                self.of(field, field)  # says that there are two
+                self.of(field, field)  # raises, saying that there are two
             elif places[0] not in taken:
                 found[field] = (places[0],)
         return found
@@ -144,8 +144,8 @@ class Columns:
         )
 
     def of(self, column: str, field: str) -> tuple[int, ...]:
-        """The places of what `column` names: "Nome", "#3", "Nome#2", or "Nome Sobrenome", to be
-        joined by a space. Raises `ConfigurationError`."""
+        """The indexes of the columns named by `column`: "Nome", "#3", "Nome#2", or "Nome
+        Sobrenome", to be joined with a space. Raises `ConfigurationError`."""
         if found := self._found(column):
             return found
         places = self._places(column)
@@ -159,7 +159,7 @@ class Columns:
         )
 
     def title(self, places: Sequence[int]) -> str:
-        """What to call the columns at `places`."""
+        """A name for the columns at `places`."""
         return " + ".join(self._header[place] for place in places)
 
     def _places(self, column: str) -> list[int]:
@@ -186,7 +186,7 @@ class Columns:
         return self._split(column.split())
 
     def _split(self, words: Sequence[str]) -> tuple[int, ...]:
-        """Words to columns, some of which may have two words."""
+        """Splits words into column names, some of which may have two words."""
         for end in range(len(words) - 1, 0, -1):
             first = self._one(" ".join(words[:end]))
             rest = first and (self._one(" ".join(words[end:])) or self._split(words[end:]))

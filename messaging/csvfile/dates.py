@@ -1,4 +1,4 @@
-"""Dates as people write them; what is day and what is month is decided once for a column."""
+"""Reads dates as people write them; the order of day and month is decided once per column."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _YEAR_DAY = re.compile(r"\d{4}([/.-])(\d{1,2})\1\d{1,2}(?!\d)", re.ASCII)
 class DateReader:
     """Reads the dates of one column.
 
-    order  "dmy" or "mdy"; "auto" is settled by what `see` was shown.
-    years  the first and the last that are taken for right.
+    order  "dmy" or "mdy"; "auto" is decided from the cells passed to `see`.
+    years  the first and the last year that are accepted.
     """
 
     def __init__(self, order: DateOrder, years: tuple[int, int]) -> None:
@@ -44,7 +44,7 @@ class DateReader:
         self._day_first = self._month_first = self._either = self._year_day = 0
 
     def see(self, text: str, line: int) -> None:
-        """Look at a cell before any is read: a number above 12 is a day."""
+        """Examine a cell before any is read: a number above 12 must be a day."""
         found = _EITHER.match(text.strip())
         if found is None:
             odd = _YEAR_DAY.match(text.strip())
@@ -60,7 +60,7 @@ class DateReader:
             self._either += 1
 
     def settle(self, column: str, notices: Notices) -> None:
-        """Decide by what was seen, and tell what a person should know."""
+        """Decide from the examined cells, and add notices for the user."""
         if self._day_first and self._month_first:
             self._order = "both"
             proof, other = self._day_first, self._month_first
@@ -73,7 +73,7 @@ class DateReader:
             notices.add("unproved", column=column, order=Term("order.dmy"))
 
     def read(self, text: str) -> datetime:
-        """The moment, with an offset only where the text has one. Raises `CellError`."""
+        """The datetime, with an offset only if the text has one. Raises `CellError`."""
         if not self._year_day and _ISO.fullmatch(text):
             with suppress(ValueError):
                 return self._possible(datetime.fromisoformat(text))
@@ -116,7 +116,7 @@ def _at(day: datetime, text: str) -> datetime:
         raise CellError("date")
     hour, half, zone = int(found[1]), found[4], found[5]
     if half is None and found[2] is None and not text.strip().lower().endswith("h"):
-        raise CellError("date")  # a bare number is no time
+        raise CellError("date")  # a bare number is not a time
     if half is not None:
         if not 1 <= hour <= 12:
             raise ValueError("no hour of a clock with two halves")

@@ -1,7 +1,7 @@
-"""Bytes of a line to text: UTF-8, Windows-1252, old DOS and Mac code pages, and mixtures of them.
+"""Decodes a line's bytes: UTF-8, Windows-1252, old DOS and Mac code pages, and mixtures of them.
 
-What a single byte means is judged by what it makes of a word: "JoÆo" is no word in any language
-of a school's, and "João" is what the same bytes are in code page 850.
+The meaning of a single byte is judged by the resulting word: "JoÆo" is not a word in any language
+that a school uses, but the same bytes are "João" in code page 850.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LIKELY = re.compile(f"[{_OURS}]")
 _FITS_OTHERS = re.compile(f"[\x00-\x7f{_OURS}üÜñÑöÖäÄºª°–—’“”€]*")
 _LETTER = r"[^\W\d_]"
 _UNLIKELY = re.compile(
-    # a sign that follows a letter: "L£cia"
+    # a symbol after a letter: "L£cia"
     rf"(?<={_LETTER})[¡¢£¤¥¦¨©¬¯±²³µ¶¸¹¼½¾¿‚ƒ„†‡ˆ‰‹˜›€×÷\x80-\x9f]"
-    # and one that stands before it, or inside a word
+    # a symbol before a letter, or inside a word
     rf"|[¡¢¤¥¦©¬¯±²³µ¶¸¹¿‚ƒ„†‡ˆ‰˜×÷\x80-\x9f](?={_LETTER})|(?<={_LETTER})(?:“|[”•™£€](?={_LETTER}))"
-    # capitals among small letters, and small ones among capitals: "JoÆo", "LéCIA"
+    # uppercase among lowercase letters, and vice versa: "JoÆo", "LéCIA"
     r"|(?<=[a-zà-öø-ÿ])[À-ÖØ-ÞŠŒŽŸ]|(?<=[A-Z])[à-öø-ÿ](?=[A-Z])"
     r"|(?<![^\W_])[à-öø-ÿ](?=[A-Z])|(?<=[A-Z]{2})[à-öø-ÿ](?![^\W_])"
     r"|äe|Ò(?![a-z])|[ÐÞðþŸ]"
@@ -35,14 +35,14 @@ _UNLIKELY = re.compile(
 
 
 class NotText(ValueError):
-    """Bytes that mean nothing in any encoding that is known here."""
+    """The bytes are not valid in any of the known encodings."""
 
 
 def decoded(raw: bytes, preferred: str | None = None) -> tuple[str, str]:
-    """The text of one line, and what is to be told of it: "", a code page's name, "mixed" (two
-    encodings in the line), "double" (UTF-8 that was encoded twice, put right) or "doubtful".
+    """The text of one line, and a remark about it: "", a code page's name, "mixed" (two encodings
+    in the line), "double" (UTF-8 that was encoded twice, corrected) or "doubtful".
 
-    preferred  the code page that the rest of the file proves. Raises `NotText`.
+    preferred  the code page established by the rest of the file. Raises `NotText`.
     """
     try:
         text = raw.decode("utf-8")
@@ -57,7 +57,7 @@ def decoded(raw: bytes, preferred: str | None = None) -> tuple[str, str]:
 
 
 def codepage_of(lines: Iterator[bytes]) -> str | None:
-    """The code page that a file proves to be in, where it is another than Windows-1252."""
+    """The code page that a file is evidently in, if it is not Windows-1252."""
     votes = dict.fromkeys(_PAGES, 0)
     for raw in lines:
         if raw.isascii():
@@ -70,7 +70,7 @@ def codepage_of(lines: Iterator[bytes]) -> str | None:
             if len(fitting) == 1:
                 votes[fitting[0]] += 1
     best = max(votes, key=votes.__getitem__)
-    # A file may be pasted together; then each line is judged alone.
+    # A file may be pasted together; then each line is judged on its own.
     return best if best != "cp1252" and votes[best] > sum(votes.values()) * 0.95 else None
 
 
@@ -81,7 +81,8 @@ def _by_page(raw: bytes, preferred: str | None) -> tuple[str, str]:
     page = preferred if proved else next(fitting, None)
     if page is not None:
         if page == "cp1252" and len(single) == len(raw):
-            # "Sá" in code page 850 is "S" and a hard space, and nothing else may be there to tell.
+            # "Sá" in code page 850 looks like "S" and a non-breaking space, maybe with no other
+            # clue.
             unclear = b"\xa0" in raw and not proved and _fits(single, "cp850")
             return raw.decode(page), _DOUBTFUL if unclear else ""
         return _parts(raw, page), _MIXED if page == "cp1252" else page
@@ -104,7 +105,7 @@ def _fits(single: bytes, page: str, *, proved: bool = False) -> bool:
 
 
 def _parts(raw: bytes, page: str) -> str:
-    """What is UTF-8 as UTF-8, the rest in `page`."""
+    """Decode valid UTF-8 as UTF-8, and the rest as `page`."""
     texts, at = [], 0
     for found in _UTF8_PART.finditer(raw):
         texts += [raw[at : found.start()].decode(page), found[0].decode("utf-8")]
@@ -124,18 +125,18 @@ _CONTINUED = "".join(
 )
 _TWICE = re.compile(f"[ÂÃ][{re.escape(_CONTINUED)}]|â[€\x80][{re.escape(_CONTINUED)}]")
 _ODD = re.compile("[ÂÃâ¡¢£¤¥¦¬‚ƒ„†‡‰‹›¶÷×\x80-\x9fÆÐÞ]")
-"""One of these is in everything that `_TWICE` and `_WRONG` find."""
-# In UTF-8 that is right, a program before this one may have been wrong.
+"""Every match of `_TWICE` and `_WRONG` contains one of these."""
+# Valid UTF-8 may contain text that an earlier program decoded wrongly.
 _WRONG = re.compile(
     rf"Ã[“”‘’–—…º]|(?<={_LETTER})[¡¢£¤¥¦¬‚ƒ„†‡‰‹›¶÷×\x80-\x9f](?={_LETTER})|(?<=[a-z])[ÆÐÞ]"
 )
 _BYTES: Mapping[int, int] = {ord(_as_windows(byte)): byte for byte in range(0x80, 0x100)}
 _AFTER_A_WORD = frozenset("“”‘’–—…ºª«»°•´·")
-_TIMES = 3  # each program on the way may have done it once more
+_TIMES = 3  # each program on the way may have encoded it again
 
 
 def _undoubled(text: str) -> str:
-    """`text` with UTF-8 put right that was taken for Windows-1252 and encoded again."""
+    """`text` with UTF-8 corrected that was taken for Windows-1252 and encoded again."""
     for _ in range(_TIMES):
         fixed = _TWICE.sub(_once_less, text) if _TWICE.search(text) else text
         if fixed == text:
@@ -145,7 +146,8 @@ def _undoubled(text: str) -> str:
 
 
 def _whole_once_less(text: str) -> str:
-    """`text` with every letter encoded once less; empty where not all of it had been."""
+    """`text` with one encoding undone for every letter; "" if not every letter was encoded
+    twice."""
     try:
         return bytes(_BYTES.get(ord(char), ord(char)) for char in text).decode("utf-8")
     except ValueError:
@@ -156,7 +158,8 @@ def _once_less(found: re.Match[str]) -> str:
     pair, text = found[0], found.string
     before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
     if pair[0] == "Ã":
-        # "IRMÃ" may end a word, and quotation marks, dashes and hard spaces follow words.
+        # A word may end in "Ã", as "IRMÃ", and be followed by quotation marks, dashes and
+        # non-breaking spaces.
         if pair[1] == "\xa0" and before.isupper():
             return pair
         if pair[1] in _AFTER_A_WORD and not (after.isalpha() or before.islower()):

@@ -1,4 +1,4 @@
-"""Texts about a file, its header and its columns: (English, Portuguese), by code."""
+"""Messages about a file, its header and its columns: (English, Portuguese), by code."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ FILE_TEXTS: Mapping[str, tuple[str, str]] = {
             "cada, ou um valor padrão; as colunas são {told}"
         ),
     ),
-    # What is told of a file that was read
+    # Notices about a file that was read
     "note.title": (
         "the header is line {at}: what stands above it was passed over",
         "o cabeçalho está na linha {at}: o que há acima dele foi ignorado",

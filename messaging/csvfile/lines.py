@@ -1,4 +1,4 @@
-"""Lines of a file as text, in bounded memory: some can be taken back, and all read again."""
+"""Lines of a file as text, in bounded memory; some can be given back, and all can be read again."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from messaging.csvfile.wording import CellError
 
 __all__ = ["MOST_LINES", "Lines"]
 
-_LINE = 65_536  # characters of one line
+_LINE = 65_536  # maximum characters of a line
 _PIECE = 1 << 16
 MOST_LINES = 100
-"""Lines of one row: beyond them a quotation mark was left open."""
+"""Maximum lines of one row: beyond that, a quotation mark must have been left open."""
 _UTF8_BOM = "\ufeff".encode().decode("latin-1")
 
 
 class Lines(Iterator[str]):
-    """The lines; remembers those of the row being read, and takes some back.
+    """The lines; keeps those of the current row, so that some can be given back.
 
-    number     of the line read last, from 1.
+    number     the number of the last line read, from 1.
     position   bytes read so far.
-    told       (line, what `decoded` says of it) of the row being read.
+    told       (line, remark from `decoded`) for the current row.
 
-    `__next__` raises `CellError` for a line that is no text or far too long.
+    `__next__` raises `CellError` for a line that is not text or far too long.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        # latin-1 keeps each byte as one character; what they mean is decided line by line.
+        # latin-1 keeps each byte as one character; their encoding is decided line by line.
         self._source = stream
         self._wrapper = io.TextIOWrapper(stream, encoding="latin-1", newline="")
         self._begin = stream.tell() if stream.seekable() else None
@@ -50,7 +50,7 @@ class Lines(Iterator[str]):
             self._again.append(first)
 
     def begin(self) -> int:
-        """The number of the line that comes next; a row begins there."""
+        """Start a row, and return the number of its first line, which is the next one."""
         self._taken.clear()
         self.told.clear()
         return self.number + 1
@@ -68,7 +68,7 @@ class Lines(Iterator[str]):
         return line if line.isascii() else self._decoded(line)
 
     def give_back(self) -> str:
-        """The first line of the row as text; the others will come again."""
+        """Return the row's first line as text; the others will be read again."""
         first, *others = self._taken
         self._again.extendleft(reversed(others))
         self.number -= len(others)
@@ -79,20 +79,20 @@ class Lines(Iterator[str]):
             return raw.decode("cp1252", errors="replace").rstrip("\r\n")
 
     def rewind(self, number: int) -> None:
-        """Go back to where line `number` was the last one read; `begin` came before that."""
+        """Go back to just after line `number`, but not to before the last `begin`."""
         while self.number > number:
             self._again.appendleft(self._taken.pop())
             self.number -= 1
         self.told.clear()
 
     def mark(self) -> tuple[int, int]:
-        """Where the reading is, for `go_to`; a file that cannot be read twice is copied first."""
+        """The current position, for `go_to`; a file that cannot be read twice is copied first."""
         if self._begin is None:
             self._copy()
         return self.position - sum(map(len, self._again)), self.number
 
     def go_to(self, mark: tuple[int, int]) -> None:
-        """Read again from `mark` on."""
+        """Continue reading from `mark`."""
         self.position, self.number = mark
         stream = self._wrapper.detach()
         stream.seek((self._begin or 0) + self.position)
@@ -101,7 +101,7 @@ class Lines(Iterator[str]):
         self.begin()
 
     def close(self, ours: bool) -> None:
-        """Let go of the file; close it if it is `ours`, and a copy always."""
+        """Release the file: close it if it is `ours`, and always close a copy."""
         if not self._open:
             return
         self._open = False
@@ -132,7 +132,7 @@ class Lines(Iterator[str]):
         return text
 
     def _proved(self, mark: tuple[int, int]) -> str | None:
-        """The code page that what comes behind `mark` proves; the reading goes on there."""
+        """The code page established by the data after `mark`, where reading then continues."""
         stream = self._wrapper.detach()
         whole = codecs.getincrementaldecoder("utf-8")()
         try:
@@ -154,7 +154,7 @@ class Lines(Iterator[str]):
                 yield line.encode("latin-1")
 
     def _copy(self) -> None:
-        """Go on with a copy of what was not read yet, which can be read again."""
+        """Continue with a copy of the unread data, which can be read again."""
         read = self.position - sum(map(len, self._again))
         spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - close() closes it
         while line := self._again.popleft() if self._again else self._read():

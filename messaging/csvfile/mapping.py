@@ -23,32 +23,32 @@ __all__ = ["Mapping"]
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping:
-    """How the columns of a file become the fields of an event.
+    """How a file's columns become an event's fields.
 
     Args:
-        columns: {"nome_completo": "nome"}: the file's column to the event's field. A column that is
-            called like a field needs no entry; only letters and digits count, so "E-mail" is
-            `email`. "#3" is the third column, "Nome#2" the second one called so; {"nome": "Nome
-            Sobrenome"} joins two columns with a space.
+        columns: {"nome_completo": "nome"}: the file's column to the event's field. A column with
+            the name of a field needs no entry; only letters and digits count, so "E-mail" matches
+            `email`. "#3" is the third column, "Nome#2" the second one with that name; {"nome":
+            "Nome Sobrenome"} joins two columns with a space.
         defaults: {"origem": "csv"}: for a field whose column is missing, or whose cell is empty.
             Written as in a cell, or generated: "@now", "@today" (when the file was opened), "@line"
-            (the row's line), "@uuid" (a new one for each row) and "@uuid:email+nome" (made of these
-            cells, trimmed and in lower case: the same person gets the same one each time). "@@"
-            begins a text with "@".
-        timezone: IANA name, for dates and times without an offset.
-        decimal_comma: True: 1.234,56. False: 1,234.56. "auto": either; a row where it cannot be
-            told ("1.234") is a bad row.
-        date_order: "dmy" or "mdy", or {"nascimento": "mdy"} for some columns; "auto" is what a day
-            above 12 proves for all rows of its column, else "dmy" with a notice.
-        years: first and last year of a date that is taken for right; by itself from 1900 to twenty
-            years from now.
-        empty: texts that stand for an empty cell, like "-" or "não tem".
+            (the row's line), "@uuid" (a new one for each row) and "@uuid:email+nome" (derived from
+            these cells, trimmed and in lower case: the same person gets the same one each time).
+            "@@" starts a text that begins with "@".
+        timezone: the IANA name, for dates and times without an offset.
+        decimal_comma: True: 1.234,56. False: 1,234.56. "auto": either; a row with an ambiguous
+            number ("1.234") is a bad row.
+        date_order: "dmy" or "mdy", or {"nascimento": "mdy"} for some columns; "auto" uses a day
+            above 12 to decide for all rows of its column, else "dmy" with a notice.
+        years: the first and last accepted year of a date; by default from 1900 to twenty years from
+            now.
+        empty: texts that mean an empty cell, like "-" or "não tem".
         header: False: the file has none, and its columns are "#1", "#2", ...
-        event_ids: "data": made of the type and of what is published. "cells": as 0.1.0 made them,
-            of the row's cells, to finish a run that was begun with it.
+        event_ids: "data": derived from the type and the published data. "cells": derived from the
+            row's cells, as in 0.1.0, to finish a run that was started with it.
 
     Raises:
-        ConfigurationError: if a value is none that is said here, or `timezone` is not known.
+        ConfigurationError: if a value is not one of these, or `timezone` is unknown.
 
     Example:
         ```python
@@ -96,7 +96,7 @@ class Mapping:
         _ = self.zone
 
     def order_of(self, *names: str) -> DateOrder:
-        """The order of the dates in a column that has these names.
+        """The date order of a column with these names.
 
         Args:
             *names: the names of one column: the file's, and the field's.
@@ -109,7 +109,7 @@ class Mapping:
 
     @property
     def zone(self) -> ZoneInfo:
-        """`timezone`, looked up."""
+        """The `ZoneInfo` of `timezone`."""
         try:
             return ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -120,14 +120,14 @@ class Mapping:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a small TOML file: these names, `columns` and `defaults` as tables.
+        """Read a small TOML file with these names; `columns` and `defaults` are tables.
 
         Args:
             path: the file.
 
         Raises:
-            ConfigurationError: when the file cannot be read or used; it names the file and the
-                place.
+            ConfigurationError: if the file cannot be read or used; the message names the file and
+                the place.
         """
         name = Path(path).name
         try:
@@ -159,13 +159,13 @@ class Mapping:
         header: bool | None = None,
         event_ids: Literal["data", "cells"] | None = None,
     ) -> Self:
-        """This mapping with later options, those of the command line, applied on top.
+        """This mapping with other options, such as the command line's, applied on top.
 
         A column given here for a field replaces the earlier one.
 
         Args:
-            columns: added to this mapping's, and before them.
-            defaults: added to this mapping's, and before them.
+            columns: added before this mapping's.
+            defaults: added before this mapping's.
             timezone: instead of this mapping's, if it is given.
             decimal_comma: instead of this mapping's, if it is given.
             date_order: instead of this mapping's, if it is given.

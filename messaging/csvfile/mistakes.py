@@ -1,4 +1,4 @@
-"""pydantic's errors about a row, in words for the person who corrects the file."""
+"""Translates pydantic's errors about a row for the person who corrects the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["mistakes_of"]
 def mistakes_of(
     error: ValidationError, event: type[Event], language: Language
 ) -> Sequence[tuple[str, str]]:
-    """(field, reason) of each mistake, the first one first; a reason shows no value."""
+    """(field, reason) of each mistake, in order; a reason never shows a value."""
     return [
         (field, _reason(mistake, field, event, language))
         for mistake in error.errors(include_url=False, include_input=False)
@@ -41,7 +41,7 @@ def _reason(mistake: ErrorDetails, field: str, event: type[Event], language: Lan
     return text.format_map(context)
 
 
-# https://docs.pydantic.dev/latest/errors/validation_errors/: what each holds is the declared
+# https://docs.pydantic.dev/latest/errors/validation_errors/: each error's context has the declared
 # limit, never the value.
 _PORTUGUESE: Mapping[str, str] = {
     "missing": "falta",

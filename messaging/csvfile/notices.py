@@ -1,4 +1,4 @@
-"""Notices about a file that was read: one for each kind, with the lines where it was seen."""
+"""Notices about a file that was read: one for each kind, with the lines where it occurred."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that a person should know of a file, though its rows were read.
+    """Something that the user should know about a file, although its rows were read.
 
     Args:
-        text: what it is, in the reader's language, with the lines; never a value.
-        code: what it is, for programs: "repeated", "unproved", "codepage", ...
-        column: the column's name; empty where it is about rows or the file.
-        lines: the first lines where it was seen; `count` of them in all.
-        count: how many lines there are in all.
+        text: the notice in the reader's language, with the lines; never a value.
+        code: the kind of notice, for programs: "repeated", "unproved", "codepage", ...
+        column: the column's name; empty if it is about rows or the file.
+        lines: the first lines where it occurred, out of `count`.
+        count: the total number of lines.
 
     Example:
         ```python
@@ -46,14 +46,14 @@ class Notice:
 
 
 class Notices:
-    """Collects, in the order in which things are first seen."""
+    """Collects notices, in the order of first occurrence."""
 
     def __init__(self, language: Language) -> None:
         self._language: Language = language
         self._seen: dict[tuple[Any, ...], _Noticed] = {}
 
     def add(self, code: str, *, line: int | None = None, column: str = "", **values: Any) -> None:
-        """Tell of `code` (a text of `wording`, without "note."), once more at `line`."""
+        """Record an occurrence of `code` (a message of `wording`, without "note.") at `line`."""
         key = (code, column, *values.items())
         seen = self._seen.get(key)
         if seen is None:

@@ -1,4 +1,4 @@
-"""Decides, before any row is read, which columns of a header fill which field of an event."""
+"""Decides, before any row is read, which columns of a header fill which fields of an event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ColumnPlan", "Filling", "made_of", "plan"]
 
 Cells = Sequence[str]
 Make = Callable[[Cells, int], str]
-"""A default for one row: its clean cells and its line. Raises `CellError`."""
+"""Returns the default for one row, from its clean cells and its line. Raises `CellError`."""
 
 _NAMESPACE = uuid.UUID("0d6f7c0e-8f4b-5a53-9d0c-3c1f5b8a2e47").bytes
 _AHEAD = 20  # years
@@ -31,11 +31,10 @@ _CHANGING = ("@now", "@today", "@uuid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filling:
-    """How one field is filled: from columns, from a default, or from a default where the cells
-    are empty.
+    """How one field is filled: from columns, a default, or a default if the cells are empty.
 
-    mark   stands for a default in the event's id that is another in each run; else empty.
-    dates  what reads the column's dates.
+    mark   used in the event's id instead of a default that differs in each run; else empty.
+    dates  the reader of the column's dates.
     """
 
     field: str
@@ -50,16 +49,16 @@ class Filling:
 
     @property
     def place(self) -> str:
-        """What to name when it cannot be filled: the column as it is called in the file."""
+        """The name to report when it cannot be filled: the column's name in the file."""
         return self.column or self.field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnPlan:
-    """Everything decided about one file.
+    """All decisions about one file.
 
-    used     places of the columns that fill something. `ignored`: names of those that do not.
-    least    cells that a row must have.
+    used     indexes of the columns that fill something. `ignored`: names of those that do not.
+    least    minimum number of cells in a row.
     """
 
     fillings: tuple[Filling, ...]
@@ -69,8 +68,8 @@ class ColumnPlan:
 
 
 def made_of(*texts: str) -> str:
-    """A UUID (version 5) that is the same for the same texts, here and everywhere."""
-    # As uuid.uuid5 and json.dumps would, in a fifth of the time.
+    """A UUID (version 5) that is always and everywhere the same for the same texts."""
+    # The same result as uuid.uuid5 and json.dumps, in a fifth of the time.
     name = f"[{', '.join(map(json.encoder.encode_basestring, texts))}]"
     digest = bytearray(
         hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16]
@@ -84,7 +83,7 @@ def made_of(*texts: str) -> str:
 def plan(
     rows: Rows, event: type[Event], mapping: Mapping, now: datetime, language: Language
 ) -> ColumnPlan:
-    """Raises `ConfigurationError` that lists what to map, before any row is read."""
+    """Raises `ConfigurationError`, which lists what to map, before any row is read."""
     columns = Columns(rows, event, mapping, language)
     used = {place for places in columns.fields.values() for place in places}
     years = mapping.years or (1900, now.year + _AHEAD)
@@ -124,7 +123,7 @@ def plan(
 
 
 def _planned(fillings: list[Filling], header: Sequence[str], used: set[int]) -> ColumnPlan:
-    # In the order of the file, so that the first mistake told is the first one seen.
+    # In the file's order, so that the first mistake reported is the first in the row.
     fillings.sort(key=lambda filling: filling.places[0] if filling.places else len(header))
     needed = [
         place
@@ -145,7 +144,7 @@ def _planned(fillings: list[Filling], header: Sequence[str], used: set[int]) -> 
 def _default(
     field: str, text: str, convert: Convert, columns: Columns, now: datetime
 ) -> tuple[Make, set[int]]:
-    """How to make the default, and which columns it looks at."""
+    """How to make the default, and which columns it uses."""
     kind, _, names = text.partition(":")
     if kind == "@uuid" and names:
         places = [

@@ -18,16 +18,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class BadRows(Closing):
-    """Writes bad rows to a CSV file: line, column and reason, then the cells as they were.
+    """Writes bad rows to a CSV file: line, column and reason, then the original cells.
 
-    A cell that a spreadsheet would run as a formula gets a `'` in front; `events_from` takes it
-    away again, so the corrected side file can be published as it is.
+    A cell that a spreadsheet would run as a formula is prefixed with `'`, which `events_from`
+    removes again, so the corrected side file can be published as it is.
 
     Args:
-        path: made when the first row is written, readable by its owner only, for it holds personal
-            data; an earlier file is overwritten.
+        path: the file, created when the first row is written, and readable by its owner only,
+            because it holds personal data; an earlier file is overwritten.
         header: the columns of the file that was read (`Table.header`).
-        delimiter: of the file to be written; it is UTF-8 with a BOM, which Excel needs.
+        delimiter: the delimiter to write; the file is UTF-8 with a BOM, which Excel needs.
 
     Example:
         ```python
@@ -60,11 +60,11 @@ class BadRows(Closing):
 
     @staticmethod
     def free(path: str | os.PathLike[str]) -> Path:
-        """`path`, or if it exists, perhaps corrected by a person, the first of
-        alunos.rejeitados-2.csv, alunos.rejeitados-3.csv, ... that is free.
+        """`path`, or if it exists (a user may have corrected it), the first of
+        alunos.rejeitados-2.csv, alunos.rejeitados-3.csv, ... that does not.
 
         Args:
-            path: the side file that is wanted.
+            path: the preferred side file.
         """
         given = free = Path(path)
         number = 1
@@ -80,7 +80,7 @@ class BadRows(Closing):
             bad: the row, with its reason.
 
         Raises:
-            OSError: when the file cannot be written.
+            OSError: if the file cannot be written.
         """
         if self._file is None:
             self._open()
@@ -94,7 +94,7 @@ class BadRows(Closing):
             self._file.close()
 
     def _open(self) -> None:
-        # Never through a link that somebody else laid there, and never readable in between.
+        # Never through a link planted by somebody else, and never readable by others meanwhile.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self.path, flags, 0o600)
         os.fchmod(descriptor, 0o600)

@@ -1,4 +1,4 @@
-"""Texts about a cell or a row: (English, Portuguese), by code."""
+"""Messages about a cell or a row: (English, Portuguese), by code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the header and the delimiter, and reads one row after the other."""
+"""Finds the header and the delimiter, and reads the rows one by one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from messaging.errors import ConfigurationError
 __all__ = ["Row", "Rows", "Source", "read_rows"]
 
 _DELIMITERS = ";,\t|"
-_ABOVE = 20  # rows that may stand above a header
+_ABOVE = 20  # maximum rows above a header
 _SEP = re.compile(r'"?sep=(.)"?[;,|\s]*', re.IGNORECASE)
 _BY_CODEPAGE = frozenset(["cp850", "mac_roman"])
 
 
 class Row(NamedTuple):
-    """One row: the file's line (from 1) on which it begins, its cells, and what is wrong with it.
+    """One row: the file's line (from 1) on which it begins, its cells, and its fault, if any.
 
-    With a `fault`, `cells` are what could be read: all of them, or the line as one cell.
+    With a `fault`, `cells` has what could be read: all cells, or the line as one cell.
 
     Args:
         line: the file's line, from 1, on which the row begins.
@@ -56,21 +56,21 @@ class Row(NamedTuple):
 
 
 class Rows(Closing, Iterator[Row]):
-    """The rows below the header. Blank rows are passed over; see `read_rows`.
+    """The rows below the header. Blank rows are skipped; see `read_rows`.
 
     header     the names of the columns, trimmed; an empty name at the end is dropped.
-    delimiter  what separates cells.
-    name       of the file, for messages.
-    size       bytes that it has, where that can be known.
-    typed      True for a workbook, whose numbers are written with a point.
+    delimiter  the delimiter between cells.
+    name       the file's name, for messages.
+    size       the file's size in bytes, if known.
+    typed      True for a workbook, whose numbers are written with a decimal point.
     notices    the notices about the file.
-    least      a row with fewer cells is bad; one with fewer than the header is filled up.
+    least      a row with fewer cells is bad; one with fewer than the header is padded.
 
     Args:
-        source: a path, or a file open for reading bytes.
-        known: names by which a header is known among titles above it.
+        source: a path, or a file opened for reading bytes.
+        known: names by which a header is told apart from titles above it.
         headed: False: the file has no header.
-        language: of notices and errors: "en" or "pt".
+        language: the language of notices and errors: "en" or "pt".
 
     Example:
         ```python
@@ -134,8 +134,8 @@ class Rows(Closing, Iterator[Row]):
             return row
         width, cells = len(self.header), row.cells
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
-            cells = cells[:width]  # a delimiter at the end of the line
-        # With the mark of UTF-8 in front where two files were put together.
+            cells = cells[:width]  # a trailing delimiter
+        # Possibly with a UTF-8 BOM in front, if two files were concatenated.
         first = cells[0].strip().removeprefix("\ufeff")[:1].casefold()
         if first == self._initial and self._is_header(cells):
             return Row(row.line, cells, said("repeated", self._language))
@@ -147,12 +147,12 @@ class Rows(Closing, Iterator[Row]):
         return Row(row.line, cells, self._misfit(cells))
 
     def ahead(self, look: Callable[[Row], None]) -> None:
-        """Show every row that is still to come to `look`; then go on from here.
+        """Call `look` with every remaining row; then continue from here.
 
-        A file that can be read once only, like a pipe, is copied to a temporary one.
+        A file that can be read only once, like a pipe, is copied to a temporary one.
 
         Args:
-            look: called with each row that is still to come.
+            look: called with each remaining row.
         """
         mark = self._lines.mark()
         self._reader = self._new_reader()
@@ -174,8 +174,8 @@ class Rows(Closing, Iterator[Row]):
             try:
                 cells = next(self._reader)
             except (csv.Error, CellError) as error:
-                # Only the row's first line is given up. Those that an open quotation mark has
-                # swallowed are read again, as rows of their own.
+                # Only the row's first line is rejected. Those swallowed by an open quotation mark
+                # are read again, as separate rows.
                 text = self._lines.give_back()
                 self._reader = self._new_reader()
                 fault = error if isinstance(error, CellError) else CellError("quotes")
@@ -196,7 +196,7 @@ class Rows(Closing, Iterator[Row]):
         return said("cells", self._language, found=len(cells), width=width)
 
     def _unsplit(self, cell: str) -> str:
-        """Why the only cell of a row seems to be the whole of it; empty if it does not."""
+        """Why a row's only cell seems to contain the whole row; empty if it does not."""
         if self.delimiter in cell:
             return said("wrapped", self._language)
         found = max(_DELIMITERS, key=cell.count)
@@ -209,9 +209,9 @@ class Rows(Closing, Iterator[Row]):
         return said("tab", self._language) if delimiter == "\t" else delimiter
 
     def _delimiter(self, known: frozenset[str] | None) -> str:
-        """Find the header; `begin` is there when this returns. None: the file has no header."""
+        """Find the header, and leave `begin` there. `known` is None if the file has no header."""
         first = self._skip_blank()
-        if separated := _SEP.fullmatch(first):  # Excel's own way to say it
+        if separated := _SEP.fullmatch(first):  # Excel's own notation
             self._skip_blank()
             return separated[1]
         if known:
@@ -221,13 +221,13 @@ class Rows(Closing, Iterator[Row]):
                 if at != start:
                     self.notices.add("title", at=at + 1)
                 return delimiter
-        # Counted in the header, which holds no free text: csv.Sniffer looks at the data, and
-        # takes a comma in a name or a price for a delimiter.
+        # Counted in the header, which contains no free text: csv.Sniffer examines the data, and
+        # mistakes a comma in a name or a price for a delimiter.
         bare = re.sub(r'"[^"]*"', "", first)
         return max(_DELIMITERS, key=bare.count)
 
     def _skip_blank(self) -> str:
-        """The first line that is not blank; it comes again."""
+        """The first line that is not blank; it will be read again."""
         try:
             while True:
                 self._lines.begin()
@@ -252,7 +252,7 @@ class Rows(Closing, Iterator[Row]):
             hits, _ = best = max(found)
             delimiter = _DELIMITERS[found.index(best)]
             self._lines.rewind(at)
-            # A title may be called like one field; a header further down has more of them.
+            # A title may have the name of one field; a header further down has more of them.
             if hits > 1:
                 self._lines.begin()
                 return at, delimiter
@@ -291,7 +291,7 @@ class Rows(Closing, Iterator[Row]):
         return tuple(names)
 
     def _numbered(self) -> tuple[str, ...]:
-        """#1, #2, ...: the first row is somebody's data, and comes again."""
+        """#1, #2, ...: the first row is data, and will be read again."""
         row = self._next()
         self._lines.rewind(row.line - 1)
         self._reader = self._new_reader()
@@ -307,13 +307,13 @@ def read_rows(source: Source, *, language: Language = "en") -> Rows:
     """The rows of a CSV file, one at a time; the header has been read when this returns.
 
     Args:
-        source: a path, or a file open for reading bytes.
-        language: of notices and errors: "en" or "pt".
+        source: a path, or a file opened for reading bytes.
+        language: the language of notices and errors: "en" or "pt".
 
     Raises:
-        ConfigurationError: for a file without a header, or that is no CSV file (an HTML page, an
-            old workbook).
-        OSError: when it cannot be read.
+        ConfigurationError: if the file has no header, or is not a CSV file (an HTML page, an old
+            workbook).
+        OSError: if it cannot be read.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Tells by its first bytes what a file is: CSV, UTF-16, a zip, a workbook, or unreadable."""
+"""Detects a file's format from its first bytes: CSV, UTF-16, a zip, a workbook, or unreadable."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from messaging.errors import ConfigurationError
 __all__ = ["Opened", "Source", "opened", "spooled"]
 
 Source = str | os.PathLike[str] | BinaryIO
-"""A path, or a file that is open for reading bytes."""
+"""A path, or a file opened for reading bytes."""
 
 _HEAD = 4096
-_UNPACKED = 2 * 1024**3  # bytes that may come out of a zip
+_UNPACKED = 2 * 1024**3  # maximum bytes from a zip
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file of CSV lines in bytes. `ours`: to be closed by whoever reads it."""
+    """A file of CSV lines in bytes. `ours`: the reader must close it."""
 
     stream: BinaryIO
     name: str
     ours: bool
     notes: tuple[str, ...] = ()
     sheets: int = 0
-    """Of the workbook that it was, whose numbers are written with a point; 0 if it was none."""
+    """Number of sheets if it was a workbook, with numbers written with a decimal point; else 0."""
 
 
 def opened(source: Source, language: Language) -> Opened:
-    """Raises `ConfigurationError` that says what the file is, where it is none that can be read."""
+    """Open `source`. Raises `ConfigurationError`, saying what the file is, if it is unreadable."""
     with ExitStack() as on_failure:
         if isinstance(source, str | os.PathLike):
             path = Path(source)
@@ -54,9 +54,9 @@ def opened(source: Source, language: Language) -> Opened:
 
 
 def spooled(stream: IO[bytes], most: int | None = None) -> BinaryIO:
-    """What is left of `stream`, in a file without a name that can be read more than once.
+    """The rest of `stream`, in an anonymous file that can be read more than once.
 
-    Raises `ValueError` where it is more than `most` bytes.
+    Raises `ValueError` if it is more than `most` bytes.
     """
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
     try:
@@ -98,7 +98,7 @@ class _Unwrapping:
         return found
 
     def _head(self, found: Opened) -> tuple[bytes, Opened]:
-        """The first bytes, which are there to be read again."""
+        """The first bytes, which can be read again."""
         stream = found.stream
         if _seekable(stream):
             at = stream.tell()
@@ -209,7 +209,7 @@ def _kind(head: bytes) -> tuple[str, str] | None:
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16, by its byte order mark or by every other byte being zero."""
+    """UTF-16, detected by its byte order mark or by every other byte being zero."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     half = len(head) // 2

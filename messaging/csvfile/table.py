@@ -1,4 +1,4 @@
-"""Makes rows into events, one at a time; bad rows say where and why."""
+"""Turns rows into events, one at a time; bad rows say where and why."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from messaging.event import Event
 __all__ = ["BadRow", "EventRow", "Table", "events_from"]
 
 E = TypeVar("E", bound=Event)
-_WATCHED = 1_000_000  # rows among which a repeated one is looked for; 64 bytes each
+_WATCHED = 1_000_000  # rows checked for repetition; 64 bytes each
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow(Generic[E]):
-    """A row that is an event.
+    """A row that has become an event.
 
-    `id` is made of the event's type and of what is published: publish the file twice, and each
-    event has the id that it had; correct a cell or the mapping, and it has another. `line` is
-    where the row begins in the file, from 1.
+    `id` is derived from the event's type and the published data: publish the file twice, and each
+    event has the same id; correct a cell or the mapping, and it has a different one. `line` is the
+    line on which the row begins in the file, from 1.
 
     Args:
         event: the event.
-        id: its id, made of the data: the same each time.
+        id: its id, derived from the data: the same each time.
         line: the file's line, from 1, on which the row begins.
 
     Example:
@@ -62,16 +62,16 @@ class EventRow(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be an event.
+    """A row that cannot become an event.
 
-    `column` is the column's name in the file (or the field's, where a default was bad; empty
-    where the row as a whole is). `reason` never shows a value; `row` holds the cells as they
-    were, or the whole line as one, for the side file.
+    `column` is the column's name in the file (or the field's, if a default was bad; empty if the
+    row as a whole is). `reason` never shows a value; `row` holds the original cells, or the whole
+    line as one, for the side file.
 
     Args:
         line: the file's line, from 1, on which the row begins.
-        column: the column, where one is to blame.
-        reason: what is wrong, without the value.
+        column: the column, if one is to blame.
+        reason: the reason, without the value.
         row: the row itself.
 
     Example:
@@ -95,14 +95,14 @@ class BadRow:
 
 
 class Table(Closing, Iterator[EventRow[E] | BadRow]):
-    """A file's rows as events, one pass. Made by `events_from`; close it, or use `with`.
+    """A file's rows as events, in one pass. Created by `events_from`; close it, or use `with`.
 
     Args:
         rows: the rows of the file.
         event: the event's class.
-        mapping: from the file's columns to the event's fields.
-        clock: what tells the time; a test may give a `FakeClock`.
-        language: of reasons and notices: "en" or "pt".
+        mapping: maps the file's columns to the event's fields.
+        clock: the time source; a test may pass a `FakeClock`.
+        language: the language of reasons and notices: "en" or "pt".
 
     Example:
         ```python
@@ -139,17 +139,17 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
 
     @property
     def delimiter(self) -> str:
-        """What separates the file's cells."""
+        """The delimiter between the file's cells."""
         return self._rows.delimiter
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Columns that fill no field: worth telling, once."""
+        """Columns that fill no field, which is worth reporting once."""
         return self._plan.ignored
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """Notices about the rows that were read so far, beside the bad ones."""
+        """Notices about the rows read so far, besides the bad rows."""
         return tuple(self._rows.notices)
 
     @property
@@ -159,14 +159,14 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
 
     @property
     def size(self) -> int | None:
-        """Bytes that the file has, where that can be known."""
+        """The file's size in bytes, if known."""
         return self._rows.size
 
     def __next__(self) -> EventRow[E] | BadRow:
         return self._read(next(self._rows))
 
     def events(self, *, on_bad: Callable[[BadRow], object]) -> Iterator[E]:
-        """Only the events; each bad row is handed to `on_bad` when its turn comes.
+        """Only the events; each bad row is passed to `on_bad` when it is reached.
 
         Args:
             on_bad: called with each bad row.
@@ -179,13 +179,13 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
                 yield row.event
 
     def id_of(self, event: Event) -> str:
-        """The id of the event that `events` gave last: `publish_many(..., id=table.id_of)`.
+        """The id of the event last yielded by `events`: `publish_many(..., id=table.id_of)`.
 
         Args:
-            event: the event that `events` gave last.
+            event: the event last yielded by `events`.
 
         Raises:
-            ConfigurationError: if it is another event.
+            ConfigurationError: if it is a different event.
         """
         if self._last is None or self._last.event is not event:
             raise ConfigurationError("id_of knows the event that events() gave last, no other")
@@ -248,7 +248,7 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
         return BadRow(row.line, column, reason, row.cells)
 
     def _cells(self, row: Row) -> tuple[list[str], list[tuple[str, str]]]:
-        """The row's cells, those that are used made clean; and those that cannot be."""
+        """The row's cells, with the used ones cleaned; and the mistakes in those that cannot be."""
         cells, mistakes = list(row.cells), []
         for place in self._plan.used:
             if cell := cells[place]:
@@ -266,7 +266,7 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
         if self._by_cells:
             made = [plain(cell) for cell in row.cells]
         else:
-            made.sort()  # wherever the columns stand
+            made.sort()  # whatever the order of the columns
         id = made_of(self._event.event_type, *made)
         notices, seen = self._rows.notices, self._seen
         if len(seen) < _WATCHED:
@@ -280,7 +280,7 @@ class Table(Closing, Iterator[EventRow[E] | BadRow]):
 
 
 def _fill(filling: Filling, cells: list[str], line: int) -> tuple[str, str]:
-    """The field's text, empty where the row says nothing about it; and its mark in the id."""
+    """The field's text, empty if the row has no value for it; and its mark in the id."""
     places = filling.places
     if len(places) == 1:
         text = cells[places[0]]
@@ -305,22 +305,22 @@ def events_from(
     language: Language = "en",
     clock: Clock = SYSTEM_CLOCK,
 ) -> Table[E]:
-    """The rows of a CSV file as events of one type, and as bad rows, in the file's order.
+    """The rows of a CSV file as events of one type, or as bad rows, in the file's order.
 
-    Where a column of dates has to prove its order, the file is read twice; a pipe is copied to a
-    temporary file for that.
+    If the order of a date column has to be determined, the file is read twice; a pipe is copied to
+    a temporary file for that.
 
     Args:
-        source: a path, or a file open for reading bytes (standard input's buffer).
-        event: the event's class; each cell is read as its field's type wants it.
-        mapping: from the file's columns to the event's fields, where they differ.
-        language: of reasons and notices: "en" or "pt".
-        clock: what tells the time; a test may give a `FakeClock`.
+        source: a path, or a file opened for reading bytes (standard input's buffer).
+        event: the event's class; each cell is read according to its field's type.
+        mapping: maps the file's columns to the event's fields, where they differ.
+        language: the language of reasons and notices: "en" or "pt".
+        clock: the time source; a test may pass a `FakeClock`.
 
     Raises:
-        ConfigurationError: before any row is read, when the columns do not fill the event or the
-            file is no CSV file.
-        OSError: when the file cannot be read.
+        ConfigurationError: before any row is read, if the columns do not fill the event or the file
+            is not a CSV file.
+        OSError: if the file cannot be read.
 
     Example:
         ```python

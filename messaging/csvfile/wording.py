@@ -1,4 +1,4 @@
-"""Texts about a file, a column or a cell, each in English and in Portuguese."""
+"""Messages about a file, a column or a cell, each in English and in Portuguese."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Language = Literal["en", "pt"]
 
 
 class Term(str):
-    """A text of this module inside of another: told in the reader's language, too."""
+    """A message of this module inside another, also shown in the reader's language."""
 
     __slots__ = ()
 
 
 class CellError(Exception):
-    """Why a cell cannot be read; it never shows the cell."""
+    """Why a cell cannot be read; the message never shows the cell."""
 
     def __init__(self, code: str, **values: Any) -> None:
         super().__init__(said(code, "en", **values))
@@ -33,7 +33,7 @@ class CellError(Exception):
 
 
 def said(code: str, language: Language, **values: Any) -> str:
-    """The text called `code`; of `values`, only names, numbers and places ever come from a file."""
+    """The message `code`; only names, numbers and places in `values` ever come from a file."""
     english, portuguese = _TEXTS[code]
     terms = {
         name: said(value, language) if isinstance(value, Term) else value

@@ -1,4 +1,4 @@
-"""The first sheet of an .xlsx workbook as CSV lines; openpyxl, an extra, reads it."""
+"""Converts the first sheet of an .xlsx workbook to CSV lines, using openpyxl, an extra."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ __all__ = ["first_sheet"]
 
 
 def first_sheet(stream: BinaryIO, name: str, language: Language) -> tuple[BinaryIO, int]:
-    """The lines, one for each row of the sheet, in UTF-8; and how many sheets there are.
+    """The lines, one for each row of the sheet, in UTF-8; and the number of sheets.
 
-    Raises `ConfigurationError` where the extra is missing or the workbook cannot be read.
+    Raises `ConfigurationError` if the extra is missing or the workbook cannot be read.
     """
     try:
         import openpyxl  # type: ignore[import-untyped]  # it ships no types
     except ImportError:
         raise ConfigurationError(said("file.workbook", language, name=name)) from None
     try:
-        with warnings.catch_warnings(action="ignore"):  # of styles and menus that it cannot read
+        with warnings.catch_warnings(action="ignore"):  # about styles and menus that it cannot read
             workbook = openpyxl.load_workbook(stream, read_only=True, data_only=True)
             shown = [one for one in workbook.worksheets if one.sheet_state == "visible"]
             return _lines((shown or workbook.worksheets)[0]), len(shown)
-    except Exception as error:  # noqa: BLE001 - a broken workbook breaks it in many ways
+    except Exception as error:  # noqa: BLE001 - a broken workbook makes it fail in many ways
         why = type(error).__name__
         raise ConfigurationError(said("file.unreadable", language, name=name, why=why)) from None
 
 
 def _lines(sheet: Any) -> BinaryIO:
-    sheet.reset_dimensions()  # what some programs write there is wrong
+    sheet.reset_dimensions()  # some programs write wrong dimensions
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
     text = io.TextIOWrapper(spool, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
     width = 0
     for row in sheet.iter_rows(values_only=True):
-        # The header is the widest row, or near it; what Excel leaves out at the end is empty.
+        # The header is the widest row, or nearly; cells that Excel omits at the end are empty.
         width = max(width, len(row))
         cells = [_text(cell) for cell in row]
         writer.writerow(cells + [""] * (width - len(cells)) or [""])
@@ -52,7 +52,7 @@ def _lines(sheet: Any) -> BinaryIO:
 
 
 def _text(cell: Any) -> str:
-    """As a person would write it: the row's number is the line's, so a cell is one line."""
+    """The cell as a person would type it, on one line, so that row and line numbers agree."""
     if cell is None:
         return ""
     if isinstance(cell, str):
@@ -62,7 +62,7 @@ def _text(cell: Any) -> str:
     if isinstance(cell, float):
         if cell.is_integer() and abs(cell) < 1e15:
             return str(int(cell))
-        # Four digits behind the point: "1.234" alone might be a thousand.
+        # Four digits after the point: "1.234" could be read as a thousand.
         whole, _, part = repr(cell).partition(".")
         return f"{whole}.{part:0<4}" if part.isdigit() else repr(cell)
     if isinstance(cell, datetime):

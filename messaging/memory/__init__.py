@@ -1,7 +1,6 @@
 """Transports in this process that behave like SNS and SQS.
 
-`MemoryBroker` is all that most tests need; the other names are for those who look into it or let
-it fail.
+Most tests need only `MemoryBroker`; the other names are for inspecting it and injecting faults.
 """
 
 from messaging.memory.broker import MemoryBroker

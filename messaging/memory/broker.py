@@ -29,22 +29,23 @@ _Given = TypeVar("_Given", MemoryTopic, MemoryQueue)
 class MemoryBroker(Closing):
     """A `Broker` in this process: SNS's fan-out and SQS's queues, without a server.
 
-    It plays filter policies, visibility timeouts, receipts, redrive to dead-letter queues and FIFO
-    groups by the `clock` it is given. Messages are gone when the broker is. Safe to use from
-    several threads; not shared between processes. Not played: retention, queue policies, the limit
-    of messages in flight, SNS's own retries (what it cannot deliver is `undelivered` at once), and
+    It simulates filter policies, visibility timeouts, receipts, redrive to dead-letter queues and
+    FIFO groups, using the given `clock`. Messages live as long as the broker. Thread-safe; not
+    shared between processes. Not simulated: retention, queue policies, the limit of messages in
+    flight, SNS's own retries (undeliverable messages are `undelivered` immediately), and
     deduplication of dead letters.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        clock: what tells the time; a test may give a `FakeClock`.
-        faults: asked before and after every request; see `messaging.memory.Faults` and `fail_next`.
+        topology: the desired topic, queues and subscriptions.
+        clock: the time source; a test may pass a `FakeClock`.
+        faults: called before and after every request; see `messaging.memory.Faults` and
+            `fail_next`.
 
     Example:
         ```python
         with MemoryBroker(topology) as broker:
             Publisher(broker.topic(), source="/cadastro").publish(ana)
-            (message,) = broker.messages("marketing")  # what lies in marketing's queue
+            (message,) = broker.messages("marketing")  # the message in marketing's queue
             assert message.receive_count == 0
         ```
     """
@@ -72,11 +73,11 @@ class MemoryBroker(Closing):
         return self._topology
 
     def topic(self) -> MemoryTopic:
-        """A transport of its own to the topic."""
+        """A new transport to the topic."""
         return self._give(MemoryTopic(self._topic))
 
     def queue(self, service: str) -> MemoryQueue:
-        """A transport of its own to the queue of `service`; `NotFound` if there is no such.
+        """A new transport to the queue of `service`.
 
         Args:
             service: the name of a service.
@@ -87,7 +88,7 @@ class MemoryBroker(Closing):
         return self._give(MemoryQueue(self._of(service), self._topic, self._faults))
 
     def close(self) -> None:
-        """Close every transport that was given out; what waits in `receive` returns."""
+        """Close all of the broker's transports; waiting `receive` calls return."""
         with self._lock:
             given = list(self._given)
         for transport in given:
@@ -102,15 +103,15 @@ class MemoryBroker(Closing):
         delay: float = 0,
         group: str | None = None,
     ) -> str:
-        """Put a message straight into the queue of `service`, past topic and filter.
+        """Put a message directly into the queue of `service`, bypassing topic and filter.
 
-        For what a foreign sender may send: a body that cannot be read, a wrapped notification.
-        Visible after `delay` seconds. Returns the message id.
+        Use it for messages from other senders: an unreadable body, a wrapped notification. Visible
+        after `delay` seconds. Returns the message id.
 
         Args:
             service: the name of a service.
-            body: the text, as it is.
-            attributes: what stands beside it.
+            body: the unmodified text.
+            attributes: the message attributes.
             delay: seconds until it is visible.
             group: the message group, on a FIFO queue.
         """
@@ -119,7 +120,7 @@ class MemoryBroker(Closing):
         return message.message_id
 
     def messages(self, service: str) -> tuple[StoredMessage, ...]:
-        """What lies in the queue of `service` now, in flight or not, first sent first.
+        """The messages in the queue of `service` now, in flight or not, in the order sent.
 
         Args:
             service: the name of a service.
@@ -127,7 +128,7 @@ class MemoryBroker(Closing):
         return _stored(self._of(service).queue)
 
     def dead_letters(self, service: str) -> tuple[StoredMessage, ...]:
-        """What lies in the dead-letter queue of `service` now.
+        """The messages in the dead-letter queue of `service` now.
 
         Args:
             service: the name of a service.
@@ -135,7 +136,7 @@ class MemoryBroker(Closing):
         return _stored(self._of(service).dead_letters)
 
     def undelivered(self, service: str) -> tuple[StoredMessage, ...]:
-        """What the topic could not deliver to the queue of `service`.
+        """The messages that the topic could not deliver to the queue of `service`.
 
         Args:
             service: the name of a service.
@@ -143,18 +144,19 @@ class MemoryBroker(Closing):
         return _stored(self._of(service).undelivered)
 
     def letters(self, service: str, *, kind: Kind = "dead") -> MemoryDeadLetters:
-        """The dead letters of `service`, or what could not be delivered, for a `Workbench`.
+        """The dead letters or undelivered messages of `service`, for a `Workbench`.
 
         Args:
             service: the name of a service.
-            kind: "dead" for the dead letters, "undelivered" for what could not be delivered.
+            kind: "dead" for the dead letters, "undelivered" for messages that could not be
+                delivered.
         """
         return MemoryDeadLetters(self._of(service), self._topic, kind)
 
     def remove(self, name: str) -> None:
-        """Delete a queue or the topic by name, as if somebody did so on AWS.
+        """Delete a queue or the topic by name, as if it had been deleted on AWS.
 
-        Who uses it then gets `NotFound`; what is published for a deleted queue is `undelivered`.
+        Later use of it raises `NotFound`; messages published for a deleted queue are `undelivered`.
 
         Args:
             name: the name of the queue or the topic.
@@ -183,27 +185,27 @@ class MemoryBroker(Closing):
         lost: bool = False,
         times: int = 1,
     ) -> None:
-        """Let the next `times` requests of this kind go wrong.
+        """Make the next `times` requests of this kind fail.
 
-        By default the whole request fails with a `TransportError` of `code`, or with `error`;
-        with `entries` only these places of the batch are refused, as values. With `lost` the
-        request is carried out and the answer is lost (or lies, with `entries`). `service` says
-        whose queue; without it, any.
+        By default, the whole request fails with a `TransportError` of `code`, or with `error`; with
+        `entries`, only these indexes of the batch are refused, in the result. With `lost`, the
+        request is carried out but its response is lost (or wrong, with `entries`). `service`
+        selects a queue; without it, any.
 
         Args:
-            operation: which kind of request.
-            service: whose queue; None: any.
-            entries: places in the batch that are refused, as values; none: the whole request fails.
+            operation: the kind of request.
+            service: the queue's service; None for any.
+            entries: indexes in the batch that are refused; if empty, the whole request fails.
             code: the error's code.
-            retryable: whether the error says that trying again may help.
-            error: the exception, instead of one made of `code`.
-            lost: carry the request out, and lose the answer; with `entries` the answer lies.
+            retryable: whether the error says that retrying may help.
+            error: the exception, instead of one created from `code`.
+            lost: carry out the request, but lose the response; with `entries`, it is wrong.
             times: how many requests.
 
         Example:
             ```python
             broker.fail_next("publish", code="Throttling", times=2)
-            assert publisher.publish(ana).copies == 1  # it was sent again
+            assert publisher.publish(ana).copies == 1  # it was retried
             ```
         """
         failures = tuple(

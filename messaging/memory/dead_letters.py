@@ -1,4 +1,4 @@
-"""Dead letters of the in-process broker: list them, and send them back."""
+"""Dead letters of the in-process broker: lists them, and sends them back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MemoryDeadLetters"]
 
 
 class MemoryDeadLetters:
-    """A `DeadLetterSource` in this process. Safe to use from several threads."""
+    """A `DeadLetterSource` in this process. Thread-safe."""
 
     def __init__(self, line: SubscriptionState, topic: TopicState, kind: Kind) -> None:
         self._queue = line.queue
@@ -35,18 +35,18 @@ class MemoryDeadLetters:
         return self._queue.name
 
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
-        """At once: in one process there is nothing to wait for."""
+        """Receive immediately: in one process there is nothing to wait for."""
         found = self._letters.receive(limit, 0, lambda: False)
         for one in found:
             self._letters.change_visibility(one.receipt, hold)
         return found
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Visible again."""
+        """Make them visible again."""
         return failures([self._letters.change_visibility(one.receipt, 0) for one in deliveries])
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """As new messages of the service's queue."""
+        """Send them to the service's queue as new messages."""
         self._queue.check_exists()
         self._queue.put(
             [self._topic.message(one.body, dict(one.attributes), one.group) for one in deliveries]
@@ -54,9 +54,9 @@ class MemoryDeadLetters:
         return ()
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Gone."""
+        """Delete them."""
         return failures([self._letters.delete(one.receipt) for one in deliveries])
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
-        """None: letter by letter is quick enough here."""
+        """None: moving letter by letter is quick enough here."""
         return None

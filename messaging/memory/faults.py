@@ -1,4 +1,4 @@
-"""Faults on demand between a caller and the in-process broker."""
+"""Injects faults between a caller and the in-process broker."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _Answer = TypeVar("_Answer")
 
 
 class Operation(NamedTuple):
-    """One request: its name, the topic or queue it goes to, and how many entries it has.
+    """One request: its name, its topic or queue, and its number of entries.
 
     Args:
-        name: which kind of request.
+        name: the kind of request.
         target: the name of the topic or queue.
-        entries: how many entries it has.
-        stage: "before" it is carried out, or "after", when the answer is on its way.
+        entries: the number of entries.
+        stage: "before" it is carried out, or "after", when the response is on its way.
 
     Example:
         ```python
         from messaging.memory import Operation
 
         asked: list[Operation] = []
-        broker = MemoryBroker(topology, faults=asked.append)  # returns None: nothing goes wrong
+        broker = MemoryBroker(topology, faults=asked.append)  # append returns None: no fault
         with Publisher(broker.topic(), source="/cadastro") as publisher:
             publisher.publish(ana)
         assert (asked[0].name, asked[0].entries, asked[0].stage) == ("publish", 1, "before")
@@ -57,17 +57,18 @@ class Operation(NamedTuple):
 
 
 Faults = Callable[[Operation], Sequence[Failure] | None]
-"""Asked before and after each request, outside of all locks and from any thread.
+"""Called before and after each request, without holding locks and from any thread.
 
-Before: raise `TransportError` and nothing happens; return failures and these entries are refused.
-After: raise `TransportError` and the answer is lost, though all was done; return failures and these
-entries are reported as failed, though they were done. It may sleep, which is latency.
+If it raises `TransportError` before, nothing is done; if it returns failures, these entries are
+refused. If it raises `TransportError` after, the response is lost although everything was done; if
+it returns failures, these entries are reported as failed although they were done. It may sleep,
+which simulates latency.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """Something that goes wrong the next `times` times."""
+    """A fault for the next `times` requests."""
 
     name: OperationName
     target: str | None
@@ -78,7 +79,7 @@ class Planned:
 
 
 class FaultScript:
-    """Faults in the order in which they were asked for, then those of `otherwise`."""
+    """Faults in the order in which they were added, then those of `otherwise`."""
 
     def __init__(self, otherwise: Faults | None = None) -> None:
         self._otherwise = otherwise
@@ -87,7 +88,7 @@ class FaultScript:
 
     @property
     def idle(self) -> bool:
-        """True if nothing can go wrong: nobody needs to ask."""
+        """True if there can be no faults, so it need not be called."""
         return self._otherwise is None and not self._planned
 
     def add(self, planned: Planned) -> None:
@@ -99,7 +100,7 @@ class FaultScript:
         if planned is None:
             return None if self._otherwise is None else self._otherwise(operation)
         if planned.error is not None:
-            # A fresh one each time: an exception that is raised twice collects tracebacks.
+            # A new one each time: an exception that is raised twice accumulates tracebacks.
             error = planned.error
             raise type(error)(str(error), code=error.code, retryable=error.retryable)
         return planned.failures
@@ -109,7 +110,7 @@ class FaultScript:
             for place, planned in enumerate(self._planned):
                 if planned.name == operation.name and planned.target in (None, operation.target):
                     if planned.stage != operation.stage:
-                        return None  # the first one waits for the other stage of this request
+                        return None  # the first match is for the other stage of this request
                     if planned.times > 1:
                         self._planned[place] = replace(planned, times=planned.times - 1)
                     else:
@@ -125,9 +126,9 @@ def guarded(
     entries: Sequence[_Entry],
     act: Callable[[Sequence[_Entry]], Sequence[Failure]],
 ) -> Sequence[Failure]:
-    """`act(entries)` with the faults around it; failures by their index in `entries`.
+    """`act(entries)` with faults before and after it; failures by their index in `entries`.
 
-    Without entries there is no request, so nothing can go wrong.
+    Without entries there is no request, and so no faults.
     """
     if not entries:
         return ()
@@ -145,7 +146,7 @@ def guarded(
 def asked(
     faults: FaultScript, name: OperationName, target: str, entries: int, act: Callable[[], _Answer]
 ) -> _Answer:
-    """`act()` with the faults around it, for a request without entries of its own."""
+    """`act()` with faults before and after it, for a request without a batch of entries."""
     if faults.idle:
         return act()
     faults(Operation(name, target, entries, "before"))

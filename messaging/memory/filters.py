@@ -1,4 +1,4 @@
-"""Filter policies: which subscription wants a message, decided as SNS decides it.
+"""Filter policies: decides as SNS does which subscriptions get a message.
 
 https://docs.aws.amazon.com/sns/latest/dg/attribute-key-matching.html
 """
@@ -15,17 +15,17 @@ from messaging.transport import Attribute
 __all__ = ["Policy", "policy"]
 
 Policy = Callable[[Mapping[str, Attribute]], bool]
-"""True if a message with these attributes is wanted."""
+"""True if a message with these attributes matches."""
 
 _Rule = Callable[[Sequence[Any] | None], bool]
-"""Asked of one attribute's values; None if the message has no such attribute."""
+"""Tests one attribute's values; None if the message has no such attribute."""
 
 
 def policy(document: Mapping[str, Sequence[Any]] | None) -> Policy:
-    """`document` as a question: every key must match, by any one of its rules.
+    """`document` as a predicate: every key must match, by any one of its rules.
 
     Rules are strings (exact), `{"prefix": text}`, `{"anything-but": text, list or prefix}` and
-    `{"exists": bool}`. Any member of a String.Array may match. None or an empty document wants
+    `{"exists": bool}`. Any member of a String.Array may match. None or an empty document matches
     everything. Raises `TopologyError` for a rule that is not implemented here.
     """
     if not document:
@@ -82,7 +82,7 @@ def _rule(key: str, rule: Any) -> _Rule:
 def _anything_but(key: str, operand: Any) -> _Rule:
     if isinstance(operand, Mapping):
         inner = _rule(key, operand)
-        # One member that is something else is enough, as with the other rules.
+        # One member with another value is enough, as with the other rules.
         return lambda values: values is not None and any(not inner([value]) for value in values)
     refused = [operand] if isinstance(operand, str) else list(operand)
     return lambda values: values is not None and any(value not in refused for value in values)

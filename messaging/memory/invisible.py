@@ -14,15 +14,15 @@ _Entry = tuple[float, int, Message]
 
 
 class InvisibleMessages:
-    """Messages in flight or delayed, each until its moment. The store's lock guards it."""
+    """Messages in flight or delayed, each until its time. Guarded by the store's lock."""
 
     def __init__(self) -> None:
         self._heap: list[_Entry] = []
-        self._ticket = count()  # two messages of one moment are not compared
+        self._ticket = count()  # so that messages with equal times are not compared
         self._room = 64
 
     def change_visibility(self, message: Message, until: float) -> None:
-        """Hide `message` until `until`, whatever was set before."""
+        """Hide `message` until `until`, replacing any earlier time."""
         message.until = until
         heappush(self._heap, (until, next(self._ticket), message))
         if len(self._heap) > self._room:
@@ -32,7 +32,7 @@ class InvisibleMessages:
             self._room = 64 + 2 * len(self._heap)
 
     def woken(self, now: float) -> Iterator[Message]:
-        """Yield the messages that are due. The caller changes the state of each before taking the
+        """Yield the messages that are due. The caller must change each one's state before the
         next."""
         while self._heap and self._heap[0][0] <= now:
             entry = heappop(self._heap)

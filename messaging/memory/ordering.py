@@ -17,9 +17,9 @@ State = Literal["visible", "in flight", "delayed", "gone"]
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One message in one queue, as it changes. Times are of the monotonic clock.
+    """One message in one queue, with its mutable state. Times are of the monotonic clock.
 
-    `until` is the moment at which it becomes visible again; `received` that of the last receive.
+    `until` is when it becomes visible again; `received` is when it was last received.
     """
 
     message_id: str
@@ -38,7 +38,7 @@ class Message:
 
     @property
     def receipt(self) -> str:
-        """The receipt of the last receive; another receive gives another."""
+        """The receipt of the last receive; each receive has a different one."""
         return f"{self.message_id}/{self.receive_count}"
 
     def stored(self) -> StoredMessage:
@@ -55,12 +55,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """What lies in a queue, for a test to look at. `sent_at` is in seconds since the epoch.
+    """A message in a queue, for tests to inspect. `sent_at` is in seconds since the epoch.
 
     Args:
         message_id: the message's id.
         body: its text.
-        attributes: what stands beside it.
+        attributes: its message attributes.
         group: its message group, on a FIFO queue.
         sent_at: seconds since the epoch.
         receive_count: how often it was received.
@@ -88,7 +88,7 @@ class StoredMessage:
 
 
 class StandardOrder:
-    """First come, first served; a message that comes back stands last.
+    """First come, first served; a message that becomes visible again is put last.
 
     Order only: the store owns the messages' states and calls in its own lock.
     """
@@ -97,7 +97,7 @@ class StandardOrder:
         self._visible: deque[Message] = deque()
 
     def add(self, message: Message) -> None:
-        """A message becomes visible for the first time."""
+        """Add a message that becomes visible for the first time."""
         self._visible.append(message)
 
     def pick(self, limit: int) -> list[Message]:
@@ -110,10 +110,10 @@ class StandardOrder:
         return picked
 
     def take(self, message: Message) -> None:
-        """A picked message is in flight."""
+        """Note that a picked message is in flight."""
 
     def back(self, message: Message) -> None:
-        """A message that was in flight is visible again."""
+        """Note that a message that was in flight is visible again."""
         self._visible.append(message)
 
     def remove(self, message: Message) -> None:
@@ -121,7 +121,7 @@ class StandardOrder:
 
 
 class FifoOrder:
-    """In order within a group; a group with a message in flight waits.
+    """In order within each group; a group with a message in flight waits.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
     """

@@ -15,19 +15,19 @@ from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, Qu
 __all__ = ["MemoryQueue"]
 
 LONGEST_WAIT = 20
-"""Seconds of a long poll.
+"""Maximum seconds of a long poll.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
 """
 
 
 class MemoryQueue:
-    """A `QueueTransport` in this process. Safe to use from several threads.
+    """A `QueueTransport` in this process. Thread-safe.
 
     Args:
-        line: what lies in the queue.
-        topic: the topic's state, which the broker holds.
-        faults: what goes wrong, and when.
+        line: the queue's subscription and messages.
+        topic: the topic's state, owned by the broker.
+        faults: the faults to inject.
 
     Example:
         ```python
@@ -55,13 +55,13 @@ class MemoryQueue:
         return self._store.visibility_timeout
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """At most `limit` messages; returns as soon as there is one, or on `close()`.
+        """Receive at most `limit` messages; returns as soon as there is one, or on `close()`.
 
         As `QueueTransport.receive`.
 
         Raises:
-            TransportError: if `limit` or `wait` is more than SQS takes, as for whatever SQS would
-                refuse.
+            TransportError: if `limit` or `wait` is more than SQS allows, as for anything else that
+                SQS would refuse.
         """
         self._check_open()
         if not 1 <= limit <= BATCH_ENTRIES:
@@ -109,12 +109,12 @@ class MemoryQueue:
         return guarded(self._faults, "dead_letter", self.name, letters, self._dead_letter)
 
     def depth(self) -> QueueDepth:
-        """How full the queue is; exact, unlike on AWS."""
+        """The depth of the queue; exact, unlike on AWS."""
         self._check_open()
         return asked(self._faults, "depth", self.name, 0, self._depth)
 
     def close(self) -> None:
-        """Wake a `receive` that waits; it returns nothing."""
+        """Wake a waiting `receive`, which returns nothing."""
         self._closed = True
         self._store.wake()
 

@@ -1,4 +1,4 @@
-"""One queue in this process that behaves like SQS: what is visible, and what is hidden."""
+"""One queue in this process that behaves like SQS: its visible and its hidden messages."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from messaging.transport import Delivery, Failure, QueueDepth
 __all__ = ["Refusal", "Store", "failures"]
 
 LONGEST = 43_200
-"""Seconds for which one receive can hide a message, all renewals together.
+"""Maximum seconds for which one receive can hide a message, including all renewals.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
 """
 
 _GLANCE = 0.01
-"""Seconds of real time between two looks at a clock that is not the machine's own."""
+"""Seconds of real time between two checks of a clock that is not the system's."""
 
 
 class Refusal(NamedTuple):
-    """Why one entry was refused; always the sender's fault, so never to be tried again."""
+    """Why one entry was refused; always the sender's fault, so never to be retried."""
 
     code: str
     message: str
 
 
 class Store:
-    """One queue. Everything in it is done under its own lock, by the clock it was given.
+    """One queue. All operations hold its own lock, and use the given clock.
 
-    max_receives  a message that has been received so often goes to `dead_letters` instead of being
-                  received once more; 0 for never.
+    max_receives  a message that has been received this many times goes to `dead_letters` instead of
+                  being received again; 0 for never.
 
-    Unlike SQS it keeps messages for as long as it lives (no retention), and knows no limit of
+    Unlike SQS, it keeps messages for as long as it exists (no retention), and has no limit of
     messages in flight.
     """
 
@@ -86,8 +86,8 @@ class Store:
     def receive(self, limit: int, wait: float, closed: Callable[[], bool]) -> list[Delivery]:
         """Up to `limit` messages; waits until there is one, `wait` is over or `closed()` is true.
 
-        With a clock of a test's own, `wait` is over when either that clock or real time says so:
-        a clock that nobody advances must not hang the test.
+        With a test's own clock, `wait` is over as soon as it has passed on that clock or in real
+        time: a clock that is never advanced must not hang the test.
         """
         deadline = self._clock.monotonic() + wait
         patience = SYSTEM_CLOCK.monotonic() + wait
@@ -105,9 +105,9 @@ class Store:
     def delete(self, receipt: str) -> Refusal | None:
         """Delete the message of `receipt`.
 
-        A receipt that is not the last one of its message is accepted, and the message stays, which
-        is what SQS says may happen; of a FIFO queue it has expired and is refused. Deleting what
-        is gone is accepted, too.
+        If the receipt is not its message's last one, it is accepted but the message stays, which
+        SQS documents as possible; in a FIFO queue it has expired and is refused. Deleting a message
+        that is already gone is also accepted.
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
         """
         with self._changed:
@@ -125,7 +125,7 @@ class Store:
             return None
 
     def change_visibility(self, receipt: str, seconds: int) -> Refusal | None:
-        """Hide the message of `receipt` for `seconds` from now; 0 makes it visible at once.
+        """Hide the message of `receipt` for `seconds` from now; 0 makes it visible immediately.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
         """
@@ -173,7 +173,7 @@ class Store:
             )
 
     def messages(self) -> tuple[Message, ...]:
-        """All that is in the queue, first sent first."""
+        """All messages in the queue, in the order sent."""
         with self._changed:
             self._wake_sleepers(self._clock.monotonic())
             return tuple(self._messages.values())
@@ -231,8 +231,8 @@ class Store:
         )
 
     def _redrive(self, message: Message) -> None:
-        if self._dead_letters is not None:  # always so where max_receives is set
-            # The lock of a dead-letter queue is only ever taken inside that of its queue.
+        if self._dead_letters is not None:  # always true if max_receives is set
+            # A dead-letter queue's lock is only ever taken while holding its queue's lock.
             self._dead_letters.put([replace(message)])
         self._drop(message)
 
@@ -262,7 +262,7 @@ class Store:
 
 
 def failures(refused: Sequence[Refusal | None]) -> list[Failure]:
-    """The entries of a batch that were refused, by their places."""
+    """The refused entries of a batch, by index."""
     return [
         Failure(index, one.code, one.message, False)
         for index, one in enumerate(refused)

@@ -1,4 +1,4 @@
-"""One topic in this process that checks requests like SNS and fans messages out to queues."""
+"""One topic in this process, which checks requests like SNS and fans out messages to queues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEDUPLICATION = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionState:
-    """One subscription: its filter policy, its queue, and where messages end."""
+    """One subscription: its filter policy and queue, and the queues for failed messages."""
 
     wanted: Policy
     filter_policy: Mapping[str, Sequence[str]]
@@ -39,7 +39,7 @@ class SubscriptionState:
 
 
 class TopicState:
-    """What all transports of one topic share."""
+    """The state that all transports of one topic share."""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class TopicState:
         self._number = count(1)
 
     def accept(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Refuse what SNS would refuse, entry by entry; the rest goes to the queues."""
+        """Refuse the entries that SNS would refuse; the others go to the queues."""
         failures: list[Failure] = []
         arrived: dict[int, list[Message]] = {}
-        with self._lock:  # one request after the other, so that a FIFO topic keeps its order
+        with self._lock:  # one request at a time, so that a FIFO topic keeps its order
             for index, outgoing in enumerate(batch):
                 wrong = next(_mistakes(outgoing, self.fifo), None)
                 if wrong is not None:
                     failures.append(Failure(index, "InvalidParameter", wrong, False))
                 elif len(outgoing.attributes) <= MAX_ATTRIBUTES and not self._repeated(outgoing):
-                    # With more attributes, raw delivery drops the message and tells nobody.
+                    # With more attributes, raw delivery silently drops the message.
                     # https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html
                     attributes = dict(outgoing.attributes)
                     for place, line in enumerate(self.lines):
@@ -85,7 +85,7 @@ class TopicState:
         return failures
 
     def message(self, body: str, attributes: Mapping[str, Attribute], group: str | None) -> Message:
-        """A new message with an id of its own, sent now."""
+        """A new message with its own id, sent now."""
         return Message(
             message_id=f"00000000-0000-4000-8000-{next(self._number):012x}",
             body=body,
@@ -141,10 +141,10 @@ class TopicState:
 
 
 class MemoryTopic:
-    """A `TopicTransport` in this process. Safe to use from several threads.
+    """A `TopicTransport` in this process. Thread-safe.
 
     Args:
-        state: the topic's state, which the broker holds.
+        state: the topic's state, owned by the broker.
 
     Example:
         ```python
@@ -173,13 +173,12 @@ class MemoryTopic:
         return self._state.fifo
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Send at most 10 messages of at most `max_bytes` together.
+        """Send at most 10 messages of at most `max_bytes` in total.
 
         As `TopicTransport.publish`.
 
         Raises:
-            TransportError: if this transport was closed, or a fault says that the whole request
-                fails.
+            TransportError: if this transport was closed, or a fault makes the whole request fail.
         """
         state = self._state
         if self._closed:
@@ -193,7 +192,7 @@ class MemoryTopic:
         return guarded(state.faults, "publish", state.name, batch, self._request)
 
     def subscribers(self) -> Sequence[Subscriber]:
-        """Who subscribes, and to what."""
+        """The subscriptions, with their filter policies."""
         from messaging.contract.subscribers import Subscriber
 
         return [
@@ -202,7 +201,7 @@ class MemoryTopic:
         ]
 
     def close(self) -> None:
-        """Nothing can be published through this transport any more."""
+        """Close this transport: it cannot publish any more."""
         self._closed = True
 
     def _request(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
@@ -225,7 +224,7 @@ class MemoryTopic:
 
 
 def size_of(body: str, attributes: Mapping[str, Attribute]) -> int:
-    """Bytes as SNS and SQS count them: the body in UTF-8, and every attribute."""
+    """Size in bytes as SNS and SQS count it: the body in UTF-8, and every attribute."""
     text = len(body) if body.isascii() else len(body.encode(errors="surrogatepass"))
     return text + sum(value.size(name) for name, value in attributes.items())
 

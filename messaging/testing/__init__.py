@@ -1,6 +1,6 @@
 """Tools for your tests: deliver an event to a consumer, drain a topology, control the time.
 
-Nothing here needs AWS, a server, a thread or a sleep. With pytest the same things come as
+Nothing here needs AWS, a server, threads or sleeps. For pytest, the same tools are available as
 fixtures: `messaging.pytest_plugin`.
 """
 

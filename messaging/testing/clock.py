@@ -13,16 +13,16 @@ _START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
 
 class FakeClock:
-    """A `Clock` that a test moves by hand; `sleep` returns at once and moves it, too.
+    """A `Clock` that a test moves by hand; `sleep` returns immediately and moves it too.
 
         clock = FakeClock()
         broker = MemoryBroker(TOPOLOGY, clock=clock)
         clock.advance(60)               # every lease of a minute is over
 
-    Safe to share between threads.
+    Thread-safe.
 
     Args:
-        start: where it stands at first, an aware datetime; a Monday noon in UTC by default.
+        start: its initial time, an aware datetime; by default a Monday noon in UTC.
 
     Raises:
         ConfigurationError: if `start` has no time zone.
@@ -50,14 +50,14 @@ class FakeClock:
         return self._start + self._passed
 
     def monotonic(self) -> float:
-        """Seconds that have been advanced or slept since the clock was made."""
+        """Seconds that have been advanced or slept since the clock was created."""
         return self._passed
 
     def sleep(self, seconds: float) -> None:
-        """Return at once; `seconds` have passed.
+        """Return immediately, after moving the clock by `seconds`.
 
         Args:
-            seconds: how long the caller means to sleep.
+            seconds: how long the caller wants to sleep.
         """
         self.advance(seconds)
 
@@ -68,7 +68,7 @@ class FakeClock:
             seconds: how far, 0 or more.
 
         Raises:
-            ConfigurationError: if `seconds` is below 0: time goes forward only.
+            ConfigurationError: if `seconds` is negative: time only goes forward.
         """
         if seconds < 0:
             raise ConfigurationError(f"FakeClock.advance({seconds}): time goes forward only")

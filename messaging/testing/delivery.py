@@ -1,4 +1,4 @@
-"""Delivers one event to one consumer, as its queue would, and returns what became of it."""
+"""Delivers one event to one consumer, as its queue would, and returns the result."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ __all__ = [
 ]
 
 MAX_BYTES = 262_144
-"""What SNS takes unless it is told otherwise."""
+"""SNS's default maximum size."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """What became of one delivery; or that there was none, and `why`.
+    """The result of one delivery; or that there was none, and `why`.
 
     Args:
         outcome: what the library would do with the message; None if the service's queue would not
-            have received it at all.
-        view: what the handler was given, validated; None if no handler ran.
-        envelope: what stood around it; None if no handler ran.
-        delivery: the message as the queue would have had it; None if it would have had none.
-        error: the exception that a handler (or a middleware) raised, unless it was an `Outcome`.
+            have received it.
+        view: the handler's argument, validated; None if no handler ran.
+        envelope: its envelope; None if no handler ran.
+        delivery: the message as the queue would have it; None if there would be none.
+        error: the exception of a handler (or a middleware), unless it was an `Outcome`.
         why: the outcome's reason, or why the queue would not have received the event.
 
     Example:
@@ -85,7 +85,7 @@ class Result:
 
     @property
     def retried(self) -> bool:
-        """The message comes again after `delay` seconds."""
+        """The message is retried after `delay` seconds."""
         return isinstance(self.outcome, Retry)
 
     @property
@@ -95,15 +95,15 @@ class Result:
 
     @property
     def discarded(self) -> bool:
-        """The message is deleted without having been handled."""
+        """The message is deleted without being handled."""
         return isinstance(self.outcome, Discard)
 
     @property
     def delay(self) -> float | None:
-        """Seconds until the message comes again; None unless `retried`."""
+        """Seconds until the message is retried; None unless `retried`."""
         return self.outcome.delay if isinstance(self.outcome, Retry) else None
 
-    def __repr__(self) -> str:  # what a failed assertion shows: names and reasons, no data
+    def __repr__(self) -> str:  # shown by a failed assertion: names and reasons, no data
         if not self.received:
             return f"Result(not received: {self.why})"
         parts = [type(self.outcome).__name__]
@@ -130,34 +130,32 @@ def deliver(
     clock: Clock = SYSTEM_CLOCK,
     runner: asyncio.Runner | None = None,
 ) -> Result:
-    """Hand `event` to `consumer` as its queue would: projected, encoded, decoded, validated.
+    """Deliver `event` to `consumer` as its queue would: projected, encoded, decoded and validated.
 
         result = deliver(Marketing(mailing), AlunoCadastrado(...))
         assert result.acknowledged
         assert result.view.email == "ana@example.com"
 
-    A view that declines the event, or an event that the consumer does not handle, gives a
-    `Result` with `received` False that says why. What a handler raises is in `result.error`;
-    nothing is raised for it.
+    If a view declines the event, or the consumer does not handle it, the `Result` has `received`
+    False and says why. A handler's exception is in `result.error`, and not raised.
 
     Args:
         consumer: the service.
         event: what happened.
         id: the event's id; by default a fresh one.
-        source: who publishes.
-        time: when it happened, aware; by default now.
+        source: the publisher's source.
+        time: when it happened, with a time zone; by default now.
         traceparent: W3C trace context.
-        receive_count: how often the message has been received, this time included.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        receive_count: how often the message has been received, including this time.
+        codec: reads and writes message bodies; `JsonCodec()` by default. Use the producer's codec.
         middleware: context managers around each handler, outermost first.
-        clock: what tells the time; a test may give a `FakeClock`.
-        runner: the loop on which async handlers run; by default one of its own.
+        clock: the source of time; a test may pass a `FakeClock`.
+        runner: the event loop for async handlers; by default a new one.
 
     Raises:
-        PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or
+        PublishError: if the event cannot be sent: `EventTooLarge`, `InvalidCharacters` or
             `RoundTripError`.
-        ConfigurationError: if `consumer` is no instance of a `Consumer`.
+        ConfigurationError: if `consumer` is not an instance of a `Consumer`.
 
     Example:
         ```python
@@ -197,29 +195,28 @@ def deliver_batch(
     clock: Clock = SYSTEM_CLOCK,
     runner: asyncio.Runner | None = None,
 ) -> list[Result]:
-    """Hand `events` to `consumer` in one batch, and give the result of each, in their order.
+    """Deliver `events` to `consumer` in one batch, and return the results in order.
 
         results = deliver_batch(BI(database), [ana, bia, caio])
         assert all(one.acknowledged for one in results)
 
-    Of all of them one handler must take a `Batch`; those that its view declines have a `Result`
-    with `received` False. What the handler raised for a message that it was then given alone is
-    in the `error` of that one's result. The arguments are those of `deliver`.
+    One handler must take a `Batch` of all of them; events that its view declines have a `Result`
+    with `received` False. If the handler then raises for a single message, the exception is in the
+    `error` of that result. The arguments are those of `deliver`.
 
     Args:
         consumer: the service.
-        events: what happened.
-        source: who publishes.
-        receive_count: how often each message has been received, this time included.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        events: the events.
+        source: the publisher's source.
+        receive_count: how often each message has been received, including this time.
+        codec: reads and writes message bodies; `JsonCodec()` by default. Use the producer's codec.
         middleware: context managers around each handler, outermost first.
-        clock: what tells the time; a test may give a `FakeClock`.
-        runner: the loop on which async handlers run; by default one of its own.
+        clock: the source of time; a test may pass a `FakeClock`.
+        runner: the event loop for async handlers; by default a new one.
 
     Raises:
-        ConfigurationError: if `consumer` is no instance of a `Consumer`, or the events are not of
-            one type that a handler of it takes in a `Batch`.
+        ConfigurationError: if `consumer` is not an instance of a `Consumer`, or the events do not
+            have one type that one of its handlers takes in a `Batch`.
 
     Example:
         ```python
@@ -280,18 +277,17 @@ def deliver_raw(
     clock: Clock = SYSTEM_CLOCK,
     runner: asyncio.Runner | None = None,
 ) -> Result:
-    """Hand a message `body` to `consumer` as it is: foreign, broken, or of another version.
+    """Deliver a message `body` to `consumer` as it is: foreign, broken, or of another version.
 
     Args:
         consumer: the service.
         body: the text of the message.
-        attributes: what stands beside it.
-        receive_count: how often the message has been received, this time included.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        attributes: the message attributes.
+        receive_count: how often the message has been received, including this time.
+        codec: reads and writes message bodies; `JsonCodec()` by default. Use the producer's codec.
         middleware: context managers around each handler, outermost first.
-        clock: what tells the time; a test may give a `FakeClock`.
-        runner: the loop on which async handlers run; by default one of its own.
+        clock: the source of time; a test may pass a `FakeClock`.
+        runner: the event loop for async handlers; by default a new one.
 
     Example:
         ```python
@@ -326,7 +322,7 @@ def _unhandled(consumer: Consumer, event: Event) -> str:
 
 
 def delivered(queue: str, copy: Outgoing, receive_count: int, clock: Clock) -> Delivery:
-    """A copy as `queue` would hand it over."""
+    """A copy as `queue` would deliver it."""
     message_id = new_id()
     return Delivery(
         queue=queue,
@@ -343,11 +339,11 @@ def delivered(queue: str, copy: Outgoing, receive_count: int, clock: Clock) -> D
 
 @dataclass
 class _Seen:
-    """The outermost middleware: remembers the call, and what came out of it."""
+    """The outermost middleware: records the call and its result."""
 
     calls: list[Call] = field(default_factory=list)
     errors: dict[str, BaseException] = field(default_factory=dict)
-    """By message id: what the last call with it raised."""
+    """By message id: the exception of its last call."""
 
     def __call__(self, call: Call) -> AbstractContextManager[None]:
         return self._watching([call])
@@ -406,15 +402,15 @@ def batch_settled(run: BatchRun, runner: asyncio.Runner | None = None) -> list[O
 def settled(
     outcome: Outcome | Coroutine[Any, Any, Outcome], runner: asyncio.Runner | None = None
 ) -> Outcome:
-    """The outcome itself, also of an async handler, wherever the test runs."""
+    """The outcome itself, also for an async handler, wherever the test runs."""
     if isinstance(outcome, Outcome):
         return outcome
     if asyncio._get_running_loop() is not None:
-        # An async test: its own loop waits for us, so the handler gets another one beside it.
+        # An async test: its own loop waits for us, so the handler gets another one.
         return _beside(outcome)
     if runner is None:
         return asyncio.run(outcome)
-    # Of its own accord a runner runs everything in one context.
+    # By default, a runner runs everything in one context.
     return runner.run(outcome, context=copy_context())
 
 

@@ -35,12 +35,12 @@ class Drained:
     """The result of a drain: counts of receipts, in total and `of` each service.
 
     Args:
-        received: receipts: a message that was retried counts again.
-        acknowledged: those that were handled.
-        discarded: those that a handler did not want.
-        retried: those that come again.
-        released: those that were given back.
-        dead_lettered: those that were given up.
+        received: receipts: a retried message counts again.
+        acknowledged: handled messages.
+        discarded: messages that a handler discarded.
+        retried: messages to be retried.
+        released: messages that were released unhandled.
+        dead_lettered: messages that were given up.
         reasons: the reasons of the dead letters.
         of: the same counts, by service.
 
@@ -75,26 +75,25 @@ def drain(
     middleware: Sequence[Middleware] = (),
     limit: int = 100_000,
 ) -> Drained:
-    """Handle what is in the consumers' queues, one message after another, until all are empty.
+    """Handle all messages in the consumers' queues, one after another, until all are empty.
 
-    A message that is to be retried is waited for with `clock.sleep`, which costs nothing on a
-    `FakeClock`; give the broker the same clock. In a FIFO queue nothing of its group overtakes it.
-    What handlers publish meanwhile is handled, too; `limit` ends it when they go round in
-    circles. A dead letter that the queue refuses comes again, as it does for a `Worker`, until the
-    broker moves it.
+    It waits for retries with `clock.sleep`, which takes no time with a `FakeClock`; use the same
+    clock for the broker. In a FIFO queue, nothing of its group overtakes a retried message.
+    Messages that handlers publish meanwhile are handled too; `limit` stops endless loops. A dead
+    letter that the queue refuses is retried, as in a `Worker`, until the broker moves it.
 
     Args:
-        broker: where the messages are.
-        *consumers: the services; others' queues are left alone.
-        clock: the broker's `FakeClock`, which is moved on to when a message is visible again.
+        broker: the broker with the messages.
+        *consumers: the services; other queues are left alone.
+        clock: the broker's `FakeClock`, which is moved forward to when a message is visible again.
         codec: how a message's body is read and written; `JsonCodec()` by default, and the
             producer's otherwise.
         middleware: context managers around each handler, outermost first.
-        limit: receipts, at most.
+        limit: maximum number of receipts.
 
     Raises:
-        ConfigurationError: if the queues are not empty after `limit` receipts: handlers go round in
-            circles.
+        ConfigurationError: if the queues are not empty after `limit` receipts, which suggests an
+            endless loop.
 
     Example:
         ```python
@@ -110,7 +109,7 @@ def drain(
     """
     lanes: list[_Lane] = []
     left = limit
-    runner = asyncio.Runner()  # makes its loop when the first async handler needs it
+    runner = asyncio.Runner()  # creates its loop when the first async handler needs it
     try:
         lanes += [_Lane(broker, one, clock, codec, middleware, runner) for one in consumers]
         while True:
@@ -144,7 +143,7 @@ _NAMES = (
 
 
 class _Lane:
-    """One consumer, its queue, and the moments at which its retries are due."""
+    """One consumer, its queue, and the times at which its retries are due."""
 
     def __init__(
         self,
@@ -167,7 +166,8 @@ class _Lane:
         self._ordered = is_ordered(self.queue.name)
 
     def _receive(self) -> list[Delivery]:
-        """What one receive brings; for handlers that take batches, as many as fill the largest."""
+        """The messages of one receive; for handlers that take batches, as many as fill the
+        largest."""
         wanted = largest_batch(self.consumer)
         deliveries = list(self.queue.receive(BATCH_ENTRIES, 0))
         while deliveries and len(deliveries) < wanted:
@@ -178,7 +178,7 @@ class _Lane:
         return deliveries
 
     def turn(self) -> int:
-        """Handle what is there, in one go; how many messages it had."""
+        """Handle the available messages; returns how many."""
         deliveries = self._receive()
         groups = Groups()
         for together, unit in units(self.consumer, deliveries):
@@ -191,7 +191,7 @@ class _Lane:
                 else:
                     fit.append(delivery)
             for delivery, outcome in zip(fit, self._handled(fit, together), strict=True):
-                if outcome.origin == "worker":  # of a batch, behind one that comes again
+                if outcome.origin == "worker":  # in a batch, behind a retried one
                     self.counts["released"] += 1
                     self._settle(delivery, outcome)
                     continue
@@ -216,7 +216,7 @@ class _Lane:
             heapq.heappop(self.due)
 
     def _settle(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
-        """Ask the queue for what follows; returns what was done in the end."""
+        """Make the request that follows from an outcome; returns the final result."""
         action = action_of(outcome)
         if action is Action.DEAD_LETTER:
             letter = dead_letter(delivery, outcome, now=self._clock.now(), queue=self.queue.name)

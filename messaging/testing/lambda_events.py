@@ -1,4 +1,5 @@
-"""The SQS event that Lambda would hand to a function: for tests of a handler as it is deployed."""
+"""Creates the SQS event that Lambda would pass to a function, to test a handler as it is
+deployed."""
 
 from __future__ import annotations
 
@@ -28,25 +29,24 @@ def lambda_event(
     codec: Codec | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> dict[str, Any]:
-    """What Lambda calls the function of `consumer` with when `events` stand in its queue.
+    """The argument with which Lambda calls the function of `consumer` for `events` in its queue.
 
-    Each event is encoded as a publisher does it; only the copy that the service receives becomes a
-    record, so an event that its view declines gives none.
+    Each event is encoded as by a publisher; only the copy for the service becomes a record, so an
+    event that its view declines has none.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 
     Args:
         consumer: the service.
-        *events: what happened.
-        topic: the topic's name, which stands in the queue's ARN.
-        source: who publishes.
-        receive_count: how often each message has been received, this time included.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
-        clock: what tells the time; a test may give a `FakeClock`.
+        *events: the events.
+        topic: the topic's name, for the queue's ARN.
+        source: the publisher's source.
+        receive_count: how often each message has been received, including this time.
+        codec: writes message bodies; `JsonCodec()` by default.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
-        PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or
+        PublishError: if an event cannot be sent: `EventTooLarge`, `InvalidCharacters` or
             `RoundTripError`.
 
     Example:
@@ -85,7 +85,7 @@ def record_of(delivery: Delivery) -> dict[str, Any]:
         "body": delivery.body,
         "attributes": system,
         "messageAttributes": {name: _said(one) for name, one in delivery.attributes.items()},
-        # What SQS says the body's digest is; nothing is protected by it.
+        # SQS's digest of the body; it protects nothing.
         "md5OfBody": hashlib.md5(delivery.body.encode(), usedforsecurity=False).hexdigest(),
         "eventSource": "aws:sqs",
         "eventSourceARN": f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{delivery.queue}",

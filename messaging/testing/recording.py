@@ -1,4 +1,4 @@
-"""A topic that sends nothing and records what was published."""
+"""A topic that records published events and sends nothing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Recorded", "RecordingTopic"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One copy, or one event put together from its copies.
+    """One copy, or one event reassembled from its copies.
 
     Args:
         audience: the services it is for; ("*",) is every service that handles it.
         envelope: id, type, version, time and so on.
-        data: the fields that were sent, as JSON has them.
+        data: the sent fields, as JSON data.
 
     Example:
         ```python
@@ -52,15 +52,14 @@ class Recorded:
 
 
 class RecordingTopic:
-    """A `TopicTransport` for the tests of a producer.
+    """A `TopicTransport` for tests of a producer.
 
-    Only what is sent can be seen: of an event with projections, the fields that some view
-    declares; of an event that every view declined, nothing.
+    It only shows what is sent: for an event with projections, the fields of its views; for an event
+    that every view declined, nothing.
 
     Args:
-        max_bytes: what it takes in one request.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        max_bytes: maximum size of a request.
+        codec: reads message bodies; `JsonCodec()` by default. Use the producer's codec.
 
     Example:
         ```python
@@ -84,9 +83,9 @@ class RecordingTopic:
         return self._max_bytes
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Remember `batch`; everything is accepted.
+        """Record `batch`; everything is accepted.
 
-        As `TopicTransport.publish`.
+        See `TopicTransport.publish`.
         """
         read = [self._read(message) for message in batch]
         with self._lock:
@@ -94,17 +93,17 @@ class RecordingTopic:
         return ()
 
     def close(self) -> None:
-        """Nothing to close; what was recorded is kept."""
+        """Do nothing; recorded messages are kept."""
 
     @property
     def copies(self) -> tuple[Recorded, ...]:
-        """Every message, in the order in which it was sent."""
+        """All messages, in the order in which they were sent."""
         with self._lock:
             return tuple(self._copies)
 
     @property
     def events(self) -> tuple[Recorded, ...]:
-        """Every event once, its data put together from all its copies."""
+        """Every event once, with the data of all its copies."""
         events: dict[str, Recorded] = {}
         for copy in self.copies:
             known = events.get(copy.id)
@@ -130,8 +129,7 @@ class RecordingTopic:
     def copies_for(self, service: str | type[Consumer]) -> tuple[Recorded, ...]:
         """The copies that a service would receive.
 
-        Given the consumer's class, only the events that it handles; given a name, all that are
-        addressed to it.
+        For a consumer class, only events that it handles; for a name, all that are addressed to it.
 
         Args:
             service: the name of a service.

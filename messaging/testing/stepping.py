@@ -1,8 +1,8 @@
-"""Runs one pipeline of a worker step by step, in one thread, with a clock of your own.
+"""Runs one pipeline of a worker step by step, in one thread, with your own clock.
 
 For a simulation that chooses what happens next. The steps are those of the threads (`Receiver`,
-`Executor.step`, `Settler`, `Heartbeat`); only what a thread does between two steps is left out:
-waiting for room, for work, for a pause to be over.
+`Executor.step`, `Settler`, `Heartbeat`), without the waiting between them: for room, for work, or
+for the end of a pause.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Steps"]
 _NOBODY = 0
 """The thread that takes all steps but `complete`."""
 LOOKS = 2
-"""After so many looks of the watch at one handler its thread is held up."""
+"""After so many checks of the watchdog in one handler, its thread counts as blocked."""
 
 
 class Steps:
@@ -37,16 +37,16 @@ class Steps:
         steps = Steps.of(Dispatcher(consumer), broker, clock=clock)
         steps.poll()            # one receive, which does not wait
         steps.handle()          # one message through its handler, an async one to its end
-        steps.complete()        # a receive whose messages go all the way, handlers being quick
-        steps.settle()          # one look of the settler: everything that is due
-        steps.renew()           # one look at the leases
+        steps.complete()        # a receive whose messages run to completion, as with quick handlers
+        steps.settle()          # one check of the settler: everything that is due
+        steps.renew()           # one check of the leases
 
-    What happens while a handler runs is called from within the handler: every step may be taken
-    there (an async handler may not take `handle`). After `crash` every step does nothing, so a
-    handler that calls it dies there as by `kill -9`: what it returns is told to nobody.
+    To do something while a handler runs, call it from the handler: every step is possible there
+    (except `handle` in an async handler). After `crash`, every step does nothing, so a handler that
+    calls it dies there as with `kill -9`: its result is ignored.
 
-    All times are of `clock`. Pauses are drawn from the module `random`: seed that to have the same
-    story again. A pause after a failed receive is left to whoever drives.
+    All times are from `clock`. Pauses are drawn from the module `random`: seed it to get the same
+    run again. The pause after a failed receive is left to the caller.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -67,7 +67,8 @@ class Steps:
         prefetch: int = 10,
         clock: Clock = SYSTEM_CLOCK,
     ) -> Self:
-        """Steps of a lane of its own. Raises `TransportError` if the queue does not answer."""
+        """Create the steps of a new pipeline. Raises `TransportError` if the queue does not
+        answer."""
         service = dispatcher.consumer.service
         return cls(
             Pipeline(
@@ -87,7 +88,7 @@ class Steps:
 
     @property
     def in_flight(self) -> tuple[str, ...]:
-        """Message ids of what is held: waiting, in a handler, or to be settled."""
+        """The ids of messages in flight: waiting, in a handler, or to be settled."""
         return tuple(
             message.delivery.message_id
             for message in (
@@ -98,7 +99,7 @@ class Steps:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a handler."""
+        """The number of messages that wait for a handler."""
         return len(self._pipeline.ready_queue)
 
     @property
@@ -106,18 +107,19 @@ class Steps:
         return self._pipeline.state
 
     def poll(self, wait: float = 0.0) -> int | None:
-        """One receive, if there is room: how many it brought; None: it failed, or there was none.
+        """Make one receive, if there is room: returns how many messages came; None if it failed, or
+        there was no room.
 
-        A transport that raises from `receive` makes the step None, as it makes the thread pause.
+        If the transport's `receive` raises, the step returns None, where the thread would pause.
         """
         with self._as_thread(_NOBODY):
             return self._receive(wait)
 
     def complete(self) -> int | None:
-        """`poll`, then what came through its handlers and the settler, by run-to-completion.
+        """`poll`, then run its messages to completion, through handlers and settler.
 
-        As in a worker whose handlers are quick. If another step is taken in a handler, so long has
-        passed that the rest of what came waits for other threads.
+        As in a worker whose handlers are quick. If another step is taken in a handler, that counts
+        as a long time, and the remaining messages wait for other threads.
         """
         pipeline = self._pipeline
         if self._completing is None:
@@ -137,7 +139,7 @@ class Steps:
             return brought
 
     def handle(self) -> bool:
-        """Take what has waited longest for a handler and run it; False if nothing waits."""
+        """Run the handler of the message that has waited longest; returns False if none waits."""
         with self._as_thread(_NOBODY):
             return self._handle()
 
@@ -152,26 +154,27 @@ class Steps:
         return True
 
     def settle(self) -> int:
-        """Settle what handlers are done with, and refused settlements whose pause is over."""
+        """Settle finished messages, and retry refused settlements whose pause is over."""
         with self._as_thread(_NOBODY):
             return 0 if self.crashed else self._pipeline.settler.step(aged=True)
 
     def renew(self) -> None:
-        """One look at the leases."""
+        """Check the leases once."""
         with self._as_thread(_NOBODY):
             if not self.crashed:
                 self._pipeline.heartbeat.step()
 
     def close_intake(self) -> int:
-        """As at SIGTERM: ask no more, give back what waits; returns how many those were.
+        """Stop, as on SIGTERM: stop receiving, and release waiting messages; returns how many.
 
-        Then `settle` until `in_flight` is empty, and `expire_rest` when that takes too long.
+        Then `settle` until `in_flight` is empty, and `expire_rest` if that takes too long.
         """
         with self._as_thread(_NOBODY):
             return 0 if self.crashed else self._pipeline.close_intake()
 
     def expire_rest(self) -> int:
-        """The end of a stop: whatever is still in hand is left to its lease, and counted so."""
+        """The end of a stop: messages still in flight are left to their leases, and counted as
+        expired."""
         if self.crashed:
             return 0
         in_flight = self._pipeline.in_flight
@@ -180,7 +183,8 @@ class Steps:
         )
 
     def crash(self) -> None:
-        """As by `kill -9`: everything in hand is forgotten, and the queue is told nothing."""
+        """Crash, as with `kill -9`: all messages in flight are forgotten, without a request to the
+        queue."""
         self.crashed = True
         if self._completing is not None:
             self._completing.drain()
@@ -191,7 +195,7 @@ class Steps:
 
     @contextmanager
     def _as_thread(self, thread: int) -> Iterator[None]:
-        """What is done in it is done by this thread. Those that are in a handler are held up."""
+        """Everything inside runs in this thread. Threads in a handler count as blocked."""
         if self._completing is not None:
             for _ in range(LOOKS):
                 self._completing.look()
@@ -203,7 +207,7 @@ class Steps:
 
 
 class _InlineLoop:
-    """Runs a coroutine to its end at once, in the thread that submits it."""
+    """Runs a coroutine to its end immediately, in the submitting thread."""
 
     def __init__(self) -> None:
         self._running: dict[Coroutine[Any, Any, Outcome], asyncio.Task[Any]] = {}
@@ -220,7 +224,8 @@ class _InlineLoop:
             ended.append(await caught(coroutine))
 
         try:
-            # Cancelled within its last step, the task is: the coroutine has ended all the same.
+            # If cancelled within its last step, the task counts as cancelled, but the coroutine has
+            # ended.
             with asyncio.Runner() as runner, suppress(asyncio.CancelledError):
                 runner.run(run())
         finally:

@@ -1,4 +1,4 @@
-"""Tries to break the promises of delivery with faults that follow from a seed.
+"""Tries to break the promises of delivery with seeded faults.
 
     check([Financeiro, Marketing], events, seeds=range(100))
 

@@ -28,18 +28,18 @@ _FAULTS_OF: Mapping[str, tuple[str, ...]] = {
     "dead_letter": (*_ANY, *_BATCH, "killed"),
 }
 _OFTENER: Mapping[str, int] = {"publish": 2, "relay": 4, "dead_letter": 4, "renew": 3}
-"""There are few of these requests in a scenario, and much depends on them."""
+"""There are few of these requests in a scenario, and they matter a lot."""
 SLOWEST = 45
 """Seconds: longer than the leases of the consumers of `make chaos`."""
 
 
 class InjectedFaults:
-    """Decides by seed and plan, and counts what it injected."""
+    """Decides by seed and plan, and counts the injected faults."""
 
     def __init__(self, plan: ScenarioPlan, record: Record, clock: FakeClock) -> None:
         self.seeded = Seeded(plan.seed)
         self.calm = False
-        """No more faults: the scenario is to come to its end."""
+        """Inject no more faults, so that the scenario can end."""
         self._plan = plan
         self._record = record
         self.clock = clock
@@ -51,7 +51,8 @@ class InjectedFaults:
         return self._pick(name, _FAULTS_OF.get(operation, ()), rate)
 
     def next_of(self, what: str) -> str:
-        """A name for this time: throws of one kind are numbered, over all starts of a worker."""
+        """A unique name for this draw: draws of one kind are numbered, across all starts of a
+        worker."""
         self._times[what] += 1
         return f"{what} #{self._times[what]}"
 
@@ -65,7 +66,7 @@ class InjectedFaults:
         return name, self._pick(name, possible, self._plan.handlers)
 
     def deliver(self, operation: Operation) -> Sequence[Failure] | None:
-        """For `MemoryBroker(faults=...)`: SNS cannot reach a queue."""
+        """For `MemoryBroker(faults=...)`: makes a queue unreachable for SNS."""
         if operation.name == "deliver" and operation.stage == "before":
             name = self.next_of(f"topic {operation.target}")
             if self._pick(name, ("undelivered",), self._plan.requests / 4):
@@ -89,11 +90,11 @@ class InjectedFaults:
 
 
 class RequestFaults:
-    """The faults of one process towards one queue, or of the publisher: asked as a `Faults`.
+    """The faults of one process towards one queue, or of the publisher, with the interface of
+    `Faults`.
 
-    about  the event that the next request is about: its faults follow it, whatever else happens
-           in the scenario or is left out of it.
-    as_operation  the name by which `InjectedFaults` knows what is asked, if it is another one.
+    about  the event of the next request: its faults do not depend on anything else in the scenario.
+    as_operation  the operation's name in `InjectedFaults`, if it is different.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ class RequestFaults:
         return self._some(entries) if self._now == "lied" else None
 
     def _some(self, entries: int) -> Sequence[Failure]:
-        """At least one of so many entries is refused for now."""
+        """Temporarily refuse at least one of so many entries."""
         chance = self._injected.seeded.stream(f"{self._name} entries")
         places = chance.sample(range(entries), chance.randint(1, entries))
         return [Failure(at, "InternalError", "chaos: refused", True) for at in sorted(places)]

@@ -1,4 +1,4 @@
-"""Handlers that fail as the plan says, and the record of how each run ended."""
+"""Makes handlers fail according to the plan, and records how each run ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_STALL = 90
 
 
 class Sabotage(Exception):
-    """What a handler raises because the schedule says so."""
+    """The exception of a handler that fails according to the plan."""
 
 
 class Accounted:
@@ -52,7 +52,7 @@ class Accounted:
             for call in () if isinstance(raised, Killed) else calls:
                 how = raised
                 if batch is not None and (raised is None or call not in batch.calls):
-                    how = batch.outcome(call)  # also of those that were kept from the handler
+                    how = batch.outcome(call)  # also for messages that were kept from the handler
                 what, detail = _ended(how)
                 self._stage.tell(self._actor.name, call.service, what, call.envelope.id, detail)
 
@@ -74,7 +74,7 @@ def _ended(how: BaseException | None) -> tuple[str, str]:
 
 
 class HandlerFaults:
-    """The innermost middleware: what the schedule does to a handler, before it or after it."""
+    """The innermost middleware: injects the planned fault before or after a handler."""
 
     def __init__(self, actor: Mortal, stage: Simulation) -> None:
         self._actor = actor
@@ -98,7 +98,7 @@ class HandlerFaults:
 
     @contextmanager
     def around_batch(self, batch: BatchCall) -> Iterator[None]:
-        """What one message of a batch meets befalls all of them, or only its own outcome."""
+        """A fault of one message affects the whole batch, or only that message's outcome."""
         with ExitStack() as stack:
             for call in reversed(batch.calls):  # so that they end in order
                 try:
@@ -127,7 +127,7 @@ class HandlerFaults:
             acknowledged = outcome
         self._actor.check_alive()
         if batch is not None and not any(one is call for one in batch.calls):
-            return  # behind one of its group that comes again: it was not handed over
+            return  # behind a retried one of its group: it was not passed on
         self._stage.tell(self._actor.name, service, "handled", event, call.delivery.message_id)
         if kind == "stalled" and late:
             self._stall(name, number)

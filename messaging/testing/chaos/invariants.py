@@ -13,18 +13,17 @@ from messaging.testing.chaos.simulation import Simulation, event_id
 __all__ = ["Breach", "breaches"]
 
 LONG = 3600
-"""Seconds: a `max_lease` that no handler of a scenario comes near."""
+"""Seconds: a `max_lease` that no handler of a scenario approaches."""
 NO_REASON = "none given"
-"""What a dead letter says whose reason was empty: SQS takes no empty attribute."""
+"""The reason of a dead letter whose reason was empty: SQS accepts no empty attribute."""
 
 
 class Breach(NamedTuple):
-    """One promise that was not kept: which, and how it shows. `messaging.testing.chaos.check` finds
-    them.
+    """One broken promise, and the evidence. `messaging.testing.chaos.check` finds them.
 
     Args:
-        promise: which.
-        how: how it shows.
+        promise: the promise.
+        how: the evidence.
     """
 
     promise: str
@@ -76,7 +75,7 @@ def _deleted_with_cause(observed: Observed) -> Iterator[Breach]:
 
 
 def _receipts_balance(observed: Observed) -> Iterator[Breach]:
-    """What is counted as released is visible again or will be, as the queue answered."""
+    """A message counted as released is or will be visible again, according to the queue."""
     promise = "receipts balance"
     given = Counter((one.who, one.service) for one in observed.record.of("received"))
     settled = {
@@ -109,7 +108,7 @@ def _leases_kept(observed: Observed) -> Iterator[Breach]:
 
 
 def _not_beside_itself(observed: Observed) -> Iterator[Breach]:
-    """One process has a message in one handler at a time, unless it gave the first one up."""
+    """A process never handles a message twice at once, unless it gave the first one up."""
     patient = {
         one.service
         for one in observed.simulation.setup.services
@@ -127,7 +126,7 @@ def _settled_at_the_end(observed: Observed) -> Iterator[Breach]:
 
 
 def _every_attempt(observed: Observed) -> Iterator[Breach]:
-    """A handler that fails for a passing reason runs as often as its retry policy says."""
+    """A handler that fails temporarily runs as often as its retry policy allows."""
     attempts = {one.service: one.retry.max_attempts for one in observed.simulation.setup.services}
     for service, event, _, note in observed.dead_letters:
         if note is None or note.attempts is None or not (note.error or "").endswith("Sabotage"):
@@ -163,7 +162,7 @@ def _once(observed: Observed) -> Iterator[Breach]:
 def _reasons(observed: Observed) -> Iterator[Breach]:
     limits = {one.service: one.max_receives for one in observed.simulation.topology.queues}
     for service, event, receive_count, note in observed.dead_letters:
-        # What SQS itself moved has no note but keeps its receive count; a worker's copy is a new
+        # A message moved by SQS has no note but keeps its receive count; a worker's copy is a new
         # message, whose count is 0.
         moved = note is None and receive_count >= limits[service]
         if not moved and (note is None or note.reason in ("", NO_REASON)):
@@ -208,9 +207,9 @@ def _in_order(observed: Observed) -> Iterator[Breach]:
 
 
 def _leases_end(observed: Observed) -> Iterator[Breach]:
-    """A receipt that was settled is not hidden again: its message would come late or never.
+    """A settled receipt is not hidden again: its message would be redelivered late or never.
 
-    And none is renewed beyond `max_lease`: a handler that hangs would keep it for ever.
+    And none is renewed beyond `max_lease`: a hanging handler would keep it for ever.
     """
     promise = "no lease is renewed after its end"
     longest = {one.service: one.max_lease for one in observed.simulation.setup.services}

@@ -24,7 +24,7 @@ class LambdaProcess(Mortal):
     """
 
     idle = True
-    """Between two steps nothing is in hand."""
+    """Nothing is in flight between two steps."""
 
     def __init__(self, name: str, stage: Simulation) -> None:
         super().__init__(name, stage)

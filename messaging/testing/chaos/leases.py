@@ -10,7 +10,8 @@ from messaging.transport import Delivery
 __all__ = ["Leases"]
 
 MARGIN = 2.0
-"""Seconds by which a lease must be due for sure, and a renewal must win, before it is missed."""
+"""Margin in seconds: a missing renewal only counts if the lease was clearly due, and the gain large
+enough."""
 
 
 @dataclass(slots=True)
@@ -20,9 +21,9 @@ class _Lease:
 
 
 class Leases:
-    """Records every receive and change of visibility that the broker carried out.
+    """Records every receive and change of visibility that the broker executed.
 
-    asked  the receipts whose visibility was asked to change; a look empties it.
+    asked  the receipts whose visibility was requested to change; each check clears it.
     """
 
     def __init__(self, *, lease: int, max_lease: float) -> None:
@@ -39,21 +40,21 @@ class Leases:
             self._held[one.message_id] = _Lease(one.receipt, until)
 
     def go_on(self, delivery: Delivery, until: float) -> None:
-        """The lease of this receipt goes on until then."""
+        """Record that the lease of this receipt lasts until then."""
         held = self._held.get(delivery.message_id)
         if held is not None and held.receipt == delivery.receipt:
             held.until = until
 
     def end(self, deliveries: Iterable[Delivery]) -> None:
-        """These leases have ended: others may have the messages."""
+        """Record that these leases have ended: others may have the messages."""
         for one in deliveries:
             self._held.pop(one.message_id, None)
 
     def due(self, in_hand: Iterable[str], now: float, current: Mapping[str, str]) -> set[str]:
-        """The receipts of messages in hand that a look at this moment must renew.
+        """The receipts of messages in flight that a check at this moment must renew.
 
-        Those whose lease is over already, or that others have received since, are left out: the
-        process cannot keep them. So are those that a renewal would win next to nothing.
+        This leaves out receipts whose lease has ended, or that others have received since, because
+        the process cannot keep them, and those for which a renewal would gain next to nothing.
         """
         found = set()
         for message in in_hand:

@@ -1,4 +1,4 @@
-"""What became of every event, read from the record and from the broker."""
+"""The results of all events, read from the record and from the broker."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Count:
         scenarios: how many scenarios.
         events: events that were accepted.
         wanted: pairs of an accepted event and a service that wants it.
-        done: of these, handled.
-        dead_lettered: of these, given up by the service, or by SQS.
-        undelivered: of these, refused by the queue.
+        done: wanted pairs that were handled.
+        dead_lettered: wanted pairs given up by the service, or by SQS.
+        undelivered: wanted pairs refused by the queue.
         moved_by_sqs: dead letters without a reason: received `max_receives` times.
-        discarded: of these, discarded by the handler.
-        lost: pairs of which nothing was heard.
-        unaccounted: receipts of which it is not known what became.
+        discarded: wanted pairs discarded by the handler.
+        lost: pairs without any result.
+        unaccounted: receipts without a known end.
         duplicates: effects beyond the first, of one event in one service, without idempotency.
         duplicates_once: the same, with idempotency.
         receipts: messages that workers received.
-        redeliveries: of these, those that had been received before.
-        facts: effects that handlers had.
+        redeliveries: receipts of messages that had been received before.
+        facts: effects of handlers.
         kills: processes that were killed.
 
     Example:
@@ -109,7 +109,8 @@ class Observed:
 
     @cached_property
     def wanted(self) -> list[tuple[str, str]]:
-        """Which service should receive what, read from the consumers and not from what was sent."""
+        """Which service should receive which event, derived from the consumers and not from what
+        was sent."""
         simulation = self.simulation
         return [
             (service, event_id(number))

@@ -1,4 +1,4 @@
-"""The plan of a seed, as a list of steps of which any can be left out."""
+"""The plan of a seed: a list of steps, any of which can be left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Mode = Literal["at least once", "idempotent", "transactional"]
 Host = Literal["worker", "lambda"]
 """What runs the handlers."""
 Producer = Literal["direct", "buffered", "outbox"]
-"""How events are published: in requests of their own, through a buffer, or by way of a table."""
+"""How events are published: directly, through a buffer, or through an outbox."""
 
 StepKind = Literal[
     "publish",
@@ -49,15 +49,15 @@ REQUEST_FAULTS = (
     "unavailable",  # 503, nothing was done
     "throttled",  # nothing was done
     "reset",  # the connection breaks before the request arrives
-    "lost",  # it was done, and the answer is lost
-    "slow",  # the answer takes up to 45 s
+    "lost",  # it was done, but the response is lost
+    "slow",  # the response takes up to 45 s
     "refused",  # some entries of a batch are refused
     "lied",  # some entries of a batch are reported as failed, though they were done
     "denied",  # expired credentials
-    "duplicated",  # what was received is visible to others at once
-    "shuffled",  # what was received is out of order
+    "duplicated",  # received messages are visible to others immediately
+    "shuffled",  # received messages are out of order
     "stopped",  # SIGTERM comes while a receive waits
-    "killed",  # kill -9 before the request, or after it was done
+    "killed",  # kill -9 before the request, or after it was executed
     "undelivered",  # SNS cannot reach a queue
 )
 HANDLER_FAULTS = (
@@ -81,13 +81,13 @@ _RARE: Mapping[StepKind, int] = MappingProxyType({"kill": 3, "stop": 2, "jump": 
 
 
 class Step(NamedTuple):
-    """One step of the scenario. `who` is a worker's number, `what` says the rest.
+    """One step of the scenario. `who` is a worker's number, `what` depends on the step.
 
     publish  the events number `what` up to `what + who`
     poll, handle, settle, renew    worker `who`, service number `what`
     relay    one claim of the outbox is sent
     wait     `what` seconds pass
-    jump     the wall clock is set `what` seconds forward or back
+    jump     the wall clock is set forward or back by `what` seconds
     kill, stop, start              worker `who`
     junk     something unreadable for service number `what`
     """
@@ -102,24 +102,23 @@ class ScenarioPlan:
     """Everything that a scenario needs; running it twice gives the same scenario.
 
     Args:
-        seed: the number that it was drawn from.
-        services: which of the consumers take part, by number.
+        seed: the seed it was drawn from.
+        services: the numbers of the participating consumers.
         fifo: whether topic and queues are FIFO.
-        mode: what is promised about effects.
+        mode: the promise about effects.
         workers: how many workers share the queues.
-        concurrency: handlers of one worker that run at once.
-        prefetch: messages that may wait beside them.
-        events: which of the events are published, by number.
+        concurrency: concurrent handlers of one worker.
+        prefetch: messages that may wait in addition.
+        events: the numbers of the published events.
         steps: what happens, one after another.
-        kinds: faults that may happen; each seed allows some of them only, so that the common ones
-            do not hide what the rare ones find.
+        kinds: faults that may happen; each seed allows only some of them, so that common ones do
+            not hide what rare ones find.
         requests: how often a request goes wrong, from 0 to 1.
         handlers: how often a handler goes wrong, from 0 to 1.
-        host: what runs the handlers.
+        host: the environment of the handlers.
         producer: how the events are published.
-        completes: a poll handles and settles what it brings, as a worker does whose handlers are
-            quick.
-        only: names of the faults that may happen, of those that the seed draws; None: all of them.
+        completes: a poll handles and settles its messages, as in a worker whose handlers are quick.
+        only: names of the drawn faults that may happen; None: all of them.
 
     Example:
         ```python
@@ -127,7 +126,7 @@ class ScenarioPlan:
 
         plan = draw(7, services=2, events=3)
         assert (plan.seed, plan.services, plan.fifo) == (7, (0, 1), False)
-        assert plan.steps  # what happens, in this order
+        assert plan.steps  # the steps, in order
         ```
     """
 
@@ -178,10 +177,10 @@ def draw(
         services: how many services there are.
         events: how many events are published.
         modes: promises that the seed may choose from.
-        fifo: whether FIFO, that the seed may choose from.
+        fifo: values of `fifo` that the seed may choose from.
         kinds: faults that the seed may choose from.
-        hosts: what may run the handlers.
-        producers: how the events may be published.
+        hosts: environments that the seed may choose from.
+        producers: ways of publishing that the seed may choose from.
         all_services: False: the seed may leave some of them out.
 
     Example:
@@ -225,9 +224,9 @@ def _steps(
     kinds: frozenset[str],
     producer: Producer,
 ) -> Iterator[Step]:
-    """All workers start; events come in bursts, with faults between and after them.
+    """All workers start; events arrive in bursts, with faults between and after them.
 
-    What is retried comes again after some seconds only, so the end is as eventful as the middle.
+    Retries only happen after some seconds, so the end is as eventful as the middle.
     """
     rare: dict[StepKind, int] = {kind: _RARE[kind] for kind in STEP_FAULTS if kind in kinds}
     weights: dict[StepKind, int] = {**_WEIGHTS, **rare}

@@ -1,4 +1,4 @@
-"""One worker process made of the real runtime modules; it can be killed at any step."""
+"""One worker process built from the real runtime modules; it can be killed at any step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["End", "Mortal", "Process", "in_a_loop"]
 
 PATIENCE = 60
-"""Seconds after which a stopping process leaves what it could not settle."""
+"""Seconds after which a stopping process gives up on unsettled messages."""
 
 
 def in_a_loop() -> bool:
-    """True inside an async handler: no other one can run there, for a thread has one loop."""
+    """True inside an async handler: no other one can run there, because a thread has one loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -43,7 +43,7 @@ def _run_hook(opening: Awaitable[None] | None) -> None:
 
 
 class End(NamedTuple):
-    """The counts of one process and one service, after it had stopped in order."""
+    """The counts of one process and one service, after an orderly stop."""
 
     who: str
     service: str
@@ -53,9 +53,9 @@ class End(NamedTuple):
 
 
 class Mortal:
-    """What a worker process and a Lambda environment have in common: each can be killed.
+    """The base of worker processes and Lambda environments, which can both be killed.
 
-    doing   the step that is under way.
+    doing   the current step.
     leases  of its messages, by service.
     """
 
@@ -73,22 +73,22 @@ class Mortal:
         self._hired = setup.hire(stage.clock, self.check_alive)
 
     def middleware(self) -> list[Middleware]:
-        """What is around the handlers of one service."""
+        """The middleware around the handlers of one service."""
         return [Accounted(self, self._stage), *self._hired, HandlerFaults(self, self._stage)]
 
     def check_alive(self) -> None:
-        """Raises in a process that has been killed: it gets no further."""
+        """Raise if the process has been killed: it must get no further."""
         if not self.alive:
             raise Killed(self.name)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the process, like kill -9."""
         if self.alive:
             self.alive = False
             self._stage.tell(self.name, "", "killed")
 
     def die(self) -> None:
-        """kill -9 of the caller."""
+        """Kill the calling process."""
         self.kill()
         self.check_alive()
 
@@ -96,7 +96,7 @@ class Mortal:
 class Process(Mortal):
     """One process with a pipeline for each service. It is also the `Broker` of its pipelines.
 
-    running  handlers that are under way, by service.
+    running  running handlers, by service.
     """
 
     def __init__(self, name: str, stage: Simulation) -> None:
@@ -124,10 +124,10 @@ class Process(Mortal):
         return self._stage.queue_for(self, service)
 
     def close(self) -> None:
-        """Nothing: the broker behind it is the world's."""
+        """Do nothing: the underlying broker belongs to the simulation."""
 
     def step(self, doing: str, service: int) -> bool:
-        """One step of one pipeline; False if there was nothing to do."""
+        """Take one step of one pipeline; returns False if there was nothing to do."""
         steps, before = self._pipelines[service], self.doing
         self.doing = doing
         try:
@@ -145,14 +145,14 @@ class Process(Mortal):
             self.doing = before
 
     def _renew(self, steps: Steps, number: int) -> None:
-        """One look, and the leases that it forgot."""
+        """Check the leases once, and record the ones that it missed."""
         consumer = self._stage.setup.services[number]
         leases = self.leases[consumer.service]
         now = self._stage.clock.monotonic()
         due = leases.due(steps.in_flight, now, self._stage.current)
         leases.asked.clear()
         steps.renew()
-        if consumer.handler_timeout is None:  # else it may have given some up
+        if consumer.handler_timeout is None:  # otherwise it may have given some up
             for receipt in sorted(due - leases.asked):
                 self._stage.tell(self.name, consumer.service, "not renewed", "", receipt)
 
@@ -179,7 +179,7 @@ class Process(Mortal):
 
     @property
     def idle(self) -> bool:
-        """Nothing is in hand."""
+        """Whether nothing is in flight."""
         return not any(steps.in_flight for steps in self._pipelines.values())
 
     def kill(self) -> None:
@@ -190,7 +190,7 @@ class Process(Mortal):
                 steps.crash()
 
     def hear_signal(self) -> None:
-        """SIGTERM: no pipeline receives any more, and waiting messages are released."""
+        """Stop, like SIGTERM: no pipeline receives any more, and waiting messages are released."""
         if self.alive and not self.stopping:
             self.stopping = True
             self._stage.tell(self.name, "", "is asked to stop")
@@ -209,7 +209,7 @@ class Process(Mortal):
                 break
             for number in self._pipelines:
                 handlers = self._stage.setup.services[number].handlers.values()
-                if any(one.batch for one in handlers):  # what is gathered a stop hands over
+                if any(one.batch for one in handlers):  # a stop passes on partial batches
                     self.step("handle", number)
                 self.step("settle", number)
             self._stage.clock.advance(1)

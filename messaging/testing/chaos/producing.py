@@ -24,26 +24,26 @@ Events = Sequence[tuple[str, Event]]
 """Each with its id."""
 SOURCE = "/chaos"
 AT_ONCE = 9
-"""Events put into a buffer before it is flushed: ten would be sent by another thread meanwhile."""
+"""Events put into a buffer before it is flushed: ten would already be sent by another thread."""
 
 
 class Direct:
-    """A `Publisher`, and requests of its own."""
+    """A `Publisher` that sends requests directly."""
 
     def __init__(self, topic: TopicTransport, clock: Clock) -> None:
         self._publisher = Publisher(topic, source=SOURCE, clock=clock, in_flight=1)
 
     def publish(self, events: Events) -> dict[str, str]:
-        """The ids of those that were not accepted, each with a code."""
+        """The ids of events that were not accepted, each with a code."""
         return _published(self._publisher, events)
 
     def relay(self) -> bool:
-        """Send what is waiting, if anything is."""
+        """Send waiting events, if any."""
         return False
 
     @property
     def waits(self) -> bool:
-        """True while something that was accepted is still to be sent."""
+        """True while accepted events are still to be sent."""
         return False
 
     def close(self) -> None:
@@ -51,11 +51,12 @@ class Direct:
 
 
 class Buffered(Direct):
-    """A buffered publisher, flushed before the scenario goes on: it has a thread of its own."""
+    """A buffered publisher, flushed before the scenario continues, because it has its own
+    thread."""
 
     def __init__(self, topic: TopicTransport, clock: Clock) -> None:
         super().__init__(_Elsewhere(topic), clock)
-        # What failed is in the events' own futures.
+        # Failures are in the events' own futures.
         self._buffer = self._publisher.buffered(linger=10, on_failure=lambda told: None)
 
     def publish(self, events: Events) -> dict[str, str]:
@@ -109,7 +110,7 @@ class Outboxed:
         return self._claims.status().pending > 0
 
     def publish(self, events: Events) -> dict[str, str]:
-        """In one transaction: what has committed is accepted."""
+        """In one transaction: committed events are accepted."""
         self._writer.execute("BEGIN IMMEDIATE")
         publisher = Publisher(SqlOutbox(self._writer), source=SOURCE, clock=self._clock)
         refused = _published(publisher, events)

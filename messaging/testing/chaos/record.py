@@ -10,15 +10,15 @@ __all__ = ["Fact", "Record"]
 
 
 class Fact(NamedTuple):
-    """One thing that happened.
+    """One fact of a scenario.
 
-    at       seconds since the scenario began.
+    at       seconds since the scenario started.
     who      "publisher", "topic", a worker ("worker-1.2" is the second process of worker 1), or
              "world".
-    service  whose queue, or "".
-    what     a word of what happened.
-    event    the id of the event that it is about, or "".
-    detail   the rest: a message id, a receipt, an error's code.
+    service  the queue's service, or "".
+    what     what happened, in one word.
+    event    the id of the event, or "".
+    detail   details: a message id, a receipt, an error code.
     """
 
     at: float
@@ -41,7 +41,7 @@ class Record:
         self._facts: list[Fact] = []
         self.injected: Counter[str] = Counter()
         self.names: dict[str, None] = {}
-        """Of the faults that were injected, in order: what `ScenarioPlan.only` may choose from."""
+        """The names of the injected faults, in order, for `ScenarioPlan.only`."""
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self._facts)
@@ -57,5 +57,5 @@ class Record:
         return (fact for fact in self._facts if fact.what in what)
 
     def text(self) -> str:
-        """All of it, a line for each fact."""
+        """The whole record, one line per fact."""
         return "\n".join(map(str, self._facts))

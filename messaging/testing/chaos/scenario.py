@@ -24,23 +24,23 @@ from messaging.testing.chaos.simulation import ChaosClock, Simulation
 __all__ = ["MakeCast", "PromiseBroken", "Scenario", "Summary", "check", "play", "shortest"]
 
 MakeCast = Callable[[ScenarioPlan, Clock], Setup]
-"""What takes part in the scenario of this plan, with nothing left from an earlier one."""
+"""The setup of this plan's scenario, with nothing left over from an earlier one."""
 
 MOST_TRIALS = 600
-"""Stories played to find a shorter one."""
+"""Scenarios that are run to find a shorter one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One plan as it was played. `PromiseBroken.scenario` is one; `check` raises it.
+    """The run of one plan. `check` raises `PromiseBroken` with one in `scenario`.
 
     Args:
-        plan: what was played.
-        breaches: the promises that were broken; none: all is well.
-        count: what was counted.
+        plan: the plan.
+        breaches: the broken promises; empty if all is well.
+        count: the counts.
         injected: how often each kind of fault was injected.
         faults: their names, for `ScenarioPlan.only`.
-        text: what happened, a line for each fact; the same for the same plan.
+        text: the record, one line per fact; the same for the same plan.
     """
 
     plan: ScenarioPlan
@@ -61,8 +61,8 @@ class Summary:
     """The counts of many scenarios; `failed` are those that broke a promise.
 
     Args:
-        count: the counts of all scenarios together.
-        injected: how many faults there were, by kind.
+        count: the total counts of all scenarios.
+        injected: the number of faults, by kind.
         failed: the scenarios that broke a promise.
 
     Example:
@@ -88,10 +88,10 @@ class Summary:
 
 
 class PromiseBroken(AssertionError):
-    """A scenario broke a promise of delivery. `scenario` is the shortest that was found.
+    """A scenario broke a promise of delivery. `scenario` is the shortest one found.
 
     Args:
-        scenario: the shortest that was found.
+        scenario: the shortest scenario found.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -104,8 +104,8 @@ def play(plan: ScenarioPlan, make_cast: MakeCast) -> Scenario:
     """Run one plan and check the invariants.
 
     Args:
-        plan: what `draw` gave.
-        make_cast: makes the consumers and events anew.
+        plan: from `draw`.
+        make_cast: creates fresh consumers and events.
     """
     clock = ChaosClock()
     setup = make_cast(plan, clock)
@@ -149,25 +149,25 @@ def check(
 ) -> Summary:
     """Run a scenario for each of `seeds` with your own consumers; raise for the first that fails.
 
-    Handlers run in this thread and meet exceptions, stalls (the clock moves, nothing sleeps) and
-    kills, which are played by a `BaseException`.
+    Handlers run in this thread and experience exceptions, stalls (the clock moves, nothing sleeps)
+    and kills, which are simulated by a `BaseException`.
 
     Args:
-        consumers: classes, or functions that make a consumer: called at each start of a worker.
-        events: what is published, in this order.
-        seeds: the numbers that scenarios are drawn from.
-        faults: which kinds may happen (`EVERY_FAULT` has them all).
+        consumers: classes, or functions that create a consumer: called at each start of a worker.
+        events: the published events, in order.
+        seeds: the seeds of the scenarios.
+        faults: the kinds that may happen (`EVERY_FAULT` has them all).
         fifo: whether the topic is a FIFO topic.
-        middleware: makes your middleware at each start of a worker, by the scenario's clock.
-        effects: how often each event took effect, by service and event id ("event-0" is the first
-            of `events`); without it, the runs of handlers that ended well are counted.
+        middleware: creates your middleware at each start of a worker, with the scenario's clock.
+        effects: returns how often each event took effect, by service and event id ("event-0" is the
+            first of `events`); without it, successful handler runs are counted.
         once: True: an event may take effect only once in each service.
-        begin: called before each scenario: empty your database here.
+        begin: called before each scenario: clear your database here.
 
     Raises:
         PromiseBroken: an `AssertionError`, for the first scenario that breaks a promise; its text
-            is the shortest that was found.
-        ConfigurationError: if there is no consumer or no event, or a fault is not known.
+            is the shortest scenario found.
+        ConfigurationError: if there is no consumer or no event, or a fault is unknown.
 
     Example:
         ```python

@@ -9,10 +9,10 @@ __all__ = ["Seeded"]
 
 
 class Seeded:
-    """Draws that follow from a seed and the name of the draw, in any order.
+    """Draws that depend only on a seed and the name of the draw, in any order.
 
-    With one stream of random numbers, a scenario without its first fault would be another one, and
-    nothing could be made shorter.
+    With a single stream of random numbers, a scenario without its first fault would be a different
+    one, and could not be shortened.
     """
 
     __slots__ = ("_key",)
@@ -25,9 +25,9 @@ class Seeded:
         return int.from_bytes(blake2b(name.encode(), key=self._key, digest_size=8).digest(), "big")
 
     def unit(self, name: str) -> float:
-        """At least 0 and below 1."""
+        """A number from 0 (inclusive) to 1 (exclusive)."""
         return self.number(name) / 2**64
 
     def stream(self, name: str) -> Random:
-        """As many draws as are needed under one name."""
+        """A generator of any number of draws under one name."""
         return Random(self.number(name))

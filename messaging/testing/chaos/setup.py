@@ -1,4 +1,4 @@
-"""What a scenario runs: consumers, events, and parts that a test may replace."""
+"""The setup of a scenario: consumers, events, and parts that a test may replace."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Effects = Callable[[], Counter[tuple[str, str]]]
 """How often each event took effect, by service and event id."""
 
 Hire = Callable[[Clock, Callable[[], None]], Sequence[Middleware]]
-"""The middleware of one process, given the scenario's clock and a check that raises once the
-process has been killed: what it shares with others must not be changed after that."""
+"""Creates the middleware of one process, given the scenario's clock and a check that raises once
+the process has been killed: state shared with others must not be changed after that."""
 
 
 def _same(part: _T) -> _T:
@@ -32,7 +32,7 @@ def _same(part: _T) -> _T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Each is given a part of the library and returns what is used in its place.
+    """Each takes a part of the library and returns its replacement.
 
     Plant a bug here to prove that the kit finds it.
     """
@@ -44,14 +44,15 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What takes part in one scenario.
+    """The participants of one scenario.
 
-    consumers  makes a service's consumer, each time that a process starts; in order of `services`.
+    consumers  create a service's consumer each time that a process starts; in the order of
+               `services`.
     services   their classes.
-    events     what is published; event number 3 has the id "event-3".
+    events     the published events; event number 3 has the id "event-3".
     hire       the middleware of one process.
-    effects    what took effect, where the consumers' own database knows; else the runs of handlers
-               that ended well are counted.
+    effects    the effects, if the consumers' own database knows them; otherwise successful handler
+               runs are counted.
     once       whether an event may take effect only once in each service.
     close      called when the scenario has ended.
     """

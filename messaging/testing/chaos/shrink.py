@@ -1,4 +1,4 @@
-"""Shrinks a scenario: leaves out what a failure does not need."""
+"""Shrinks a scenario: removes everything that a failure does not need."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["shrink"]
 def shrink(
     plan: ScenarioPlan, faults: Sequence[str], fails: Callable[[ScenarioPlan], bool], *, most: int
 ) -> ScenarioPlan:
-    """A plan as small as can be found in `most` trials for which `fails` is still true.
+    """The smallest plan found in `most` trials for which `fails` is still true.
 
     faults  the names of the faults that were injected when `plan` failed.
 
-    First whole kinds of things go, then halves, quarters, and single ones, until nothing can be
-    left out any more. https://www.st.cs.uni-saarland.de/papers/tse2002/ describes the method.
+    First whole kinds are removed, then halves, quarters, and single items, until nothing more can
+    be removed. https://www.st.cs.uni-saarland.de/papers/tse2002/ describes the method.
     """
     trials = _Trials(fails, most)
     smaller = replace(plan, only=frozenset(faults))
@@ -49,7 +49,7 @@ class _Trials:
 
 
 def _simpler(plan: ScenarioPlan, trials: _Trials) -> ScenarioPlan:
-    """In a simpler setting, where the failure needs no other."""
+    """Try a simpler setting, if the failure does not need the original one."""
     simplest = replace(
         plan, workers=1, concurrency=1, prefetch=0, mode="at least once", fifo=False,
         host="worker", producer="direct", completes=False,
@@ -73,7 +73,7 @@ def _fewer(
     kind: Callable[[Sequence[Any]], Any],
     trials: _Trials,
 ) -> ScenarioPlan:
-    """Without as many of the `items` of its field `name` as can go."""
+    """Remove as many of the `items` of its field `name` as possible."""
     chunk = len(items)
     while chunk:
         at = 0

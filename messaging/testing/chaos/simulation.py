@@ -1,4 +1,4 @@
-"""The world: one thread, one clock, one broker, and everybody's steps in turn."""
+"""The simulation: one thread, one clock, one broker, and the steps of all processes in turn."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from messaging.transport import Delivery, QueueTransport
 __all__ = ["ChaosClock", "Simulation", "event_id"]
 
 DEEPEST = 2
-"""Handlers that stall inside what happens while another one stalls."""
+"""Maximum nesting of handlers that stall while another one stalls."""
 ATTENDED, LOOK = 0.4, 5.0
-"""So many of the handlers that stall do so while leases are looked at as often as in a worker; the
-others in a process whose threads come to nothing."""
+"""Share of stalling handlers during which leases are checked as often as in a worker; the others
+stall in a process whose threads are blocked as well."""
 MOST_ROUNDS = 2000
-"""Rounds in which everything must have come to rest when there are no faults any more.
+"""Maximum rounds until everything must have come to rest without further faults.
 
-Many, because of queues that hold nothing but poison: their circuit opens, and what waits behind an
-open circuit is tried one at a time, until SQS itself moves it."""
+Many, because of queues that only contain poison: their circuit opens, and messages are then tried
+one at a time, until SQS itself moves them."""
 
 _MEANWHILE: tuple[StepKind, ...] = ("poll", "poll", "handle", "handle", "settle", "renew", "renew")
 _HANDLES: tuple[StepKind, ...] = ("handle",) * 10
@@ -40,7 +40,7 @@ _ROUND: tuple[StepKind, ...] = ("poll", *_HANDLES, "settle", "renew")
 
 
 class ChaosClock(FakeClock):
-    """A clock whose time of day can be set, while seconds pass as ever."""
+    """A clock whose wall time can be set, while monotonic time passes as usual."""
 
     def __init__(self) -> None:
         super().__init__(datetime(2026, 1, 5, 12, tzinfo=UTC))
@@ -50,17 +50,18 @@ class ChaosClock(FakeClock):
         return super().now() + self._set
 
     def jump(self, seconds: float) -> None:
-        """Set the time of day forward or back."""
+        """Set the wall time forward or back."""
         self._set += seconds
 
 
 def event_id(number: int) -> str:
-    """The id under which event number so and so is published."""
+    """The id under which event `number` is published."""
     return f"event-{number}"
 
 
 class Simulation:
-    """Plays one plan with one cast. The record and what lies in the broker are left to judge."""
+    """Runs one plan with one setup. The record and the broker's content remain for the
+    invariants."""
 
     def __init__(self, plan: ScenarioPlan, setup: Setup, clock: ChaosClock) -> None:
         self.plan = plan
@@ -70,9 +71,9 @@ class Simulation:
         self.injected = InjectedFaults(plan, self.record, clock)
         self.ends: list[End] = []
         self.current: dict[str, str] = {}
-        """Receipts that are the last ones of their messages."""
+        """The latest receipts of all messages."""
         self.published: dict[str, bool] = {}
-        """Whether the publisher was told that an event was accepted."""
+        """Whether the publisher was told that each event was accepted."""
         self.at_rest = False
         self.services = plan.services
         topic = "chaos.fifo" if plan.fifo else "chaos"
@@ -85,7 +86,7 @@ class Simulation:
         self._producer = self._make_producer()
 
     def play(self) -> None:
-        """The plan's steps, then as many as it takes until everything rests."""
+        """Run the plan's steps, then as many as it takes until everything is at rest."""
         state = random.getstate()
         random.seed(self.plan.seed)
         try:
@@ -97,13 +98,14 @@ class Simulation:
             self._producer.close()
             self.broker.close()
 
-    # What processes and wires ask for.
+    # Used by processes and wires.
 
     def tell(self, who: str, service: str, what: str, event: str = "", detail: str = "", /) -> None:
         self.record.add(Fact(self.clock.monotonic(), who, service, what, event, detail))
 
     def queue_for(self, process: Process | LambdaProcess, service: str, /) -> QueueTransport:
-        # Without the number of the start: what is left out of a scenario must not rename the rest.
+        # Without the number of the start: removing something from a scenario must not rename the
+        # rest.
         who = f"{process.name.partition('.')[0]} {service}"
         faults = RequestFaults(self.injected, who, die=process.die)
         wire = QueueWire(self.broker.queue(service), service, self, process, faults)
@@ -120,7 +122,7 @@ class Simulation:
         return chance.sample(list(deliveries), len(deliveries))
 
     def meanwhile(self, name: str, seconds: float, /) -> None:
-        """Let `seconds` pass inside a handler; others, and its own process, go on."""
+        """Let `seconds` pass inside a handler; others, and its own process, continue."""
         chance = self.injected.seeded.stream(f"{name} meanwhile")
         if chance.random() < ATTENDED:
             self._attended(seconds)
@@ -136,7 +138,7 @@ class Simulation:
         self._depth -= 1
 
     def _attended(self, seconds: float) -> None:
-        """Let `seconds` pass while all processes look at their leases, as their threads would."""
+        """Let `seconds` pass while all processes check their leases, as their threads would."""
         while seconds > 0:
             self.clock.advance(min(LOOK, seconds))
             seconds -= LOOK
@@ -228,7 +230,8 @@ class Simulation:
         return make(topic, self.clock)
 
     def _come_to_rest(self) -> None:
-        """No more faults; everybody works until nothing is left, then stops in order."""
+        """Without further faults, run all processes until nothing is left, then stop them in
+        order."""
         self.injected.calm = True
         self.tell("world", "", "calm")
         for round_ in range(MOST_ROUNDS):
@@ -242,7 +245,8 @@ class Simulation:
                 for what in range(len(self.services)):
                     for kind in _ROUND:
                         worked |= self._step(Step(kind, who, what)) and kind != "renew"
-            # In hand, or about to come again; now and then a long time, for claims of the dead.
+            # In flight, or about to be redelivered; sometimes after a long time, for claims of dead
+            # processes.
             self.clock.advance(1 if worked else 3600 if round_ % 20 == 19 else 30)
         for who, process in enumerate(self._slots):
             if process is not None:

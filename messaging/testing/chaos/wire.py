@@ -1,4 +1,5 @@
-"""Stands between the library and the in-process broker: hurts what passes, and writes it down."""
+"""Sits between the library and the in-process broker: injects faults into requests, and records
+them."""
 
 from __future__ import annotations
 
@@ -23,14 +24,14 @@ _T = TypeVar("_T")
 
 
 class Killed(BaseException):
-    """kill -9 within one thread: the killed process gets no further."""
+    """Simulates kill -9 in one thread: the killed process gets no further."""
 
 
 class TopicWire:
     """A `TopicTransport` in front of a `MemoryTopic`."""
 
     in_callers_thread = True
-    """To the publisher: there is one thread only."""
+    """Tells the publisher that there is only one thread."""
 
     def __init__(self, inner: MemoryTopic, simulation: Simulation, faults: RequestFaults) -> None:
         self._inner = inner
@@ -64,7 +65,7 @@ class TopicWire:
 class QueueWire:
     """A `QueueTransport` in front of a `MemoryQueue`, for one process.
 
-    Receives never wait: nothing else would happen meanwhile.
+    Receives never wait, because nothing else could happen meanwhile.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class QueueWire:
         return self._inner.depth()
 
     def close(self) -> None:
-        """A killed process closes nothing, and the world closes the rest."""
+        """A killed process closes nothing; the simulation closes the rest."""
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         self._owner.check_alive()
@@ -163,7 +164,7 @@ class QueueWire:
     def _delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         failures = self._inner.delete(deliveries)
         for one in _accepted(deliveries, failures):
-            # An old receipt is accepted by SQS, and the message stays.
+            # SQS accepts an old receipt, but the message stays.
             if self._simulation.current.get(one.message_id) == one.receipt:
                 del self._simulation.current[one.message_id]
                 self._tell("gone", one)
@@ -176,7 +177,7 @@ class QueueWire:
         for one, seconds in _accepted(both, failures):
             if self._owner.doing == "renew":
                 self._leases.go_on(one, self._simulation.clock.monotonic() + seconds)
-            else:  # its answer may be lost: then the process holds it for longer than the broker
+            else:  # its response may be lost: then the process holds it for longer than the broker
                 self._leases.end([one])
         return failures
 
@@ -192,6 +193,6 @@ class QueueWire:
 
 
 def _accepted(entries: Sequence[_T], failures: Sequence[Failure]) -> Sequence[_T]:
-    """The entries that were not refused."""
+    """The accepted entries."""
     refused = {one.index for one in failures}
     return [one for index, one in enumerate(entries) if index not in refused]
