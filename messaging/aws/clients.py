@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import urlencode
 
 from messaging.aws.answers import UnreadableAnswer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 __all__ = ["STORE_TIMEOUT", "Clients", "Place"]
+
+_Client = TypeVar("_Client")
 
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
@@ -65,6 +67,16 @@ class _Process:
         self.place: Place | None = None
 
 
+class _MadeClient(Generic[_Client]):
+    """One of the clients, made when it is first asked for."""
+
+    def __init__(self, service: str, *, patient: bool = True) -> None:
+        self._asked = service, patient
+
+    def __get__(self, clients: Clients, owner: type) -> _Client:
+        return cast("_Client", clients.client(*self._asked))
+
+
 class Clients:
     """The clients of one connection; may be used from any thread and after a fork.
 
@@ -73,6 +85,14 @@ class Clients:
     `patient_` ones are for look-ups and provisioning: botocore's standard retries
     (docs/decisions/0002-retries.md).
     """
+
+    sns: _MadeClient[SNSClient] = _MadeClient("sns", patient=False)
+    sqs: _MadeClient[SQSClient] = _MadeClient("sqs", patient=False)
+    patient_sns: _MadeClient[SNSClient] = _MadeClient("sns")
+    patient_sqs: _MadeClient[SQSClient] = _MadeClient("sqs")
+    patient_dynamodb: _MadeClient[DynamoDBClient] = _MadeClient("dynamodb")
+    patient_s3: _MadeClient[S3Client] = _MadeClient("s3")
+    patient_cloudwatch: _MadeClient[CloudWatchClient] = _MadeClient("cloudwatch")
 
     def __init__(
         self,
@@ -93,14 +113,6 @@ class Clients:
         self._given = session
         self._endpoint = without_password(settings.endpoint_url or "")
         self._process = _Process(session)
-
-    @property
-    def sns(self) -> SNSClient:
-        return cast("SNSClient", self._client("sns", patient=False))
-
-    @property
-    def sqs(self) -> SQSClient:
-        return cast("SQSClient", self._client("sqs", patient=False))
 
     @property
     def topics(self) -> TopicCalls:
@@ -144,30 +156,6 @@ class Clients:
         return self._settings.transport == "fast"
 
     @property
-    def patient_sns(self) -> SNSClient:
-        return cast("SNSClient", self._client("sns", patient=True))
-
-    @property
-    def patient_sqs(self) -> SQSClient:
-        return cast("SQSClient", self._client("sqs", patient=True))
-
-    @property
-    def patient_dynamodb(self) -> DynamoDBClient:
-        return cast("DynamoDBClient", self._client("dynamodb", patient=True))
-
-    @property
-    def patient_s3(self) -> S3Client:
-        return cast("S3Client", self._client("s3", patient=True))
-
-    @property
-    def patient_cloudwatch(self) -> CloudWatchClient:
-        return cast("CloudWatchClient", self._client("cloudwatch", patient=True))
-
-    def patient(self, service: str) -> Any:
-        """The client of any service, by boto3's name for it."""
-        return self._client(service, patient=True)
-
-    @property
     def where(self) -> str:
         """The region, and the endpoint if it is not AWS's own: for messages."""
         region = self._settings.region or self._region(self._mine()) or "no region"
@@ -185,7 +173,7 @@ class Clients:
         return process.place
 
     def _asked_place(self) -> Place:
-        sts = self._client("sts", patient=True)  # which may ask for credentials
+        sts = self.client("sts")  # which may ask for credentials
         account = sts.get_caller_identity()["Account"]
         if not re.fullmatch(r"[0-9]{12}", account):
             raise UnreadableAnswer("Account is no account")
@@ -209,7 +197,8 @@ class Clients:
             process = self._process = _Process(self._given)
         return process
 
-    def _client(self, service: str, *, patient: bool) -> Any:
+    def client(self, service: str, patient: bool = True) -> Any:
+        """The client of any service, by boto3's name for it."""
         process = self._mine()
         client = process.clients.get((service, patient))
         if client is None:

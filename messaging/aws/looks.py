@@ -46,7 +46,7 @@ class Looks:
         self.skew = 0.0
         """Seconds that this machine's clock is ahead of AWS's, by the latest answer."""
         for service in ("sts", "sns", "sqs"):
-            events = clients.patient(service).meta.events
+            events = clients.client(service).meta.events
             events.register(f"response-received.{service}", self._note_date)
 
     def place(self) -> Place:
@@ -146,7 +146,7 @@ class Looks:
         from botocore import xform_name
 
         service, operation = permission.split(":")
-        return getattr(self._clients.patient(service), xform_name(operation))(**parameters)
+        return getattr(self._clients.client(service), xform_name(operation))(**parameters)
 
     def _asked(
         self, where: str, permission: str, call: Callable[[], _Said]
