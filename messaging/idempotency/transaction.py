@@ -82,14 +82,14 @@ class Transaction:
         already was."""
         marks = self.marks_of(connection)
         if not self.joins:
-            self.release(connection)
+            self.release(connection, marks)
         name = "complete" if marks.dialect == "mysql" else "mark"
         if not marks.change(connection, name, **self._claim):
             raise self._known(connection, marks) or ended(self.call)
 
-    def release(self, connection: DriverConnection) -> None:
+    def release(self, connection: DriverConnection, marks: Marks) -> None:
         """See that it is still the transaction that was begun."""
-        if self.marks_of(connection).dialect != "postgresql":  # there the mark itself sees to it
+        if marks.dialect != "postgresql":  # there the mark itself sees to it
             _release(connection, _SAVEPOINT, self.call)
 
     def _begin_postgresql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
@@ -266,7 +266,7 @@ class BatchTransaction:
     def mark(self, connection: DriverConnection) -> None:
         """Mark the events that are handled. Those of which the handler said another outcome are
         not, whatever it wrote for them."""
-        self._opening.release(connection)
+        self._opening.release(connection, self._opening.marks_of(connection))
         for one in self._each if not self._batch.each else ():
             said = self._batch.outcome(one.call)
             if said is None or isinstance(said, Ack):

@@ -202,10 +202,12 @@ class Transactional(_Sharing):
         return connection
 
     def _end(self, handed: DriverConnection) -> None:
-        with suppress(Exception):  # the connection is gone, and the transaction with it
+        try:
             # After a commit there is nothing to roll back.
-            self._connections.use(handed, lambda connection: connection.rollback())
-            self._connections.give(handed)
+            self._connections.use(handed, _roll_back)
+        except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
+            return
+        self._connections.give(handed)
 
     def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
         def committed(connection: DriverConnection) -> _T:
@@ -320,6 +322,10 @@ class TransactionalSession(_Sharing):
 
     def _end(self, handed: Any) -> None:
         handed.close()
+
+
+def _roll_back(connection: DriverConnection) -> None:
+    connection.rollback()
 
 
 def _raw(session: Any) -> DriverConnection:

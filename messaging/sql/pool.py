@@ -41,10 +41,11 @@ class Connections:
             # They belong to the parent. Closing them here would end the parent's sessions.
             self._inherited, self._idle = list(self._idle), deque()
             self._pid = os.getpid()
-        with suppress(IndexError):
+        try:
             connection = self._idle.pop()
-            with suppress(Exception):  # a new connection says whether it was the old one's
-                return connection, self.use(connection, begin)
+            return connection, self.use(connection, begin)
+        except Exception:  # noqa: BLE001, S110 - there is none, or a new one tells whose fault it was
+            pass
         connection = self._connect()
         return connection, self.use(connection, begin)
 
