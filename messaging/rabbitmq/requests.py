@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from messaging.errors import NotFound
@@ -19,9 +19,8 @@ class Requests(Session):
 
         Raises `NotFound` where it does not exist.
         """
-        frame = self._ask(lambda channel, done: channel.queue_declare(
-            queue, passive=True, callback=done))  # fmt: skip
-        return int(frame.method.message_count), int(frame.method.consumer_count)
+        method = self._ask("queue_declare", queue, passive=True).method
+        return int(method.message_count), int(method.consumer_count)
 
     def counts(self, queue: str) -> tuple[int, int] | None:
         """The same; None where it does not exist."""
@@ -38,36 +37,35 @@ class Requests(Session):
     def exchange_stands(self, exchange: str) -> bool:
         """Whether `exchange` exists."""
         try:
-            self._ask(lambda channel, done: channel.exchange_declare(
-                exchange, passive=True, callback=done))  # fmt: skip
+            self._ask("exchange_declare", exchange, passive=True)
         except NotFound:
             return False
         return True
 
     def declare_exchange(self, exchange: str, kind: str, arguments: Mapping[str, Any]) -> None:
         """Create it, or see that it stands just so."""
-        self._ask(lambda channel, done: channel.exchange_declare(
-            exchange, kind, durable=True, arguments=dict(arguments), callback=done))  # fmt: skip
+        self._ask("exchange_declare", exchange, kind, durable=True, arguments=dict(arguments))
 
     def declare_queue(self, queue: str, arguments: Mapping[str, Any]) -> None:
         """Create it, or see that it stands just so."""
-        self._ask(lambda channel, done: channel.queue_declare(
-            queue, durable=True, arguments=dict(arguments), callback=done))  # fmt: skip
+        self._ask("queue_declare", queue, durable=True, arguments=dict(arguments))
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
         """What is published to `exchange` with `key` goes to `queue`, too."""
-        self._ask(lambda channel, done: channel.queue_bind(queue, exchange, key, callback=done))
+        self._ask("queue_bind", queue, exchange, key)
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
         """The opposite of `bind`."""
-        self._ask(lambda channel, done: channel.queue_unbind(queue, exchange, key, callback=done))
+        self._ask("queue_unbind", queue, exchange, key)
 
     def delete_queue(self, queue: str) -> None:
         """Delete it with its messages; nothing where there is none."""
-        self._ask(lambda channel, done: channel.queue_delete(queue, callback=done))
+        self._ask("queue_delete", queue)
 
-    def _ask(self, request: Callable[[Any, Callable[[Any], None]], Any]) -> Any:
+    def _ask(self, request: str, *arguments: Any, **more: Any) -> Any:
+        """The answer to this request of the client's, which names its method of a channel."""
+
         def work(channel: Any, answer: Answer) -> None:
-            request(channel, answer.set_result)
+            getattr(channel, request)(*arguments, **more, callback=answer.set_result)
 
         return self.call(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.clock import SYSTEM_CLOCK
@@ -29,13 +30,13 @@ ELECTION_SECONDS = 20.0
 """A queue without a leader for longer has lost the majority of its nodes."""
 
 
+@dataclass(eq=False)
 class _Batch:
     """The messages of one `send` that the broker has not answered yet."""
 
-    def __init__(self, answer: Answer, number: int) -> None:
-        self.answer = answer
-        self.left = number
-        self.failures: list[Failure] = []
+    answer: Answer
+    left: int
+    failures: list[Failure] = field(default_factory=list)
 
     def confirmed(self, failure: Failure | None) -> None:
         self.left -= 1
