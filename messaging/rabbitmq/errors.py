@@ -10,7 +10,7 @@ import pika.exceptions
 from messaging.errors import AccessDenied, MessagingError, NotFound, TransportError
 from messaging.transport import BATCH_ENTRIES
 
-__all__ = ["NOT_FOUND", "TOPOLOGY_REMEDY", "check_batch", "translated"]
+__all__ = ["NOT_FOUND", "TOPOLOGY_REMEDY", "check_batch", "translated", "was_closed"]
 
 TOPOLOGY_REMEDY = "create it with `messaging topology apply`, or check virtual host and prefix"
 
@@ -68,6 +68,12 @@ def check_batch(number: int, target: str) -> None:
             code="TooManyEntriesInBatchRequest",
             retryable=False,
         )
+
+
+def was_closed(target: str) -> TransportError:
+    """The error of using `target` after its end."""
+    said = f"{target} was closed; ask the broker for another"
+    return TransportError(said, code="Closed", retryable=False)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

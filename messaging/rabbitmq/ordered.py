@@ -100,7 +100,8 @@ class OrderedIntake(Intake):
             if held is None:
                 continue
             held.again += 1
-            if self.max_receives and self._receives(held) >= self.max_receives:
+            received = receives(held.properties.headers or {}) + held.again
+            if self.max_receives and received >= self.max_receives:
                 self._consumers.settled(tag)
                 channel.basic_reject(tag, requeue=False)
                 continue
@@ -165,9 +166,6 @@ class OrderedIntake(Intake):
             if one.group not in waiting and one.due <= now:
                 yield one
             waiting.add(one.group)
-
-    def _receives(self, held: _Placed) -> int:
-        return receives(held.properties.headers or {}) + held.again
 
     def _leave(self, channel: Any) -> None:
         if self._leaving and not self._polls and not self._taken and self._consumers:

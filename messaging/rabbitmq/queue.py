@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from messaging.dead_letters import reason
-from messaging.errors import TransportError
-from messaging.rabbitmq.errors import check_batch
+from messaging.rabbitmq.errors import check_batch, was_closed
 from messaging.rabbitmq.holding import Holding
 from messaging.rabbitmq.in_hand import void
 from messaging.rabbitmq.link import Link
@@ -165,9 +164,5 @@ class RabbitQueue:
 
     def _ready(self, batch: Sequence[object] = (), what: str = "queue ") -> None:
         if self._closed:
-            raise TransportError(
-                f"queue {self.name} was closed; ask the broker for another",
-                code="Closed",
-                retryable=False,
-            )
+            raise was_closed(f"queue {self.name}")
         check_batch(len(batch), what + self.name)

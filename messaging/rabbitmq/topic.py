@@ -10,13 +10,13 @@ from typing import Any
 from messaging.clock import SYSTEM_CLOCK
 from messaging.contract.subscribers import Subscriber
 from messaging.deadline import CURRENT
-from messaging.errors import AccessDenied, NotFound, TransportError
-from messaging.rabbitmq.errors import TOPOLOGY_REMEDY, check_batch
+from messaging.errors import AccessDenied, NotFound
+from messaging.rabbitmq.errors import TOPOLOGY_REMEDY, check_batch, was_closed
 from messaging.rabbitmq.link import Link
 from messaging.rabbitmq.names import DEFAULT_EXCHANGE
 from messaging.rabbitmq.records import subscribers
 from messaging.rabbitmq.requests import Requests
-from messaging.rabbitmq.session import Answer, Session, Work
+from messaging.rabbitmq.session import Answer, Session
 from messaging.rabbitmq.wire import keys_of, properties, unfit
 from messaging.transport import Delivery, Failure, Outgoing
 
@@ -66,7 +66,16 @@ class Confirming(Session):
 
     def send(self, entries: Sequence[tuple[int, Entry]]) -> Answer:
         """Publish `entries`, each with its place; the future has the failures."""
-        return self.ask(self._publishing(entries))
+
+        def publish(channel: Any, answer: Answer) -> None:
+            batch = _Batch(answer, len(entries))
+            for place, (exchange, key, body, found) in entries:
+                # It is counted when it is sent: what the client refuses has no number there.
+                channel.basic_publish(exchange, key, body, found, mandatory=True)
+                self._waiting[self._next] = (batch, place, found.message_id)
+                self._next += 1
+
+        return self.ask(publish)
 
     def send_copies(self, queue: str, copies: Iterable[tuple[Delivery, Any]]) -> Sequence[Failure]:
         """Publish these bodies, each with its properties, to `queue`, and wait until they stand."""
@@ -87,17 +96,6 @@ class Confirming(Session):
                 channel.close()
 
         self.say(run)
-
-    def _publishing(self, entries: Sequence[tuple[int, Entry]]) -> Work:
-        def publish(channel: Any, answer: Answer) -> None:
-            batch = _Batch(answer, len(entries))
-            for place, (exchange, key, body, found) in entries:
-                # It is counted when it is sent: what the client refuses has no number there.
-                channel.basic_publish(exchange, key, body, found, mandatory=True)
-                self._waiting[self._next] = (batch, place, found.message_id)
-                self._next += 1
-
-        return publish
 
     def _prepare(self, channel: Any, ready: Callable[[], None]) -> None:
         self._next = 1
@@ -174,11 +172,7 @@ class RabbitTopic:
     def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
         """`publish` in two steps: the messages are on their way when it yields."""
         if self._closed:
-            raise TransportError(
-                f"topic {self.name} was closed; ask the broker for another",
-                code="Closed",
-                retryable=False,
-            )
+            raise was_closed(f"topic {self.name}")
         check_batch(len(batch), f"topic {self.name}")
         refused: list[Failure] = []
         entries: list[tuple[int, Entry]] = []
