@@ -25,7 +25,7 @@ ENTRY = re.compile(
 )
 SECTION = re.compile(r"^(Args|Raises|Attributes|Example):\n((?:(?:    .*)?(?:\n|\Z))+)", re.M)
 ITEM = re.compile(r"^\*{0,2}(\w+): (\S.*(?:\n    .*)*)", re.M)
-AS = re.compile(r"^As `([\w.]+)`[.,:;]", re.M)
+AS = re.compile(r"^(?:As|See|The parameters are those of) `([\w.]+)`[.,:;]", re.M)
 """A docstring that begins so has the parameters of what it names."""
 FENCE = re.compile(r"```python\n(.*?)```", re.S)
 

@@ -1,6 +1,6 @@
 """For the reference: completes each docstring's table of parameters before it is shown.
 
-A docstring that begins "As `Other.method`." has the parameters of what it names; a method without
+A docstring that has a paragraph "See `Other.method`." has the parameters of what it names; a method without
 `Args:` those of the base's method that it overrides; a field its own text. The `Args:` of a class
 whose `__init_subclass__` takes them are shown as keyword arguments, with their types. A list in
 the house's way (a name, two spaces or more, its meaning) becomes a definition list.
@@ -15,7 +15,7 @@ from typing import Any
 from griffe import Class, Docstring, Extension, Function, Module, Object, ParameterKind
 
 _ITEM = re.compile(r"(?P<name>[\w.*]+) {2,}(?P<text>\S.*)")
-_AS = re.compile(r"^As `([\w.]+)`[.,:;]", re.M)
+_AS = re.compile(r"^(?:As|See|The parameters are those of) `([\w.]+)`[.,:;]", re.M)
 _ARGS = re.compile(r"^Args:\n((?:(?:    .*)?(?:\n|\Z))+)", re.M)
 _SECTION = re.compile(r"^((?:Raises|Example):\n)", re.M)
 _ARGUMENT = re.compile(r"^    \*{0,2}(\w+): (.*(?:\n        .*)*)", re.M)

@@ -218,7 +218,7 @@ class Workbench:
     ) -> WorkbenchReport:
         """Delete letters for good.
 
-        As `Workbench.redrive`.
+        See `Workbench.redrive`.
 
         Example:
             ```python

@@ -57,7 +57,7 @@ class MemoryQueue:
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Receive at most `limit` messages; returns as soon as there is one, or on `close()`.
 
-        As `QueueTransport.receive`.
+        See `QueueTransport.receive`.
 
         Raises:
             TransportError: if `limit` or `wait` is more than SQS allows, as for anything else that
@@ -79,7 +79,7 @@ class MemoryQueue:
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Delete the messages of these receipts.
 
-        As `QueueTransport.delete`.
+        See `QueueTransport.delete`.
         """
         self._check(len(deliveries))
         return guarded(self._faults, "delete", self.name, deliveries, self._delete)
@@ -89,7 +89,7 @@ class MemoryQueue:
     ) -> Sequence[Failure]:
         """Hide each delivery for its `seconds` from now; 0 releases it.
 
-        As `QueueTransport.change_visibility`.
+        See `QueueTransport.change_visibility`.
         """
         if len(deliveries) != len(seconds):
             raise ValueError(
@@ -103,7 +103,7 @@ class MemoryQueue:
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """Copy to the dead-letter queue, as new messages; nothing is deleted here.
 
-        As `QueueTransport.dead_letter`.
+        See `QueueTransport.dead_letter`.
         """
         self._check(len(letters))
         return guarded(self._faults, "dead_letter", self.name, letters, self._dead_letter)

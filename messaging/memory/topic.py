@@ -175,7 +175,7 @@ class MemoryTopic:
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Send at most 10 messages of at most `max_bytes` in total.
 
-        As `TopicTransport.publish`.
+        See `TopicTransport.publish`.
 
         Raises:
             TransportError: if this transport was closed, or a fault makes the whole request fail.

@@ -94,7 +94,7 @@ class AsyncOutbox:
     ) -> Published:
         """Write every copy of `event`; the arguments are those of `Publisher.publish`.
 
-        As `Publisher.publish`.
+        See `Publisher.publish`.
 
         Raises:
             PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or

@@ -81,7 +81,7 @@ class SqlOutbox:
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
         """Write `batch`. Nothing is refused one by one: all of it is written, or none.
 
-        As `TopicTransport.publish`.
+        See `TopicTransport.publish`.
 
         Raises:
             TransportError: where no transaction is open and none would be, after `close`, for more

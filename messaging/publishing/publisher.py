@@ -288,7 +288,7 @@ class Publisher(Closing):
 
         A task that is cancelled stops waiting; the event may still be published.
 
-        As `Publisher.publish`.
+        See `Publisher.publish`.
 
         Raises:
             PublishError: as `publish` does.

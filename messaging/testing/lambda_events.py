@@ -1,5 +1,4 @@
-"""Creates the SQS event that Lambda would pass to a function, to test a handler as it is
-deployed."""
+"""Creates the SQS event that Lambda would pass to a function, for tests of a deployed handler."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Sits between the library and the in-process broker: injects faults into requests, and records
-them."""
+"""Sits between the library and the in-process broker: injects faults, and records requests."""
 
 from __future__ import annotations
 
