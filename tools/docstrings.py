@@ -1,9 +1,10 @@
 """For the reference: completes each docstring's table of parameters before it is shown.
 
-A docstring that has a paragraph "See `Other.method`." has the parameters of what it names; a method without
-`Args:` those of the base's method that it overrides; a field its own text. The `Args:` of a class
-whose `__init_subclass__` takes them are shown as keyword arguments, with their types. A list in
-the house's way (a name, two spaces or more, its meaning) becomes a definition list.
+A docstring with a paragraph "See `Other.method`." has the parameters of the method it names; a
+method without `Args:` those of the base's method that it overrides; a field its own text. The
+`Args:` of a class whose `__init_subclass__` takes them are shown as keyword arguments, with their
+types. A list in the house style (a name, two or more spaces, its meaning) becomes a definition
+list.
 """
 
 from __future__ import annotations
