@@ -212,7 +212,7 @@ class EnvelopeFrame:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
             if type(traceparent) is SoundTraceparent:
-                return f'{head},"traceparent":"{traceparent}","data":{data.decode()}}}'
+                return f'{head},"traceparent":"{traceparent!s}","data":{data.decode()}}}'
             head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
             for name, said in _extensions(traceparent).items():
                 head = f'{head},"{name}":{to_json(said).decode()}'

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from messaging.envelope import TraceContext, new_id
+from messaging.envelope import SoundTraceparent, TraceContext, new_id
 from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Published
@@ -18,7 +18,6 @@ __all__ = [
     "Producing",
     "ProducerTracing",
     "TracedEncoder",
-    "Unrecorded",
     "encoder_for",
     "traced",
 ]
@@ -43,31 +42,14 @@ class Producing(Protocol):
         ...
 
 
-class Unrecorded:
-    """A `Producing` without a span, as a context manager. Whoever gets one need not enter it."""
-
-    __slots__ = ("context",)
-
-    def __init__(self, context: str | None) -> None:
-        self.context = context
-
-    def named(self, id: str) -> None:
-        """No span is told of the id."""
-
-    def __enter__(self) -> Unrecorded:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
 class ProducerTracing(Protocol):
     """`messaging.tracing.Tracing`, or your own."""
 
     def producing(
         self, topic: str, kind: type[Event], given: str | None, *, alone: bool, system: str
-    ) -> AbstractContextManager[Producing]:
+    ) -> AbstractContextManager[Producing] | str | None:
         """Around one event: `alone` the whole `publish`, else only the making of its messages.
+        Where there is to be no span, the traceparent that it takes along, if any.
 
         given   the traceparent that the caller gave.
         system  what the topic is of, as OpenTelemetry calls it: "aws.sns", "rabbitmq".
@@ -76,7 +58,8 @@ class ProducerTracing(Protocol):
 
 
 class TracedEncoder(Encoder):
-    """An `Encoder` that traces each event that does not bring a `TraceContext` with it."""
+    """An `Encoder` that traces each event that does not bring a `TraceContext` with it, or what
+    its tracing has made."""
 
     def __init__(self, tracing: ProducerTracing, topic: TopicTransport, **keywords: Any) -> None:
         super().__init__(max_bytes=topic.max_bytes, **keywords)
@@ -93,16 +76,12 @@ class TracedEncoder(Encoder):
         fresh_id: Callable[[], str] = new_id,
     ) -> list[Outgoing]:
         """As `Encoder`."""
-        if traceparent is not None and isinstance(traceparent, TraceContext):
-            return _encode(
-                self, event, id=id, time=time, traceparent=traceparent, fresh_id=fresh_id
-            )
-        name, system = self._of
-        around = self._producing(name, type(event), traceparent, alone=False, system=system)
-        if type(around) is Unrecorded:  # as nearly always, where 1 % is recorded
-            return _encode(
-                self, event, id=id, time=time, traceparent=around.context, fresh_id=fresh_id
-            )
+        around: AbstractContextManager[Producing] | str | None = traceparent
+        if traceparent is None or not isinstance(traceparent, TraceContext | SoundTraceparent):
+            name, system = self._of
+            around = self._producing(name, type(event), traceparent, alone=False, system=system)
+        if around is None or isinstance(around, str):  # as nearly always, where 1 % is recorded
+            return _encode(self, event, id=id, time=time, traceparent=around, fresh_id=fresh_id)
         with around as making:
             messages = _encode(
                 self, event, id=id, time=time, traceparent=making.context, fresh_id=fresh_id
@@ -127,9 +106,12 @@ def traced(
 ) -> Published:
     """`publish`, within the span of the one event."""
     event, id, time, traceparent, timeout = given
-    with tracing.producing(
+    around = tracing.producing(
         name_of(topic), type(event), traceparent, alone=True, system=system_of(topic)
-    ) as producing:
+    )
+    if around is None or isinstance(around, str):
+        return publish((event, id, time, around, timeout))
+    with around as producing:
         published = publish((event, id, time, producing.context, timeout))
         producing.named(published.id)
         return published

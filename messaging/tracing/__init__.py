@@ -37,7 +37,7 @@ from messaging.event import Event
 from messaging.log_context import adding
 from messaging.observed import Request
 from messaging.outcome import Ack, Outcome, Reject
-from messaging.publishing.traced import Producing, Unrecorded
+from messaging.publishing.traced import Producing
 from messaging.tracing.contexts import (
     EVEN,
     Unsampled,
@@ -57,7 +57,6 @@ from messaging.tracing.surroundings import Surroundings
 __all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
 
 _OFF: AbstractContextManager[None] = nullcontext()
-_UNTRACED = Unrecorded(None)
 _API = vars(trace)
 
 
@@ -107,7 +106,7 @@ class Tracing:
         tracer = provided.tracer
         if provided.roots is not None and traceparent is None and linked(None) is None:
             drawn = provided.roots.drawn()
-            if drawn:
+            if drawn is not None:
                 return Unsampled(drawn)
             tracer = provided.roots.tracer
         return _Processing(tracer, call, said, self._baggage, self._receives)
@@ -166,9 +165,10 @@ class Tracing:
         *,
         alone: bool,
         system: str = "aws.sns",
-    ) -> AbstractContextManager[Producing]:
+    ) -> AbstractContextManager[Producing] | str | None:
         """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event
-        that is published with others. `Unrecorded` where there is to be none.
+        that is published with others. Where there is to be none, the traceparent that the event
+        takes along, if any.
 
         Args:
             topic: the topic's name.
@@ -177,9 +177,11 @@ class Tracing:
             alone: whether the event is published alone.
             system: what the topic is of, as OpenTelemetry calls it.
         """
-        provided = self._provided()
-        if provided is None:
-            return _UNTRACED if given is None else Unrecorded(given)
+        provided = self._known
+        if provided is None or provided.provider is not self._given:
+            provided = self._provided()
+            if provided is None:
+                return given
         tracer = provided.tracer
         if given is None:
             known = self._around
@@ -190,13 +192,13 @@ class Tracing:
             baggage = known.baggage
             if known.roots is not None:
                 drawn = known.roots.drawn()
-                if drawn:
-                    return Unrecorded(drawn)
+                if drawn is not None:
+                    return drawn
                 tracer = known.roots.tracer
         else:
             baggage = packed(self._baggage) if self._baggage else ""
             if provided.heeds and not baggage and unsampled(given):
-                return Unrecorded(given)
+                return given
         operation = "publish" if alone else "create"
         span = tracer.start_span(
             f"{operation} {topic}",
@@ -205,9 +207,8 @@ class Tracing:
             attributes=_attributes(system, topic, kind, operation),
         )
         text = text_of(span.get_span_context(), baggage or getattr(given, "baggage", ""))
-        if not (alone or text.tracestate or text.baggage):
-            return _Producing(SoundTraceparent(text), span)
-        return _Producing(text, span)  # of which a `TracedEncoder` makes no span of its own
+        plain = not (text.tracestate or text.baggage)
+        return _Producing(SoundTraceparent(text) if plain else text, span)
 
     def _provided(self) -> Provided | None:
         provider = self._given

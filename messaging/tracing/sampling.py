@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import randrange
 from typing import Any
@@ -22,8 +25,13 @@ nothing to choose from."""
 
 _HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
 _BY_CHANCE = re.compile(r"ParentBased\{root:TraceIdRatioBased\{([0-9.e-]+)\}")
-_RANDOM = 2
-"""The flag of a trace id that is random, of W3C Trace Context level 2."""
+_RANDOM, _NOT_RANDOM = "02", "00"
+"""Flags of a trace that is not recorded: 02 says that its id is random (W3C Trace Context, level
+2)."""
+_RANDOM_IDS = "opentelemetry.sdk.trace.id_generator", "RandomIdGenerator.generate_trace_id"
+"""Module and name of the function that makes the SDK's ids, unless the program gave another."""
+_AT_ONCE = 64
+"""Ids that are drawn at once."""
 _64_BITS = 1 << 64
 _LOW_HALF = _64_BITS - 1
 
@@ -32,15 +40,12 @@ _LOW_HALF = _64_BITS - 1
 class Roots:
     """Decides about traces that begin here as the sampler would: by their id alone.
 
-    ids     the provider's generator of ids.
-    bound   a trace is recorded if the low half of its id is below this.
-    flags   of a traceparent whose trace is not recorded.
+    drawn   gives the traceparent of a new trace that is not recorded; None if one is to be: then
+            `tracer` begins it.
     tracer  begins only traces that are recorded.
     """
 
-    ids: Any
-    bound: int
-    flags: str
+    drawn: Callable[[], SoundTraceparent | None]
     tracer: Tracer
 
     @classmethod
@@ -48,7 +53,7 @@ class Roots:
         """None where the sampler decides in another way than its description lets one think, or
         where ids are made in an unknown way."""
         found = _BY_CHANCE.match(said)
-        ids = getattr(tracer, "id_generator", None)
+        ids: Any = getattr(tracer, "id_generator", None)
         if found is None or not hasattr(ids, "generate_trace_id"):
             return None
         bound = round(float(found[1]) * _64_BITS)
@@ -58,20 +63,51 @@ class Roots:
                 result = decide(Context(), id, "publish", SpanKind.PRODUCER, {}, ())
                 if result.decision.is_sampled() is not wanted:
                     return None
-        random = getattr(ids, "is_trace_id_random", bool)()
         recorded = copy.copy(tracer)
         recorded.id_generator = _RecordedIds(ids, bound)
-        return cls(ids, bound, f"{_RANDOM if random else 0:02x}", recorded)
+        made = getattr(ids.generate_trace_id, "__func__", None)
+        if (getattr(made, "__module__", ""), getattr(made, "__qualname__", "")) == _RANDOM_IDS:
+            return cls(_drawing_many(bound), recorded)
+        random = getattr(ids, "is_trace_id_random", bool)()
+        return cls(_drawing(ids, bound, _RANDOM if random else _NOT_RANDOM), recorded)
 
-    def drawn(self) -> SoundTraceparent | None:
-        """The traceparent of a new trace that is not recorded; None if one is: `tracer` begins
-        it."""
-        id = self.ids.generate_trace_id()
-        if id & _LOW_HALF < self.bound:
+
+# In both, the span's id is the low half of its trace's: no span has it, since none is recorded.
+def _drawing(ids: Any, bound: int, flags: str) -> Callable[[], SoundTraceparent | None]:
+    """`Roots.drawn` with the ids of a generator. A trace is recorded if the low half of its id is
+    below `bound`."""
+
+    def drawn() -> SoundTraceparent | None:
+        id = ids.generate_trace_id()
+        if id & _LOW_HALF < bound:
             return None
         text = f"{id:032x}"
-        # No span has this id, since none is recorded: it need not be drawn as well.
-        return SoundTraceparent(f"00-{text}-{text[16:]}-{self.flags}")
+        return SoundTraceparent(f"00-{text}-{text[16:]}-{flags}")
+
+    return drawn
+
+
+def _drawing_many(bound: int) -> Callable[[], SoundTraceparent | None]:
+    """The same with random ids, of which many are drawn and written at once, in a third of the
+    time."""
+    waiting: deque[SoundTraceparent | None] = deque()
+    if hasattr(os, "register_at_fork"):  # else parent and child would begin the same traces
+        os.register_at_fork(after_in_child=waiting.clear)
+    least = f"{bound:016x}" if bound < _64_BITS else "g"  # which is above all digits
+
+    def drawn() -> SoundTraceparent | None:
+        try:
+            return waiting.popleft()
+        except IndexError:
+            halves = iter(os.urandom(16 * _AT_ONCE).hex("-", 8).split("-"))
+            one, *others = [
+                None if low < least else SoundTraceparent(f"00-{high}{low}-{low}-02")
+                for high, low in zip(halves, halves, strict=True)
+            ]
+            waiting.extend(others)
+            return one
+
+    return drawn
 
 
 class _RecordedIds:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from opentelemetry.context import Context
 
 from messaging.envelope import SoundTraceparent
-from messaging.publishing.traced import Unrecorded
 from messaging.tracing.contexts import current, linked, packed, text_of
 from messaging.tracing.sampling import Provided, Roots
 
@@ -25,14 +24,14 @@ class Surroundings:
     context     the current one.
     of          the provider for which it was found.
     baggage     W3C Baggage that the event takes along.
-    unrecorded  what the event takes along where no span is to be made.
+    unrecorded  the traceparent that the event takes along, where no span is to be made.
     roots       decides whether there is to be a span; None: the SDK does.
     """
 
     context: Context
     of: Provided
     baggage: str
-    unrecorded: Unrecorded | None
+    unrecorded: str | None
     roots: Roots | None
 
     @classmethod
@@ -48,5 +47,5 @@ class Surroundings:
         if here.trace_flags.sampled:
             return cls(context, provided, baggage, None, None)
         text = text_of(here)
-        unrecorded = Unrecorded(text if text.tracestate else SoundTraceparent(text))
-        return cls(context, provided, baggage, unrecorded, None)
+        sound = text if text.tracestate else SoundTraceparent(text)
+        return cls(context, provided, baggage, sound, None)

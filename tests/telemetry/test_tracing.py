@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -804,9 +805,7 @@ def test_the_flags_of_a_trace_go_along(broker: MemoryBroker, flags: str) -> None
 
         @handles
         def enrolled(self, event: Enrolled) -> None:
-            making = off.tracing.producing("alunos", Enrolled, None, alone=False)
-            with making as producing:
-                onward.append(str(producing.context))
+            onward.append(str(off.tracing.producing("alunos", Enrolled, None, alone=False)))
 
     with Publisher(broker.topic(), source="/x", tracing=off.tracing) as publisher:
         publisher.publish(Enrolled(nome="a"), traceparent=said)
@@ -877,3 +876,32 @@ def test_receives_are_not_remembered_without_end(recorded: Recorded) -> None:
     known = [bool(receives.link(tracer, brought(number), None)) for number in range(3_000)]
     assert not any(known[:2_000])
     assert all(known[-400:])
+
+
+def test_a_forked_process_begins_other_traces_than_its_parent() -> None:
+    """Ids are drawn ahead; what is left of them must not be used twice."""
+    program = """
+import os
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from messaging.tracing import Tracing
+
+sampler = ParentBased(TraceIdRatioBased(0.1))
+tracing = Tracing(tracer_provider=TracerProvider(sampler=sampler))
+
+def begun(count):
+    for _ in range(count):
+        made = tracing.producing("alunos", object, None, alone=True)
+        if isinstance(made, str):
+            print(made[3:35], flush=True)
+
+begun(5)
+child = os.fork()
+begun(100)
+if child:
+    os.waitpid(child, 0)
+"""
+    run = [sys.executable, "-c", program]
+    said = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
+    assert len(said) > 150
+    assert len(set(said)) == len(said)
