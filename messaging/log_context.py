@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,32 +26,37 @@ FIELDS = ("service", "event_id", "event_type", "message_id", "trace_id", "span_i
 _CURRENT: ContextVar[Mapping[str, str] | None] = ContextVar("messaging_log_context", default=None)
 
 
-@contextmanager
-def adding(**more: str) -> Iterator[None]:
+def adding(**more: str) -> AbstractContextManager[None]:
     """Inside `with`, records also have these attributes."""
-    token = _CURRENT.set({**(_CURRENT.get() or {}), **more})
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+    return _Adding(more)
+
+
+class _Adding:
+    # A class, because a generator as a context manager takes four times as long.
+    __slots__ = ("_more", "_token")
+
+    def __init__(self, more: Mapping[str, str]) -> None:
+        self._more = more
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set({**(_CURRENT.get() or {}), **self._more})
+
+    def __exit__(self, *error: object) -> None:
+        _CURRENT.reset(self._token)
 
 
 class _WithIds:
-    @contextmanager
-    def __call__(self, call: Call) -> Iterator[None]:
+    def __call__(self, call: Call) -> AbstractContextManager[None]:
         envelope = call.envelope
-        with adding(
+        return adding(
             service=call.service,
             event_id=envelope.id,
             event_type=envelope.type,
             message_id=call.delivery.message_id,
-        ):
-            yield
+        )
 
-    @contextmanager
-    def around_batch(self, batch: BatchCall) -> Iterator[None]:
-        with adding(service=batch.service, event_type=batch.handler.event.event_type):
-            yield
+    def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
+        return adding(service=batch.service, event_type=batch.handler.event.event_type)
 
 
 with_ids = _WithIds()

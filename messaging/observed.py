@@ -72,10 +72,14 @@ def observed(broker: Broker, tell: Tell) -> Broker:
 
 
 def told(queue: QueueTransport, middleware: Iterable[object]) -> QueueTransport:
-    """`queue`, which reports to those of `middleware` that have a method `after_request`."""
+    """`queue`, which reports to those of `middleware` that have a method `after_request`, inside
+    what those with a method `around_queue` make of it."""
     for one in middleware:
-        tell = getattr(one, "after_request", None)
-        queue = queue if tell is None else ObservedQueue(queue, tell)
+        around = getattr(one, "around_queue", None)
+        if around is not None:
+            queue = around(queue)
+        elif (tell := getattr(one, "after_request", None)) is not None:
+            queue = ObservedQueue(queue, tell)
     return queue
 
 

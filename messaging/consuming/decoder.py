@@ -19,8 +19,9 @@ __all__ = ["Decoder", "ProbeReceived", "Read", "shape_of"]
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
-Read = tuple[Handler, BaseModel, Envelope | str]
-"""Who handles it, the view that it is given, and the envelope, or the body that has it."""
+Read = tuple[Handler, BaseModel, Envelope | str, str]
+"""Who handles it, the view that it is given, and the envelope, or the body that has it; with the
+body, its traceparent, if neither tracestate nor baggage comes with it, or ""."""
 
 
 class ProbeReceived(Exception):
@@ -60,7 +61,7 @@ class Decoder:
         if issubclass(handler.view, Projection) and handler.view.pinned:
             _check_pinned(handler.view, envelope.version)
         data = handler.event.bring_up(envelope.data, envelope.version, since=shape_of(handler))
-        return handler, _validated(handler.view, data), envelope
+        return handler, _validated(handler.view, data), envelope, ""
 
 
 def shape_of(handler: Handler) -> int:

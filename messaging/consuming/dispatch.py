@@ -101,9 +101,10 @@ keeps to itself is `InvalidReturn`, and no acknowledgement: for that it raises `
 
 It may have three more methods. `around_batch(batch)` is for handlers that take a batch.
 `after_request(request)` is told of each request to the queue (`messaging.observed`).
-`lets_pass(body, context)` says whether there is nothing to do around a message of this body, for
-which it may set variables in the `contextvars.Context` that its handler will run in; if all of them
-say so, the envelope need not be made. It is asked about messages as this library writes them."""
+`lets_pass(traceparent, context)` says whether there is nothing to do around a message, for which it
+may set variables in the `contextvars.Context` that its handler will run in; if all of them say so,
+the envelope need not be made. It is asked about messages as this library writes them: `traceparent`
+is "" if there is none, or if tracestate or baggage comes with it."""
 
 
 class Dispatcher:
@@ -150,7 +151,12 @@ class Dispatcher:
         self._middleware = tuple(middleware)
         check_middleware(consumer, self._middleware)
         passing: list[Any] = [getattr(one, "lets_pass", None) for one in self._middleware]
-        self._passing = tuple(passing) if all(passing) else ()
+        self._passing = bool(passing) and all(passing)
+        self._lets_pass: Callable[[str, Context], bool] = (
+            passing[0]
+            if len(passing) == 1  # as nearly always
+            else lambda traceparent, context: all(one(traceparent, context) for one in passing)
+        )
         watched = bool(self._middleware) and not self._passing
         self._read = decoder_for(consumer, codec or JsonCodec(), watched=watched)
         self._package = package_of(type(consumer))
@@ -169,7 +175,7 @@ class Dispatcher:
             read = self._read(delivery)
         except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
             return self._unread(error, delivery)
-        handler, view, _ = read
+        handler, view, _, _ = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
         context: Context | None = None
@@ -198,14 +204,11 @@ class Dispatcher:
     def _passes(self, read: Read) -> Context | None:
         """The context for a handler that no middleware has anything to do around; None: one has,
         or may have."""
-        handler, _, said = read
+        handler, _, said, traceparent = read
         if handler.is_async or not handler.plain or type(said) is not str:
             return None
         context = copy_context()
-        for one in self._passing:
-            if not one(said, context):
-                return None
-        return context
+        return context if self._lets_pass(traceparent, context) else None
 
     def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:
         """The run of deliveries that one handler takes in a batch (`batch_dispatch.handler_of`).
@@ -304,7 +307,7 @@ class Dispatcher:
         return returned if isinstance(returned, Ack) else DONE
 
     def _call(self, delivery: Delivery, read: Read) -> Call:
-        handler, view, _ = read
+        handler, view, _, _ = read
         return Call(
             consumer=self.consumer,
             handler=handler,

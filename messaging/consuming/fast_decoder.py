@@ -34,7 +34,7 @@ __all__ = [
     "decoder_for",
     "envelope",
     "envelope_of",
-    "traceparent_of",
+    "traceparent_in",
     "usual",
 ]
 
@@ -75,6 +75,14 @@ def usual(body: str) -> Usual | None:
     return type, version, data, found
 
 
+def traceparent_in(head: re.Match[str]) -> str:
+    """What stands in the head that `usual` has found; "" if it has not the length that it should,
+    or is not all that is said of the trace."""
+    alone = head[8] is None and head[9] is None
+    traceparent: str = head[7] or ""
+    return traceparent if alone and len(traceparent) == _TRACE_LENGTH else ""
+
+
 def _beyond_json(data: str) -> bool:
     """pydantic-core reads NaN and Infinity, which are no JSON, where it validates."""
     # For one letter memory is searched faster than for a word.
@@ -85,7 +93,8 @@ class KnownHead:
     """Reads a message whose head differs in id, time, subject and traceparent only from one that
     `usual` has read; in half of its time.
 
-    Calling it gives the data, as `usual` does; None, or a `ValueError`: ask `usual`.
+    Calling it gives the data, as `usual` does, and the traceparent, "" if there is none; None, or a
+    `ValueError`: ask `usual`.
     """
 
     __slots__ = ("_data", "_middle", "_time", "_zone")
@@ -103,7 +112,7 @@ class KnownHead:
         glance = cls(found.string[_END : max(_END, found.start(5))])
         return None if glance(found.string) is None else glance
 
-    def __call__(self, body: str) -> str | None:
+    def __call__(self, body: str) -> tuple[str, str] | None:
         zone = self._zone
         if not (
             body.startswith(self._middle, _END) and body.startswith(_FRONT) and body[-1] == "}"
@@ -134,7 +143,7 @@ class KnownHead:
         if (body[_ID:_END] + time + trace).encode().translate(_AS_ZERO) != shape:
             return None
         _parsed(time)
-        return None if ("N" in data or "I" in data) and _beyond_json(data) else data
+        return None if ("N" in data or "I" in data) and _beyond_json(data) else (data, trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +178,10 @@ class FastDecoder:
         try:
             body = delivery.body
             for glance, known in self._glances:
-                data = glance(body)
-                if data is not None:
-                    return known.handler, known.view_of(data), body
+                found = glance(body)
+                if found is not None:
+                    data, traceparent = found
+                    return known.handler, known.view_of(data), body, traceparent
             read = self._quickly(body)
             if read is not None:
                 return read
@@ -190,13 +200,14 @@ class FastDecoder:
             return None
         view = known.view_of(data)
         if known.watched:  # else nobody sees the envelope's data
-            return known.handler, view, envelope_of(head, from_json(data, allow_inf_nan=False))
+            seen = envelope_of(head, from_json(data, allow_inf_nan=False))
+            return known.handler, view, seen, ""
         if self._chances and len(self._glances) < MOST_GLANCES:
             self._chances -= 1
             glance = KnownHead.like(head)
             if glance is not None:
                 self._glances += ((glance, known),)
-        return known.handler, view, body
+        return known.handler, view, body, traceparent_in(head)
 
     def _meet(self, type: str) -> _Known | None:
         handler = self._consumer.handlers.get(type)
@@ -236,23 +247,6 @@ def envelope(read: Read) -> Envelope:
     return JsonCodec().decode(found) if said is None else envelope_of(said[3], None)
 
 
-def traceparent_of(body: str) -> str | None:
-    """The traceparent in a body that `usual` or a `KnownHead` has read, if it is as long as it
-    should be and neither tracestate nor baggage comes with it: then the data is next."""
-    # As a rule the data is an object. For one letter memory is searched faster than for a word.
-    end = body.find("{", _SHORTEST) - _AFTER_LENGTH
-    if body[end : end + _AFTER_LENGTH] != _AFTER:
-        end = body.find(_AFTER, 0, _HEAD_BYTES)  # what is in the data is not of the head
-    begin = end - _TRACE_LENGTH
-    return body[begin:end] if body[begin - _TRACED_LENGTH : begin] == _TRACED else None
-
-
-_SHORTEST = 100
-"""Characters: no head is shorter."""
-_HEAD_BYTES = 2_000
-"""Of a body, where a traceparent is looked for: a longer head is read as a whole."""
-
-
 def _said(**extensions: str | None) -> dict[str, str]:
     return {name: one for name, one in extensions.items() if one is not None}
 
@@ -262,7 +256,6 @@ _ID, _END = len(_FRONT), len(_FRONT) + 36
 """Where a UUID begins and ends."""
 _TAIL, _SUBJECT, _AFTER = 'Z","data":', 'Z","subject":"', '","data":'
 _TRACED, _TRACE_LENGTH = '","traceparent":"', 55
-_AFTER_LENGTH, _TRACED_LENGTH = len(_AFTER), len(_TRACED)
 _SHAPE = b"00000000-0000-0000-0000-0000000000000000-00-00T00:00:00.000000"
 """A UUID and a time, without a difference between their digits."""
 _SHAPE_TRACED = _SHAPE + b"00-00000000000000000000000000000000-0000000000000000-00"

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import detach
 from opentelemetry.trace import (
     Link,
     NoOpTracerProvider,
@@ -30,29 +30,31 @@ from opentelemetry.trace import (
 
 from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
-from messaging.consuming.fast_decoder import traceparent_of
 from messaging.envelope import SoundTraceparent
 from messaging.errors import ConfigurationError
 from messaging.event import Event
-from messaging.log_context import adding
 from messaging.observed import Request
 from messaging.outcome import Ack, Outcome, Reject
 from messaging.publishing.traced import Producing
 from messaging.tracing.contexts import (
     EVEN,
+    MessageContext,
     Unsampled,
-    attach_unsampled,
     carried,
     current,
     extracted,
     linked,
+    logged_in,
     packed,
+    put,
     text_of,
     unsampled,
+    within,
 )
-from messaging.tracing.requests import SeenReceives, note_handled, settled
+from messaging.tracing.requests import Handled, SeenReceives, TracedQueue
 from messaging.tracing.sampling import SEMANTIC_CONVENTIONS, Provided
 from messaging.tracing.surroundings import Surroundings
+from messaging.transport import QueueTransport
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Tracing"]
 
@@ -92,6 +94,7 @@ class Tracing:
         self._known: Provided | None = None
         self._looked = False
         self._receives = SeenReceives()
+        self._handled = Handled()
         self._around: Surroundings | None = None
 
     def __call__(self, call: Call) -> AbstractContextManager[None]:
@@ -109,27 +112,26 @@ class Tracing:
             if drawn is not None:
                 return Unsampled(drawn)
             tracer = provided.roots.tracer
-        return _Processing(tracer, call, said, self._baggage, self._receives)
+        return _Processing(tracer, call, said, self._baggage, self._receives, self._handled)
 
-    def lets_pass(self, body: str, context: contextvars.Context) -> bool:
+    def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
         """Whether there is nothing to do around the handler of a message, but for its trace, which
         is not recorded, to be the current one there.
 
         Args:
-            body: of a message as this library writes it.
+            traceparent: of a message as this library writes it, or "".
             context: what the handler will run in.
         """
-        provided = self._known
-        if provided is None or provided.provider is not self._given:
-            provided = self._provided()
-            if provided is None:
+        known = self._known
+        if known is None or known.provider is not self._given:
+            known = self._provided()
+            if known is None:
                 return True
-        if not provided.heeds:
+        if not traceparent or traceparent[54] not in EVEN or not known.heeds or current():
             return False
-        traceparent = traceparent_of(body)
-        if traceparent is None or traceparent[54] not in EVEN:
-            return False
-        attach_unsampled(traceparent, context)
+        made = MessageContext()
+        made.traceparent = traceparent
+        context.run(put, made)
         return True
 
     def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
@@ -140,22 +142,21 @@ class Tracing:
             batch: the call of the batch.
         """
         provided = self._provided()
-        return _OFF if provided is None else _processing_batch(provided, batch)
+        return _OFF if provided is None else _processing_batch(provided, batch, self._handled)
 
-    def after_request(self, request: Request) -> None:
-        """What a worker tells of its requests: CLIENT spans of those that received or settled a
-        message whose handler's span is recorded.
+    def around_queue(self, queue: QueueTransport) -> QueueTransport:
+        """What a worker makes its requests with: there are CLIENT spans of those that received or
+        settled a message whose handler's span is recorded.
 
         Args:
-            request: what was asked of the queue, and the answer.
+            queue: the worker's.
         """
+        return TracedQueue(queue, self._settled, self._receives, self._handled)
+
+    def _settled(self, request: Request) -> None:
         provided = self._provided()
-        if provided is None:
-            return
-        if request.name == "receive":
-            self._receives.came(request)
-        elif request.name != "publish":
-            settled(provided.tracer, request)
+        if provided is not None:
+            self._handled.settled(provided.tracer, request)
 
     def producing(
         self,
@@ -243,7 +244,7 @@ class _Producing:
         self._span.set_attribute("cloudevents.event_id", id)
 
     def __enter__(self) -> _Producing:
-        self._token = attach(trace.set_span_in_context(self._span))
+        self._token = put(within(self._span))
         return self
 
     def __exit__(
@@ -268,7 +269,10 @@ def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> M
 class _Processing:
     """Around the handler of one message: a CONSUMER span, which is the current one inside."""
 
-    __slots__ = ("_call", "_logged", "_names", "_receives", "_said", "_span", "_token", "_tracer")
+    __slots__ = (
+        *("_call", "_handled", "_logged", "_names", "_receives", "_said"),
+        *("_span", "_token", "_tracer"),
+    )
 
     def __init__(
         self,
@@ -277,12 +281,14 @@ class _Processing:
         said: tuple[str | None, object, object],
         names: Collection[str],
         receives: SeenReceives,
+        handled: Handled,
     ) -> None:
         self._tracer = tracer
         self._call = call
         self._said = said
         self._names = names
         self._receives = receives
+        self._handled = handled
 
     def __enter__(self) -> None:
         call, tracer = self._call, self._tracer
@@ -310,11 +316,11 @@ class _Processing:
             },
         )
         if span.is_recording():
-            for link in self._receives.link(tracer, delivery, parent):
-                span.add_link(link.context)
-        carrying = parent if names and baggage else None
-        self._token = attach(trace.set_span_in_context(span, carrying))
-        self._logged = _logged_in(span)
+            received = self._receives.span(tracer, delivery, parent)
+            if received is not None:
+                span.add_link(received)
+        self._token = put(within(span, parent if names and baggage else None))
+        self._logged = logged_in(span)
         self._logged.__enter__()
 
     def __exit__(
@@ -326,12 +332,12 @@ class _Processing:
         if error is not None:
             _judge(span, error)
         if span.is_recording():
-            note_handled(self._call.delivery, span.get_span_context())
+            self._handled.note(self._call.delivery, span.get_span_context())
         span.end()
 
 
 @contextmanager
-def _processing_batch(provided: Provided, batch: BatchCall) -> Iterator[None]:
+def _processing_batch(provided: Provided, batch: BatchCall, handled: Handled) -> Iterator[None]:
     calls = batch.calls
     delivery = calls[0].delivery
     published: list[SpanContext] = []
@@ -365,7 +371,7 @@ def _processing_batch(provided: Provided, batch: BatchCall) -> Iterator[None]:
         finally:
             if span.is_recording():
                 for call in calls:
-                    note_handled(call.delivery, span.get_span_context())
+                    handled.note(call.delivery, span.get_span_context())
         for call in calls:
             said = batch.outcome(call)
             if said is not None and not isinstance(said, Ack):
@@ -376,19 +382,12 @@ def _processing_batch(provided: Provided, batch: BatchCall) -> Iterator[None]:
 @contextmanager
 def _judged(span: Span) -> Iterator[None]:
     """Log records carry the span's ids; how what is inside ends is how the span does."""
-    with _logged_in(span):
+    with logged_in(span):
         try:
             yield
         except BaseException as error:
             _judge(span, error)
             raise
-
-
-def _logged_in(span: Span) -> AbstractContextManager[None]:
-    own = span.get_span_context()
-    return adding(
-        trace_id=trace.format_trace_id(own.trace_id), span_id=trace.format_span_id(own.span_id)
-    )
 
 
 def _judge(span: Span, error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from opentelemetry import baggage, trace
@@ -15,6 +16,7 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
+    Span,
     SpanContext,
     TraceFlags,
     TraceState,
@@ -24,29 +26,33 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from messaging.consuming.dispatch import Call
 from messaging.envelope import TraceContext
+from messaging.log_context import adding
 
 __all__ = [
     "EVEN",
+    "MessageContext",
     "Unsampled",
-    "attach_unsampled",
     "carried",
     "current",
     "extracted",
     "from_xray",
     "linked",
+    "logged_in",
     "packed",
+    "put",
     "text_of",
     "unsampled",
+    "within",
 ]
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _BAGGAGE = W3CBaggagePropagator()
-_made = object.__new__
 EVEN = frozenset("02468ace")
 """With what a traceparent ends whose trace is not recorded: the lowest of its flags is not set."""
 _STATE_CHARACTERS = 512
 _SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """Under which key a context has its span."""
+_W3C = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _XRAY = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;|$)", re.IGNORECASE)
 _XRAY_PARENT = re.compile(r"Parent=([0-9a-f]{16})(?:;|$)", re.IGNORECASE)
 
@@ -65,18 +71,19 @@ class _RemoteSpan(NonRecordingSpan):
 
     def get_span_context(self) -> SpanContext:
         if self._read is None:
-            text, state = self._text, self._state
-            try:
-                self._read = SpanContext(
-                    int(text[3:35], 16),
-                    int(text[36:52], 16),
-                    is_remote=True,
-                    trace_flags=TraceFlags(int(text[53:55], 16)),
-                    trace_state=TraceState.from_header([state]) if state else None,
-                )
-            except ValueError:  # anybody may have written it
-                self._read = INVALID_SPAN_CONTEXT
+            self._read = _remote(self._text, self._state)
         return self._read
+
+
+def _remote(traceparent: str, state: str) -> SpanContext:
+    """What the header of a remote span says; an invalid one of a header that is none, which
+    anybody may have written, or of a version that was not known when this was."""
+    found = _W3C.fullmatch(traceparent)
+    if found is None:
+        return INVALID_SPAN_CONTEXT
+    trace_id, span_id, flags = (int(one, 16) for one in found.groups())
+    said = TraceState.from_header([state]) if state else None
+    return SpanContext(trace_id, span_id, True, TraceFlags(flags), said)
 
 
 def unsampled(traceparent: str | None) -> bool:
@@ -84,7 +91,7 @@ def unsampled(traceparent: str | None) -> bool:
     return traceparent is not None and len(traceparent) == 55 and traceparent[54] in EVEN
 
 
-def _quickest() -> tuple[Callable[[], Context], Callable[[Context], object]]:
+def _quickest() -> tuple[Callable[[], Context], Callable[[Context], contextvars.Token[Context]]]:
     """`get_current` and `attach`, without the two calls behind each of them where the context is
     kept in a variable of `contextvars`, as by default."""
     kept = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
@@ -98,15 +105,40 @@ def _quickest() -> tuple[Callable[[], Context], Callable[[Context], object]]:
     return get_current, attach
 
 
-current, _put = _quickest()
+current, put = _quickest()
 
 
-def attach_unsampled(traceparent: str, within: contextvars.Context) -> None:
-    """`Unsampled` for all of a context (`contextvars`), which has been copied from the present."""
-    here = current()
-    span = _made(_RemoteSpan)
-    span._text = traceparent  # `__init__` would be a call more, and this is for every message
-    within.run(_put, Context({**here, _SPAN: span} if here else {_SPAN: span}))
+class MessageContext(Context):
+    """The context of a handler whose trace is not recorded. It is made when somebody looks at it,
+    which of a hundred handlers hardly one does: until then there is only the traceparent."""
+
+    __slots__ = ("traceparent",)
+
+    traceparent: str
+
+
+def _made_first(name: str) -> Callable[..., Any]:
+    """A dict's method, of a context that is made now if it has not been."""
+    method = getattr(dict, name)
+
+    def look(self: MessageContext, *given: Any) -> Any:
+        if not dict.__len__(self):
+            dict.setdefault(self, _SPAN, _RemoteSpan(self.traceparent))
+        return method(self, *given)
+
+    return look
+
+
+for _name in (
+    *("__contains__", "__eq__", "__getitem__", "__iter__", "__len__", "__ne__", "__or__"),
+    *("__repr__", "__reversed__", "__ror__", "copy", "get", "items", "keys", "values"),
+):
+    setattr(MessageContext, _name, _made_first(_name))
+
+
+def within(span: Span, context: Context | None = None) -> Context:
+    """`context`, or the present one, in which `span` is the current one."""
+    return Context({**(current() if context is None else context), _SPAN: span})
 
 
 class Unsampled:
@@ -115,10 +147,10 @@ class Unsampled:
     __slots__ = ("_context", "_token")
 
     def __init__(self, traceparent: str, tracestate: str = "") -> None:
-        self._context = set_span_in_context(_RemoteSpan(traceparent, tracestate))
+        self._context = within(_RemoteSpan(traceparent, tracestate))
 
     def __enter__(self) -> None:
-        self._token = attach(self._context)
+        self._token = put(self._context)
 
     def __exit__(self, *error: object) -> None:
         detach(self._token)
@@ -138,10 +170,13 @@ def extracted(
 ) -> Context:
     """The present context, with the trace of a message, and of its baggage (`said`) what is in
     `names`."""
-    carrier = {"traceparent": str(traceparent)}
-    if isinstance(tracestate, str) and tracestate:
-        carrier["tracestate"] = tracestate
-    context = _PROPAGATOR.extract(carrier, get_current())
+    state = tracestate if isinstance(tracestate, str) else ""
+    remote = _remote(traceparent, state)
+    if remote.is_valid:
+        context = within(NonRecordingSpan(remote))
+    else:
+        carrier = {"traceparent": str(traceparent), "tracestate": state}
+        context = _PROPAGATOR.extract(carrier, current())
     if names and isinstance(said, str) and said:
         found = baggage.get_all(_BAGGAGE.extract({"baggage": said}, Context()))
         for name in names:
@@ -196,6 +231,12 @@ def linked(context: Context | None) -> SpanContext | None:
     """The span in a context, if there is one."""
     found = trace.get_current_span(context).get_span_context()
     return found if found.is_valid else None
+
+
+def logged_in(span: Span) -> AbstractContextManager[None]:
+    """Inside of `with`, log records carry the ids of a span."""
+    own = span.get_span_context()
+    return adding(trace_id=f"{own.trace_id:032x}", span_id=f"{own.span_id:016x}")
 
 
 def _text(attributes: Mapping[str, Any], name: str) -> str | None:

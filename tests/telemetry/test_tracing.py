@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
+import gc
 import logging
 import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import boto3
 import pytest
 from opentelemetry import baggage, trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -28,6 +31,7 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from messaging import (
     Consumer,
@@ -49,7 +53,6 @@ from messaging.errors import ConfigurationError, EventError
 from messaging.lambda_handler import lambda_handler
 from messaging.local import LocalServer
 from messaging.log_context import LogContext, with_ids
-from messaging.observed import ObservedQueue, Request
 from messaging.outbox import Relay, SqlOutbox, ddl
 from messaging.outcome import Outcome, Reject, Retry
 from messaging.testing import lambda_event
@@ -373,7 +376,7 @@ def test_a_delete_of_several_links_to_those_that_it_is_no_child_of(
     with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
         publisher.publish_many([Enrolled(nome=nome) for nome in "abc"])
     with closing(broker.queue("bi")) as plain:
-        queue = ObservedQueue(plain, recorded.tracing.after_request)
+        queue = recorded.tracing.around_queue(plain)
         deliveries = queue.receive(10, 1)
         dispatch = Dispatcher(Bi(), middleware=[recorded.tracing])
         for delivery in deliveries:
@@ -862,18 +865,9 @@ def test_receives_are_not_remembered_without_end(recorded: Recorded) -> None:
         return Delivery(queue="q", message_id="1", receipt="r", body="{}", received_at=at)
 
     for number in range(3_000):
-        receives.came(
-            Request(
-                name="receive",
-                to="q",
-                count=1,
-                started=number - 0.5,
-                ended=number,
-                deliveries=[brought(number)],
-            )
-        )
+        receives.came("q", [brought(number)], number - 0.5)
     tracer = recorded.provider.get_tracer("x")
-    known = [bool(receives.link(tracer, brought(number), None)) for number in range(3_000)]
+    known = [bool(receives.span(tracer, brought(number), None)) for number in range(3_000)]
     assert not any(known[:2_000])
     assert all(known[-400:])
 
@@ -905,3 +899,149 @@ if child:
     said = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
     assert len(said) > 150
     assert len(set(said)) == len(said)
+
+
+# -- a handler whose trace is not recorded sees the same context on the short way as on the long one
+
+OFF = FOREIGN[:-2] + "00"
+
+
+class Plainly:
+    """A tracing, as a middleware that is never passed over."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracing = tracing
+
+    def __call__(self, call: Any) -> Any:
+        return self._tracing(call)
+
+
+def looked_at(broker: MemoryBroker, middleware: Any, look: Callable[[], object]) -> object:
+    """What `look` finds in the handler of an event whose trace is not recorded."""
+    found: list[object] = []
+
+    class Looking(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            found.append(look())
+
+    with Publisher(broker.topic(), source="/x") as publisher:
+        for _ in range(3):
+            publisher.publish(Enrolled(nome="a"), traceparent=OFF)
+    dispatch = Dispatcher(Looking(), middleware=[middleware])
+    for delivery in receive(broker, 3):
+        assert isinstance(dispatch(delivery), Outcome)
+    assert found[0] == found[1] == found[2]
+    return found[2]
+
+
+LOOKS: dict[str, Callable[[], object]] = {
+    "the current span": lambda: trace.get_current_span().get_span_context(),
+    "whether it is recorded": lambda: trace.get_current_span().is_recording(),
+    "the names in its context": lambda: sorted(one.split("-")[0] for one in get_current()),
+    "how many those are": lambda: (len(get_current()), len(list(get_current().keys()))),
+    "a copy of its context": lambda: trace.get_current_span(
+        Context(get_current().copy())
+    ).get_span_context(),
+    "its context in another one": lambda: trace.get_current_span(
+        Context({**get_current(), "a": 1})
+    ).get_span_context(),
+    "its context beside baggage": lambda: trace.get_current_span(
+        baggage.set_baggage("a", "b")
+    ).get_span_context(),
+    "its context in a thread": lambda: in_a_thread(contextvars.copy_context()),
+    "what it would tell others": lambda: injected(),
+}
+
+
+def in_a_thread(context: contextvars.Context) -> object:
+    found: list[object] = []
+
+    def look() -> None:
+        found.append(trace.get_current_span().get_span_context())
+
+    thread = threading.Thread(target=context.run, args=[look])
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def injected() -> object:
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_handler_finds_the_producers_trace_however_it_looks(
+    broker: MemoryBroker, look: str
+) -> None:
+    sampled = Sampled(ParentBased(TraceIdRatioBased(0.5)))
+    short = looked_at(broker, sampled.tracing, LOOKS[look])
+    assert short == looked_at(broker, Plainly(sampled.tracing), LOOKS[look])
+    if look == "what it would tell others":
+        assert short == {"traceparent": OFF}
+    sampled.provider.shutdown()
+
+
+@pytest.mark.parametrize("way", ["short", "long"])
+def test_what_a_handler_publishes_goes_on_with_a_trace_that_is_not_recorded(
+    broker: MemoryBroker, way: str
+) -> None:
+    sampled = Sampled(ParentBased(ALWAYS_ON))
+    onward: list[str] = []
+
+    def look() -> None:
+        onward.append(str(sampled.tracing.producing("alunos", Enrolled, None, alone=True)))
+
+    middleware = sampled.tracing if way == "short" else Plainly(sampled.tracing)
+    looked_at(broker, middleware, look)
+    assert onward == [OFF] * 3
+    assert sampled.spans == ()
+    sampled.provider.shutdown()
+
+
+def test_what_the_program_has_put_into_the_context_is_there_in_the_handler(
+    broker: MemoryBroker,
+) -> None:
+    """A worker's thread has none of it; a program that calls the dispatcher itself may."""
+    sampled = Sampled(ParentBased(ALWAYS_ON))
+    token = attach(baggage.set_baggage("escola", "central"))
+    try:
+        found = looked_at(
+            broker,
+            sampled.tracing,
+            lambda: (baggage.get_baggage("escola"), trace.get_current_span().get_span_context()),
+        )
+    finally:
+        detach(token)
+    assert isinstance(found, tuple)
+    assert found[0] == "central"
+    assert trace.format_trace_id(found[1].trace_id) == OFF[3:35]
+    sampled.provider.shutdown()
+
+
+def test_a_message_that_is_settled_late_is_settled_in_its_trace(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    """However many others were settled in between; and nothing is left of it."""
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"))
+    with Publisher(broker.topic(), source="/x") as publisher:
+        for _ in range(3):
+            publisher.publish(Enrolled(nome="b"), traceparent=OFF)
+    with closing(broker.queue("bi")) as plain:
+        queue = recorded.tracing.around_queue(plain)
+        dispatch = Dispatcher(Bi(), middleware=[recorded.tracing])
+        deliveries = queue.receive(10, 1)
+        for delivery in deliveries:
+            dispatch(delivery)
+        for delivery in reversed(deliveries):
+            queue.delete([delivery])
+        del delivery, deliveries
+        gc.collect()
+        assert not recorded.tracing._handled.any(), "else every delete would be looked at"
+    (delete,), (process,) = recorded.named("delete alunos-bi"), recorded.named("process alunos-bi")
+    assert is_child(delete, process)
