@@ -34,11 +34,9 @@ MOST = {
     "publish": 1.05,
     "consume-traced": 1.10,
     "publish-traced": 1.10,
-    "publish-roots": 1.25,
+    "publish-roots": 1.10,
 }
-"""By work: the ratio that neither CPU nor instructions are to exceed. Of the last, each event
-begins a trace of its own: an id has to be made for it, and the message is longer by a
-traceparent."""
+"""By work: the ratio that neither CPU nor instructions are to exceed."""
 WORKS = tuple(MOST)
 COUNTED = 200
 """Events of a turn whose instructions are counted: valgrind takes fifty times as long."""

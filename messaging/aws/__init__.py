@@ -1,4 +1,4 @@
-"""AWS: the only one that knows boto3, which it loads at the first request.
+"""AWS: the only package that uses boto3, which it loads at the first request.
 
 broker = connect()              # the topic and the queues, from the environment
 print(plan(TOPOLOGY))           # what apply would do

@@ -1,4 +1,4 @@
-"""Asks CloudWatch how long the oldest message of a queue has waited."""
+"""Asks CloudWatch for the age of a queue's oldest message."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from messaging.aws.errors import translated
 __all__ = ["oldest_message"]
 
 LOOK_BACK = timedelta(minutes=10)
-"""SQS reports each minute, and CloudWatch shows it some minutes later; of a queue that nobody
-used for six hours it reports nothing.
+"""SQS reports every minute, and CloudWatch shows it some minutes later; it reports nothing for a
+queue that has not been used for six hours.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 """
 
 
 def oldest_message(clients: Clients, queue: str) -> float | None:
-    """Seconds, or None where CloudWatch has no figure (a local server, a queue long unused).
+    """Seconds, or None if CloudWatch has no figure (a local server, or an unused queue).
 
-    A message that was received three times or more no longer counts: look for a poison message
+    A message that has been received three times or more no longer counts: look for poison messages
     among the dead letters. Needs cloudwatch:GetMetricStatistics; raises `TransportError`
     (`AccessDenied` without it).
     """

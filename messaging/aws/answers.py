@@ -1,4 +1,4 @@
-"""Reads the answers of SNS and SQS strictly: what an answer does not say plainly does not count."""
+"""Reads the responses of SNS and SQS strictly: only explicit statements count."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ __all__ = ["UnreadableAnswer", "batch_failures", "queue_attributes", "queue_url"
 
 
 class UnreadableAnswer(ValueError):
-    """An answer that is not what the service documents. The text names no value of it."""
+    """A response that is not as the service documents it. The text quotes no value of it."""
 
 
 def batch_failures(
     answer: Any, asked: Sequence[int], service: str, *, sent: bool = False
 ) -> Sequence[Failure]:
-    """The refused entries of a batch whose entries had the Ids `asked`, which are their places.
+    """The refused entries of a batch whose entries had the Ids `asked`, which are their indexes.
 
-    An entry counts as accepted, or as refused, if the answer says so exactly once. Of any other
-    (missing, named twice, in both lists) it says nothing: such an entry may have been accepted,
-    and is to be sent again, for the library promises at least once. Ids that nobody asked about
-    are passed over.
+    An entry counts as accepted, or as refused, if the response says so exactly once. Any other
+    entry (missing, named twice, or in both lists) is unknown: it may have been accepted, and must
+    be sent again, because the library promises at-least-once. Unexpected Ids are ignored.
 
-    sent  the entries were messages: one that was accepted has a MessageId.
+    sent  the entries were messages: an accepted one has a MessageId.
 
-    Raises `UnreadableAnswer` where neither list is there.
+    Raises `UnreadableAnswer` if neither list is present.
     """
     accepted, failed = _entries(answer, "Successful"), _entries(answer, "Failed")
     if accepted is None and failed is None:
@@ -67,17 +66,17 @@ _SILENT = "{} did not say what became of this entry: it may have been accepted"
 
 
 def queue_attributes(answer: Any) -> Mapping[str, str]:
-    """The attributes of a GetQueueAttributes answer. Raises `UnreadableAnswer`."""
+    """The attributes of a GetQueueAttributes response. Raises `UnreadableAnswer`."""
     said = answer.get("Attributes") if isinstance(answer, Mapping) else answer
     if said is None and isinstance(answer, Mapping):
-        return {}  # none of those asked for is set
+        return {}  # none of the requested attributes is set
     if not isinstance(said, Mapping) or not all(isinstance(one, str) for one in said.values()):
         raise UnreadableAnswer("Attributes is no map of texts")
     return said
 
 
 def queue_url(answer: Any) -> str:
-    """The URL of a GetQueueUrl answer. Raises `UnreadableAnswer`."""
+    """The URL of a GetQueueUrl response. Raises `UnreadableAnswer`."""
     said = answer.get("QueueUrl") if isinstance(answer, Mapping) else None
     if not isinstance(said, str) or not said.startswith(("http://", "https://")):
         raise UnreadableAnswer("QueueUrl is no URL")
@@ -92,7 +91,7 @@ def _entries(answer: Any, name: str) -> Sequence[Any] | None:
 
 
 def _id(entry: Any) -> int | None:
-    """The place that an entry is about; None for an Id that this library never sends."""
+    """The index of an entry; None for an Id that this library never sends."""
     said = entry.get("Id") if isinstance(entry, Mapping) else None
     if not isinstance(said, str) or not (len(said) <= 3 and said.isascii() and said.isdigit()):
         return None

@@ -1,7 +1,7 @@
-"""Enforces a time limit on calls that take none: boto3's, credential look-ups, DNS.
+"""Enforces a time limit on calls that have none: boto3's, credential look-ups, DNS.
 
-Such a call runs in a thread of its own, which is left behind when the time is over. It ends by
-itself, by botocore's own timeouts, and its result is thrown away.
+Such a call runs in a thread of its own, which is abandoned when the time is up. It ends eventually,
+by botocore's own timeouts, and its result is discarded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from messaging.deadline import CURRENT
 __all__ = ["Bounded"]
 
 MOST = 100
-"""The most calls of one connection that may be left behind. A program that publishes faster than
-they end would fill the process with threads, so beyond this number a call fails at once."""
+"""Maximum number of abandoned calls per connection. A program that publishes faster than they end
+would fill the process with threads, so beyond this number a call fails immediately."""
 
 _Said = TypeVar("_Said")
 
 
 class Bounded:
-    """Runs calls for at most as long as `CURRENT` says. Safe in any thread; not across a fork."""
+    """Runs calls within the deadline `CURRENT`. Thread-safe, but not across a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,12 +38,12 @@ class Bounded:
         longest: float = math.inf,
         forget: Callable[[_Said], object] | None = None,
     ) -> _Said:
-        """What `call` returns or raises. Without a limit it runs in the calling thread.
+        """Return or raise the result of `call`. Without a limit, it runs in the calling thread.
 
-        longest  seconds after which `call` ends by itself: with more than that left, it needs no
-                 thread either, which would cost a boto3 call a third more.
+        longest  seconds after which `call` ends by itself: with more time left, it needs no thread
+                 either, which would make a boto3 call a third more expensive.
 
-        Raises `TimeoutError` when the time is over; `forget` is then given what comes after all.
+        Raises `TimeoutError` when the time is up; `forget` gets a result that arrives later.
         """
         deadline = CURRENT.get()
         left = math.inf if deadline is None else deadline.left()

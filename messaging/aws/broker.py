@@ -1,4 +1,4 @@
-"""A program's connection to AWS: its topic and its queues by name."""
+"""A program's connection to AWS: its topic, and its queues by name."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["AwsBroker", "connect"]
 
 
 class AwsBroker(Closing):
-    """One SNS topic and its SQS queues: a `Broker`. Make it with `connect`.
+    """One SNS topic and its SQS queues: a `Broker`. Create it with `connect`.
 
-    Safe to share between threads; a forked child gets connections of its own.
+    Thread-safe; a forked child gets its own connections.
 
     Args:
-        clients: what makes boto3's clients.
+        clients: creates boto3's clients.
         topic: the topic's ARN or name.
-        max_bytes: what the topic takes in one request.
+        max_bytes: maximum size of a request to the topic.
 
     Example:
         ```python
@@ -48,11 +48,11 @@ class AwsBroker(Closing):
         self._name = topic.rpartition(":")[2]
 
     def topic(self) -> SnsTopic:
-        """The topic; no request is made."""
+        """The topic; makes no request."""
         return SnsTopic(self._clients, self._topic, max_bytes=self._max_bytes)
 
     def queue(self, service: str) -> SqsQueue:
-        """The queue of `service`, called as `messaging.topology.queue_name` says; no request.
+        """The queue of `service`, named by `messaging.topology.queue_name`; makes no request.
 
         Args:
             service: the name of a service.
@@ -64,11 +64,13 @@ class AwsBroker(Closing):
         )
 
     def letters(self, service: str, *, kind: Kind = "dead") -> SqsDeadLetters:
-        """The dead letters of `service`, or what SNS could not deliver to it, for a `Workbench`.
+        """The dead letters of `service`, or the messages that SNS could not deliver to it, for a
+        `Workbench`.
 
         Args:
             service: the name of a service.
-            kind: "dead" for the dead letters, "undelivered" for what SNS could not deliver.
+            kind: "dead" for the dead letters, "undelivered" for messages that SNS could not
+                deliver.
         """
         name = queue_name(self._name, service)
         undelivered = queue_name(self._name, service, "-undelivered")
@@ -77,9 +79,9 @@ class AwsBroker(Closing):
         )
 
     def oldest(self, service: str) -> float | None:
-        """Seconds that the oldest message of `service` has waited, as CloudWatch tells; else None.
+        """Age of the oldest message of `service` in seconds, from CloudWatch; None if unknown.
 
-        Not part of `depth()`: it is another service, with another permission and a price.
+        Not part of `depth()`: CloudWatch is another service, with its own permission and price.
 
         Args:
             service: the name of a service.
@@ -87,27 +89,26 @@ class AwsBroker(Closing):
         return oldest_message(self._clients, queue_name(self._name, service))
 
     def close(self) -> None:
-        """Close the sockets of everything this broker gave out."""
+        """Close the sockets of this broker's topic and queues."""
         self._clients.close()
 
 
 def connect(settings: Settings | None = None, *, session: boto3.Session | None = None) -> AwsBroker:
     """Connect to the topic that `settings` (by default the environment) names.
 
-    `session` brings credentials of its own; otherwise boto3 finds them as in any other program.
-    A topic's name gets `settings.prefix` before it; an ARN is taken as it is, and its region
-    where the settings have none.
+    `session` has its own credentials; otherwise boto3 finds them as in any other program. A topic's
+    name is prefixed with `settings.prefix`; an ARN is used as it is, and provides the region if the
+    settings have none.
 
-    Makes no request: a missing topic or queue (`NotFound`), or credentials that do not do
-    (`AccessDenied`), show at the first use.
+    Makes no request: a missing topic or queue (`NotFound`), or insufficient credentials
+    (`AccessDenied`), show up at the first use.
 
     Args:
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
 
     Raises:
-        SettingsError: when no topic is named, or when the ARN contradicts the prefix or the region.
+        SettingsError: if no topic is named, or the ARN contradicts the prefix or the region.
 
     Example:
         ```python

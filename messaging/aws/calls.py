@@ -1,4 +1,4 @@
-"""The four calls that carry messages, by boto3 or by the fast transport."""
+"""The four calls that carry messages, through boto3 or the fast transport."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QueueCalls: TypeAlias = "BotoQueueCalls | FastQueueCalls"
 
 
 class BotoTopicCalls:
-    """`TopicCalls` by boto3, whose client has the sockets."""
+    """`TopicCalls` through boto3, whose client owns the sockets."""
 
     def __init__(self, client: SNSClient, bounded: Bounded) -> None:
         self._client = client
@@ -57,7 +57,7 @@ class BotoTopicCalls:
 
 
 class BotoQueueCalls:
-    """`QueueCalls` by boto3, whose client has the sockets."""
+    """`QueueCalls` through boto3, whose client owns the sockets."""
 
     def __init__(self, client: SQSClient) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""The boto3 clients of one connection, made when needed and never shared across a fork."""
+"""The boto3 clients of one connection, created when needed and never shared across a fork."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _Client = TypeVar("_Client")
 
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
-"""Seconds. Above the longest long poll (20 s), or every idle poll would end as an error."""
+"""Seconds. Above the longest long poll (20 s), or every idle poll would end in an error."""
 STORE_TIMEOUT = 10.0
-"""Seconds. DynamoDB and S3 answer in some milliseconds, and a handler waits for them."""
+"""Seconds. DynamoDB and S3 answer within milliseconds, and a handler waits for them."""
 POOL = 160
-"""Sockets one client may keep: what is under way at once for the services of one process, or for
+"""Sockets that one client may keep: the concurrent requests of one process's services, or of
 `publish_many`. A socket is opened when it is needed, so a high number costs nothing."""
 
 
 class Place(NamedTuple):
-    """Where names are ARNs: partition ("aws", "aws-us-gov"...), region and account."""
+    """Completes names to ARNs: partition ("aws", "aws-us-gov"...), region and account."""
 
     partition: str
     region: str
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 class _Process:
-    """What one process holds. After a fork the child begins with an empty one."""
+    """One process's clients. After a fork, the child starts with none."""
 
     def __init__(self, session: boto3.Session | None) -> None:
         self.pid = os.getpid()
@@ -78,11 +78,11 @@ class _MadeClient(Generic[_Client]):
 
 
 class Clients:
-    """The clients of one connection; may be used from any thread and after a fork.
+    """The clients of one connection; usable from any thread and after a fork.
 
-    `sns` and `sqs`, and `topics` and `queues` over them, are for the hot path: one attempt per
-    call, because the publisher, the poller and the settler decide about retries themselves. The
-    `patient_` ones are for look-ups and provisioning: botocore's standard retries
+    `sns` and `sqs`, and `topics` and `queues` built on them, are for the hot path: one attempt per
+    call, because the publisher, the receiver and the settler decide about retries. The `patient_`
+    ones are for look-ups and provisioning, with botocore's standard retries
     (docs/decisions/0002-retries.md).
     """
 
@@ -116,7 +116,7 @@ class Clients:
 
     @property
     def topics(self) -> TopicCalls:
-        """PublishBatch, over the transport that the settings name."""
+        """PublishBatch, over the transport in the settings."""
         process = self._mine()
         with process.lock:
             if process.topics is None:
@@ -127,22 +127,22 @@ class Clients:
 
     @property
     def topics_at_hand(self) -> TopicCalls | None:
-        """`topics`, if they have been made: to make them may ask for credentials."""
+        """`topics`, if they have been created: creating them may look up credentials."""
         return self._mine().topics
 
     @property
     def bounded(self) -> Bounded:
-        """Applies the caller's time limit to a call of these clients."""
+        """Applies the caller's time limit to calls of these clients."""
         return self._mine().bounded
 
     @property
     def publish_timeout(self) -> float:
-        """Seconds, by the settings."""
+        """Seconds, from the settings."""
         return self._settings.publish_timeout
 
     @property
     def queues(self) -> QueueCalls:
-        """Receive, delete and hide, over the transport that the settings name."""
+        """Receive, delete and change visibility, over the transport in the settings."""
         process = self._mine()
         if process.queues is not None:  # asked for each request
             return process.queues
@@ -157,7 +157,7 @@ class Clients:
 
     @property
     def where(self) -> str:
-        """The region, and the endpoint if it is not AWS's own: for messages."""
+        """The region, and the endpoint if it is not AWS's own, for error messages."""
         region = self._settings.region or self._region(self._mine()) or "no region"
         return f"{region} at {self._endpoint}" if self._endpoint else region
 
@@ -173,7 +173,7 @@ class Clients:
         return process.place
 
     def _asked_place(self) -> Place:
-        sts = self.client("sts")  # which may ask for credentials
+        sts = self.client("sts")  # which may look up credentials
         account = sts.get_caller_identity()["Account"]
         if not re.fullmatch(r"[0-9]{12}", account):
             raise UnreadableAnswer("Account is no account")
@@ -192,17 +192,18 @@ class Clients:
     def _mine(self) -> _Process:
         process = self._process
         if process.pid != os.getpid():
-            # Forked: the parent's sockets are not ours, and its lock may have been held at the
-            # fork for ever. Two threads that come here together make one each; the last stays.
+            # Forked: the parent's sockets are not ours, and its lock may have been held at the fork
+            # and never be released. Two threads here at the same time create one each; the last one
+            # is kept.
             process = self._process = _Process(self._given)
         return process
 
     def client(self, service: str, patient: bool = True) -> Any:
-        """The client of any service, by boto3's name for it."""
+        """The client of any service, by its boto3 name."""
         process = self._mine()
         client = process.clients.get((service, patient))
         if client is None:
-            with process.lock:  # a session makes clients one at a time (boto3's own advice)
+            with process.lock:  # a session creates clients one at a time (boto3's own advice)
                 client = process.clients.get((service, patient))
                 if client is None:
                     client = self._make(process, service, patient)
@@ -224,7 +225,7 @@ class Clients:
                 endpoint_url=self._settings.endpoint_url,
                 config=_config(patient, self._read_timeout),
             )
-        except ValueError:  # its text quotes the URL, password and all
+        except ValueError:  # its text quotes the URL, including the password
             raise SettingsError(
                 f"{self.where} is no place for {service.upper()}: the endpoint must be a URL like "
                 "http://127.0.0.1:4566, the region a name like sa-east-1"
@@ -258,7 +259,7 @@ def _config(patient: bool, read_timeout: float) -> Config:
 
 
 def _encode_once(params: dict[str, Any], **_: object) -> None:
-    # SNS speaks the query protocol, and botocore would url-encode the same form again for each
-    # of hash, signature and request; the text is what it would make itself.
+    # SNS uses the query protocol, and botocore would url-encode the same form again for hash,
+    # signature and request; this is the text that it would produce.
     if isinstance(params.get("body"), dict):
         params["body"] = urlencode(params["body"], doseq=True).encode()

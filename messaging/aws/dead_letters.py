@@ -21,15 +21,16 @@ __all__ = ["SqsDeadLetters"]
 
 
 class SqsDeadLetters:
-    """A `DeadLetterSource` on SQS. `AwsBroker.letters` gives it.
+    """A `DeadLetterSource` on SQS, from `AwsBroker.letters`.
 
     origin       the name of the service's queue. Its RedrivePolicy names the dead-letter queue.
-    undelivered  the name of the queue that takes what SNS could not deliver, if that is meant.
+    undelivered  the name of the queue for messages that SNS could not deliver, if that one is
+                 meant.
 
     Needs sqs:GetQueueUrl, GetQueueAttributes, ReceiveMessage, ChangeMessageVisibility and
     DeleteMessage on the queue of letters; sqs:GetQueueUrl, GetQueueAttributes and SendMessage on
     the service's queue; and sqs:StartMessageMoveTask and ListMessageMoveTasks on the dead-letter
-    queue, without which letters are moved one by one.
+    queue, otherwise, letters are moved one by one.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class SqsDeadLetters:
 
     @property
     def name(self) -> str:
-        """Asked of the service's queue the first time, where it is a dead-letter queue."""
+        """For a dead-letter queue, looked up from the service's queue the first time."""
         return self._found()[0]
 
     @property
@@ -61,14 +62,14 @@ class SqsDeadLetters:
         return self._origin
 
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
-        """One ReceiveMessage request, with `hold` as visibility timeout."""
+        """Make one ReceiveMessage request, with `hold` as visibility timeout."""
         name, url = self._found()
         with self._translated("receive from", name):
             found = self._calls.receive(url, limit=limit, wait=math.ceil(wait), lease=hold)
             return deliveries(name, found, self._clock.now())
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """One ChangeMessageVisibilityBatch request."""
+        """Make one ChangeMessageVisibilityBatch request."""
         name, url = self._found()
         with self._translated("change visibility in", name):
             receipts = [one.receipt for one in deliveries]
@@ -77,7 +78,7 @@ class SqsDeadLetters:
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """SendMessageBatch to the service's queue: one request, or several for big letters.
 
-        When a second request fails whole, letters of the first stand in the queue already.
+        If a later request fails as a whole, letters of an earlier one are already in the queue.
         """
         url = self._url_of_origin()
         failures: list[Failure] = []
@@ -88,15 +89,15 @@ class SqsDeadLetters:
         return failures
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """One DeleteMessageBatch request."""
+        """Make one DeleteMessageBatch request."""
         name, url = self._found()
         with self._translated("delete from", name):
             return self._calls.delete(url, [one.receipt for one in deliveries])
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
-        """StartMessageMoveTask, followed to its end; None where it may not be had.
+        """StartMessageMoveTask, followed to its end; None if it is refused.
 
-        SNS's dead letters it does not take: None, too.
+        Also None for SNS's dead letters, which it does not move.
         """
         if self.kind == "undelivered":
             return None

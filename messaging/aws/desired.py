@@ -16,8 +16,8 @@ from messaging.topology import DeadLetterQueue, Queue, Subscription, Topology
 __all__ = ["KEY", "DesiredQueue", "differences", "queues", "subscription_attributes"]
 
 LARGEST_MESSAGE = 1_048_576
-"""Bytes; SQS's own default for new queues. A dead letter is bigger than the message was, so a
-dead-letter queue must take more than the topic."""
+"""Bytes; SQS's own default for new queues. A dead letter is larger than its message, so a
+dead-letter queue must accept more than the topic."""
 LONG_POLL = 20
 KEY = "KmsMasterKeyId"
 """The attribute of topics and queues: a key's id, alias or ARN."""
@@ -25,8 +25,8 @@ KEY = "KmsMasterKeyId"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredQueue:
-    """One queue as it should be: its attributes except Policy, this library's statements in that
-    policy, and who owns the queue."""
+    """The desired state of a queue: its attributes except Policy, this library's statements in that
+    policy, and its owner."""
 
     name: str
     attributes: Mapping[str, str]
@@ -39,7 +39,7 @@ class DesiredQueue:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The attributes as plain data: numbers, booleans, texts and documents."""
+        """The attributes as plain data: numbers, booleans, strings and documents."""
         return {
             name: value if name == KEY else json.loads(value)
             for name, value in self.attributes.items()
@@ -47,11 +47,12 @@ class DesiredQueue:
 
 
 def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[DesiredQueue]:
-    """Every queue of the topology, at `place`; a dead-letter queue before the one that uses it.
+    """All queues of the topology, at `place`; a dead-letter queue comes before the one that uses
+    it.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
     """
-    # A queue has one of both: setting a key switches SQS's own off.
+    # A queue has one or the other: setting a key turns off SQS's own.
     key = topology.kms_key
     always = {
         "MaximumMessageSize": str(LARGEST_MESSAGE),
@@ -84,7 +85,7 @@ def queues(topology: Topology, place: Place, topic_arn: str) -> Iterator[Desired
 def subscription_attributes(subscription: Subscription, place: Place) -> dict[str, str]:
     """https://docs.aws.amazon.com/sns/latest/api/API_SetSubscriptionAttributes.html"""
     undelivered = place.queue_arn(subscription.undelivered.name)
-    # The scope first: SNS checks a policy against the scope that is set at that moment.
+    # The scope first: SNS checks a policy against the current scope.
     return {
         "RawMessageDelivery": "true",
         "FilterPolicyScope": "MessageAttributes",

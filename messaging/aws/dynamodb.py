@@ -1,4 +1,4 @@
-"""Marks in DynamoDB: one item per event, changed by conditional writes."""
+"""Idempotency marks in DynamoDB: one item per event, changed by conditional writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 """
 
 _KEY_SCHEMA: Any = ({"AttributeName": "id", "KeyType": "HASH"},)
-# The token stays with what is done: botocore repeats a request whose answer was lost.
+# The token remains after completion: botocore repeats a request whose response was lost.
 _CLAIM: Mapping[str, str] = {
     "UpdateExpression": "SET #token = :token, #until = :until, #expires = :expires",
     "ConditionExpression": (
@@ -49,25 +49,26 @@ _RELEASE: Mapping[str, str] = {
 
 
 class DynamoDBStore:
-    """Marks in a DynamoDB table: for any number of machines. An `IdempotencyStore`.
+    """Idempotency marks in a DynamoDB table, for any number of machines. An `IdempotencyStore`.
 
         store = DynamoDBStore("handled")
 
-    An event costs two writes of one unit each, and a long handler one more at each renewal. Whether
-    a claim has expired is told by the clock of the machine that asks: with clocks that differ,
-    `lease` must be longer than they do. Needs dynamodb:UpdateItem and dynamodb:DeleteItem. No
-    request is made before the first use.
+    An event costs two writes of one unit each, and a long handler one more per renewal. The clock
+    of the asking machine decides whether a claim has expired, so `lease` must be longer than clocks
+    differ. Needs dynamodb:UpdateItem and dynamodb:DeleteItem. No request is made before the first
+    use.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
 
     Args:
-        table: its name. The partition key is `id`, a string; TTL is on `expires`. `create` makes it
-            so.
+        table: its name. The partition key is `id`, a string; TTL is on `expires`. `create` creates
+            it this way.
         settings: region and endpoint; by default the environment's.
-        session: credentials of its own; else boto3 finds them.
-        keep: seconds for which a done event is remembered; DynamoDB deletes it within days after.
-        timeout: seconds for which DynamoDB may stay silent, in each of three attempts.
-        clock: what tells the time; a test may give a `FakeClock`.
+        session: a session with its own credentials; by default boto3 finds them.
+        keep: seconds for which a completed event is remembered; DynamoDB deletes it within days
+            afterwards.
+        timeout: seconds to wait for DynamoDB, in each of three attempts.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
         ConfigurationError: if `keep` is not above 0.
@@ -106,18 +107,18 @@ class DynamoDBStore:
         return f"DynamoDBStore({self._table!r})"
 
     def create(self) -> Self:
-        """Make the table, billed by request, and its TTL where they are not there; wait for both.
+        """Create the table, billed per request, and its TTL if they are missing; wait for both.
 
-        Safe to repeat, after an interruption at any point too, and for several at once. Needs
-        dynamodb:CreateTable, DescribeTable, DescribeTimeToLive and UpdateTimeToLive.
+        Safe to repeat, even after an interruption at any point, and for several callers at once.
+        Needs dynamodb:CreateTable, DescribeTable, DescribeTimeToLive and UpdateTimeToLive.
 
         Raises:
-            ConfigurationError: where a table of that name has another key, or TTL on another
+            ConfigurationError: if a table of that name has another key, or TTL on another
                 attribute.
         """
         client = self._clients.patient_dynamodb
         with self._translated("create"):
-            # The table exists, or somebody else is creating it and may have been interrupted.
+            # The table exists, or another caller is creating it and may have been interrupted.
             with suppress(client.exceptions.ResourceInUseException):
                 client.create_table(
                     TableName=self._table,
@@ -147,7 +148,7 @@ class DynamoDBStore:
                     TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},
                 )
         except TransportError as error:
-            # Somebody else was quicker, and DynamoDB refuses to enable it again.
+            # Another caller was quicker, and DynamoDB refuses to enable it again.
             if error.code != "ValidationException" or not self._expires():
                 raise
 
@@ -167,7 +168,7 @@ class DynamoDBStore:
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
-        """As `IdempotencyStore.begin`."""
+        """See `IdempotencyStore.begin`."""
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
         now = self._clock.now()
         there = self._change(claim, now, _CLAIM, until=now + lease_seconds)
@@ -179,16 +180,16 @@ class DynamoDBStore:
         return InProgress(max(0.0, until - now))
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
-        """As `IdempotencyStore.renew`."""
+        """See `IdempotencyStore.renew`."""
         now = self._clock.now()
         return self._change(claim, now, _RENEW, until=now + lease_seconds) is None
 
     def complete(self, claim: Claim) -> bool:
-        """As `IdempotencyStore.complete`."""
+        """See `IdempotencyStore.complete`."""
         return self._change(claim, self._clock.now(), _COMPLETE) is None
 
     def release(self, claim: Claim) -> bool:
-        """As `IdempotencyStore.release`."""
+        """See `IdempotencyStore.release`."""
         client = self._clients.patient_dynamodb
         request = self._request(claim, _RELEASE, {":token": {"S": claim.token}})
         with self._translated("delete from"):
@@ -199,10 +200,10 @@ class DynamoDBStore:
         return True
 
     def prune(self, older_than: float) -> int:
-        """0: DynamoDB forgets by itself, after `keep`.
+        """Return 0: DynamoDB forgets by itself, after `keep`.
 
         Args:
-            older_than: of no meaning here.
+            older_than: ignored.
         """
         return 0
 
@@ -212,7 +213,7 @@ class DynamoDBStore:
     def _change(
         self, claim: Claim, now: float, what: Mapping[str, str], *, until: float | None = None
     ) -> Mapping[str, Any] | None:
-        """None if the item was changed; else what it holds instead."""
+        """None if the item was changed; otherwise its current content."""
         client = self._clients.patient_dynamodb
         values = {
             ":token": {"S": claim.token},
@@ -236,7 +237,7 @@ class DynamoDBStore:
         said = " ".join(what.values())
         return {
             "TableName": self._table,
-            # A service's name has no slash in it, so that two never share a key.
+            # A service's name contains no slash, so two services never share a key.
             "Key": {"id": {"S": f"{claim.service}/{claim.event_id}"}},
             **what,
             # Names and values that no expression uses are an error.

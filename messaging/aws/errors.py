@@ -1,7 +1,7 @@
-"""Translates what botocore raises into the library's own errors.
+"""Translates botocore's exceptions into the library's own errors.
 
-What the service says about who, where and how often is quoted. What it says about a message is
-not: it may quote the message.
+The service's text about identity, resources and limits is quoted. Its text about a message is not,
+because it may quote the message.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PASSING = frozenset(
         "ServiceUnavailable",
     }
 )
-"""Worth another attempt although the status may be below 500.
+"""Retryable although the status may be below 500.
 
 https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html
 """
@@ -98,17 +98,17 @@ KMS_THROTTLED_REMEDY = (
 
 
 class translated:  # noqa: N801 - read as a verb: `with translated("publish to", ...)`
-    """A context manager around one request: whatever boto3 raises becomes a `TransportError`.
+    """A context manager around one request: any exception of boto3 becomes a `TransportError`.
 
-    The message reads "cannot {action} {target} in {where}: why; remedy". `quote` says that the
-    service's own text may always be told, because the request holds no message. One may be used
-    again and again, by several threads at once.
+    The message reads "cannot {action} {target} in {where}: why; remedy". `quote` means that the
+    service's own text may always be shown, because the request contains no message. An instance may
+    be reused, also by several threads at once.
     """
 
     __slots__ = ("_action", "_quote", "_target", "_where")
 
     def __init__(self, action: str, target: str, where: str, *, quote: bool = False) -> None:
-        # By hand: a generator with @contextmanager costs as much as signing the request.
+        # Written by hand: a generator with @contextmanager costs as much as signing the request.
         self._action = action
         self._target = target
         self._where = where
@@ -176,7 +176,7 @@ def _translate(error: Exception, doing: str, quote: bool) -> TransportError | No
     if isinstance(error, MessagingError):
         return None
     if isinstance(error, _UNREADABLE) and not isinstance(error, UnicodeEncodeError):
-        # What botocore's parsers raise at an answer of another form, and what ours do.
+        # What botocore's parsers and ours raise for a malformed response.
         return TransportError(f"{doing}: the answer cannot be read ({name})", code=name)
     return TransportError(f"{doing}: {name}", code=name, retryable=False)
 
@@ -206,7 +206,8 @@ def _refused(error: Any, doing: str, quote: bool) -> TransportError:
             code=code,
         )
     if (kms := kms_said(code)) is not None and kms not in KMS_PASSING:
-        # Neither the topic nor the message is at fault, so not NotFound, whatever KMS calls it.
+        # Neither the topic nor the message is at fault, so this is not NotFound, whatever KMS calls
+        # it.
         if kms in KMS_THROTTLED:
             return Throttled(f"{doing}: throttled ({said}); {KMS_THROTTLED_REMEDY}", code=code)
         return AccessDenied(
@@ -229,13 +230,13 @@ def _refused(error: Any, doing: str, quote: bool) -> TransportError:
 
 
 def kms_said(code: str) -> str | None:
-    """What KMS said, in small letters, whichever way SNS or SQS passes it on; else None."""
+    """KMS's error in lower case, in whichever way SNS or SQS passes it on; otherwise None."""
     found = _KMS.fullmatch(code)
     return None if found is None else found[1].lower()
 
 
 def kms_remedy(kms: str) -> str:
-    """What to do about it."""
+    """The remedy."""
     return _KMS_REMEDIES.get(kms, "look at the KMS key, its policy and its state")
 
 
@@ -243,14 +244,14 @@ _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 
 def short_code(said: object) -> str:
-    """A service's error code without its namespace; "Unknown" for what is none."""
-    # SQS says AWS.SimpleQueueService.NonExistentQueue, or com.amazonaws.sqs#QueueDoesNotExist.
+    """A service's error code without its namespace; "Unknown" if it is not a code."""
+    # SQS returns AWS.SimpleQueueService.NonExistentQueue, or com.amazonaws.sqs#QueueDoesNotExist.
     code = str(said).rpartition("#")[2].removeprefix("AWS.SimpleQueueService.")
     return code if isinstance(said, str) and _CODE.fullmatch(code) else "Unknown"
 
 
 def check_batch(size: int, target: str) -> None:
-    """Raise if a batch has more entries than SNS and SQS take (a caller's mistake)."""
+    """Raise if a batch has more entries than SNS and SQS accept (a caller's mistake)."""
     if size > BATCH_ENTRIES:
         raise TransportError(
             f"{size} entries in one batch for {target}: at most {BATCH_ENTRIES}",

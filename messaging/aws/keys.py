@@ -1,4 +1,4 @@
-"""Looks at the KMS key of a topology: whether it can be used, and admits SNS."""
+"""Checks the KMS key of a topology: whether it is usable and allows SNS."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from messaging.errors import TopologyError
 __all__ = ["SNS_ACTIONS", "look_at_key", "same_key"]
 
 SNS_ACTIONS = ("kms:GenerateDataKey", "kms:Decrypt")
-"""What SNS needs to send to a queue that a key encrypts.
+"""The actions that SNS needs to send to an encrypted queue.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
 """
 
 
 def same_key(one: str | None, other: str | None) -> bool:
-    """Whether both name one key, as far as the names tell: an id is the end of its ARN."""
+    """Whether both name the same key, as far as the names show: an id is the end of its ARN."""
     if one is None or other is None:
         return one == other
     return one.rpartition("key/")[2] == other.rpartition("key/")[2]
 
 
 def look_at_key(clients: Clients, key: str, topic_arn: str, *, feeds: bool) -> Change:
-    """A line of the plan for the key. Nothing of it is changed here.
+    """The plan's line for the key, which is never changed here.
 
-    feeds  whether SNS must be able to use it, since the topology has queues.
+    feeds  whether SNS must be able to use it, because the topology has queues.
 
-    Raises `TopologyError` if the key is certainly of no use: with it on a queue and on the
-    dead-letter queue of its subscription, SNS would drop what it cannot deliver.
+    Raises `TopologyError` if the key is certainly unusable: on a queue and on the dead-letter queue
+    of its subscription, it would make SNS drop messages.
     """
     looks = Looks(clients)
     seen = looks.key(key)

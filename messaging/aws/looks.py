@@ -1,4 +1,4 @@
-"""Looks at single things on AWS; what may not be looked at is noted and does not end the rest."""
+"""Reads single resources on AWS; a denied read is recorded and does not stop the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Said = TypeVar("_Said")
 
 
 class Unseen(NamedTuple):
-    """A look that failed: at what, with which permission it would have worked, and why not."""
+    """A failed read: the resource, the missing permission, and the error."""
 
     where: str
     permission: str
@@ -30,7 +30,7 @@ class Unseen(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a look found. `there` is None where it could not be looked at."""
+    """The result of a read. `there` is None if it could not be read."""
 
     there: bool | None
     values: Mapping[str, str] = field(default_factory=dict)
@@ -38,19 +38,20 @@ class Seen:
 
 
 class Looks:
-    """Asks about a topic, queues, mappings and keys. Changes nothing. `unseen` fills meanwhile."""
+    """Reads a topic, queues, mappings and keys, without changing anything. Failed reads are added
+    to `unseen`."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self.unseen: list[Unseen] = []
         self.skew = 0.0
-        """Seconds that this machine's clock is ahead of AWS's, by the latest answer."""
+        """Seconds that this machine's clock is ahead of AWS's, according to the latest response."""
         for service in ("sts", "sns", "sqs"):
             events = clients.client(service).meta.events
             events.register(f"response-received.{service}", self._note_date)
 
     def place(self) -> Place:
-        """Partition, region and account; raises `TransportError` where nobody says."""
+        """Partition, region and account; raises `TransportError` if they are unknown."""
         return self._clients.place()
 
     def topic(self, arn: str) -> Seen:
@@ -72,11 +73,11 @@ class Looks:
         return self._tagged(found, where, "sqs:ListQueueTags", **asked)
 
     def exists(self, name: str) -> bool | None:
-        """Whether there is a queue of that name; None where that may not be asked."""
+        """Whether a queue of that name exists; None if the read is denied."""
         return self._seen(f"queue {name}", "sqs:GetQueueUrl", QueueName=name).there
 
     def subscriptions(self, arn: str) -> list[Mapping[str, str]] | None:
-        """Protocol, Endpoint and SubscriptionArn of each; None where they may not be listed."""
+        """Protocol, Endpoint and SubscriptionArn of each; None if the list is denied."""
         pages: Any = self._clients.patient_sns.get_paginator("list_subscriptions_by_topic")
         return self._asked(
             f"topic {arn.rpartition(':')[2]}",
@@ -94,7 +95,8 @@ class Looks:
         return self._seen(where, "sns:GetSubscriptionAttributes", "Attributes", SubscriptionArn=arn)
 
     def mappings(self, queue_arn: str) -> Iterator[tuple[Mapping[str, Any], float | None]]:
-        """The Lambda event source mappings of a queue, each with its function's timeout in s."""
+        """The Lambda event source mappings of a queue, each with its function's timeout in
+        seconds."""
         where = f"Lambda mappings of queue {queue_arn.rpartition(':')[2]}"
         listed: Any = self._seen(where, "lambda:ListEventSourceMappings", EventSourceArn=queue_arn)
         for one in listed.values.get("EventSourceMappings", ()):
@@ -117,7 +119,7 @@ class Looks:
         return Seen(there=True, values={**found.values, **policy})
 
     def oldest(self, queue: str) -> float | None:
-        """Seconds that a queue's oldest message has waited, if CloudWatch says."""
+        """The age of a queue's oldest message in seconds, if CloudWatch knows."""
         return self._asked(
             f"age of queue {queue}",
             "cloudwatch:GetMetricStatistics",
@@ -176,7 +178,7 @@ def _tags(answer: Any) -> Mapping[str, str]:
 
 
 def read_json(text: str | None) -> Mapping[str, Any]:
-    """An attribute that holds a JSON object; an empty one where it does not."""
+    """The JSON object in an attribute; an empty one if there is none."""
     try:
         found = json.loads(text) if text else {}
     except ValueError:

@@ -42,30 +42,31 @@ SYSTEM_ATTRIBUTES: tuple[Any, ...] = (
     "MessageGroupId",
     "AWSTraceHeader",
 )
-"""What is asked for of each received message; `delivery` reads it."""
+"""The attributes requested with each message; `delivery` reads them."""
 SAFE_BATCH = 262_144
-"""Bytes of one SendMessageBatch. SQS takes 1 MiB, an older queue 256 KiB; dead letters are few.
+"""Maximum bytes of a SendMessageBatch. SQS accepts 1 MiB, an older queue 256 KiB; dead letters are
+few.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
 
 
 def counts(attributes: Mapping[Any, str]) -> tuple[int, int, int]:
-    """Visible, in flight and delayed, out of a queue's attributes."""
+    """Visible, in flight and delayed, from a queue's attributes."""
     visible, in_flight, delayed = (int(attributes.get(name, 0)) for name in COUNTS)
     return visible, in_flight, delayed
 
 
 def wire_value(attribute: Attribute) -> Any:
-    """An attribute as SNS and SQS take it in a request."""
+    """An attribute in the request format of SNS and SQS."""
     kind = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
     return {"DataType": attribute.type, kind: attribute.value}
 
 
 class _Later:
-    """A field of a received message that is read when it is first asked for: few ever are."""
+    """A field of a received message that is converted when it is first read, which few are."""
 
-    # Not cached_property: that takes a lock in Python 3.11.
+    # Not cached_property, which takes a lock in Python 3.11.
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self._read = read
 
@@ -74,16 +75,16 @@ class _Later:
 
     def __get__(self, delivery: Any, owner: type) -> Any:
         if delivery is None:
-            raise AttributeError(self._name)  # as of any field without a default
+            raise AttributeError(self._name)  # as for any field without a default
         fields = delivery.__dict__
-        # One for all, even if two threads ask at once: `setdefault` is atomic.
+        # The same object for all, even if two threads read at once: `setdefault` is atomic.
         return fields.setdefault(self._name, self._read(fields["_message"]))
 
 
 class _Received(Delivery):
-    """A delivery as SQS gave it."""
+    """A delivery from SQS."""
 
-    # A field that SQS would not write like this counts as missing.
+    # A field in a format that SQS would not write counts as missing.
     attributes: Any = _Later(lambda said: _attributes(said))
     receive_count: Any = _Later(lambda said: receives(_system(said).get("ApproximateReceiveCount")))
     sent_at: Any = _Later(lambda said: epoch_seconds(_system(said).get("SentTimestamp")))
@@ -93,7 +94,8 @@ class _Received(Delivery):
 
     @property
     def event_type(self) -> str | None:
-        """As any delivery's. Metrics ask it of each message: so the others are not looked at."""
+        """As in any delivery. Metrics read it for each message, so the other attributes are not
+        converted."""
         try:
             said = self.__dict__["_message"]["MessageAttributes"]["type"]["StringValue"]
         except (LookupError, TypeError):
@@ -109,20 +111,20 @@ class _Received(Delivery):
     __hash__ = Delivery.__hash__
 
     def __copy__(self) -> Delivery:
-        return replace(self)  # the same cancel token, whoever asks for it first
+        return replace(self)  # the same cancel token for every reader
 
 
-# A delivery is made for every message: so it takes a fifth of its `__init__`'s time.
+# Every message creates a delivery, so this avoids `__init__`, which takes five times as long.
 _new = object.__new__
 _fill = vars(Delivery)["__dict__"].__set__
 
 
 def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
-    """The messages of a ReceiveMessage answer, received `now` (seconds since the epoch).
+    """The messages of a ReceiveMessage response, received `now` (seconds since the epoch).
 
-    One without a MessageId, a ReceiptHandle or a body that is a text can be neither handled nor
-    settled: it is left to its visibility timeout, with a line in the log. Raises
-    `UnreadableAnswer` if `messages` is no list.
+    One without a MessageId, a ReceiptHandle or a string body can be neither handled nor settled: it
+    is logged and left to its visibility timeout. Raises `UnreadableAnswer` if `messages` is not a
+    list.
     """
     if not isinstance(messages, list | tuple):
         raise UnreadableAnswer("Messages is no list")
@@ -146,7 +148,7 @@ def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
             "received_at": now,
             "_message": message,
         }
-        # Asked of every message, and nearly always the first time: so it does not wait.
+        # Read for every message, and nearly always the first time, so it is converted at once.
         try:
             if message["Attributes"]["ApproximateReceiveCount"] == "1":
                 said["receive_count"] = 1
@@ -181,7 +183,7 @@ def _map(said: Any) -> Mapping[str, Any]:
 def _attributes(message: Any) -> Mapping[str, Attribute]:
     said = _map(message.get("MessageAttributes"))
     read = {name: one for name in said if (one := _attribute(said[name])) is not None}
-    if len(read) < len(said):  # no sender can cause this: the answer is at fault
+    if len(read) < len(said):  # no sender can cause this: the response is at fault
         log.warning(
             "message %s came with %d attributes that cannot be read; they are left out",
             message["MessageId"],

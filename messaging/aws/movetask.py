@@ -1,4 +1,4 @@
-"""Starts a message move task of SQS, which moves a whole queue, and follows it to its end."""
+"""Starts an SQS message move task, which moves a whole queue, and follows it to its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["move_all"]
 log = logger("messaging.aws")
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at the task."""
+"""Seconds between two checks of the task."""
 
 
 def move_all(
@@ -30,12 +30,12 @@ def move_all(
 ) -> int | None:
     """Move every message of the queue with ARN `source`, a dead-letter queue, to `target`.
 
-    The target is always named: a letter that was sent there by SendMessage, as this library does,
-    has no source that SQS knows. A task that runs already, because somebody started it before and
-    was interrupted, is followed; SQS has one at a time. `stop` ends the following only.
+    The target is always given: SQS knows no source for letters sent with SendMessage, as this
+    library does. A task that is already running, for example after an interruption, is followed;
+    SQS allows one at a time. `stop` only stops following it.
 
-    Returns about how many were moved; None if the task was refused (a local server has none, or
-    the policy does not admit it). Raises `TransportError` when the task fails.
+    Returns approximately how many were moved; None if the task was refused (a local server has
+    none, or the policy does not allow it). Raises `TransportError` if the task fails.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
     """
     name = source.rpartition(":")[2]
@@ -47,7 +47,7 @@ def move_all(
             task = _last(clients, source, name)
     except TransportError as error:
         # Unknown there, not possible for this queue, or not allowed. Moving letters one by one
-        # needs none of it, and fails with an error if nobody answers at all.
+        # needs none of it, and raises if there is no answer at all.
         log.info("the messages of %s are moved one by one: no move task (%s)", name, error.code)
         return None
     while True:

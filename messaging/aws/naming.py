@@ -1,4 +1,4 @@
-"""Finds the topic that settings and topology name, and checks that they agree."""
+"""Finds the topic named by settings and topology, and checks that they agree."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ _ARN = re.compile(r"arn:([a-z0-9-]+):sns:([a-z0-9-]+):(\d+):([A-Za-z0-9_-]+(?:\.
 
 
 class NamedTopic(NamedTuple):
-    """A topic as settings name it. Where they give an ARN, it says where the topic is, too.
+    """A topic as named in the settings. An ARN also says where the topic is.
 
-    name       prefix and all.
-    arn        None where the settings give a name: then it is the caller's own topic.
-    partition, region, account
-               of the ARN; empty without one.
-    settings   those that were given, in the ARN's region.
+    name       including the prefix.
+    arn        None if the settings give a name: then it is the caller's own topic. partition,
+               region, account of the ARN; empty without one.
+    settings   the given settings, in the ARN's region.
     """
 
     name: str
@@ -35,7 +34,8 @@ class NamedTopic(NamedTuple):
     account: str = ""
 
     def arn_at(self, place: Place) -> str:
-        """Its ARN for whoever has credentials of `place`. Raises `SettingsError` if none has."""
+        """Its ARN for a caller with credentials of `place`. Raises `SettingsError` if it has
+        none."""
         if self.arn is not None and self.partition != place.partition:
             raise SettingsError(
                 f"topic {self.arn!r} is in partition {self.partition!r}, the credentials in "
@@ -45,7 +45,7 @@ class NamedTopic(NamedTuple):
 
 
 def named_topic(settings: Settings) -> NamedTopic:
-    """Raises `SettingsError` when no topic is named, or its ARN contradicts prefix or region."""
+    """Raises `SettingsError` if no topic is named, or its ARN contradicts the prefix or region."""
     topic = settings.topic
     if not topic:
         raise SettingsError(
@@ -75,10 +75,11 @@ def named_topic(settings: Settings) -> NamedTopic:
 
 
 def topic_of(topology: Topology, settings: Settings) -> NamedTopic:
-    """The topic of `topology`, where `settings` (with no topic: the topology's) say that it is.
+    """The topic of `topology`, at the location from `settings` (or the topology, if they name
+    none).
 
-    Raises `SettingsError` when they name another one: what is applied and what is published to
-    would be two topics, and events would be lost between them.
+    Raises `SettingsError` if they name another one: applying and publishing would use two different
+    topics, and events would be lost.
     """
     wanted = topology.prefixed(settings.prefix).topic.name
     if not settings.topic:

@@ -1,4 +1,4 @@
-"""Tags that say whose a topic or a queue is, and what follows from them."""
+"""Tags that say who owns a topic or a queue, and their consequences."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SERVICE = "messaging:service"
 OWNER = "messaging:owner"
 CONTRACT = "messaging:contract"
 BEFORE = "messaging:topology"
-"""The one tag of versions before owners. It is taken away: by it `topology apply --delete` of such
-a version finds the queues that it deletes."""
+"""The tag used before owners existed. It is removed, because `topology apply --delete` of such a
+version uses it to find the queues to delete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagChanges:
-    """What makes standing tags into those of a claim. `details` says it in words."""
+    """The changes that turn existing tags into those of a claim. `details` describes them."""
 
     values: Mapping[str, str]
     removed: tuple[str, ...]
@@ -29,7 +29,7 @@ class TagChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
-    """What a topology says of one topic (`service` is empty) or one queue: whose it is."""
+    """A topology's claim of ownership for one topic (`service` is empty) or one queue."""
 
     topic: str
     owner: str
@@ -38,7 +38,7 @@ class Ownership:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """At most 256 characters each, as SNS and SQS take them."""
+        """At most 256 characters each, the limit of SNS and SQS."""
         said = {
             TOPIC: self.topic,
             SERVICE: self.service,
@@ -48,10 +48,10 @@ class Ownership:
         return {name: value for name, value in said.items() if value}
 
     def check(self, what: str, standing: Mapping[str, str], *, take_over: bool) -> None:
-        """Raises `OwnershipError` if `what` ("queue alunos-bi") is somebody else's by its tags.
+        """Raise `OwnershipError` if `what` ("queue alunos-bi") has another owner's tags.
 
-        What carries no owner's tag belongs to nobody yet: a version before owners made it, or an
-        apply that ended half-way. Whose service has the name takes it.
+        A resource without an owner's tag has no owner yet: it was created by a version before
+        owners, or by an interrupted apply. The topology whose service has its name takes it.
         """
         self._same_thing(what, standing)
         owner = standing.get(OWNER)
@@ -64,7 +64,7 @@ class Ownership:
             )
 
     def changes(self, standing: Mapping[str, str]) -> TagChanges:
-        """What the tags lack. Tags of others stay."""
+        """The missing tags. Tags of others are kept."""
         values = {name: one for name, one in self.tags.items() if standing.get(name) != one}
         removed = (BEFORE,) if BEFORE in standing else ()
         details = [
@@ -75,7 +75,7 @@ class Ownership:
         return TagChanges(values=values, removed=removed, details=tuple(details))
 
     def _same_thing(self, what: str, standing: Mapping[str, str]) -> None:
-        # "alunos" has a service "2-bi", and "alunos-2" a service "bi": one queue name of two.
+        # Topic "alunos" with service "2-bi", and "alunos-2" with "bi", would share one queue name.
         topic = standing.get(TOPIC) or standing.get(BEFORE) or self.topic
         service = standing.get(SERVICE) or self.service
         if topic != self.topic or service != self.service:

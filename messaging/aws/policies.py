@@ -1,4 +1,4 @@
-"""Queue policies: this library's statements, merged with those of others, which stay untouched."""
+"""Queue policies: this library's statements, merged with those of others, which stay."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ OWN = (MAY_SEND, ONLY_TLS)
 
 
 class Merged(NamedTuple):
-    """A policy with this library's statements in it. `changed` lists the Sids that were added,
-    changed or removed; `foreign` lists those of others, which are kept as they are."""
+    """A policy with this library's statements. `changed` lists the Sids that were added, changed or
+    removed; `foreign` lists those of others, which are kept."""
 
     policy: str
     changed: tuple[str, ...]
@@ -68,7 +68,7 @@ def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
             continue
         mine = wanted.pop(sid, None)
         if mine is None:
-            changed.append(sid)  # no longer wanted, or there twice
+            changed.append(sid)  # no longer wanted, or a duplicate
         elif _plain(mine) == _plain(statement):
             kept.append(statement)
         else:
@@ -77,7 +77,7 @@ def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
     kept += wanted.values()
     changed += wanted
     foreign = [one.get("Sid") or "without a Sid" for one in kept if one.get("Sid") not in OWN]
-    # Version and Id are kept: another Version would change what others' statements mean.
+    # Version and Id are kept: another Version would change the meaning of others' statements.
     policy = {"Version": "2012-10-17", **document, "Statement": kept}
     if document and "Version" not in document:
         del policy["Version"]
@@ -85,7 +85,7 @@ def merge(existing: str | None, ours: Sequence[Mapping[str, Any]]) -> Merged:
 
 
 def same_json(one: str | None, other: str | None) -> bool:
-    """Whether two attributes that hold JSON are equivalent."""
+    """Whether two JSON attributes are equivalent."""
     if not one or not other:
         return bool(one) == bool(other)
     try:
@@ -95,7 +95,7 @@ def same_json(one: str | None, other: str | None) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    # AWS gives back ["a"] for "a", {"AWS": "*"} for "*", and numbers as strings.
+    # AWS returns ["a"] for "a", {"AWS": "*"} for "*", and numbers as strings.
     if isinstance(value, Mapping):
         if dict(value) == {"AWS": "*"}:
             return "*"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["apply", "plan"]
 
 LOOK_AGAIN = 1.0
-"""Seconds between two looks for a topic that is waited for."""
+"""Seconds between two checks while waiting for a topic."""
 
 
 def plan(
@@ -36,17 +36,16 @@ def plan(
     session: boto3.Session | None = None,
     take_over: bool = False,
 ) -> Plan:
-    """What `apply` with the same arguments would do. Changes nothing.
+    """Return what `apply` with the same arguments would do, without changing anything.
 
-    `settings` (by default the environment) gives prefix, region and endpoint. If it names a topic,
-    by name or ARN, that must be the topology's own.
+    `settings` (by default the environment) provides prefix, region and endpoint. If it names a
+    topic, by name or ARN, that must be the topology's own.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
-        take_over: act on what another owner's tag is on.
+        topology: the desired topic, queues and subscriptions.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
+        take_over: also act on resources with another owner's tag.
 
     Raises:
         TopicNotFound: if a topic that the topology does not own is missing.
@@ -78,34 +77,33 @@ def apply(
     """Make AWS match the topology, and return what was done.
 
     It is safe to repeat, to run again after a failure, and to run several times at once. It creates
-    and changes what belongs to the topology's services, and the topic if the topology owns it. It
-    deletes nothing (`remove` does) and touches nothing of other services. A topic in another
-    account is subscribed to, and not changed (docs: another-account). With a `kms_key` in the
-    topology, `TopologyError` is raised if that key cannot be used or does not admit SNS.
+    and changes the resources of the topology's services, and the topic if the topology owns it. It
+    deletes nothing (`remove` does) and leaves other services alone. A topic in another account is
+    subscribed to, but not changed (docs: another-account). With a `kms_key` in the topology,
+    `TopologyError` is raised if that key is unusable or does not allow SNS.
 
-    A topic that the topology does not own must exist: `TopicNotFound` is raised after `wait`
-    seconds. With `create_topic`, meant for a local server, it is created without an owner, and
-    `kms_key` is left out: keys are not there. A
-    resource whose tags name another owner raises `OwnershipError`; `take_over` makes it this
-    topology's. Both are checked before anything is changed.
+    A topic that the topology does not own must exist: otherwise `TopicNotFound` is raised after
+    `wait` seconds. With `create_topic`, meant for a local server, it is created without an owner,
+    and `kms_key` is ignored, because there are no keys. A resource whose tags name another owner
+    raises `OwnershipError`; `take_over` makes it this topology's. Both are checked before anything
+    is changed.
 
-    A queue's new attributes take up to a minute to have effect, a filter policy up to 15 minutes:
+    A queue's new attributes take up to a minute to take effect, a filter policy up to 15 minutes:
     apply before you deploy the producer that needs them.
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering.html
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
-        take_over: makes what another owner's tag is on this topology's.
+        topology: the desired topic, queues and subscriptions.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
+        take_over: take over resources with another owner's tag.
         wait: seconds to wait for a topic that the topology does not own.
         create_topic: create such a topic without an owner; for a local server.
 
     Raises:
         TopicNotFound: if a topic that the topology does not own is missing after `wait` seconds.
         OwnershipError: if a resource's tags name another owner.
-        TopologyError: if the key cannot be used or does not admit SNS.
+        TopologyError: if the key is unusable or does not allow SNS.
 
     Example:
         ```python
@@ -163,7 +161,7 @@ def _run(
 
 
 class _Walk:
-    """One walk over everything. `plan` and `apply` are the same walk, so they cannot disagree."""
+    """One pass over everything. `plan` and `apply` are the same pass, so they cannot disagree."""
 
     def __init__(
         self,
@@ -184,8 +182,9 @@ class _Walk:
         self._subscriptions = Subscriptions(clients, self._arn, foreign=self._foreign)
 
     def changes(self, *, create_topic: bool) -> Iterator[Change]:
-        """The topic, then the queues with their policies, what feeds them, and what others did."""
-        # Looked at before anything is written: whoever is refused has changed nothing.
+        """The topic, then the queues with their policies, their subscriptions, and others'
+        changes."""
+        # Checked before anything is written, so that a refused apply has changed nothing.
         key = self._looked_at_key()
         own_topic, others_topic = self._looked_at_topic(create_topic)
         desired = list(wanted.queues(self._topology, self._place, self._arn))
@@ -230,14 +229,14 @@ class _Walk:
                 write=self._write,
             )
         if self._foreign:
-            return  # of a topic that is not ours, other subscriptions are others' business
+            return  # other subscriptions of a topic that is not ours do not concern us
         for protocol, endpoint in sorted(standing):
             yield self._others_subscription(protocol, endpoint)
 
     def _others_subscription(self, protocol: str, endpoint: str) -> Change:
         name = endpoint.rpartition(":")[2]
         near = protocol == "sqs" and endpoint == self._place.queue_arn(name)
-        # An endpoint may be an address or hold a token: only an ARN is told.
+        # An endpoint may be an address or contain a token: only show an ARN.
         shown = endpoint if endpoint.startswith("arn:") else f"of protocol {protocol}"
         said = "not managed here"
         if near and self._topology.owns_topic:
@@ -250,7 +249,7 @@ class _Walk:
         )
 
     def _whose(self, queue: str) -> str:
-        """For the topic's owner, who may have to ask them."""
+        """For the topic's owner, who may have to ask the subscribers."""
         try:
             found = self._queues.standing(queue)
         except AccessDenied:

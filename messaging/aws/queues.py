@@ -1,4 +1,4 @@
-"""Compares a queue with what it should be, and corrects it."""
+"""Compares a queue with its desired state, and corrects it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _T = TypeVar("_T")
 
 
 class Standing(NamedTuple):
-    """A queue as it is now; `url` is None if it does not exist."""
+    """The current state of a queue; `url` is None if it does not exist."""
 
     url: str | None
     tags: Mapping[str, str]
 
 
 class Queues:
-    """The queues of one account and region, one at a time by their names."""
+    """The queues of one account and region, accessed one at a time by name."""
 
     def __init__(self, clients: Clients, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clients = clients
         self._clock = clock
 
     def look(self, wanted: DesiredQueue, *, take_over: bool) -> Standing:
-        """Raises `OwnershipError` if the queue is somebody else's."""
+        """Raises `OwnershipError` if the queue has another owner."""
         found = self.standing(wanted.name)
         wanted.claim.check(f"queue {wanted.name}", found.tags, take_over=take_over)
         return found
@@ -54,7 +54,7 @@ class Queues:
     def settle(
         self, wanted: DesiredQueue, found: Standing, *, write: bool, take_over: bool = False
     ) -> Iterator[Change]:
-        """What the queue lacks, if `found` is how it stands; with `write`, it has it afterwards."""
+        """The queue's differences from `found`; with `write`, they are corrected."""
         url = found.url
         if url is None:
             if write:
@@ -87,11 +87,11 @@ class Queues:
             return None
 
     def holding(self, url: str, name: str) -> tuple[int, int, int]:
-        """Messages that are visible, in flight and delayed, as SQS counts them: approximately."""
+        """Approximate number of messages that are visible, in flight or delayed."""
         return counts(self._attributes(url, name))
 
     def delete(self, url: str, name: str) -> None:
-        """Delete the queue with all that it holds. One that is gone already is fine."""
+        """Delete the queue with all its messages. It is fine if it does not exist."""
         try:
             with self._translated("delete", name):
                 self._clients.patient_sqs.delete_queue(QueueUrl=url)
@@ -99,18 +99,19 @@ class Queues:
             pass
 
     def _create(self, wanted: DesiredQueue, *, take_over: bool) -> None:
-        # Bare first: CreateQueue refuses a queue that stands with other attributes, so whoever
-        # applies at the same time would be refused. Set afterwards, both come to the same end.
+        # Without attributes first: CreateQueue refuses an existing queue with other attributes, so
+        # a concurrent apply would be refused. With attributes set afterwards, both arrive at the
+        # same result.
         attributes: Any = {"FifoQueue": "true"} if wanted.fifo else {}
         with self._translated("create", wanted.name):
             url = self._clients.patient_sqs.create_queue(
                 QueueName=wanted.name, Attributes=attributes
             )["QueueUrl"]
-        # Another who applies may have got further, and another owner may have been quicker.
+        # A concurrent apply may have got further, or another owner may have been quicker.
         tags = self._once_there(lambda: self._tags(url, wanted.name))
         wanted.claim.check(f"queue {wanted.name}", tags, take_over=take_over)
         self._once_there(lambda: self._tag(url, wanted.name, wanted.claim.changes(tags)))
-        # What stands in the policy is kept here, too.
+        # Existing policy statements are kept here too.
         values, _, _ = compare(wanted, self._attributes(url, wanted.name))
         if values:
             self._once_there(lambda: self._set(url, wanted.name, values))
@@ -154,7 +155,7 @@ class Queues:
 def compare(
     wanted: DesiredQueue, standing: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str], list[str]]:
-    """What to set, what that changes in words, and what others put there."""
+    """The attributes to set, a description of the changes, and the statements of others."""
     attributes, drift = dict(wanted.attributes), list[str]()
     if standing.get(KEY) and attributes.pop("SqsManagedSseEnabled", None):
         drift.append(

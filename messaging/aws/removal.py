@@ -1,4 +1,4 @@
-"""Removes one service from AWS by its name: its subscription, its queue and its dead letters."""
+"""Removes a service from AWS by name: its subscription, its queue and its dead letters."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ def remove(
     lose_messages: bool = False,
     take_over: bool = False,
 ) -> Plan:
-    """Delete what belongs to `service`, for good, and tell what was deleted and what is lost.
+    """Permanently delete the resources of `service`, and return what was deleted and what is lost.
 
-    First the subscription, then the queue, its dead letters, and what SNS could not deliver. The
-    service need not be in the topology any more; its things must be the topology's own by their
-    tags, or `take_over`: else `OwnershipError`. A queue that holds messages, visible, in flight or
-    delayed, keeps everything where it is (`Plan.kept`), unless `lose_messages`. Safe to repeat
-    after a failure half-way. With `dry_run` nothing is deleted.
+    First the subscription, then the queue, its dead letters, and undelivered messages. The service
+    need not be in the topology any more; its resources must belong to the topology by their tags,
+    unless `take_over`: otherwise `OwnershipError` is raised. If a queue has messages (visible, in
+    flight or delayed), nothing is deleted (`Plan.kept`), unless `lose_messages`. Safe to repeat
+    after a partial failure. With `dry_run`, nothing is deleted.
 
-    Stop the service's workers before. SQS counts approximately, and a count may be up to a minute
-    old: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/confirm-queue-is-empty.html
+    Stop the service's workers first. SQS counts approximately, and a count may be up to a minute
+    old:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/confirm-queue-is-empty.html
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
+        topology: the desired topic, queues and subscriptions.
         service: the name of a service.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
-        dry_run: delete nothing; tell what would be.
-        lose_messages: delete queues that hold messages, too.
-        take_over: delete what another owner's tag is on, too.
+        settings: region, endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
+        dry_run: delete nothing; return what would be deleted.
+        lose_messages: also delete queues that have messages.
+        take_over: also delete resources with another owner's tag.
 
     Raises:
-        OwnershipError: if the tags of a thing name another owner.
-        TopologyError: if `service` is no service's name.
+        OwnershipError: if a resource's tags name another owner.
+        TopologyError: if `service` is not a valid service name.
 
     Example:
         ```python
@@ -100,7 +100,7 @@ class _Removal:
     def changes(
         self, subscriptions: Subscriptions, *, dry_run: bool, lose_messages: bool
     ) -> Iterator[Change]:
-        """Looks at everything before it deletes anything."""
+        """Checks everything before it deletes anything."""
         queues = [found for name in self._names() if (found := self._ours(name)) is not None]
         feed = self._place.queue_arn(self._names()[0])
         subscription = subscriptions.standing().get(("sqs", feed))
@@ -116,7 +116,7 @@ class _Removal:
                 action="delete", kind="subscription", name=self._names()[0], details=(said,)
             )
         for one in queues:
-            # Again: the subscription may have brought something since.
+            # Again: the subscription may have delivered messages since.
             if not lose_messages and any(self._holding(one)):
                 yield self._kept(one)
                 return
@@ -138,8 +138,8 @@ class _Removal:
             service=self._service,
         )
         claim.check(what, found.tags, take_over=self._take_over)
-        # Without an owner's tag it is whose service has the name; and what a version before owners
-        # made for this topic belongs to who has the topic.
+        # Without an owner's tag, it belongs to the topology whose service has the name; resources
+        # of this topic from a version before owners belong to the topic's owner.
         mine = self._service in self._topology.services or (
             self._topology.owns_topic and BEFORE in found.tags
         )

@@ -1,4 +1,4 @@
-"""Keeps data too big for a message in an S3 bucket, until its lifecycle rule deletes it."""
+"""Stores data too large for a message in an S3 bucket, until its lifecycle rule deletes it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ __all__ = ["S3BlobStore"]
 
 
 class S3BlobStore:
-    """A `BlobStore` in S3, for `ClaimCheck`. Safe to share between threads, and after a fork.
+    """A `BlobStore` in S3, for `ClaimCheck`. Thread-safe, and usable after a fork.
 
         codec = ClaimCheck(store := S3BlobStore("escola", prefix="claims"), uri=store.uri)
 
-    Who publishes needs s3:PutObject on the objects; a service needs s3:GetObject on those whose
-    key holds ".<service>.", and s3:ListBucket on the bucket: without that S3 answers AccessDenied
-    for an object that is gone, which is retried, for it may be a policy that somebody will mend.
+    The producer needs s3:PutObject on the objects; a service needs s3:GetObject on those whose key
+    contains ".<service>.", and s3:ListBucket on the bucket: without that, S3 answers AccessDenied
+    for a missing object, which is retried, because it may be a policy that somebody will fix.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 
     Encryption is the bucket's own default. No request is made before the first use.
 
     Args:
-        bucket: its name; it must be there, with a lifecycle rule for `prefix` (docs: claim-check).
-        prefix: put before each key, with a "/" between.
+        bucket: its name; it must exist, with a lifecycle rule for `prefix` (docs: claim-check).
+        prefix: put before each key, followed by "/".
         settings: region and endpoint; by default the environment's.
-        session: credentials of its own; else boto3 finds them.
-        owner: the account that must own the bucket, else S3 refuses (ExpectedBucketOwner).
-        timeout: seconds for which S3 may say nothing, in each of three attempts.
+        session: a session with its own credentials; by default boto3 finds them.
+        owner: the account that must own the bucket, or S3 refuses (ExpectedBucketOwner).
+        timeout: seconds to wait for S3, in each of three attempts.
 
     Raises:
-        SettingsError: if `bucket` is not the name alone.
+        SettingsError: if `bucket` is not a plain bucket name.
 
     Example:
         ```python
@@ -75,18 +75,19 @@ class S3BlobStore:
 
     @property
     def uri(self) -> str:
-        """Where the objects stand: "s3://escola/claims"."""
+        """The address of the objects: "s3://escola/claims"."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`; an existing object is written again, which restarts its lifetime.
+        """Store `data`; an existing object is written again, which restarts its lifetime.
 
         Args:
             key: the object's key.
             data: its content.
 
         Raises:
-            TransportError: after botocore's own retries, or when the publisher's `timeout` is over.
+            TransportError: after botocore's own retries, or when the publisher's `timeout` has
+                ended.
         """
         with self._translated("write", key):
             self._clients.bounded(
@@ -100,14 +101,14 @@ class S3BlobStore:
             )
 
     def get(self, key: str) -> bytes:
-        """What was put.
+        """Return the stored data.
 
         Args:
             key: the object's key.
 
         Raises:
             NotFound: if the object is gone.
-            TransportError: for whatever else.
+            TransportError: for any other error.
         """
         try:
             with self._translated("read", key):

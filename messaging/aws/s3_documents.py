@@ -1,4 +1,4 @@
-"""Documents in S3: one object, or all that lie below a prefix, for commands that read them."""
+"""Documents in S3, for commands that read them: one object, or all below a prefix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["read_documents"]
 def read_documents(url: str, settings: Settings) -> Mapping[str, bytes]:
     """The object at `url` ("s3://escola/needs/bi.json"), or the *.json below it ("s3://escola/needs").
 
-    Needs s3:GetObject, and for what does not end in .json s3:ListBucket.
+    Needs s3:GetObject, and s3:ListBucket for a URL that does not end in .json.
     """
     bucket, _, key = url.removeprefix("s3://").partition("/")
     if not bucket:

@@ -1,4 +1,4 @@
-"""Makes a boto3 session with given credentials, which does not read the environment."""
+"""Creates a boto3 session with given credentials, without reading the environment."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ __all__ = ["SnsTopic"]
 class SnsTopic:
     """One SNS topic, given by its ARN or by its name in the caller's own account and region.
 
-    A `TopicTransport`. It never lists topics and never creates one; sns:Publish is all it needs.
+    A `TopicTransport`. It never lists or creates topics, and only needs sns:Publish.
 
-    max_bytes  the topic's MaximumMessageSize. It is configured, not looked up: an event that is too
-               large is an error before any network call.
+    max_bytes  the topic's MaximumMessageSize. It is configured, not looked up, so that an event
+               that is too large is an error before any network call.
     """
 
     def __init__(self, clients: Clients, topic: str, *, max_bytes: int) -> None:
@@ -34,14 +34,14 @@ class SnsTopic:
         self._max_bytes = max_bytes
         self._closed = False
         self._publishing: translated | None = None
-        """Around each request, once it is known where it goes to."""
+        """Wraps each request, once its destination is known."""
 
     def __repr__(self) -> str:
         return f"SnsTopic({self._topic!r})"
 
     @property
     def arn(self) -> str:
-        """The topic's ARN. Of a topic given by name, the first call asks STS for the account."""
+        """The topic's ARN. For a topic given by name, the first call asks STS for the account."""
         if self._arn is None:
             self._arn = self._clients.place().topic_arn(self._topic)
         return self._arn
@@ -53,21 +53,21 @@ class SnsTopic:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes that one request, and so one message, may have (`Settings.max_bytes`)."""
+        """Maximum bytes of a request, and so of a message (`Settings.max_bytes`)."""
         return self._max_bytes
 
     @property
     def fifo(self) -> bool:
-        """True: messages of one group must stay in order. SNS tells by the name."""
+        """True if messages of one group must stay in order, which the name shows."""
         return self._topic.endswith(".fifo")
 
     @property
     def publish_timeout(self) -> float:
-        """Seconds that a publish may take where the publisher does not say (`Settings`)."""
+        """Seconds that a publish may take unless the publisher sets a limit (`Settings`)."""
         return self._clients.publish_timeout
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """One PublishBatch request, never repeated here. An empty batch makes no request.
+        """Make one PublishBatch request, which is never repeated here. An empty batch makes none.
 
         https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
         """
@@ -88,7 +88,7 @@ class SnsTopic:
     ) -> Generator[int | None, None, Sequence[Failure]] | None:
         """`publish` in two steps: the request has been sent when it yields.
 
-        None where boto3 carries the messages, and whenever `publish` has something to say first.
+        None if boto3 carries the messages, or if `publish` must report an error first.
         """
         if self._closed or not 0 < len(batch) <= BATCH_ENTRIES:
             return None
@@ -102,7 +102,7 @@ class SnsTopic:
         return None if steps is None else self._steps(steps)
 
     def subscribers(self) -> Sequence[Subscriber]:
-        """Who subscribes, and to what. For a start, never per message: SNS allows few of these."""
+        """The topic's subscriptions. Only for start-up: SNS allows few of these requests."""
         from messaging.aws.subscribers import list_subscribers
 
         if self._closed:
@@ -114,9 +114,10 @@ class SnsTopic:
         self._closed = True
 
     def _ready(self) -> tuple[str, TopicCalls]:
-        """The topic's ARN, and what publishes to it; the first time both may have to be asked for.
+        """The topic's ARN, and the calls to publish to it; the first time, both may require
+        requests.
 
-        Raises `TransportError` whose `unknown` is False: nothing was sent yet.
+        Raises `TransportError` with `unknown` False: nothing was sent yet.
         """
         try:
             arn = self.arn
@@ -138,7 +139,8 @@ class SnsTopic:
             return (yield from steps)
 
     def _allowed(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        # On a standard topic a group is a tenant of fair queues, and SNS takes nothing more.
+        # On a standard topic, a group is a tenant of fair queues, and SNS accepts no other FIFO
+        # field.
         if not [one for one in batch if one.deduplication is not None] or self.fifo:
             return batch
         return [replace(one, deduplication=None) for one in batch]

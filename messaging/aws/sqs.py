@@ -29,12 +29,12 @@ class _Facts:
 
 
 class SqsQueue:
-    """One SQS queue, given by its name, with the dead-letter queue its RedrivePolicy names.
+    """One SQS queue, given by its name, with the dead-letter queue from its RedrivePolicy.
 
-    A `QueueTransport`. `undelivered` is the name of the queue that takes what SNS could not
-    deliver, for `depth` only. Needs sqs:GetQueueUrl, GetQueueAttributes, ReceiveMessage,
-    DeleteMessage and ChangeMessageVisibility on the queue; sqs:GetQueueUrl, GetQueueAttributes
-    and SendMessage on the dead-letter queue.
+    A `QueueTransport`. `undelivered` is the name of the queue for messages that SNS could not
+    deliver, only used by `depth`. Needs sqs:GetQueueUrl, GetQueueAttributes, ReceiveMessage,
+    DeleteMessage and ChangeMessageVisibility on the queue; sqs:GetQueueUrl, GetQueueAttributes and
+    SendMessage on the dead-letter queue.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SqsQueue:
         self._name = name
         self._undelivered = undelivered
         self._clock = clock
-        # By name. Filled without a lock: two threads at the start ask the same question twice.
+        # By name. Filled without a lock: at the start, two threads may make the same request twice.
         self._urls: dict[str, str] = {}
         self._known: _Facts | None = None
         self._largest: int | None = None
@@ -65,14 +65,14 @@ class SqsQueue:
 
     @property
     def visibility_timeout(self) -> int:
-        """Seconds; the queue's own attribute, read once."""
+        """Seconds, from the queue's attribute, which is read once."""
         return self._facts().visibility_timeout
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """One ReceiveMessage request. A fraction of a second of `wait` counts as a whole one.
+        """Make one ReceiveMessage request. A fraction of a second in `wait` counts as a whole one.
 
-        Each message is asked for with the visibility timeout that this object reports, so that
-        leases hold even if somebody changes the queue meanwhile.
+        The request sets the visibility timeout that this object reports, so that leases are right
+        even if somebody changes the queue meanwhile.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
         """
@@ -86,7 +86,7 @@ class SqsQueue:
     def begin_receive(
         self, limit: int, wait: float
     ) -> Generator[int, None, Sequence[Delivery]] | None:
-        """`receive` in two steps: sent when it yields; None where boto3 carries the messages."""
+        """`receive` in two steps: sent when it yields; None if boto3 carries the messages."""
         url, facts = self._ready(), self._facts()
         steps = self._clients.queues.begin_receive(
             url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
@@ -96,14 +96,14 @@ class SqsQueue:
     def begin_delete(
         self, deliveries: Sequence[Delivery]
     ) -> Generator[int, None, Sequence[Failure]] | None:
-        """`delete` in two steps: sent when it yields; None where boto3 carries the messages."""
+        """`delete` in two steps: sent when it yields; None if boto3 carries the messages."""
         url = self._ready()
         check_batch(len(deliveries), f"queue {self._name}")
         steps = self._clients.queues.begin_delete(url, [one.receipt for one in deliveries])
         return None if steps is None else self._deleting(steps)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """One DeleteMessageBatch request; none for no deliveries."""
+        """Make one DeleteMessageBatch request; none without deliveries."""
         url = self._ready()
         check_batch(len(deliveries), f"queue {self._name}")
         if not deliveries:
@@ -114,7 +114,7 @@ class SqsQueue:
     def change_visibility(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """One ChangeMessageVisibilityBatch request; none for no deliveries."""
+        """Make one ChangeMessageVisibilityBatch request; none without deliveries."""
         url = self._ready()
         check_batch(len(deliveries), f"queue {self._name}")
         if not deliveries:
@@ -127,8 +127,9 @@ class SqsQueue:
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
         """SendMessageBatch to the dead-letter queue: one request, or several for big letters.
 
-        Raises `NotFound` when the queue has no dead-letter queue. When a second request fails
-        whole, letters of the first may be in the dead-letter queue: they are then sent twice.
+        Raises `NotFound` if the queue has no dead-letter queue. If a later request fails as a
+        whole, letters of an earlier one may already be in the dead-letter queue: they are then sent
+        twice.
         """
         self._ready()
         check_batch(len(letters), f"the dead letters of {self._name}")
@@ -145,7 +146,7 @@ class SqsQueue:
         return tuple(failures)
 
     def depth(self) -> QueueDepth:
-        """Counted by SQS, approximately. `oldest` is None: SQS tells only CloudWatch."""
+        """SQS's approximate counts. `oldest` is None: SQS only reports it to CloudWatch."""
         url, facts = self._ready(), self._facts()
         visible, in_flight, delayed = self._counts(url)
         return QueueDepth(
@@ -158,7 +159,7 @@ class SqsQueue:
         )
 
     def close(self) -> None:
-        """Refuse further use. A `receive` that waits ends with its wait: HTTP cannot wake it."""
+        """Refuse further use. A waiting `receive` ends with its wait: HTTP cannot wake it."""
         self._closed = True
 
     def _receiving(
@@ -178,12 +179,13 @@ class SqsQueue:
             with self._translated("send to the dead-letter queue of"):
                 return BotoQueueCalls(self._clients.sqs).send(url, entries)
         except NotFound:
-            # Another dead-letter queue may have been set since: ask again next time.
+            # Another dead-letter queue may have been set since: look it up again next time.
             self._known = self._largest = None
             raise
 
     def _largest_letter(self, url: str) -> int:
-        """Bytes that the dead-letter queue takes; asked when the first letter is sent."""
+        """Maximum message size of the dead-letter queue; looked up when the first letter is
+        sent."""
         if self._largest is None:
             try:
                 said = attributes_of(self._clients, self._name, url, "MaximumMessageSize")
@@ -191,7 +193,7 @@ class SqsQueue:
             except AccessDenied:
                 self._largest = LARGEST
             except (TransportError, ValueError):
-                # Not worth a letter: the limit of queues as they are made today.
+                # Not worth losing a letter: assume the current default of new queues.
                 return LARGEST
         return self._largest
 

@@ -1,4 +1,4 @@
-"""Who subscribes to a topic and what they want, as SNS lists it: at a start, never per message."""
+"""Lists a topic's subscriptions and their filters: only at start-up, never per message."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["list_subscribers"]
 
 
 def list_subscribers(clients: Clients, topic_arn: str) -> list[Subscriber]:
-    """The confirmed subscriptions of the topic. Raises `NotFound` where there is no such topic.
+    """The confirmed subscriptions of the topic. Raises `NotFound` if the topic does not exist.
 
     Needs sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes.
     """
     found: list[Subscriber] = []
     subscriptions = Subscriptions(clients, topic_arn, foreign=True)
     for arn in subscriptions.listed().values():
-        with suppress(NotFound):  # it was removed meanwhile
+        with suppress(NotFound):  # removed meanwhile
             if arn != PENDING:  # nothing is delivered to such a one
                 attributes = subscriptions.attributes(arn)
                 with translated("read a subscription of", f"topic {topic_arn}", clients.where):

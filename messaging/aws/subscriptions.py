@@ -1,4 +1,4 @@
-"""Compares a topic's subscriptions with what they should be, and corrects them."""
+"""Compares a topic's subscriptions with their desired state, and corrects them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ANOTHER_ACCOUNT", "PENDING", "Subscriptions"]
 
 ANOTHER_ACCOUNT = "See docs/how-to/another-account.md"
 PENDING = "PendingConfirmation"
-"""What SNS lists in place of the ARN where it waits for the queue's owner to agree."""
+"""SNS lists this instead of the ARN while it waits for the queue's owner to confirm."""
 ASSUMED: Mapping[str, str] = {
     "FilterPolicyScope": "MessageAttributes",
     "RawMessageDelivery": "false",
@@ -24,9 +24,10 @@ ASSUMED: Mapping[str, str] = {
 
 
 class Subscriptions:
-    """The subscriptions of one topic. Lists them: for provisioning only, never at run time.
+    """The subscriptions of one topic. It lists them, so it is only for provisioning, never at run
+    time.
 
-    `foreign`: the topic is another account's. Its queues are the caller's own in any case.
+    `foreign`: the topic belongs to another account. The queues are always the caller's own.
     """
 
     def __init__(self, clients: Clients, topic_arn: str, *, foreign: bool = False) -> None:
@@ -55,9 +56,9 @@ class Subscriptions:
     def settle(
         self, queue_arn: str, wanted: Mapping[str, str], arn: str | None, *, write: bool
     ) -> Iterator[Change]:
-        """Compare the queue's subscription (`arn`, if there is one); `write` corrects it."""
+        """Compare the queue's subscription (`arn`, if it exists); `write` corrects it."""
         name = queue_arn.rpartition(":")[2]
-        # A pending one was made by another account. When the queue's own account subscribes, SNS
+        # A pending one was created by another account. If the queue's own account subscribes, SNS
         # needs no confirmation.
         # https://docs.aws.amazon.com/sns/latest/dg/sns-send-message-to-sqs-cross-account.html
         if arn is None or arn == PENDING:
@@ -86,7 +87,7 @@ class Subscriptions:
             pass
 
     def _subscribe(self, queue_arn: str, wanted: Mapping[str, str]) -> None:
-        # With all its attributes at once, so that no message arrives unfiltered.
+        # With all its attributes in one request, so that no message arrives unfiltered.
         try:
             with self._translated("subscribe to"):
                 arn = self._clients.patient_sns.subscribe(
@@ -97,7 +98,7 @@ class Subscriptions:
                     ReturnSubscriptionArn=True,
                 )["SubscriptionArn"]
         except TransportError as error:
-            # Somebody subscribed the queue meanwhile with other attributes, and SNS says so.
+            # Somebody subscribed the queue meanwhile with other attributes, which SNS refuses.
             if error.code not in ("InvalidParameter", "InvalidParameterException"):
                 raise
             found = self.standing().get(("sqs", queue_arn))

@@ -1,4 +1,4 @@
-"""Looks at the one topic of a topology, and creates and changes it for whoever owns it."""
+"""Reads the topic of a topology, and creates and changes it if the topology owns it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["OthersTopic", "OwnTopic"]
 
 
 class _Looked:
-    """A topic as SNS tells it."""
+    """The current state of a topic."""
 
     def __init__(self, clients: Clients, topic: Topic, arn: str) -> None:
         self._clients = clients
@@ -36,7 +36,7 @@ class _Looked:
             return None
 
     def _create(self) -> None:
-        # Without tags: CreateTopic refuses a topic that stands with other ones.
+        # Without tags: CreateTopic refuses an existing topic with other tags.
         attributes = {"FifoTopic": "true"} if self._topic.fifo else {}
         with self._translated("create"):
             self._clients.patient_sns.create_topic(Name=self._name, Attributes=attributes)
@@ -52,14 +52,14 @@ class _Looked:
 
 
 class OthersTopic(_Looked):
-    """A topic that another topology owns, in this account or in another: it is only looked at."""
+    """A topic that another topology owns, in this account or in another: it is only read."""
 
     def __init__(self, clients: Clients, topic: Topic, arn: str, *, foreign: bool) -> None:
         super().__init__(clients, topic, arn)
         self._foreign = foreign
 
     def look(self, *, create: bool) -> Change:
-        """Raises `TopicNotFound` if it is not there yet, unless it is to be created here."""
+        """Raises `TopicNotFound` if it does not exist yet, unless it is to be created here."""
         whose = "not managed here"
         if self._foreign:
             whose = f"in account {self._arn.split(':')[4]}, which is not ours: it stays as it is"
@@ -78,7 +78,7 @@ class OthersTopic(_Looked):
             said = "no owner: whose topology owns it takes it"
             return Change(action="create", kind="topic", name=self._name, details=(said,))
         now = int(standing.get("MaximumMessageSize", DEFAULT_MAX_BYTES))
-        if now >= self._topic.max_bytes:  # the default says nothing, and what is smaller fits
+        if now >= self._topic.max_bytes:  # the default is no choice, and smaller messages fit
             return self._told(whose)
         differs = f"MaximumMessageSize: {now}, and {self._topic.max_bytes} in the topology"
         return Change(action="drift", kind="topic", name=self._name, details=(whose, differs))
@@ -100,7 +100,7 @@ class OthersTopic(_Looked):
 
 
 class OwnTopic(_Looked):
-    """The topic of the topology that owns it. `key`: the KMS key that encrypts it, if one does."""
+    """The topic of the topology that owns it. `key`: the KMS key that encrypts it, if any."""
 
     def __init__(
         self, clients: Clients, topic: Topic, arn: str, claim: Ownership, key: str | None
@@ -112,18 +112,18 @@ class OwnTopic(_Looked):
         self._tags: Mapping[str, str] = {}
 
     def look(self, *, take_over: bool) -> None:
-        """Raises `OwnershipError` if it is somebody else's."""
+        """Raises `OwnershipError` if it has another owner."""
         self._standing = self._attributes()
         if self._standing is not None:
             self._tags = self._listed_tags()
             self._claim.check(f"topic {self._name}", self._tags, take_over=take_over)
 
     def settle(self, *, write: bool, take_over: bool) -> Change:
-        """What it lacks, as `look` saw it; with `write`, it has it afterwards."""
+        """Its differences, as read by `look`; with `write`, they are corrected."""
         if self._standing is None:
             if write:
                 self._create()
-                # Somebody may have created it a moment ago, and CreateTopic does not tell.
+                # Another caller may just have created it, and CreateTopic does not say so.
                 self.look(take_over=take_over)
                 self._set(*self._lacks()[:2])
             said = (f"{name}: {value}" for name, value in self._wanted.items())

@@ -1,4 +1,4 @@
-"""Reads resource policies: whether SNS may send to a queue or use a key."""
+"""Evaluates resource policies: whether SNS may send to a queue or use a key."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _SNS = "sns.amazonaws.com"
 
 
 def verdict(policy: str | None, actions: Sequence[str], topic_arn: str) -> Verdict:
-    """Whether a policy lets SNS do `actions` ("sqs:SendMessage") on behalf of `topic_arn`.
+    """Whether a policy allows SNS the `actions` ("sqs:SendMessage") on behalf of `topic_arn`.
 
-    A condition on a key that is not known here counts in favour of the policy: what cannot be
-    judged is not reported.
+    A condition on an unknown key counts as met: what cannot be judged is not reported.
     """
     statements = list(_statements(policy))
     found: Verdict = "allowed"
@@ -60,7 +59,7 @@ def _is_about(statement: Mapping[str, Any], action: str) -> bool:
 
 
 def _holds(statement: Mapping[str, Any], topic_arn: str) -> bool | None:
-    """Whether its conditions hold for that topic; None where one cannot be judged."""
+    """Whether its conditions hold for that topic; None if one cannot be judged."""
     known = {
         "aws:sourcearn": topic_arn,
         "aws:sourceaccount": topic_arn.split(":")[4],
@@ -83,7 +82,7 @@ def _compared(operator: str, value: str | None, wanted: Sequence[Any]) -> bool |
     texts = [str(one).lower() if plain == "Bool" else str(one) for one in wanted]
     if plain in ("StringEquals", "Bool"):
         return value in texts
-    if plain in ("ArnEquals", "ArnLike", "StringLike"):  # both of ARN are the same
+    if plain in ("ArnEquals", "ArnLike", "StringLike"):  # both ARN operators are the same
         return any(fnmatchcase(value, one) for one in texts)
     if plain in ("StringNotEquals", "ArnNotEquals", "ArnNotLike", "StringNotLike"):
         return not any(fnmatchcase(value, one) for one in texts)

@@ -1,6 +1,5 @@
-"""The command line: it composes the others, and nothing imports it.
+"""The command line: it combines the other packages, and none of them imports it.
 
-`app` puts the commands together, one file for each group; `names`, `project` and `screen` are
-what they share. A command imports what it needs when it runs, so that `messaging --help` stays
-quick.
+`app` assembles the commands, one file for each group; they share `names`, `project` and `screen`. A
+command imports its dependencies when it runs, so that `messaging --help` stays fast.
 """

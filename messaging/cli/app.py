@@ -31,7 +31,7 @@ app = typer.Typer(
 
 
 TOPIC_MISSING = 4
-"""Exit code of a command that needs a topic which its owner has not created yet: try later."""
+"""Exit code of a command whose topic has not been created by its owner yet: retry later."""
 
 
 def _version(wanted: bool) -> None:
@@ -55,7 +55,7 @@ def about(
 
 
 def command(*words: str) -> Any:
-    """The command that is called so, as typer makes it: `command("outbox", "relay")`."""
+    """Typer's command object for these words: `command("outbox", "relay")`."""
     found: Any = typer.main.get_command(app)
     for word in words:
         found = found.commands[word]
@@ -63,7 +63,7 @@ def command(*words: str) -> Any:
 
 
 def run(arguments: Sequence[str], host: Host | None = None) -> int:
-    """Run one command; the exit code. `host` is the framework that runs it, if one does."""
+    """Run one command and return its exit code. `host` is the framework that runs it, if any."""
     context = copy_context()
     if host is not None:
         context.run(HOST.set, host)
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str], host: Host | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="messaging")
-    except SystemExit as ended:  # how typer gives the exit code back
+    except SystemExit as ended:  # typer returns the exit code this way
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except ConfigurationError as error:
         screen.error(str(error))
@@ -82,12 +82,12 @@ def _run(arguments: Sequence[str]) -> int:
         screen.error(printable(str(error)))
         return TOPIC_MISSING
     except MessagingError as error:
-        screen.error(printable(str(error)))  # an answer of AWS may stand in it
+        screen.error(printable(str(error)))  # it may quote an AWS response
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nobody is left to tell.
+        # The reader of our output is gone (`| head`), so an error message would reach nobody.
         sys.stderr.close()
         return 1
     return 0

@@ -48,8 +48,8 @@ def try_service(
 ) -> None:
     """Publish a test event that reaches one service and no other.
 
-    It goes through the topic, as the service's view has it, and is addressed to that service
-    alone: no producer is needed, and no other queue gets it. Data that the view does not read is
+    It is published to the topic in the form of the service's view, and addressed to that service
+    alone: no producer is needed, and no other queue gets it. Data that the view cannot read is
     refused before anything is sent; so is an event that the service's subscription would not let
     through.
 
@@ -91,7 +91,7 @@ def _handler(consumer: type[Consumer], type: str | None) -> Handler:
 
 
 def _view(handler: Handler, data: str | None) -> BaseModel:
-    """The data as the service would be given it."""
+    """The data as the service would receive it."""
     from pydantic import ValidationError
 
     from messaging.codec import first_mistake

@@ -1,4 +1,4 @@
-"""`messaging canary`: marked messages for services, once or again and again."""
+"""`messaging canary`: sends marked messages to services, once or periodically."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def canary(
 ) -> None:
     """Send a marked message to services, whose workers tell how long it took.
 
-    It goes through the topic, the filter and the queue to a worker, which deletes it without a
-    handler, logs its id, and tells its delay as messaging.worker.probe_delay and the time since as
-    messaging.worker.probe_age. Nothing is received here. Exits with 1 if the topic refused one;
-    with --every that is told, and the next is sent.
+    It goes through the topic, the filter and the queue to a worker, which deletes it without
+    calling a handler, logs its id, and reports its delay as messaging.worker.probe_delay and the
+    time since then as messaging.worker.probe_age. This command receives nothing. It exits with 1 if
+    the topic refused a message; with --every it reports that, and goes on with the next.
 
     [bold]Example:[/bold] messaging canary bi --topology consumers:TOPOLOGY --every 60
     """
@@ -80,7 +80,7 @@ def _sent(
     codec: Codec | None,
     json: bool,
 ) -> bool:
-    """Whether one was refused."""
+    """Print the result for each service; returns True if any message was refused."""
     from messaging.doctor.probe import send
 
     refused = False

@@ -1,4 +1,4 @@
-"""`messaging contract`: the catalogue of a producer's events, written, compared and read."""
+"""`messaging contract`: writes, compares and reads the catalogue of a producer's events."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def export_command(
     title: Annotated[str, typer.Option(metavar="TEXT", help="Its title.")] = "",
     to: Target = Target(),
 ) -> None:
-    """Write the catalogue: who receives which fields of which event.
+    """Write the catalogue: which service receives which fields of which event.
 
-    The same code gives the same text, so it can be committed and compared.
+    The same code always gives the same text, so it can be committed and compared.
 
     [bold]Example:[/bold] messaging contract export consumers.events -o catalogue.json
     """
@@ -91,10 +91,10 @@ def check_command(
     topic: Topic = None,
     json: Json = False,
 ) -> None:
-    """Say who breaks, and why, when NEW replaces OLD. Exit 1 if anyone does.
+    """Show which services break, and why, when NEW replaces OLD. Exits with 1 if any does.
 
     backward: readers of NEW read what OLD wrote. forward: readers of OLD read what NEW writes.
-    With --needs alone, one catalogue is held against what services read.
+    With --needs alone, one catalogue is compared with what services read.
 
     [bold]Example:[/bold] messaging contract check catalogue.json consumers.events --needs needs/
     """
@@ -117,7 +117,7 @@ def needs_command(
     ],
     to: Target = Target(),
 ) -> None:
-    """Write what a service reads, for the producer's check.
+    """Write the fields that a service reads, for the producer to check against.
 
     [bold]Example:[/bold] messaging contract needs consumers.bi:BI -o needs/bi.json
     """
@@ -171,7 +171,7 @@ def schema_command(
 
 
 def tell(found: list[Finding], json: bool) -> None:
-    """Show who is affected, and exit with 1 where somebody breaks."""
+    """Show which services are affected, and exit with 1 if any breaks."""
     breaking = [one for one in found if one.breaks]
     if json:
         for one in found:
@@ -183,7 +183,8 @@ def tell(found: list[Finding], json: bool) -> None:
             [
                 [
                     "every service" if one.service == "*" else one.service,
-                    # Names are long, and one that is folded cannot be copied: a line for each.
+                    # Names are long, and a wrapped name cannot be copied, so each gets its own
+                    # line.
                     screen.marked(
                         screen.plain(f"{one.type}: {one.place or one.view}"),
                         f"{_LOOK[one.breaks]} {screen.plain(f'{one.way}: {one.said}')}",
@@ -214,7 +215,7 @@ def _catalogue(where: str, topic: str | None) -> Catalogue:
 
 
 def _is_file(where: str) -> bool:
-    # "consumers.events" names a module, "catalogue.json" and "./contract" do not.
+    # "consumers.events" names a module; "catalogue.json" and "./contract" do not.
     named = where.partition(":")[0].split(".")
     is_module = all(map(str.isidentifier, named)) and named[-1] not in ("json", "yaml", "yml")
     return "://" in where or Path(where).exists() or not is_module
@@ -228,7 +229,7 @@ def _s3(url: str) -> Mapping[str, bytes]:
 
 
 def needs_at(places: Sequence[str]) -> list[Needs]:
-    """What services say they read, in files, folders and buckets."""
+    """The needs that services have declared, read from files, folders and buckets."""
     from messaging.contract.files import documents_at
     from messaging.contract.needs import read_needs
 
@@ -258,7 +259,7 @@ def events_at(target: str) -> list[type[Event]]:
 
 
 def _tell_unsent(target: str) -> None:
-    """A field that was added to the event alone breaks nobody, and reaches nobody."""
+    """Note fields that are in no view: adding one breaks no service, but none receives it."""
     from messaging.contract.catalogue import unsent_fields
 
     for event in events_at(target):
@@ -282,7 +283,7 @@ def _topic(said: str | None) -> str:
 
 
 def put(text: str, to: Target, command: str) -> None:
-    """Write a document to a file or standard output, or compare; `command` writes it again."""
+    """Write a document to a file or standard output, or compare it; `command` regenerates it."""
     output = to.output
     if output is None:
         if to.check:

@@ -1,4 +1,4 @@
-"""`messaging dlq`: dead letters are listed, shown, sent back, or dropped."""
+"""`messaging dlq`: lists, shows, redrives or drops dead letters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Yes = Annotated[bool, flag("--yes", "Do it; without it, only count.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Letters:
-    """Which letters are meant."""
+    """Selects dead letters."""
 
     types: Annotated[
         list[str] | None,
@@ -70,7 +70,7 @@ class Letters:
     undelivered: Undelivered = False
 
     def where(self, ids: Sequence[str] | None = None) -> Where:
-        """As the workbench takes it; raises `ConfigurationError` for a time that is none."""
+        """The selection for the workbench; raises `ConfigurationError` for an invalid time."""
         from messaging.dead_letters import Where
 
         return Where(
@@ -91,9 +91,9 @@ def list_command(
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
-    """List dead letters, without what is in them. With --json, one line for each.
+    """List dead letters, without their contents. With --json, one line for each.
 
-    SQS has no way to look but to receive: a letter that was seen is hidden from others until the
+    SQS can only show messages by receiving them: each listed letter is hidden from others until the
     list ends.
 
     [bold]Example:[/bold] messaging dlq list marketing --reason email --since 2h
@@ -123,7 +123,7 @@ def show_command(
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
-    """Show one dead letter: why it is here and, with --body, what is in it.
+    """Show one dead letter: why it is here and, with --body, its contents.
 
     [bold]Example:[/bold] messaging dlq show marketing 7f3c0d1e-5a0b-4c5e-9a55-1f2d3c4b5a69
     """
@@ -141,7 +141,7 @@ def show_command(
         "sent": utc(letter.delivery.sent_at).isoformat(timespec="seconds"),
         "group": letter.delivery.group,
         "bytes": len(letter.delivery.body.encode(errors="surrogatepass")),
-        # By name only: what another producer put there may be about somebody.
+        # Names only: another producer may have put personal data into the values.
         "attributes": sorted(letter.delivery.attributes),
     }
     if json:
@@ -153,7 +153,7 @@ def show_command(
             screen.line(f"{name + ':':<12}{printable(str(text))}")
     if body:
         screen.line("")
-        # Its lines are its own; --json gives it as it is.
+        # Keep the body's line breaks; --json prints it unchanged.
         for line in letter.delivery.body.split("\n"):
             screen.line(printable(line))
 
@@ -168,8 +168,8 @@ def redrive_command(
 ) -> None:
     """Send dead letters back to the service's own queue. Without --yes, only count them.
 
-    Never to the topic: other services do not see them again. A letter is deleted when its copy
-    stands in the queue. Ctrl-C stops it cleanly; run the same command to continue.
+    Never to the topic: other services do not get them again. A letter is deleted once its copy is
+    in the queue. Ctrl-C stops cleanly; run the same command to continue.
 
     [bold]Example:[/bold] messaging dlq redrive marketing --reason email --yes
     """
@@ -184,7 +184,7 @@ def drop_command(
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
-    """Delete dead letters for good. Without --yes, only count them.
+    """Permanently delete dead letters. Without --yes, only count them.
 
     [bold]Example:[/bold] messaging dlq drop marketing --type aluno.atualizado --until 7d --yes
     """
@@ -216,7 +216,7 @@ def _work(
                     on_progress=tell,
                     stop=lambda: bool(asked),
                 )
-            # A Ctrl-C that comes when all is done must not cost the account of it.
+            # A Ctrl-C after the work is done must not suppress its report.
             if json:
                 screen.data(report.to_dict())
             else:
@@ -255,7 +255,7 @@ def _tell(report: WorkbenchReport) -> None:
 
 
 def _cells(letter: Letter) -> list[object]:
-    # Below each other: beside each other neither the ids nor the reason fit into 80 columns.
+    # One below the other: side by side, the ids and the reason do not fit into 80 columns.
     event = " ".join(filter(None, (letter.type, letter.event_id))) or "unknown"
     attempts = "" if letter.attempts is None else f", attempts: {letter.attempts}"
     error = f"{letter.error}: " if letter.error else ""
@@ -274,7 +274,7 @@ def _opened(said: str | None) -> Iterator[tuple[Topology, ServiceBroker]]:
 def _bench(wanted: Topology, broker: ServiceBroker, service: str, undelivered: bool) -> Workbench:
     from messaging.dead_letters import Workbench
 
-    wanted.queue(service)  # says which services there are, if this is none
+    wanted.queue(service)  # raises for an unknown service, naming the known ones
     return Workbench(broker.letters(service, kind="undelivered" if undelivered else "dead"))
 
 
@@ -284,7 +284,7 @@ def _moment(option: str, said: str | None) -> float | None:
     if ago := re.fullmatch(r"(\d+)([smhd])", said):
         return SYSTEM_CLOCK.now() - int(ago[1]) * _UNITS[ago[2]]
     try:
-        # Without an offset it is this machine's own time, as people mean it.
+        # Without an offset it is local time, which is what people mean.
         return datetime.fromisoformat(said).astimezone().timestamp()
     except ValueError:
         raise ConfigurationError(
@@ -295,7 +295,7 @@ def _moment(option: str, said: str | None) -> float | None:
 
 @contextmanager
 def _counting(action: str) -> Iterator[OnProgress | None]:
-    """A count on stderr where a person is looking, else nothing."""
+    """Show a running count on stderr if it is a terminal."""
     console = screen.console(stderr=True)
     if not console.is_terminal:
         yield None

@@ -1,4 +1,4 @@
-"""`messaging doctor`: what would go wrong, and what to do about it."""
+"""`messaging doctor`: finds what would go wrong, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def doctor(
 ) -> None:
     """Say what would go wrong between the topic and the services, with the remedy.
 
-    Looks at topic, subscriptions, queues, policies, keys and Lambda mappings, as far as the role
-    may, and changes nothing. On RabbitMQ it looks at exchange, queues, bindings, dead letters and
-    what no service subscribes to, and says what RabbitMQ does not tell. With a module of events,
-    what would be published is compared with who subscribes, too. Of a sound set-up only a note on
-    standard error says that nothing was found. Exits with 1 for an error.
+    Checks topic, subscriptions, queues, policies, keys and Lambda mappings, as far as the role's
+    permissions allow, and changes nothing. On RabbitMQ it checks exchange, queues, bindings, dead
+    letters and events without a subscriber, and lists what RabbitMQ does not report. With a module
+    of events, it also compares the events that would be published with the subscriptions. If all is
+    well, a note on standard error says that nothing was found. Exits with 1 if there is an error.
 
     --send publishes a marked message for each service, which no handler sees: a worker deletes it
-    and logs its id. Only from an empty queue, and when no worker wants it, doctor takes it out.
+    and logs its id. If no worker takes it, doctor removes it, but only if the queue was empty.
 
     [bold]Example:[/bold] messaging doctor --topology consumers:TOPOLOGY
     """
@@ -81,7 +81,7 @@ def _told(events: str, settings: Settings, needs: list[Needs]) -> list[Finding]:
 
 
 def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool) -> bool:
-    """Whether something is wrong enough for exit code 1; each finding is told as it is found."""
+    """Print each finding as it is found; returns True if the exit code should be 1."""
     from messaging.doctor import examine, not_told
 
     severities = set()
@@ -111,7 +111,7 @@ _ENDS: Mapping[str, str] = {
 
 
 def _probed(wanted: Topology, settings: Settings, codec: Codec | None, *, json: bool) -> bool:
-    """Whether a probe failed."""
+    """Send the probes and print their results; returns True if one failed."""
     from messaging.doctor.probe import GRACE, probe
 
     failed = False

@@ -1,4 +1,4 @@
-"""`messaging explain`: who receives an event, which fields, and what a month of it costs."""
+"""`messaging explain`: which services receive an event, with which fields, and its monthly cost."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def explain(
 ) -> None:
     """Show who receives an event, which fields each service gets, and what a month of it costs.
 
-    Asks nobody: it reads the code. Sizes are those of a made-up example; give fields examples of
-    the usual length: Field(examples=["..."]). The cost is a range: from ten events in each request
-    to one event in each.
+    Makes no requests: it reads the code. Sizes are those of a generated example; give fields
+    examples of typical length: Field(examples=["..."]). The cost is a range: from ten events per
+    request to one.
 
     [bold]Example:[/bold] messaging explain aluno.cadastrado --events 100000
     """
@@ -97,7 +97,7 @@ def _event(named: str, said: str | None, topology: Topology) -> type[Event]:
 
 
 def _declared() -> Iterator[type[Event]]:
-    """Every event class that has been loaded."""
+    """All event classes that have been imported."""
     from messaging.event import Event
 
     waiting = [Event]
@@ -138,7 +138,8 @@ def _who(kind: type[Event], topology: Topology) -> dict[str, Any]:
 def _copies(
     kind: type[Event], views: Sequence[View], services: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Each message that an event is sent as when no view declines it, with an example's size."""
+    """The messages that one event is sent as if no view declines it, each with an example's
+    size."""
     from messaging.projection import Projection, all_copies
 
     # A view that overrides `wanted` may decline a copy.
@@ -165,7 +166,7 @@ def _copies(
 
 
 def _size(kind: type[Event], view: View, audience: tuple[str, ...]) -> int:
-    """Bytes that SNS would count of the view's example: body and attributes."""
+    """The size of the view's example as SNS counts it, in bytes: body and attributes."""
     from pydantic_core import to_json
 
     from messaging.clock import SYSTEM_CLOCK, utc
@@ -205,7 +206,7 @@ def _cost(
     from messaging.contract.prices import cost_of
 
     if topology.topic.fifo:
-        return None  # charged by the gigabyte and by the delivery, too
+        return None  # also charged per gigabyte and per delivery
     sizes = [(one["bytes"], len(one["received_by"])) for one in copies]
     most = topology.topic.max_bytes
     alone, full = (

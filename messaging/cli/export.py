@@ -1,4 +1,4 @@
-"""`messaging export`: infrastructure as code, from the topology that `topology apply` writes."""
+"""`messaging export`: infrastructure as code, from the same topology as `topology apply`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ app = group("Write the topology as infrastructure as code: CloudFormation, IAM a
 
 
 def cloudformation_command(topology: TopologyName = None, to: Target = Target()) -> None:
-    """Write a CloudFormation template of what `topology apply` would make.
+    """Write a CloudFormation template of the resources that `topology apply` would create.
 
-    Deploy the one or run the other: what both make is the same, and `topology plan` has nothing
-    to do afterwards. The CDK includes the template with `CfnInclude`.
+    Deploy the template or run the command: both create the same, and `topology plan` has nothing to
+    do afterwards. The CDK includes the template with `CfnInclude`.
 
     [bold]Example:[/bold] messaging export cloudformation -o topology.json
     """
@@ -38,9 +38,9 @@ def cloudformation_command(topology: TopologyName = None, to: Target = Target())
 
 
 def terraform_command(topology: TopologyName = None, to: Target = Target()) -> None:
-    """Write Terraform (JSON) of what `topology apply` would make.
+    """Write Terraform (JSON) for the resources that `topology apply` would create.
 
-    Its name has to end in .tf.json. Needs the provider hashicorp/aws 6.8 or later.
+    The file's name must end in .tf.json. Requires the provider hashicorp/aws 6.8 or later.
 
     [bold]Example:[/bold] messaging export terraform -o topology.tf.json
     """
@@ -67,10 +67,11 @@ def iam_command(
     region: Annotated[str, typer.Option(metavar="NAME", help="With --role: the region.")] = "*",
     to: Target = Target(),
 ) -> None:
-    """Write IAM policies with what the library calls in each role, and nothing else.
+    """Write IAM policies with exactly the actions that the library needs in each role.
 
     Roles are producer, relay, operator, topic-deploy, and for each service SERVICE-worker,
-    SERVICE-lambda and SERVICE-deploy. Without --role, all of them as a CloudFormation template.
+    SERVICE-lambda and SERVICE-deploy. Without --role, writes all of them as a CloudFormation
+    template.
 
     [bold]Example:[/bold] messaging export iam --role bi-worker --account 111111111111
     """
@@ -102,8 +103,8 @@ def kms_command(
 ) -> None:
     """Write the topology's KMS key as a CloudFormation template, with the policy that SNS needs.
 
-    For `Topology.of(..., kms_key="alias/alunos")`. Create the key before the queues: without that
-    policy, SNS delivers nothing to them.
+    For `Topology.of(..., kms_key="alias/alunos")`. Create the key before the queues: without its
+    policy, SNS cannot deliver to them.
 
     [bold]Example:[/bold] messaging export kms -o key.json
     """
@@ -134,8 +135,8 @@ def alarms_command(
     """Write CloudWatch alarms and a dashboard, as a CloudFormation template.
 
     Per service: its queue is behind, nothing is deleted although messages wait, dead letters,
-    undelivered messages. The parameter NotifyTopicArn says whom they tell. With --emf messaging,
-    for Lambda functions: events that are old, and that most of them come again.
+    undelivered messages. The parameter NotifyTopicArn is the topic to notify. With --emf messaging,
+    for Lambda functions: events are old, or most of them are redelivered.
 
     [bold]Example:[/bold] messaging export alarms -o alarms.json
     """
@@ -146,7 +147,7 @@ def alarms_command(
 
 
 def grafana_command(topology: TopologyName = None, to: Target = Target()) -> None:
-    """Write a Grafana dashboard over the metrics that workers give to Prometheus.
+    """Write a Grafana dashboard for the metrics that workers export to Prometheus.
 
     [bold]Example:[/bold] messaging export grafana -o dashboard.json
     """
@@ -163,11 +164,11 @@ def prometheus_command(
     ] = 0,
     to: Target = Target(),
 ) -> None:
-    """Write alert rules for Prometheus over the metrics that workers give it.
+    """Write Prometheus alert rules for the metrics that workers export.
 
-    Per service: no worker, circuit open, wedged, queue not reached, behind, dead letters, lost
-    leases, more retries than results. With --canary, that none comes; with a topic of your own,
-    the producer and its outbox.
+    Per service: no worker, circuit open, wedged, queue unreachable, behind, dead letters, lost
+    leases, more retries than results. With --canary, missing canaries; if the topology owns the
+    topic, the producer and its outbox.
 
     [bold]Example:[/bold] messaging export prometheus --canary 60 -o alerts.json
     """
@@ -179,7 +180,7 @@ def prometheus_command(
 
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """How fast one task is, and how many there may be."""
+    """The throughput of one task, and the allowed number of tasks."""
 
     concurrency: Annotated[int, typer.Option(min=1, help="Handlers at once in one task.")] = 10
     seconds: Annotated[
@@ -190,7 +191,7 @@ class Tasks:
     most: Annotated[int, typer.Option("--max", min=1, help="Tasks at most.")] = 10
 
     def scaling(self) -> Scaling:
-        """As the export takes it; raises `ConfigurationError` where it cannot be."""
+        """As the export's `Scaling`; raises `ConfigurationError` if a value is invalid."""
         from messaging.export.scaling import Scaling
 
         return Scaling(**asdict(self))
@@ -244,7 +245,7 @@ def rabbitmq_permissions_command(
     ] = False,
     to: Target = Target(),
 ) -> None:
-    """Write what each role may do on RabbitMQ, as definitions to import, and nothing else.
+    """Write each role's minimal RabbitMQ permissions, as definitions to import.
 
     Roles are producer, topic-deploy, operator, and for each service SERVICE-worker and
     SERVICE-deploy; users are called TOPIC-ROLE. With --role: its three expressions, as
@@ -270,7 +271,7 @@ def rabbitmq_permissions_command(
 
 
 def _wanted(said: str | None) -> tuple[Topology, str | None]:
-    """The topology with its prefix, and the ARN that MESSAGING_TOPIC gives, if it gives one."""
+    """The topology with its prefix, and the ARN in MESSAGING_TOPIC, if it is one."""
     from messaging.aws.naming import topic_of
     from messaging.connecting import names_rabbitmq
 
@@ -280,7 +281,7 @@ def _wanted(said: str | None) -> tuple[Topology, str | None]:
             "this is for AWS, and MESSAGING_BROKER_URL names RabbitMQ: there `messaging topology "
             "apply` makes it all; `messaging export rabbitmq-permissions` writes who may do what"
         )
-    arn = topic_of(topology, settings).arn  # raises where it is another topic, or another region
+    arn = topic_of(topology, settings).arn  # raises for another topic or another region
     if arn is not None and topology.owns_topic:
         screen.note(
             f"MESSAGING_TOPIC is {arn}, and this topology makes its topic where it is deployed: "

@@ -1,7 +1,7 @@
-"""The help pages: drawn here, because typer's own drawing loads most of rich.
+"""The help pages: rendered here, because typer's own rendering loads most of rich.
 
-typer can draw Markdown and tracebacks, and imports what that takes before the first line of a
-help page; that was half of the time of `messaging --help`.
+typer can render Markdown and tracebacks, and imports the modules for that before the first line of
+a help page; that took half of the time of `messaging --help`.
 """
 
 from __future__ import annotations
@@ -28,34 +28,35 @@ _ARGUMENTS, _OPTIONS, _COMMANDS = "Arguments", "Options", "Commands"
 
 
 class Command(TyperCommand):
-    """A command whose help page is drawn here."""
+    """A command whose help page is rendered here."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Draw the page, as `--help` asks for it."""
+        """Render the page for `--help`."""
         _draw(self, ctx, {})
 
 
 class Group(TyperGroup):
-    """A group of commands whose help page is drawn here."""
+    """A group of commands whose help page is rendered here."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the group's own options from `args`; without any word, draw the page and exit 2."""
+        """Parse the group's own options; without arguments, render the help page and exit with
+        2."""
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             _draw(self, ctx, self.abouts())
             raise typer.Exit(2)
         for option in self.get_params(ctx):
-            # typer's own, --help and the two for completion, have no default: to make a boolean
-            # of that it would load pydantic.
+            # typer's own options, --help and the two for completion, have no default, and to turn
+            # that into a boolean it would load pydantic.
             if getattr(option, "is_flag", False) and option.default is None:
                 option.default = False
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Draw the page, as `--help` asks for it."""
+        """Render the page for `--help`."""
         _draw(self, ctx, self.abouts())
 
     def abouts(self) -> dict[str, str]:
-        """What each command of this group is for, by its name: the first paragraph of its help."""
+        """The purpose of each command by name: the first paragraph of its help."""
         return {name: _paragraphs(command)[0] for name, command in self.commands.items()}
 
 
@@ -65,13 +66,13 @@ def group(about: str) -> typer.Typer:
 
 
 def add(app: typer.Typer, name: str, function: Callable[..., Any]) -> None:
-    """Make `function` the command `name` of `app`; its docstring is the help."""
+    """Add `function` to `app` as the command `name`; its docstring is the help."""
     app.command(name, cls=Command, help=help_of(function))(_spread(function))
 
 
 def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as typer takes it: a dataclass among its parameters is an option for each field,
-    so that options which several commands share, or many of one, stand in one place."""
+    """`function` in the form that typer needs: a dataclass parameter becomes one option per field,
+    so that options shared by several commands, or the many of one, are defined in one place."""
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for one in inspect.signature(function, eval_str=True).parameters.values():
@@ -95,7 +96,7 @@ def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def help_of(function: Callable[..., Any]) -> str:
-    """The function's docstring with each paragraph on one line: typer keeps line ends."""
+    """The function's docstring with each paragraph on one line, because typer keeps line breaks."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     return "\n\n".join(re.sub(r"\s*\n\s*", " ", paragraph) for paragraph in paragraphs)
 
@@ -106,7 +107,7 @@ def _paragraphs(command: Any) -> list[str]:
 
 
 def _draw(command: Any, ctx: Any, abouts: dict[str, str]) -> None:
-    """The page of one command to stdout; `abouts` says what a group's commands are for."""
+    """Print the page of one command to stdout; `abouts` describes the commands of a group."""
     from rich.text import Text
 
     console = screen.console()
@@ -132,7 +133,7 @@ def _draw(command: Any, ctx: Any, abouts: dict[str, str]) -> None:
 
 
 def _row(parameter: Any, name: str, said: str) -> tuple[Text, Text]:
-    """How it is called, and what it is for; `said` ends with default, range and [required]."""
+    """A parameter's name and its description; `said` ends with default, range and [required]."""
     from rich.text import Text
 
     left = Text(name)
@@ -140,7 +141,7 @@ def _row(parameter: Any, name: str, said: str) -> tuple[Text, Text]:
     left.highlight_regex(r"(?<= )(?!-)\S.*$|^(?!-)\S+", "bold yellow")
     about = parameter.help or ""
     right = _marked(about)
-    # Some versions of typer write it as markup.
+    # Some versions of typer escape it as markup.
     if rest := said.removeprefix(about).strip().replace("\\[", "["):
         right.append(" " if about else "")
         right.append(Text(rest, "red" if "required" in rest else "dim"))
@@ -169,7 +170,7 @@ def _panel(console: Console, title: str, rows: Sequence[tuple[Text, Text]]) -> N
     if not rows:
         return
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    # A name is never cut off: where it does not fit into half of the screen, it is folded.
+    # Names are never cut off: one that does not fit into half of the screen is wrapped.
     width = min(max(left.cell_len for left, _ in rows), console.width // 2)
     table.add_column(width=width, overflow="fold")
     table.add_column(ratio=1, overflow="fold")

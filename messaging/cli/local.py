@@ -1,4 +1,4 @@
-"""`messaging local`: a broker on this machine, for as long as the command runs."""
+"""`messaging local`: runs a broker on this machine until the command ends."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def local(
 ) -> None:
     """Start SNS and SQS, or RabbitMQ, on this machine, with the topology, until Ctrl-C.
 
-    Prints the environment that leads there: set it in the shells where you run and publish.
-    What the server holds is gone when it ends. The first start installs the server of SNS and SQS
-    into an environment of its own, apart from yours, below ~/.cache/messaging. A node of RabbitMQ
-    is run by the rabbitmq-server that is installed, with data, name and port of its own.
+    Prints the environment variables for it: set them in the shells where you run and publish. The
+    server's contents are lost when it ends. The first start installs the server of SNS and SQS into
+    its own Python environment, separate from yours, below ~/.cache/messaging. A RabbitMQ node uses
+    the installed rabbitmq-server, with its own data, name and port.
 
     [bold]Example:[/bold] messaging local --topology consumers:TOPOLOGY
     """
@@ -75,20 +75,20 @@ def local(
         environment = dict(server.environment)
         if wanted is not None:
             topic = _applied(server, wanted, settings)
-            # Without the prefix, which a program that has one in its environment adds again.
+            # Without the prefix: a program with a prefix in its environment adds it again.
             environment["MESSAGING_TOPIC"] = topic.removeprefix(settings.prefix)
         if settings.broker_url:
             environment.setdefault("MESSAGING_BROKER_URL", "sqs:")
         _tell(server, topic, wanted.services if wanted else (), environment, as_json=json)
         server.wait()
-        # Not by our doing: `stop` has not been called.
+        # We have not called `stop`, so the server ended unexpectedly.
         screen.error(f"the local server ({server.name}) ended by itself")
         raise typer.Exit(1)
     screen.note("stopped; nothing is left behind")
 
 
 def _applied(server: ServerProcess, topology: Topology, settings: Settings) -> str:
-    """Write the topology out on the server, topic and all; the topic's name."""
+    """Create the topology on the server, including its topic; returns the topic's name."""
     here = server.settings().model_dump(exclude_unset=True)
     return server.apply(topology, settings.model_copy(update={"broker_url": None, **here})).topic
 

@@ -1,4 +1,4 @@
-"""The list of commands and what each is for, without loading any of them."""
+"""The list of commands with their descriptions, without loading any of them."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 class Menu(Group):
-    """The group of all commands: one is loaded when it is called, or its own help is asked for."""
+    """The group of all commands: each is loaded when it is called or its own help is requested."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands = _Commands()  # type: ignore[assignment] # nobody adds one later
 
     def abouts(self) -> dict[str, str]:
-        """What each command is for, by its name."""
+        """The description of each command, by name."""
         return {name: about for name, (_, about) in COMMANDS.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names; typer's own way to them looks at the commands."""
+        """Return their names; typer's own implementation would load the commands."""
         return list(COMMANDS)
 
 

@@ -31,7 +31,7 @@ __all__ = [
 
 
 def topology(name: str, said: str) -> Topology:
-    """The `Topology` called `name`; `said` is where the name was given, for the error."""
+    """The `Topology` called `name`; `said` is the source of the name, for error messages."""
     from messaging.topology import Topology
 
     found = load(name, said, example="consumers:TOPOLOGY")
@@ -51,7 +51,8 @@ def event(name: str, said: str) -> type[Event]:
 
 
 def consumer(name: str, said: str) -> Consumer:
-    """The consumer called `name`: a class is made, a factory is called, an instance is taken."""
+    """The consumer called `name`: a class is instantiated, a factory called, an instance used as
+    is."""
     from messaging.consuming.consumer import Consumer
 
     found = load(name, said, example="consumers.marketing:Marketing")
@@ -66,7 +67,7 @@ def consumer(name: str, said: str) -> Consumer:
 
 
 def consumer_class(name: str, said: str) -> type[Consumer]:
-    """The consumer class called `name`, or that of the consumer called so; none is made."""
+    """The consumer class called `name`, or the class of that consumer; nothing is instantiated."""
     from messaging.consuming.consumer import Consumer
 
     found = load(name, said, example="consumers.bi:BI")
@@ -77,7 +78,8 @@ def consumer_class(name: str, said: str) -> type[Consumer]:
 
 
 def codec(name: str, said: str) -> Codec:
-    """The codec called `name`: a class is made, a factory is called, an instance is taken."""
+    """The codec called `name`: a class is instantiated, a factory called, an instance used as
+    is."""
     found = load(name, said, example="school.wire:CODEC")
     if not _is_codec(found) and callable(found):
         found = _call(found, name, said)
@@ -93,7 +95,7 @@ def _is_codec(found: object) -> bool:
 
 
 def middleware(name: str, said: str) -> Middleware:
-    """The middleware called `name`: what takes a call is taken, what takes nothing is called."""
+    """The middleware called `name`; a function without parameters is called as its factory."""
     found = load(name, said, example="school.once:ONCE")
     if callable(found) and _takes(found, 0):
         found = _call(found, name, said)
@@ -113,10 +115,10 @@ def _takes(found: Any, count: int) -> bool:
 
 
 def load(name: str, said: str, *, example: str) -> Any:
-    """The object called `name` ("module:NAME"), looked for in the current folder first.
+    """The object called `name` ("module:NAME"); the current folder is searched first.
 
-    Raises `ConfigurationError` that says what is missing. What the module itself raises is told
-    by its type and place only: its text may quote anything.
+    Raises `ConfigurationError` naming what is missing. For an exception raised by the module
+    itself, it only gives type and location: the exception's text may quote any data.
     """
     module_name, _, path = name.partition(":")
     if not module_name or not path or not all(map(str.isidentifier, path.split("."))):
@@ -134,7 +136,7 @@ def load(name: str, said: str, *, example: str) -> Any:
 
 
 def module(name: str, said: str) -> ModuleType:
-    """The module called `name`, looked for as `load` does."""
+    """The module called `name`, searched for as in `load`."""
     if not name or not all(map(str.isidentifier, name.split("."))):
         raise ConfigurationError(f"{said} {name!r}: write a module's name, like consumers.events")
     _look_here()
@@ -162,7 +164,7 @@ def _import(module: str, name: str, said: str) -> Any:
             f"{said} {name!r}: {module} imports {missing!r}, which is not installed"
         ) from error
     except MessagingError:
-        raise  # an event or a consumer is declared wrongly: it says so itself
+        raise  # an invalid event or consumer: the error explains itself
     except Exception as error:
         raise ConfigurationError(
             f"{said} {name!r}: importing {module} raised {_told(error)}{_remedy(error)}"
@@ -178,7 +180,7 @@ def _call(found: Any, name: str, said: str) -> Any:
             "makes it, like module:make_service"
         ) from None
     except ValueError:
-        pass  # no signature to look at (a builtin): calling it will tell
+        pass  # no signature to inspect (a builtin): just call it
     try:
         return found()
     except MessagingError:
@@ -190,7 +192,7 @@ def _call(found: Any, name: str, said: str) -> Any:
 
 
 def _remedy(error: Exception) -> str:
-    """For code that needs a framework, which nobody has set up."""
+    """The remedy for code that needs a framework which is not set up."""
     django = sys.modules.get("django.apps")
     if type(error).__module__ != "django.core.exceptions" or django is None or django.apps.ready:
         return ""

@@ -1,4 +1,4 @@
-"""`messaging new`: the first files of a service or a producer in a repository of its own."""
+"""`messaging new`: the first files of a service or a producer in its own repository."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def service(
 ) -> None:
     """Write a service with its test, pyproject.toml and Dockerfile into a new folder.
 
-    They pass pytest and mypy as they come. Nothing that is there already is written over.
+    They pass pytest and mypy as generated. Existing files are not overwritten.
 
     [bold]Example:[/bold] messaging new service biblioteca --event aluno.cadastrado
     """
@@ -54,7 +54,7 @@ def producer(
 ) -> None:
     """Write a producer with its event, its topic, a test and pyproject.toml into a new folder.
 
-    They pass pytest and mypy as they come. Nothing that is there already is written over.
+    They pass pytest and mypy as generated. Existing files are not overwritten.
 
     [bold]Example:[/bold] messaging new producer secretaria --event aluno.cadastrado
     """
@@ -89,7 +89,7 @@ def _begin(kind: str, name: str, event: str, topic: str, into: Path | None) -> N
 
 
 def _checked(name: str, event: str) -> str:
-    """The name of the package."""
+    """The name of the Python package; raises `BadParameter` for an invalid name or event type."""
     if not SERVICE_NAME.fullmatch(name):
         raise typer.BadParameter(
             f'{name!r} is not a name for it; use 1 to 50 of a to z, 0 to 9, "-" and "_"',

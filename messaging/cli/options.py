@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["CodecName", "Json", "Target", "TopologyName", "flag"]
 
 
 def flag(name: str, help: str) -> Any:
-    """An option without a value, and without typer's own `--no-...` beside it."""
+    """An option without a value, and without typer's `--no-...` counterpart."""
     return typer.Option(name, metavar="", help=help)
 
 
@@ -37,7 +37,7 @@ CodecName = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a document is written to, or what it is compared with."""
+    """The file that a document is written to or compared with."""
 
     output: Annotated[
         Path | None,

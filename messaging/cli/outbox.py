@@ -1,4 +1,4 @@
-"""`messaging outbox`: run the relay, look at the table, and tidy it up."""
+"""`messaging outbox`: runs the relay, and shows and cleans up the table."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def relay_command(
     topology: TopologyName = None,
     json: Json = False,
 ) -> None:
-    """Send what was committed to the outbox, until Ctrl-C or SIGTERM.
+    """Send the entries committed to the outbox, until Ctrl-C or SIGTERM.
 
-    Run as many as you like: no two send the same entry, and the entries of one key go out in
-    their order. On PostgreSQL a commit wakes it. A database or a topic that does not answer is
-    waited for. A stop finishes what is under way and releases the rest.
+    Run as many as you like: no two send the same entry, and the entries of one key are sent in
+    order. On PostgreSQL a commit wakes it. It waits for a database or topic that is unavailable.
+    When stopped, it finishes the requests in flight and releases the other entries.
 
     [bold]Example:[/bold] messaging outbox relay --keep 7
     """
@@ -130,8 +130,8 @@ def status_command(
 ) -> None:
     """Show how full the outbox is, and every entry that was refused.
 
-    "Parked" was refused for good and waits for you: put right what was wrong, then `outbox retry`.
-    Exits with 1 when something is parked.
+    A "parked" entry was refused for good and waits for you: fix the cause, then run `outbox retry`.
+    Exits with 1 if any entry is parked.
 
     [bold]Example:[/bold] messaging outbox status --json
     """
@@ -151,7 +151,7 @@ def retry_command(
     table: TableName = _TABLE,
     json: Json = False,
 ) -> None:
-    """Make parked entries pending again, and retry failed ones at once.
+    """Make parked entries pending again, and retry failed ones immediately.
 
     [bold]Example:[/bold] messaging outbox retry 1204 1207
     """
@@ -167,7 +167,7 @@ def prune_command(
     table: TableName = _TABLE,
     json: Json = False,
 ) -> None:
-    """Delete what was published some days ago. What is not published stays.
+    """Delete entries published some days ago. Unpublished entries stay.
 
     [bold]Example:[/bold] messaging outbox prune --older-than 30
     """
@@ -183,7 +183,7 @@ def ddl_command(
     ],
     table: TableName = _TABLE,
 ) -> None:
-    """Print the statements that make the table, for your migrations.
+    """Print the statements that create the table, for your migrations.
 
     [bold]Example:[/bold] messaging outbox ddl postgresql
     """
@@ -228,7 +228,7 @@ def _claims(given: str | None, table: str) -> Iterator[Claims]:
 
 @contextmanager
 def asked(url: str) -> Iterator[Database]:
-    """The database at `url`, for a command: what it refuses is a `MessagingError`."""
+    """The database at `url`, for a command: database errors become a `MessagingError`."""
     from messaging.outbox import Database, connector
     from messaging.sql.opening import is_database_error
 

@@ -4,12 +4,12 @@
     topology = "consumers:TOPOLOGY"
     event = "consumers.events:AlunoCadastrado"
     source = "/cadastro"
-    codec = "school.wire:CODEC"      # only where bodies are not the library's own JSON
+    codec = "school.wire:CODEC"      # only if bodies are not the library's own JSON
 
     [tool.messaging.csv]             # as in the file that `publish --map` takes
     defaults = { origem = "csv" }
 
-What is given on the command line comes first, then the environment, then this file.
+The command line takes precedence over the environment, and the environment over this file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _TEXTS = ("topology", "event", "source", "codec")
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """What the project's file says; `file` is None when there is none."""
+    """The contents of the project's file; `file` is None if there is none."""
 
     file: str | None = None
     topology: str | None = None
@@ -62,16 +62,16 @@ class Project:
 
 
 class Host:
-    """Where a command finds what its options do not say: the environment and the project's file.
+    """Provides what a command's options leave out, from the environment and the project's file.
 
-    A framework that runs our commands as its own hands in another: `messaging.cli.app.run`.
+    A framework that runs our commands as its own passes another one to `messaging.cli.app.run`.
     """
 
     child: Sequence[str] = ("-m", "messaging", "run")
-    """What Python is started with for one of the processes of `run --processes`."""
+    """Arguments with which Python is started for each process of `run --processes`."""
 
     def settings(self) -> Settings:
-        """The deployment."""
+        """The settings of the deployment."""
         from messaging.settings import Settings
 
         return Settings.from_environment()
@@ -81,15 +81,15 @@ class Host:
         return read_project(Path.cwd())
 
     def middleware(self) -> Sequence[Middleware]:
-        """Around every handler, outside of what `--middleware` names."""
+        """Middleware around every handler, outside that of `--middleware`."""
         return ()
 
     def made(self, worker: Worker, consumers: Sequence[Consumer]) -> None:
-        """Called with the worker that `run` is about to start, and what it runs."""
+        """Called with the worker that `run` is about to start, and with its consumers."""
 
 
 HOST: ContextVar[Host] = ContextVar("host", default=Host())  # noqa: B039 - it holds no state
-"""The host of the command that runs."""
+"""The host of the current command."""
 
 
 def read_project(folder: Path) -> Project:
@@ -107,10 +107,10 @@ def read_project(folder: Path) -> Project:
 
 
 def deployment(said: str | None) -> tuple[Topology, Settings]:
-    """The topology, and the settings that lead to it.
+    """The topology and its settings.
 
-    `said` is what `--topology` was given. The topic is the topology's; MESSAGING_TOPIC may say
-    where it is, and `SettingsError` is raised where it names another.
+    `said` is the value of `--topology`. The topic is the topology's; MESSAGING_TOPIC may give its
+    ARN, and `SettingsError` is raised if it names another topic.
     """
     topology, settings = deployment_if_any(said)
     if topology is None:
@@ -122,7 +122,7 @@ def deployment(said: str | None) -> tuple[Topology, Settings]:
 
 
 def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
-    """`deployment`, for a command that can do without a topology."""
+    """Like `deployment`, for a command that works without a topology."""
     from messaging.aws.naming import topic_of
 
     settings = HOST.get().settings()
@@ -142,7 +142,7 @@ def deployment_if_any(said: str | None) -> tuple[Topology | None, Settings]:
 
 
 def require_topic(settings: Settings) -> None:
-    """Raises `ConfigurationError` where neither the environment nor a topology names the topic."""
+    """Raise `ConfigurationError` if neither the environment nor a topology names the topic."""
     if settings.topic is None:
         raise ConfigurationError(
             "which topic? Give MESSAGING_TOPIC, or a topology: --topology module:NAME"
@@ -150,14 +150,14 @@ def require_topic(settings: Settings) -> None:
 
 
 def connected(settings: Settings) -> AbstractContextManager[ServiceBroker]:
-    """The broker that `settings` lead to, which is closed at the end of the block."""
+    """The broker for `settings`, closed at the end of the block."""
     from messaging.connecting import connect
 
     return closing(connect(settings))
 
 
 def chosen_codec(said: str | None) -> Codec | None:
-    """The codec that `--codec` names, else the project's; None is the library's own JSON."""
+    """The codec of `--codec`, otherwise the project's; None means the library's own JSON."""
     project = HOST.get().project()
     for name, where in ((said, "--codec"), (project.codec, f"codec in {project.file}:")):
         if name is not None:

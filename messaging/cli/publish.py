@@ -1,4 +1,4 @@
-"""`messaging publish`: a CSV file to events, with what could not be read set aside."""
+"""`messaging publish`: publishes a CSV file's rows as events, and sets unreadable rows aside."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PublishOptions:
-    """What `messaging publish` is told beside the file. Its repr shows none: of defaults, say."""
+    """The options of `messaging publish`. Its repr hides their values, such as defaults."""
 
     event: Annotated[
         str | None,
@@ -101,10 +101,11 @@ def publish(
 ) -> None:
     """Publish each row of a CSV file as an event.
 
-    Takes ";", "," or tab, UTF-8, UTF-16 or Windows-1252, a zip with one file, and .xlsx with the
-    extra of that name. A bad row goes to a side file with its line, column and reason, and the
-    good ones go on; that exits with 0 unless --strict, or if nothing was published. What SNS did
-    not accept exits with 1 and says how to go on. --dry-run overwrites no side file.
+    Reads ";", "," or tab, UTF-8, UTF-16 or Windows-1252, a zip with one file, and .xlsx with the
+    extra of that name. Bad rows go to a side file with line, column and reason, and the good ones
+    are published; the exit code is then 0, unless --strict is given or nothing was published. If
+    SNS did not accept a row, it exits with 1 and says how to resume. --dry-run overwrites no side
+    file.
 
     The same data has the same event id whenever it is published: sending a file twice is safe.
 
@@ -151,7 +152,7 @@ def _event(event: str | None, project: Project) -> type[Event]:
 
 
 def _orders(given: Sequence[str]) -> str | Mapping[str, str] | None:
-    """--date-order: one for all, or "COLUMN=ORDER" each."""
+    """Parse --date-order: one order for all columns, or "COLUMN=ORDER" for each."""
     pairs = [one.rpartition("=") for one in given]
     if not pairs:
         return None
@@ -163,7 +164,8 @@ def _orders(given: Sequence[str]) -> str | Mapping[str, str] | None:
 
 
 def _mapping(given: PublishOptions, project: Project) -> ColumnMapping:
-    """The file of --map, else the project's [csv]; with what the command line says on top."""
+    """The file of --map, otherwise the project's [csv]; options of the command line override
+    both."""
     from messaging.csvfile import Mapping as ColumnMapping
 
     if given.map is not None:
@@ -177,7 +179,7 @@ def _mapping(given: PublishOptions, project: Project) -> ColumnMapping:
         except (TypeError, ConfigurationError) as error:
             raise ConfigurationError(f"csv in {project.file}: {error}") from None
     return mapping.merged(
-        # A column may hold "=", a field may not; of a default it is the other way round.
+        # A column's name may contain "=", a field's may not; with --default, the value may.
         columns=dict(_pair(one, "--column", one.rpartition("=")) for one in given.column or ()),
         defaults=dict(_pair(one, "--default", one.partition("=")) for one in given.default or ()),
     )
@@ -229,7 +231,7 @@ def _tell(sent: SentRows, file: Path, json: bool, language: Language) -> None:
 
 
 def _tell_refused(sent: SentRows) -> None:
-    """Each reason once: where the topic did not answer, it is the same for every line."""
+    """Show each reason once: if the topic did not respond, it is the same for every line."""
     lines: dict[str, list[int]] = {}
     for one in sent.refused:
         lines.setdefault(f"{one.code}: {one.reason}", []).append(one.line)

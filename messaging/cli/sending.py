@@ -1,4 +1,4 @@
-"""Publishes the rows of a CSV file and accounts for each by its line."""
+"""Publishes the rows of a CSV file, and reports each by its line."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentRows:
-    """What became of a file, in rows.
+    """The result of publishing a file, in rows.
 
-    published    accepted by the topic (or, in a dry run, fit to be).
+    published    accepted by the topic (in a dry run: acceptable to it).
     declined     wanted by no service.
     copies       messages accepted.
     rejected     bad rows, in the side file `rejects`.
     refused      good rows that were not accepted.
     ignored      columns that fill no field.
-    notices      what a person should know of the rows that were read.
+    notices      notes for the user about the rows that were read.
     empty        the file has no rows.
-    resume_from  the line to go on from, if the end was not reached or something was refused.
+    resume_from  the line to resume from, if the end was not reached or a row was refused.
     broken       why the end was not reached.
     """
 
@@ -70,7 +70,7 @@ class SentRows:
 
 
 class _Nowhere:
-    """The topic of a dry run: everything is encoded, checked, counted and dropped."""
+    """The topic of a dry run: messages are encoded, checked, counted and discarded."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -93,9 +93,9 @@ def send(
     codec: Codec | None = None,
     language: Language = "en",
 ) -> SentRows:
-    """Publish the rows of `file` from line `resume_from` on.
+    """Publish the rows of `file`, starting at line `resume_from`.
 
-    A number instead of the topic only checks them, for a topic that takes so many bytes.
+    With a number instead of the topic, the rows are only checked, against that size limit in bytes.
     """
     piped = str(file) == "-"
     try:
@@ -106,7 +106,7 @@ def send(
     if not piped and aside.exists() and aside.samefile(file):
         table.close()
         raise ConfigurationError(f"--rejects {aside}: that is the file to be read; name another")
-    if isinstance(topic, int):  # what stands there is perhaps being corrected
+    if isinstance(topic, int):  # someone may be correcting the existing file
         aside = BadRows.free(aside)
     with table, BadRows(aside, table.header, delimiter=table.delimiter) as bad:
         run = _PublishRun(table, bad, resume_from)
@@ -117,7 +117,7 @@ def send(
 
 
 class _PublishRun:
-    """One pass over the file; it remembers the line of each event that was given away."""
+    """One pass over the file; it remembers the line of each event passed to the publisher."""
 
     def __init__(self, table: Table[Event], bad: BadRows, resume_from: int) -> None:
         self._table = table
@@ -131,8 +131,8 @@ class _PublishRun:
     def publish(
         self, publisher: Publisher, show: Callable[[PublishProgress], None]
     ) -> tuple[PublishResult, str]:
-        # Ctrl-C ends the reading; what is under way is finished and accounted for. A second one
-        # does not wait.
+        # Ctrl-C ends the reading; requests in flight are completed and reported. A second one exits
+        # without waiting.
         with asked_by_signals(self._interrupt, (signal.SIGINT,)):
             try:
                 return publisher.publish_many(self._events(), id=self._id_of, on_progress=show), ""
@@ -171,7 +171,7 @@ class _PublishRun:
                 return
             self._read += 1
             if isinstance(row, BadRow):
-                # Of the lines before `resume_from`, too: the side file is made anew, and whole.
+                # Also for lines before `resume_from`: the side file is rewritten completely.
                 self._set_aside(row)
             elif row.line >= self._resume_from:
                 self._lines.append(row.line)
@@ -195,7 +195,7 @@ class _PublishRun:
 
 
 def _progress(table: Table[Event]) -> AbstractContextManager[Callable[[PublishProgress], None]]:
-    """A bar on stderr where a person is looking, else nothing."""
+    """Show a progress bar on stderr if it is a terminal."""
     if not screen.console(stderr=True).is_terminal:
         return nullcontext(lambda so_far: None)
     return _Bar(table)

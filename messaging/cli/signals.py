@@ -1,4 +1,4 @@
-"""What SIGINT (Ctrl-C) and SIGTERM do to a command."""
+"""Handling of SIGINT (Ctrl-C) and SIGTERM in commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Ended(BaseException):
 
 
 class EndedBySignals:
-    """Inside `with`, they end the block in order: for a command that waits."""
+    """Makes the signals end the `with` block gracefully: for a command that waits."""
 
     def __enter__(self) -> None:
         self._before = {each: signal.signal(each, self._end) for each in ENDING}
@@ -27,7 +27,7 @@ class EndedBySignals:
         return isinstance(error, _Ended)
 
     def _end(self, number: int, frame: object) -> NoReturn:
-        # A second one must not interrupt the tidying up that follows.
+        # A second one must not interrupt the cleanup that follows.
         for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
         raise _Ended
@@ -37,8 +37,8 @@ class EndedBySignals:
 def asked_by_signals(
     stop: Callable[[], None], signals: tuple[signal.Signals, ...] = ENDING
 ) -> Iterator[None]:
-    """The first of `signals` calls `stop`; a second one interrupts at once: for a command that
-    works, and accounts for what it did."""
+    """The first of `signals` calls `stop`; a second one interrupts immediately. For a command that
+    does work and reports its results."""
 
     def first(number: int, frame: object) -> None:
         signal.signal(number, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""`messaging status`: how full each queue is, and how many dead letters it has."""
+"""`messaging status`: the number of messages and dead letters of each queue."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["status"]
 def status(topology: TopologyName = None, json: Json = False) -> None:
     """Show each queue: visible, in flight, delayed, oldest, dead letters, undelivered.
 
-    Exits with 1 when a queue is missing. The numbers are SQS's own, approximate for about a
-    minute. "Oldest" is the age in seconds as CloudWatch tells it, some minutes late ("-" where
-    it has no figure, as on a local server). "Undelivered" is what SNS could not hand over.
+    Exits with 1 if a queue is missing. The numbers are SQS's own, approximate for about a minute.
+    "Oldest" is the age in seconds from CloudWatch, some minutes late ("-" if it has no figure, as
+    on a local server). "Undelivered" counts messages that SNS could not deliver.
 
     [bold]Example:[/bold] messaging status --json
     """
@@ -40,7 +40,8 @@ def status(topology: TopologyName = None, json: Json = False) -> None:
             try:
                 depths[service] = depth._replace(oldest=broker.oldest(service))
             except TransportError as error:
-                # Another service and another permission: the queue's own numbers still count.
+                # CloudWatch is another service with its own permission: the queue's own numbers are
+                # still valid.
                 unaged = str(error)
                 depths[service] = depth
     named = wanted.prefixed(settings.prefix)

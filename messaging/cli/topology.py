@@ -1,4 +1,4 @@
-"""`messaging topology`: what stands on AWS, what should, and the step between."""
+"""`messaging topology`: compares the broker with the desired topology, and applies the changes."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def plan_command(
     """Show what apply would do. Changes nothing.
 
     "create": it is missing. "change": it is ours and differs. "leave": it is as it should be.
-    "other": another topology's, not managed here. "drift": others did it to ours; apply leaves it
-    alone.
+    "other": another topology's, not managed here. "drift": ours, but changed by someone else; apply
+    leaves it alone.
 
-    With --against, what the consumers have come to differ in from an exported file. In CI:
-    messaging topology plan --against topology.json --detailed-exitcode
+    With --against, shows how the consumers now differ from an exported file. In CI: messaging
+    topology plan --against topology.json --detailed-exitcode
 
     [bold]Example:[/bold] messaging topology plan --topology consumers:TOPOLOGY
     """
@@ -81,7 +81,7 @@ def plan_command(
     except MessagingError as error:
         if not detailed_exitcode or isinstance(error, TopicNotFound):
             raise
-        screen.error(str(error))  # 2 would say that there is something to apply
+        screen.error(str(error))  # 2 would mean that there are changes to apply
         raise typer.Exit(1) from None
     todo = "messaging topology apply"
     if against is not None:
@@ -101,10 +101,10 @@ def apply_command(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Create what is missing and set what differs. Safe to repeat, and to run twice at once.
+    """Create what is missing and update what differs. Safe to repeat, and to run concurrently.
 
-    Touches what belongs to the topology's services, and the topic if the topology owns it. Deletes
-    nothing. Exits with 4 when the topic does not exist yet; nothing was changed then.
+    Changes only the resources of the topology's services, and the topic if the topology owns it.
+    Deletes nothing. Exits with 4, without changing anything, if the topic does not exist yet.
 
     [bold]Example:[/bold] messaging topology apply --topology consumers:TOPOLOGY
     """
@@ -133,8 +133,8 @@ def remove_command(
 ) -> None:
     """Delete a service's subscription, queue and dead letters. Without --yes, only show them.
 
-    Stop its workers before. Refuses, with exit code 1, what another owner has, and a queue that
-    holds messages. The service need not be in the topology any more.
+    Stop its workers first. Refuses, with exit code 1, to delete another owner's resources, or a
+    queue that holds messages. The service need not be in the topology any more.
 
     [bold]Example:[/bold] messaging topology remove biblioteca --yes
     """
@@ -170,7 +170,7 @@ def remove_command(
 
 
 def show_command(topology: TopologyName = None, json: Json = False) -> None:
-    """Print the topology as your code says it. Asks nobody.
+    """Print the topology as your code declares it. Makes no requests.
 
     [bold]Example:[/bold] messaging topology show --topology consumers:TOPOLOGY
     """
@@ -217,7 +217,8 @@ def _drift(wanted: Topology, settings: Settings, against: Path) -> Plan:
 
 
 def _show(plan: Plan, json: bool, *, todo: str = "", details: bool = False) -> None:
-    """`todo`: the command that does what is pending; empty if it was done."""
+    """Show the plan. `todo` is the command that applies pending changes; empty once they are
+    applied."""
     if json:
         screen.data(plan.to_dict())
         return
@@ -237,7 +238,7 @@ def _draw(plan: Plan, *, details: bool) -> None:
 
 
 def _named(change: Change, details: bool) -> object:
-    # What is created has every attribute: that is shown on demand only.
+    # A created resource lists all its attributes, which are shown on request only.
     lines = change.details if details or change.action != "create" else ()
     told = (f"[dim]  {screen.plain(one)}[/]" for one in lines)
     return screen.marked(screen.plain(change.name), *told)

@@ -1,4 +1,4 @@
-"""`messaging where`: what is known of one event, and what cannot be known."""
+"""`messaging where`: what is known about one event, and what cannot be known."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def where(
 ) -> None:
     """Find an event: in the outbox, in the marks of services, among dead letters.
 
-    Changes nothing; dead letters are hidden from others while they are looked at. Exits with 1
-    where there is no trace of the event. A queue cannot be searched: what is not known is said.
+    Changes nothing; dead letters are hidden from others while they are inspected. Exits with 1 if
+    there is no trace of the event. A queue cannot be searched: the output says what is unknown.
 
     [bold]Example:[/bold] messaging where 7f3c0d1e-5a0b-4c5e-9a55-1f2d3c4b5a69
     """
@@ -118,7 +118,7 @@ def _ask_queues(found: dict[str, Any], broker: ServiceBroker, services: Sequence
 
 
 def _claim(body: str) -> str | None:
-    """Where a claim check put the data, as the body says."""
+    """The address of the data that a claim check stored, taken from the body."""
     from pydantic_core import from_json
 
     from messaging.claimcheck import DATAREF

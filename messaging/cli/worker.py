@@ -1,4 +1,4 @@
-"""`messaging run`: runs one or more services until a signal or an empty queue."""
+"""`messaging run`: runs one or more services until a signal arrives or their queues are empty."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WEDGED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What `messaging run` is told beside the consumers."""
+    """The options of `messaging run`."""
 
     concurrency: Annotated[
         int | None,
@@ -111,9 +111,9 @@ def run(
 ) -> None:
     """Run services: receive, handle, acknowledge, until Ctrl-C or SIGTERM.
 
-    A stop lets running handlers finish and gives everything else back to the queue; a second
-    signal does not wait for them. The log goes to stderr, the final counts to stdout; with
-    --processes, each process prints its own.
+    When stopped, it lets running handlers finish and releases all other messages to the queue; a
+    second signal does not wait for the handlers. The log goes to stderr, the final counts to
+    stdout; with --processes, each process prints its own.
 
     [bold]Example:[/bold] messaging run consumers.marketing:Marketing --concurrency 20
     """
@@ -123,7 +123,7 @@ def run(
     wanted, settings = deployment_if_any(given.topology)
     told = {"concurrency": given.concurrency, "drain": given.drain, "wait": given.wait}
     if given.until_empty and given.wait is None:
-        told["wait"] = _SHORT_WAIT  # at the end a long poll that is out is waited for
+        told["wait"] = _SHORT_WAIT  # stopping waits for a long poll in flight
     settings = settings.model_copy(update={k: v for k, v in told.items() if v is not None})
     require_topic(settings)
     screen.log_to_stderr(settings.log_level, json_lines=given.log_format == "json")
@@ -152,7 +152,7 @@ def _run_again_and_again(child: Sequence[str], given: RunOptions) -> int:
     from messaging.runtime.reloading import run_reloading
 
     screen.log_to_stderr("INFO")
-    # Nothing is imported here: what cannot be imported yet is mended by the next change.
+    # Nothing is imported here: code that cannot be imported yet is fixed by the next change.
     health = ("--health", given.health) if given.health else ()
     return run_reloading([*child, *health], Path.cwd())
 
@@ -218,7 +218,7 @@ def _rates(settings: Settings) -> AbstractContextManager[RateStore | None]:
 
 @contextmanager
 def _answering(worker: Worker, address: str | None) -> Iterator[None]:
-    """Health, as long as the worker lives; the address that was taken is told."""
+    """Serve health checks while the block runs; prints the chosen address."""
     if address is None:
         yield
         return
@@ -231,7 +231,7 @@ def _answering(worker: Worker, address: str | None) -> Iterator[None]:
 
 
 def _metrics(worker: Worker) -> AbstractContextManager[Callable[[], tuple[str, str]] | None]:
-    """The page for Prometheus, where the extra `prometheus` is installed."""
+    """The page for Prometheus, if the extra `prometheus` is installed."""
     from importlib.util import find_spec
 
     if find_spec("prometheus_client") is None:
@@ -243,8 +243,8 @@ def _metrics(worker: Worker) -> AbstractContextManager[Callable[[], tuple[str, s
 
 
 def _measure(worker: Worker) -> None:
-    """Its metrics for OpenTelemetry, if that is loaded: by `opentelemetry-instrument`, or by the
-    module of a middleware."""
+    """Export the worker's metrics to OpenTelemetry, if `opentelemetry-instrument` or a middleware's
+    module has loaded it."""
     if "opentelemetry.metrics" in sys.modules:
         from messaging.metrics import Metrics, otel
 
@@ -257,7 +257,7 @@ def _run_until_empty(worker: Worker, broker: Broker, services: Sequence[str]) ->
 
     queues = [broker.queue(service) for service in services]
     for queue in queues:
-        queue.depth()  # a worker waits for a queue that does not answer; who wants an end does not
+        queue.depth()  # a worker waits for an unavailable queue; --until-empty should fail
     with worker, EndedBySignals():
         quiet = 0
         received = -1
@@ -297,7 +297,7 @@ def _tell(report: WorkerReport, json: bool) -> None:
 
 
 def _one_process(consumers: Sequence[str], given: RunOptions) -> list[str]:
-    """The command line of one of several processes."""
+    """The arguments that start one of several processes."""
     command = [*HOST.get().child, *consumers]
     for name, value in asdict(replace(given, processes=1, health=None, reload=False)).items():
         option = f"--{name.replace('_', '-')}"

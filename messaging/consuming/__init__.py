@@ -1,1 +1,1 @@
-"""Consuming: the class that a service subclasses, and the way of a delivery to its handler."""
+"""Consuming: the class that a service subclasses, and the path of a delivery to its handler."""

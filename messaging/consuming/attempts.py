@@ -1,8 +1,8 @@
 """Decides which failed attempts of a message count: those explained by an outage do not.
 
-A message that fails while others succeed is the message's own fault. A message that fails while
-nothing succeeds may be the fault of a database that is away. What tells the two apart is the
-success of another message, a witness that the service was well.
+If a message fails while others succeed, the message itself is at fault. If it fails while nothing
+succeeds, the cause may be an unavailable database. The success of another message tells the two
+apart: it is a witness that the service was working.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from messaging.transport import Delivery
 __all__ = ["MOST_REMEMBERED", "SPARED_WAIT", "Attempts", "receives_within"]
 
 SPARED_WAIT = 30.0
-"""Seconds, at most (and at least half of it), until a message is tried again that has used up its
-attempts in what may be an outage: often enough to notice the end of the outage, and seldom enough
+"""Maximum seconds (the minimum is half of it) until a message is retried that has used up its
+attempts in what may be an outage: often enough to notice the end of the outage, and rarely enough
 to stay below `max_receives`."""
 MOST_REMEMBERED = 20_000
-"""Failing messages remembered; of more, the oldest are forgotten and get an attempt more."""
+"""Maximum number of failing messages remembered; the oldest are forgotten, and get one more
+attempt."""
 
 
 def receives_within(outage: float) -> int:
-    """How often a message may be received in so many seconds beyond its attempts."""
+    """How often a message may be received within so many seconds beyond its attempts."""
     return int(-(-outage // (SPARED_WAIT / 2)))
 
 
 @dataclass(slots=True)
 class _Failing:
     since: float
-    """When this process saw it fail first."""
+    """When this process first saw it fail."""
     successes: int
-    """Of others, when it failed last."""
+    """Successes of others when it last failed."""
     excused: int = 0
-    """Failed attempts without a success of another since the one before."""
+    """Failed attempts without a success of another message since the previous one."""
 
 
 class Attempts:
-    """Decides about the failures of one consumer. Safe to use from any thread.
+    """Judges the failures of one consumer. Thread-safe.
 
-    Each failure after the first is witnessed if another message has succeeded since the one
-    before; those that are not do not count towards `RetryPolicy.max_attempts`. After
-    `RetryPolicy.outage` seconds they count all the same: a message that fails alone in its queue
-    has no witness.
+    Each failure after the first is witnessed if another message has succeeded since the previous
+    one; unwitnessed failures do not count towards `RetryPolicy.max_attempts`. After
+    `RetryPolicy.outage` seconds they count anyway: a message that fails alone in its queue has no
+    witness.
 
     last_receive  the receive after which SQS itself would move the message, without a reason.
     """
@@ -57,10 +58,10 @@ class Attempts:
         self._tolerant = policy.outage > 0 and policy.max_attempts > 1
         self._successes = 0
         self.failing: dict[str, _Failing] = {}
-        """By message id. Empty nearly always: then a success need not be told."""
+        """By message id. Nearly always empty: then successes need not be reported."""
 
     def succeeded(self, message: str) -> None:
-        """A handler was done with this message."""
+        """Record that a handler completed this message."""
         self._successes += 1
         self.failing.pop(message, None)
 
@@ -80,7 +81,7 @@ class Attempts:
         return spared
 
     def _count(self, delivery: Delivery) -> bool:
-        """Count a failure; True if it is time to give the message up."""
+        """Count a failure; returns True if the message should be given up."""
         now = self._clock.monotonic()
         known = self.failing.get(delivery.message_id)
         if known is None:

@@ -1,4 +1,4 @@
-"""Batch: what a handler takes that handles several messages of one type in one call."""
+"""Batch: the argument of a handler that handles several messages of one type in one call."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ __all__ = [
 ]
 
 LARGEST, LONGEST = 1_000, 300.0
-"""Messages of one batch, and seconds for which the first waits for others, at most: all of them
-are held in memory, and their leases are renewed ten in a request."""
+"""Maximum messages per batch, and maximum seconds for which the first waits for others: all of them
+are held in memory, and their leases are renewed ten per request."""
 SIZE, WAIT = 100, 1.0
-"""Of a batch whose handler says neither."""
+"""Defaults for a batch."""
 CHUNK_WAIT = 0.01
-"""Seconds that the first of a chunk waits for others, where its handler does not say."""
+"""Default seconds that the first message of a chunk waits for others."""
 
 _View = TypeVar("_View", bound=Event | Projection, covariant=True)
 
 
 class Batch(Sequence[_View], Generic[_View]):
-    """Several messages of one type, in the order in which the queue gave them; never empty.
+    """Several messages of one type, in the order in which the queue delivered them; never empty.
 
-    Its items are the views. `deliveries` and `envelopes` have the same length and order. Its
-    `repr` has no field of them. In a test of the method alone, make one of views: `Batch([aluno])`.
+    Its items are the views. `deliveries` and `envelopes` have the same length and order. Its `repr`
+    shows no field values. To test only the method, make one from views: `Batch([aluno])`.
 
     Args:
-        views: what the handler is given, in the order of the queue.
+        views: the handler's views, in the order of the queue.
         deliveries: their messages, in the same order.
-        envelopes: what stands around them, in the same order.
+        envelopes: their envelopes, in the same order.
 
     Example:
         ```python
@@ -86,12 +86,13 @@ class Batch(Sequence[_View], Generic[_View]):
 
     @property
     def cancelled(self) -> bool:
-        """True: nobody waits for the result of this call any more.
+        """True if the result of this call is no longer wanted.
 
-        A handler that works for long asks it from time to time; an async one is cancelled by
-        itself. A single message whose lease is lost is told by its own `Delivery.cancelled`.
+        A long handler should check it from time to time; an async one is cancelled automatically.
+        If only one message's lease is lost, its own `Delivery.cancelled` says so.
         """
-        # A list, so that each has been asked: a stopping worker waits a moment for who asks.
+        # A list, so that each one is checked: a stopping worker waits briefly for handlers that
+        # check.
         told = [one.cancelled and one.cancel_token.reason for one in self.deliveries]
         return any(reason and reason != "lease lost" for reason in told) or (
             bool(told) and all(told)
@@ -117,8 +118,8 @@ class Batch(Sequence[_View], Generic[_View]):
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """How a handler's batches are gathered: up to so many messages, or so many seconds from the
-    first one on. `each`: the handler takes single messages, and is called for each of a chunk."""
+    """How a handler's batches are collected: up to `size` messages, or for `wait` seconds from the
+    first one. `each`: the handler takes single messages, and is called for each of a chunk."""
 
     batch: int = SIZE
     wait: float = WAIT
@@ -126,7 +127,7 @@ class Gathering:
 
 
 def inside(where: str, parameter: inspect.Parameter, annotation: Any) -> Any:
-    """The view inside of `Batch[View]`; None if `annotation` is no batch."""
+    """The view inside `Batch[View]`; None if `annotation` is not a batch."""
     if annotation is Batch:
         raise ConsumerError(
             f"{where}: its first parameter {parameter.name!r} is a Batch of nothing; say of what, "
@@ -149,9 +150,8 @@ def inside(where: str, parameter: inspect.Parameter, annotation: Any) -> Any:
 def gathering_of(
     where: str, said: object, max_lease: float, *, takes_batch: bool, is_async: bool
 ) -> Gathering | None:
-    """What `@handles(batch=..., wait=...)` said of a handler that takes a batch, or
-    `@handles(chunk=...)` of one that takes single messages, checked; None where there is nothing
-    to gather."""
+    """The checked options of `@handles(batch=..., wait=...)` for a handler that takes a batch, or
+    of `@handles(chunk=...)` for one that takes single messages; None if nothing is collected."""
     gathering = said if isinstance(said, Gathering) else Gathering()
     if not (takes_batch or gathering.each):
         return None
@@ -185,7 +185,7 @@ def gathering_of(
 def check_single(
     where: str, said: object, parameter: inspect.Parameter, view: type[Event | Projection]
 ) -> None:
-    """Refuse `@handles(batch=..., wait=...)` of a handler that takes single messages."""
+    """Refuse `@handles(batch=..., wait=...)` on a handler that takes single messages."""
     if isinstance(said, Gathering) and not said.each:
         raise ConsumerError(
             f"{where}: @handles(batch=, wait=) is for a handler that takes a batch, and "
@@ -197,7 +197,7 @@ def check_single(
 def refuse_beside(
     where: str, batch: inspect.Parameter, parameter: inspect.Parameter, is_envelope: bool
 ) -> None:
-    """Refuse an `Envelope` or a `Delivery` beside a batch."""
+    """Refuse an `Envelope` or a `Delivery` in addition to a batch."""
     kind, which = ("Envelope", "envelopes") if is_envelope else ("Delivery", "deliveries")
     raise ConsumerError(
         f"{where}: each message of a batch has its own {kind}; leave {parameter.name!r} out and "

@@ -1,4 +1,4 @@
-"""One call of a handler with several messages: who is in it, and what was said of each."""
+"""One call of a handler with several messages, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DONE = Ack()
 
 
 class BatchCall:
-    """One call of a handler with several messages: what `around_batch` of a middleware sees.
+    """One call of a handler with several messages, as passed to a middleware's `around_batch`.
 
-    calls  one `Call` for each message that the handler is given, in order.
+    calls  one `Call` for each of the handler's messages, in order.
 
-    Before the handler runs, `leave_out` takes a message away from it. After it has returned,
-    `outcome` says what it said of each.
+    Before the handler runs, `leave_out` removes a message from the call. After it has returned,
+    `outcome` returns each message's outcome.
     """
 
     def __init__(self, calls: Sequence[Call]) -> None:
@@ -46,17 +46,17 @@ class BatchCall:
         return self.consumer.service
 
     def leave_out(self, call: HandlingState, outcome: Outcome) -> None:
-        """Keep this message from the handler: `outcome` is what becomes of it."""
+        """Keep this message from the handler, and give it this `outcome`."""
         self.calls = tuple(one for one in self.calls if one is not call)
         self._outcomes[call.delivery.message_id] = outcome
 
     def said(self, call: HandlingState, outcome: BaseException) -> None:
-        """A handler that is called for each returned or raised this for one message."""
+        """Record what a handler that is called for each message returned or raised for one."""
         self._outcomes[call.delivery.message_id] = outcome
 
     def outcome(self, call: HandlingState) -> BaseException | None:
-        """What was said of this message: an `Outcome`, or what a handler that is called for each
-        raised; None if nothing was yet."""
+        """The outcome of this message: an `Outcome`, or the exception of a handler that is called
+        for each message; None if there is none yet."""
         return self._outcomes.get(call.delivery.message_id)
 
     def left_out(self, delivery: Delivery) -> Outcome | None:
@@ -65,7 +65,8 @@ class BatchCall:
         return found if isinstance(found, Outcome) else None
 
     def answered(self, returned: object) -> None:
-        """The handler returned this. Raises an outcome that is for all, and `InvalidReturn`."""
+        """Record the handler's return value. Raises an outcome that is for all, and
+        `InvalidReturn`."""
         from messaging.consuming.dispatch import check_returned
 
         if not isinstance(returned, Mapping):

@@ -1,9 +1,9 @@
 """Gives several deliveries to a handler that takes a batch, and decides the outcome of each.
 
-A batch that raises is tried again at once, one message at a time, so that one bad row costs its
-own message attempts and no other's. When `LONE_FAILURES` fail alone one after the other, what is
-wrong is not a message, and the others come again by the retry policy without having been tried. A
-message that the policy would dead-letter is always tried alone before.
+A batch that raises is retried at once, one message at a time, so that one bad row only uses up
+attempts of its own message. When `LONE_FAILURES` in a row fail on their own, the cause is not a
+message, and the others are retried by the retry policy without being tried on their own. A message
+that the policy would dead-letter is always tried on its own first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ __all__ = [
 log = logger("messaging.consuming.dispatch")
 
 LONE_FAILURES = 3
-"""Messages of a failed batch that fail alone, none having succeeded, before the others are left."""
+"""Messages of a failed batch that may fail on their own, without a success, before the others are
+left to be retried later."""
 
 
 _Steps = Generator[BatchCall, BaseException | None, None]
@@ -53,10 +54,10 @@ class _TakesBatches(Protocol):
 
 
 def check_middleware(consumer: Consumer, middleware: Sequence[object]) -> None:
-    """Refuse a middleware that does not know batches, for a consumer that takes them.
+    """Refuse a middleware without batch support for a consumer that takes batches.
 
-    It would be entered once for each message around one call: a transaction of each message, say,
-    of which the handler sees the last.
+    It would be entered once per message around a single call: for example, with one transaction per
+    message, of which the handler sees only the last.
     """
     batched = [one.name for one in consumer.handlers.values() if one.batch is not None]
     chunked = [one.name for one in consumer.handlers.values() if one.batch and one.batch.each]
@@ -77,8 +78,8 @@ def check_middleware(consumer: Consumer, middleware: Sequence[object]) -> None:
 
 
 def handler_of(consumer: Consumer, delivery: Delivery) -> Handler | None:
-    """The handler that takes this delivery in a batch; None if it takes single messages, or if
-    that is not to be seen without reading the message."""
+    """The handler that takes this delivery in a batch; None if it takes single messages, or if the
+    message would have to be read to find out."""
     attribute = delivery.attributes.get("type")
     kind: object = None if attribute is None else attribute.value
     if kind is None:
@@ -92,21 +93,21 @@ def handler_of(consumer: Consumer, delivery: Delivery) -> Handler | None:
 
 
 def largest_batch(consumer: Consumer) -> int:
-    """Messages of the largest batch that a handler of `consumer` takes; 0 if none takes one."""
+    """The size of the largest batch that a handler of `consumer` takes; 0 if none takes batches."""
     return max((one.batch.batch for one in consumer.handlers.values() if one.batch), default=0)
 
 
 async def acknowledged(run: Coroutine[Any, Any, None]) -> Outcome:
-    """`run` (`BatchRun.start`) for those who wait for an outcome: each message has its own in
+    """`run` (`BatchRun.start`) for callers that expect a single outcome: each message's own is in
     `BatchRun.outcomes`."""
     await run
     return DONE
 
 
 def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[tuple[bool, list[Delivery]]]:
-    """The deliveries of one receive, as handlers are called: batches (True), and single messages.
+    """Split the deliveries of one receive into handler calls: batches (True), and single messages.
 
-    In a FIFO queue messages of one group stay in order.
+    In a FIFO queue, messages of one group stay in order.
     """
     made: list[tuple[bool, list[Delivery]]] = []
     piles: dict[str, list[Delivery]] = {}
@@ -114,7 +115,7 @@ def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[tuple[bool
         handler = handler_of(consumer, delivery)
         mine = "" if handler is None else handler.name
         if is_ordered(delivery.queue):
-            # Of another handler's pile, in which its group waits: that one is called before.
+            # Its group waits in another handler's batch: call that one first.
             before = [
                 name
                 for name, pile in piles.items()
@@ -132,11 +133,10 @@ def units(consumer: Consumer, deliveries: Sequence[Delivery]) -> list[tuple[bool
 
 
 class BatchRun:
-    """One batch on its way through its handler.
+    """The run of one batch through its handler.
 
-    outcomes  by the position of the delivery; None where nothing was decided yet: when the run was
-              cut short (it was cancelled, or raised what no outcome can be made of), those are to
-              come again.
+    outcomes  by the position of the delivery; None if undecided: if the run was cut short (it was
+              cancelled, or raised something that is not an outcome), those must be retried.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class BatchRun:
         self._groups = Groups()
 
     def start(self) -> Coroutine[Any, Any, None] | None:
-        """Run it to its end, or give the coroutine of an async handler."""
+        """Run it to the end, or return the coroutine of an async handler."""
         calls = self._read()
         if not calls:
             self._in_order()
@@ -166,7 +166,7 @@ class BatchRun:
         return None
 
     def _read(self) -> list[Call]:
-        """The calls of those that can be read; the others have their outcome."""
+        """The calls of readable messages; the others get their outcome here."""
         calls: list[Call] = []
         for at, delivery in enumerate(self._deliveries):
             if self._ordered and self._groups.stopped(delivery):
@@ -185,7 +185,7 @@ class BatchRun:
             self._groups.ended(delivery, outcome)
 
     def _steps(self, calls: list[Call]) -> _Steps:
-        """Gives each call that is to be made, and is sent what that raised, or None."""
+        """Yields each call to make, and is sent its exception, or None."""
         batch = BatchCall(calls)
         error = yield batch
         if error is None or isinstance(error, Outcome) or len(batch.calls) <= 1:
@@ -219,7 +219,7 @@ class BatchRun:
             failed = yield alone
             self._end(alone, [call], failed)
             done = failed is None or isinstance(failed, Outcome)
-            # From the first success on there is no outage, and each is tried.
+            # After the first success it is not an outage, and each is tried.
             lone = -len(calls) if done else lone + 1
         if left:
             log.warning(
@@ -234,7 +234,7 @@ class BatchRun:
             if error is not None and id(call) in given:
                 said = error
             if isinstance(said, Retry) and said.origin == "worker":
-                outcome: Outcome = said  # nobody has handled it, however often it came
+                outcome: Outcome = said  # it has never been handled, however often it was received
             elif isinstance(said, Ack):
                 outcome = said
                 if self._dispatcher.attempts.failing:
@@ -244,7 +244,7 @@ class BatchRun:
             self._decided(call.delivery, outcome)
 
     def _in_order(self) -> None:
-        """In a FIFO queue what comes behind one that was not done goes back, too."""
+        """In a FIFO queue, messages behind one that was not completed are released too."""
         groups = Groups()
         for at, delivery in enumerate(self._deliveries) if self._ordered else ():
             if groups.stopped(delivery):
@@ -281,9 +281,9 @@ class BatchRun:
                 batch.answered(getattr(batch.consumer, batch.handler.name)(given))
 
     def _each(self, batch: BatchCall) -> None:
-        """Call a handler of single messages for one after the other. What it raises for one is
-        that one's; what a middleware raises afterwards is for the whole chunk, of which each is
-        tried alone."""
+        """Call a handler of single messages for each in turn. An exception for one message only
+        concerns that one; if a middleware raises afterwards, the whole chunk failed, and each is
+        tried on its own."""
         groups = Groups()
         for call in batch.calls:
             delivery = call.delivery
@@ -298,8 +298,8 @@ class BatchRun:
                 groups.ended(delivery, said if isinstance(said, Outcome) else give_back())
 
     def _one(self, call: Call) -> BaseException:
-        """What the handler said of one message of a chunk, within `around_each` of those
-        middlewares that have it."""
+        """The handler's outcome for one message of a chunk, within the `around_each` of middlewares
+        that have it."""
         stack = ExitStack()
         for one in self._middleware:
             if around := getattr(one, "around_each", None):
@@ -323,9 +323,10 @@ class BatchRun:
                 batch.answered(await getattr(batch.consumer, batch.handler.name)(given))
 
     def _entered(self, stack: ExitStack, batch: BatchCall) -> Batch[Any] | None:
-        """Enter the middleware; what is left for the handler, None if that is nothing."""
+        """Enter the middleware; returns the messages left for the handler, None if there are
+        none."""
         for one in self._middleware:
-            if not batch.calls:  # those outside of it have left out all of them
+            if not batch.calls:  # outer middlewares have left out all of them
                 return None
             stack.enter_context(_strict(one, batch))
         if self._ordered:
@@ -350,7 +351,7 @@ def _next(steps: _Steps, raised: BaseException | None) -> BatchCall | None:
 
 
 def _leave_out_successors(batch: BatchCall, deliveries: Sequence[Delivery]) -> None:
-    """A middleware kept one from the handler: those behind it in its group wait, too."""
+    """If a middleware kept one from the handler, those behind it in its group wait too."""
     groups = Groups()
     by_id = {call.delivery.message_id: call for call in batch.calls}
     for delivery in deliveries:
@@ -365,7 +366,7 @@ def _leave_out_successors(batch: BatchCall, deliveries: Sequence[Delivery]) -> N
 
 @contextmanager
 def _strict(middleware: _TakesBatches, batch: BatchCall) -> Iterator[None]:
-    """The middleware; what it keeps to itself is `InvalidReturn`."""
+    """Enter the middleware; an exception that it suppresses becomes `InvalidReturn`."""
     from messaging.consuming.dispatch import SWALLOWED
 
     done = False

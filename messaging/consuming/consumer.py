@@ -30,24 +30,24 @@ _CONTEXT_MANAGERS = (
     contextlib.contextmanager(iter).__code__,
     cast(Any, contextlib.asynccontextmanager)(iter).__code__,
 )
-"""The code of what `@contextmanager` makes of a function; calling it runs nothing."""
+"""The code object of a function decorated with `@contextmanager`; calling it runs nothing."""
 _DECORATED = contextlib.ContextDecorator()(iter).__code__
-"""The code of what a context manager makes of a function below it, as in `@atomic`."""
+"""The code object of a function decorated with a context manager, as in `@atomic`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """One handler of a consumer: its method's name, what it takes, and what else it asks for.
+    """One handler of a consumer: its method's name and its parameters.
 
     Args:
         name: the method's name.
-        event: the event class that it hears of.
-        view: what it takes: that event, or a view of it.
+        event: the event class that it handles.
+        view: the type of its argument: that event, or a view of it.
         is_async: whether it is `async def`.
-        envelope: the parameter that takes the envelope, if there is one.
-        delivery: the parameter that takes the delivery, if there is one.
-        batch: how its batches are gathered, if it takes a `Batch` of views; or its chunks.
-        plain: it takes one view, and nothing else.
+        envelope: the parameter for the envelope, if there is one.
+        delivery: the parameter for the delivery, if there is one.
+        batch: how its batches are collected, if it takes a `Batch` of views; or its chunks.
+        plain: whether it takes one view and nothing else.
 
     Example:
         ```python
@@ -67,32 +67,32 @@ class Handler:
 
 
 class Consumer:
-    """One service. Subclass it, and give it a method for each event it wants to hear of.
+    """One service. Subclass it, and add a method for each event that it handles.
 
-    What belongs to the service is a class attribute, which a subclass sets in its body. `open` and
-    `close` are for what the service holds: a pool, a client, a model.
+    Settings of the service are class attributes, which a subclass sets in its body. `open` and
+    `close` are for its resources: a pool, a client, a model.
 
     Attributes:
-        service: its name: in the filter policy, the queue's name, the audience of its views. The
-            default is the class name in lower case with "-" between words; a subclass inherits a
-            name that was set, not one that was derived.
-        retry: what an unexpected exception means.
+        service: its name, used in the filter policy, the queue's name and the audience of its
+            views. The default is the class name in lower case with "-" between words; a subclass
+            inherits an explicit name, but not a derived one.
+        retry: decides what happens after an unexpected exception.
         visibility_timeout: seconds (1 to 43,200) for which SQS hides a received message; the worker
             renews it while the handler runs.
         max_receives: receives after which SQS itself moves a message to the dead-letter queue: the
-            net below `retry`, for a message that kills the process.
+            safety net for a message that kills the process.
         max_lease: seconds (1 to 43,200) for which the worker keeps renewing, counted from the
             receive; then the message is visible to any worker again.
-        handler_timeout: seconds that a handler may take, or None. An async one is cancelled; a sync
-            one is told by `Delivery.cancelled`, and its message is given up.
+        handler_timeout: seconds that a handler may take, or None. An async one is cancelled; for a
+            sync one, `Delivery.cancelled` becomes true, and its message is given up.
         circuit: when to slow down because everything fails, or None for never.
-        rate: how many messages a process, or all together, receive in a second (`RateLimit`), or
-            None.
-        log_tracebacks: True: the log of an unexpected exception holds its text and the lines of its
-            code. They may quote personal data, so by default only types and places do.
+        rate: how many messages per second one process, or all together, may receive (`RateLimit`),
+            or None.
+        log_tracebacks: True logs the text and source lines of unexpected exceptions. They may quote
+            personal data, so by default only types and locations are logged.
 
     Raises:
-        ConsumerError: when the class is made, if an attribute, a hook or a handler of it cannot be.
+        ConsumerError: when the class is defined, if an attribute, a hook or a handler is invalid.
 
     Example:
         ```python
@@ -128,7 +128,7 @@ class Consumer:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         for name in keywords.keys() & Consumer.__annotations__.keys():
-            # As an event is declared; a service says it where its handlers stand.
+            # Declared as for an event: a class keyword or an attribute.
             raise ConsumerError(
                 f"{cls.__qualname__}: write {name} = ... in the body of the class, not as {name}= "
                 "beside its base"
@@ -144,23 +144,23 @@ class Consumer:
         cls.handlers = MappingProxyType(_read_handlers(cls))
 
     def open(self) -> Awaitable[None] | None:
-        """Open what the service needs. Called once, before the first message is received.
+        """Open the service's resources. Called once, before the first message is received.
 
-        May be `async def`: it then runs on the event loop on which the async handlers run. What it
-        raises ends the start of the worker.
+        May be `async def`: it then runs on the event loop of the async handlers. If it raises, the
+        worker does not start.
         """
         return None
 
     def close(self) -> Awaitable[None] | None:
-        """Close what the service holds. Called once, when the last handler has ended.
+        """Close the service's resources. Called once, when the last handler has ended.
 
-        May be `async def`, like `open`. A worker waits for it for a few seconds, not for ever.
+        May be `async def`, like `open`. A worker waits for it for only a few seconds.
         """
         return None
 
 
 def _is_said(cls: type[Consumer], name: str) -> bool:
-    """Whether `cls` or a base of it sets `name` itself, rather than having it derived here."""
+    """Whether `cls` or one of its bases sets `name` explicitly."""
     for owner in cls.__mro__:
         if owner is Consumer:
             break
@@ -188,11 +188,11 @@ def _check_settings(cls: type[Consumer]) -> None:
             f"{cls.__qualname__}.visibility_timeout={cls.visibility_timeout!r}: 1 to 43,200 seconds"
         )
     if "max_receives" in cls.__derived__:
-        # Above max_attempts, so that the library dead-letters with a reason before SQS does
-        # without one; a message that a stopping worker gave back was received, too.
+        # Above max_attempts, so that the library dead-letters with a reason before SQS does without
+        # one; releases by a stopping worker count as receives too.
         attempts = cls.retry.max_attempts
         cls.max_receives = max(10, 2 * attempts)
-        if attempts > 1 and cls.retry.outage:  # those that an outage excuses come on top
+        if attempts > 1 and cls.retry.outage:  # plus attempts that an outage excuses
             excused = attempts + receives_within(cls.retry.outage) + 5
             cls.max_receives = min(1000, max(cls.max_receives, excused))
     if not cls.retry.max_attempts < cls.max_receives <= 1000:
@@ -236,11 +236,12 @@ def _marked(cls: type[Consumer]) -> list[str]:
     names: dict[str, None] = {}
     for owner in reversed(cls.__mro__):
         for name, member in list(vars(owner).items()):
-            # A staticmethod or classmethod hides the mark; it is refused later, not overlooked.
+            # A staticmethod or classmethod hides the mark; it must be refused later, not
+            # overlooked.
             if getattr(getattr(member, "__func__", member), MARK, getattr(member, MARK, False)):
                 names[name] = None
             elif name in names:
-                # Overridden without the mark: a handler that nobody calls is a lost event.
+                # Overridden without the mark: a handler that is never called loses events.
                 raise ConsumerError(
                     f"{cls.__qualname__}.{name} overrides a handler: mark it with @handles too"
                 )
@@ -297,8 +298,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
 
 
 def _check_runs(where: str, function: Any) -> None:
-    """Refuses what would return at once without having run: the message would be gone."""
-    # A partial binds from Python 3.14 on only: what a service does must not hang on that.
+    """Refuses functions that would return without having run, which would lose the message."""
+    # A partial only binds from Python 3.14 on: behaviour must not depend on the version.
     if isinstance(function, functools.partial) or not hasattr(type(function), "__get__"):
         kind = type(function).__qualname__
         raise ConsumerError(
@@ -306,7 +307,7 @@ def _check_runs(where: str, function: Any) -> None:
         )
     decorated = False
     while getattr(function, "__code__", None) is _DECORATED:
-        # A context manager as a decorator: it returns what the function below it returns.
+        # A context manager as a decorator: it returns the decorated function's result.
         decorated, function = True, function.__wrapped__
     if decorated and inspect.iscoroutinefunction(function):
         raise ConsumerError(
@@ -325,7 +326,7 @@ def _check_runs(where: str, function: Any) -> None:
 
 
 def _check_hooks(cls: type[Consumer]) -> None:
-    """`open` and `close` are called without an argument, and what they return is awaited."""
+    """`open` and `close` must take no argument, and return nothing or an awaitable."""
     for name in ("open", "close"):
         where, hook = f"{cls.__qualname__}.{name}", inspect.getattr_static(cls, name)
         if getattr(hook, MARK, False):
@@ -368,7 +369,7 @@ def _hints(where: str, function: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except NameError as first:
-        # Classes declared inside a function (a test) are seen only from there.
+        # Classes defined inside a function (a test) are visible only from there.
         frame: Any = sys._getframe(1)
         while frame is not None:
             try:

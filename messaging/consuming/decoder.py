@@ -25,7 +25,7 @@ body, its traceparent, if neither tracestate nor baggage comes with it, or "".""
 
 
 class ProbeReceived(Exception):
-    """The message is a probe of `messaging doctor`, for no handler."""
+    """The message is a probe of `messaging doctor`, not meant for a handler."""
 
     def __init__(self, envelope: Envelope) -> None:
         super().__init__(envelope.id)
@@ -35,8 +35,9 @@ class ProbeReceived(Exception):
 class Decoder:
     """Reads deliveries for one consumer.
 
-    Calling it raises `CodecError` for what can never be handled: a body that cannot be read, a
-    type without handler, a newer version, data that the view refuses. And `ProbeReceived`.
+    Calling it raises `CodecError` for messages that can never be handled: an unreadable body, a
+    type without a handler, a newer version, or data that the view refuses. It raises
+    `ProbeReceived` for probes.
     """
 
     def __init__(self, consumer: Consumer, codec: Codec) -> None:
@@ -65,7 +66,7 @@ class Decoder:
 
 
 def shape_of(handler: Handler) -> int:
-    """The version since which the handler's view has its present shape."""
+    """The version in which the handler's view got its present shape."""
     view = handler.view
     return view.version if issubclass(view, Projection) else handler.event.event_version
 
@@ -80,7 +81,7 @@ def _check_pinned(view: type[Projection], version: int) -> None:
 
 def _validated(view: type[BaseModel], data: Any) -> BaseModel:
     try:
-        # Through JSON text, so that a strict view reads dates and decimals as it would on the wire.
+        # Through JSON text, so that a strict view reads dates and decimals as from a message.
         return view.model_validate_json(to_json(data), **READING)
     except ValidationError as error:
         raise CodecError(first_mistake(error, model=view) + _instead(data)) from None
@@ -89,7 +90,7 @@ def _validated(view: type[BaseModel], data: Any) -> BaseModel:
 
 
 def _instead(data: Any) -> str:
-    """What data is that holds no fields at all."""
+    """Data without any fields."""
     if data is None:
         return "; it is missing or null"
     if isinstance(data, str) and data.lstrip().startswith("{"):
@@ -98,5 +99,5 @@ def _instead(data: Any) -> str:
 
 
 def _safe(name: str) -> str:
-    # A foreign type name goes into the reason only if it looks like one.
+    # A foreign type name is quoted in the reason only if it looks like one.
     return name if _TYPE.fullmatch(name) else "not shown: it does not look like a type"

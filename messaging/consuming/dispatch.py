@@ -1,4 +1,4 @@
-"""Gives one delivery to its handler and returns the outcome: no thread, no queue, no AWS."""
+"""Passes one delivery to its handler and returns the outcome: no threads, no queue, no AWS."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ SWALLOWED = (
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Call:
-    """One handler about to run on one delivery: what a middleware sees.
+    """One handler about to run on one delivery, as passed to middleware.
 
-    `view` is the validated event or projection. Left out of `repr`: it is personal data.
+    `view` is the validated event or projection. `repr` leaves it out, because it is personal data.
 
     Args:
         consumer: the service.
-        handler: which of its handlers.
-        envelope: what stands around the data.
+        handler: the handler.
+        envelope: the envelope of the data.
         delivery: the message.
-        view: what the handler is given, validated.
+        view: the handler's argument, validated.
 
     Example:
         ```python
@@ -80,7 +80,7 @@ class Call:
         delivery: Delivery,
         view: BaseModel,
     ) -> None:
-        # By hand for the same reason as `transport.Outgoing`.
+        # Written by hand for the same reason as `transport.Outgoing`.
         self.__dict__.update(
             consumer=consumer, handler=handler, envelope=envelope, delivery=delivery, view=view
         )
@@ -95,12 +95,13 @@ class Call:
 
 
 Middleware = Callable[[Call], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
-"""A context manager around a handler; around an async one it may be asynchronous. It sees what the
-handler raises; raising an `Outcome` on the way in means that the handler does not run. What it
-keeps to itself is `InvalidReturn`, and no acknowledgement: for that it raises `Ack`.
+"""A context manager around a handler; around an async one it may be asynchronous. It sees the
+handler's exceptions; if it raises an `Outcome` on entry, the handler does not run. Suppressing an
+exception becomes `InvalidReturn`, not an acknowledgement: to acknowledge, raise `Ack`.
 
-It may have three more methods. `around_batch(batch)` is for handlers that take a batch.
-`after_request(request)` is told of each request to the queue (`messaging.observed`).
+It may have more methods. `around_batch(batch)` is for handlers that take a batch.
+`after_request(request)` is told of each request to the queue (`messaging.observed`);
+`around_queue(queue)`, instead of that, gives the transport that a worker uses.
 `lets_pass(traceparent, context)` says whether there is nothing to do around a message, for which it
 may set variables in the `contextvars.Context` that its handler will run in; if all of them say so,
 the envelope need not be made. It is asked about messages as this library writes them: `traceparent`
@@ -108,19 +109,18 @@ is "" if there is none, or if tracestate or baggage comes with it."""
 
 
 class Dispatcher:
-    """Gives deliveries to one consumer's handlers.
+    """Passes deliveries to one consumer's handlers.
 
-    Calling it never raises for what a message holds or a handler does: a body that cannot be
-    read, an unknown type, a newer version or a view that does not validate is a `Reject` whose
-    reason names the field; whatever the handler raises becomes an outcome, too.
+    Calling it never raises because of a message's content or a handler: an unreadable body, an
+    unknown type, a newer version or a view that does not validate becomes a `Reject` whose reason
+    names the field; a handler's exception becomes an outcome too.
 
     Args:
         consumer: the service.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        codec: reads and writes message bodies; `JsonCodec()` by default. Use the producer's codec.
         middleware: context managers around each handler, outermost first.
-        clock: what tells the time; a test may give a `FakeClock`.
-        outages: False: every failed attempt counts, as in a test that wants to see the policy end.
+        clock: the source of time; a test may pass a `FakeClock`.
+        outages: False makes every failed attempt count, for tests of the retry policy.
 
     Example:
         ```python
@@ -130,7 +130,7 @@ class Dispatcher:
         publisher.publish(ana)
         (delivery,) = broker.queue("marketing").receive(1, wait=0)
         marketing = Marketing()
-        assert isinstance(Dispatcher(marketing)(delivery), Ack)  # who calls it settles the delivery
+        assert isinstance(Dispatcher(marketing)(delivery), Ack)  # the caller settles the delivery
         assert marketing.welcomed == ["ana@example.com"]
         ```
     """
@@ -161,15 +161,16 @@ class Dispatcher:
         self._read = decoder_for(consumer, codec or JsonCodec(), watched=watched)
         self._package = package_of(type(consumer))
         self.probes = 0
-        """How many probes and canaries came, and the last one's delay and arrival, in seconds."""
+        """The number of probes and canaries received, and the last one's delay and arrival, in
+        seconds."""
         self.last_probe: tuple[float, float] | None = None
         self._told: set[str] = set()
-        """Handlers of which it was said that they return what is no outcome."""
+        """Handlers for which a warning about an invalid return value was logged."""
 
     def __call__(self, delivery: Delivery) -> Outcome | Coroutine[Any, Any, Outcome]:
-        """The outcome, or for an async handler the coroutine that will give it.
+        """The outcome, or for an async handler a coroutine that returns it.
 
-        This is the one place in the library that asks whether a handler is async.
+        This is the only place in the library that checks whether a handler is async.
         """
         try:
             read = self._read(delivery)
@@ -180,7 +181,7 @@ class Dispatcher:
         seen: Any = view
         context: Context | None = None
         if self._middleware or not handler.plain:
-            # Not as nearly always, when a method takes its view and nothing else.
+            # Not the usual case, a method that takes its view and nothing else.
             context = self._passes(read) if self._passing else None
             if context is None:
                 if handler.batch is not None:
@@ -190,8 +191,8 @@ class Dispatcher:
         if handler.is_async:
             return self._run_async(run, seen, delivery, read)
         try:
-            # A sync handler shares its thread with others: what it sets in a context variable ends
-            # with it. An async one is a task, which has a context of its own.
+            # A sync handler shares its thread with others: context variables that it sets must end
+            # with it. An async one is a task, which has its own context.
             returned = (context or copy_context()).run(run, seen)
             if returned is not None:
                 check_returned(returned)
@@ -202,7 +203,7 @@ class Dispatcher:
         return returned if isinstance(returned, Ack) else DONE
 
     def _passes(self, read: Read) -> Context | None:
-        """The context for a handler that no middleware has anything to do around; None: one has,
+        """The context for a handler around which no middleware has anything to do; None if one has,
         or may have."""
         handler, _, said, traceparent = read
         if handler.is_async or not handler.plain or type(said) is not str:
@@ -211,10 +212,11 @@ class Dispatcher:
         return context if self._lets_pass(traceparent, context) else None
 
     def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:
-        """The run of deliveries that one handler takes in a batch (`batch_dispatch.handler_of`).
+        """Create the run of deliveries that one handler takes in a batch
+        (`batch_dispatch.handler_of`).
 
         Args:
-            deliveries: messages as `receive` gave them.
+            deliveries: messages from `receive`.
         """
         return BatchRun(self, deliveries, self._middleware)
 
@@ -233,7 +235,7 @@ class Dispatcher:
         """The call of a delivery, or its outcome if it cannot be read.
 
         Args:
-            delivery: a message as `receive` gave it.
+            delivery: a message from `receive`.
         """
         try:
             return self._call(delivery, self._read(delivery))
@@ -250,8 +252,8 @@ class Dispatcher:
             return refused
         if isinstance(error, ProbeReceived):
             return self._probed(error.envelope, delivery)
-        # Not the message's fault but the code's (a validator that breaks, a codec whose store
-        # is away): by the retry policy, like a handler's exception.
+        # Not the message's fault but the code's (a failing validator, a codec whose store is
+        # unavailable): decided by the retry policy, like a handler's exception.
         log.warning(
             "%s could not read message %s: %s at %s",
             self.consumer.service,
@@ -262,7 +264,7 @@ class Dispatcher:
         return self.attempts.decide(error, delivery)
 
     def tell_batch_failed(self, batch: BatchCall, error: BaseException) -> None:
-        """Log that all of a batch failed together.
+        """Log that a batch failed as a whole.
 
         Args:
             batch: the call of the batch.
@@ -289,13 +291,13 @@ class Dispatcher:
             delay,
         )
         outcome = Discard(f"probe {envelope.id} of messaging doctor")
-        outcome.origin = "message"  # no handler ran, so the circuit breaker learns nothing
+        outcome.origin = "message"  # no handler ran, so this says nothing to the circuit breaker
         return outcome
 
     async def _run_async(
         self, run: Callable[[Any], Any], seen: Any, delivery: Delivery, read: Read
     ) -> Outcome:
-        """The same for an async handler: what differs is that it waits, in a task of its own."""
+        """The same for an async handler, which waits in a task of its own."""
         try:
             returned = await run(seen)
             if returned is not None:
@@ -325,7 +327,7 @@ class Dispatcher:
         with around:
             returned = self._within(call, depth + 1)
         if returned is SWALLOWED:
-            # Here, so that those around it see that the event is not handled.
+            # Here, so that outer middlewares see that the event is not handled.
             raise InvalidReturn(SWALLOWED)
         return returned
 
@@ -348,10 +350,10 @@ class Dispatcher:
         return returned
 
     def invoke(self, call: Call) -> Any:
-        """What a plain handler returns for one message: an outcome, or nothing.
+        """Call a plain handler for one message; returns its result: an outcome, or None.
 
         Args:
-            call: what `read_call` gave.
+            call: from `read_call`.
         """
         returned = self._invoke(call)
         if returned is not None:
@@ -374,28 +376,28 @@ class Dispatcher:
         """The outcome of a call that ended in `error`.
 
         Args:
-            error: what ended the call.
-            call: what `read_call` gave.
+            error: the exception that ended the call.
+            call: from `read_call`.
         """
         delivery, consumer = call.delivery, self.consumer
         if self._failing and isinstance(error, Outcome):
             self.attempts.succeeded(delivery.message_id)
         if isinstance(error, Retry):
             if delivery.receive_count >= consumer.max_receives:
-                # SQS would move it without a reason at the next receive.
+                # At the next receive, SQS would move it without a reason.
                 return Reject(
                     f"still asked to be retried after {delivery.receive_count} receives"
                     + (f": {error.reason}" if error.reason else "")
                 )
             if error.delay is None:
-                # A new one: the handler may raise the same object for every message.
+                # A copy: the handler may raise the same object for every message.
                 return Retry(consumer.retry.delay(delivery.receive_count), error.reason)
             return error
         if isinstance(error, Ack | Reject | Discard):
             return error
         outcome = self.attempts.decide(error, delivery)
         self._tell_once(call.handler, error)
-        # The text of an exception may quote personal data: its type and place are told instead.
+        # The text of an exception may quote personal data: log its type and location instead.
         log.warning(
             "%s.%s raised %s on event %s, receive %d: %s; %s",
             consumer.service,
@@ -421,16 +423,16 @@ class Dispatcher:
 
 
 def check_returned(returned: object) -> None:
-    """Raises an outcome that was returned, and `InvalidReturn` for what is neither one nor None.
+    """Raise a returned outcome, or `InvalidReturn` if it is neither an outcome nor None.
 
     Args:
         returned: what a handler returned.
 
     Raises:
         Outcome: the one that was returned.
-        InvalidReturn: for what is neither an outcome nor None.
+        InvalidReturn: if it is neither an outcome nor None.
     """
-    # Inside the middleware: one that marks events as handled must see that this one was not.
+    # Inside the middleware: one that marks events as handled must see that this one failed.
     if isinstance(returned, Ack):
         return
     if isinstance(returned, Retry | Reject | Discard):

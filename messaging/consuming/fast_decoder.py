@@ -1,13 +1,13 @@
 """Reads messages that this library wrote, without parsing their data.
 
-`JsonCodec.encode` writes a document's members in one order, the data last and as it is. So one
-regular expression reads all that stands before the data, and what is between that and the last
-brace is the data if it is one JSON value, which the validator of the view finds out: nobody has
-to make a dict of it. The `Envelope` is made only when somebody looks. And heads of one type's
-messages differ in little, so what is the same in the next a `KnownHead` only compares.
+`JsonCodec.encode` writes a document's members in a fixed order, with the data last. So one regular
+expression reads everything before the data, and the text between that and the last brace is the
+data, provided that it is one JSON value, which the view's validator checks: no dict is created. The
+`Envelope` is only created when it is used. And since the heads of one type's messages differ in few
+places, a `KnownHead` only compares the rest.
 
-Whatever is not as usual is read by `Decoder`, which also says what is wrong. Both give the same for
-whatever both can read (`tests/consuming/test_fast_decoder.py`).
+Any other message is read by `Decoder`, which also says what is wrong. Both return the same for a
+message that both can read (`tests/consuming/test_fast_decoder.py`).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ __all__ = [
     "usual",
 ]
 
-MOST_GLANCES = 4
-"""Heads that are tried, one after the other, before a message is looked at in full."""
+MOST_HEADS = 4
+"""Maximum number of heads that are tried in turn before a message is read in full."""
 
-# Without escapes and without what JSON must escape; a lone surrogate is no text in UTF-8.
+# Without escapes and characters that JSON must escape; a lone surrogate is not valid UTF-8.
 _TEXT = r'"([^"\\\x00-\x1f\ud800-\udfff]+)"'
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z"
 _HEAD = re.compile(
@@ -55,11 +55,11 @@ _parsed = datetime.fromisoformat
 
 
 Usual = tuple[str, str, str, re.Match[str]]
-"""Type; version, in decimal digits; data, JSON whose syntax nobody has checked; the whole head."""
+"""Type; version, in decimal digits; data, as unchecked JSON; the whole head."""
 
 
 def usual(body: str) -> Usual | None:
-    """What `body` says if it is as this library writes it, else None."""
+    """Read `body` if it is in the form that this library writes, otherwise return None."""
     found = _match(body)
     if found is None or body[-1] != "}":
         return None
@@ -76,41 +76,42 @@ def usual(body: str) -> Usual | None:
 
 
 def traceparent_in(head: re.Match[str]) -> str:
-    """What stands in the head that `usual` has found; "" if it has not the length that it should,
-    or is not all that is said of the trace."""
+    """The traceparent in a head that `usual` returned; "" if it does not have the right length, or
+    if tracestate or baggage comes with it."""
     alone = head[8] is None and head[9] is None
     traceparent: str = head[7] or ""
     return traceparent if alone and len(traceparent) == _TRACE_LENGTH else ""
 
 
 def _beyond_json(data: str) -> bool:
-    """pydantic-core reads NaN and Infinity, which are no JSON, where it validates."""
-    # For one letter memory is searched faster than for a word.
+    """Refuse NaN and Infinity, which are not JSON, but which pydantic-core reads when it
+    validates."""
+    # Searching memory for one letter is faster than for a word.
     return ("N" in data and "NaN" in data) or ("I" in data and "Infinity" in data)
 
 
 class KnownHead:
-    """Reads a message whose head differs in id, time, subject and traceparent only from one that
-    `usual` has read; in half of its time.
+    """Reads a message whose head differs only in id, time, subject and traceparent from one that
+    `usual` has read, in half the time.
 
-    Calling it gives the data, as `usual` does, and the traceparent, "" if there is none; None, or a
-    `ValueError`: ask `usual`.
+    Calling it returns the data, as `usual` does, and the traceparent, "" if there is none. If it
+    returns None or raises `ValueError`, use `usual`.
     """
 
     __slots__ = ("_data", "_middle", "_time", "_zone")
 
     def __init__(self, middle: str) -> None:
         self._middle = middle
-        """What stands between id and time."""
+        """The text between id and time."""
         self._time = _END + len(middle)
         self._zone = self._time + len("2026-11-24T12:00:00.000000")
         self._data = self._zone + len(_TAIL)
 
     @classmethod
     def like(cls, found: re.Match[str]) -> KnownHead | None:
-        """For heads like this one, if the library itself made its id and its time."""
-        glance = cls(found.string[_END : max(_END, found.start(5))])
-        return None if glance(found.string) is None else glance
+        """Create one for heads like this, if the library itself generated its id and time."""
+        known_head = cls(found.string[_END : max(_END, found.start(5))])
+        return None if known_head(found.string) is None else known_head
 
     def __call__(self, body: str) -> tuple[str, str] | None:
         zone = self._zone
@@ -148,7 +149,7 @@ class KnownHead:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A handler that has read a message before: nothing about it is asked again."""
+    """What is remembered of a handler that has read a message before."""
 
     handler: Handler
     version: str
@@ -159,38 +160,38 @@ class _Known:
 class FastDecoder:
     """Reads deliveries for one consumer, as a `Decoder` with a `JsonCodec` does.
 
-    watched  somebody beside the handlers looks at envelopes.
+    watched  something other than the handlers reads envelopes.
     """
 
-    __slots__ = ("_chances", "_consumer", "_glances", "_known", "_thoroughly", "_watched")
+    __slots__ = ("_chances", "_consumer", "_known", "_known_heads", "_thoroughly", "_watched")
 
     def __init__(self, consumer: Consumer, *, watched: bool) -> None:
         self._consumer = consumer
         self._thoroughly = Decoder(consumer, JsonCodec())
         self._watched = watched
         self._known: dict[str, _Known] = {}
-        self._glances: tuple[tuple[KnownHead, _Known], ...] = ()
+        self._known_heads: tuple[tuple[KnownHead, _Known], ...] = ()
         self._chances = 16
-        """How often it is tried to make another one: where heads differ in more, none will do."""
+        """Attempts left to create another one: if heads differ in more, none will help."""
 
     def __call__(self, delivery: Delivery) -> Read:
-        # A message with any mistake is looked at thoroughly: there the reason is found.
+        # A message with any error is read again by `Decoder`, which finds the reason.
         try:
             body = delivery.body
-            for glance, known in self._glances:
-                found = glance(body)
+            for known_head, known in self._known_heads:
+                found = known_head(body)
                 if found is not None:
                     data, traceparent = found
                     return known.handler, known.view_of(data), body, traceparent
             read = self._quickly(body)
             if read is not None:
                 return read
-        except Exception:  # noqa: BLE001, S110 - it comes again below, where it can be told
+        except Exception:  # noqa: BLE001, S110 - raised again below, with its reason
             pass
         return self._thoroughly(delivery)
 
     def _quickly(self, body: str) -> Read | None:
-        """For a message as this library writes it."""
+        """Read a message in the form that this library writes."""
         said = usual(body)
         if said is None:
             return None
@@ -199,14 +200,14 @@ class FastDecoder:
         if known is None or version != known.version:
             return None
         view = known.view_of(data)
-        if known.watched:  # else nobody sees the envelope's data
+        if known.watched:  # otherwise nothing reads the envelope's data
             seen = envelope_of(head, from_json(data, allow_inf_nan=False))
             return known.handler, view, seen, ""
-        if self._chances and len(self._glances) < MOST_GLANCES:
+        if self._chances and len(self._known_heads) < MOST_HEADS:
             self._chances -= 1
-            glance = KnownHead.like(head)
-            if glance is not None:
-                self._glances += ((glance, known),)
+            known_head = KnownHead.like(head)
+            if known_head is not None:
+                self._known_heads += ((known_head, known),)
         return known.handler, view, body, traceparent_in(head)
 
     def _meet(self, type: str) -> _Known | None:
@@ -223,23 +224,23 @@ class FastDecoder:
 
 
 def _reader_of(view: type[BaseModel]) -> Callable[[str], BaseModel]:
-    """What makes a `view` of its data as JSON text, as `READING` says."""
-    # Straight to the validator, which looks at no options, and with each keyword in its place: a
-    # partial would make a dict of them for every message.
+    """The function that creates a `view` from JSON text, with the options of `READING`."""
+    # The validator is called directly, which skips pydantic's options, and with literal keywords: a
+    # partial would build a dict of them for every message.
     read = view.__pydantic_validator__.validate_json
     return lambda data: read(data, extra="ignore", by_name=True, by_alias=False)
 
 
 def decoder_for(consumer: Consumer, codec: Codec, *, watched: bool) -> Callable[[Delivery], Read]:
-    """What reads the deliveries of `consumer`."""
-    # Only the library's own codec is known to write as `usual` reads.
+    """The decoder for the deliveries of `consumer`."""
+    # Only the library's own codec is known to write the form that `usual` reads.
     if type(codec) is JsonCodec:
         return FastDecoder(consumer, watched=watched)
     return Decoder(consumer, codec)
 
 
 def envelope(read: Read) -> Envelope:
-    """The envelope of what was read. Its data is None where nobody was said to look at it."""
+    """The envelope of a message that was read. Its data is None if nothing was to read it."""
     found = read[2]
     if isinstance(found, Envelope):
         return found
@@ -253,17 +254,17 @@ def _said(**extensions: str | None) -> dict[str, str]:
 
 _FRONT = '{"specversion":"1.0","id":"'
 _ID, _END = len(_FRONT), len(_FRONT) + 36
-"""Where a UUID begins and ends."""
+"""Where a UUID starts and ends."""
 _TAIL, _SUBJECT, _AFTER = 'Z","data":', 'Z","subject":"', '","data":'
 _TRACED, _TRACE_LENGTH = '","traceparent":"', 55
 _SHAPE = b"00000000-0000-0000-0000-0000000000000000-00-00T00:00:00.000000"
-"""A UUID and a time, without a difference between their digits."""
+"""A UUID and a time, with all digits replaced by the same one."""
 _SHAPE_TRACED = _SHAPE + b"00-00000000000000000000000000000000-0000000000000000-00"
 _AS_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 
 def envelope_of(head: re.Match[str], data: Any) -> Envelope:
-    """The envelope of a head that `usual` has found, with this as its data."""
+    """The envelope of a head that `usual` has read, with this data."""
     id, source, type, version, time, subject, traceparent, tracestate, baggage = head.groups()
     return Envelope(
         id=id,

@@ -1,4 +1,4 @@
-"""The decorator that makes a method of a consumer a handler, and what it says of batches."""
+"""The decorator that marks a consumer's method as a handler, and its options for batches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from messaging.outcome import Outcome
 __all__ = ["MARK", "handles"]
 
 MARK = "__messaging_handles__"
-"""The attribute of a function that is marked: True, or how its batches are gathered."""
+"""The attribute of a marked function: True, or how its batches are collected."""
 
 _UNSAID: Any = object()
 
 _Function = TypeVar(
     "_Function",
-    # A method that takes a message, so that a type checker refuses a handler that takes nothing,
-    # and one that returns what is no outcome (a generator never runs).
+    # A method that takes a message, so that a type checker refuses a handler without arguments, or
+    # with a return value that is not an outcome (a generator would never run).
     bound=Callable[Concatenate[Any, Any, ...], Outcome | Awaitable[Outcome | None] | None],
 )
 _Batched = TypeVar(
@@ -52,27 +52,27 @@ def handles(
     chunk: Any = _UNSAID,
     wait: Any = _UNSAID,
 ) -> Any:
-    """Mark a method as a handler. What it takes says what it handles.
+    """Mark a method as a handler. The type of its argument says what it handles.
 
-    The first parameter is an `Event`, or the `Projection` of it that is for this service. Further
-    parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges;
-    raising `Retry`, `Reject` or `Discard` says otherwise (`messaging.outcome`).
+    The first parameter is an `Event`, or the `Projection` of it for this service. Further
+    parameters may be an `Envelope` and a `Delivery`, in any order. Returning acknowledges the
+    message; raising `Retry`, `Reject` or `Discard` decides otherwise (`messaging.outcome`).
 
-    A handler that takes a `Batch` is called with as many messages as have come.
-    What it returns or raises is for all of them. For each of them it returns a dict that has an
-    outcome by position: `{3: Reject("no such course")}`; those not named are acknowledged.
+    A handler that takes a `Batch` is called with all messages that have arrived. Its result or
+    exception applies to all of them. For individual outcomes it returns a dict by position, such as
+    `{3: Reject("no such course")}`; the others are acknowledged.
 
-    With `chunk` a plain handler is called for one message after the other, as ever, and what is
-    around it once for all of them: `Transactional` commits once, `Idempotency` asks once.
+    With `chunk`, a plain handler is still called for one message at a time, but the middleware
+    around it only once per chunk: `Transactional` commits once, `Idempotency` asks its store once.
 
     Args:
-        function: the method, where the decorator stands without arguments.
-        batch: at most so many (1 to 1,000).
-        chunk: at most so many (1 to 1,000); `wait` is 0.01 seconds then.
-        wait: seconds (0 to 300) for which the first of them waits for others.
+        function: the method, if the decorator is used without arguments.
+        batch: maximum messages per call (1 to 1,000).
+        chunk: maximum messages per chunk (1 to 1,000); `wait` is then 0.01 seconds.
+        wait: seconds (0 to 300) for which the first message waits for others.
 
     Raises:
-        ConsumerError: if both `batch` and `chunk` are said.
+        ConsumerError: if both `batch` and `chunk` are given.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""A workbench for dead letters: look at them, send them back, or drop them.
+"""A workbench for dead letters: inspect them, send them back, or drop them.
 
 bench = Workbench(broker.letters("marketing"))          # or kind="undelivered"
 for letter in bench.letters(Where(reason="email")):

@@ -21,23 +21,22 @@ log = logger("messaging.dead_letters")
 
 Kind = Literal["dead", "undelivered"]
 """dead         the service, or SQS after too many receives, gave it up
-undelivered  SNS could not hand it to the service's queue"""
+undelivered  SNS could not deliver it to the service's queue"""
 
 MOVED_BY_SQS = "received too often without an outcome: SQS moved it"
 NOT_DELIVERED = "SNS could not deliver it to the queue"
 
 _SNS_NOTE = frozenset(("RequestID", "ErrorCode", "ErrorMessage"))
-"""What SNS puts beside a message that it could not deliver."""
+"""The attributes that SNS adds to a message that it could not deliver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter(DeadLetterReason):
-    """One dead letter in its queue. Its body is personal data: it is in `delivery`, and is never
-    printed.
+    """One dead letter in its queue. Its body, in `delivery`, is personal data and never printed.
 
     id        the message's id in this queue.
     event_id  the event's id, and `type` its type; None if the body cannot be read.
-    time      when it was given up, or if nobody recorded that, when it was sent.
+    time      when it was given up, or if that is unknown, when it was sent.
 
     The other fields are those of `DeadLetterReason`.
 
@@ -77,19 +76,19 @@ class Letter(DeadLetterReason):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Selects letters: those that meet every condition given here.
+    """Selects letters that meet all given conditions.
 
     Args:
         ids: ids of letters, or of their events.
         types: types of events.
-        reason: a regular expression, searched for in the reason and in the error's name, in any
+        reason: a regular expression, searched for in the reason and in the error's name, ignoring
             case.
         since: seconds since the epoch: given up at that time or later.
         until: seconds since the epoch: given up before that time.
 
     Raises:
-        ConfigurationError: if `reason` is no regular expression, or `ids` or `types` is a single
-            text.
+        ConfigurationError: if `reason` is not a regular expression, or `ids` or `types` is a single
+            string.
 
     Example:
         ```python
@@ -108,7 +107,7 @@ class Where:
     until: float | None = None
 
     def __post_init__(self) -> None:
-        # A set or a list will do, so that a caller need not write frozenset(...).
+        # A set or a list is fine, so a caller need not write frozenset(...).
         object.__setattr__(self, "ids", _names("ids", self.ids))
         object.__setattr__(self, "types", _names("types", self.types))
         try:
@@ -120,7 +119,7 @@ class Where:
 
     @property
     def everything(self) -> bool:
-        """Whether there is no condition, so that every letter is selected."""
+        """Whether there is no condition, so every letter is selected."""
         return self == Where()
 
     def __call__(self, letter: Letter) -> bool:
@@ -139,7 +138,7 @@ class Where:
 
 
 def letter_of(delivery: Delivery, kind: Kind, codec: Codec) -> Letter:
-    """Describe `delivery`, whose body `codec` may or may not be able to read."""
+    """Describe `delivery`, whose body `codec` may be unable to read."""
     original, note = dead_letter_reason.read(delivery.attributes)
     why = note or DeadLetterReason(reason=_reason(kind, original))
     envelope = _envelope(delivery, codec)
@@ -166,7 +165,7 @@ def _envelope(delivery: Delivery, codec: Codec) -> Envelope | None:
     try:
         return codec.decode(delivery.body)
     except CodecError:
-        return None  # that may be why it is here
+        return None  # which may be why it is here
     except Exception as error:  # noqa: BLE001 - one letter must not hide the others
         log.warning(
             "the body of letter %s cannot be read now: %s",

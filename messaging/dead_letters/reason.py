@@ -1,6 +1,6 @@
-"""Writes the reason of a dead letter into its message attributes, and reads it again.
+"""Writes the reason of a dead letter into its message attributes, and reads it.
 
-A dead letter keeps its body and its attributes. The reason stands beside them, in attributes:
+A dead letter keeps its body and its attributes. The reason is added as attributes:
 
     dead-letter-reason    String  why, at most 1,024 characters
     dead-letter-error     String  the type of the last exception; left out if there was none
@@ -8,9 +8,9 @@ A dead letter keeps its body and its attributes. The reason stands beside them, 
     dead-letter-time      String  RFC 3339, UTC
     dead-letter-queue     String  the queue it comes from
 
-SQS takes 10 attributes with a message. Where these do not fit, one attribute `dead-letter` holds
-the same as JSON, and original attributes that have no room left are in it, too. Of a message at
-the size limit only the reason is kept, as much of it as fits.
+SQS accepts 10 attributes per message. If these do not fit, one attribute `dead-letter` contains the
+same as JSON, including original attributes for which there is no room. For a message near the size
+limit, only as much of the reason is kept as fits.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
 """
 
@@ -34,16 +34,17 @@ __all__ = ["LARGEST", "MAX_ATTRIBUTES", "OUTSIDE_XML", "attributes", "read"]
 log = logger("messaging.dead_letters.reason")
 
 LARGEST = 1_048_576
-"""Bytes of one SQS message with its attributes, unless its queue has a lower MaximumMessageSize.
+"""Maximum bytes of an SQS message with its attributes, unless its queue has a lower
+MaximumMessageSize.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
 
 MAX_ATTRIBUTES = 10
-"""Attributes that SQS takes with one message, and that SNS hands on by raw delivery."""
+"""Maximum attributes per SQS message, which SNS passes on with raw delivery."""
 
 MAX_REASON = 1024
-"""Characters: a reason is a line for whoever is on call, and counts towards the size limit."""
+"""Characters: a reason is one line for the person on call, and counts towards the size limit."""
 
 OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SNS and SQS refuse. https://www.w3.org/TR/REC-xml/#charsets"""
@@ -56,20 +57,20 @@ _APART = frozenset((REASON, ERROR, ATTEMPTS, TIME, QUEUE))
 _KEPT_LONGEST = frozenset(("type", "audience"))
 _NAME = re.compile(r"(?!(?i:aws\.|amazon\.)|\.)[A-Za-z0-9_.-]{1,256}")
 _TYPE = re.compile(r"(String|Number|Binary)(\.[A-Za-z0-9_.-]{1,200})?")
-"""What SQS takes as an attribute's name and type. It would refuse the letter for any other."""
+"""Valid attribute names and types. SQS would refuse the letter for any other."""
 
 
 def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, Attribute]:
-    """What goes beside the body of `letter`: its original attributes and the reason.
+    """The attributes of `letter`: its original ones and the reason.
 
-    At most `MAX_ATTRIBUTES`. The reason of an earlier time, on a message that was moved back from
-    its dead-letter queue, is replaced. Where body and attributes leave too little of `max_bytes`
-    for the whole note, it is shortened to the reason, then the reason is cut, and where nothing
-    fits any more the message goes as it came: the log has the reason then.
+    At most `MAX_ATTRIBUTES`. An earlier reason, on a message that was redriven, is replaced. If
+    body and attributes leave too little of `max_bytes` for the whole note, it is reduced to the
+    reason, then the reason is cut, and if nothing fits, the message is sent unchanged: the log has
+    the reason then.
 
     Args:
         letter: the delivery that is given up, and why.
-        max_bytes: what the queue takes; the reason is cut so that it fits.
+        max_bytes: maximum message size of the queue; the reason is cut to fit.
 
     Example:
         ```python
@@ -85,7 +86,7 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
         ```
     """
     found, _ = read(letter.delivery.attributes)
-    # SQS gives no empty value, and would refuse the whole letter for one.
+    # SQS never returns an empty value, and would refuse the whole letter for one.
     original = {name: one for name, one in found.items() if one.value}
     body = letter.delivery.body
     room = max_bytes - (len(body) if body.isascii() else len(body.encode(errors="surrogatepass")))
@@ -95,7 +96,7 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
         return beside
     reason = {REASON: note[REASON]}
     over = _size(_beside(original, reason)) - room
-    beside = _beside(original, _cut(reason, max(0, over)))  # as much of it as there is room for
+    beside = _beside(original, _cut(reason, max(0, over)))  # as much of it as fits
     if _size(beside) > room:
         _tell(letter, "nothing of its reason")
         return original
@@ -106,14 +107,14 @@ def attributes(letter: DeadLetter, *, max_bytes: int = LARGEST) -> Mapping[str, 
 def read(
     attributes: Mapping[str, Attribute],
 ) -> tuple[Mapping[str, Attribute], DeadLetterReason | None]:
-    """The original attributes, and the reason if there is one beside them. Never raises: anybody
-    can send attributes of these names, and those that this library did not write are ignored.
+    """The original attributes, and the reason if there is one. Never raises: anyone can send
+    attributes with these names, and those that this library did not write are ignored.
 
-    None means that SQS moved the message itself (it was received too often), or that it is no dead
-    letter at all.
+    None means that SQS moved the message itself (it was received too often), or that it is not a
+    dead letter.
 
     Args:
-        attributes: what stands beside the body of a dead letter.
+        attributes: the attributes of a dead letter.
 
     Example:
         ```python
@@ -155,7 +156,7 @@ def _note_of(letter: DeadLetter) -> dict[str, Attribute]:
 
 
 def _cut(note: dict[str, Attribute], bytes: int) -> dict[str, Attribute]:
-    """The note with a reason that has so many bytes less; of at least one character."""
+    """The note with a reason shortened by so many bytes, but at least one character long."""
     text = str(note[REASON].value).encode()
     left = text[: max(0, len(text) - bytes)].decode(errors="ignore")
     return {REASON: Attribute.string(left or text.decode()[0])}
@@ -180,9 +181,9 @@ def _beside(
     content: dict[str, Any] = {
         name.removeprefix(f"{TOGETHER}-"): value.value for name, value in note.items()
     }
-    # Type and audience stay in sight: they are what one looks for in a list of dead letters.
+    # Type and audience stay visible: people look for them in a list of dead letters.
     order = sorted(original, key=lambda name: (name == TOGETHER, name not in _KEPT_LONGEST, name))
-    # One that somebody else called as ours is called would be in the way of ours.
+    # A foreign attribute with the name of ours would conflict with it.
     room = MAX_ATTRIBUTES - 1
     kept = [name for name in order[:room] if name != TOGETHER]
     moved = [name for name in order if name not in kept]
@@ -197,22 +198,22 @@ def _beside(
 def _portable(attribute: Attribute) -> dict[str, str]:
     if isinstance(attribute.value, bytes):
         return {"type": attribute.type, "base64": base64.b64encode(attribute.value).decode()}
-    # A queue gives no such characters; a broker in memory may.
+    # A queue never returns such characters; a broker in memory may.
     return {"type": attribute.type, "value": OUTSIDE_XML.sub("\ufffd", attribute.value)}
 
 
 def _parse(
     attributes: Mapping[str, Attribute],
 ) -> tuple[Mapping[str, Any], Mapping[str, Attribute]] | None:
-    """What stands in the one attribute, and the original attributes that were moved into it.
+    """The content of the single attribute, and the original attributes moved into it.
 
-    None if there is none, or if somebody else wrote something of that name.
+    None if there is none, or if it was written by something else.
     """
     attribute = attributes.get(TOGETHER)
     if attribute is None or not isinstance(attribute.value, str):
         return None
     try:
-        # pydantic-core's: it knows a limit of nesting, and takes no half characters.
+        # pydantic-core's parser: it limits nesting, and refuses lone surrogates.
         found = from_json(attribute.value, allow_inf_nan=False)
     except (ValueError, TypeError):
         return None
@@ -231,7 +232,7 @@ def _parse(
 
 
 def _restored(one: object) -> Attribute | None:
-    """The attribute that `_portable` wrote so; None for anything that SQS would not take."""
+    """The attribute that `_portable` wrote; None for anything that SQS would not accept."""
     if not isinstance(one, dict):
         return None
     kind, text = one.get("type"), one.get("base64", one.get("value"))
@@ -257,7 +258,7 @@ def _note(found: Mapping[str, Any]) -> DeadLetterReason:
 
 
 def _clean(text: str) -> str:
-    # SQS takes no empty value either.
+    # SQS does not accept an empty value either.
     return OUTSIDE_XML.sub("\ufffd", text[:MAX_REASON]) or "none given"
 
 
@@ -271,7 +272,7 @@ def _seconds(text: object) -> float:
     try:
         moment = datetime.fromisoformat(text)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        utc(seconds)  # the last hours of the year 9999 may lie beyond it
+        utc(seconds)  # the last hours of the year 9999 may be out of range
     except (ValueError, OverflowError):
         return 0.0
     return max(0.0, seconds)

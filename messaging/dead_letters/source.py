@@ -1,4 +1,4 @@
-"""The third socket: what a queue that holds letters must do."""
+"""The protocol of a queue of dead letters."""
 
 from __future__ import annotations
 
@@ -11,78 +11,78 @@ from messaging.transport import Delivery, Failure
 __all__ = ["DeadLetterSource", "OnProgress"]
 
 OnProgress = Callable[[int, int | None], None]
-"""Told how many letters are done, and of how many, where that is known."""
+"""Called with how many letters are done, and of how many, if known."""
 
 
 class DeadLetterSource(Protocol):
-    """One queue of letters of one service, and the way back to the queue of that service.
+    """One service's queue of dead letters, and the way back to the service's queue.
 
-    What `MemoryBroker.letters` and `AwsBroker.letters` give. Each method but `move_all` takes at
-    most `BATCH_ENTRIES` deliveries, and returns or raises as the other sockets do.
+    `MemoryBroker.letters` and `AwsBroker.letters` return one. Each method except `move_all` takes
+    at most `BATCH_ENTRIES` deliveries, and returns or raises like the other transports.
 
-    A source may also say `keeps_undelivered` (missing: True). False: the broker has no letters of
-    kind "undelivered", since a publish fails when a queue does not take its copy; `receive` raises
-    `NotFound` for them.
+    A source may also have `keeps_undelivered` (missing: True). False: the broker has no letters of
+    kind "undelivered", because a publish fails if a queue does not accept its copy; `receive`
+    raises `NotFound` for them.
     """
 
     @property
     def kind(self) -> Kind:
-        """What its letters are: "dead" or "undelivered"."""
+        """The kind of its letters: "dead" or "undelivered"."""
         ...
 
     @property
     def name(self) -> str:
-        """The name of the queue that holds the letters."""
+        """The name of the queue of letters."""
         ...
 
     @property
     def origin(self) -> str:
-        """The name of the service's queue: where a letter comes from, and may go back to."""
+        """The name of the service's queue, where letters come from and may go back to."""
         ...
 
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
-        """At most `limit` letters, each hidden from others for `hold` seconds.
+        """Receive at most `limit` letters, each hidden from others for `hold` seconds.
 
         Args:
-            limit: letters, at most.
+            limit: maximum number of letters.
             wait: seconds to wait for the first.
             hold: seconds for which the letters are hidden from others.
         """
         ...
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Let others see them again.
+        """Release them, so that others can see them again.
 
         Args:
-            deliveries: messages as `receive` gave them.
+            deliveries: messages from `receive`.
         """
         ...
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Send them to the queue called `origin`, body and attributes as they are given.
+        """Send them to the queue `origin`, with the given body and attributes.
 
-        They stay here, too: deleting comes after, when the copy stands.
+        They also stay here: they are deleted afterwards, when the copy has been made.
 
         Args:
-            deliveries: messages as `receive` gave them.
+            deliveries: messages from `receive`.
         """
         ...
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """These letters are no longer needed here.
+        """Delete letters that are no longer needed here.
 
         Args:
-            deliveries: messages as `receive` gave them.
+            deliveries: messages from `receive`.
         """
         ...
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
-        """Have the service that keeps the queue move all its letters to `origin`.
+        """Have the queue's own service move all its letters to `origin`.
 
-        Returns how many; None where it does not do that, and letter by letter is the only way.
+        Returns how many; None if it cannot, and letters must be moved one by one.
 
         Args:
             on_progress: called with (done, of how many or None) from time to time.
-            stop: asked from time to time: True ends it in order.
+            stop: checked from time to time: True ends it in an orderly way.
         """
         ...

@@ -1,4 +1,4 @@
-"""Lists dead letters, sends them back and drops them; none is deleted before its copy is there."""
+"""Lists dead letters, sends them back and drops them; none is deleted before its copy is made."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = ["WorkbenchReport", "Stuck", "Workbench"]
 log = logger("messaging.dead_letters")
 
 HOLD = 300
-"""Seconds for which a letter that was seen is hidden, so that the walk gets to the others. All are
-released when the walk ends; of a process that was killed, they come back by themselves."""
+"""Seconds for which a seen letter is hidden, so that the scan gets to the others. All are released
+when the scan ends; if the process is killed, they become visible again on their own."""
 WAIT = 1.0
-"""Seconds of a poll: a short one (0) asks only some of SQS's machines, and may miss letters."""
+"""Seconds of a poll: a short poll (0) only asks some of SQS's machines, and may miss letters."""
 TURNS = 3
-"""Polls in a row that bring only letters seen before, after which the walk has seen them all."""
+"""Number of polls in a row with only known letters after which the scan has seen them all."""
 BACKOFF = Backoff(first=0.4, longest=5)
 TRIES = 3
-"""Attempts to delete a letter whose copy stands in the queue."""
+"""Attempts to delete a letter whose copy is in the queue."""
 
 EVERYTHING = Where()
 
 _First: TypeAlias = Callable[[list[Letter]], tuple[list[Letter], list["Stuck"]]]
-"""Before letters may be deleted: those that may, and those that must stay."""
+"""Decides before deletion: returns the letters that may be deleted, and those that must stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class Stuck:
 
     Args:
         id: the letter's id.
-        code: why, in one word.
-        reason: why, for people.
+        code: an error code.
+        reason: the cause in words.
 
     Example:
         ```python
@@ -74,18 +74,18 @@ class WorkbenchReport:
     """What `redrive` or `drop` did; with `dry_run`, what it would have done.
 
     Args:
-        action: what was asked for.
+        action: "redrive" or "drop".
         queue: the dead-letter queue.
         origin: the service's own queue.
-        dry_run: whether letters were counted only.
-        matched: letters that were selected.
-        done: those that are gone from here.
-        arrived: letters that came while this ran, and were left: some may have been sent back and
-            failed again.
-        failed: those that are still here, each with its reason.
-        by_aws: AWS moved them, by StartMessageMoveTask: only `done` is counted then.
-        stopped: it was stopped before the end; call again to go on. What AWS moves, it goes on
-            moving.
+        dry_run: whether letters were only counted.
+        matched: selected letters.
+        done: letters moved or deleted.
+        arrived: letters that arrived meanwhile, and were left alone: some may have been sent back
+            and failed again.
+        failed: letters that are still here, each with its reason.
+        by_aws: AWS moved them with StartMessageMoveTask: then only `done` is counted.
+        stopped: it was stopped before the end; call it again to continue. A move by AWS continues
+            anyway.
 
     Example:
         ```python
@@ -114,16 +114,16 @@ class WorkbenchReport:
 
 
 class Workbench:
-    """The letters of one box: `Workbench(broker.letters("marketing"))`.
+    """The letters of one source: `Workbench(broker.letters("marketing"))`.
 
-    Every method walks through the queue by receiving, since SQS has no other way to look. A letter
-    that was seen is hidden from others until the walk ends, and then released. Of a FIFO queue
-    only the first ten letters of a group can be seen, unless they are taken away.
+    Every method scans the queue by receiving, because SQS has no other way to look. A seen letter
+    is hidden from others until the scan ends, and then released. In a FIFO queue, only the first
+    ten letters of a group can be seen, unless they are removed.
 
     Args:
-        source: the box: `broker.letters("marketing")`.
+        source: the source: `broker.letters("marketing")`.
         codec: reads the id and type of the event; by default `JsonCodec`.
-        clock: what tells the time; a test may give a `FakeClock`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Example:
         ```python
@@ -162,11 +162,11 @@ class Workbench:
         self._clock = clock
 
     def letters(self, where: Where = EVERYTHING, *, limit: int | None = None) -> Iterator[Letter]:
-        """The letters that are meant, at most `limit`; they stay where they are.
+        """Return at most `limit` selected letters, which stay where they are.
 
         Args:
-            where: which letters; by default all.
-            limit: letters, at most; None: all of them.
+            where: selects letters; by default all.
+            limit: maximum number of letters; None: all of them.
         """
         with _Inspection(self.source, self._codec) as walk:
             yield from islice(filter(where, chain.from_iterable(walk)), limit)
@@ -180,24 +180,25 @@ class Workbench:
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] = bool,
     ) -> WorkbenchReport:
-        """Send letters back to the service's own queue: never to the topic, where all would see
-        them again. Their receive count starts anew, and the reason beside them is taken off.
+        """Send letters back to the service's own queue, never to the topic, where all services
+        would see them again. Their receive count restarts, and their reason is removed.
 
-        A letter is deleted here when its copy stands there; whoever is interrupted between the two
-        leaves both, so a handler may see that message twice. To go on, call again.
+        A letter is deleted here once its copy has been made; an interruption between the two leaves
+        both, so a handler may see that message twice. To continue, call it again.
 
-        Where every letter is meant, AWS is asked to move them (StartMessageMoveTask); then the
-        reason stays beside them until the next one. Letters of another queue are left, and told.
+        Without a selection, AWS is asked to move all letters (StartMessageMoveTask); their reason
+        then remains until there is a new one. Letters of another queue are left alone, and
+        reported.
 
         Args:
-            where: which letters; by default all.
-            limit: letters, at most; None: all of them.
-            dry_run: count only. This is the default.
+            where: selects letters; by default all.
+            limit: maximum number of letters; None: all of them.
+            dry_run: only count. This is the default.
             on_progress: called with (done, of how many or None) after each batch.
-            stop: asked between batches: True ends it in order.
+            stop: checked between batches: True ends it in an orderly way.
 
         Raises:
-            TransportError: when nobody answers; what was moved until then has been moved.
+            TransportError: if there is no answer; letters moved until then remain moved.
         """
         tell = on_progress or (lambda done, total: None)
         report = self._report("redrive", dry_run)
@@ -216,7 +217,7 @@ class Workbench:
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] = bool,
     ) -> WorkbenchReport:
-        """Delete letters for good.
+        """Delete letters permanently.
 
         See `Workbench.redrive`.
 
@@ -271,7 +272,7 @@ class Workbench:
         if not ours:
             return [], stuck
         copies = [replace(one.delivery, attributes=without_note(one)) for one in ours]
-        # One that nobody takes does not keep the others here.
+        # A refused letter does not hold up the others.
         answer = ask(
             self.source.send_back, copies, f"send_back to {self.source.origin}", apart=True
         )
@@ -287,20 +288,21 @@ class Workbench:
 
 @dataclass
 class _Work:
-    """What is done with the letters that are meant, batch by batch, and the count of it."""
+    """Processes the selected letters batch by batch, and counts them."""
 
     source: DeadLetterSource
     clock: Clock
     report: WorkbenchReport
     first: _First
     began: float | None = None
-    """When the first of them was received, by the clock of its source."""
+    """When the first of them was received, by the source's clock."""
 
     def do(self, letters: list[Letter]) -> list[Letter]:
-        """Returns those that are gone."""
+        """Returns the letters that are gone."""
         if letters and self.began is None:
             self.began = letters[0].delivery.received_at
-        # What was sent back may fail at once and be here again: without this, for ever.
+        # A letter that was sent back may fail immediately and return: without this, it would never
+        # end.
         due = [one for one in letters if one.delivery.sent_at <= (self.began or 0)]
         self._count(arrived=len(letters) - len(due), matched=len(due))
         if self.report.dry_run or not due:
@@ -336,7 +338,7 @@ class _Work:
 
 
 class _Inspection(Closing):
-    """One walk through a queue. What it has seen is hidden until the walk ends, in whatever way."""
+    """One scan of a queue. Seen letters stay hidden until the scan ends, in whatever way."""
 
     def __init__(self, source: DeadLetterSource, codec: Codec) -> None:
         self._box = source
@@ -345,11 +347,11 @@ class _Inspection(Closing):
         self._held: dict[str, Delivery] = {}
 
     def close(self) -> None:
-        """Let others see what is still held."""
+        """Release the letters that are still held."""
         left = len(self._held)
         for part in batches(list(self._held.values())):
             try:
-                # One that is refused was received again, or is gone: either way not ours.
+                # A refused one was received again, or is gone: either way it is not ours.
                 self._box.release(part)
                 left -= len(part)
             except TransportError as error:
@@ -368,7 +370,7 @@ class _Inspection(Closing):
             some = self._box.receive(BATCH_ENTRIES, WAIT, HOLD)
             if not some:
                 return
-            # For a release the receipt is enough: the bodies of a full queue would fill the memory.
+            # The receipt is enough for a release: the bodies of a full queue would fill the memory.
             self._held |= {one.message_id: replace(one, body="", attributes={}) for one in some}
             fresh = [one for one in some if one.message_id not in self._seen]
             self._seen |= {one.message_id for one in fresh}
@@ -377,6 +379,6 @@ class _Inspection(Closing):
                 yield [letter_of(one, self._box.kind, self._codec) for one in fresh]
 
     def gone(self, letters: Sequence[Letter]) -> None:
-        """These are deleted: not to be released."""
+        """These are deleted, and must not be released."""
         for letter in letters:
             self._held.pop(letter.id, None)

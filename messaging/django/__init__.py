@@ -7,7 +7,7 @@
         aluno = Aluno.objects.create(...)
         publish(AlunoMatriculado(...))          # sent by `manage.py messaging_relay`
 
-Inside this package, as everywhere, `import django` is Django.
+Inside this package too, `import django` imports Django itself.
 """
 
 from messaging.errors import MissingExtra

@@ -1,4 +1,4 @@
-"""Admin pages of the outbox, of what was handled and of dead letters, with nothing personal."""
+"""Admin pages of the outbox, of handled events and of dead letters, without personal data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Table(ReadOnly):
     show_full_result_count = False
 
     def get_queryset(self, request: Any) -> QuerySet[Any]:
-        """What lies in the database that MESSAGING names."""
+        """The rows in the database from MESSAGING."""
         found: QuerySet[Any] = super().get_queryset(request).using(current().database)
         return found
 
@@ -37,7 +37,7 @@ class _State(admin.SimpleListFilter):
         return [(state, state) for state in states]
 
     def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Those in the chosen state."""
+        """Entries in the chosen state."""
         now = datetime.now(UTC).timestamp()
         unsent = queryset.filter(published_at=None, parked_at=None)
         later = unsent.filter(free_at__gt=now)
@@ -53,7 +53,7 @@ class _State(admin.SimpleListFilter):
 
 @admin.register(OutboxEntry)
 class OutboxAdmin(_Table):
-    """What waits, what failed and why, and what was sent."""
+    """Pending, failed and sent entries, with the reasons."""
 
     list_display = ("seq", "event_id", "state", "attempts", "error", "created", "published_at")
     list_filter = (_State,)
@@ -63,9 +63,9 @@ class OutboxAdmin(_Table):
 
 @admin.register(HandledEvent)
 class HandledEventAdmin(_Table):
-    """Which service has handled which event, and when."""
+    """The services that have handled each event, and when."""
 
     list_display = ("service", "event_id", "handled_at", "until")
-    list_display_links = None  # the event's id alone is no key: there is no page for one
+    list_display_links = None  # the event's id alone is not a key: there is no detail page
     list_filter = ("service",)
     search_fields = ("event_id",)

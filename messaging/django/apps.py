@@ -1,4 +1,4 @@
-"""The app as Django knows it: label "messaging", whose setting is MESSAGING."""
+"""The Django app with the label "messaging", whose setting is MESSAGING."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class MessagingConfig(AppConfig):
 
     @cached_property
     def setup(self) -> DjangoSetup:
-        """What MESSAGING says. Raises `MessagingSetting` where it is wrong."""
+        """The value of MESSAGING. Raises `MessagingSetting` if it is invalid."""
         return read(getattr(settings, "MESSAGING", {}))
 
     def ready(self) -> None:
-        """Register the checks, and look at MESSAGING again when a test overrides it."""
+        """Register the checks, and reread MESSAGING when a test overrides it."""
         from messaging.django.checks import check_database, check_setting
 
         checks.register(check_setting)

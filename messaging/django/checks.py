@@ -1,4 +1,4 @@
-"""What `manage.py check` says about MESSAGING and about the tables."""
+"""The checks of `manage.py check` for MESSAGING and the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["check_database", "check_setting"]
 
 
 def check_setting(app_configs: object = None, **given: Any) -> list[CheckMessage]:
-    """MESSAGING can be read, names a topic, and what it names can be imported."""
+    """Check that MESSAGING is valid, names a topic, and that its names can be imported."""
     try:
         setup = current()
         settings = setup.deployment()
@@ -52,11 +52,12 @@ def check_setting(app_configs: object = None, **given: Any) -> list[CheckMessage
 def check_database(
     app_configs: object = None, databases: Sequence[str] | None = None, **given: Any
 ) -> list[CheckMessage]:
-    """The outbox and the marks are where MESSAGING["DATABASE"] says, if that is to be looked at."""
+    """Check that the outbox and the marks are in MESSAGING["DATABASE"], if that is to be
+    checked."""
     try:
         alias = current().database
     except MessagingSetting:
-        return []  # check_setting says so
+        return []  # check_setting reports it
     if alias not in (databases or ()):
         return []
     wrapper = connections[alias]
@@ -71,7 +72,7 @@ def check_database(
     except DatabaseError as error:
         said = f"The database {alias!r} does not say which tables it has ({type(error).__name__})."
         return [Warning(said, hint="Is it running?", id="messaging.W005")]
-    # No error: `migrate` itself looks at the database before it begins.
+    # Not an error: `migrate` itself checks the database before it starts.
     return [
         Warning(
             f"The table {table} is missing in the database {alias!r}.",

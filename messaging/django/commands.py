@@ -1,4 +1,4 @@
-"""The command line's commands as commands of manage.py: same options, told what MESSAGING says."""
+"""The command line's commands for manage.py: with the same options, configured by MESSAGING."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["CliCommand", "DjangoHost", "manage_py", "refuse"]
 
 
 class DjangoHost(Host):
-    """Where the command line's commands look when Django runs them: MESSAGING."""
+    """The configuration of the command line's commands when Django runs them: MESSAGING."""
 
     def __init__(self, *, database: str | None = None, child: Sequence[str] = ()) -> None:
         self._setup = current()
@@ -29,11 +29,11 @@ class DjangoHost(Host):
         self.child = tuple(child)
 
     def settings(self) -> Settings:
-        """MESSAGING, and the environment on top; the database is Django's."""
+        """MESSAGING, overridden by the environment; the database is Django's."""
         return self._setup.deployment().model_copy(update={"database": self._database})
 
     def project(self) -> Project:
-        """The names that MESSAGING gives."""
+        """The names in MESSAGING."""
         setup = self._setup
         return Project(
             file=FILE,
@@ -44,22 +44,22 @@ class DjangoHost(Host):
         )
 
     def middleware(self) -> Sequence[Middleware]:
-        """Django's connections first, then what MESSAGING names."""
+        """Django's connections first, then the middleware in MESSAGING."""
         return [CloseConnections(), *self._setup.middleware]
 
 
 class CliCommand(BaseCommand):
-    """A command of manage.py that runs one of `messaging ...`, its options and all.
+    """A manage.py command that runs a `messaging ...` command, with its options.
 
-    words     how it is called there.
-    left_out  options that Django has an answer to.
+    words     the words of that command.
+    left_out  options that Django provides.
     """
 
     words: Sequence[str] = ()
     left_out: Sequence[str] = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the options of the command that is run."""
+        """Add the options of the command."""
         for one in self._parameters():
             about = re.sub(r"\[/?\w+\]", "", one.help or "").replace("%", "%%")
             if one.param_type_name == "argument":
@@ -76,12 +76,12 @@ class CliCommand(BaseCommand):
             parser.add_argument(*one.opts, dest=one.name, help=about, **kind)
 
     def handle(self, *arguments: Any, **options: Any) -> None:
-        """Run it, and exit with its code where that is not 0."""
+        """Run it, and exit with its code if that is not 0."""
         if code := run(self.command_line(options), self.host(options)):
-            sys.exit(code)  # it has said itself why it failed
+            sys.exit(code)  # it has already reported why it failed
 
     def command_line(self, options: dict[str, Any]) -> list[str]:
-        """What the command line is given for `options`."""
+        """The command line's arguments for `options`."""
         line, behind = [*self.words], ["--"]
         for one in self._parameters():
             value = options.get(one.name)
@@ -96,7 +96,7 @@ class CliCommand(BaseCommand):
         return [*line, *behind]
 
     def host(self, options: dict[str, Any]) -> Host:
-        """What the command is told that its options do not say."""
+        """Additional arguments that the options do not provide."""
         return DjangoHost()
 
     def _parameters(self) -> list[Any]:
@@ -105,7 +105,7 @@ class CliCommand(BaseCommand):
 
 
 def manage_py(name: str, options: dict[str, Any]) -> list[str]:
-    """What Python is started with to run the command `name` as this process was."""
+    """Python's arguments to run the command `name` in the same way as this process."""
     script = Path(sys.argv[0])
     if script.suffix != ".py" or script.name == "__main__.py" or not script.is_file():
         found = ["-m", "django", name]

@@ -1,4 +1,4 @@
-"""Django's connections: the driver's own beneath one, and how to make another to the same place."""
+"""Django's connections: the driver's own, and how to open another to the same database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Wrapper: TypeAlias = Any
 _OF_DJANGO = frozenset(
     ("cursor_factory", "context", "prepare_threshold", "row_factory", "autocommit")
 )
-"""What Django gives to psycopg beside what libpq takes."""
+"""Django's arguments to psycopg that are not libpq parameters."""
 
 
 def wrapper_of(using: str | Wrapper) -> Wrapper:
@@ -31,15 +31,16 @@ def wrapper_of(using: str | Wrapper) -> Wrapper:
 
 
 def dialect(wrapper: Wrapper) -> Dialect | None:
-    """Which database it is; None for one where neither outbox nor marks can be."""
+    """The database; None if it supports neither outbox nor marks."""
     return wrapper.vendor if wrapper.vendor in get_args(Dialect) else None
 
 
 def raw(wrapper: Wrapper) -> Any:
-    """The driver's connection, in whatever transaction Django has open on it.
+    """The driver's connection, in the transaction that Django has open on it.
 
-    Statements that hold personal data go there, and not into `connection.queries` or the log of
-    `django.db.backends`. Raises `ConfigurationError` for a database or a driver that is not known.
+    Statements with personal data use it directly, so that they do not appear in
+    `connection.queries` or the log of `django.db.backends`. Raises `ConfigurationError` for an
+    unknown database or driver.
     """
     if dialect(wrapper) is None:
         raise ConfigurationError(
@@ -62,14 +63,14 @@ def raw(wrapper: Wrapper) -> Any:
 
 
 def missing_tables(wrapper: Wrapper, tables: Collection[str] = (OUTBOX, MARKS)) -> list[str]:
-    """Which of our tables are not in this database."""
+    """The library's tables that are missing in this database."""
     with wrapper.cursor() as cursor:
         there = set(wrapper.introspection.table_names(cursor))
     return [table for table in tables if table not in there]
 
 
 def url(wrapper: Wrapper) -> str:
-    """Where it is, for `messaging.outbox.connector`: a relay has a connection of its own."""
+    """Its URL, for `messaging.outbox.connector`: a relay has its own connection."""
     kind = dialect(wrapper)
     parameters: Mapping[str, Any] = wrapper.get_connection_params()
     if kind == "postgresql":

@@ -1,4 +1,4 @@
-"""The admin's page of dead letters: which there are and why, and a button that sends them back."""
+"""The admin page of dead letters: lists them with their reasons, and can send them back."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from messaging.errors import MessagingError
 __all__ = ["DeadLettersAdmin", "ReadOnly"]
 
 MOST = 100
-"""Letters on a page: looking at one means to receive it."""
+"""Maximum letters per page: showing one means receiving it."""
 
 
 class ReadOnly(admin.ModelAdmin):
-    """Nobody adds, changes or deletes; whoever may view, views."""
+    """Nobody may add, change or delete; viewing follows Django's permission."""
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never. `messaging dlq drop` deletes dead letters."""
+        """Never: `messaging dlq drop` deletes dead letters."""
         return False
 
     has_change_permission = has_delete_permission = has_add_permission
@@ -36,13 +36,12 @@ class ReadOnly(admin.ModelAdmin):
 
 @admin.register(DeadLetterPage)
 class DeadLettersAdmin(ReadOnly):
-    """Dead letters by service: ids, types and reasons. No page shows what is in one."""
+    """Dead letters by service: ids, types and reasons, but never their content."""
 
     def changelist_view(
         self, request: Any, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The services; of the one that is chosen, its letters. A POST sends those back that are
-        ticked."""
+        """The services, and the chosen one's letters. A POST sends the ticked letters back."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         topology = current().topology
@@ -69,7 +68,7 @@ class DeadLettersAdmin(ReadOnly):
                 with _bench(service) as bench:
                     context["letters"] = [_shown(one) for one in bench.letters(limit=MOST)]
             except MessagingError as error:
-                # Of the library, so it names queue, region and remedy, and no data.
+                # The library's own error: it names queue, region and remedy, but no data.
                 messages.error(request, str(error))
         return TemplateResponse(request, "admin/messaging/dead_letters.html", context)
 
@@ -98,5 +97,5 @@ def _bench(service: str) -> Iterator[Workbench]:
 
 
 def _shown(letter: Letter) -> dict[str, Any]:
-    # Not the letter: a template could reach its body.
+    # Not the letter itself: a template could access its body.
     return {**letter.to_dict(), "given_up": utc(letter.time)}

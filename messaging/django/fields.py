@@ -1,4 +1,4 @@
-"""Fields for columns that are of another type in another database: moments, and keys of marks."""
+"""Fields for columns whose type depends on the database: times, and keys of marks."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ __all__ = ["KeyField", "MomentField"]
 
 
 class MomentField(models.Field):
-    """A column that holds seconds since the epoch, or PostgreSQL's timestamptz; read as UTC."""
+    """A column with seconds since the epoch, or PostgreSQL's timestamptz; read as UTC."""
 
     def get_internal_type(self) -> str:
         """A column of numbers: Django converts nothing."""
         return "FloatField"
 
     def from_db_value(self, value: Any, expression: object, connection: object) -> datetime | None:
-        """What the column holds, aware."""
+        """The column's value, as an aware datetime."""
         if value is None or isinstance(value, datetime):
             return value
         return datetime.fromtimestamp(float(value), UTC)
 
 
 class KeyField(models.TextField):
-    """A text that MySQL keeps as bytes, so that it compares them."""
+    """Text that MySQL stores as bytes, so that it compares bytes."""
 
     def deconstruct(self) -> Any:
-        """A migration sees a text."""
+        """Migrations see a text field."""
         name, _, arguments, named = super().deconstruct()
         return name, "django.db.models.TextField", arguments, named
 
     def from_db_value(self, value: Any, expression: object, connection: object) -> str | None:
-        """What the column holds, as text."""
+        """The column's value, as text."""
         return value.decode() if isinstance(value, bytes) else value

@@ -26,13 +26,12 @@ __all__ = ["CloseConnections", "TransactionalAtomic"]
 
 
 class CloseConnections:
-    """Middleware: around each handler what Django does around a request.
+    """Middleware: does for each handler what Django does for a request.
 
-    Connections of the handler's thread that are broken or older than CONN_MAX_AGE are closed
-    before it and after it. So one whose server was restarted costs an attempt, and no more. With
-    CONN_HEALTH_CHECKS it does not cost that.
+    Connections of the handler's thread that are broken or older than CONN_MAX_AGE are closed before
+    and after it. So a server restart costs at most one attempt, and none with CONN_HEALTH_CHECKS.
 
-    `manage.py messaging_worker` has it by itself. A `Worker` of your own takes it first:
+    `manage.py messaging_worker` includes it. In your own `Worker`, put it first:
 
         Worker(Biblioteca(), broker=broker, middleware=[CloseConnections()])
 
@@ -59,8 +58,8 @@ class CloseConnections:
 
     @contextmanager
     def _around(self, *, is_async: bool) -> Iterator[None]:
-        # Django's async ORM queries in one thread, whose connection is shared by all async
-        # handlers. This goes into the same line: before the handler's queries, and after.
+        # Django's async ORM runs queries in one thread, whose connection all async handlers share.
+        # This runs in the same thread: before the handler's queries, and after them.
         run: Any = SyncToAsync.single_thread_executor.submit if is_async else operator.call
         run(_begin)
         try:
@@ -69,7 +68,7 @@ class CloseConnections:
             run(_end)
 
 
-_atomic: Any = transaction.atomic  # its own types say less than it can do
+_atomic: Any = transaction.atomic  # its type hints are too narrow
 
 
 def _begin() -> None:
@@ -83,7 +82,7 @@ def _end() -> None:
 
 
 class TransactionalAtomic:
-    """Middleware: a handler's work in Django's ORM and the mark that it did are committed together.
+    """Middleware: a handler's work in Django's ORM and its mark are committed together.
 
         ONCE = TransactionalAtomic()                        # MESSAGING["MIDDLEWARE"] names it
 
@@ -93,21 +92,22 @@ class TransactionalAtomic:
                 Carteirinha.objects.create(aluno_id=aluno.aluno_id)
 
     Each call runs inside `transaction.atomic(using)`. It is committed when the handler returns (or
-    raises `Ack`), and rolled back whatever else it raises, so an event takes effect once, even if
-    the process is killed. Inside, `atomic()` makes savepoints, `select_for_update` locks until the
-    end, `on_commit` runs after the commit and `messaging.django.publish` belongs to it. What the
-    handler does elsewhere (a mail, another database) is repeated when it was not committed.
+    raises `Ack`), and rolled back if it raises anything else, so an event takes effect once, even
+    if the process is killed. Inside, `atomic()` makes savepoints, `select_for_update` locks until
+    the end, `on_commit` runs after the commit, and `messaging.django.publish` is part of it. Other
+    effects of the handler (a mail, another database) are repeated if the transaction was not
+    committed.
 
-    A concurrent duplicate waits on SQLite and MySQL, and comes again later on PostgreSQL. Handlers
+    A concurrent duplicate waits on SQLite and MySQL, and is retried later on PostgreSQL. Handlers
     must be plain functions: Django has no transactions in async code.
 
     Args:
-        using: an alias of DATABASES; else MESSAGING["DATABASE"]. Marks stand in the same database,
-            in the table that this app's migration makes.
-        table: the table's name, with its schema and a dot before it where it has one.
-        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+        using: an alias of DATABASES; by default MESSAGING["DATABASE"]. Marks are in the same
+            database, in the table created by this app's migration.
+        table: the table's name, optionally with its schema ("schema.table").
+        key: the identity of an event: a function of the `Call`; by default `event_key`, its source
             and its id.
-        clock: what tells the time; a test may give a `FakeClock`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Example:
         ```python
@@ -162,7 +162,7 @@ class TransactionalAtomic:
             try:
                 yield
             except Ack as ack:
-                acknowledged = ack  # raised through `atomic` it would roll back
+                acknowledged = ack  # raised through `atomic`, it would roll back
             if wrapper.needs_rollback or wrapper.connection is not connection:
                 raise ConfigurationError(
                     f"a handler of {service} returned from a transaction that cannot be "
@@ -190,9 +190,9 @@ class TransactionalAtomic:
             )
 
     def prune(self, older_than: float) -> int:
-        """Forget marks older than `older_than` seconds, and say how many.
+        """Forget marks older than `older_than` seconds, and return how many.
 
-        SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+        SQS keeps a message for at most 14 days, and a dead-letter queue for as long again.
 
         Args:
             older_than: seconds.

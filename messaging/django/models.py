@@ -1,6 +1,6 @@
-"""The two tables as models, for reading: what waits in the outbox, and what was handled.
+"""The two tables as read-only models: the outbox, and the handled events.
 
-Nothing personal is among the fields: the outbox's body, key and attributes are left to the relay.
+The fields contain no personal data: the outbox's body, key and attributes are only for the relay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["DeadLetterPage", "HandledEvent", "OutboxEntry"]
 
 
 class OutboxEntry(models.Model):
-    """One entry of the outbox: a copy of an event, for those who see the same of it."""
+    """One entry of the outbox: a copy of an event, for services that see the same fields."""
 
     seq = models.BigAutoField(primary_key=True)
     event_id = models.TextField(db_column="id")
@@ -53,14 +53,14 @@ class OutboxEntry(models.Model):
         return "pending"
 
     def save(self, *given: Any, **named: Any) -> None:
-        """Refused: entries are written by `messaging.django.publish`."""
+        """Raise: entries are written by `messaging.django.publish`."""
         raise TypeError("the outbox is written by messaging.django.publish, and by the relay")
 
 
 class HandledEvent(models.Model):
     """One mark: a service has handled an event, or holds a claim on it.
 
-    `event_id` is no key of its own; service and event together are.
+    `event_id` alone is not a key; service and event together are.
     """
 
     event_id = KeyField(primary_key=True)
@@ -78,12 +78,12 @@ class HandledEvent(models.Model):
         return f"{self.service}: {self.event_id}"
 
     def save(self, *given: Any, **named: Any) -> None:
-        """Refused: marks are written by the middleware."""
+        """Raise: marks are written by the middleware."""
         raise TypeError("marks are written by the middleware that handles an event once")
 
 
 class DeadLetterPage(models.Model):
-    """No table: it gives the admin's page of dead letters its address and its permissions.
+    """No table: it provides the URL and the permissions of the admin page of dead letters.
 
     The letters themselves are in SQS.
     """

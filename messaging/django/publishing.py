@@ -1,4 +1,4 @@
-"""Publishing from Django: events into the outbox, in the transaction that Django has open."""
+"""Publishing from Django: writes events to the outbox, in Django's open transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def outbox(using: str | Wrapper | None = None) -> SqlOutbox:
     """The outbox as a topic for one `Publisher`, in this thread's open transaction.
 
     Args:
-        using: an alias of DATABASES or one of `django.db.connections`; else MESSAGING["DATABASE"].
+        using: an alias of DATABASES or one of `django.db.connections`; by default
+            MESSAGING["DATABASE"].
 
     Example:
         ```python
@@ -41,21 +42,21 @@ def publish(
     time: datetime | None = None,
     traceparent: str | None = None,
 ) -> Published:
-    """Write `event` into the outbox, inside `transaction.atomic`: both stand, or neither.
+    """Write `event` to the outbox, inside `transaction.atomic`, together with your own changes.
 
         with transaction.atomic():
             aluno = Aluno.objects.create(nome=nome)
             publish(AlunoMatriculado(aluno_id=aluno.pk, nome=nome))
 
     `manage.py messaging_relay` sends it after the commit. `id`, `time` and `traceparent` are those
-    of `Publisher.publish`, and so is what it raises: a `PublishError` also where no transaction is
-    open, since the event would then be sent whatever becomes of your own change.
+    of `Publisher.publish`, and so are the errors: it also raises `PublishError` if no transaction
+    is open, because the event would then be sent even if your own change fails.
 
     Args:
         event: what happened.
-        using: the alias of the database; by default what MESSAGING says.
+        using: the alias of the database; by default from MESSAGING.
         id: the event's id; by default a fresh one.
-        time: when it happened, aware; by default now.
+        time: when it happened, with a time zone; by default now.
         traceparent: W3C trace context to pass through.
 
     Example:

@@ -1,4 +1,4 @@
-"""The Django setting MESSAGING: what may stand in it, and what it means."""
+"""The Django setting MESSAGING: its keys, and their meaning."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _OURS: Mapping[str, type] = {
 }
 _NOT_HERE = frozenset(
     ("database", "topology")
-)  # fields of Settings that mean something else in Django
+)  # fields of Settings with a different meaning in Django
 
 
 class MessagingSetting(SettingsError, ImproperlyConfigured):
-    """The Django setting MESSAGING is wrong. `mistakes` are its parts.
+    """The Django setting MESSAGING is invalid. `mistakes` has the details.
 
     Args:
-        mistakes: what is wrong, one text for each mistake.
+        mistakes: what is wrong, one text per mistake.
     """
 
     def __init__(self, mistakes: Sequence[str]) -> None:
@@ -50,21 +50,21 @@ class MessagingSetting(SettingsError, ImproperlyConfigured):
 
 @dataclass(frozen=True, kw_only=True)
 class DjangoSetup:
-    """What MESSAGING says. Objects are named in it as "module:NAME", and loaded when first used.
+    """The value of MESSAGING. Objects are named as "module:NAME", and loaded when first used.
 
     fields      of `messaging.Settings`.
-    database    the alias of the database that holds the outbox and the marks.
+    database    the alias of the database with the outbox and the marks.
     middleware  around every handler of `messaging_worker`, outermost first.
-    csv, event  for `messaging_publish`, as in the project's file of the command line.
+    csv, event  for `messaging_publish`, as in the command line's project file.
 
     Args:
-        fields: what is given to `Settings`.
+        fields: arguments of `Settings`.
         database: the alias of the outbox's database.
-        topology_name: where the `Topology` is, as "module:NAME".
-        codec_name: where the codec is, as "module:NAME".
-        event_name: where the event of the admin's CSV import is, as "module:NAME".
-        middleware_names: where the middleware is, as "module:NAME" each.
-        csv: what the admin's import of a CSV file takes.
+        topology_name: the `Topology`, as "module:NAME".
+        codec_name: the codec, as "module:NAME".
+        event_name: the event of `messaging_publish`, as "module:NAME".
+        middleware_names: the middleware, each as "module:NAME".
+        csv: the CSV options of `messaging_publish`.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +76,8 @@ class DjangoSetup:
     csv: Mapping[str, Any] = field(default_factory=dict)
 
     def deployment(self) -> Settings:
-        """With the environment on top: MESSAGING_TOPIC comes before MESSAGING["TOPIC"]."""
+        """The settings, overridden by the environment: MESSAGING_TOPIC takes precedence over
+        MESSAGING["TOPIC"]."""
         return Settings.from_environment(defaults=self.fields)
 
     @cached_property
@@ -93,12 +94,12 @@ class DjangoSetup:
 
     @cached_property
     def middleware(self) -> Sequence[Middleware]:
-        """The middleware, each made once."""
+        """The middleware, each created once."""
         return [names.middleware(one, 'MESSAGING["MIDDLEWARE"]') for one in self.middleware_names]
 
     @cached_property
     def source(self) -> str:
-        """Who publishes. Raises `MessagingSetting` where nobody says it."""
+        """The publisher's source. Raises `MessagingSetting` if it is not set."""
         source = self.deployment().source
         if source is None:
             raise MessagingSetting(['SOURCE is missing: who publishes? Like "/secretaria"'])
@@ -106,13 +107,13 @@ class DjangoSetup:
 
 
 def read(given: object) -> DjangoSetup:
-    """The value of MESSAGING, checked.
+    """The checked value of MESSAGING.
 
     Args:
-        given: what stands in Django's settings.
+        given: the value in Django's settings.
 
     Raises:
-        MessagingSetting: if anything in it cannot be; it names every mistake at once.
+        MessagingSetting: if anything in it is invalid; it names all mistakes at once.
     """
     if not isinstance(given, Mapping):
         raise MessagingSetting([f"a dict was expected, not {type(given).__name__}"])
@@ -171,16 +172,16 @@ def _mistakes_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def current() -> DjangoSetup:
-    """What MESSAGING says now: read once, and again when a test overrides it."""
+    """The current value of MESSAGING: read once, and again when a test overrides it."""
     config: Any = apps.get_app_config("messaging")
     found: DjangoSetup = config.setup
     return found
 
 
 def deployment() -> Settings:
-    """The library's `Settings` as MESSAGING and the environment say them: for `connect(...)`.
+    """The library's `Settings` from MESSAGING and the environment, for `connect(...)`.
 
-    The topic is that of MESSAGING["TOPOLOGY"] where nobody names another.
+    The topic is that of MESSAGING["TOPOLOGY"] unless another is named.
 
     Example:
         ```python

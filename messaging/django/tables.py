@@ -1,4 +1,4 @@
-"""Makes and drops the two tables within a migration, by the library's own statements."""
+"""Creates and drops the two tables in a migration, with the library's own statements."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["create", "drop"]
 
 
 def create(apps: object, schema_editor: Any) -> None:
-    """Make what is missing. One that `messaging outbox ddl` made is taken as it is.
+    """Create what is missing. A table created by `messaging outbox ddl` is left as it is.
 
-    Nothing is made in a database that can hold neither, unless it is the one that is meant to.
+    Nothing is created in a database that supports neither, unless it is the configured one.
     """
     wrapper = schema_editor.connection
     kind = dialect(wrapper)
     if kind is None and wrapper.alias != current().database:
         return
-    connection = raw(wrapper)  # raises where it is no database for it
+    connection = raw(wrapper)  # raises if the database is not supported
     create_outbox(connection)
     Marks(kind or "sqlite", MARKS, SYSTEM_CLOCK).create(connection)
 
 
 def drop(apps: object, schema_editor: Any) -> None:
-    """Drop both, unless the outbox holds what was not sent."""
+    """Drop both, unless the outbox has unsent entries."""
     wrapper = schema_editor.connection
     if dialect(wrapper) is None:
         return

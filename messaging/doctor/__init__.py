@@ -1,4 +1,4 @@
-"""Looks at what stands on the broker and says what would go wrong, with the remedy.
+"""Checks the resources on the broker, and reports what would go wrong, with the remedy.
 
 for found in examine(TOPOLOGY, Settings.from_environment()):
     print(found.severity, found.where, found.said, found.remedy)
@@ -18,19 +18,18 @@ __all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "examine", "not_told"]
 
 
 def examine(topology: Topology, settings: Settings, *, session: Any = None) -> Iterator[Diagnosis]:
-    """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
+    """Find everything that would go wrong with `topology` on the broker of `settings`.
 
-    Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
-    looked at all the same. `session` is a boto3 session with credentials of its own, for AWS.
+    Changes nothing, and finds nothing if all is well. A resource that may not be inspected is a
+    finding, too, and the others are still checked. `session` is for AWS only.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        session: a `boto3.Session` with credentials of its own; by default boto3 finds them as
-            usual.
+        topology: the desired topic, queues and subscriptions.
+        settings: endpoint and names; by default `Settings.from_environment()`.
+        session: a `boto3.Session` with its own credentials; by default boto3 finds them as usual.
 
     Raises:
-        SettingsError: where the settings name no place.
+        SettingsError: if the settings contradict the topology, or name no region.
 
     Example:
         ```python
@@ -50,10 +49,10 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
 
 
 def not_told(settings: Settings) -> Sequence[str]:
-    """What the broker tells nobody, so that `examine` finds nothing of it. AWS tells everything.
+    """What the broker does not report, so that `examine` cannot check it. Empty on AWS.
 
     Args:
-        settings: where, and under which names; by default `Settings.from_environment()`.
+        settings: endpoint and names; by default `Settings.from_environment()`.
 
     Example:
         ```python

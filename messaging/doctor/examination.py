@@ -1,4 +1,4 @@
-"""Examines a topology on AWS, as far as the role at hand may look."""
+"""Examines a topology on AWS, as far as the current role's permissions allow."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from messaging.topology import DEFAULT_MAX_BYTES, Queue, Topology
 __all__ = ["MOST_SKEW", "OLD", "examine"]
 
 MOST_SKEW = 120
-"""Seconds; AWS refuses a request whose time is 300 s off.
+"""Tolerated clock skew in seconds; AWS refuses a request whose time is off by 300 s.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
 """
 OLD = 900
-"""Seconds that the oldest message of a queue may wait before it is told."""
+"""Seconds that a queue's oldest message may wait before it is reported."""
 LAMBDA_FACTOR = 6
-"""Times the function's timeout, plus the batch window.
+"""Minimum visibility timeout: this many times the function's timeout, plus the batch window.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 """
 LOOKS, PAUSE = 3, 0.5
-"""How often, and seconds between, before a queue counts as one from which nobody receives."""
+"""Number of checks, and seconds between them, before a queue counts as having no receiver."""
 ROLES: tuple[str, ...] = ("dead letters", "undelivered", "service")
-"""In the order of `desired.queues`."""
+"""A service's queues, in the order of `desired.queues`."""
 
 
 def examine(topology: Topology, settings: Settings, *, session: Any = None) -> Iterator[Diagnosis]:
-    """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
+    """Find everything that would go wrong with `topology` on the broker of `settings`.
 
-    Nothing is found in a sound one. What may not be looked at is a finding, too, and the rest is
-    looked at all the same. `session` is a boto3 session with credentials of its own. Raises
-    `SettingsError` where the settings name no place.
+    Changes nothing, and finds nothing if all is well. A resource that may not be inspected is a
+    finding, too, and the others are still checked. `session` is a boto3 session with its own
+    credentials. Raises `SettingsError` if the settings contradict the topology, or name no region.
     """
     named = topic_of(topology, settings)
     wanted = topology.prefixed(settings.prefix)
@@ -58,7 +58,7 @@ def examine(topology: Topology, settings: Settings, *, session: Any = None) -> I
 
 
 class _Examination:
-    """One look at everything."""
+    """One pass over all resources."""
 
     def __init__(self, clients: Clients, topology: Topology, named: NamedTopic) -> None:
         self._looks = Looks(clients)
@@ -67,7 +67,8 @@ class _Examination:
         self._max_bytes = max(topology.topic.max_bytes, named.settings.max_bytes)
 
     def all(self) -> Iterator[Diagnosis]:
-        """Whether AWS answers, the topic, what it feeds, the queues, and what was not seen."""
+        """Check AWS's availability, the topic, its subscriptions and the queues; then list what
+        could not be inspected."""
         try:
             self._place = self._looks.place()
         except TransportError as error:
@@ -185,7 +186,7 @@ class _Examination:
             yield found("backlog-not-received", f"queue {queue.name}", text)
 
     def _untouched(self, queue: Queue, seen: Seen) -> Iterator[Diagnosis]:
-        """Nobody tells for how long messages have waited: whether anybody has one in hand."""
+        """Check for messages in flight instead, because the messages' age is unknown."""
         looked, (visible, in_flight, _) = 1, counts(seen.values)
         while visible and not in_flight and looked < LOOKS:
             SYSTEM_CLOCK.sleep(PAUSE)
@@ -197,7 +198,7 @@ class _Examination:
         yield found("nobody-receives", f"queue {queue.name}", text)
 
     def _key(self, where: str, seen: Seen, *, feeds: bool) -> Iterator[Diagnosis]:
-        """`feeds`: SNS must be able to use the key."""
+        """Check the KMS key of `seen`. `feeds`: SNS must be able to use the key."""
         key = seen.values.get(KEY, "") if seen.there else ""
         if not key:
             return
@@ -208,7 +209,7 @@ class _Examination:
             yield found("key-managed", where, text)
             return
         if key.endswith("alias/aws/sns"):
-            return  # whoever may publish may use it
+            return  # every publisher may use that key
         known = self._looks.key(key)
         state = known.values.get("KeyState", "Enabled") if known.there else "gone"
         if known.there is not None and state != "Enabled":

@@ -1,4 +1,4 @@
-"""The kinds of findings: each with a name, how bad it is, and what to do about it."""
+"""The kinds of findings: each has a name, a severity and a remedy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 __all__ = ["KINDS", "Diagnosis", "Kind", "Severity", "compared", "found"]
 
 Severity = Literal["error", "warning", "unknown"]
-"""error    messages are lost, refused, or do not come.
-warning  it works, and something is not as it should be.
-unknown  it could not be looked at.
+"""error    messages are lost, refused, or do not arrive.
+warning  it works, but something is not as it should be.
+unknown  it could not be inspected.
 """
 
 
@@ -37,12 +37,12 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One thing that `doctor` found. `where` is a thing and its name: "queue alunos-bi".
+    """One finding of `doctor`. `where` is a resource and its name: "queue alunos-bi".
 
     Args:
-        name: which kind of finding, as `doctor` lists them.
+        name: the kind of finding, a key of `KINDS`.
         severity: how bad it is.
-        where: a thing and its name: "queue alunos-bi".
+        where: a resource and its name: "queue alunos-bi".
         said: what is wrong.
         remedy: what to do.
 
@@ -52,7 +52,7 @@ class Diagnosis:
 
         found = examine(topology, local.settings(topic="alunos", prefix="diagnosis-"))
         assert all(one.severity and one.where and one.remedy for one in found)
-        assert found  # nothing is there yet
+        assert found  # nothing exists yet
         ```
     """
 
@@ -68,7 +68,7 @@ class Diagnosis:
 
 
 def found(name: str, where: str, said: str, remedy: str = "") -> Diagnosis:
-    """A finding of the kind `name`, with its kind's remedy unless another is given."""
+    """A finding of the kind `name`, with that kind's remedy unless `remedy` is given."""
     kind = KINDS[name]
     return Diagnosis(
         name=name, severity=kind.severity, where=where, said=said, remedy=remedy or kind.remedy
@@ -76,7 +76,7 @@ def found(name: str, where: str, said: str, remedy: str = "") -> Diagnosis:
 
 
 def compared(wanted: Collection[str], standing: Collection[str]) -> list[str]:
-    """What `standing` lacks, and what it has besides."""
+    """What `standing` lacks, and what it has in addition to `wanted`."""
     lacks, more = sorted(set(wanted) - set(standing)), sorted(set(standing) - set(wanted))
     told = [f"lacks {', '.join(lacks)}"] if lacks else []
     return told + ([f"has {', '.join(more)} besides"] if more else [])
@@ -89,7 +89,7 @@ _EXCHANGE_ANEW = (
 _APPLY_OWNER = "its owner runs `messaging topology apply`"
 
 _ERRORS: Mapping[str, str] = {
-    # Whether AWS answers at all.
+    # Availability of AWS.
     "no-answer": "check the network, MESSAGING_ENDPOINT_URL or AWS_ENDPOINT_URL, and the region",
     "credentials-missing": (
         "set AWS_PROFILE, give the task or machine a role, or set AWS_ACCESS_KEY_ID and "
@@ -141,7 +141,7 @@ _ERRORS: Mapping[str, str] = {
     "dlq-size": _APPLY,
     "undelivered-missing": _APPLY,
     "queue-size": _APPLY,
-    # What is in them.
+    # Contents of the queues.
     "backlog-not-received": "start a worker: `messaging run MODULE:SERVICE`",
     # RabbitMQ.
     "broker-refused": (
@@ -174,7 +174,7 @@ _WARNINGS: Mapping[str, str] = {
     "unencrypted": _APPLY,
     "differs": "see `messaging topology plan`, then `messaging topology apply`",
     "contract-tag": f"{_APPLY} from the version that is deployed, or deploy the version applied",
-    # What is in them.
+    # Contents of the queues.
     "nobody-receives": "start a worker: `messaging run MODULE:SERVICE`",
     "backlog-old": "start more workers, or see which handler is slow",
     "dead-letters": "look at them: `messaging dlq list SERVICE`",
@@ -192,7 +192,7 @@ _WARNINGS: Mapping[str, str] = {
     "record-missing": _APPLY,
 }
 _UNKNOWN: Mapping[str, str] = {
-    # Whether AWS answers at all.
+    # Availability of AWS.
     "access-denied": "give the role the permission, or ask who has it",
     "not-answered": "ask again; if it stays, see what the service says",
 }

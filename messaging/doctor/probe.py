@@ -1,4 +1,4 @@
-"""Sends marked messages to the services' queues, and times them; no handler sees one."""
+"""Sends marked messages to the services' queues, and times them; no handler sees them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from messaging.transport import (
 __all__ = ["GRACE", "Hop", "probe", "sealed", "send"]
 
 GRACE = 0.5
-"""Seconds that workers have for a probe which doctor found first, and gave back."""
+"""Seconds that workers have to take a probe that doctor received first and then released."""
 POLL = 1.0
-"""Seconds of one look at the queue: SQS asks all its servers only where a receive may wait."""
+"""Seconds of one receive: SQS only queries all its servers if a receive may wait."""
 
 End = Literal[
     "arrived", "taken", "not seen", "left", "refused", "dead-lettered", "undelivered", "sent"
@@ -33,17 +33,16 @@ End = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """How one service's probe went.
+    """The result of one service's probe.
 
     end        "arrived": it was in the queue, no worker took it within `GRACE` seconds, and it was
-               taken out again. "taken": it was in the queue, and then a worker took it. "not
-               seen": a worker was quicker, and its log names it; or it was lost. "left": the queue
-               held other messages, so it was not looked for. "refused": by the topic.
-               "dead-lettered": by a worker whose version of this library does not know probes.
-               "undelivered": SNS could not deliver. "sent": the topic took it, and nobody looked
-               further.
-    published  seconds until the topic had answered.
-    arrived    seconds until it was received from the queue; None where it was not.
+               removed again. "taken": it was in the queue, and then a worker took it. "not seen": a
+               worker was faster, and its log names it; or it was lost. "left": the queue held other
+               messages, so it was not searched for. "refused": by the topic. "dead-lettered": by a
+               worker whose version of this library does not know probes. "undelivered": SNS could
+               not deliver it. "sent": the topic accepted it, and nothing further was checked.
+    published  seconds until the topic answered.
+    arrived    seconds until it was received from the queue; None if it was not.
     """
 
     service: str
@@ -69,11 +68,12 @@ def probe(
     wait: float = 5.0,
     codec: Codec | None = None,
 ) -> Iterator[Hop]:
-    """One probe for each service of `topology`, one after the other.
+    """Send one probe to each service of `topology` in turn, and follow it.
 
-    A worker deletes a probe without a handler and logs it. Only from a queue that is empty is it
-    received here, for at most `wait` seconds: to receive what is not ours counts as a receive. It
-    is given back then, for the workers to take; if none does, it is received again and deleted.
+    A worker deletes a probe without calling a handler, and logs it. It is received here, for at
+    most `wait` seconds, only if the queue was empty: receiving another message would count as one
+    of its receives. It is then released for the workers to take; if none does, it is received again
+    and deleted.
     """
     for one in topology.subscriptions:
         yield _sent(one, topology, broker, wait, codec or JsonCodec())
@@ -87,10 +87,11 @@ def send(
     codec: Codec | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[Hop]:
-    """One probe for each of `services`, or for all, left to their workers: a canary. A worker tells
-    its delay by its metrics and in its log. Nothing is received, so it disturbs no queue.
+    """Send one probe to each of `services`, or to all, and leave it to their workers: a canary. A
+    worker reports its delay in its metrics and its log. Nothing is received, so no queue is
+    disturbed.
 
-    Raises `TopologyError` for a service that the topology does not have.
+    Raises `TopologyError` for a service that is not in the topology.
     """
     for service in services:
         topology.queue(service)
@@ -127,7 +128,7 @@ def _sent(one: Subscription, topology: Topology, broker: Broker, wait: float, co
     arrived = None
     found = _received(queue, message, start + wait)
     if found is not None:
-        # Here first, which says nothing about workers: their turn.
+        # We received it first, which says nothing about the workers, so give them a chance.
         arrived = clock.monotonic() - start
         queue.change_visibility([found], [0])
         clock.sleep(GRACE)
@@ -145,12 +146,12 @@ def _sent(one: Subscription, topology: Topology, broker: Broker, wait: float, co
 
 
 def _received(queue: QueueTransport, message: Outgoing, until: float) -> Delivery | None:
-    """The probe, hidden from others; None where it did not come."""
+    """Receive the probe, hiding it from others; None if it did not arrive."""
     while (left := until - SYSTEM_CLOCK.monotonic()) > 0:
         for delivery in queue.receive(1, min(left, POLL)):
             if delivery.body == message.body:
                 return delivery
-            queue.change_visibility([delivery], [0])  # somebody else's, and it is theirs again
+            queue.change_visibility([delivery], [0])  # another message: release it
             return None
     return None
 
@@ -163,7 +164,8 @@ def _message(one: Subscription, fifo: bool, codec: Codec, clock: Clock) -> Outgo
         time=utc(clock.now()),
         audience=(one.service,),
     )
-    # The filter lets it pass as one of the service's events; the envelope says what it is.
+    # To the filter it looks like one of the service's events; only the envelope marks it as a
+    # probe.
     group = "messaging-probe" if fifo else None
     return sealed(envelope, b"{}", codec, type=one.types[0], group=group)
 
@@ -171,10 +173,10 @@ def _message(one: Subscription, fifo: bool, codec: Codec, clock: Clock) -> Outgo
 def sealed(
     envelope: Envelope, data: bytes, codec: Codec, *, type: str, group: str | None = None
 ) -> Outgoing:
-    """A message that no publisher made, with the attributes that filters of services look at.
+    """A message built without a publisher, with the attributes that the services' filters use.
 
     Args:
-        group: its group on a FIFO topic; None on any other.
+        group: its group on a FIFO topic; None on a standard one.
     """
     body = codec.encode(envelope, data)
     attributes = {"type": Attribute.string(type), "audience": Attribute.array(envelope.audience)}

@@ -1,4 +1,4 @@
-"""What would go wrong at a service's queue and its two dead-letter queues."""
+"""Checks a service's queue and its two dead-letter queues."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from messaging.topology import Queue
 
 __all__ = ["ServiceQueues", "check_queues"]
 
-_LARGEST = 1_048_576  # SQS's own default, where a server says nothing
+_LARGEST = 1_048_576  # SQS's default, for a server that omits it
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceQueues:
-    """A service's three queues as they should be and as they were seen."""
+    """A service's three queues: desired and actual state."""
 
     queue: Queue
     topic_arn: str
     max_bytes: int
     wanted: Mapping[str, DesiredQueue]
-    """By "dead letters", "undelivered" and "service"."""
+    """By role: "dead letters", "undelivered" and "service"."""
     seen: Mapping[str, Seen]
 
     def number(self, role: str, attribute: str) -> int:
-        """A number that stands, or the one that should."""
+        """The queue's current value of a numeric attribute, or the desired one if it is not set."""
         fallback = self.wanted[role].attributes.get(attribute, "0")
         return int(self.seen[role].values.get(attribute, fallback))
 
 
 def check_queues(case: ServiceQueues) -> Iterator[Diagnosis]:
-    """Everything that can be told of the three from their attributes and tags."""
+    """Find everything that the attributes and tags of the three queues show."""
     for role, name, lost in (
         ("service", "queue-missing", "the service receives nothing"),
         ("dead letters", "dlq-missing", "what cannot be handled comes again until it expires"),
@@ -146,7 +146,8 @@ def _redrive(case: ServiceQueues) -> Iterator[Diagnosis]:
 def _at_least(
     wanted: int, standing: int, name: str, kind: str, where: str, text: str
 ) -> Iterator[Diagnosis]:
-    """`text` says what goes wrong where less stands; more is no more than a difference."""
+    """Compare a number: a lower value is a `kind` finding with `text`; a higher one merely
+    differs."""
     if standing < wanted:
         yield found(kind, where, text)
     elif standing > wanted:

@@ -1,4 +1,4 @@
-"""Examines a topology on RabbitMQ, as far as AMQP tells."""
+"""Examines a topology on RabbitMQ, as far as AMQP allows."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ NOT_TOLD = (
     "how long the oldest message has waited, and who has which in hand",
     "memory, disk and the other nodes of a cluster",
 )
-"""What AMQP does not tell, so that no finding is made of it."""
+"""What AMQP does not report, so that it cannot be checked."""
 
 OLDEST, TRIED = (3, 10), (4, 3)
-"""The first version with dead letters at least once, and the first that was not considered."""
+"""The first version with at-least-once dead lettering, and the first that has not been tested."""
 LOOKS, PAUSE = 3, 0.5
-"""How often, and seconds between, before a queue counts as one from which nobody receives."""
+"""Number of checks, and seconds between them, before a queue counts as having no receiver."""
 
 
 def examine(topology: Topology, settings: Settings) -> Iterator[Diagnosis]:
-    """Everything that would go wrong with `topology` where `settings` lead. Changes nothing.
+    """Find everything that would go wrong with `topology` on the broker of `settings`.
 
-    `NOT_TOLD` is what it cannot see. What may not be looked at is a finding, and the rest is looked
-    at all the same.
+    Changes nothing. `NOT_TOLD` lists what it cannot check. A resource that may not be inspected is
+    a finding, and the others are still checked.
     """
     with closing(AmqpLooks(settings)) as looks:
         yield from _AmqpExamination(looks, topology.prefixed(settings.prefix)).all()
 
 
 class _AmqpExamination:
-    """One look at everything."""
+    """One pass over all resources."""
 
     def __init__(self, looks: AmqpLooks, topology: Topology) -> None:
         self._looks = looks
         self._topology = topology
 
     def all(self) -> Iterator[Diagnosis]:
-        """Whether RabbitMQ answers, the topic, what it feeds, and what was not seen."""
+        """Check RabbitMQ's availability, the topic and the queues; then list what could not be
+        inspected."""
         try:
             product, version = self._looks.server()
         except TransportError as error:
@@ -184,7 +185,7 @@ def _queue(where: str, seen: SeenOnAmqp) -> Iterator[Diagnosis]:
 
 
 def _number(text: str) -> int:
-    """An argument's number; one that is not set bounds nothing."""
+    """The number of an argument; an unset one is unlimited."""
     return int(text) if text.isdigit() else MOST_RECEIVES
 
 

@@ -1,4 +1,4 @@
-"""What would go wrong between the topic and the queues that it feeds."""
+"""Checks the subscriptions between the topic and its queues."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Listed:
 def check_listed(
     one: Subscription, place: Place, listed: Sequence[Listed], fifo: bool
 ) -> Iterator[Diagnosis]:
-    """What the list says of one service: it is not there, it waits, it is elsewhere."""
+    """Check one service's entry in the list: it may be missing, pending or elsewhere."""
     ours = place.queue_arn(one.queue)
     where = f"subscription of {one.queue}"
     mine = [each for each in listed if each.protocol == "sqs" and each.endpoint == ours]
@@ -72,7 +72,7 @@ def check_listed(
 
 
 def check_subscription(one: Subscription, place: Place, seen: Seen) -> Iterator[Diagnosis]:
-    """What a subscription's own attributes say."""
+    """Check a subscription's attributes."""
     where, now = f"subscription of {one.queue}", seen.values
     wanted = subscription_attributes(one, place)
     if now.get("PendingConfirmation", "false").lower() == "true":

@@ -1,8 +1,8 @@
 """Infrastructure as code: a topology as CloudFormation, Terraform, IAM policies, alarms and more.
 
-Each function takes a topology, with its prefix, and gives a document as plain data. It asks
-nobody, and the same topology gives the same document. What a queue should be comes from
-`messaging.aws.desired`, which `messaging topology apply` writes, so the two cannot disagree.
+Each function takes a topology, with its prefix, and returns a document as plain data. It makes no
+requests, and the same topology always gives the same document. The desired state of the queues
+comes from `messaging.aws.desired`, as for `messaging topology apply`, so the two cannot disagree.
 """
 
 from messaging.export.alarms import alarms

@@ -1,4 +1,4 @@
-"""CloudWatch alarms and a dashboard over SQS's and SNS's own metrics, as CloudFormation."""
+"""CloudWatch alarms and a dashboard for the metrics of SQS and SNS, as CloudFormation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from messaging.topology import Queue, Topology
 __all__ = ["OLDEST", "alarms"]
 
 OLDEST = 900
-"""Seconds that the oldest message may wait before somebody is told."""
+"""Seconds that the oldest message may wait before an alarm is raised."""
 _MINUTE = 60
 _VISIBLE, _AGE = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"
 _FAILED = "NumberOfNotificationsFailed"
@@ -24,21 +24,23 @@ _RECEIVED, _DELETED = "NumberOfMessagesReceived", "NumberOfMessagesDeleted"
 
 
 def alarms(topology: Topology, *, oldest: int = OLDEST, emf: str = "") -> dict[str, Any]:
-    """For each service: its queue is behind, nothing is deleted from it, dead letters, undelivered.
-    And for a topic that the topology owns, that SNS could not deliver.
+    """A CloudFormation template with alarms for each service: its queue is behind, nothing is
+    deleted from it, dead letters, undelivered messages. If the topology owns the topic, another
+    alarm for failed deliveries by SNS.
 
-    The template's parameter `NotifyTopicArn` says whom alarms tell; without it they only show.
-    SQS leaves a message that was received three times out of the age, so the third alarm, that
-    messages wait and none is deleted, is the one that sees a service which fails at everything.
+    The template's parameter `NotifyTopicArn` is the topic that alarms notify; without it they only
+    show in the console. SQS leaves messages that have been received three times out of the age, so
+    it is the second alarm, for waiting messages of which none is deleted, that notices a service
+    whose messages all fail.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        oldest: seconds; above it for five minutes a queue is behind.
-        emf: the namespace of `messaging.emf.CloudWatchMetrics`, where services are Lambda functions
-            that write it: events that are old when they are settled, and that most messages come
-            again, are alarms as well, and the dashboard shows all that they write.
+        topology: the desired topic, queues and subscriptions.
+        oldest: seconds; a queue is behind if its oldest message is older for five minutes.
+        emf: the namespace of `messaging.emf.CloudWatchMetrics`, for services that are Lambda
+            functions and write it. Adds alarms for events that are old when they are settled and
+            for a majority of redelivered messages, and all those metrics to the dashboard.
 
     Example:
         ```python

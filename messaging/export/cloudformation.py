@@ -1,4 +1,4 @@
-"""A topology as a CloudFormation template, which the CDK can include, too."""
+"""A topology as a CloudFormation template, which the CDK can also include."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from messaging.topology import DEFAULT_MAX_BYTES, Subscription, Topology
 __all__ = ["cloudformation", "kept", "template"]
 
 _PARTS = ("DeadLetters", "Undelivered", "Queue")
-"""In the order of `by_service`."""
+"""A service's queues, in the order of `by_service`."""
 
 
 def cloudformation(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
-    """What `messaging topology apply` would make, as a template.
+    """A template of the resources that `messaging topology apply` would create.
 
-    Queues are kept when the stack is deleted, and when a change would replace them: they hold
+    Queues are kept when the stack is deleted or a change would replace them, because they hold
     messages. Account, region and partition are filled in at deployment.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        others_topic: the ARN of a topic that the topology does not own; else one of its name in the
-            account and region of the stack.
+        topology: the desired topic, queues and subscriptions.
+        others_topic: the ARN of a topic that the topology does not own; by default, the topic of
+            that name in the account and region of the stack.
 
     Example:
         ```python
@@ -53,7 +53,7 @@ def cloudformation(topology: Topology, *, others_topic: str | None = None) -> di
     for one, queues in by_service(topology, CLOUDFORMATION, arn):
         id = names[one.service]
         for part, queue in zip(_PARTS, queues, strict=True):
-            # An ARN is a text here, so CloudFormation does not see what must be there first.
+            # ARNs are plain strings here, so CloudFormation does not see the dependency.
             after = [f"{id}DeadLetters"] if part == "Queue" else []
             resources[f"{id}{part}"] = _queue(queue, after)
             resources[f"{id}{part}Policy"] = _policy(f"{id}{part}", queue)
@@ -72,7 +72,7 @@ def template(description: str, resources: Mapping[str, Any], **more: Any) -> dic
 
 
 def kept(type: str, properties: dict[str, Any], after: Sequence[str] = ()) -> dict[str, Any]:
-    """A resource that outlives its stack; `after` are those that must be there before."""
+    """A resource that outlives its stack; `after` names the resources that it depends on."""
     return {
         "Type": type,
         **({"DependsOn": after} if after else {}),

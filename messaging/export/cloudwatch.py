@@ -1,4 +1,4 @@
-"""CloudWatch's metrics and alarms, as CloudFormation has them."""
+"""CloudWatch metrics and alarms, as CloudFormation resources."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NOTIFY: Mapping[str, Any] = {
 def alarm(
     about: str, what: Mapping[str, Any], *, periods: int, above: float, **more: Any
 ) -> dict[str, Any]:
-    """An alarm that tells NotifyTopicArn, a parameter of the template, and is silent without data:
-    of what is long unused CloudWatch has none.
+    """An alarm that notifies NotifyTopicArn, a parameter of the template. Missing data raises no
+    alarm, because CloudWatch has none for a resource that has not been used for a while.
 
     Args:
-        what: the metric that is looked at, or `Metrics`.
-        more: properties that are to be otherwise.
+        what: the properties of the watched metric, or `Metrics`.
+        more: further properties, which override the defaults.
     """
     return {
         "Type": "AWS::CloudWatch::Alarm",
@@ -40,7 +40,7 @@ def alarm(
 def metric(
     id: str, namespace: str, name: str, dimension: tuple[str, str], statistic: str
 ) -> dict[str, Any]:
-    """One of an alarm's `Metrics`, of five minutes each, for an expression or to be looked at."""
+    """One entry of an alarm's `Metrics`, with a period of five minutes."""
     return {
         "Id": id,
         "ReturnData": False,

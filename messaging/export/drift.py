@@ -1,4 +1,4 @@
-"""Compares an exported file with the topology of now: what has changed since it was written."""
+"""Compares an exported file with the current topology: what has changed since it was written."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class _Resource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """That of the queue or topic; a policy and a subscription have none but their id."""
+        """The queue's or topic's name; policies and subscriptions only have an id."""
         named = next((self.said[one] for one in _NAMES if one in self.said), self.id)
         return named if isinstance(named, str) else self.id
 
     def of(self, topic: str) -> bool:
-        """Whether its tags say that this library made it, for that topic."""
+        """Whether its tags show that this library generated it for that topic."""
         tags = self.said.get("Tags", self.said.get("tags"))
         if isinstance(tags, list):
             tags = {one.get("Key"): one.get("Value") for one in tags if isinstance(one, Mapping)}
@@ -53,17 +53,18 @@ class _Resource(NamedTuple):
 def drift(
     topology: Topology, document: object, *, file: str, others_topic: str | None = None
 ) -> Plan:
-    """What `messaging export` would write otherwise than `document`, which it wrote to `file`.
+    """What `messaging export` would now write differently from `document`, which it wrote to
+    `file`.
 
-    CloudFormation or Terraform, told apart by what stands in them. "create": the file lacks it;
-    "change": it differs; "delete": the file has it, and the topology does not any more. What else
-    stands in the file is left alone.
+    The contents show whether it is CloudFormation or Terraform. "create": the file lacks it;
+    "change": it differs; "delete": it is in the file, but no longer in the topology. Other
+    resources in the file are ignored.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        document: what the file holds, as JSON has it.
-        file: its name, for the findings.
-        others_topic: another account's or another repository's topic, by its ARN.
+        topology: the desired topic, queues and subscriptions.
+        document: the file's contents, parsed as JSON.
+        file: its name, for the plan.
+        others_topic: the ARN of another account's or another repository's topic.
 
     Raises:
         ConfigurationError: if the file is neither CloudFormation nor Terraform.
@@ -144,7 +145,7 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
 
 
 def _read(value: Any) -> Any:
-    """A text that is JSON, as Terraform has documents, as what it says."""
+    """Parse a string that holds JSON, which is how Terraform embeds documents."""
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.loads(value)

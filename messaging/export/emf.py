@@ -1,4 +1,4 @@
-"""CloudWatch alarms and widgets over what `messaging.emf.CloudWatchMetrics` writes."""
+"""CloudWatch alarms and widgets for the metrics of `messaging.emf.CloudWatchMetrics`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _WORKER = "messaging.worker"
 
 
 def emf_alarms(topology: Topology, namespace: str, oldest: int) -> dict[str, Any]:
-    """For each service that 19 of 20 events are not older than `oldest` seconds when they are
-    settled, and that most of what is received does not come again."""
+    """Two alarms for each service: the 95th percentile of the events' age when they are settled
+    exceeds `oldest` seconds, and more than half of the received messages are redelivered."""
     names = identifiers(topology.services, capitalized)
     resources: dict[str, Any] = {}
     for service in topology.services:
@@ -49,7 +49,8 @@ def emf_alarms(topology: Topology, namespace: str, oldest: int) -> dict[str, Any
 
 
 def emf_lines(namespace: str, service: str) -> Iterator[tuple[str, Sequence[Sequence[Any]]]]:
-    """By title the lines of a dashboard's widgets; each but the counts with its percentiles."""
+    """The titles and lines of a dashboard's widgets; all but the counts are shown as
+    percentiles."""
 
     def lines(names: Sequence[str], *statistics: str) -> list[list[Any]]:
         return [

@@ -1,4 +1,4 @@
-"""A Grafana dashboard over the metrics that `messaging.metrics` gives to Prometheus."""
+"""A Grafana dashboard for the metrics that `messaging.metrics` exports to Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATE = "$__rate_interval"
 
 
 def prometheus_name(name: str) -> str:
-    """The name under which Prometheus has the metric `messaging.worker.received`."""
+    """The name of a metric such as `messaging.worker.received` in Prometheus."""
     metric = next((one for one in METRICS if one.name == name), None)
     if metric is None:
         raise ConfigurationError(f"{name!r} is no metric of this library")
@@ -26,29 +26,29 @@ def prometheus_name(name: str) -> str:
 
 
 class _Line(NamedTuple):
-    """A query of a panel, and what its lines are called."""
+    """A query of a panel, and the legend of its lines."""
 
     expression: str
     legend: str
 
 
 def _rate(name: str, by: str, legend: str = "") -> _Line:
-    """So many a second."""
+    """The rate per second."""
     return _Line(f"sum by ({by}) (rate({_metric(name, by)}[{_RATE}]))", legend or _legend(by))
 
 
 def _sum(name: str, by: str, legend: str = "") -> _Line:
-    """Of all processes together."""
+    """The sum over all processes."""
     return _most(name, by, legend, of="sum")
 
 
 def _most(name: str, by: str, legend: str = "", of: str = "max") -> _Line:
-    """Of all processes the one where it is worst; several may tell of the same table."""
+    """The maximum over all processes, or another aggregation; several may report the same table."""
     return _Line(f"{of} by ({by}) ({_metric(name, by)})", legend or _legend(by))
 
 
 def _quantiles(name: str, by: str) -> list[_Line]:
-    """How long it takes at most in half of all cases, and in 95 of 100."""
+    """The median and the 95th percentile of a duration."""
     buckets = f"rate({_metric(name, by, '_bucket')}[{_RATE}])"
     return [
         _Line(
@@ -60,7 +60,7 @@ def _quantiles(name: str, by: str) -> list[_Line]:
 
 
 def _metric(name: str, by: str, suffix: str = "") -> str:
-    """The metric `messaging.NAME`; that of a service, of the services that are chosen."""
+    """The metric `messaging.NAME`; if it is per service, filtered by the selected services."""
     chosen = '{service=~"$service"}' if by.startswith("service") else ""
     return f"{prometheus_name(f'messaging.{name}')}{suffix}{chosen}"
 
@@ -131,14 +131,15 @@ _ROWS: Mapping[str, Mapping[tuple[str, str], Sequence[_Line]]] = {
         ],
     },
 }
-"""By row, and by a panel's title and unit, its queries; what is looked at first stands on top."""
+"""Rows of panels: the queries by a panel's title and unit. The most important row comes first."""
 
 
 def grafana(topology: Topology) -> dict[str, Any]:
-    """For Grafana's import: it asks for the Prometheus source, and lets services be chosen.
+    """A dashboard for Grafana's import; it has variables for the Prometheus data source and the
+    services.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
+        topology: the desired topic, queues and subscriptions.
 
     Example:
         ```python
@@ -174,7 +175,7 @@ def grafana(topology: Topology) -> dict[str, Any]:
 
 
 def _placed() -> Iterator[dict[str, Any]]:
-    """The panels, two beside each other, below the titles of their rows."""
+    """Lay out the panels, two side by side, below the titles of their rows."""
     id, y = 0, 0
     for row, panels in _ROWS.items():
         id += 1

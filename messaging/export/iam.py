@@ -1,4 +1,4 @@
-"""IAM policies: for each role what the library calls in it, and nothing else."""
+"""IAM policies: for each role exactly the actions that the library needs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SEE_TOPIC = (
 )
 _LETTERS = (*_RECEIVE, "sqs:ListQueueTags")
 _MOVE = ("sqs:StartMessageMoveTask", "sqs:ListMessageMoveTasks")
-"""AWS moves what its own redrive policy put there, and nothing that SNS did."""
+"""AWS can only move letters that its own redrive policy put there, not those from SNS."""
 _ASK_AROUND = (
     "cloudwatch:GetMetricStatistics",
     "lambda:ListEventSourceMappings",
@@ -56,7 +56,7 @@ _ASK_AROUND = (
 )
 
 _SEND = ("kms:GenerateDataKey", "kms:Decrypt")
-"""Whoever sends needs both: a data key that is used again is decrypted.
+"""Senders need both: a reused data key has to be decrypted.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
 """
@@ -69,19 +69,19 @@ def policies(
     """A policy document for each role, by the role's name.
 
     producer, relay   publish.
-    topic-deploy      `messaging topology apply` for the topic, where the topology owns it.
+    topic-deploy      `messaging topology apply` for the topic, if the topology owns it.
     SERVICE-worker    `messaging run`.
-    SERVICE-lambda    the same behind an event source mapping.
+    SERVICE-lambda    the same with an event source mapping.
     SERVICE-deploy    `messaging topology apply` and `remove` for that service.
     operator          `messaging status`, `dlq` and `doctor` for all services.
 
-    With a `kms_key` each may use the key for what it does. A topic of others may have a key that
-    this topology does not know.
+    With a `kms_key`, each role may also use the key as needed. Someone else's topic may have a key
+    that this topology does not know.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        place: the account, region and partition that stand in the ARNs.
-        others_topic: another account's or another repository's topic, by its ARN.
+        topology: the desired topic, queues and subscriptions.
+        place: the account, region and partition for the ARNs.
+        others_topic: the ARN of another account's or another repository's topic.
 
     Example:
         ```python
@@ -116,11 +116,12 @@ def policies(
 
 
 def iam_template(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
-    """The same as managed policies of a CloudFormation template, with their ARNs as outputs.
+    """The same policies as managed policies in a CloudFormation template, with their ARNs as
+    outputs.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        others_topic: another account's or another repository's topic, by its ARN.
+        topology: the desired topic, queues and subscriptions.
+        others_topic: the ARN of another account's or another repository's topic.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""The KMS key of a topology: a template that makes it, and who may use it for what."""
+"""The KMS key of a topology: a template that creates it, and the permissions to use it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ __all__ = ["key_template", "key_use", "sns_statement", "statement"]
 def sns_statement(
     topology: Topology, place: Place, *, others_topic: str | None = None
 ) -> dict[str, Any]:
-    """What a key's policy must say so that SNS can deliver to queues that the key encrypts.
+    """The statement that a key's policy needs so that SNS can deliver to queues encrypted with the
+    key.
 
-    Its "*" is the key itself: each policy is that of one key.
+    Its "*" is the key itself, because a key policy applies to one key.
     https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        place: the account, region and partition that stand in the ARNs.
-        others_topic: another account's or another repository's topic, by its ARN.
+        topology: the desired topic, queues and subscriptions.
+        place: the account, region and partition for the ARNs.
+        others_topic: the ARN of another account's or another repository's topic.
 
     Example:
         ```python
@@ -48,18 +49,18 @@ def sns_statement(
 
 
 def key_template(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
-    """CloudFormation of a key with the topology's alias, whose policy admits SNS.
+    """A CloudFormation template of a key with the topology's alias, whose policy allows SNS.
 
-    Who else may use it is for the account's IAM policies to say, as `messaging export iam` writes
-    them.
+    Other users of the key get their permissions from the account's IAM policies, as written by
+    `messaging export iam`.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        others_topic: another account's or another repository's topic, by its ARN.
+        topology: the desired topic, queues and subscriptions.
+        others_topic: the ARN of another account's or another repository's topic.
 
     Raises:
-        ConfigurationError: if the topology has no key, or names it by an id or an ARN: that is a
-            key that stands.
+        ConfigurationError: if the topology has no key, or names it by an id or an ARN, which means
+            that the key exists already.
 
     Example:
         ```python
@@ -84,7 +85,7 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
         "Resource": "*",
     }
     statements = [whole]
-    if topology.queues:  # without one, a topology's key is never used by SNS itself
+    if topology.queues:  # without queues, SNS itself never uses the topology's key
         statements.append(sns_statement(topology, CLOUDFORMATION, others_topic=others_topic))
     policy = {"Version": "2012-10-17", "Statement": statements}
     return template(
@@ -109,13 +110,13 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
 def key_use(
     topology: Topology, place: Place, sid: str, actions: Sequence[str], *, via: str = ""
 ) -> list[dict[str, Any]]:
-    """A statement of a role's policy: `actions` with the topology's key; none without a key.
+    """A statement that allows a role `actions` with the topology's key; no statement without a key.
 
-    An alias is no resource of a policy: it is a condition on the keys of the account.
+    An alias cannot be a policy's resource, so it becomes a condition on the account's keys.
     https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
 
     Args:
-        via: the service on whose behalf alone: "sqs" or "sns"; with none, in requests of its own.
+        via: the only service through which the key may be used: "sqs" or "sns"; empty: directly.
     """
     if topology.kms_key is None:
         return []

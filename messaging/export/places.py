@@ -1,4 +1,4 @@
-"""Names of accounts and regions as CloudFormation and Terraform fill them in at deployment."""
+"""Placeholders for accounts and regions that CloudFormation and Terraform fill in at deployment."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ TERRAFORM = Place(
 def by_service(
     topology: Topology, place: Place, topic_arn: str
 ) -> Iterator[tuple[Subscription, Sequence[DesiredQueue]]]:
-    """Each subscription with its service's queues: dead letters, undelivered and its own."""
+    """Each subscription with its service's queues: dead letters, undelivered, and the queue
+    itself."""
     wanted = desired.queues(topology, place, topic_arn)
     for one in topology.subscriptions:
         yield one, list(islice(wanted, 3))
 
 
 def topic_arn(topology: Topology, place: Place, given: str | None = None) -> str:
-    """The topic's ARN: the one that is given for a topic of others, or the one at `place`."""
+    """The topic's ARN: `given` for someone else's topic, otherwise the one at `place`."""
     if given is not None and not topology.owns_topic:
         return given
     return place.topic_arn(topology.topic.name)
 
 
 def substituted(value: Any) -> Any:
-    """Plain data for CloudFormation: a text with `${AWS::...}` in it becomes an `Fn::Sub`."""
+    """`value` for CloudFormation: strings that contain `${AWS::...}` become an `Fn::Sub`."""
     if isinstance(value, Mapping):
         return {name: substituted(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -59,7 +60,8 @@ def substituted(value: Any) -> Any:
 
 
 def identifiers(names: Iterable[str], form: Callable[[str], str]) -> Mapping[str, str]:
-    """By name: an identifier made by `form`, or with a hash where two would be the same."""
+    """An identifier for each name: created by `form`, with a hash appended if two would be
+    equal."""
     every = list(names)
     made = {name: form(name) for name in every}
     taken = list(made.values())
@@ -72,5 +74,5 @@ def identifiers(names: Iterable[str], form: Callable[[str], str]) -> Mapping[str
 
 
 def capitalized(name: str) -> str:
-    """ "meia-entrada" as CloudFormation takes names: "MeiaEntrada"."""
+    """ "meia-entrada" as a CloudFormation name: "MeiaEntrada"."""
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))

@@ -1,4 +1,4 @@
-"""Alert rules for Prometheus over the metrics of `messaging.metrics`."""
+"""Prometheus alert rules for the metrics of `messaging.metrics`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _RUNBOOK = "https://github.com/messaging-sns-sqs/messaging/blob/main/docs/how-to
 def prometheus_rules(
     topology: Topology, *, oldest: int = OLDEST, canary: int = 0
 ) -> dict[str, Any]:
-    """A file for `rule_files` of Prometheus; JSON is YAML, too. The Prometheus operator takes it as
-    the `spec` of a PrometheusRule.
+    """A file for Prometheus's `rule_files` (JSON is valid YAML). The Prometheus operator takes it
+    as the `spec` of a PrometheusRule.
 
-    Severity `page` is for what gets worse while nobody looks, `ticket` for the rest.
+    Severity `page` is for problems that get worse while nobody acts, `ticket` for the others.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        oldest: seconds that the oldest message, or entry of an outbox, may wait.
-        canary: seconds between two canaries (`messaging canary --every`). It is told if none comes
-            for three times as long, or if one takes as long. 0: none are sent.
+        topology: the desired topic, queues and subscriptions.
+        oldest: seconds that the oldest message, or the oldest entry of an outbox, may wait.
+        canary: seconds between two canaries (`messaging canary --every`). Alerts if none arrives
+            for three times as long, or if one takes longer than that interval. 0: none are sent.
 
     Example:
         ```python
@@ -47,10 +47,10 @@ def prometheus_rules(
 def _rule(
     alert: str, expression: str, wait: str, severity: str, summary: str, service: str = ""
 ) -> dict[str, Any]:
-    """An alert: for how long its expression has to give something, who is told, and what.
+    """An alert rule: it fires once `expression` has returned a result for `wait`.
 
-    Of a rule that is there for each service, `service` says for which: Prometheus wants no two with
-    the same labels.
+    `service` is the service of a rule that exists once per service: Prometheus requires rules of
+    the same name to have different labels.
     """
     return {
         "alert": f"Messaging{alert}",
@@ -62,7 +62,7 @@ def _rule(
 
 
 def _of_services(topology: Topology, oldest: int) -> Iterator[dict[str, Any]]:
-    """Whether there are workers, and whether they receive."""
+    """Alerts about workers: whether there are any, and whether they receive."""
     for service in topology.services:
         absent = f'absent({_worker("received")}{{service="{service}"}})'
         said = "No worker of {{ $labels.service }} tells of itself."
@@ -93,7 +93,7 @@ def _of_services(topology: Topology, oldest: int) -> Iterator[dict[str, Any]]:
 
 
 def _of_handlers(topology: Topology) -> Iterator[dict[str, Any]]:
-    """What becomes of messages."""
+    """Alerts about the outcomes of messages."""
     if not topology.services:
         return
     services = _services(topology)

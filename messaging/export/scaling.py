@@ -1,12 +1,12 @@
 """Autoscaling by the backlog of a queue: KEDA's ScaledObject, and target tracking for ECS.
 
-Both hold messages per task at a target. One task with `concurrency` handlers of `seconds` each
-handles `concurrency / seconds` messages a second; a message is to wait `wait` seconds at most.
-So the backlog that one task may have is
+Both keep the number of messages per task at a target. One task with `concurrency` handlers of
+`seconds` each handles `concurrency / seconds` messages per second; a message should wait at most
+`wait` seconds. So the backlog that one task may have is
 
     target = concurrency / seconds * wait
 
-and the number of tasks is the messages in the queue, divided by it and rounded up.
+and the number of tasks is the number of messages in the queue, divided by it and rounded up.
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-using-sqs-queue.html
 """
 
@@ -25,14 +25,14 @@ __all__ = ["Scaling", "ecs", "keda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """How far and how fast.
+    """The throughput of one task, and the limits on the number of tasks.
 
     Args:
-        concurrency: handlers that run at once in one task.
+        concurrency: concurrent handlers in one task.
         seconds: seconds that one handler takes.
         wait: seconds that a message may wait.
-        least: tasks, at least.
-        most: tasks, at most.
+        least: minimum number of tasks.
+        most: maximum number of tasks.
 
     Raises:
         ConfigurationError: if a number is out of its range, or a task would handle no message
@@ -70,20 +70,20 @@ class Scaling:
 
     @property
     def target(self) -> int:
-        """Messages in the queue for each task."""
+        """The target number of messages in the queue per task."""
         return int(self.concurrency / self.seconds * self.wait)
 
 
 def keda(topology: Topology, scaling: Scaling, *, account: str, region: str) -> dict[str, Any]:
     """A List of ScaledObjects for `kubectl apply`, one for the Deployment of each service.
 
-    Deployments have the services' names. Messages in flight count: else a scaler would take away
-    tasks that are still at work. The trigger wants an authentication called `messaging`.
-    https://keda.sh/docs/latest/scalers/aws-sqs/
+    Deployments must have the services' names. Messages in flight count, too: otherwise the scaler
+    would remove tasks that are still working. The trigger requires an authentication called
+    `messaging`. https://keda.sh/docs/latest/scalers/aws-sqs/
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        scaling: how far, and how fast.
+        topology: the desired topic, queues and subscriptions.
+        scaling: the throughput of a task, and the limits.
         account: the AWS account's number.
         region: the AWS region.
 
@@ -128,15 +128,15 @@ def keda(topology: Topology, scaling: Scaling, *, account: str, region: str) -> 
 
 
 def ecs(topology: Topology, scaling: Scaling) -> dict[str, Any]:
-    """A template that scales the ECS service of each service; its cluster is a parameter.
+    """A template that scales the ECS service of each service; the cluster is a parameter.
 
-    ECS services have the services' names, and the cluster has Container Insights, which count the
-    tasks. `RunningTaskCount` is 0 before the first, hence `least` of at least 1.
+    ECS services must have the services' names, and the cluster needs Container Insights, which
+    counts the tasks. `RunningTaskCount` is 0 before the first task, so `least` must be at least 1.
     https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking-metric-math.html
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        scaling: how far, and how fast.
+        topology: the desired topic, queues and subscriptions.
+        scaling: the throughput of a task, and the limits.
 
     Raises:
         ConfigurationError: if `scaling.least` is 0.

@@ -1,4 +1,4 @@
-"""A topology as Terraform, in its JSON form: save it as `topology.tf.json`."""
+"""A topology as Terraform, in its JSON syntax: save it as `topology.tf.json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from messaging.topology import Subscription, Topology
 __all__ = ["terraform"]
 
 _PARTS = ("dead_letters", "undelivered", "queue")
-"""In the order of `by_service`."""
+"""A service's queues, in the order of `by_service`."""
 _ARGUMENTS: Mapping[str, str] = {
     desired.KEY: "kms_master_key_id",
     "MaximumMessageSize": "max_message_size",
@@ -31,22 +31,22 @@ _ARGUMENTS: Mapping[str, str] = {
 
 
 _PROVIDER: Mapping[str, str] = {"source": "hashicorp/aws", "version": ">= 6.8.0"}
-"""The first that takes queues for messages of 1 MiB.
+"""The first provider version that supports queues for messages of 1 MiB.
 
 https://github.com/hashicorp/terraform-provider-aws/blob/v6.8.0/CHANGELOG.md
 """
 
 
 def terraform(topology: Topology, *, others_topic: str | None = None) -> dict[str, Any]:
-    """What `messaging topology apply` would make, for the provider `hashicorp/aws`.
+    """The resources that `messaging topology apply` would create, for the provider `hashicorp/aws`.
 
-    Queues and the topic have `prevent_destroy`. The topic's MaximumMessageSize is not in it: the
+    Queues and the topic have `prevent_destroy`. The topic's MaximumMessageSize is not included: the
     provider has no argument for it.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        others_topic: the ARN of a topic that the topology does not own; else one of its name in the
-            provider's account and region.
+        topology: the desired topic, queues and subscriptions.
+        others_topic: the ARN of a topic that the topology does not own; by default, the topic of
+            that name in the provider's account and region.
 
     Example:
         ```python
@@ -69,7 +69,7 @@ def terraform(topology: Topology, *, others_topic: str | None = None) -> dict[st
     for one, three in by_service(topology, TERRAFORM, arn):
         id = names[one.service]
         for part, queue in zip(_PARTS, three, strict=True):
-            # An ARN is a text here, so Terraform does not see what must be there first.
+            # ARNs are plain strings here, so Terraform does not see the dependency.
             after = [f"aws_sqs_queue.{id}_dead_letters"] if part == "queue" else []
             queues[f"{id}_{part}"] = _queue(queue, after)
             policies[f"{id}_{part}"] = _policy(f"{id}_{part}", queue)
@@ -127,7 +127,7 @@ def _subscription(id: str, one: Subscription, arn: str, owns_topic: bool) -> dic
 
 
 def _encoded(document: Any) -> str:
-    # As Terraform's own jsonencode writes it: it takes a space for a change.
+    # In the format of Terraform's jsonencode: it would report an added space as a change.
     return json.dumps(document, separators=(",", ":"))
 
 

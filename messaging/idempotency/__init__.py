@@ -1,9 +1,9 @@
-"""Middleware that handles each event once, and the stores in which it remembers them.
+"""Middleware that handles each event once, and its stores.
 
     Worker(Marketing(), broker=connect(), middleware=[Idempotency(RedisStore("redis://..."))])
 
 `Idempotency` works with any store and any effect. `Transactional` and `TransactionalSession` are
-stronger: the mark stands in the service's own database, in the transaction that holds the effect.
+stronger: the mark is in the service's own database, in the same transaction as the effect.
 """
 
 from messaging.idempotency.async_transactional import AsyncTransactional

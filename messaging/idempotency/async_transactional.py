@@ -1,4 +1,4 @@
-"""`Transactional` for async handlers: on PostgreSQL, and without holding up the event loop."""
+"""`Transactional` for async handlers, on PostgreSQL, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _WAIT = 10.0
 class AsyncTransactional:
     """Middleware for async handlers: their effect and its mark are committed together.
 
-    Each call has a transaction of PostgreSQL. It is committed when the handler returns (or raises
-    `Ack`), and rolled back whatever else it raises or when it is cancelled. While the database
-    works, other handlers run. A concurrent duplicate comes again later.
+    Each call has a PostgreSQL transaction. It is committed when the handler returns (or raises
+    `Ack`), and rolled back if it raises anything else or is cancelled. While the database works,
+    other handlers run. A concurrent duplicate is retried later.
 
     Args:
-        opens: called for each call; it gives an async context manager, as
+        opens: called for each call; it returns an async context manager, like
             `async_sessionmaker(engine)`, `pool.connection` of psycopg_pool and `pool.acquire` of
-            asyncpg do; or what is awaited for a connection of psycopg 3 or asyncpg, which is closed
-            after the call. A pool belongs to one event loop, the worker's: make it in the
-            consumer's `async def open`.
-        table: where the marks stand. It is that of `Transactional` and `PostgresStore`, whose
-            `create` makes it and whose `prune` keeps it small.
-        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+            asyncpg; or an awaitable for a connection of psycopg 3 or asyncpg, which is closed after
+            the call. A pool belongs to one event loop, the worker's: create it in the consumer's
+            `async def open`.
+        table: the table of marks. It is that of `Transactional` and `PostgresStore`, whose `create`
+            creates it and whose `prune` keeps it small.
+        key: the identity of an event: a function of the `Call`; by default `event_key`, its source
             and its id.
-        wait: seconds for which a call waits for a connection, unless the pool gives up before. A
-            pool should have as many as the worker runs handlers at once.
+        wait: seconds for which a call waits for a connection, unless the pool gives up earlier. A
+            pool should have as many connections as the worker runs concurrent handlers.
 
     Raises:
         ConfigurationError: if `wait` is not above 0.
@@ -88,11 +88,11 @@ class AsyncTransactional:
 
     @property
     def connection(self) -> Any:
-        """What `opens` gave to the handler that runs, in its transaction: a session or a
-        connection. Do not commit or close it.
+        """The current handler's session or connection from `opens`, in its transaction. Do not
+        commit or close it.
 
         Raises:
-            ConfigurationError: where no handler runs, and in another task than the handler's.
+            ConfigurationError: if no handler runs, or in another task than the handler's.
         """
         return handed(self._current, "connection")
 
@@ -157,8 +157,8 @@ class AsyncTransactional:
 
 
 async def _opened(stack: AsyncExitStack, opened: Any) -> tuple[Any, Callable[[], Awaitable[None]]]:
-    """The connection, with a transaction open on it, and what commits that. What `stack` does at
-    its end rolls back what was not committed."""
+    """The connection, with an open transaction, and a function that commits it. Leaving `stack`
+    rolls back an uncommitted transaction."""
     if hasattr(opened, "__aenter__"):
         connection = await opened.__aenter__()
         stack.push_async_callback(_quietly, partial(opened.__aexit__, None, None, None))
@@ -178,6 +178,6 @@ async def _opened(stack: AsyncExitStack, opened: Any) -> tuple[Any, Callable[[],
 
 
 async def _quietly(end: Callable[[], Awaitable[object]]) -> None:
-    # One that is gone has nothing to roll back, and its error is no news beside the first.
+    # A lost connection has nothing to roll back, and its error adds nothing to the first one.
     with suppress(Exception):
         await end()

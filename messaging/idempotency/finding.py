@@ -1,4 +1,4 @@
-"""Finds who has handled one event, in a table of marks."""
+"""Finds which services have handled an event, in a table of marks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Mark", "marks_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a service noted about an event. `handled` is in seconds since the epoch; None while a
-    handler holds it, or after one that died holding it."""
+    """A service's mark for an event. `handled` is in seconds since the epoch; None while a handler
+    has claimed it, or after one died with its claim."""
 
     service: str
     handled: float | None
@@ -24,13 +24,13 @@ class Mark:
 def marks_of(database: Database, event_id: str, *, table: str = TABLE) -> list[Mark] | None:
     """The marks of an event, by service; None if there is no such table. Changes nothing.
 
-    Reads the whole table. A mark whose key is a digest (`event_key` of a long source) or a key of
-    your own is not found.
+    It reads the whole table. A mark whose key is a digest (`event_key` of a long source) or a
+    custom key is not found.
     """
     name = table_name(table)
     if not database.has_table(name):
         return None
-    # PostgreSQL has its own type of time, the others seconds.
+    # PostgreSQL has a timestamp type, the others use seconds.
     seconds = "CAST(extract(epoch FROM handled_at) AS float8)"
     when = seconds if database.dialect == "postgresql" else "handled_at"
     with database.transaction(writes=False) as cursor:
@@ -42,7 +42,7 @@ def marks_of(database: Database, event_id: str, *, table: str = TABLE) -> list[M
     return [
         Mark(service=_text(service), handled=handled)
         for service, handled, key in rows
-        if _text(key).endswith(f" {event_id}")  # LIKE of SQLite knows no case
+        if _text(key).endswith(f" {event_id}")  # SQLite's LIKE ignores case
     ]
 
 

@@ -1,7 +1,7 @@
-"""The table of marks: its columns, its statements, and what each database calls them.
+"""The table of marks: its columns and its statements, for each database.
 
-One table serves `SqliteStore`, `PostgresStore`, `MySqlStore` and `Transactional`, so that a service
-may go from one to the other. Statements are written once, with `:name` for a parameter.
+One table serves `SqliteStore`, `PostgresStore`, `MySqlStore` and `Transactional`, so a service may
+switch between them. Statements are written once, with `:name` for a parameter.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ TABLE = "messaging_handled"
 Row: TypeAlias = Sequence[Any]
 
 GUARD = "messaging.handling"
-"""A setting of PostgreSQL that lasts as long as one transaction: it shows whether that is still
-open."""
+"""A PostgreSQL setting that lasts for one transaction, and so shows whether that is still open."""
 
 _COLUMNS = """CREATE TABLE IF NOT EXISTS {table} (
     service    {service} NOT NULL,
@@ -38,7 +37,7 @@ _UTC = "timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1e6"
 
 
 def _in_seconds(now: str) -> Mapping[str, str]:
-    """The words for a database whose times are numbers."""
+    """The SQL fragments for a database whose times are numbers."""
     return {
         "now": now,
         "until": f"{now} + :lease",
@@ -49,7 +48,7 @@ def _in_seconds(now: str) -> Mapping[str, str]:
 
 
 _TEXT: Mapping[str, str] = {"service": "text", "event_id": "text", "token": "text"}
-# SQLite is given the time of this machine; a server has one clock for all clients.
+# SQLite gets the time of this machine; a server has one clock for all clients.
 _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     "sqlite": {
         **_in_seconds(":now"),
@@ -67,7 +66,7 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
         **_TEXT,
         "options": "",
     },
-    # Bytes, because every collation that MySQL and MariaDB share takes "e1 " for "e1".
+    # Bytes, because all collations that MySQL and MariaDB share treat "e1 " and "e1" as equal.
     "mysql": {
         **_in_seconds(_UTC),
         "expired": "service = :service AND event_id = :event_id AND handled_at IS NULL "
@@ -82,7 +81,8 @@ _WORDS: Mapping[Dialect, Mapping[str, str]] = {
     },
 }
 _PRUNED_AT_ONCE = 20_000
-"""Rows deleted by one statement, so that it locks nothing for long and stays within time limits."""
+"""Rows deleted per statement, so that it does not hold locks for long and stays within time
+limits."""
 _FORGOTTEN_AT_ONCE = 500
 _SHARED: Mapping[str, str] = {
     "at_once": str(_PRUNED_AT_ONCE),
@@ -98,7 +98,7 @@ _STATEMENTS: Mapping[str, str] = {
     "look": "SELECT handled_at IS NOT NULL, {left}, token FROM {table} WHERE {this}",
     "look at all": "SELECT event_id, handled_at IS NOT NULL, {left}, token FROM {table} "
     "WHERE service = :service AND event_id = ANY(CAST(:events AS text[]))",  # PostgreSQL
-    # In one order, so that two of them at once do not wait for each other.
+    # In a fixed order, so that two concurrent ones do not wait for each other.
     "claim all": "INSERT INTO {table} AS mark (service, event_id, token, until) "
     "SELECT CAST(:service AS text), event, CAST(:token AS text), {until} "
     "FROM unnest(CAST(:events AS text[])) AS event ORDER BY event {free}{now} RETURNING event_id",
@@ -114,14 +114,14 @@ _STATEMENTS: Mapping[str, str] = {
     "FROM {table} WHERE handled_at < {older} OR until < {older} LIMIT {at_once})",
     "lock": "DELETE FROM {table} WHERE false",
 }
-# One that has locked the whole file needs no condition, and values are quicker than a query.
+# With the whole file locked, no condition is needed, and values are faster than a query.
 _SQLITE: Mapping[str, str] = {
     **_STATEMENTS,
     "mark": "INSERT INTO {table} AS mark (service, event_id, handled_at) "
     "VALUES (:service, :event_id, {now}) {free}{now}",
 }
-# MySQL's ON DUPLICATE KEY has no WHERE, and what it changed cannot be told from its count: what
-# stands in the way of an INSERT is taken by a second statement, where it may be.
+# MySQL's ON DUPLICATE KEY has no WHERE, and its count does not show what it changed: what stands in
+# the way of an INSERT is taken by a second statement, where it may be.
 _MYSQL: Mapping[str, str] = {
     **_STATEMENTS,
     "claim": "INSERT INTO {table} (service, event_id, token, until) "
@@ -137,11 +137,11 @@ _BY_DIALECT: Mapping[str, Mapping[str, str]] = {"mysql": _MYSQL, "sqlite": _SQLI
 
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:
-    """The statement that makes the table, for your own migrations.
+    """The statement that creates the table, for your own migrations.
 
     Args:
         dialect: "postgresql", "mysql" or "sqlite".
-        table: the table's name, with its schema and a dot before it where it has one.
+        table: the table's name, optionally with its schema ("schema.table").
 
     Example:
         ```python
@@ -155,12 +155,12 @@ def ddl(dialect: Dialect, table: str = TABLE) -> str:
 
 @dataclass(frozen=True)
 class Marks:
-    """Runs the statements about one table on a connection that is handed in.
+    """Runs the statements for one table on a given connection.
 
     Args:
-        dialect: which database's SQL.
-        table: the table's name, with its schema and a dot before it where it has one.
-        clock: what tells the time; a test may give a `FakeClock`.
+        dialect: the database's SQL dialect.
+        table: the table's name, optionally with its schema ("schema.table").
+        clock: the source of time; a test may pass a `FakeClock`.
     """
 
     dialect: Dialect
@@ -172,7 +172,7 @@ class Marks:
 
     @cached_property
     def sql(self) -> Mapping[str, str]:
-        """The statements by their names, for whoever runs one in another way."""
+        """The statements by name, for code that runs them in another way."""
         statements = _BY_DIALECT.get(self.dialect, _STATEMENTS)
         return {
             name: text.format(table=self.table, **_SHARED, **_WORDS[self.dialect])
@@ -183,7 +183,7 @@ class Marks:
         """Create the table if it is missing. On PostgreSQL one process at a time does it.
 
         Args:
-            connection: a connection of the caller's.
+            connection: the caller's connection.
         """
         statement = ddl(self.dialect, self.table)
         if self.dialect == "postgresql":
@@ -192,22 +192,23 @@ class Marks:
             execute(connection, statement)
 
     def look(self, connection: DriverConnection, service: str, event_id: str) -> Row | None:
-        """Done or not, seconds left of a claim, its token; None when there is nothing.
+        """Whether it is done, the remaining seconds of a claim, and its token; None if there is no
+        mark.
 
         Args:
-            connection: a connection of the caller's.
+            connection: the caller's connection.
             service: the name of a service.
-            event_id: what the event is known by.
+            event_id: the identity of the event.
         """
         values = {"service": service, "event_id": event_id, "now": self.clock.now()}
         row: Row | None = execute(connection, self.sql["look"], values).fetchone()
         return row
 
     def rows(self, connection: DriverConnection, name: str, **values: object) -> Sequence[Row]:
-        """What the statement `name` gives.
+        """Return the rows of the statement `name`.
 
         Args:
-            connection: a connection of the caller's.
+            connection: the caller's connection.
             name: the statement's name.
             **values: its parameters.
         """
@@ -218,7 +219,7 @@ class Marks:
         """Run the statement `name`; returns how many rows it changed.
 
         Args:
-            connection: a connection of the caller's.
+            connection: the caller's connection.
             name: the statement's name.
             **values: its parameters.
         """
@@ -228,8 +229,8 @@ class Marks:
         except Exception as error:
             if name != "claim" or error_number(error) != DUPLICATE:
                 raise
-        # Looked at first: a statement that finds nothing to change locks the row all the same, and
-        # several that do, each with the lock to read it that a duplicate leaves, are a deadlock.
+        # Checked first: a statement that finds nothing to change locks the row anyway, and several
+        # of them, each holding a duplicate's read lock, deadlock.
         row = self.look(connection, str(given["service"]), str(given["event_id"]))
         if row is None or row[0] or row[1] > 0:
             return 0
@@ -239,7 +240,7 @@ class Marks:
         """Delete marks older than `older_than` seconds, in several statements; returns how many.
 
         Args:
-            connection: a connection of the caller's.
+            connection: the caller's connection.
             older_than: seconds.
         """
         pruned = 0

@@ -1,4 +1,4 @@
-"""Marks in this process: for tests, and for a service that runs as one process."""
+"""Idempotency marks in memory: for tests, and for a service that runs as one process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class MemoryStore:
     """An `IdempotencyStore` in memory, lost when its process ends.
 
     Args:
-        capacity: done events that are remembered; when there are more, the oldest is forgotten.
-        clock: what tells the time; a test may give a `FakeClock`.
+        capacity: maximum number of completed events remembered; the oldest are forgotten first.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
         ConfigurationError: if `capacity` is below 1.
@@ -45,7 +45,7 @@ class MemoryStore:
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
-        """As `IdempotencyStore.begin`."""
+        """See `IdempotencyStore.begin`."""
         key, token = (service, event_id), uuid4().hex
         with self._lock:
             if key in self._done:
@@ -58,7 +58,7 @@ class MemoryStore:
         return Claim(service=service, event_id=event_id, token=token)
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
-        """As `IdempotencyStore.renew`."""
+        """See `IdempotencyStore.renew`."""
         with self._lock:
             if not self._is_ours(claim):
                 return False
@@ -67,7 +67,7 @@ class MemoryStore:
             return True
 
     def complete(self, claim: Claim) -> bool:
-        """As `IdempotencyStore.complete`."""
+        """See `IdempotencyStore.complete`."""
         with self._lock:
             if not self._give_up(claim):
                 return False
@@ -77,12 +77,12 @@ class MemoryStore:
             return True
 
     def release(self, claim: Claim) -> bool:
-        """As `IdempotencyStore.release`."""
+        """See `IdempotencyStore.release`."""
         with self._lock:
             return self._give_up(claim)
 
     def prune(self, older_than: float) -> int:
-        """As `IdempotencyStore.prune`."""
+        """See `IdempotencyStore.prune`."""
         with self._lock:
             limit = self._clock.monotonic() - older_than
             old = [key for key, since in self._done.items() if since < limit]
@@ -97,7 +97,7 @@ class MemoryStore:
         pass
 
     def __len__(self) -> int:
-        """How many events are remembered as done."""
+        """The number of events remembered as done."""
         return len(self._done)
 
     def _give_up(self, claim: Claim) -> bool:

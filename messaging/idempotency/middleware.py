@@ -1,4 +1,4 @@
-"""Middleware that claims an event before its handler runs, so that nobody else handles it."""
+"""Middleware that claims an event before its handler runs, so that no other process handles it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ log = logger("messaging.idempotency")
 LEASE = 60.0
 BACKOFF = Backoff(first=5.0, longest=3600.0)
 LONGEST_KEY = 512
-"""Bytes. PostgreSQL indexes at most 2,704 of a row, DynamoDB 2,048 of a key."""
+"""Maximum bytes of a key. PostgreSQL indexes at most 2,704 bytes of a row, DynamoDB 2,048 of a
+key."""
 
 
 def event_key(call: HandlingState) -> str:
-    """Which event this is: its source and its id, which CloudEvents promises to be unique together.
+    """The identity of an event: its source and its id, whose combination is unique according to
+    CloudEvents.
 
-    What is long or not printable is replaced by its SHA-256, because databases bound their keys.
+    Long or non-printable parts are replaced by their SHA-256, because databases limit their keys.
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#id
 
     Args:
-        call: the handler that is about to run.
+        call: the call about to run.
 
     Example:
         ```python
@@ -61,7 +63,7 @@ def later(call: HandlingState, seconds_left: float) -> Retry:
     up the receives of its duplicates.
 
     Args:
-        call: the duplicate that is about to run.
+        call: the duplicate about to run.
         seconds_left: seconds until the first one's claim expires.
     """
     count = call.delivery.receive_count
@@ -77,22 +79,23 @@ class Idempotency:
         once = Idempotency(SqliteStore("dados/handled.db"))
         Worker(Marketing(), broker=broker, middleware=[once])
 
-    An event that is done is acknowledged without its handler. One that is in progress elsewhere
-    comes again later: it is never acknowledged while the first may fail. A handler that returns
-    (or raises `Ack`) marks it done. Whatever else it raises, `Retry`, `Reject` and `Discard` among
-    them, gives the claim back: what comes again from a dead-letter queue is to be handled.
+    A completed event is acknowledged without calling its handler. One in progress elsewhere is
+    retried later: it is never acknowledged while the first attempt may still fail. When the handler
+    returns (or raises `Ack`), the event is marked as done. If it raises anything else, including
+    `Retry`, `Reject` and `Discard`, the claim is released, so that a redriven dead letter is
+    handled.
 
-    The limit of it: effect and mark are two steps. A process that dies between them has the
-    handler run again; where that must not be, see `Transactional`. A store that is away raises
-    before the handler runs, and the message is retried. One instance serves any number of workers.
+    Its limitation: effect and mark are two steps. If a process dies between them, the handler runs
+    again; if that must not happen, see `Transactional`. An unavailable store raises before the
+    handler runs, and the message is retried. One instance serves any number of workers.
 
     Args:
-        store: where marks are kept: see the stores below.
-        lease: seconds for which a claim holds. A thread renews those of handlers that still run, so
-            a claim lasts as long as its handler, and outlives a killed process by `lease` at most.
+        store: the store of the marks: see the stores below.
+        lease: seconds for which a claim lasts. A thread renews the claims of running handlers, so a
+            claim lasts as long as its handler, and outlives a killed process by at most `lease`.
         renew: False: no thread. Then `lease` must be longer than any handler takes, or a duplicate
-            runs beside it.
-        key: which event a call is about; `event_key` takes source and id.
+            may run concurrently.
+        key: returns the identity of a call's event; `event_key` uses source and id.
 
     Raises:
         ConfigurationError: if `lease` is not above 0 and at most 43,200 seconds.
@@ -148,7 +151,7 @@ class Idempotency:
     def around_batch(self, batch: BatchState) -> Iterator[None]:
         """The same for a handler that takes a batch: a claim and a mark for each of its events.
 
-        Those that are done, or in progress elsewhere, are not handed to it.
+        Events that are done, or in progress elsewhere, are not passed to it.
 
         Args:
             batch: the call of the batch.
@@ -179,8 +182,8 @@ class Idempotency:
                 batch.leave_out(call, known)
 
     def _found_together(self, batch: BatchState) -> dict[int, Claim | InProgress | Done]:
-        """What a store that is asked for several at once says of each call. Of an event that is
-        there twice only the first is asked for: the second finds its claim."""
+        """The result for each call, from a store that takes several events at once. If an event
+        occurs twice, only the first is claimed: the second finds its claim."""
         calls: dict[str, HandlingState] = {}
         for call in batch.calls:
             calls.setdefault(self._key(call), call)
@@ -220,7 +223,7 @@ class Idempotency:
             self._tell_expired(call)
 
     def _tell_expired(self, call: HandlingState) -> None:
-        # The effect has taken place, so this message is done, although somebody else ran it, too.
+        # The effect has taken place, so this message is done, although another process ran it too.
         log.warning(
             "%s handled event %s, but its claim had expired: it may have been handled twice",
             call.service,

@@ -1,4 +1,4 @@
-"""Marks in Redis: a key for each event, changed by scripts that Redis runs whole."""
+"""Idempotency marks in Redis: a key for each event, changed by atomic scripts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 """
 
 SILENCE_SECONDS = 5.0
-"""A handler waits for Redis, which answers in less than a millisecond."""
+"""Seconds. A handler waits for Redis, which normally answers in less than a millisecond."""
 
 _DOES = "refused the mark of an event"
-# Numbers come back, because text would be bytes or str as the client was made. A token is hex.
+# The scripts return numbers, because text would be bytes or str depending on the client. A token is
+# hexadecimal.
 _BEGIN = """
 local known = redis.call('GET', KEYS[1])
 if not known then
@@ -49,22 +50,21 @@ return redis.call('DEL', KEYS[1])
 
 
 class RedisStore(OnRedis):
-    """Marks in Redis: for any number of machines, fast, and as durable as that Redis is.
+    """Idempotency marks in Redis: for any number of machines, fast, and as durable as that Redis.
 
-    A Redis that evicts keys, or fails over before a write was copied, has forgotten a mark, and
-    the event is handled again if it comes again: use `maxmemory-policy noeviction` and an
-    append-only file. A claim that has expired can no longer be completed: Redis removed it.
+    If Redis evicts keys, or fails over before a write is replicated, a mark is lost, and the event
+    is handled again if it is redelivered: use `maxmemory-policy noeviction` and an append-only
+    file. An expired claim can no longer be completed: Redis has removed it.
 
     Args:
-        client: a URL ("redis://cache:6379/0"), or a `redis.Redis` of yours.
+        client: a URL ("redis://cache:6379/0"), or your own `redis.Redis`.
         prefix: put before the keys.
         keep: seconds for which a mark is kept.
         timeout: seconds that one command may take.
 
     Raises:
         ConfigurationError: if `keep` or `timeout` is not above 0.
-        TransportError: by each method, where Redis does not answer, after the client's own
-            attempts.
+        TransportError: by each method, if Redis does not answer, after the client's own attempts.
 
     Example:
         ```python
@@ -95,14 +95,14 @@ class RedisStore(OnRedis):
     def begin(
         self, service: str, event_id: str, *, lease_seconds: float
     ) -> Claim | InProgress | Done:
-        """As `IdempotencyStore.begin`."""
+        """See `IdempotencyStore.begin`."""
         claim = Claim(service=service, event_id=event_id, token=uuid4().hex)
         return _answer(self._run(self._begin, claim, lease_seconds), claim)
 
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
-        """As `ManyAtOnce.begin_many`."""
+        """See `ManyAtOnce.begin_many`."""
         claims = [
             Claim(service=service, event_id=event_id, token=uuid4().hex) for event_id in event_ids
         ]
@@ -110,26 +110,26 @@ class RedisStore(OnRedis):
         return [_answer(one, claim) for one, claim in zip(found, claims, strict=True)]
 
     def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
-        """As `ManyAtOnce.complete_many`."""
+        """See `ManyAtOnce.complete_many`."""
         return [one == 1 for one in self._run_all(self._complete, claims, self._keep)]
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> bool:
-        """As `IdempotencyStore.renew`."""
+        """See `IdempotencyStore.renew`."""
         return self._run(self._renew, claim, lease_seconds) == 1
 
     def complete(self, claim: Claim) -> bool:
-        """As `IdempotencyStore.complete`."""
+        """See `IdempotencyStore.complete`."""
         return self._run(self._complete, claim, self._keep) == 1
 
     def release(self, claim: Claim) -> bool:
-        """As `IdempotencyStore.release`."""
+        """See `IdempotencyStore.release`."""
         return self._run(self._release, claim) == 1
 
     def prune(self, older_than: float) -> int:
-        """0: Redis forgets by itself, after `keep`.
+        """Return 0: Redis forgets by itself, after `keep`.
 
         Args:
-            older_than: of no meaning here.
+            older_than: ignored.
         """
         return 0
 
@@ -137,7 +137,7 @@ class RedisStore(OnRedis):
         return int(self._asked(_DOES, lambda: self._call(script, self._client, claim, seconds)))
 
     def _run_all(self, script: Any, claims: Sequence[Claim], *seconds: float) -> list[int]:
-        """For several events in one round trip, after one that sees to the script."""
+        """Run it for several events in one round trip, after one that loads the script."""
 
         def asked() -> Any:
             with self._client.pipeline(transaction=False) as pipe:

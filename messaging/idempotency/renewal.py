@@ -1,4 +1,4 @@
-"""Renews the claims of handlers that still run, in a thread."""
+"""Renews the claims of running handlers, in a thread."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ log = logger("messaging.idempotency")
 
 
 LONGEST_STEP = 1.0
-"""Seconds between two checks of the claims, and for which the thread stays when there are none."""
+"""Seconds between two checks of the claims, and for which the thread remains when there are
+none."""
 
 
 class Renewal:
-    """Renews claims of one store each quarter of their lease. Its thread lives while there are any.
+    """Renews claims of one store every quarter of their lease. Its thread lives while there are
+    any.
 
-    So a handler that is done within a quarter of the lease costs no request, and a renewal that
-    failed is tried twice more before the claim expires.
+    So a handler that ends within a quarter of the lease costs no request, and a failed renewal is
+    retried twice before the claim expires.
     """
 
     def __init__(self, store: IdempotencyStore, lease_seconds: float) -> None:
@@ -35,7 +37,7 @@ class Renewal:
         self._failing = False
 
     def add(self, claim: Claim) -> None:
-        """Renew it from now on."""
+        """Start renewing a claim."""
         if self._pid != os.getpid():
             # After a fork the thread and its claims stay with the parent.
             self._lock, self._due, self._thread = threading.Lock(), {}, None
@@ -49,7 +51,7 @@ class Renewal:
                 self._thread.start()
 
     def remove(self, claim: Claim) -> None:
-        """Renew it no more."""
+        """Stop renewing a claim."""
         with self._lock:
             self._due.pop(claim, None)
 
@@ -78,7 +80,7 @@ class Renewal:
         if not ours:
             with self._lock:
                 known = self._due.pop(claim, None)
-            if known is not None:  # else it has just ended
+            if known is not None:  # otherwise it has just ended
                 log.warning(
                     "the claim of an event of %s was taken over while its handler runs: it may be "
                     "handled twice",

@@ -1,4 +1,4 @@
-"""Marks in a database: claims as rows, each change a statement of its own."""
+"""Idempotency marks in a SQL database: claims are rows, and each change is one statement."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TRIES = 5
 
 
 class _SqlStore(TableStore):
-    """The `IdempotencyStore` that the databases share."""
+    """The `IdempotencyStore` shared by all SQL databases."""
 
     def __init__(self, connect: Callable[[], DriverConnection], marks: Marks) -> None:
         super().__init__(connect, marks.table)
@@ -49,7 +49,7 @@ class _SqlStore(TableStore):
                 if self._change("claim", claim, lease=lease_seconds)(connection):
                     return claim
                 row = self._marks.look(connection, service, event_id)
-                if row is not None:  # else given back between the two statements
+                if row is not None:  # otherwise released between the two statements
                     return _known(row, claim)
             return InProgress(0.0)
 
@@ -83,19 +83,20 @@ class _SqlStore(TableStore):
 
 
 class SqliteStore(_SqlStore):
-    """Marks in an SQLite file: for the processes of one machine.
+    """Idempotency marks in an SQLite file, for the processes of one machine.
 
         store = SqliteStore("dados/handled.db")
 
-    The file and the table are created if they are missing. Call `prune` now and then.
+    The file and the table are created if they are missing. Call `prune` regularly.
 
     Args:
-        path: the file; it is made if it is missing.
-        table: the table's name, with its schema and a dot before it where it has one.
-        clock: what tells the time; a test may give a `FakeClock`.
+        path: the file; it is created if it is missing.
+        table: the table's name.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
-        ConfigurationError: if `path` is ":memory:", which would be a database for each connection.
+        ConfigurationError: if `path` is ":memory:", which would be a separate database for each
+            connection.
 
     Example:
         ```python
@@ -117,22 +118,21 @@ class SqliteStore(_SqlStore):
 
 
 class PostgresStore(_SqlStore):
-    """Marks in PostgreSQL: for any number of machines. Needs the extra `postgres`.
+    """Idempotency marks in PostgreSQL, for any number of machines. Needs the extra `postgres`.
 
         store = PostgresStore("postgresql://school@db/school").create()
 
-    Time is the database's, so that no machine's clock matters. `prune` it now and then.
+    Time is the database's, so no machine's clock matters. Call `prune` regularly.
 
     Args:
-        connect: a conninfo, or a function that gives a connection of psycopg. The store sets it to
-            autocommit. It keeps as many as are used at once.
-        table: the table's name, with its schema and a dot before it where it has one.
-        timeout: seconds for which a statement may stay unanswered, on connections that are made
-            from a conninfo; to accept a connection the server has 10, or the conninfo's
-            connect_timeout.
+        connect: a conninfo, or a function that returns a psycopg connection. The store sets it to
+            autocommit, and keeps as many as are used concurrently.
+        table: the table's name.
+        timeout: seconds to wait for a statement, on connections made from a conninfo; accepting a
+            connection may take 10, or the conninfo's connect_timeout.
 
     Raises:
-        TransportError: by each method, where the database does not answer.
+        TransportError: by each method, if the database does not answer.
 
     Example:
         ```python
@@ -158,7 +158,7 @@ class PostgresStore(_SqlStore):
     def begin_many(
         self, service: str, event_ids: Sequence[str], *, lease_seconds: float
     ) -> Sequence[Claim | InProgress | Done]:
-        """As `ManyAtOnce.begin_many`."""
+        """See `ManyAtOnce.begin_many`."""
         token, events = uuid4().hex, list(event_ids)
         claims = [Claim(service=service, event_id=event, token=token) for event in events]
         given: dict[str, Any] = {
@@ -182,7 +182,7 @@ class PostgresStore(_SqlStore):
         return self._run(begun)
 
     def complete_many(self, claims: Sequence[Claim]) -> Sequence[bool]:
-        """As `ManyAtOnce.complete_many`."""
+        """See `ManyAtOnce.complete_many`."""
         done: set[tuple[str, str]] = set()
         for token in {claim.token for claim in claims}:
             mine = [claim for claim in claims if claim.token == token]
@@ -194,21 +194,20 @@ class PostgresStore(_SqlStore):
 
 
 class MySqlStore(_SqlStore):
-    """Marks in MySQL 8 or MariaDB: for any number of machines. Needs the extra `mysql`.
+    """Idempotency marks in MySQL 8 or MariaDB, for any number of machines. Needs the extra `mysql`.
 
         store = MySqlStore("mysql://school@db/school").create()
 
-    Time is the database's, so that no machine's clock matters. `prune` it now and then.
+    Time is the database's, so no machine's clock matters. Call `prune` regularly.
 
     Args:
-        connect: a URL as `messaging.sql.mysql` takes it, or a function that gives a connection of
-            PyMySQL. The store sets it to autocommit. It keeps as many as are used at once.
-        table: the table's name, with its schema and a dot before it where it has one.
-        timeout: seconds for which a statement may stay unanswered, on connections that are made
-            from a URL.
+        connect: a URL for `messaging.sql.mysql`, or a function that returns a PyMySQL connection.
+            The store sets it to autocommit, and keeps as many as are used concurrently.
+        table: the table's name.
+        timeout: seconds to wait for a statement, on connections made from a URL.
 
     Raises:
-        TransportError: by each method, where the database does not answer.
+        TransportError: by each method, if the database does not answer.
 
     Example:
         ```python
@@ -231,12 +230,12 @@ class MySqlStore(_SqlStore):
 
 
 def _known(row: Sequence[Any] | None, claim: Claim) -> Claim | InProgress | Done:
-    """What `begin` answers where somebody has the event already."""
+    """The result of `begin` if the event has a mark already."""
     if row is None:
-        return InProgress(0.0)  # given back meanwhile
+        return InProgress(0.0)  # released meanwhile
     done, left, token = row
     if done:
         return Done()
     if token == claim.token:
-        return claim  # the answer to an earlier try was lost with its connection
+        return claim  # the answer to an earlier attempt was lost with its connection
     return InProgress(max(0.0, left))

@@ -1,4 +1,4 @@
-"""One transaction that holds an effect and its mark: how it begins and how it ends."""
+"""A transaction that contains an effect and its mark: how it starts and ends."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def _token() -> str:
 class Transaction:
     """The transaction of one call: `begin` and `admit`, the handler, `mark`, and a commit.
 
-    What keeps a duplicate out meanwhile: in SQLite the one lock for writing, which a second
-    transaction waits for; in PostgreSQL an advisory lock of the event, which nobody waits for, and
-    the table's key behind it; in MySQL, whose such locks outlive a transaction, a claim in the
-    table, which is waited for. All end with the transaction, however that ends.
+    Duplicates are kept out meanwhile by a lock: in SQLite, the single write lock, for which a
+    second transaction waits; in PostgreSQL, an advisory lock for the event, for which nothing
+    waits, and then the table's key; in MySQL, whose advisory locks outlive a transaction, a claim
+    in the table, for which others wait. All end with the transaction, however it ends.
 
-    The mark is written last, in the very transaction that was begun. A handler that
-    ended it has an error instead of a mark: the event is handled again, rather than never.
+    The mark is written last, in the same transaction. If the handler ended it, there is an error
+    instead of a mark: the event is handled again, rather than never.
     """
 
     call: HandlingState
     event: str
     marks_of: Callable[[DriverConnection], Marks]
     guard: str = ""
-    """By which the transaction, or its claim, is known; SQLite needs none."""
+    """Identifies the transaction, or its claim; SQLite needs none."""
     joins: bool = False
-    """Another one has begun it, and ends it."""
+    """Another middleware has started it, and ends it."""
     found: Outcome | None = None
-    """What `begin` found: None if the handler may run, else the outcome of the message."""
+    """The result of `begin`: None if the handler may run, otherwise the outcome of the message."""
 
     def begin(self, connection: DriverConnection) -> None:
-        """Begin, and look what is known of the event."""
+        """Start the transaction, and look up the event."""
         marks = self.marks_of(connection)
         if marks.dialect == "sqlite":
             self.found = self._begin_sqlite(connection, marks)
@@ -69,7 +69,7 @@ class Transaction:
         self.found = begin(connection, marks)
 
     def admit(self) -> None:
-        """Raise the outcome of the message if the handler is not to run."""
+        """Raise the outcome of the message if the handler must not run."""
         if self.found is not None:
             raise self.found
 
@@ -88,8 +88,8 @@ class Transaction:
             raise self._known(connection, marks) or ended(self.call)
 
     def release(self, connection: DriverConnection, marks: Marks) -> None:
-        """See that it is still the transaction that was begun."""
-        if marks.dialect != "postgresql":  # there the mark itself sees to it
+        """Check that it is still the same transaction."""
+        if marks.dialect != "postgresql":  # there, the mark itself checks this
             _release(connection, _SAVEPOINT, self.call)
 
     def _begin_postgresql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
@@ -107,7 +107,7 @@ class Transaction:
                 # Python 3.12: its commit() would do nothing. With -1, which is called
                 # LEGACY_TRANSACTION_CONTROL, it is as one that was opened without the argument.
                 connection.autocommit = -1
-            if connection.in_transaction:  # it begins them by itself: autocommit=False
+            if connection.in_transaction:  # it starts them by itself: autocommit=False
                 marks.change(connection, "lock")
             else:
                 connection.execute("BEGIN IMMEDIATE")
@@ -121,13 +121,13 @@ class Transaction:
             connection.autocommit(False)
         outcome = self._claimed_in_mysql(connection, marks)
         if not self.joins:
-            # It is gone once the transaction has ended, also by a statement like CREATE TABLE.
+            # It disappears when the transaction ends, also through a statement like CREATE TABLE.
             execute(connection, f"SAVEPOINT {_SAVEPOINT}")
         return outcome
 
     def _claimed_in_mysql(self, connection: DriverConnection, marks: Marks) -> Outcome | None:
         try:
-            # If the handler commits it, which it must not, anybody may have it at once.
+            # If the handler commits it, which it must not, others may claim it immediately.
             written = marks.change(connection, "claim", **self._claim, lease=0)
         except Exception as error:
             if error_number(error) == DEADLOCK:  # the whole transaction is undone
@@ -153,7 +153,7 @@ class Transaction:
 
 
 def known(call: HandlingState, row: Row | None) -> Outcome | None:
-    """What the row of an event makes of another message of it; None if the handler may run."""
+    """The outcome of a message, given the row of its event; None if the handler may run."""
     if row is None:
         return None
     done, left, _ = row
@@ -166,13 +166,13 @@ def _release(connection: DriverConnection, savepoint: str, call: HandlingState) 
     try:
         execute(connection, f"RELEASE SAVEPOINT {savepoint}")
     except Exception as error:
-        if error_number(error) not in (None, NO_SAVEPOINT):  # MySQL tells other errors apart
+        if error_number(error) not in (None, NO_SAVEPOINT):  # MySQL distinguishes other errors
             raise
         raise ended(call) from None
 
 
 def handed(current: ContextVar[Any], what: str) -> Any:
-    """What the middleware whose `what` was asked for has in `current`."""
+    """The value in `current` of the middleware whose `what` was accessed."""
     found = current.get(None)
     if found is None:
         raise ConfigurationError(
@@ -183,7 +183,7 @@ def handed(current: ContextVar[Any], what: str) -> Any:
 
 
 def ended(call: HandlingState) -> ConfigurationError:
-    """What is raised where a handler ended the transaction that it had been given."""
+    """The error if a handler ended its transaction."""
     return ConfigurationError(
         f"a handler of {call.service} ended the transaction that its mark belongs to, and "
         "will run again: leave commit, rollback and close to the middleware"
@@ -191,10 +191,10 @@ def ended(call: HandlingState) -> ConfigurationError:
 
 
 class BatchTransaction:
-    """The one transaction of a batch, used as a `Transaction`.
+    """The single transaction of a batch, with the interface of a `Transaction`.
 
     In PostgreSQL it holds a lock for each event of the batch. A handler that is called for each
-    has a savepoint for each (`one`), and the mark is written at the end of it.
+    message has a savepoint for each (`one`), at whose end the mark is written.
     """
 
     def __init__(self, batch: BatchState, single: Callable[[HandlingState], Transaction]) -> None:
@@ -206,7 +206,7 @@ class BatchTransaction:
         self._of = {id(one.call): one for one in self._each}
 
     def begin(self, connection: DriverConnection) -> None:
-        """Begin, and look what is known of each event."""
+        """Start the transaction, and look up each event."""
         marks = self._opening.marks_of(connection)
         if marks.dialect == "postgresql":
             self._begin_postgresql(connection, marks)
@@ -229,21 +229,21 @@ class BatchTransaction:
             one.found = known(one.call, there.get(one.event)) if mine else later(one.call, 0)
 
     def admit(self) -> None:
-        """Leave out of the batch what is not to be handled."""
+        """Leave events out of the batch that must not be handled."""
         kept: dict[str, Transaction] = {}
         for one in self._each:
             if one.found is None and one.event not in kept:
                 kept[one.event] = one
-            else:  # a second one in the same batch comes again
+            else:  # a second one in the same batch is retried
                 self._batch.leave_out(one.call, one.found or later(one.call, 0))
         self._each = [*kept.values()]
 
     @contextmanager
     def one(self, call: HandlingState, connection: DriverConnection) -> Iterator[None]:
-        """Around a handler that is called for one message of the batch: what it wrote is undone if
-        it raises, and the event is marked if it does not.
+        """Wraps a handler that is called for one message of the batch: its writes are undone if it
+        raises, and the event is marked if it does not.
 
-        Raises something else than the handler did where the transaction is not as it should be.
+        Raises a different exception than the handler if the transaction is broken.
         """
         acknowledged: Ack | None = None
         execute(connection, f"SAVEPOINT {_ONE}")
@@ -264,8 +264,8 @@ class BatchTransaction:
             raise acknowledged
 
     def mark(self, connection: DriverConnection) -> None:
-        """Mark the events that are handled. Those of which the handler said another outcome are
-        not, whatever it wrote for them."""
+        """Mark the handled events, but not those to which the handler gave another outcome,
+        whatever it wrote for them."""
         self._opening.release(connection, self._opening.marks_of(connection))
         for one in self._each if not self._batch.each else ():
             said = self._batch.outcome(one.call)
@@ -273,5 +273,5 @@ class BatchTransaction:
                 try:
                     one.mark(connection)
                 except Outcome:
-                    # Marked by another meanwhile: an outcome of this one must not be for all.
+                    # Marked by another process meanwhile: its outcome must not apply to all.
                     raise later(one.call, 0) from None

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 class _Sharing:
-    """What both kinds share: a table of marks, whose dialect follows from the first connection."""
+    """The base of both kinds: a table of marks, whose dialect follows from the first connection."""
 
     def __init__(self, table: str, key: Callable[[HandlingState], str], clock: Clock) -> None:
         self._table = table
@@ -32,14 +32,14 @@ class _Sharing:
         self._current: ContextVar[_Handling] = ContextVar(type(self).__qualname__)
 
     def create(self) -> Self:
-        """Make the table of marks where it is not there."""
+        """Create the table of marks if it is missing."""
         self._run(lambda connection: self._marks_of(connection).create(connection))
         return self
 
     def prune(self, older_than: float) -> int:
-        """Forget marks older than `older_than` seconds, and say how many.
+        """Forget marks older than `older_than` seconds, and return how many.
 
-        SQS keeps a message for 14 days at most, and a dead-letter queue for as long again.
+        SQS keeps a message for at most 14 days, and a dead-letter queue for as long again.
 
         Args:
             older_than: seconds.
@@ -69,11 +69,11 @@ class _Sharing:
         return self._marks
 
     def _run(self, work: Callable[[DriverConnection], _T]) -> _T:
-        """What `work` returns, in a transaction of its own."""
+        """Run `work` in a transaction of its own, and return its result."""
         raise NotImplementedError
 
     def _begin(self, transaction: Transaction | BatchTransaction) -> Any:
-        """Begin it, on what the handler is given."""
+        """Start it on the handler's connection or session."""
         raise NotImplementedError
 
     def _commit(self, transaction: Transaction | BatchTransaction, handed: Any) -> None:
@@ -81,12 +81,12 @@ class _Sharing:
         handed.commit()
 
     def _end(self, handed: Any) -> None:
-        """Let go of what the handler was given; what was not committed is rolled back."""
+        """Release the handler's connection or session; uncommitted changes are rolled back."""
         raise NotImplementedError
 
 
 class _Handling(AbstractContextManager[None]):
-    """One call of a handler. A class, since a generator costs twice as much."""
+    """One call of a handler. A class, because a generator costs twice as much."""
 
     __slots__ = ("_token", "_within", "handed", "transaction")
 
@@ -115,28 +115,28 @@ class _Handling(AbstractContextManager[None]):
 
 
 class Transactional(_Sharing):
-    """Middleware: what a handler writes and the mark that it did are committed together.
+    """Middleware: a handler's writes and its mark are committed together.
 
-    With `@handles(chunk=20)` one commit is for up to 20 messages, each with a savepoint of its own.
+    With `@handles(chunk=20)`, up to 20 messages share one commit, each with its own savepoint.
 
     Each call has a transaction. It is committed when the handler returns (or raises `Ack`), and
-    rolled back whatever else it raises. So an event takes effect once, even if the process is
-    killed: it left both effect and mark, or neither. Other effects (a mail, a request) are
-    repeated when the transaction was not committed; publish from it through an outbox.
+    rolled back if it raises anything else. So an event takes effect once, even if the process is
+    killed: both effect and mark exist, or neither. Other effects (a mail, a request) are repeated
+    if the transaction was not committed; publish from it through an outbox.
 
-    A concurrent duplicate waits in SQLite and MySQL until the first has ended, and comes again
-    later in PostgreSQL. Async handlers work on PostgreSQL only; their statements hold up
-    the event loop as long as the database takes to answer.
+    A concurrent duplicate waits in SQLite and MySQL until the first has ended, and is retried later
+    in PostgreSQL. Async handlers only work on PostgreSQL; their statements block the event loop
+    while the database works.
 
     Args:
-        connect: gives a connection of sqlite3, psycopg 3 or PyMySQL. As many are kept as are used
-            at once, and any thread may use each: open SQLite with `check_same_thread=False`, or by
-            `messaging.sql.open_sqlite`.
-        table: where the marks stand; make it with `create`, or with
-            `messaging.idempotency.marks.ddl` in a migration of yours.
-        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+        connect: returns a connection of sqlite3, psycopg 3 or PyMySQL. As many are kept as are used
+            concurrently, and any thread may use each: open SQLite with `check_same_thread=False`,
+            or with `messaging.sql.open_sqlite`.
+        table: the table of marks; create it with `create`, or with
+            `messaging.idempotency.marks.ddl` in your own migration.
+        key: the identity of an event: a function of the `Call`; by default `event_key`, its source
             and its id.
-        clock: what tells the time; a test may give a `FakeClock`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Example:
         ```python
@@ -176,10 +176,10 @@ class Transactional(_Sharing):
 
     @property
     def connection(self) -> Any:
-        """The connection of the handler that runs, in its transaction. Do not commit or close it.
+        """The current handler's connection, in its transaction. Do not commit or close it.
 
         Raises:
-            ConfigurationError: where no handler runs.
+            ConfigurationError: if no handler runs.
         """
         return handed(self._current, "connection").handed
 
@@ -188,7 +188,7 @@ class Transactional(_Sharing):
         self._connections.close()
 
     def around_each(self, call: HandlingState) -> AbstractContextManager[None]:
-        """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark.
+        """Wraps each call of a handler with `@handles(chunk=)` in a savepoint, and marks the event.
 
         Args:
             call: the call of one message of a chunk.
@@ -205,7 +205,7 @@ class Transactional(_Sharing):
         try:
             # After a commit there is nothing to roll back.
             self._connections.use(handed, _roll_back)
-        except Exception:  # noqa: BLE001 - the connection is gone, and the transaction with it
+        except Exception:  # noqa: BLE001 - the connection is lost, and the transaction with it
             return
         self._connections.give(handed)
 
@@ -222,12 +222,12 @@ class TransactionalSession(_Sharing):
     """`Transactional` for SQLAlchemy: each call has a session, and `session` is it.
 
     Args:
-        sessions: gives a new `Session`, on SQLite, on PostgreSQL by psycopg 3, or on MySQL or
-            MariaDB by PyMySQL. It is committed when the handler returns, and closed in any case.
-        table: the table's name, with its schema and a dot before it where it has one.
-        key: what an event is known by: a function of the `Call`; by default `event_key`, its source
+        sessions: returns a new `Session`, on SQLite, on PostgreSQL with psycopg 3, or on MySQL or
+            MariaDB with PyMySQL. It is committed when the handler returns, and always closed.
+        table: the table's name, optionally with its schema ("schema.table").
+        key: the identity of an event: a function of the `Call`; by default `event_key`, its source
             and its id.
-        clock: what tells the time; a test may give a `FakeClock`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Example:
         ```python
@@ -266,16 +266,16 @@ class TransactionalSession(_Sharing):
 
     @property
     def session(self) -> Any:
-        """The session of the handler that runs, in its transaction. Do not commit or close it.
+        """The current handler's session, in its transaction. Do not commit or close it.
 
         Raises:
-            ConfigurationError: where no handler runs.
+            ConfigurationError: if no handler runs.
         """
         return handed(self._current, "session").handed
 
     @contextmanager
     def around_each(self, call: HandlingState) -> Iterator[None]:
-        """Around each call of a handler with `@handles(chunk=)`: a savepoint, and the mark.
+        """Wraps each call of a handler with `@handles(chunk=)` in a savepoint, and marks the event.
 
         Args:
             call: the call of one message of a chunk.
@@ -283,7 +283,7 @@ class TransactionalSession(_Sharing):
         handling = self._current.get()
         acknowledged: Ack | None = None
         with handling.transaction.one(call, _raw(handling.handed)):
-            with handling.handed.begin_nested():  # so that the session forgets what is undone
+            with handling.handed.begin_nested():  # so that the session forgets undone changes
                 try:
                     yield
                 except Ack as ack:
@@ -307,15 +307,15 @@ class TransactionalSession(_Sharing):
         return session
 
     def _commit(self, transaction: Transaction | BatchTransaction, handed: Any) -> None:
-        # Looked up again: after a commit by the handler the session has another connection, which
-        # shows.
+        # Looked up again: after a commit by the handler, the session has another connection, which
+        # reveals it.
         connection = _raw(handed)
         transaction.mark(connection)
         try:
             handed.commit()
         except BaseException:
-            # SQLAlchemy takes the transaction for ended. It is not where SQLite refused the commit,
-            # and would be the next one's, with this one's mark in it.
+            # SQLAlchemy considers the transaction ended. If SQLite refused the commit, it is not,
+            # and would become the next one's, with this one's mark in it.
             with suppress(Exception):
                 connection.rollback()
             raise

@@ -1,12 +1,12 @@
-"""Servers on this machine, and their life cycle: one that answers SNS and SQS, and RabbitMQ.
+"""Servers on this machine, and their life cycle: one for SNS and SQS, and RabbitMQ.
 
     with LocalServer() as server:
         settings = server.settings(topic="alunos")
         server.apply(TOPOLOGY, settings)
         broker = server.connect(settings)
 
-The server is a child process. It ends with this one, however this one ends, and it listens on
-127.0.0.1 only. `messaging.local.child` is what runs in it. `LocalRabbitMQ` is a node of RabbitMQ.
+The server is a child process. It ends with this process, however that ends, and listens on
+127.0.0.1 only. It runs `messaging.local.child`. `LocalRabbitMQ` is a RabbitMQ node.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ _HEALTH: Mapping[Engine, str] = {"ministack": "/_ministack/health", "moto": "/mo
 class LocalServer(ServerProcess):
     """A server on 127.0.0.1 that speaks SNS and SQS. Start it with `start()` or `with`.
 
-    Without `state`, what it holds is in memory and gone at `stop()`. A server that
-    stopped can be started again, on the same port; empty, if it has no `state`. It may be used from
-    any thread; a forked child process may talk to it, and does not stop it.
+    Without `state`, its contents are in memory and lost at `stop()`. A stopped server can be
+    started again, on the same port; without `state`, it is then empty. Thread-safe; a forked child
+    process may use it, and does not stop it.
 
     Args:
-        engine: "ministack" (fast) or "moto" (known to many). Neither needs to be installed: `start`
-            makes an environment for it once, apart from yours (`messaging.local.installation`).
-        port: 0 takes a free one.
-        log: a file to which the server's log is appended, requests and all; None keeps warnings
+        engine: "ministack" (fast) or "moto" (widely known). Neither needs to be installed: `start`
+            creates an environment for it once, separate from yours
+            (`messaging.local.installation`).
+        port: 0 chooses a free one.
+        log: a file to which the server's log is appended, including requests; None logs warnings
             only, in a folder that is removed at the end.
-        state: a folder in which ministack keeps what it holds, from one stop to the next start;
-            queues are written when it ends in order (`stop()`, SIGTERM, this process's end) and not
-            when it is killed, files of S3 at once. Two servers must not share one.
+        state: a folder in which ministack keeps its contents from one stop to the next start;
+            queues are written when it ends gracefully (`stop()`, SIGTERM, this process's end) but
+            not when it is killed, S3 files immediately. Two servers must not share a folder.
 
     Raises:
-        MissingExtra: by `start`, when the engine could not be installed.
-        ConfigurationError: by `start`, when the port cannot be had.
+        MissingExtra: by `start`, if the engine could not be installed.
+        ConfigurationError: by `start`, if the port is not available.
 
     Example:
         ```python
-        # Not run: starts a server of its own, which tests/test_local.py does.
+        # Not run: it starts its own server, which tests/test_local.py does.
         from messaging import connect
         from messaging.aws import apply
         from messaging.local import LocalServer
@@ -83,7 +84,7 @@ class LocalServer(ServerProcess):
 
     @property
     def url(self) -> str:
-        """Where SNS and SQS answer: what boto3 calls the endpoint URL."""
+        """The URL of SNS and SQS: boto3's endpoint URL."""
         return f"http://{HOST}:{self._port}"
 
     @property
@@ -97,11 +98,11 @@ class LocalServer(ServerProcess):
 
     @property
     def environment(self) -> dict[str, str]:
-        """For other processes: with these variables set, boto3 and this library come here."""
+        """Variables for other processes: they make boto3 and this library use this server."""
         return {"AWS_ENDPOINT_URL": self.url, **CREDENTIALS, "AWS_REGION": REGION}
 
     def settings(self, **fields: Any) -> Settings:
-        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...).
+        """Settings for this server; `fields` are those of `Settings` (topic, prefix, ...).
 
         Args:
             **fields: fields of `Settings`.
@@ -123,6 +124,6 @@ class LocalServer(ServerProcess):
             return spawn(python, self.engine, listener.fileno(), scratch, log, variables)
 
     def _answers(self) -> bool:
-        # The socket is ours and listens already: a request waits in its backlog until the server
-        # takes it, and nobody else can answer it.
+        # The socket is ours and already listening: a request waits in its backlog until the server
+        # accepts it, and no other process can answer it.
         return answers(self._port, _HEALTH[self.engine])

@@ -1,8 +1,8 @@
 """The local server's own process: it serves one socket, and ends when its parent does.
 
-Run by path (`python -I child.py ...`), never imported by the library: so moto and ministack live
-in this process only, and the process does not load the library. RabbitMQ is a child of it, with a
-name server (epmd) of its own.
+Run by path (`python -I child.py ...`), never imported by the library: so moto and ministack are
+loaded in this process only, and it does not load the library. RabbitMQ is a child of this process,
+with its own name server (epmd).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from functools import partial
 
 
 def main() -> None:
-    """Serve the socket that the parent bound, until SIGTERM, SIGINT or the parent's death."""
-    # As `messaging.local.process.spawn` gives them: "ministack", "moto" or "rabbitmq"; a listening
-    # socket that is inherited, "None" for RabbitMQ; the process whose end ends this one; and the
-    # folder that is removed at the end.
+    """Serve the socket that the parent bound, until SIGTERM, SIGINT or the parent's end."""
+    # From `messaging.local.process.spawn`: "ministack", "moto" or "rabbitmq"; the inherited
+    # listening socket ("None" for RabbitMQ); the id of the parent process, whose end ends this one;
+    # and the folder to remove at the end.
     engine, descriptor, parent, scratch = sys.argv[1:]
     keeps = os.environ.get("PERSIST_STATE") == "1"
     programs: list[int] = []
 
     def end(*_: object) -> None:
-        # No graceful stop, which waits for open long polls: what is to be kept is written here.
-        # What it may have started goes down with its process group.
+        # No graceful stop, which would wait for open long polls: the state is saved here instead.
+        # Its own child processes end with the process group.
         if keeps:
             _save()
         for one in programs:
@@ -44,8 +44,8 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    # The signal's handler runs in the main thread, between two steps of the server: so what is
-    # written is never half of a change, and nobody waits for a node that another thread has reaped.
+    # The signal handler runs in the main thread, between two steps of the server: so it never saves
+    # a half-made change, and never waits for a node that another thread has reaped.
     in_main = keeps or engine == "rabbitmq"
     orphaned = partial(os.kill, os.getpid(), signal.SIGTERM) if in_main else end
     threading.Thread(
@@ -59,14 +59,14 @@ def main() -> None:
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:
-    """Call `end` when the parent is gone, however it went.
+    """Call `end` when the parent is gone, however it ended.
 
-    The pipe alone is not enough: a process that the parent forked holds its other end as well.
-    Linux's PR_SET_PDEATHSIG would not do: it fires when the *thread* that started us ends.
+    The pipe alone is not enough: processes forked by the parent also hold its other end. Linux's
+    PR_SET_PDEATHSIG does not work: it fires when the *thread* that started us ends.
     """
     poll = select.poll()
     poll.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
-    patience = 1000  # milliseconds between looks at the parent, where the kernel cannot tell
+    patience = 1000  # milliseconds between checks of the parent, without pidfd
     if hasattr(os, "pidfd_open"):
         try:
             poll.register(os.pidfd_open(parent), select.POLLIN)
@@ -80,17 +80,18 @@ def _watch(parent: int, end: Callable[[], None]) -> None:
 
 
 def _rabbitmq(programs: list[int]) -> None:
-    """Run a node until it ends, after a name server: without one it would start a daemon."""
+    """Start a name server, then run a node until it ends: without one, the node would start a
+    daemon."""
     names, node = os.environ["MESSAGING_EPMD"], os.environ["MESSAGING_RABBITMQ"]
     for command in ([names, "-port", os.environ["ERL_EPMD_PORT"], "-address", "127.0.0.1"], [node]):
         started = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the parent's words
-        programs.insert(0, started.pid)  # the node is ended first
-    # Not `Popen.wait`: the signal's handler, which runs meanwhile, waits for the same process.
+        programs.insert(0, started.pid)  # the node is to end first
+    # Not `Popen.wait`, because the signal handler may wait for the same process meanwhile.
     os.waitid(os.P_PID, programs[0], os.WEXITED | os.WNOWAIT)
 
 
 def _end_program(pid: int) -> None:
-    """End a program that this process started, in order if it has something to keep."""
+    """End a program that this process started, gracefully if it has state to save."""
     number = signal.SIGTERM if os.environ.get("MESSAGING_STATE") else signal.SIGKILL
     try:
         os.kill(pid, number)
@@ -99,11 +100,11 @@ def _end_program(pid: int) -> None:
         return
 
 
-# What follows is imported by name: the engines are not in the environment that is type-checked.
+# The engines are imported by name, because they are not in the type-checked environment.
 
 
 def _save() -> None:
-    """Write what ministack holds, as it does itself at the end of a graceful stop."""
+    """Save ministack's state, as it does itself at the end of a graceful stop."""
     app = importlib.import_module("ministack.app")
     app.save_all(app._build_persistence_save_dict())
 
@@ -118,7 +119,7 @@ def _ministack(descriptor: int) -> None:
     async def forever() -> None:
         await asyncio.Event().wait()
 
-    # With a trigger of our own, hypercorn leaves the signals alone.
+    # With our own trigger, hypercorn installs no signal handlers.
     app = importlib.import_module("ministack.app").app
     asyncio.run(serve(app, config, shutdown_trigger=forever))
 

@@ -1,9 +1,10 @@
-"""The Python environment in which an engine runs: made once, kept, and apart from the caller's.
+"""The Python environment of an engine: created once, kept, and separate from the caller's.
 
-ministack asks for one exact botocore, and moto brings sixty packages. In the environment of a
-service they would decide which boto3 it may use, so each gets an environment of its own below
-`$XDG_CACHE_HOME/messaging` (`~/.cache/messaging`), with the packages of the lock beside this file.
-pip installs them: it obeys the index, proxy and certificates of this machine, and checks hashes.
+ministack requires one exact version of botocore, and moto depends on sixty packages. In a service's
+environment they would dictate its version of boto3, so each gets its own environment below
+`$XDG_CACHE_HOME/messaging` (`~/.cache/messaging`), with the packages in the lock file next to this
+one. pip installs them: it honours the index, proxy and certificates of this machine, and checks
+hashes.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ __all__ = ["environment_of", "install", "interpreter"]
 log = logger("messaging.local")
 
 _COMPLETE = ".complete"
-# What would send the packages elsewhere than into the environment that is being made.
+# Variables that would make pip install the packages outside the new environment.
 _MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIREMENT", "PIP_PYTHON")
 _PROBLEM = ("ERROR", "error", "WARNING")
 
 
 def environment_of(engine: str) -> Path:
-    """The folder of the engine's environment, made or not.
+    """The folder of the engine's environment, which may not exist yet.
 
-    Another lock, Python or machine gives another folder, so that versions of the library stand
-    side by side. Any of them may be removed at any time: it is made again when it is needed.
+    Another lock file, Python or machine has another folder, so that versions of the library can
+    coexist. Any of them may be removed at any time: it is recreated when needed.
     """
     made_of = (_lock(engine).read_text(), sys.version, sys.base_prefix, os.uname().machine)
     key = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:12]
@@ -44,9 +45,9 @@ def environment_of(engine: str) -> Path:
 
 
 def interpreter(engine: str) -> Path:
-    """The Python of the engine's environment, which is made if it does not stand yet.
+    """The Python of the engine's environment, which is created if necessary.
 
-    Raises what `install` raises.
+    Raises the same errors as `install`.
     """
     folder = environment_of(engine)
     if not (folder / _COMPLETE).exists():
@@ -55,18 +56,18 @@ def interpreter(engine: str) -> Path:
 
 
 def install(engine: str, say: Callable[..., object]) -> Path:
-    """Make the engine's environment unless it stands; its folder.
+    """Create the engine's environment unless it exists; returns its folder.
 
-    Two that install at once: the second waits for the first. One that was interrupted is made
-    again from nothing.
+    Of two concurrent installations, the second waits for the first. An interrupted one is started
+    from scratch.
 
     Args:
         engine: "ministack" or "moto".
-        say: is told what happens, as a logging method is: `say("installing %s", name)`.
+        say: called with progress messages, like a logging method: `say("installing %s", name)`.
 
     Raises:
-        MissingExtra: where pip or venv fail; it has their own words.
-        ConfigurationError: where the folder cannot be made.
+        MissingExtra: if pip or venv fails; it quotes their output.
+        ConfigurationError: if the folder cannot be created.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""The life of a server that is a child process: started, waited for, ended, and nothing left."""
+"""The life cycle of a server in a child process: starts it, waits for it, ends it and cleans up."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ __all__ = ["ServerProcess"]
 
 
 class ServerProcess(ABC):
-    """A server on 127.0.0.1 that ends with this process, however this one ends.
+    """A server on 127.0.0.1 that ends with this process, however that ends.
 
-    port    0 takes a free one.
+    port    0 chooses a free one.
     log     a file to which the server's log is appended; None keeps it in a folder that is removed
             at the end.
-    state   a folder that keeps what the server holds from one stop to the next start.
+    state   a folder that keeps the server's contents from one stop to the next start.
 
-    It may be used from any thread; a forked child process may talk to it, and does not stop it.
+    Thread-safe; a forked child process may use it, and does not stop it.
     """
 
-    start_seconds = 60.0  # seconds in which it must answer; a laptop that swaps needs many
+    start_seconds = 60.0  # startup timeout; a swapping laptop needs many seconds
 
     def __init__(
         self, name: str, port: int, log: str | Path | None, state: str | Path | None
@@ -45,7 +45,7 @@ class ServerProcess(ABC):
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port={port}: use 1 to 65535, or 0 for a free one")
         self.name = name
-        """What answers: "ministack", "moto" or "rabbitmq"."""
+        """The kind of server: "ministack", "moto" or "rabbitmq"."""
         self._port = port
         self._log = None if log is None else Path(log)
         self._state = None if state is None else Path(state).absolute()
@@ -55,7 +55,7 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def _spawn(self, scratch: Path) -> subprocess.Popen[bytes]:
-        """Start the child process, which may write in `scratch`; sets the port."""
+        """Start the child process, which may write to `scratch`; sets the port."""
 
     @abstractmethod
     def _answers(self) -> bool:
@@ -64,46 +64,47 @@ class ServerProcess(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where it answers."""
+        """The server's URL."""
 
     @property
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """For other processes: with these variables set, this library comes here."""
+        """Variables for other processes: they make this library use this server."""
 
     @abstractmethod
     def settings(self, **fields: Any) -> Settings:
-        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...)."""
+        """Settings for this server; `fields` are those of `Settings` (topic, prefix, ...)."""
 
     def connect(self, settings: Settings) -> ServiceBroker:
-        """A broker of this server. `settings` are those of `settings()`."""
+        """A broker on this server. `settings` come from `settings()`."""
         return connect(settings, session=self._session())
 
     def apply(self, topology: Topology, settings: Settings) -> Plan:
-        """Write the topology out here, with its topic, whoever owns that elsewhere."""
+        """Create the topology on this server, including its topic, even if another service owns
+        that."""
         return apply(topology, settings, session=self._session(), create_topic=True)
 
     def _session(self) -> Any:
-        """Credentials of its own, where the server asks for some."""
+        """A session with credentials, if the server requires them."""
         return None
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start, where a free one was asked for."""
+        """The port; 0 before the first start if a free one was requested."""
         return self._port
 
     @property
     def pid(self) -> int | None:
-        """The server's process id; None when it does not run."""
+        """The server's process id; None if it is not running."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> Self:
-        """Return when the server answers. Starting one that runs does nothing."""
+        """Start the server, and return once it answers. Does nothing if it is already running."""
         with self._lock:
             if self.pid is not None:
                 return self
-            self.stop()  # what is left of one that died
+            self.stop()  # clean up after a server that died
             scratch = Path(tempfile.mkdtemp(prefix="messaging-local-"))
             try:
                 process = self._spawn(scratch)
@@ -123,14 +124,15 @@ class ServerProcess(ABC):
         return self
 
     def stop(self) -> None:
-        """End the server and wait until it is gone. Stopping twice does nothing."""
+        """End the server and wait until it is gone. Does nothing if it is already stopped."""
         with self._lock:
             if self._end is not None:
                 self._end()
             self._end = self._process = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """True when the server has ended, by itself or stopped; False after `timeout` seconds."""
+        """Wait until the server has ended, by itself or stopped; returns False after `timeout`
+        seconds."""
         process = self._process
         if process is None:
             return True

@@ -1,4 +1,4 @@
-"""The local server's process as its parent sees it: its socket, its environment, its end."""
+"""The parent's side of the local server's process: its socket, its environment and its end."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ CREDENTIALS: Mapping[str, str] = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""Variables by which boto3 asks neither files nor the network who it is."""
+"""Variables that keep boto3 from reading credentials from files or the network."""
 _ACCOUNT = "000000000000"
 _STOP_SECONDS = 5.0
-_SAVE_SECONDS = 60.0  # a state of some hundred thousand messages takes seconds to write
+_SAVE_SECONDS = 60.0  # saving some hundred thousand messages takes seconds
 _CHILD = Path(__file__).with_name("child.py")
 _PASSED_ON = frozenset(
     "PATH HOME LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH".split()
@@ -54,9 +54,9 @@ def spawn(
     log: IO[bytes],
     environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
-    """The process of `messaging.local.child`, which serves the socket `descriptor`, or binds one
-    of its own."""
-    # -I: nothing of the caller's environment or folder is imported
+    """Start a process of `messaging.local.child`, which serves the socket `descriptor`, or binds
+    its own."""
+    # -I: nothing is imported from the caller's environment or folder
     command = [str(python), "-I", str(_CHILD)]
     command += [engine, str(descriptor), str(os.getpid()), str(scratch)]
     return subprocess.Popen(  # noqa: S603 - our own interpreter, file and words
@@ -67,18 +67,18 @@ def spawn(
         pass_fds=() if descriptor is None else (descriptor,),
         cwd=scratch,
         env=environment,
-        # A terminal's Ctrl-C is for this process, which stops the server in its own order.
+        # A terminal's Ctrl-C is for this process only, which then stops the server gracefully.
         start_new_session=True,
     )
 
 
 def bind(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1. Raises `ConfigurationError` when the port is taken."""
-    # Bound here and handed to the child, so that between choosing a port and serving it there is
-    # no moment in which another process takes it.
+    """A listening socket on 127.0.0.1. Raises `ConfigurationError` if the port is not available."""
+    # Bound here and passed to the child, so that no other process can take the port between its
+    # choice and its use.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections linger
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((HOST, port))
         listener.listen(128)
@@ -93,14 +93,14 @@ def bind(port: int) -> socket.socket:
 
 
 def inherited() -> dict[str, str]:
-    """What a server gets of this process's environment."""
+    """The part of this process's environment that a server inherits."""
     return {name: value for name, value in os.environ.items() if name in _PASSED_ON}
 
 
 def environment(port: int, scratch: Path, log_level: str, state: Path | None) -> dict[str, str]:
-    """The environment of the server of SNS and SQS, which writes in `scratch` and, if it is given,
-    `state` only: a list of what it needs, so that no stray variable steers it."""
-    # With these ministack keeps its state, and `child.py` writes it at the end.
+    """The environment of the server of SNS and SQS, which writes only to `scratch` and, if given,
+    `state`. It lists just what the server needs, so that no stray variable affects it."""
+    # These make ministack keep its state, which `child.py` saves at the end.
     keeps = {} if state is None else {"PERSIST_STATE": "1", "S3_PERSIST": "1"}
     return inherited() | {
         "TMPDIR": str(scratch),
@@ -108,7 +108,7 @@ def environment(port: int, scratch: Path, log_level: str, state: Path | None) ->
         **CREDENTIALS,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_CONFIG_FILE": os.devnull,
-        # ministack: one port, no docker, nothing on disk. It would open 0.0.0.0:8883 as it comes.
+        # ministack: one port, no docker, nothing on disk. By default it would open 0.0.0.0:8883.
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": HOST,
         "MINISTACK_REGION": REGION,
@@ -126,7 +126,7 @@ def environment(port: int, scratch: Path, log_level: str, state: Path | None) ->
 
 def answers(port: int, path: str) -> bool:
     """True if `GET path` is answered with 200 within five seconds."""
-    # http.client rather than urllib, which would ask the proxy of the environment.
+    # http.client rather than urllib, which would use the proxy from the environment.
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", path)
@@ -142,10 +142,10 @@ def end(
 ) -> None:
     """End and reap the process, and remove its folder; only in the process that started it.
 
-    saves   it has a state to write first.
+    saves   it has state to save first.
     """
     if os.getpid() != owner:
-        return  # a forked child: the server is its parent's
+        return  # a forked child: the server belongs to its parent
     if process.poll() is None:
         process.terminate()
         try:
@@ -160,7 +160,7 @@ def end(
 
 
 def last_lines(log: Path) -> str:
-    """What the log ends with, at most 15 lines."""
+    """The end of the log, at most 15 lines."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

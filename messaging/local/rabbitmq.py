@@ -1,10 +1,10 @@
-"""A RabbitMQ node on this machine: the installed server, run apart from the machine's own node.
+"""A RabbitMQ node on this machine: the installed server, isolated from the machine's own node.
 
     with LocalRabbitMQ() as server:
         broker = server.connect(server.settings(topic="alunos"))
 
-Data, node name, Erlang cookie and name server (epmd) are the node's own, so that it meets no other
-node of the machine. RabbitMQ and Erlang must be installed: they are no Python packages.
+The node has its own data, name, Erlang cookie and name server (epmd), so it does not interfere with
+other nodes on the machine. RabbitMQ and Erlang must be installed: they are not Python packages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from messaging.settings import Settings
 
 __all__ = ["LocalRabbitMQ"]
 
-_FOLDERS = (  # Debian's own rabbitmq-server in /usr/sbin runs as root and for its own node only
+_FOLDERS = (  # Debian's rabbitmq-server in /usr/sbin only runs as root and for its own node
     "/usr/lib/rabbitmq/bin",
     "/opt/rabbitmq/sbin",
     "/opt/homebrew/sbin",
@@ -38,8 +38,8 @@ _MISSING = (
     "MESSAGING_BROKER_URL"
 )
 _PORTS = range(15_000, 30_000)
-"""Below those that the system gives to clients: while the node is down, a client that tries such a
-port may be given it as its own, and is then connected to itself."""
+"""Below the system's ephemeral ports: while the node is down, a client that connects to such a port
+may be assigned it as its own source port, and is then connected to itself."""
 _HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
 
@@ -47,21 +47,21 @@ _METHOD_FRAME = b"\x01"
 class LocalRabbitMQ(ServerProcess):
     """A RabbitMQ node on 127.0.0.1. Start it with `start()` or `with`.
 
-    Without `state`, what it holds is gone at `stop()`. A start takes some seconds.
+    Without `state`, its contents are lost at `stop()`. Starting takes a few seconds.
 
     Args:
-        port: 0 takes a free one.
-        log: a file to which the node's log is appended; None keeps warnings only, in a folder that
+        port: 0 chooses a free one.
+        log: a file to which the node's log is appended; None logs warnings only, in a folder that
             is removed at the end.
-        state: a folder in which the node keeps what it holds, from one stop to the next start. Two
-            nodes must not share one.
+        state: a folder in which the node keeps its contents from one stop to the next start. Two
+            nodes must not share a folder.
 
     Raises:
-        ConfigurationError: by `start`, where RabbitMQ is not installed, or the port cannot be had.
+        ConfigurationError: by `start`, if RabbitMQ is not installed, or the port is not available.
 
     Example:
         ```python
-        # Not run: starts a server of its own, which tests/test_local_rabbitmq.py does.
+        # Not run: it starts its own server, which tests/test_local_rabbitmq.py does.
         from messaging import connect
         from messaging.connecting import apply
         from messaging.local import LocalRabbitMQ
@@ -88,16 +88,16 @@ class LocalRabbitMQ(ServerProcess):
 
     @property
     def url(self) -> str:
-        """What `MESSAGING_BROKER_URL` is set to."""
+        """The value for `MESSAGING_BROKER_URL`."""
         return f"amqp://guest:guest@{HOST}:{self._port}/"
 
     @property
     def environment(self) -> dict[str, str]:
-        """For other processes: with these variables set, this library comes here."""
+        """Variables for other processes: they make this library use this server."""
         return {"MESSAGING_BROKER_URL": self.url}
 
     def settings(self, **fields: Any) -> Settings:
-        """Settings that lead here; `fields` are those of `Settings` (topic, prefix, ...).
+        """Settings for this server; `fields` are those of `Settings` (topic, prefix, ...).
 
         Args:
             **fields: fields of `Settings`.
@@ -106,22 +106,22 @@ class LocalRabbitMQ(ServerProcess):
 
     @staticmethod
     def installed() -> Path:
-        """Where the server is.
+        """The path of the installed server.
 
         Raises:
-            ConfigurationError: where there is none; it tells the remedy.
+            ConfigurationError: if there is none; the text names the remedy.
         """
         return _binary("rabbitmq-server")
 
     def control(self, *arguments: str) -> str:
-        """What `rabbitmqctl` of this node says; it takes a second or two.
+        """Run `rabbitmqctl` for this node and return its output; it takes a second or two.
 
         Args:
-            *arguments: what `rabbitmqctl` is given.
+            *arguments: the arguments of `rabbitmqctl`.
 
         Raises:
-            ConfigurationError: if the node does not run, or `rabbitmqctl` is not installed.
-            TransportError: if it fails; the text is its own words.
+            ConfigurationError: if the node is not running, or `rabbitmqctl` is not installed.
+            TransportError: if it fails; the text quotes its output.
         """
         if self._home is None:
             raise ConfigurationError("rabbitmqctl asks a node that runs: call start() before")
@@ -146,7 +146,7 @@ class LocalRabbitMQ(ServerProcess):
     def _spawn(self, scratch: Path) -> subprocess.Popen[bytes]:
         server, epmd = self.installed(), _binary("epmd")
         if self._port:
-            bind(self._port).close()  # told here, with the remedy, and not in the node's log
+            bind(self._port).close()  # fail here, with the remedy, not in the node's log
             self._names, self._distribution = _free_ports(2)
         else:
             self._port, self._names, self._distribution = _free_ports(3)
@@ -169,14 +169,15 @@ class LocalRabbitMQ(ServerProcess):
             return spawn(Path(sys.executable), "rabbitmq", None, scratch, log, environment)
 
     def _answers(self) -> bool:
-        # It listens when it is ready, and greets whoever speaks its protocol.
+        # The node listens once it is ready, and answers a client that speaks its protocol.
         with suppress(OSError), socket.create_connection((HOST, self._port), timeout=5) as door:
             door.sendall(_HEADER)
             return door.recv(1) == _METHOD_FRAME
         return False
 
     def _node(self, home: Path) -> dict[str, str]:
-        """The environment of the node and its tools: nothing of the machine's own node."""
+        """The environment of the node and its tools, without anything from the machine's own
+        node."""
         return inherited() | {
             "HOME": str(home),  # Erlang keeps its cookie there
             "LANG": "C.UTF-8",
@@ -191,7 +192,7 @@ class LocalRabbitMQ(ServerProcess):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
             ),
-            # The script is then replaced by the node, which can be ended by its process id.
+            # With this, the script is replaced by the node, which can be ended by its process id.
             "RUNNING_UNDER_SYSTEMD": "1",
         }
 
@@ -211,7 +212,7 @@ def _free_ports(number: int) -> list[int]:
     found: list[int] = []
     with ExitStack() as held:
         while len(found) < number:
-            # Without SO_REUSEADDR: the node must be able to bind it just as well.
+            # Without SO_REUSEADDR, so that only ports are chosen that the node can bind, too.
             one = held.enter_context(socket.socket())
             port = random.SystemRandom().choice(_PORTS)
             with suppress(OSError):

@@ -4,10 +4,10 @@
     REGISTRY.register(prometheus.Collector(metrics))         # messaging.metrics.prometheus
     otel.observe(metrics)                                    # messaging.metrics.otel
 
-Counts are read from what these objects count anyway, when somebody scrapes or exports. Durations
-and ages are measured as soon as there is a `Metrics` of a worker or a publisher. Labels are
-services, topics and tables, the event types that a consumer handles, outcomes, states and classes
-of errors, never what an event holds, so their number does not grow with traffic.
+These objects keep their counts anyway; they are read when somebody scrapes or exports. Durations
+and ages are measured once there is a `Metrics` for a worker or a publisher. Labels are services,
+topics and tables, the event types that a consumer handles, outcomes, states and classes of errors,
+never event data, so their number does not grow with traffic.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ log = logger("messaging.metrics")
 
 
 class Sample(NamedTuple):
-    """One value at this moment, with the values of its metric's labels in their order.
+    """One current value, with the values of its metric's labels in order.
 
     Args:
         name: the metric's name.
-        labels: the values of its labels, in their order.
+        labels: the values of its labels, in order.
         value: the value, or the histogram.
     """
 
@@ -57,7 +57,7 @@ class Backlog:
     """An outbox's backlog and age as a source of `Metrics`.
 
     Args:
-        status: gives an `OutboxStatus`: it is asked at each reading.
+        status: returns an `OutboxStatus`; called at each reading.
         table: the outbox's table, for the label.
 
     Example:
@@ -90,17 +90,17 @@ _ABOUT: Mapping[type, str] = {
     Relay: "messaging.relay.",
     Backlog: "messaging.outbox.",
 }
-"""With what the names of a source's metrics begin."""
+"""The prefix of the names of a source's metrics."""
 
 
 class Metrics:
-    """Reads workers, publishers, relays and backlogs. May be read from any thread.
+    """Reads workers, publishers, relays and backlogs. Thread-safe.
 
-    Two sources with the same labels, such as two publishers to one topic, are added up. From now on
-    the workers and publishers measure how long handlers and requests take.
+    Two sources with the same labels, such as two publishers to one topic, are added up. From now
+    on, the workers and publishers measure how long handlers and requests take.
 
     Args:
-        *sources: what is read.
+        *sources: the objects to read.
 
     Raises:
         ConfigurationError: for a source of another type.
@@ -127,12 +127,12 @@ class Metrics:
         self._sources = sources
 
     def read(self, only: str = "") -> Mapping[str, Mapping[tuple[str, ...], float | Read]]:
-        """By metric's name and labels: every value at this moment.
+        """All current values, by metric name and labels.
 
-        A source that cannot be read (a database that is away) is left out, and logged.
+        A source that cannot be read (such as an unavailable database) is left out, and logged.
 
         Args:
-            only: the name of one metric: sources of others are not read. "" reads all.
+            only: the name of one metric: other sources are not read. "" reads all.
         """
         found: dict[str, dict[tuple[str, ...], float | Read]] = {one.name: {} for one in METRICS}
         for source in self._sources:

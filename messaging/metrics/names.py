@@ -1,4 +1,4 @@
-"""The metrics' names: what each counts, in which unit, by which labels."""
+"""The metrics: their names, units and labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["METRICS", "Metric"]
 
 
 class Metric(NamedTuple):
-    """One metric, by its name for OpenTelemetry; Prometheus has underscores for dots.
+    """One metric, with its OpenTelemetry name; Prometheus replaces dots by underscores.
 
     Args:
         name: its name for OpenTelemetry.
-        unit: its unit, in UCUM's letters.
+        unit: its unit, in UCUM notation.
         labels: the names of its labels.
-        help: what it counts or measures, in a sentence.
+        help: a description in one sentence.
 
     Example:
         ```python
@@ -30,12 +30,12 @@ class Metric(NamedTuple):
 
     name: str
     counts: bool
-    """True: a counter, which only grows, or a histogram; False: a gauge."""
+    """True for a counter, which only grows, or a histogram; False for a gauge."""
     unit: str
     labels: tuple[str, ...]
     help: str
     bounds: Sequence[float] = ()
-    """Of a histogram: its upper bounds."""
+    """A histogram's upper bounds."""
 
 
 _WORKER, _SETTLED, _STATE = ("service",), ("service", "outcome"), ("service", "state")

@@ -1,4 +1,4 @@
-"""The outlet for OpenTelemetry: observable instruments, which the SDK's reader asks.
+"""The OpenTelemetry outlet: observable instruments, which the SDK's reader calls.
 
 Needs the extra `otel`, and an SDK with a reader and an exporter of your choice. OpenTelemetry has
 no observable histogram, so one is three counters: `.bucket`, whose attribute `le` is the upper
@@ -18,9 +18,9 @@ __all__ = ["observe"]
 
 
 def observe(metrics: Metrics, meter: Meter | None = None) -> None:
-    """Register `metrics` as observable instruments, once in a process, for as long as it lives.
+    """Register `metrics` as observable instruments, once per process, for its lifetime.
 
-    meter  by default that of the process's meter provider.
+    meter  by default from the process's meter provider.
     """
     meter = meter or get_meter("messaging")
     for metric in METRICS:
@@ -46,7 +46,7 @@ def _callback(
         for labels, value in metrics.read(metric.name)[metric.name].items():
             named = dict(zip(metric.labels, labels, strict=True))
             if not isinstance(value, Read):
-                yield Observation(value + 0, named)  # no bool: the encoder of OTLP refuses those
+                yield Observation(value + 0, named)  # not a bool: the OTLP encoder refuses those
             elif part == ".bucket":
                 for bound, count in value.buckets:
                     yield Observation(count, {**named, "le": f"{bound:g}"})

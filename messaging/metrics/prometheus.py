@@ -1,4 +1,4 @@
-"""The outlet for Prometheus: a collector, and the page that Prometheus scrapes.
+"""The Prometheus outlet: a collector, and the page that Prometheus scrapes.
 
 Needs the extra `prometheus`.
 """
@@ -26,13 +26,13 @@ __all__ = ["Collector", "serving"]
 
 
 class Collector(_Collector):
-    """What `REGISTRY.register` of prometheus-client takes."""
+    """A collector for `REGISTRY.register` of prometheus-client."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Family]:
-        """Every metric that has a value at this moment."""
+        """All metrics that currently have a value."""
         read = self._metrics.read()
         for metric in METRICS:
             if read[metric.name]:
@@ -67,8 +67,8 @@ def _family(metric: Metric) -> Any:
 def serving(
     metrics: Metrics, registry: CollectorRegistry = REGISTRY
 ) -> Iterator[Callable[[], tuple[str, str]]]:
-    """Inside of `with` the metrics are in `registry`; gives a function for the page's content
-    type and text, which holds whatever else is registered there, too."""
+    """Inside `with`, the metrics are in `registry`; yields a function for the page's content type
+    and text, which includes everything else that is registered."""
     collector = Collector(metrics)
     registry.register(collector)
     try:

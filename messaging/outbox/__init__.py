@@ -1,15 +1,14 @@
-"""The outbox: a topic that is a table of your own database, and the relay behind it.
+"""The outbox: a topic that is a table in your own database, and the relay that publishes it.
 
     with psycopg.connect(url) as connection:        # or sqlite3, or a session of SQLAlchemy
         connection.execute("INSERT INTO alunos ...")
         Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
 
-Both rows are committed, or neither. A relay (`messaging outbox relay`, or `Relay(...).run()`)
-sends what was committed: at least once, in order per key, and several of them share the work.
+Both rows are committed, or neither. A relay (`messaging outbox relay`, or `Relay(...).run()`) sends
+committed entries: at least once, in order per key. Several relays share the work.
 
-`table` and `rows` say what an entry is; `writing` and
-`async_writing` are the producer's side;
-`relay` and `claims` the relay's.
+`table` and `rows` define entries; `writing` and `async_writing` are the producer's side; `relay`
+and `claims` the relay's.
 """
 
 from messaging.outbox.async_writing import AsyncOutbox

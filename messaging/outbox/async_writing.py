@@ -32,16 +32,15 @@ class AsyncOutbox:
             await AsyncOutbox(session, source="/cadastro").publish(event)
             await session.commit()
 
-    It is cheap: make one for each transaction. A relay sends what was committed.
+    It is cheap: create one for each transaction. A relay sends committed entries.
 
     Args:
         connection: of psycopg 3 (`AsyncConnection`) or asyncpg, or an `AsyncSession` or an
-            `AsyncConnection` of SQLAlchemy. It is never committed and never closed here.
-        source: who publishes, and codec, as for `Publisher`.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
-        table: where to; `create()` and `ddl()` make it.
-        max_bytes: what the topic takes for one message: the relay's topic must take as much.
+            `AsyncConnection` of SQLAlchemy. It is never committed or closed here.
+        source: the publisher's CloudEvents source, as for `Publisher`.
+        codec: writes message bodies; `JsonCodec()` by default.
+        table: the outbox's table; `create()` and `ddl()` create it.
+        max_bytes: maximum message size: the relay's topic must accept as much.
         notify: wake the relays with the commit, as for `SqlOutbox`.
 
     Example:
@@ -92,15 +91,15 @@ class AsyncOutbox:
         time: datetime | None = None,
         traceparent: str | None = None,
     ) -> Published:
-        """Write every copy of `event`; the arguments are those of `Publisher.publish`.
+        """Write every copy of `event`; the parameters are those of `Publisher.publish`.
 
         See `Publisher.publish`.
 
         Raises:
-            PublishError: for an event that cannot be sent: `EventTooLarge`, `InvalidCharacters` or
+            PublishError: if the event cannot be sent: `EventTooLarge`, `InvalidCharacters` or
                 `RoundTripError`.
-            TransportError: where no transaction is open, and when the database refused: then roll
-                yours back.
+            TransportError: if no transaction is open, or the database refused: then roll your
+                transaction back.
         """
         published = self._publisher.publish(event, id=id, time=time, traceparent=traceparent)
         await self._write()
@@ -112,8 +111,8 @@ class AsyncOutbox:
         """Write all of `events`, or none: see `publish`.
 
         Args:
-            events: what happened.
-            id: gives the event's id; by default a fresh one each.
+            events: the events.
+            id: returns an event's id; by default a fresh one each.
         """
         try:
             result = self._publisher.publish_many(events, id=id)
@@ -137,7 +136,7 @@ class AsyncOutbox:
 
 
 class _Collected:
-    """A topic that only remembers what it was given: encoding an event waits for nothing."""
+    """A topic that only collects messages, so that encoding an event never waits."""
 
     in_callers_thread = True
 
@@ -150,7 +149,7 @@ class _Collected:
         return ()
 
     def take(self) -> list[Outgoing]:
-        """What was given since the last time."""
+        """Return the messages collected since the last call."""
         taken, self._messages = self._messages, []
         return taken
 

@@ -1,9 +1,9 @@
-"""The claims of a relay: which entries it holds, for how long, and what became of them.
+"""The claims of a relay: which entries it holds, for how long, and their results.
 
-A claim is a lease in the table itself. `free_at` is the time before which nobody takes the entry,
-nor a later one of its key: a claimed entry has its lease there, one that failed the time of its
-next attempt. So order per key needs nothing else, and a relay that dies is waited for no longer
-than its lease.
+A claim is a lease in the table itself. Before the time `free_at`, no relay takes the entry, or a
+later one of its key: for a claimed entry it is the end of the lease, for a failed one the time of
+the next attempt. So the order per key needs nothing else, and others wait for a dead relay no
+longer than its lease.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from messaging.sql.dialect import table_name
 __all__ = ["Claims", "OutboxStatus", "Troubled"]
 
 _WINDOW = 1000
-"""Entries looked at for one claim: the oldest of the keys that are not taken."""
+"""Maximum entries considered per claim: the oldest of the keys that are free."""
 
 _PRUNED_AT_ONCE = 1000
 _SHOWN = 100
 
 _FREE = "coalesce(o.published_at, o.parked_at) IS NULL AND o.free_at + 0 <= :now"
-"""Of entries named by number. Written so that no other index than that of the numbers will do: with
-old statistics PostgreSQL believes that an index of what is pending is all but empty."""
+"""A condition on entry numbers. It is written so that only the index of the numbers can be used:
+with old statistics, PostgreSQL believes that an index of pending entries is nearly empty."""
 
 _OURS = f" AND holder = :token AND {PENDING}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Troubled:
-    """An entry that was not accepted so far. Times are seconds since the epoch.
+    """An entry that has not been accepted so far. Times are in seconds since the epoch.
 
     Args:
         seq: the entry's number.
         id: the event's id.
-        type: the event's type, as its attribute says.
+        type: the event's type, from its attribute.
         attempts: how often it was sent.
         error: code of the last failure.
         created: when it was written, in seconds since the epoch.
-        parked: refused for good: nobody will try again.
+        parked: refused for good: it will not be retried.
 
     Example:
         ```python
@@ -81,16 +81,17 @@ class Troubled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxStatus:
-    """How full an outbox is, in entries (one for each copy of an event).
+    """The number of entries in an outbox (one for each copy of an event).
 
     Args:
-        pending: to be sent.
-        in_flight: of these, in a relay's hands now.
-        waiting: of these, failed and waiting for their next attempt; their keys wait with them.
-        parked: refused for good.
-        published: sent, and not pruned yet.
-        oldest: seconds for which the oldest pending entry has been waiting; None if there is none.
-        troubled: the parked ones and those that failed, the oldest first, at most 100.
+        pending: entries to be sent.
+        in_flight: pending entries that a relay holds now.
+        waiting: pending entries that failed and wait for their next attempt; their keys wait with
+            them.
+        parked: entries refused for good.
+        published: entries sent and not yet pruned.
+        oldest: age of the oldest pending entry in seconds; None if there is none.
+        troubled: parked and failed entries, oldest first, at most 100.
 
     Example:
         ```python
@@ -123,7 +124,7 @@ class OutboxStatus:
 
 
 class Claims:
-    """Claims entries of one table for one relay. Not safe to share between threads.
+    """Claims entries of one table for one relay. Not thread-safe.
 
     Args:
         database: the connection to the outbox's database.
@@ -153,10 +154,10 @@ class Claims:
         self._token = ""
 
     def check(self) -> None:
-        """See that the table is there.
+        """Check that the table exists.
 
         Raises:
-            ConfigurationError: when the table is missing.
+            ConfigurationError: if the table is missing.
         """
         if not self.exists():
             raise ConfigurationError(
@@ -165,18 +166,17 @@ class Claims:
             )
 
     def exists(self) -> bool:
-        """Whether the table is there."""
+        """Whether the table exists."""
         return self._database.has_table(self._table)
 
     def claim(self, limit: int, *, lease: float, more: bool = False) -> list[OutboxRow]:
-        """At most `limit` entries, by age, for `lease` seconds: of each key the first and those
-        that follow it. Nobody else has them, nor any other of their keys.
+        """Claim at most `limit` entries, by age, for `lease` seconds: the first of each key and
+        those that follow it. No other relay has them, or any other of their keys.
 
         Args:
-            limit: entries, at most.
-            lease: seconds for which nobody else has them.
-            more: beside those that are held already; otherwise what is still held belongs to
-                nobody.
+            limit: maximum number of entries.
+            lease: seconds for which no other relay takes them.
+            more: in addition to those already held; otherwise entries still held are forgotten.
         """
         if not (more and self._token):
             self._token = uuid4().hex
@@ -186,8 +186,8 @@ class Claims:
                 if not cursor.read(f"SELECT 1 FROM {self._table} WHERE {PENDING} LIMIT 1"):  # noqa: S608 - a checked name
                     return []
         with self._database.transaction() as cursor:
-            # Whoever claimed or sent one of these since the statement began has locked or changed
-            # it: then its place is missing, and what follows it is left alone as well.
+            # If another relay has claimed or sent one of these since the statement started, it is
+            # locked or changed: then it is missing, and entries behind it are left alone too.
             rows = _without_gaps(self._find(cursor, now, limit))
             self._change(cursor, rows, "free_at = :until, holder = :token", until=now + lease)
         return rows
@@ -195,19 +195,19 @@ class Claims:
     def _change(
         self, cursor: Cursor, rows: Sequence[OutboxRow], change: str, only: str = "", **more: object
     ) -> int:
-        """Change those of `rows` of which `only` is true as well; how many they are."""
+        """Change those of `rows` that also satisfy `only`; returns how many."""
         statement = f"UPDATE {self._table} SET {change} WHERE {{these}}{only}"  # noqa: S608 - a checked name
         seqs = [row.seq for row in rows]
         return cursor.change_set(statement, "seq", seqs, token=self._token, **more)
 
     def _find(self, cursor: Cursor, now: float, limit: int) -> list[Sequence[Any]]:
-        """The entries to claim, each behind its place in its key.
+        """The entries to claim, each with its position in its key.
 
-        In two steps: the first locks nothing, and the second what it gives. Sorting a join locks
+        In two steps: the first locks nothing, and the second only its result. Sorting a join locks
         all of it on MariaDB, which has no `FOR UPDATE OF` either; and PostgreSQL, whose statistics
-        of such a table are always old, may run the join as a loop in a loop.
+        of such a table are always old, may run the join as a nested loop.
         """
-        # The oldest entries of the keys that are not taken, and their places in their keys.
+        # The oldest entries of the keys that are free, and their positions in their keys.
         eldest = f"""
             SELECT seq, row_number() OVER (PARTITION BY "key" ORDER BY seq) AS place FROM (
                 SELECT seq, "key" FROM {self._table} WHERE {PENDING} AND "key" NOT IN (
@@ -239,10 +239,10 @@ class Claims:
         return found
 
     def renew(self, rows: Sequence[OutboxRow], *, lease: float) -> bool:
-        """Hold `rows` for `lease` seconds from now. False: some are no longer ours.
+        """Extend the claim of `rows` to `lease` seconds from now. False: some are no longer ours.
 
         Args:
-            rows: entries that `claim` gave.
+            rows: entries from `claim`.
             lease: seconds from now.
         """
         until = self._database.now() + lease
@@ -258,15 +258,14 @@ class Claims:
         *,
         delete: bool = False,
     ) -> None:
-        """What became of entries: sent; refused with a code and to be tried in so many seconds;
-        refused for good with a code; not sent, and anybody's again.
+        """Record the results of entries.
 
         Args:
             published: entries that were sent.
-            refused: entries with a code, and seconds until they are tried again.
-            parked: entries that were refused for good, with a code.
-            back: entries that were not sent, and are anybody's again.
-            delete: those that were sent are deleted, and not kept until `prune`.
+            refused: entries refused with a code, and the seconds until they are retried.
+            parked: entries refused for good, with a code.
+            back: entries that were not sent, to be released.
+            delete: delete sent entries instead of keeping them until `prune`.
         """
         now = self._database.now()
         failed: list[tuple[OutboxRow, str, float, float | None]] = [
@@ -274,7 +273,7 @@ class Claims:
             *((row, code, now, now) for row, code in parked),
         ]
         with self._database.transaction() as cursor:
-            # Whoever holds it by now: it was sent, and need not be sent again.
+            # Whichever relay holds it now: it was sent, and need not be sent again.
             if delete:
                 gone = f"DELETE FROM {self._table} WHERE {{these}}"  # noqa: S608 - as above
                 cursor.change_set(gone, "seq", [row.seq for row in published])
@@ -292,7 +291,7 @@ class Claims:
             self._change(cursor, back, "free_at = 0, holder = NULL", _OURS)
 
     def release(self) -> None:
-        """Release all entries still held; another relay may take them at once."""
+        """Release all entries still held; another relay may take them immediately."""
         with self._database.transaction() as cursor:
             cursor.change(
                 f"UPDATE {self._table} SET free_at = 0, holder = NULL "  # noqa: S608 - as above
@@ -301,12 +300,13 @@ class Claims:
             )
 
     def prune(self, seconds: float, *, parked: bool = False) -> int:
-        """Delete entries that were sent (and with `parked` those that were parked) at least
-        `seconds` ago; returns how many. Uses short transactions, so that nobody waits for it.
+        """Delete entries that were sent (and with `parked`, those that were parked) at least
+        `seconds` ago; returns how many. It uses short transactions, so that others do not wait for
+        it.
 
         Args:
             seconds: the age from which entries are deleted.
-            parked: delete parked entries of that age, too.
+            parked: also delete parked entries of that age.
         """
         before = self._database.now() - seconds
         deleted = 0
@@ -328,8 +328,8 @@ class Claims:
         )
 
     def retry(self, seqs: Iterable[int] | None = None) -> int:
-        """Make parked entries (all, or those in `seqs`) pending again, and retry failed ones at
-        once; returns how many.
+        """Make parked entries (all, or those in `seqs`) pending again, and retry failed ones
+        immediately; returns how many.
 
         Args:
             seqs: the numbers of parked entries; None: all of them.
@@ -345,7 +345,7 @@ class Claims:
             )
 
     def status(self) -> OutboxStatus:
-        """How full the outbox is, and what is in trouble. Reads the whole table."""
+        """The number of entries, and the troubled ones. Reads the whole table."""
         now = self._database.now()
         with self._database.transaction(writes=False) as cursor:
             [[pending, oldest, in_flight, waiting]] = cursor.read(
@@ -378,7 +378,7 @@ class Claims:
 
 
 def _without_gaps(found: Sequence[Sequence[Any]]) -> list[OutboxRow]:
-    """Of each key the entries up to the first that is missing."""
+    """The entries of each key up to the first that is missing."""
     last: dict[str, int] = {}
     rows: list[OutboxRow] = []
     for place, *values in found:

@@ -1,4 +1,4 @@
-"""Finds what an outbox holds of one event."""
+"""Finds the entries of one event in an outbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Entry", "entries_of"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One copy of an event in the outbox. Times are seconds since the epoch, or None.
+    """One copy of an event in the outbox. Times are in seconds since the epoch, or None.
 
     error  code of the last failure to send it.
     """
@@ -35,9 +35,9 @@ class Entry:
 
 
 def entries_of(database: Database, id: str, *, table: str = TABLE) -> list[Entry]:
-    """The entries of the event called `id`, in their order. Reads the whole table, changes nothing.
+    """The entries of the event `id`, in order. Reads the whole table, and changes nothing.
 
-    A published entry is there until it is pruned.
+    A published entry remains until it is pruned.
     """
     with database.transaction(writes=False) as cursor:
         rows = cursor.read(

@@ -1,4 +1,4 @@
-"""The entries that a relay has in hand, by key: which may be sent now, and what waits behind."""
+"""The entries that a relay holds, by key: which may be sent now, and which wait behind them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Lanes"]
 
 @dataclass(slots=True)
 class _KeyOrder:
-    """One key: copies of its first event that have not ended, and the events behind it."""
+    """One key: the unfinished copies of its first event, and the events behind it."""
 
     first: str
     left: int = 0
@@ -22,9 +22,9 @@ class _KeyOrder:
 
 
 class Lanes:
-    """Gives each key's events one after the other: the next when the topic has the one before.
+    """Yields each key's events one at a time: the next when the topic has the previous one.
 
-    All copies of an event may go at once: they have no order among themselves.
+    All copies of an event may be sent together: their order does not matter.
     """
 
     def __init__(self) -> None:
@@ -37,11 +37,11 @@ class Lanes:
         return bool(self._ready or self._alone)
 
     def __len__(self) -> int:
-        """How many may be sent now."""
+        """The number of entries that may be sent now."""
         return len(self._ready) + len(self._alone)
 
     def add(self, rows: Iterable[OutboxRow]) -> None:
-        """Take `rows`, by age, behind those that are there."""
+        """Add `rows`, ordered by age, behind the existing ones."""
         for row in rows:
             lane = self._lanes.get(row.key)
             if lane is None:
@@ -55,7 +55,7 @@ class Lanes:
                 lane.behind.append([row])
 
     def request(self, max_bytes: int) -> list[OutboxRow]:
-        """What goes into the next request: at most `BATCH_ENTRIES`, and `max_bytes` together."""
+        """The entries of the next request: at most `BATCH_ENTRIES`, with `max_bytes` in total."""
         if self._alone:
             return [self._alone.popleft()]
         taken: list[OutboxRow] = []
@@ -69,11 +69,11 @@ class Lanes:
         return taken
 
     def again_alone(self, rows: Iterable[OutboxRow]) -> None:
-        """One of `rows` may have spoiled the request that they were in: send each by itself."""
+        """One of `rows` may have caused the refusal of their request: send each on its own."""
         self._alone.extend(rows)
 
     def ended(self, row: OutboxRow) -> None:
-        """The topic has it, or will never take it: its key goes on."""
+        """The topic has it, or will never accept it: its key continues."""
         lane = self._lanes[row.key]
         lane.left -= 1
         if lane.left:
@@ -86,7 +86,8 @@ class Lanes:
         self._ready.extend(event)
 
     def failed(self, row: OutboxRow) -> Sequence[OutboxRow]:
-        """It is to be tried another time: those of its key that are not under way, to let go."""
+        """It will be retried later: returns the entries of its key that are not in flight, to be
+        released."""
         lane = self._lanes[row.key]
         back = [one for event in lane.behind for one in event]
         lane.behind.clear()

@@ -1,4 +1,4 @@
-"""What became of entries, collected until it is written into the table in one transaction."""
+"""The results of entries, collected until they are written to the table in one transaction."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Notes"]
 
 @dataclass(slots=True)
 class Notes:
-    """What `Claims.settle` takes.
+    """The arguments of `Claims.settle`.
 
-    published  the topic has it.
-    refused    for now: with its code, and the seconds until its next attempt.
+    published  accepted by the topic.
+    refused    refused temporarily: with its code, and the seconds until its next attempt.
     parked     refused for good, with its code.
-    back       not sent: anybody may take it.
-    since      when these notes were begun, by the clock's monotonic time.
+    back       not sent: to be released.
+    since      when these notes were started, by the clock's monotonic time.
     """
 
     published: list[OutboxRow] = field(default_factory=list)
@@ -28,6 +28,6 @@ class Notes:
 
     @property
     def rows(self) -> list[OutboxRow]:
-        """All of them."""
+        """All entries."""
         said = [row for row, *_ in self.refused] + [row for row, _ in self.parked]
         return [*self.published, *said, *self.back]

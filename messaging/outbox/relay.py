@@ -1,7 +1,7 @@
 """The relay: sends the entries of an outbox to a topic, in order per key.
 
-At least once: a relay that dies between the topic's answer and its own note of it sends the same
-entries again, with the same ids, when its lease is over.
+Delivery is at least once: if a relay dies between the topic's answer and recording it, the same
+entries are sent again, with the same ids, when its lease has ended.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _SHORTEST_IDLE = 0.1
 _SLICE = 0.2
 _RENEW_AFTER = 0.1  # of the lease
 _FIRST_CLAIM = 100
-"""Entries taken in hand at first; twice as many where there were so many, up to `batch`."""
+"""Entries claimed at first; doubled each time that there were as many, up to `batch`."""
 _NOTE_AFTER = 0.01
-"""Seconds that an answer waits for others, to be noted with them: what a relay that is killed
-sends again is what was under way, and what was answered in this time."""
+"""Seconds that a result waits for others, to be written with them: after a relay is killed, entries
+in flight and those answered within this time are sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayStats:
-    """What a relay did, in entries.
+    """The work of a relay, in entries.
 
     Args:
-        published: accepted by the topic.
-        failed: attempts that were refused for now, or not answered; such entries are tried again.
-        parked: refused for good, and shown by `messaging outbox status`.
+        published: entries accepted by the topic.
+        failed: attempts that were refused temporarily, or not answered; such entries are retried.
+        parked: entries refused for good, shown by `messaging outbox status`.
         lost: leases that another relay took over before this one was done: raise `lease`.
-        pruned: deleted some time after they were published.
+        pruned: entries deleted some time after they were published.
 
     Example:
         ```python
@@ -85,23 +85,23 @@ class Relay(Closing):
     Only `stop()` and `stats` may be used from other threads.
 
     Args:
-        connect: makes a connection of `sqlite3`, psycopg 3 or PyMySQL, the relay's own; called
-            again when one broke.
-        topic: where to.
+        connect: returns a connection of `sqlite3`, psycopg 3 or PyMySQL for the relay alone; called
+            again if one breaks.
+        topic: the destination.
         table: the table's name, with its schema and a dot before it where it has one.
-        batch: entries in hand at once, at most; few while few come.
-        lease: seconds for which they are this relay's; renewed before each request, so it must
-            exceed the longest request with its attempts. After a crash others wait so long.
-        poll: seconds between two looks at an empty outbox, at most.
+        batch: maximum number of entries held at a time; fewer while there are few.
+        lease: seconds for which this relay holds them; renewed before each request, so it must
+            exceed the longest request with its attempts. After a crash, others wait this long.
+        poll: maximum seconds between two checks of an empty outbox.
         keep: seconds for which published entries stay in the table; None: until `prune`; 0: they
-            are deleted at once, which costs the database least.
-        listen: on PostgreSQL, be woken by whoever commits to the outbox. False where a pooler lends
-            connections by the transaction: nobody is told anything there.
-        max_attempts: times that a request is sent before its entries wait for their next attempt.
-        clock: what tells the time; a test may give a `FakeClock`.
+            are deleted immediately, which costs the database least.
+        listen: on PostgreSQL, wake up when a transaction commits entries. Use False with a pooler
+            in transaction mode, which delivers no notifications.
+        max_attempts: how often a request is sent before its entries wait for their next attempt.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
-        ConfigurationError: if a number is out of its range.
+        ConfigurationError: if a number is out of range.
 
     Example:
         ```python
@@ -115,7 +115,7 @@ class Relay(Closing):
             Publisher(SqlOutbox(connection), source="/cadastro").publish(ana)
 
         with Relay(lambda: sqlite3.connect("escola.db"), broker.topic()) as relay:
-            relay.drain()  # what is there now; relay.run() goes on until relay.stop()
+            relay.drain()  # the current entries; relay.run() continues until relay.stop()
         assert relay.stats.published == 1
         connection.close()
         ```
@@ -155,33 +155,33 @@ class Relay(Closing):
         self._stopping = False
         self._goes_on = False
         self._halted = False
-        """Nothing more is to be sent of what is in hand."""
+        """Nothing more should be sent of the held entries."""
         self._renewed = 0.0
         self._pruned: float | None = None
         self._in_hand: dict[int, OutboxRow] = {}
         self._lanes = Lanes()
         self._notes = Notes()
         self._owes = False
-        """What became of entries could not be written so far."""
+        """Results that could not be written so far."""
         self._stats = RelayStats()
 
     @property
     def stats(self) -> RelayStats:
-        """What was done so far."""
+        """The work done so far."""
         return self._stats
 
     @property
     def topic_name(self) -> str:
-        """The topic's name, or where it has none its class's."""
+        """The topic's name, or its class's if it has none."""
         return name_of(self._topic)
 
     def run(self) -> RelayStats:
         """Publish, and wait for more entries, until `stop()`.
 
-        A database or a topic that does not answer is waited for.
+        If the database or the topic does not answer, it waits.
 
         Raises:
-            ConfigurationError: when the table is missing.
+            ConfigurationError: if the table is missing.
         """
         empty = 0
         while not self._stopping:
@@ -192,7 +192,8 @@ class Relay(Closing):
         return self._stats
 
     def drain(self) -> RelayStats:
-        """Publish what is there now, and return: when nothing can be taken, or nobody answers."""
+        """Publish the current entries, and return when nothing can be claimed or there is no
+        answer."""
         while not self._stopping and self._round() and not self._outages.seconds:
             pass
         return self._stats
@@ -200,12 +201,12 @@ class Relay(Closing):
     def step(self) -> int:
         """Claim entries, publish them and record the results; returns how many were claimed.
 
-        By itself it claims once. In `run` and `drain` it goes on claiming while there are many.
+        A single call claims once. In `run` and `drain` it continues to claim while there are many.
 
         Raises:
-            TransportError: where there is no connection. Where there was one, it raises what the
-                driver raises.
-            ConfigurationError: when the table is missing.
+            TransportError: if there is no connection. If a connection is lost, the driver's own
+                error is raised.
+            ConfigurationError: if the table is missing.
         """
         if not self._checked:
             self._claims.check()
@@ -231,7 +232,7 @@ class Relay(Closing):
         return taken
 
     def stop(self) -> None:
-        """Finish what is under way, give back the rest, and let `run()` return."""
+        """Finish requests in flight, release the other entries, and let `run()` return."""
         self._stopping = True
 
     def close(self) -> None:
@@ -253,10 +254,10 @@ class Relay(Closing):
         return taken
 
     def _rest(self, seconds: float) -> None:
-        """Wait; not for so long where somebody says that there are entries."""
+        """Wait, but not as long if a notification says that there are entries."""
         end = self._clock.monotonic() + seconds
         while not self._stopping and (left := end - self._clock.monotonic()) > 0:
-            slice = min(_SLICE, left)  # a signal does not end a sleep
+            slice = min(_SLICE, left)  # a signal does not interrupt a sleep
             if not self._database.listens or self._outages.seconds:
                 self._clock.sleep(slice)
             elif self._database.heard(slice):
@@ -270,7 +271,7 @@ class Relay(Closing):
         self._pruned = now
 
     def _claim(self) -> int:
-        """Take entries in hand; how many."""
+        """Claim entries; returns how many."""
         beside = bool(self._in_hand)
         size = min(self._claim_size, self._batch - len(self._in_hand))
         if not beside:
@@ -284,7 +285,8 @@ class Relay(Closing):
         return len(rows) if full or not beside else 0
 
     def _publish(self) -> int:
-        """Send what is in hand, several requests at once; how many were claimed meanwhile."""
+        """Send the held entries, several requests at a time; returns how many were claimed
+        meanwhile."""
         taken, more = 0, self._goes_on
         try:
             limit = self._topic.max_bytes
@@ -308,7 +310,7 @@ class Relay(Closing):
         return taken
 
     def _fill(self, limit: int) -> None:
-        """Send requests, until there is nothing that may be sent or enough is under way."""
+        """Send requests, until nothing may be sent or enough are in flight."""
         while self._lanes and not self._halted and not self._requests.full:
             if self._stopping or not self._hold():
                 self._halted = True
@@ -323,7 +325,7 @@ class Relay(Closing):
                 self._requests.send(entries)
 
     def _hold(self) -> bool:
-        """Renew the lease where a part of it has passed; False if it was lost."""
+        """Renew the lease if part of it has passed; returns False if it was lost."""
         now = self._clock.monotonic()
         if now - self._renewed < _RENEW_AFTER * self._lease:
             return True
@@ -335,7 +337,7 @@ class Relay(Closing):
         return False
 
     def _judge(self, entries: Sequence[Sending], answer: Answer) -> None:
-        """What one request's answer says of its entries."""
+        """Record the result of one request for its entries."""
         failures, broken = answer
         again = [one._replace(retryable=True) for one in failures]
         if broken is not None and not _about_an_entry(broken):
@@ -350,7 +352,7 @@ class Relay(Closing):
             # The cause may be the entry or the topic's setup, so only this entry and its key wait.
             self._decide(entries, again)
         else:
-            # One entry may be the reason that the whole request was refused, so each is sent alone.
+            # One entry may have caused the refusal of the whole request, so each is sent alone.
             left = {one.index for one in failures}
             self._decide([one for at, one in enumerate(entries) if at not in left], ())
             self._lanes.again_alone(entries[at][1] for at in sorted(left))
@@ -367,7 +369,7 @@ class Relay(Closing):
         *,
         at_once: bool = False,
     ) -> None:
-        """All of `entries` were sent but for `failures`, which are tried again or parked."""
+        """All of `entries` were sent except `failures`, which are retried or parked."""
         failed = {failure.index: failure for failure in failures}
         for index, (_, row) in enumerate(entries):
             failure = failed.get(index)
@@ -388,7 +390,7 @@ class Relay(Closing):
         self._lanes.ended(row)
 
     def _note(self) -> None:
-        """Write what became of entries, all of them in one transaction."""
+        """Write the results of entries, all in one transaction."""
         notes = self._notes
         if notes.rows:
             delete = self._keep == 0
@@ -406,14 +408,14 @@ class Relay(Closing):
         self._notes = Notes(since=self._clock.monotonic())
 
     def _hear_out(self) -> None:
-        """The database is away: the topic has what it has, which is noted some time."""
+        """The database is unavailable: the results are written later."""
         self._halted = True
         while self._requests:
             for entries, answer in self._requests.answered(again=False):
                 self._judge(entries, answer)
 
     def _let_go(self) -> None:
-        """Write what became of entries, and give back the rest."""
+        """Write the results of entries, and release the rest."""
         self._in_hand = {}
         self._note()
         self._claims.release()
@@ -425,5 +427,5 @@ class Relay(Closing):
 
 
 def _about_an_entry(error: TransportError) -> bool:
-    """Whether another request, with other entries in it, may well be accepted."""
+    """Whether a request with other entries is likely to be accepted."""
     return not error.retryable and not isinstance(error, NotFound | AccessDenied | Throttled)

@@ -19,7 +19,7 @@ __all__ = ["READ", "OutboxRow", "insert_into", "row_of", "to_columns"]
 
 _COLUMNS = ("id", "key", "body", "attributes", "size", "message_group", "deduplication")
 
-# In quotes, because `key` is a word of MySQL.
+# In quotes, because `key` is a reserved word in MySQL.
 _QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)
 _VALUES = ", ".join(":" + name for name in _COLUMNS)
 READ = ", ".join(f'o."{name}"' for name in ("seq", "attempts", *_COLUMNS))
@@ -41,8 +41,8 @@ class OutboxRow:
 def insert_into(table: str, *, wakes: bool) -> str:
     """The statement that writes one message.
 
-    wakes  (PostgreSQL) relays that listen are told when the transaction commits: once, however
-           often it says so, and nothing but that there is something.
+    wakes  (PostgreSQL) listening relays are notified when the transaction commits: once per
+           transaction, and only that there is something.
     """
     into = f"INSERT INTO {table_name(table)} ({_QUOTED})"
     if wakes:
@@ -54,7 +54,7 @@ def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:
     """The columns of each message."""
     subjects: dict[str, str | None] = {}
     for message in batch:
-        # A copy whose view leaves the subject out keeps the order of the others.
+        # A copy whose view has no subject has the same order as the others.
         if message.group is None and not subjects.get(message.id):
             subjects[message.id] = _subject(message.body)
     return [
@@ -72,7 +72,7 @@ def to_columns(batch: Sequence[Outgoing]) -> list[dict[str, object]]:
 
 
 def row_of(values: Sequence[Any]) -> OutboxRow:
-    """The row that `READ` read."""
+    """Convert a row from `READ`."""
     seq, attempts, id, key, body, attributes, size, group, deduplication = values
     message: Outgoing | None
     try:

@@ -1,4 +1,4 @@
-"""The outbox's table: its name, its columns, and the statements that make it."""
+"""The outbox's table: its name, its columns, and the statements that create it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "now": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
         **_COMMON,
     },
-    # MySQL's `text` holds 64 KiB, its usual collations take "ana" for "ANA", and it has neither
-    # partial indexes nor, unlike MariaDB, CREATE INDEX IF NOT EXISTS.
+    # MySQL's `text` holds 64 KiB, its usual collations treat "ana" and "ANA" as equal, and it has
+    # neither partial indexes nor, unlike MariaDB, CREATE INDEX IF NOT EXISTS.
     "mysql": {
         "seq": "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY",
         "key": "`key`          text",
@@ -56,30 +56,30 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 def ddl(dialect: Dialect, table: str = TABLE) -> str:
-    """The statements that make the table and its indexes, for your migrations.
+    """The statements that create the table and its indexes, for your migrations.
 
     seq            the order in which entries were written.
     id             the event's id, the same in each of its copies.
-    key            what has an order among itself: the event's group, else its subject, else its id.
-    body           what is sent, as it is sent: personal data.
+    key            entries with the same key are sent in order: the event's group, or its subject,
+                   or its id.
+    body           the message body as it is sent: personal data.
     attributes     the message attributes, {"type": ["String", "..."]} as JSON.
-    size           bytes of the message as SNS counts them.
+    size           size of the message as SNS counts it, in bytes.
     message_group, deduplication  for a FIFO topic.
-    created        when it was written; like all times, seconds since the epoch.
-    free_at        no relay takes the entry, nor a later one of its key, before this time.
-    holder         the relay's token while it is in a relay's hands.
-    attempts       times that sending it failed.
+    created        when it was written; like all times, in seconds since the epoch.
+    free_at        no relay takes the entry, or a later one of its key, before this time.
+    holder         the relay's token while a relay holds it.
+    attempts       how often sending it failed.
     error          code of the last failure.
     published_at   when the topic accepted it; `prune` deletes it some time after.
-    parked_at      when it was refused for good; it stays until somebody decides.
+    parked_at      when it was refused for good; it remains until somebody decides.
 
     Args:
         dialect: "postgresql", "mysql" or "sqlite".
         table: the table's name, with its schema and a dot before it where it has one.
 
     Raises:
-        ConfigurationError: for another dialect, a name that cannot stand in a statement, and a
-            schema on SQLite.
+        ConfigurationError: for another dialect, an invalid table name, or a schema on SQLite.
 
     Example:
         ```python
@@ -115,9 +115,9 @@ CREATE TABLE IF NOT EXISTS {name} (
 
 
 def channel(table: str) -> str:
-    """The channel of PostgreSQL by which whoever writes to `table` wakes its relays.
+    """The PostgreSQL channel through which writers to `table` wake its relays.
 
-    Without the schema: a search path may say it for one and not for the other.
+    Without the schema: one side may use a search path, and the other not.
 
     Args:
         table: the table's name, with its schema and a dot before it where it has one.

@@ -1,4 +1,4 @@
-"""The requests of a relay that are under way: as many as answers take long for."""
+"""The requests of a relay under way: as many as the latency of answers requires."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _now = SYSTEM_CLOCK.monotonic
 
 
 class RelayRequests:
-    """Sends requests without waiting for the one before, as `publish_many` does.
+    """Sends requests without waiting for the previous one, like `publish_many`.
 
-    A topic that cannot send and wait apart is asked for one request at a time.
+    A topic that cannot send without waiting gets one request at a time.
     """
 
     def __init__(self, sender: Sender) -> None:
@@ -33,16 +33,16 @@ class RelayRequests:
 
     @property
     def full(self) -> bool:
-        """Whether an answer is to be looked at before the next request."""
+        """Whether an answer must be processed before the next request."""
         return self._answer is not None or self._window.full
 
     @property
     def one_at_a_time(self) -> bool:
-        """Whether the last request was sent by a topic that waits for its answer itself."""
+        """Whether the last request was made by a topic that waits for its answer itself."""
         return self._answer is not None
 
     def send(self, entries: list[Sending]) -> None:
-        """Send a request; its answer is among those of `answered` some time."""
+        """Send a request; `answered` will return its answer at some point."""
         began = _now()
         begun = self._sender.begin(entries)
         if begun is None:
@@ -51,9 +51,9 @@ class RelayRequests:
             self._made = self._window.sent(entries, begun) - began
 
     def answered(self, *, again: bool) -> list[tuple[list[Sending], Answer]]:
-        """Wait for an answer; what became of requests.
+        """Wait for an answer; returns the results of requests.
 
-        again  send once more what was not taken for now, with the waits between attempts.
+        again  resend entries that were refused temporarily, with the waits between attempts.
         """
         if self._answer is not None:
             answer, self._answer = self._answer, None
@@ -69,6 +69,6 @@ class RelayRequests:
         return self._window.settle(settle, made=self._made, wanted=self._window.full)
 
     def abandon(self) -> None:
-        """Nobody will wait for those that are under way."""
+        """Abandon the requests under way."""
         self._answer = None
         self._window.abandon()

@@ -27,18 +27,18 @@ class SqlOutbox:
         with psycopg.connect(url) as connection:
             connection.execute("INSERT INTO alunos ...")
             Publisher(SqlOutbox(connection), source="/cadastro").publish(event)
-        # After a commit both are there, and a relay sends the event. After a rollback neither is.
+        # After a commit both exist, and a relay sends the event. After a rollback neither does.
 
-    Both are cheap: make one for each transaction.
+    Both are cheap: create one for each transaction.
 
     Args:
         connection: of `sqlite3`, psycopg 3 or PyMySQL, or a session or a connection of SQLAlchemy.
-            It is used in the thread that publishes, is never committed and never closed here.
-        table: where to; `create()` and `ddl()` make it.
-        max_bytes: what the topic takes for one message: the relay's topic must take as much.
-        notify: on PostgreSQL, wake the relays with the commit (NOTIFY). False where transactions
-            are prepared for two phases, which NOTIFY forbids, or where very many commit at once,
-            which it has wait for each other: then relays find entries when they look.
+            It is used in the publishing thread, and never committed or closed here.
+        table: the outbox's table; `create()` and `ddl()` create it.
+        max_bytes: maximum message size: the relay's topic must accept as much.
+        notify: on PostgreSQL, wake the relays with the commit (NOTIFY). Use False with two-phase
+            transactions, which do not allow NOTIFY, or with very many concurrent commits, which it
+            serializes: relays then find entries at their next check.
 
     Example:
         ```python
@@ -56,7 +56,7 @@ class SqlOutbox:
     """
 
     in_callers_thread = True
-    """Read by `Publisher`: a transaction belongs to one thread, and its writes have an order."""
+    """Read by `Publisher`: a transaction belongs to one thread, and its writes are ordered."""
 
     def __init__(
         self,
@@ -72,21 +72,21 @@ class SqlOutbox:
         self._waking = insert_into(table, wakes=True) if notify else self._insert
         self._table = table
         self.max_bytes = max_bytes
-        """Bytes that one message may have."""
+        """Maximum bytes of a message."""
         self._closed = False
 
     def __repr__(self) -> str:
         return f"SqlOutbox(table={self._table!r})"
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Write `batch`. Nothing is refused one by one: all of it is written, or none.
+        """Write `batch`: all of it or nothing, so no single entry is refused.
 
         See `TopicTransport.publish`.
 
         Raises:
-            TransportError: where no transaction is open and none would be, after `close`, for more
-                than 10 messages, and when the database refused: then your transaction is what your
-                database makes of a failed statement (PostgreSQL takes nothing but a rollback).
+            TransportError: if no transaction is or will be open, after `close`, for more than 10
+                messages, or if the database refused: the state of your transaction then depends on
+                the database (PostgreSQL only accepts a rollback).
         """
         self._check(batch)
         if not batch:
@@ -103,7 +103,7 @@ class SqlOutbox:
         return ()
 
     def close(self) -> None:
-        """Refuse further use. The connection is yours, and stays open."""
+        """Refuse further use. Your connection stays open."""
         self._closed = True
 
     def _check(self, batch: Sequence[Outgoing]) -> None:
@@ -122,13 +122,13 @@ class SqlOutbox:
 
 
 def refused(table: str, error: Exception) -> TransportError:
-    """What a driver's `error` is to whoever publishes.
+    """Translate a driver's `error` for the publisher.
 
-    To be raised from None: a driver's text may quote the row, and SQLAlchemy's quotes it all.
+    Raise it from None: a driver's text may quote the row, and SQLAlchemy's quotes all of it.
 
     Args:
-        table: the table's name, with its schema and a dot before it where it has one.
-        error: what the driver raised.
+        table: the table's name, optionally with its schema ("schema.table").
+        error: the driver's error.
     """
     name, state = type(error).__name__, _state(error)
     return TransportError(
@@ -140,21 +140,21 @@ def refused(table: str, error: Exception) -> TransportError:
 
 
 def _state(error: Exception) -> object:
-    """What the database calls `error`, also where SQLAlchemy has wrapped it."""
+    """The database's code for `error`, even if SQLAlchemy has wrapped it."""
     error = getattr(error, "orig", None) or error
     names = (getattr(error, name, None) for name in ("sqlstate", "sqlite_errorname"))
     return error_number(error) or next(filter(None, names), None)
 
 
 def create(connection: Connection, *, table: str = TABLE) -> None:
-    """Create the table and its indexes if they are missing. Commit it yourself, but for MySQL:
-    there it ends whatever transaction is open.
+    """Create the table and its indexes if they are missing. Commit it yourself, except on MySQL,
+    where it ends any open transaction.
 
-    For tests and first steps; a migration takes the text of `ddl()`.
+    For tests and first steps; a migration uses the text of `ddl()`.
 
     Args:
-        connection: a connection of the caller's.
-        table: the table's name, with its schema and a dot before it where it has one.
+        connection: the caller's connection.
+        table: the table's name, optionally with its schema ("schema.table").
 
     Example:
         ```python

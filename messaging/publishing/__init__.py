@@ -1,1 +1,1 @@
-"""Publishing: an event becomes copies, and copies become requests."""
+"""Publishing: turns events into copies, and copies into requests."""

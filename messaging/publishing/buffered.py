@@ -1,4 +1,4 @@
-"""Publishes single events together: they wait for a moment, so that one request carries ten."""
+"""Publishes single events together: they wait briefly, so that one request carries ten."""
 
 from __future__ import annotations
 
@@ -45,41 +45,41 @@ log = logger("messaging.publishing.publisher")
 
 
 class BufferedPublisher:
-    """Publishes events that come one at a time, many to a request: for web handlers.
+    """Publishes events that arrive one at a time, many per request: for web handlers.
 
         pending = buffered.publish(event)       # a concurrent.futures.Future, and an awaitable
         pending.result(timeout=5)               # or, in asyncio: await pending
 
     An event waits at most `linger` seconds for others. The future is done when the topic has the
-    event; a handler that does not wait for it has no promise yet, and learns of a failure only
-    through `on_failure` (by default an ERROR line with the event's type and id).
+    event; a handler that does not wait for it has no guarantee yet, and learns about failures only
+    through `on_failure` (by default, an ERROR log line with the event's type and id).
 
-    `close()`, leaving the `with` block, and the interpreter's exit send what is waiting; from a
-    topic that no longer answers they turn away after the request under way. A child process of
-    `multiprocessing` ends without the interpreter's exit: close it there. In an event loop, use
-    `async with`; `flush` and `close` would block the loop, and refuse to.
+    `close()`, leaving the `with` block, and the interpreter's exit send the waiting events; if the
+    topic no longer answers, they give up after the current request. A child process of
+    `multiprocessing` ends without the interpreter's exit hooks: close it there. In an event loop,
+    use `async with`; `flush` and `close` would block the loop, and refuse to.
 
-    Forks: a child process starts with an empty buffer and threads of its own; what was waiting at
-    the fork is sent by the parent, once. So it may be made before a pre-forking server forks.
-    A process that is killed loses what was waiting: wait for the future, or use an outbox, where
-    that must not be.
+    Forks: a child process starts with an empty buffer and its own threads; the parent sends the
+    events that were waiting at the fork, once. So the buffer may be created before a pre-forking
+    server forks. A process that is killed loses waiting events: if that must not happen, wait for
+    the future, or use an outbox.
 
     Args:
-        encode: makes messages of an event.
+        encode: turns an event into messages.
         sender: sends batches.
-        max_bytes: what the topic takes in one request.
-        clock: what tells the time; a test may give a `FakeClock`.
-        linger: seconds (0 to 10) that an event waits for more to share its request.
-        max_pending: events that may be waiting or under way; beyond them `publish` blocks, so that
+        max_bytes: maximum size of a request to the topic.
+        clock: the source of time; a test may pass a `FakeClock`.
+        linger: seconds (0 to 10) that an event waits for others to share its request.
+        max_pending: events that may be waiting or in flight; beyond that, `publish` blocks, so that
             an unreachable topic slows the producer down instead of filling memory. In an event
             loop, where nothing may block, it raises `BufferFull` instead, and `await room()` waits.
-        senders: requests under way at once, at most; on a FIFO topic (`ordered`) one. There are
-            two, and more while answers take long and whole requests wait to be sent.
+        senders: maximum number of concurrent requests; one on a FIFO topic (`ordered`). There are
+            two, and more while answers are slow and full requests wait to be sent.
         ordered: whether the topic is FIFO.
         on_failure: called with each event that was not accepted.
 
     Raises:
-        ConfigurationError: if `linger`, `max_pending` or `senders` is out of its range.
+        ConfigurationError: if `linger`, `max_pending` or `senders` is out of range.
 
     Example:
         ```python
@@ -113,13 +113,13 @@ class BufferedPublisher:
         self._clock = clock
         self._linger = linger
         self._max_pending = max_pending
-        # In a FIFO topic's group a later request must not overtake an earlier one.
+        # Within a FIFO topic's group, a later request must not overtake an earlier one.
         self._senders = 1 if ordered else senders
         self._ordered = ordered
         self._on_failure = on_failure or log_failure
         self._closed = False
         self._begin()
-        # Weak, so that neither keeps a publisher alive that nobody holds any more.
+        # Weak, so that neither keeps an unreferenced publisher alive.
         self._at_exit = _weakly(weakref.WeakMethod(self.close))
         atexit.register(self._at_exit)
         os.register_at_fork(after_in_child=_weakly(weakref.WeakMethod(self._begin)))
@@ -128,11 +128,12 @@ class BufferedPublisher:
         # An empty buffer without threads: at the start, and again in a forked child, whose locks
         # may have been held by threads that it does not have.
         self._lock = threading.Lock()
-        # Apart, so that an event wakes one thread that sends, and nobody who waits for room.
+        # Separate conditions, so that an event wakes one sending thread, and no thread that waits
+        # for room.
         self._changed = threading.Condition(self._lock)
-        """There is more room, or fewer are pending."""
+        """Notified when there is more room, or fewer events are pending."""
         self._work = threading.Condition(self._lock)
-        """There is something to send, or nothing will be any more."""
+        """Notified when there is something to send, or after closing."""
         self._waiting: deque[Item] = deque()
         self._pending = 0
         self._flushing = 0
@@ -148,14 +149,14 @@ class BufferedPublisher:
         traceparent: str | None = None,
         timeout: float | None = None,
     ) -> Pending:
-        """Put `event` into the buffer. An event that cannot be sent raises here, at once.
+        """Put `event` into the buffer. An event that cannot be sent raises here, immediately.
 
-        Waits while the buffer is full, for `timeout` seconds at most (None: as long as it takes),
+        Waits while the buffer is full, for at most `timeout` seconds (None: as long as it takes),
         then raises `PublishError`; nothing was sent then. In an event loop, and in a callback of
-        this buffer, it does not wait: it raises `BufferFull`.
+        this buffer, it does not wait, but raises `BufferFull`.
 
-        A codec that may store what is big (`ClaimCheck`) would block the loop as well: there the
-        event is encoded by the thread that sends it, and one that cannot be sent fails its future.
+        A codec that may store large data (`ClaimCheck`) would block the loop as well: in that case
+        the sending thread encodes the event, and if it cannot be sent, its future fails.
 
         Args:
             event: what happened.
@@ -164,16 +165,16 @@ class BufferedPublisher:
             timeout: seconds to wait for room in the buffer; None: as long as it takes.
 
         Raises:
-            EventTooLarge: at once, when a copy is larger than the topic takes.
-            InvalidCharacters: at once, when SNS would refuse a character.
-            BufferFull: when there is no room, in an event loop or in a callback of this buffer.
-            PublishError: when there was no room for `timeout` seconds, or the publisher was closed;
+            EventTooLarge: immediately, if a copy is larger than the topic accepts.
+            InvalidCharacters: immediately, if SNS would refuse a character.
+            BufferFull: if there is no room, in an event loop or in a callback of this buffer.
+            PublishError: if there was no room for `timeout` seconds, or the publisher was closed;
                 nothing was sent then.
         """
         encode = functools.partial(self._encoded, event, id, traceparent)
         messages = None if self._encode.may_wait and in_event_loop() else encode()
         future = Pending()
-        future.set_running_or_notify_cancel()  # who stops waiting does not call the event back
+        future.set_running_or_notify_cancel()  # cancelling the wait does not recall the event
         if messages is not None and not messages:
             future.set_result(Published(id or "", 0))
             return future
@@ -187,7 +188,7 @@ class BufferedPublisher:
             self._waiting.append(Item(event, id, encode, messages, future, due))
             waiting = len(self._waiting)
             self._threads.enough(waiting)
-            # One thread must know when the first is due, and one that there is a full request.
+            # One thread must know when the first event is due, and one when a request is full.
             if waiting == 1 or waiting % BATCH_ENTRIES == 0:
                 self._work.notify()
         return future
@@ -206,13 +207,13 @@ class BufferedPublisher:
             )
 
     async def room(self) -> None:
-        """Return when the buffer has room for an event; for asyncio, whose loop is not blocked.
+        """Wait until the buffer has room for an event, without blocking the event loop.
 
             await buffered.room()
             pending = buffered.publish(event)       # at once: another task would take the room
 
         Raises:
-            PublishError: when the buffer is closed.
+            PublishError: if the buffer is closed.
         """
         import asyncio
 
@@ -232,7 +233,7 @@ class BufferedPublisher:
                         self._awaiting.remove(waiter)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Send what is waiting now; False if it took longer than `timeout` seconds.
+        """Send the waiting events now; returns False if that took longer than `timeout` seconds.
 
         In an event loop: `await asyncio.to_thread(buffered.flush)`.
 
@@ -249,7 +250,7 @@ class BufferedPublisher:
                 self._flushing -= 1
 
     def close(self) -> None:
-        """Send what is waiting, then let go of the threads. May be called twice.
+        """Send the waiting events, then end the threads. May be called twice.
 
         In an event loop: `async with`, or `await asyncio.to_thread(buffered.close)`.
         """
@@ -282,7 +283,7 @@ class BufferedPublisher:
         await asyncio.to_thread(self.close)
 
     def _may_not_wait(self) -> str:
-        """Whom it would block if the calling thread waited; empty: nobody but itself."""
+        """What would be blocked if the calling thread waited; empty if only itself."""
         if in_event_loop():
             return "the event loop"
         mine = threading.current_thread() in self._threads.threads
@@ -312,11 +313,11 @@ class BufferedPublisher:
             self._threads.way = self._clock.monotonic() - began
             for item, one in zip(items, outcomes, strict=True):
                 self._tell(item.future, one)
-            # After the futures, so that whoever flushed finds them done.
+            # After the futures, so that a caller of `flush` finds them done.
             with self._changed:
                 self._pending -= len(items)
                 self._wake()
-                if not self._closed:  # whoever closes joins those that there are
+                if not self._closed:  # `close` joins the existing threads
                     self._threads.enough(len(self._waiting))
 
     def _tell(self, future: Pending, outcome: Published | Exception) -> None:
@@ -333,8 +334,8 @@ class BufferedPublisher:
             )
 
     def _next(self) -> list[Item]:
-        """The next request's worth of events, when it is full or due; none when closed, or when
-        the calling thread is not needed any more."""
+        """Wait for the next full or due request's worth of events; none when closed, or when the
+        calling thread is no longer needed."""
         with self._lock:
             self._threads.idle += 1
             try:
@@ -361,7 +362,7 @@ class BufferedPublisher:
                 return []
 
     def _outcomes(self, items: list[Item]) -> Sequence[Published | Exception]:
-        """What became of each of `items`. Never raises."""
+        """The result of each of `items`. Never raises."""
         try:
             return self._send(items)
         except BaseException as error:  # noqa: BLE001 - a thread that ended would lose what waits
@@ -390,7 +391,7 @@ class BufferedPublisher:
             outcome.append(Published(id, len(messages)))
             owner = tally.take(item.event, id, len(messages))
             entries += [(message, owner) for message in messages]
-        # Whoever closes waits for a topic that is down once, not once for each request.
+        # `close` waits for an unavailable topic once, not once for each request.
         tally.broken = self._broken if self._closed else None
         self._sender.settle(packer.all(entries), tally)
         self._broken = tally.broken

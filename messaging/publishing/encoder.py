@@ -1,4 +1,4 @@
-"""Turns one event into its copies: one encoded message for each distinct view."""
+"""Encodes an event as its copies: one message for each distinct view."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from messaging.transport import Attribute, Outgoing
 __all__ = ["Encoder", "EnvelopeFrame"]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
-# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, of both of its FIFO ids
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, for both FIFO ids
 _FIFO_ID = re.compile("[!-~]{1,128}")
 _CONTROL = re.compile(r"\\[bfu]")
-"""What JSON writes a control character as; after an escaped backslash it is only a letter."""
+"""JSON's escape of a control character; after an escaped backslash it is only a letter."""
 _MOST: Mapping[str, tuple[int, str]] = {
     "tracestate": (512, "W3C Trace Context"),
     "baggage": (8192, "W3C Baggage"),
@@ -37,10 +37,10 @@ _KNOWN = 1000
 
 
 class Encoder:
-    """Encodes events for one topic; whatever cannot be sent is an error here, before any call.
+    """Encodes events for one topic; an event that cannot be sent raises here, before any request.
 
     source     the CloudEvents source, a URI reference: "/cadastro".
-    max_bytes  what the topic takes for one message: UTF-8 bytes of body and attributes.
+    max_bytes  maximum size of a message: UTF-8 bytes of body and attributes.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Encoder:
         self._clock = clock
         self._plans: dict[type, _Layout] = {}
         self.may_wait = type(self._codec) is not JsonCodec
-        """True: the codec may store what is big elsewhere, and wait for that."""
+        """True if the codec may store large data elsewhere, and wait for that."""
 
     def __call__(
         self,
@@ -72,12 +72,12 @@ class Encoder:
     ) -> list[Outgoing]:
         """The messages of `event`: one per distinct view, none if every view declined it.
 
-        fresh_id  gives the id where there is none.
+        fresh_id  creates the id if none is given.
 
         Raises `EventTooLarge`, `InvalidCharacters` and `RoundTripError`, which name the field.
         """
         plan = self._plans.get(type(event))
-        # A module that was loaded since, or again, may have declared other views.
+        # A module loaded or reloaded since then may have declared other views.
         if plan is None or plan.views != plan.kind.__projections__:
             plan = self._plan(type(event))
         fresh = id is None and time is None
@@ -99,9 +99,9 @@ class Encoder:
                 head = frame.fresh(id, now) if fresh else frame.head(id, time or utc(now))
             subject = part.subject and as_text(getattr(event, part.subject))
             body = part.frame.around(head, _data(event, part), subject, traceparent)
-            # JSON writes control characters as escapes, which SNS would take; a consumer that
-            # sends the text on, or stores it, would be refused there. U+FFFE and U+FFFF, and
-            # nothing else outside XML 1.0, JSON leaves as they are.
+            # JSON escapes control characters, which SNS would accept; but a consumer that forwards
+            # or stores the text would fail. Of the characters outside XML 1.0, JSON only leaves
+            # U+FFFE and U+FFFF unescaped.
             if ("\\" in body and _CONTROL.search(body)) or "\ufffe" in body or "\uffff" in body:
                 check_texts(event, part.fields)
             size = part.size + (len(body) if body.isascii() else len(body.encode()))
@@ -120,7 +120,7 @@ class Encoder:
         time: datetime,
         traceparent: str | None,
     ) -> Outgoing:
-        """The copy as another codec writes it, which may keep the data elsewhere."""
+        """The copy as another codec writes it, which may store the data elsewhere."""
         data = _data(event, part)
         envelope = Envelope(
             id=id,
@@ -134,7 +134,7 @@ class Encoder:
             audience=part.audience,
         )
         body = self._codec.encode(envelope, data)
-        # Where the data is kept, it is read as well.
+        # Data that is stored elsewhere is read back as well.
         for text in (body, data.decode()) if len(body) < len(data) else (body,):
             if "\\" in text or not (text.isascii() or not OUTSIDE_XML.search(text)):
                 check_texts(event, part.fields)
@@ -146,9 +146,10 @@ class Encoder:
         if not part.grouped:
             return Outgoing(id, body, part.attributes, size)
         group = str(type(event).group_of(event))
-        # Every service reads the MessageGroupId, so one that may not see the field gets a digest.
+        # Every service can read the MessageGroupId, so it is a digest if some may not see the
+        # field.
         group = _fifo_id(group) if part.shows_group else _digest(group)
-        # The copies of one event must not be taken for repetitions of each other.
+        # The copies of one event must not count as duplicates of each other.
         only = _fifo_id(f"{id}:{part.audience[0]}")
         return Outgoing(id, body, part.attributes, size, group, only)
 
@@ -158,7 +159,7 @@ class Encoder:
                 f"{kind.__qualname__} cannot be published: declare it with "
                 "`class Name(Event, type=..., version=...)`"
             )
-        if len(self._plans) >= _KNOWN:  # somebody makes classes without end
+        if len(self._plans) >= _KNOWN:  # classes are created without end
             self._plans.clear()
         # A subclass of JsonCodec may write something else.
         framed = type(self._codec) is JsonCodec
@@ -167,13 +168,13 @@ class Encoder:
 
 
 class EnvelopeFrame:
-    """What `JsonCodec` writes around the data of one type's events: the very same text, sooner.
+    """Writes the same text around the data of one type's events as `JsonCodec`, but faster.
 
-    In such heads only id, time, subject and trace context differ. The rest is written once, by
-    `JsonCodec` itself, and set together with them; a fifth of the time.
+    Such heads only differ in id, time, subject and trace context. The rest is written once, by
+    `JsonCodec` itself, and combined with them in a fifth of the time.
 
-    source   who publishes.
-    version  the version that its copies bear.
+    source   the publisher's source.
+    version  the version of the copies.
     """
 
     __slots__ = ("_after_id", "_before_id", "_second")
@@ -186,18 +187,18 @@ class EnvelopeFrame:
         self._second = (-1, "")
 
     def head(self, id: str, time: datetime) -> str:
-        """As far as the copies of one event share it."""
+        """The part of the head that the copies of one event share."""
         written = to_json(id).decode()
         return f"{self._before_id}{written}{self._after_id}{to_json(time).decode()}"
 
     def fresh(self, id: str, now: float) -> str:
-        """`head` of an event that happens `now`, seconds since the epoch, with an id like a UUID.
+        """`head` of an event at `now`, seconds since the epoch, with an id like a UUID.
 
-        Events come by the thousand in a second, so its text is kept until the next.
+        There may be thousands of events per second, so its text is kept until the next second.
         """
         second = int(now)
         micros = round((now - second) * 1_000_000)
-        if not 0 < micros < 1_000_000:  # a second with nothing behind it is written without a dot
+        if not 0 < micros < 1_000_000:  # a whole second is written without a dot
             return self.head(id, utc(now))
         known, text = self._second
         if known != second:
@@ -207,7 +208,7 @@ class EnvelopeFrame:
 
     @staticmethod
     def around(head: str, data: bytes, subject: str | None, traceparent: str | None) -> str:
-        """The whole body. `data` is JSON already, and set in as it is."""
+        """The whole body. `data` is JSON already, and inserted as it is."""
         if subject is not None:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
@@ -220,7 +221,7 @@ class EnvelopeFrame:
 
 
 class _Layout:
-    """What is the same for every event of a class, computed once."""
+    """Everything that is the same for all events of a class, computed once."""
 
     __slots__ = ("_frames", "_known", "_source", "always", "framed", "kind", "views")
 
@@ -231,7 +232,7 @@ class _Layout:
         self._known: dict[tuple[str, ...], _Part] = {}
         self._frames: dict[int, EnvelopeFrame] = {}
         self.framed = source is not None
-        """False: another codec writes what stands around the data."""
+        """False if another codec writes the head."""
         copies = wanted_by_all(kind)
         self.always = None if copies is None else [self._part(copy) for copy in copies]
 
@@ -241,11 +242,11 @@ class _Layout:
         return self._frames[version]
 
     def parts(self, event: Event) -> Sequence[_Part]:
-        """Of the copies that `event` is sent in, which are not `always` the same."""
+        """The copies in which `event` is sent, if they are not `always` the same."""
         return [self._part(copy) for copy in views(event)]
 
     def _part(self, copy: Copy) -> _Part:
-        # A service has one view of an event, so the audience says which fields it is about.
+        # A service has one view of an event, so the audience determines the fields.
         part = self._known.get(copy.audience)
         if part is None:
             part = _Part(self.kind, copy, self._frame(copy.version))
@@ -254,7 +255,7 @@ class _Layout:
 
 
 class _Part:
-    """What is the same for every copy of a class's events for one audience."""
+    """Everything that is the same for all copies of a class's events for one audience."""
 
     __slots__ = (
         *("attributes", "audience", "fields", "frame", "grouped", "include", "pinned"),
@@ -265,7 +266,7 @@ class _Part:
         self.audience, self.version = copy.audience, copy.version
         self.frame = frame
         self.pinned = copy.pinned
-        # A pinned view's fields are not the event's, all of which may be in them.
+        # A pinned view's fields are not the event's, any of which may be in them.
         self.fields = copy.fields if copy.pinned is None else None
         self.include = None if self.fields is None else set(self.fields)
         self.attributes = {
@@ -273,7 +274,7 @@ class _Part:
             "audience": Attribute.array(copy.audience),
         }
         self.size = sum(value.size(name) for name, value in self.attributes.items())
-        # A field that a view does not declare does not reach its service by another door.
+        # A field that a view does not declare must not reach its service in another way.
         name = kind.event_subject
         self.subject = name if copy.fields is None or name in copy.fields else None
         self.grouped = kind.event_group is not None
@@ -285,8 +286,8 @@ def _data(event: Event, part: _Part) -> bytes:
     if part.pinned is not None:
         return pinned_data(event, part.pinned)
     try:
-        # A value that is not of its field's type (model_copy and model_construct let it in) would
-        # be a warning that quotes it, and a dead letter in every queue.
+        # A value of the wrong type (model_copy and model_construct allow it) would cause a warning
+        # that quotes it, and a dead letter in every queue.
         data = event.__pydantic_serializer__.to_json(
             event, include=part.include, by_alias=False, warnings="error"
         )

@@ -1,6 +1,6 @@
 """Explains why an event cannot be sent: which field is at fault, and what is wrong with it.
 
-Used only when something is wrong, so it need not be fast.
+Only used for errors, so it need not be fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ __all__ = ["check_texts", "too_large", "unwritable"]
 
 
 def unwritable(event: Event, error: PydanticSerializationError) -> PublishError:
-    """Why `event` is not to be had as JSON. `error`'s own text is left out: it quotes the value."""
+    """The error for an `event` that cannot be written as JSON. `error`'s own text is omitted,
+    because it quotes the value."""
     fields = ((name, getattr(event, name)) for name in type(event).model_fields)
     return _outside_xml(event, fields) or PublishError(
         f"{_unwritable(event)} cannot be written as JSON, or holds what is not of its type: "
@@ -28,7 +29,8 @@ def unwritable(event: Event, error: PydanticSerializationError) -> PublishError:
 
 
 def check_texts(event: Event, fields: Collection[str] | None) -> None:
-    """Raise `InvalidCharacters` if a text among `fields` (None: all) has what SNS refuses."""
+    """Raise `InvalidCharacters` if a string in `fields` (None: all) has a character that SNS
+    refuses."""
     sent = event.model_dump(mode="json", by_alias=False)
     names = sent if fields is None else sorted(fields)
     if refused := _outside_xml(event, ((name, sent.get(name)) for name in names)):
@@ -38,7 +40,7 @@ def check_texts(event: Event, fields: Collection[str] | None) -> None:
 def too_large(
     event: Event, audience: tuple[str, ...], fields: Collection[str] | None, size: int, limit: int
 ) -> EventTooLarge:
-    """A copy of `size` bytes, where `limit` is what the topic takes."""
+    """The error for a copy of `size` bytes, if the topic accepts `limit`."""
     written = event.model_dump(mode="json", by_alias=False)
     lengths = {
         name: sum(len(t.encode()) for _, t in _texts(written.get(name), name))
@@ -70,8 +72,8 @@ def _outside_xml(event: Event, written: Iterable[tuple[str, Any]]) -> InvalidCha
         field = f"{type(event).__qualname__}.{name}"
         for _, text in _texts(value, field):
             if found := OUTSIDE_XML.search(text):
-                # Deeper where the field itself shows it; what it is written as may not say what is
-                # a name.
+                # Name a nested field only if the value itself shows it; its JSON may not show which
+                # keys are names.
                 deeper = _texts(getattr(event, name), field)
                 paths = (path for path, text in deeper if OUTSIDE_XML.search(text))
                 return InvalidCharacters(
@@ -83,7 +85,7 @@ def _outside_xml(event: Event, written: Iterable[tuple[str, Any]]) -> InvalidCha
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Each text in `value`, with its place."""
+    """Each string in `value`, with its path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, BaseModel):
@@ -91,7 +93,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _texts(getattr(value, name, None), f"{path}.{name}")
     elif isinstance(value, Mapping):
         for key, member in value.items():
-            yield from _texts(key, f"{path}[key]")  # a key is data, and not told
+            yield from _texts(key, f"{path}[key]")  # a key is data, and not shown
             yield from _texts(member, f"{path}[key]")
     elif isinstance(value, list | tuple | set | frozenset):
         for index, member in enumerate(value):

@@ -1,4 +1,4 @@
-"""One `publish_many`: requests under way, and the tally of what became of them."""
+"""One `publish_many`: several requests under way, and the tally of their results."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _now = SYSTEM_CLOCK.monotonic
 class PublishRun:
     """Packs events into requests, keeps several under way, and settles them as they are answered.
 
-    encode, sender     what makes messages of an event, and what sends them.
+    encode, sender     turn an event into messages, and send them.
     packer             fills the requests.
     window             how many may be under way.
-    threads            gives the pool for requests that need a thread, `most_threads` at once.
-    in_callers_thread  requests are made in the calling thread, one after the other.
-    on_progress        told after answers, in the calling thread.
+    threads            returns the pool for requests that need a thread, at most `most_threads`.
+    in_callers_thread  requests are made in the calling thread, one at a time.
+    on_progress        called after answers, in the calling thread.
     deadline           of the whole run; None for none.
     """
 
@@ -48,13 +48,13 @@ class PublishRun:
     tally: Tally = field(default_factory=Tally)
     _news: bool = False
     _in_threads: bool = False
-    """Some request was made in a thread, or is tried again in one."""
+    """Whether a request was made in a thread, or is retried in one."""
     _sent: float = field(default_factory=_now)
 
     def take(self, events: Iterable[Event], id: Callable[[Event], str | None] | None) -> None:
-        """Send `events` in full requests, until they or the topic's answers end."""
+        """Send `events` in full requests, until they end or the topic stops answering."""
         tally, add = self.tally, self.packer.add
-        # The method, for to call the object itself costs a dict of its keywords each time.
+        # The method, because calling the object itself costs a dict of keywords each time.
         encode: Callable[..., list[Outgoing]] = self.encode.__call__
         if self.encode.may_wait:
             encode = self._limited
@@ -80,14 +80,15 @@ class PublishRun:
     def _limited(
         self, event: Event, *, id: str | None, fresh_id: Callable[[], str]
     ) -> list[Outgoing]:
-        """The messages of `event`, by a codec that may store what is big."""
+        """The messages of `event`, with a codec that may store large data."""
         deadline = self.sender.deadline()
         return within(deadline, self.encode, event, id=id, fresh_id=fresh_id)
 
     def finish(self, *, quietly: bool = False) -> None:
-        """Send what is packed, unless nobody answers, and wait for all that is under way."""
+        """Send the packed messages, unless the topic stopped answering, and wait for all
+        requests."""
         if quietly:
-            self.on_progress = None  # it may be what raised
+            self.on_progress = None  # it may have raised
         if batch := self.packer.rest():
             self._send(batch)
         self._tell()
@@ -96,7 +97,7 @@ class PublishRun:
             self._tell()
 
     def abandon(self) -> None:
-        """After an interrupt: nobody will wait for what is still under way."""
+        """After an interrupt: abandon the pending requests."""
         self.window.abandon()
 
     def _send(self, batch: list[Entry]) -> None:
@@ -117,7 +118,7 @@ class PublishRun:
             self.tally.unanswered(batch, self.tally.broken)
             return
         under_way = self._submit(batch)
-        # From here on it takes as long as the answer, a new connection's handshakes left out.
+        # From here on, only the answer counts, without a new connection's handshakes.
         self._sent = self.window.sent(batch, under_way)
         if not isinstance(under_way, Begun):
             self._in_threads = True
@@ -131,20 +132,21 @@ class PublishRun:
             answer: Future[Answer | Again] = Future()
             answer.set_result(self.sender.send(batch, deadline))
             return answer
-        # A thread for each request costs more than the request; most topics need none.
+        # A thread for each request costs more than the request itself; most topics need none.
         return self.sender.begin(batch, deadline) or self.threads().submit(
             self.sender.send, batch, deadline
         )
 
     def _has_answer(self) -> bool:
-        """Whether the oldest, in a thread, is done: a topic that is away is not asked for more."""
+        """Whether the oldest request in a thread is done: an unavailable topic gets no more
+        requests."""
         oldest = self.window[0].under_way if self.window else None
         return isinstance(oldest, Future) and oldest.done()
 
     def _settle(self, request: RequestUnderWay[list[Entry]]) -> None:
         answer = self.window.taken(request)
         if isinstance(answer, Again):
-            # Still under way, in a thread: while it waits for its next attempt the others go on.
+            # Still under way, in a thread: the others continue while it waits for its next attempt.
             again = self.threads().submit(answer.run)
             self._in_threads = True
             self.window.append(RequestUnderWay(request.batch, again, request.sent, request.out))
@@ -153,7 +155,7 @@ class PublishRun:
         self._news = True
 
     def _tell(self) -> None:
-        # Between batches, for it is the caller's and may raise.
+        # Between batches, because it is the caller's and may raise.
         if self._news and self.on_progress is not None:
             self._news = False
             self.on_progress(self.tally.progress())

@@ -21,12 +21,12 @@ log = logger("messaging.publishing.publisher")
 
 
 class Pending(Future[Published]):
-    """An event in the buffer: a `concurrent.futures.Future` that asyncio can await, too.
+    """An event in the buffer: a `concurrent.futures.Future` that asyncio can also await.
 
         published = buffered.publish(event).result(timeout=5)
         published = await buffered.publish(event)
 
-    Who stops waiting, or is cancelled, does not call the event back.
+    Cancelling the wait does not recall the event.
 
     Example:
         ```python
@@ -37,20 +37,20 @@ class Pending(Future[Published]):
     """
 
     def __await__(self) -> Generator[Any, None, Published]:
-        import asyncio  # loaded by those who use it
+        import asyncio  # already loaded by code that awaits
 
         return asyncio.wrap_future(self).__await__()
 
 
 @dataclass(slots=True, repr=False)
 class Item:
-    """One event in the buffer, and until when it may linger there."""
+    """One event in the buffer, and until when it may linger."""
 
     event: Event
     id: str | None
     encode: Callable[[], list[Outgoing]]
     messages: list[Outgoing] | None
-    """None: still to be encoded, by the thread that sends."""
+    """None: still to be encoded, by the sending thread."""
     future: Pending
     due: float
 
@@ -62,7 +62,7 @@ def failed_item(item: Item, code: str, reason: str, *, unknown: bool = False) ->
 
 
 def not_published(failed: NotPublished, broken: TransportError | None) -> PublishError:
-    """What the future of such an event raises; `broken` says why the topic is silent."""
+    """The exception of such an event's future; `broken` says why the topic does not answer."""
     error = PublishError(
         f"{type(failed.event).__qualname__} (id {failed.id}) was not accepted"
         f"{' (it may have been)' if failed.unknown else ''}: "
@@ -74,7 +74,7 @@ def not_published(failed: NotPublished, broken: TransportError | None) -> Publis
 
 
 def log_failure(failed: NotPublished) -> None:
-    """What is done with a failure if no `on_failure` was given."""
+    """The default `on_failure`: logs the failure."""
     log.error(
         "%s (id %s) was not accepted%s: %s: %s",
         type(failed.event).__qualname__,
@@ -86,8 +86,8 @@ def log_failure(failed: NotPublished) -> None:
 
 
 def in_event_loop() -> bool:
-    """Whether an asyncio loop runs in the calling thread, which must not block then."""
-    # Who has not loaded asyncio runs no loop of its.
+    """Whether an asyncio loop runs in the calling thread, which must then not block."""
+    # Without asyncio loaded, no loop can run.
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return False

@@ -1,4 +1,4 @@
-"""Publishes events in batches, and sends again only what was refused."""
+"""Publishes events in batches, and resends only what was refused."""
 
 from __future__ import annotations
 
@@ -48,34 +48,32 @@ TIMEOUT = 60.0
 """The default time limit of a publish, in seconds."""
 
 MOST_THREADS = 16
-"""Requests under way at once where each needs a thread, unless the caller names a number."""
+"""Default maximum of concurrent requests if each needs a thread."""
 
 
 class Publisher(Closing):
-    """Publishes events to one topic. Safe to share between threads; makes no connection itself.
+    """Publishes events to one topic. Thread-safe; the constructor opens no connection.
 
     Args:
-        topic: where to: `connect().topic()`, `MemoryBroker(...).topic()`, an outbox.
-        source: who publishes, the CloudEvents source: "/cadastro".
-        codec: how an envelope becomes text; `JsonCodec()` by default.
-        in_flight: requests that `publish_many` keeps under way at once, at most; a buffer of this
-            publisher, too. By default it chooses by itself: more while answers take longer than
-            making a request, up to 128, or 16 where each needs a thread because the topic cannot
-            send and wait apart. On a FIFO topic it is 1, and no request holds two events of one
-            group, for the order's sake.
-        max_attempts: times that an entry is sent before it is given up (full jitter between them,
-            at most 5 s). These are the only retries: the AWS transport turns botocore's own off, so
-            that the two do not multiply.
-        timeout: seconds that one `publish`, or one request of `publish_many` or of a buffer, may
-            take: all attempts, the waits between them, and what has to be looked up before. By
-            default what the topic's settings say (MESSAGING_PUBLISH_TIMEOUT), or 60; `math.inf`
-            waits as long as `max_attempts` takes. An outbox writes in your transaction, whose own
-            time limits hold.
-        tracing: `messaging.tracing.Tracing()`: spans, and their context in each envelope.
-        clock: what tells the time; a test may give a `FakeClock`.
+        topic: the destination: `connect().topic()`, `MemoryBroker(...).topic()`, or an outbox.
+            source: the publisher's CloudEvents source, such as "/cadastro". codec: writes envelopes
+            as text; `JsonCodec()` by default. in_flight: maximum number of concurrent requests of
+            `publish_many`, and of a buffer of this publisher. By default it is chosen
+            automatically: more while answers take longer than preparing a request, up to 128, or 16
+            if each needs a thread because the topic cannot send without waiting. On a FIFO topic it
+            is 1, and no request contains two events of one group, to keep the order. max_attempts:
+            how often an entry is sent before it is given up (with full jitter between attempts, at
+            most 5 s). These are the only retries: the AWS transport turns off botocore's own, so
+            that the two do not multiply. timeout: seconds that one `publish`, or one request of
+            `publish_many` or of a buffer, may take: all attempts, the waits between them, and any
+            look-up before. The default comes from the topic's settings (MESSAGING_PUBLISH_TIMEOUT),
+            or is 60; `math.inf` waits as long as `max_attempts` takes. An outbox writes in your
+            transaction, whose own time limits apply. tracing: `messaging.tracing.Tracing()`:
+            creates spans, and puts their context in each envelope. clock: the source of time; a
+            test may pass a `FakeClock`.
 
     Raises:
-        ConfigurationError: if a number is out of its range.
+        ConfigurationError: if a number is out of range.
 
     Example:
         ```python
@@ -109,7 +107,7 @@ class Publisher(Closing):
         self._encode = encoder_for(topic, tracing, source=source, codec=codec, clock=clock)
         self._sender = Sender(topic, max_attempts=max_attempts, clock=clock, timeout=timeout)
         self._clock = clock
-        # An outbox writes in its caller's transaction, which no other thread may touch.
+        # An outbox writes in its caller's transaction, which no other thread may use.
         self._in_callers_thread = bool(getattr(topic, "in_callers_thread", False))
         self._ordered = bool(getattr(topic, "fifo", False))
         self._in_flight = 1 if self._ordered else MOST if in_flight is None else in_flight
@@ -126,20 +124,20 @@ class Publisher(Closing):
         traceparent: str | None = None,
         timeout: float | None = None,
     ) -> Published:
-        """Return when the topic has accepted every copy of `event`.
+        """Publish `event`, and return when the topic has accepted every copy.
 
         Args:
             event: what happened.
-            id: the event's id; by default a fresh one. Give your own where the same fact may be
-                published twice, so that consumers can tell.
-            time: when it happened, aware; by default now.
+            id: the event's id; by default a fresh one. Pass your own if the same fact may be
+                published twice, so that consumers can recognize it.
+            time: when it happened, with a time zone; by default now.
             traceparent: W3C trace context to pass through.
             timeout: seconds; by default the publisher's.
 
         Raises:
-            EventTooLarge: before any network call, when a copy is larger than the topic takes.
-            InvalidCharacters: before any network call, when SNS would refuse a character.
-            PublishError: when the topic did not accept every copy. Some may have been accepted, and
+            EventTooLarge: before any network call, if a copy is larger than the topic accepts.
+            InvalidCharacters: before any network call, if SNS would refuse a character.
+            PublishError: if the topic did not accept every copy. Some may have been accepted, and
                 publishing again with the same id is safe.
 
         Example:
@@ -157,7 +155,7 @@ class Publisher(Closing):
         event, id, time, traceparent, timeout = given
         if timeout is not None:
             _check_timeout(timeout)
-        deadline: Deadline | None = None  # as a rule it begins with the request
+        deadline: Deadline | None = None  # it usually starts with the request
         if timeout is None and not self._encode.may_wait:
             messages = self._encode(event, id=id, time=time, traceparent=traceparent)
         else:
@@ -193,25 +191,25 @@ class Publisher(Closing):
         on_progress: Callable[[PublishProgress], None] | None = None,
         timeout: float | None = None,
     ) -> PublishResult:
-        """Publish all of `events`, taken one by one as requests go out.
+        """Publish all of `events`, consuming them one by one as requests go out.
 
-        Returns a `PublishResult` when every event was accepted. Otherwise raises `PublishError`
+        Returns a `PublishResult` if every event was accepted. Otherwise it raises `PublishError`,
         whose `.result` names each event that was not, and why. An event that cannot be sent (too
-        large, refused for good) does not keep the others back; a topic that no longer answers, and
-        an exception out of `events` itself, end the run. The example goes on where it ended.
+        large, refused for good) does not hold up the others; a topic that no longer answers, or an
+        exception from `events` itself, ends the run. The example continues where it ended.
 
         Args:
-            events: any iterable; only what is under way is held in memory. An answer is looked at
-                when a further request is to go out, or at the end.
-            id: gives the event's id; by default a fresh one each.
-            on_progress: called in this thread as answers come in; if it raises, the run ends.
-            timeout: seconds for the whole run, the time that `events` takes included: then it ends
-                as if the topic no longer answered. By default a run may take as long as it needs,
-                and each of its requests the publisher's `timeout`.
+            events: any iterable; only events in flight are held in memory. Answers are processed
+                when another request goes out, or at the end.
+            id: returns an event's id; by default a fresh one each.
+            on_progress: called in this thread as answers arrive; if it raises, the run ends.
+            timeout: seconds for the whole run, including the time that `events` takes; after that,
+                it ends as if the topic no longer answered. By default a run may take as long as it
+                needs, and each of its requests the publisher's `timeout`.
 
         Raises:
-            PublishError: when an event was not accepted, or the run ended early; its `.result`
-                names each, and why.
+            PublishError: if an event was not accepted, or the run ended early; its `.result` names
+                each event, and why.
 
         Example:
             ```python
@@ -261,10 +259,10 @@ class Publisher(Closing):
         return run.tally.close()
 
     def publish_again(self, result: PublishResult) -> PublishResult:
-        """Publish what `result` lists as not accepted once more, under the same ids.
+        """Publish the events that `result` lists as not accepted again, with the same ids.
 
         Args:
-            result: what `publish_many` returned, or a `PublishError` carries.
+            result: from `publish_many`, or from a `PublishError`.
 
         Raises:
             PublishError: as `publish_many` does.
@@ -284,9 +282,9 @@ class Publisher(Closing):
         traceparent: str | None = None,
         timeout: float | None = None,
     ) -> Published:
-        """`publish` for asyncio: waits without blocking the loop (the request runs in a thread).
+        """Like `publish`, without blocking the event loop (the request runs in a thread).
 
-        A task that is cancelled stops waiting; the event may still be published.
+        If the task is cancelled, the event may still be published.
 
         See `Publisher.publish`.
 
@@ -301,7 +299,7 @@ class Publisher(Closing):
             assert published.copies == 1
             ```
         """
-        import asyncio  # loaded only by those who use it
+        import asyncio  # only loaded if used
 
         call = functools.partial(
             self.publish, event, id=id, time=time, traceparent=traceparent, timeout=timeout
@@ -317,11 +315,11 @@ class Publisher(Closing):
         max_pending: int = 10_000,
         on_failure: Callable[[NotPublished], None] | None = None,
     ) -> BufferedPublisher:
-        """A publisher for code that publishes one event at a time: see `BufferedPublisher`.
+        """Create a publisher for code that publishes one event at a time: see `BufferedPublisher`.
 
         Args:
-            linger: seconds (0 to 10) that an event waits for more to share its request.
-            max_pending: events that may be waiting or under way; beyond them `publish` blocks.
+            linger: seconds (0 to 10) that an event waits for others to share its request.
+            max_pending: events that may be waiting or in flight; beyond that, `publish` blocks.
             on_failure: called with each event that was not accepted; by default it is logged.
 
         Raises:
@@ -352,22 +350,25 @@ class Publisher(Closing):
         )
 
     def check(self, *events: type[Event], needs: Iterable[Needs] = ()) -> list[Finding]:
-        """Compare the views of `events` with who subscribes to the topic; empty: all is well.
+        """Compare the views of `events` with the topic's subscriptions; returns the findings.
 
-        For the start of an application: it lists the topic's subscriptions, which takes a request
-        for each, and on AWS sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes. A
-        finding whose `breaks` is True is a service that would be told nothing, or too much.
+        Meant for the start of an application: it lists the topic's subscriptions, which takes a
+        request for each, and on AWS needs sns:ListSubscriptionsByTopic and
+        sns:GetSubscriptionAttributes. A finding whose `breaks` is True is a service that would
+        receive nothing, or too much.
 
         Args:
-            *events: the event classes that are published.
-            needs: what services say they read (`messaging.contract.needs`), compared as well.
+            *events: the published event classes.
+            needs: the declared needs of services (`messaging.contract.needs`), compared as well.
 
         Raises:
-            ConfigurationError: if the topic cannot tell who subscribes.
+            ConfigurationError: if the topic cannot list its subscriptions.
 
         Example:
             ```python
-            assert publisher.check(AlunoCadastrado) == []  # nobody is told nothing, or too much
+            assert (
+                publisher.check(AlunoCadastrado) == []
+            )  # no service receives nothing, or too much
             ```
         """
         from messaging.contract.catalogue import catalogue_of
@@ -384,13 +385,14 @@ class Publisher(Closing):
 
     @property
     def counts(self) -> tuple[str, int, int]:
-        """The topic's name; messages (copies of events) accepted so far; those not accepted in
-        the end."""
+        """The topic's name, the messages (copies of events) accepted so far, and those finally
+        refused."""
         return name_of(self._topic), self._sender.accepted, self._sender.refused
 
     @property
     def durations(self) -> Histogram | None:
-        """Seconds of requests, with all their attempts, since `measure`; None before it."""
+        """Durations of requests in seconds, including all attempts, since `measure`; None before
+        it."""
         return self._sender.durations
 
     def measure(self) -> None:
@@ -399,14 +401,14 @@ class Publisher(Closing):
             self._sender.durations = Histogram(DURATIONS)
 
     def close(self) -> None:
-        """Let go of threads; what was under way is finished. The topic is closed by its owner."""
+        """End the threads after finishing pending requests. The topic is closed by its owner."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():
             pool[1].shutdown(wait=True)
 
     def _threads(self) -> ThreadPoolExecutor:
-        # Threads do not survive a fork: a child that publishes starts its own.
+        # Threads do not survive a fork: a publishing child process starts its own.
         with self._lock:
             if self._pool is None or self._pool[0] != os.getpid():
                 pool = ThreadPoolExecutor(
@@ -422,5 +424,5 @@ def _one_request(messages: Sequence[Outgoing], max_bytes: int) -> bool:
 
 
 def _check_timeout(timeout: float) -> None:
-    if not timeout > 0:  # not a number, too
+    if not timeout > 0:  # also NaN
         raise ConfigurationError(f"timeout={timeout}: more than 0 seconds; math.inf for no limit")

@@ -23,11 +23,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One accepted event: its id, and in how many copies it went out (0: every view declined).
+    """One accepted event: its id, and its number of copies (0: every view declined).
 
     Args:
         id: the event's id.
-        copies: in how many copies it went out; 0: every view declined.
+        copies: the number of copies sent; 0 if every view declined.
 
     Example:
         ```python
@@ -44,20 +44,19 @@ class Published:
 class NotPublished:
     """One event that was not accepted.
 
-    `index` is its place among the events given, from 0; an event in a buffer is given alone, and
-    its place is 0. `code` is the service's error code,
-    "NoAnswer" (the answer did not say what became of it) or "Timeout" (the publisher's `timeout`
-    was over). `unknown` says that it may have been accepted all the same: a request that held it
-    got no answer that tells. Some of its copies may have been accepted in any case: publish it
-    again with the same `id`.
+    `index` is its position among the given events, from 0; for an event in a buffer it is 0. `code`
+    is the service's error code, "NoAnswer" (the answer did not mention it) or "Timeout" (the
+    publisher's `timeout` ended). `unknown` means that it may have been accepted anyway: a request
+    that contained it got no conclusive answer. In any case some of its copies may have been
+    accepted: publish it again with the same `id`.
 
     Args:
-        index: its place among the events that were given.
+        index: its position among the given events.
         id: its id.
-        code: why, in one word.
-        reason: why, for people, without personal data.
+        code: an error code.
+        reason: the cause in words, without personal data.
         event: the event itself.
-        unknown: whether it may have been accepted all the same.
+        unknown: whether it may have been accepted anyway.
 
     Example:
         ```python
@@ -82,12 +81,12 @@ class NotPublished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishProgress:
-    """How far a `publish_many` has come, in events.
+    """The progress of a `publish_many`, in events.
 
     Args:
-        consumed: events that were taken so far.
-        accepted: those that the topic accepted.
-        failed: those that it did not.
+        consumed: events consumed so far.
+        accepted: events that the topic accepted.
+        failed: events that it did not accept.
 
     Example:
         ```python
@@ -106,16 +105,16 @@ class PublishProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishResult:
-    """What became of the events given to `publish_many`, in events.
+    """The result of `publish_many`, counted in events.
 
     Args:
-        consumed: taken out of the iterable. The first `consumed` events are accounted for here; go
-            on with the next one.
-        accepted: accepted by the topic, every copy.
-        declined: wanted by no service (each view's `wanted` said no): nothing was sent.
-        copies: messages accepted.
-        failed: the others, each with its place and reason. Every event below `consumed` that is not
-            listed here was accepted or declined.
+        consumed: events taken from the iterable. The first `consumed` events are accounted for
+            here; continue with the next one.
+        accepted: events of which the topic accepted every copy.
+        declined: events that no service wants (each view's `wanted` declined): nothing was sent.
+        copies: accepted messages.
+        failed: the others, each with its position and reason. Every event below `consumed` that is
+            not listed here was accepted or declined.
 
     Example:
         ```python
@@ -134,7 +133,7 @@ class PublishResult:
 
 @dataclass(slots=True)
 class Owner:
-    """An event with messages under way."""
+    """An event with messages in flight."""
 
     index: int
     id: str
@@ -150,7 +149,7 @@ Entry = tuple[Outgoing, Owner]
 
 @dataclass(slots=True)
 class Tally:
-    """Counts one run. Not for several threads: the thread that publishes keeps it."""
+    """The accounts of one run. Not thread-safe: only the publishing thread uses it."""
 
     consumed: int = 0
     declined: int = 0
@@ -161,7 +160,7 @@ class Tally:
     """Why the topic no longer answers."""
 
     def take(self, event: Event, id: str, copies: int) -> Owner:
-        """One more event, in so many copies; none means that every view declined it."""
+        """Add an event with so many copies; 0 means that every view declined it."""
         owner = Owner(self.consumed, id, event, copies)
         self.consumed += 1
         if not copies:
@@ -169,7 +168,7 @@ class Tally:
         return owner
 
     def refuse(self, event: Event, id: str, error: PublishError) -> None:
-        """One more event, which cannot be sent at all."""
+        """Add an event that cannot be sent at all."""
         refusal = Failure(0, type(error).__name__, str(error), retryable=False)
         self._settle(self.take(event, id, 1), refusal)
 
@@ -180,7 +179,7 @@ class Tally:
         *,
         batch: Sequence[Entry],
     ) -> None:
-        """The answer to one batch: all accepted but for `failures`."""
+        """Record the answer to one batch: all accepted except `failures`."""
         self.broken = self.broken or broken
         if not failures:
             self._accept(batch)
@@ -192,14 +191,14 @@ class Tally:
             self._settle(owner, failure)
 
     def unanswered(self, batch: Sequence[Entry], error: TransportError) -> None:
-        """One batch that was not sent any more, for `error` had ended the run."""
+        """Record a batch that was not sent, because `error` had ended the run."""
         self.broken = error
         refusal = Failure(0, error.code or "NoAnswer", str(error), error.retryable)
         for _, owner in batch:
             self._settle(owner, refusal)
 
     def _accept(self, batch: Sequence[Entry]) -> None:
-        # As a rule all are accepted, and each was its event's only message.
+        # Usually all are accepted, and each is its event's only message.
         done = 0
         for _, owner in batch:
             if owner.left == 1 and owner.refusal is None:
@@ -237,7 +236,7 @@ class Tally:
         )
 
     def result(self) -> PublishResult:
-        """The accounts, when nothing is under way any more."""
+        """The accounts, when nothing is in flight any more."""
         return PublishResult(
             consumed=self.consumed,
             accepted=self.accepted,
@@ -247,7 +246,7 @@ class Tally:
         )
 
     def close(self) -> PublishResult:
-        """The result; raises `PublishError` if any event was not accepted."""
+        """Return the result; raises `PublishError` if any event was not accepted."""
         result = self.result()
         if not result.failed:
             return result

@@ -1,4 +1,4 @@
-"""Compares an event, before it is sent, with what its handlers will be given."""
+"""Compares an event, before it is sent, with what its handlers will receive."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from messaging.subtyping import classes_of
 __all__ = ["RoundTrip", "pinned_data"]
 
 _FIRST = 8
-"""Copies of a class and view that are all looked at, before it is one now and then."""
+"""Number of copies per class and view that are all checked at first."""
 _RARELY = 256
-"""The longest distance between two that are looked at: about 1 % of what publishing costs."""
+"""Maximum distance between two checked copies: about 1 % of the cost of publishing."""
 
 
 class RoundTrip:
-    """Reads the copies of one class for one audience as their handlers will, and compares.
+    """Decodes the copies of one class for one audience as their handlers will, and compares.
 
-    due    how many copies may go before the next is looked at.
-    nan    a number in the data may be NaN: look wherever the data has a null.
+    due    how many copies may be sent before the next check.
+    nan    a number in the data may be NaN: check whenever the data has a null.
 
-    Calling it raises `RoundTripError`, which names the field and no value.
+    Calling it raises `RoundTripError`, which names the field but no value.
     """
 
     __slots__ = ("_doubts", "_kind", "_looked", "_readers", "due", "nan")
 
     def __init__(self, kind: type[Event], copy: Copy) -> None:
-        # Some classes could not be looked at when they were made: names in them were not known.
+        # Some classes could not be checked when they were defined: they use names unknown then.
         check_fields(kind)
         self._kind = kind
         self._doubts = doubts(kind, copy.fields)
@@ -51,11 +51,11 @@ class RoundTrip:
         self.due = 0
 
     def __call__(self, event: Event, data: bytes) -> None:
-        """Raise unless every view reads from `data` what `event` holds."""
+        """Raise unless every view reads `event`'s values from `data`."""
         looked, self._looked = self._looked, 0
         for reader in self._readers:
             self._compare(event, data, reader)
-        # After a refusal it begins anew: where one was wrong, the next may be.
+        # Start over after a refusal: the next one may be wrong too.
         self._looked = looked + 1
         often = self._looked < _FIRST or self._doubts.always
         self.due = 0 if often else min(2 ** (self._looked - _FIRST), _RARELY)
@@ -88,9 +88,10 @@ _REMEDY = (
 
 
 def pinned_data(event: Event, view: type[Projection]) -> bytes:
-    """The data of a copy in an older version. Raises `RoundTripError` where it has not its shape.
+    """The data of a copy in an older version. Raises `RoundTripError` if it does not have its
+    shape.
 
-    Read back each time: its fields are not the event's, so no class was checked beforehand.
+    Checked each time: its fields are not the event's, so no class was checked beforehand.
     """
     name = view.__qualname__
     try:
@@ -122,9 +123,9 @@ def _readers(kind: type[Event], copy: Copy) -> Sequence[type[BaseModel]]:
 
 
 class _Differences:
-    """What of a value arrives otherwise.
+    """Finds values that arrive differently.
 
-    known  the classes that a view's fields declare; None where the event itself is read.
+    known  the classes that a view's fields declare; None if the event itself is read.
     """
 
     def __init__(self, doubts: Doubts, known: Collection[type] | None) -> None:
@@ -132,7 +133,7 @@ class _Differences:
         self._known = known
 
     def first(self, sent: Any, got: Any, path: str) -> str | None:
-        """The first difference, in words that begin with its place; None where all is the same."""
+        """The first difference, in words that start with its path; None if there is none."""
         if sent is got:
             return None
         if type(sent) is not type(got):
@@ -153,9 +154,9 @@ class _Differences:
         return None
 
     def _stands_for(self, got: Any, sent: Any) -> bool:
-        """True where a value of another class is as good, if it is equal."""
+        """True if an equal value of the other class is acceptable."""
         if self._known is not None and type(sent) not in self._known:
-            # A view may declare another class for what is written alike, and has been compared.
+            # A view may declare another class with the same JSON, which has been compared.
             if isinstance(sent, Enum):
                 return not isinstance(got, Enum)
             if isinstance(sent, BaseModel) and isinstance(got, BaseModel):
@@ -166,7 +167,7 @@ class _Differences:
             return True  # a default is not validated: `fee: float = 0`
         if isinstance(sent, list | tuple) and isinstance(got, list) and self._sequence:
             return True
-        # A StrEnum where a text is declared, a datetime of another library.
+        # A StrEnum in a field declared as str, or a datetime of another library.
         return isinstance(sent, type(got)) and isinstance(got, str | bytes | datetime | time)
 
 
@@ -178,7 +179,7 @@ _Inside = Iterator[tuple[Any, Any, str]]
 
 
 def _inside(sent: Any, got: Any, path: str) -> _Inside | None:
-    """What stands in both, in pairs; a place that begins with a space says what is missing."""
+    """Pairs of corresponding values; a path that starts with a space says what is missing."""
     if isinstance(sent, BaseModel):
         return _in_model(sent, got, path)
     if isinstance(sent, Mapping):
@@ -191,7 +192,7 @@ def _inside(sent: Any, got: Any, path: str) -> _Inside | None:
         return _in_dataclass(sent, got, path)
     by_identity: Any = object.__eq__
     if type(sent).__eq__ is by_identity and hasattr(sent, "__dict__"):
-        return _in_mapping(vars(sent), vars(got), path)  # a class that compares by identity
+        return _in_mapping(vars(sent), vars(got), path)  # compares by identity
     return None
 
 
@@ -213,7 +214,7 @@ def _in_mapping(sent: Mapping[Any, Any], got: Mapping[Any, Any], path: str) -> _
     if sent.keys() != got.keys():
         yield None, None, " keys"
     for key, value in sent.items():
-        # A key is data, and not told.
+        # A key is data, and not shown.
         yield key, keys[key], f"{path}[key]"
         yield value, got[key], f"{path}[key]"
 
@@ -235,7 +236,7 @@ def _in_row(sent: Sequence[Any], got: Sequence[Any], path: str) -> _Inside:
 
 def _same(sent: Any, got: Any) -> bool:
     if isinstance(sent, datetime | time):
-        # Of two zones, times in the hour that a clock is set back are never equal to Python.
+        # For Python, times of different zones are never equal in the hour when clocks are set back.
         here, there = sent.replace(tzinfo=None, fold=0), got.replace(tzinfo=None, fold=0)
         return bool(here == there) and sent.utcoffset() == got.utcoffset()
     try:

@@ -1,4 +1,4 @@
-"""Sends batches of messages until they are taken or given up."""
+"""Sends batches of messages until they are accepted or given up."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ __all__ = ["Again", "Answer", "Begun", "Sender"]
 
 LONGEST_WAIT = 5.0
 BACKOFF = Backoff(first=0.1, longest=LONGEST_WAIT, jitter=1)
-"""Seconds between two attempts, at most."""
+"""Maximum seconds between two attempts."""
 LAST = 0.1
-"""Of the time that a batch has, the part that is kept for the last attempt."""
+"""The share of a batch's time that is reserved for the last attempt."""
 
 _Said = TypeVar("_Said")
 _Steps = Generator[int | None, None, _Said]
-"""A request that has been sent when it yields, and returns what was said to it. What it yields is
-the number of the socket on which the answer comes, or None where nobody can look at it."""
+"""A generator that has sent its request when it yields, and returns the answer. It yields the
+number of the socket for the answer, or None if there is no socket to wait on."""
 
 
 class Answer(NamedTuple):
-    """What became of one batch: the entries not accepted in the end, by their index in it.
+    """The result of one batch: the entries finally not accepted, by their index in it.
 
-    `broken` says that nobody answered the last attempt, and why; the entries it was about are
-    among `failures`.
+    `broken` is the error if the last attempt got no answer; its entries are among `failures`.
     """
 
     failures: Sequence[Failure]
@@ -41,11 +40,11 @@ class Answer(NamedTuple):
 
 
 class Sender:
-    """Sends one batch, and what was refused of it again, until it is taken or given up.
+    """Sends a batch, and resends its refused entries, until all are accepted or given up.
 
     timeout  seconds for all attempts of one batch and the waits between them.
 
-    Safe to share between threads.
+    Thread-safe.
     """
 
     __slots__ = (
@@ -64,13 +63,13 @@ class Sender:
         self._timeout = timeout
         self._counting = threading.Lock()
         self.accepted = 0
-        """Messages that the topic has taken, and those not taken in the end."""
+        """The number of messages that the topic accepted, and of those finally refused."""
         self.refused = 0
         self.durations: Histogram | None = None
-        """Seconds of requests with all their attempts; None: nobody reads them."""
+        """Durations of requests in seconds, including all attempts; None: nothing reads them."""
 
     def count(self, messages: int, refused: int, began: float) -> None:
-        """One more request, which began then, has had its final answer."""
+        """Record the final answer of a request that started at `began`."""
         durations = self.durations
         with self._counting:
             self.accepted += messages - refused
@@ -82,13 +81,13 @@ class Sender:
         return -1.0 if self.durations is None else self._clock.monotonic()
 
     def deadline(self, timeout: float | None = None) -> Deadline:
-        """The moment at which a batch that is taken up now is given up."""
+        """When a batch that starts now will be given up."""
         return Deadline(self._timeout if timeout is None else timeout, self._clock)
 
     def send(
         self, batch: Sequence[tuple[Outgoing, object]], deadline: Deadline | None = None
     ) -> Answer:
-        """What became of `batch`, after as many attempts as it takes. Never raises."""
+        """Send `batch`, with as many attempts as it takes; returns its result. Never raises."""
         messages = [message for message, _ in batch]
         until, began = deadline or self.deadline(), self._begins()
         try:
@@ -102,8 +101,8 @@ class Sender:
     def begin(
         self, batch: Sequence[tuple[Outgoing, object]], deadline: Deadline | None = None
     ) -> Begun | None:
-        """The first attempt: sent when this returns. None where the topic cannot send and wait
-        apart; then `send` is the way."""
+        """Make the first attempt, which is sent when this returns. None if the topic cannot send
+        without waiting; use `send` then."""
         if self._begin is None:
             return None
         messages = [message for message, _ in batch]
@@ -123,7 +122,8 @@ class Sender:
         tally: Tally,
         deadline: Deadline | None = None,
     ) -> None:
-        """Send `batches` one by one and tell `tally`; none after one that is unanswered."""
+        """Send `batches` one by one and record them in `tally`; stop after one without an
+        answer."""
         for batch in batches:
             if tally.broken is None:
                 tally.settle(*self.send(batch, deadline), batch=batch)
@@ -139,7 +139,7 @@ class Sender:
             )  # fmt: skip
 
     def attempt(self, messages: Sequence[Outgoing], deadline: Deadline) -> Sequence[Failure]:
-        """One request. Raises `TransportError`, whatever the transport raises."""
+        """Make one request. Raises `TransportError` for any exception of the transport."""
         before = CURRENT.set(deadline)
         try:
             failures = self._topic.publish(messages)
@@ -184,7 +184,7 @@ class Sender:
 
 
 def _checked(failures: Sequence[Failure], count: int) -> Sequence[Failure]:
-    """`failures`, of which each has a place of its own in a batch of so many."""
+    """Check that the `failures` have distinct, valid indexes in a batch of so many."""
     places = {failure.index for failure in failures}
     if len(places) < len(failures) or not all(0 <= place < count for place in places):
         raise TransportError(
@@ -200,9 +200,9 @@ def _broken_word(error: Exception) -> TransportError:
 
 
 class Begun:
-    """A first attempt under way.
+    """A first attempt in flight.
 
-    file  the number of the socket on which its answer comes; None: it has one, or cannot tell.
+    file  the number of the socket for its answer; None: it has been answered, or has no socket.
     """
 
     __slots__ = ("_answer", "_steps", "deadline", "file")
@@ -215,13 +215,13 @@ class Begun:
         self._go_on()
 
     def result(self) -> Answer | Again:
-        """Wait for the answer. What is to be sent again is sent by `Again.run`, not here."""
+        """Wait for the answer. Resending is done by `Again.run`, not here."""
         while self._answer is None:
             self._go_on()
         return self._answer
 
     def close(self) -> None:
-        """Nobody will wait for the answer: let go of the connection."""
+        """Abandon the request: close its connection."""
         self._steps.close()
 
     def _go_on(self) -> None:
@@ -251,10 +251,10 @@ class Again:
         self._left = list(range(len(messages)))
         self._final: list[Failure] = []
         self._doubtful: set[int] = set()
-        """Places of which an attempt left unknown what became of them."""
+        """Indexes of entries whose fate an attempt left unknown."""
 
     def run(self) -> Answer:
-        """What became of the batch in the end. Never raises."""
+        """Make the remaining attempts; returns the final result of the batch. Never raises."""
         attempts = 0
         while True:
             attempts += 1
@@ -279,7 +279,7 @@ class Again:
         return Answer(self._judged([*self._final, *refused]), error)
 
     def left(self) -> Answer:
-        """What the first attempt said, where there is to be no other."""
+        """The result of the first attempt, if there will be no other."""
         try:
             return Answer(self._judged(self._asked()))
         except TransportError as error:
@@ -291,12 +291,13 @@ class Again:
         return Answer(self._judged([*self._final, *refused]), error)
 
     def _room(self) -> float:
-        """Seconds until the last attempt must begin: one without time would only raise doubts."""
+        """Seconds until the last attempt must start: one without enough time would only leave
+        doubts."""
         left = self._deadline.left()
         return left if left == math.inf else max(0.0, left - LAST * self._deadline.seconds)
 
     def _attempt(self) -> Sequence[Failure]:
-        """What is refused now, by the index in the whole batch."""
+        """The entries refused now, by their index in the whole batch."""
         try:
             failures = self._asked()
         except TransportError as error:
@@ -330,5 +331,5 @@ class Again:
 
     def _judged(self, failures: Sequence[Failure]) -> Sequence[Failure]:
         self._sender.count(len(self._messages), len(failures), self._began)
-        # What one attempt left open no later refusal closes.
+        # A later refusal does not settle what an earlier attempt left unknown.
         return [one._replace(unknown=one.index in self._doubtful) for one in failures]

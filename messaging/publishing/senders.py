@@ -1,4 +1,4 @@
-"""The threads of a buffered publisher: two, and more while answers take long and requests wait."""
+"""The threads of a buffered publisher: two, and more while answers are slow and requests wait."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from messaging.window import FAR
 __all__ = ["LEAVES", "Senders"]
 
 FIRST = 2
-"""Threads at the start, and where answers come quickly."""
+"""Number of threads at the start, and while answers are quick."""
 LEAVES = 5.0
-"""Seconds for which a thread beyond those waits for something to send, before it ends."""
+"""Seconds for which an additional thread waits for something to send before it ends."""
 
 
 class Senders:
     """Starts threads that run `work`, at most `most`. Its methods are called under one lock.
 
-    idle  threads that wait for something to send.
+    idle  number of threads that wait for something to send.
     way   seconds that the last request took.
     """
 
@@ -33,7 +33,7 @@ class Senders:
         self.way = 0.0
 
     def enough(self, waiting: int) -> None:
-        """Start those that are needed while so many events wait to be sent."""
+        """Start as many threads as needed while so many events wait to be sent."""
         if not self.threads:
             for _ in range(min(FIRST, self._most)):
                 self._start()
@@ -50,19 +50,19 @@ class Senders:
         return None if len(self.threads) <= FIRST else LEAVES
 
     def leave(self) -> None:
-        """The calling thread ends."""
+        """Record that the calling thread ends."""
         self.threads.remove(threading.current_thread())
 
     def _start(self) -> None:
-        # Daemons: atexit joins them after sending, where a thread that is none would be joined
-        # before atexit runs and would wait for a close() that never comes.
+        # Daemons: our atexit hook joins them after sending. Other threads would be joined before
+        # atexit runs, and would wait for a close() that never comes.
         thread = threading.Thread(
             target=self._work, name=f"messaging-linger-{next(self._numbers)}", daemon=True
         )
         self.threads.append(thread)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: those there are go on
+        except RuntimeError:  # the system has no more threads: continue with those we have
             self.threads.remove(thread)
             if not self.threads:
                 raise

@@ -1,4 +1,4 @@
-"""What a publisher asks of its tracing, and the encoder that gives each event its context."""
+"""The interface between a publisher and its tracing, and the encoder that adds trace contexts."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = [
 ]
 
 _encode = Encoder.__call__
-"""Not by `super()`, which makes an object each time."""
+"""Not with `super()`, which creates an object each time."""
 
 Given = tuple[Event, str | None, datetime | None, str | None, float | None]
-"""What `publish` was given: event, id, time, traceparent, timeout."""
+"""The arguments of `publish`: event, id, time, traceparent, timeout."""
 
 
 class Producing(Protocol):
-    """An event that is being published: the trace context that it takes along."""
+    """An event being published, with its trace context."""
 
     @property
     def context(self) -> str | None:
-        """The traceparent for the envelope; None: there is none."""
+        """The traceparent for the envelope, or None."""
         ...
 
     def named(self, id: str) -> None:
-        """The event's id is this."""
+        """Set the event's id."""
         ...
 
 
@@ -48,11 +48,11 @@ class ProducerTracing(Protocol):
     def producing(
         self, topic: str, kind: type[Event], given: str | None, *, alone: bool, system: str
     ) -> AbstractContextManager[Producing] | str | None:
-        """Around one event: `alone` the whole `publish`, else only the making of its messages.
-        Where there is to be no span, the traceparent that it takes along, if any.
+        """Wraps one event: if `alone` the whole `publish`, otherwise only the creation of its
+        messages. Where there is to be no span, the traceparent that it takes along, if any.
 
-        given   the traceparent that the caller gave.
-        system  what the topic is of, as OpenTelemetry calls it: "aws.sns", "rabbitmq".
+        given   the caller's traceparent.
+        system  the topic's messaging system, in OpenTelemetry's terms: "aws.sns", "rabbitmq".
         """
         ...
 
@@ -80,7 +80,7 @@ class TracedEncoder(Encoder):
         if traceparent is None or not isinstance(traceparent, TraceContext | SoundTraceparent):
             name, system = self._of
             around = self._producing(name, type(event), traceparent, alone=False, system=system)
-        if around is None or isinstance(around, str):  # as nearly always, where 1 % is recorded
+        if around is None or isinstance(around, str):  # as nearly always, with 1 % recorded
             return _encode(self, event, id=id, time=time, traceparent=around, fresh_id=fresh_id)
         with around as making:
             messages = _encode(

@@ -1,4 +1,4 @@
-"""Requests that were sent and wait for their answers, and which of them is answered first."""
+"""Sent requests that wait for their answers, and which of them is answered first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from messaging.window import FIRST, RequestWindow
 __all__ = ["LOOKS_UP", "RequestUnderWay", "RequestsUnderWay", "UnderWay"]
 
 LOOKS_UP = 1.0
-"""Seconds of waiting for whichever answer comes first, until the oldest is waited for alone."""
+"""Seconds of waiting for any answer, before only the oldest is waited for."""
 
 UnderWay = Begun | Future[Answer] | Future[Answer | Again]
 
@@ -28,8 +28,8 @@ _now = SYSTEM_CLOCK.monotonic
 
 @dataclass(slots=True, eq=False, repr=False)
 class RequestUnderWay(Generic[_Batch]):
-    """One of them: its entries, what waits for its answer, when it was sent, and how many were
-    under way then, itself included."""
+    """One request: its entries, its pending answer, when it was sent, and how many were in flight
+    then, including itself."""
 
     batch: _Batch
     under_way: UnderWay

@@ -1,4 +1,4 @@
-"""RabbitMQ: the only package that knows its client, pika (extra `rabbitmq`).
+"""RabbitMQ: the only package that uses its client, pika (extra `rabbitmq`).
 
 broker = connect(Settings(broker_url="amqp://localhost", topic="alunos"))
 apply(TOPOLOGY, settings)

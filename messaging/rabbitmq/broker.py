@@ -19,21 +19,21 @@ from messaging.topology import queue_name
 __all__ = ["RabbitBroker", "connect"]
 
 LETTER_LEASE = 30
-"""Seconds; whoever takes letters says how long they are held."""
+"""Seconds; callers that receive letters say how long they hold them."""
 
 
 class RabbitBroker(Closing):
-    """One exchange and its queues: a `Broker`. Make it with `messaging.connecting.connect`.
+    """One exchange and its queues: a `Broker`. Create it with `messaging.connecting.connect`.
 
-    Two connections, each with a thread of its own: one receives and settles, the other publishes,
-    since RabbitMQ stops reading from a connection that publishes when it is short of memory or
-    disk. Safe to share between threads; a forked child opens its own.
+    Uses two connections, each with its own thread: one receives and settles, the other publishes,
+    because RabbitMQ stops reading from publishing connections when it is short of memory or disk.
+    Thread-safe; a forked child opens its own connections.
 
     Args:
         receiving: the connection that receives and settles.
         sending: the connection that publishes.
         topic: the exchange's name.
-        settings: what the environment says.
+        settings: the environment's settings.
 
     Example:
         ```python
@@ -56,7 +56,7 @@ class RabbitBroker(Closing):
         self._holdings: dict[str, Holding] = {}
 
     def topic(self) -> RabbitTopic:
-        """The topic; no request is made."""
+        """The topic; makes no request."""
         return RabbitTopic(
             self._sending,
             self._topic,
@@ -65,7 +65,7 @@ class RabbitBroker(Closing):
         )
 
     def queue(self, service: str) -> RabbitQueue:
-        """The queue of `service`, called as `messaging.topology.queue_name` says; no request.
+        """The queue of `service`, named by `messaging.topology.queue_name`; makes no request.
 
         Args:
             service: the name of a service.
@@ -79,7 +79,8 @@ class RabbitBroker(Closing):
 
         Args:
             service: the name of a service.
-            kind: "dead" for the dead letters, "undelivered" for what could not be delivered.
+            kind: "dead" for the dead letters, "undelivered" for messages that could not be
+                delivered.
         """
         origin = queue_name(self._topic, service)
         name = letters_name(self._topic, service)
@@ -87,7 +88,7 @@ class RabbitBroker(Closing):
         return RabbitDeadLetters(holding, self._sending, origin, self._topic, kind)
 
     def oldest(self, service: str) -> float | None:
-        """None: RabbitMQ does not tell the age of a message over AMQP.
+        """None: RabbitMQ does not report the age of a message over AMQP.
 
         Args:
             service: the name of a service.
@@ -95,7 +96,7 @@ class RabbitBroker(Closing):
         return None
 
     def close(self) -> None:
-        """Close the connections; what is in hand goes back to its queues at once."""
+        """Close the connections; messages in flight return to their queues immediately."""
         with self._lock:
             holdings = list(self._holdings.values())
         for holding in holdings:
@@ -111,13 +112,13 @@ class RabbitBroker(Closing):
 
 
 def connect(settings: Settings) -> RabbitBroker:
-    """Connect to the RabbitMQ that `settings.broker_url` names. Makes no request.
+    """Connect to the RabbitMQ at `settings.broker_url`. Makes no request.
 
     Args:
-        settings: where, and under which names; by default `Settings.from_environment()`.
+        settings: URLs and names; by default `Settings.from_environment()`.
 
     Raises:
-        SettingsError: when no topic is named, or a URL cannot be read.
+        SettingsError: if no topic is named, or a URL cannot be parsed.
 
     Example:
         ```python

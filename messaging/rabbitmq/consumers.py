@@ -1,4 +1,4 @@
-"""The consumers of one channel: how much each may still send, and what it has sent."""
+"""The consumers of one channel: their remaining credit, and the messages that they have sent."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class _Consumer:
 
 
 class Consumers:
-    """What RabbitMQ was asked to send from `queue`. In the link's thread."""
+    """The consumers that RabbitMQ serves from `queue`. Used in the link's thread only."""
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
         self._running: dict[str, _Consumer] = {}
         self._of: dict[int, _Consumer | None] = {}
-        """Who sent each message that is not settled, by its delivery tag, in order."""
+        """The consumer of each unsettled message, by delivery tag, in order."""
         self._prefetch = 0
 
     def __len__(self) -> int:
@@ -35,12 +35,12 @@ class Consumers:
 
     @property
     def credit(self) -> int:
-        """How many messages may still come."""
+        """How many messages may still arrive."""
         return sum(one.credit for one in self._running.values())
 
     @property
     def prefetch(self) -> int:
-        """How many messages may be unsettled altogether."""
+        """How many messages may be unsettled in total."""
         return sum(one.prefetch for one in self._running.values())
 
     def start(
@@ -50,7 +50,7 @@ class Consumers:
         arrived: Callable[[Any, Any, Any, bytes], None],
         started: Callable[[str], None] = lambda _tag: None,
     ) -> None:
-        """Another consumer, which has at most `limit` messages unsettled."""
+        """Start another consumer, which has at most `limit` unsettled messages."""
         if limit != self._prefetch:
             channel.basic_qos(prefetch_count=limit)
             self._prefetch = limit
@@ -58,44 +58,44 @@ class Consumers:
         self._running[tag] = _Consumer(limit)
 
     def cancel(self, channel: Any, tag: str, then: Callable[[], None] = lambda: None) -> None:
-        """End this one. `then` is called when it sends no more."""
+        """Cancel this consumer. `then` is called when it sends no more."""
         if not self.ended(tag) or not channel.is_open:
             then()
             return
         channel.basic_cancel(tag, callback=lambda _: then())
-        # The client would send back what still arrives for a consumer that is being ended, and the
-        # broker would count that as a receive. It is as good as any other message.
+        # The client would reject messages that still arrive for a consumer being cancelled, and the
+        # broker would count that as a receive. So they are delivered like any others.
         channel._cancelled.discard(tag)
 
     def cancel_all(self, channel: Any) -> None:
-        """End every one."""
+        """Cancel all consumers."""
         for tag in list(self._running):
             self.cancel(channel, tag)
 
     def ended(self, tag: str) -> bool:
-        """This one sends no more. False: it was known already."""
+        """Note that this consumer sends no more. Returns False if that was known already."""
         return self._running.pop(tag, None) is not None
 
     def sent(self, consumer: str, message: int) -> None:
-        """A message came, with this delivery tag."""
+        """Note that a message arrived, with this delivery tag."""
         found = self._of[message] = self._running.get(consumer)
         if found is not None:
             found.unsettled += 1
 
     def settled(self, message: int) -> None:
-        """It is acknowledged, or was put back."""
+        """Note that the message is acknowledged, or was put back."""
         consumer = self._of.pop(message, None)
         if consumer is not None:
             consumer.unsettled -= 1
 
     def first(self, done: Collection[int]) -> list[int]:
-        """Those of `done` before which nothing is unsettled, in order."""
+        """The tags in `done` that have no other unsettled message before them, in order."""
         return list(takewhile(done.__contains__, self._of))
 
     def freed(self, done: Collection[int]) -> dict[str, int]:
-        """Of consumers without credit: how much they have once `done` are settled."""
+        """The credit that consumers without any will have once `done` are settled."""
         return {
             tag: sum(self._of.get(message) is one for message in done)
             for tag, one in self._running.items()
-            if not one.credit  # nothing of it can be on its way
+            if not one.credit  # none of its messages can be on their way
         }

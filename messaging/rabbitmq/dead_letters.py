@@ -1,4 +1,4 @@
-"""The `DeadLetterSource` on RabbitMQ: a queue of letters, and the way back."""
+"""The `DeadLetterSource` on RabbitMQ: a queue of letters, and how to send them back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RabbitDeadLetters"]
 class RabbitDeadLetters:
     """The dead letters of one service, for a `Workbench`.
 
-    There are none of kind "undelivered": RabbitMQ confirms a publish when every queue has its copy.
+    There are no "undelivered" ones: RabbitMQ confirms a publish once every queue has its copy.
     """
 
     keeps_undelivered = False
@@ -37,7 +37,7 @@ class RabbitDeadLetters:
         self._topic = topic
 
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
-        """At most `limit` letters, in hand for `hold` seconds or until this program ends."""
+        """Receive at most `limit` letters, held for `hold` seconds or until this program ends."""
         if self.kind == "undelivered":
             raise NotFound(
                 f"RabbitMQ has no queue {self.name}: a publish fails when a queue does not take "
@@ -49,7 +49,7 @@ class RabbitDeadLetters:
         return found
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Let others see them again."""
+        """Make them visible to others again."""
         return self._letters.change_visibility(deliveries, [0] * len(deliveries))
 
     def send_back(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
@@ -60,9 +60,9 @@ class RabbitDeadLetters:
         )
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """These letters are no longer needed here."""
+        """Delete these letters."""
         return self._letters.delete(deliveries)
 
     def move_all(self, on_progress: OnProgress, stop: Callable[[], bool]) -> int | None:
-        """None: RabbitMQ moves nothing by itself without a plugin."""
+        """None: without a plugin, RabbitMQ cannot move messages by itself."""
         return None

@@ -1,4 +1,4 @@
-"""Translates what the client raises into the library's own errors."""
+"""Translates the client's exceptions into the library's own errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PROBABLY = (
     pika.exceptions.ProbableAuthenticationError,
     pika.exceptions.ProbableAccessDeniedError,
 )
-"""How the client tells that a connection ended while it was being opened, for whatever reason."""
+"""The client's errors for a connection that ended while being opened, for any reason."""
 CLOSED_BY_BROKER = "ConnectionClosedByBroker"
-"""In the text of such an error: the broker said why, as it does to whom it refuses."""
+"""Part of the text of such an error if the broker gave a reason, as it does for a refusal."""
 NOT_FOUND, NO_ACCESS, NOT_ALLOWED, PRECONDITION = 404, 403, 530, 406
 """Reply codes. https://www.rabbitmq.com/amqp-0-9-1-reference#constants"""
 
 
 def translated(error: BaseException, subject: str) -> Exception:
-    """`error` of the client as one of ours. What the broker says of names is quoted."""
+    """Translate an `error` of the client to one of ours, quoting the broker's text about names."""
     if isinstance(error, MessagingError):
         return error
     causes = list(_causes(error))
@@ -61,7 +61,7 @@ def translated(error: BaseException, subject: str) -> Exception:
 
 
 def check_batch(number: int, target: str) -> None:
-    """Refuse more entries than one batch may have."""
+    """Refuse a batch with more entries than allowed."""
     if number > BATCH_ENTRIES:
         raise TransportError(
             f"{number} entries in one batch for {target}; it takes {BATCH_ENTRIES}",
@@ -77,7 +77,7 @@ def was_closed(target: str) -> TransportError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what it holds: the client wraps each attempt of a connection in others."""
+    """`error` and the errors inside it: the client wraps the error of each connection attempt."""
     yield error
     for one in getattr(error, "exceptions", ()):
         yield from _causes(one)

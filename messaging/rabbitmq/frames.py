@@ -1,11 +1,11 @@
-"""A connection of the client's that reads messages from the socket's data in one pass.
+"""A subclass of the client's connection that parses messages from the socket's data in one pass.
 
-The client takes a frame at a time from its buffer, copies what is left of it, and looks at each
-frame several times on its way; a message is three frames. Here the three are read where they lie.
-Whatever is not a whole message for a consumer that stands is left to the client.
+The client takes one frame at a time from its buffer, copies the remaining bytes, and examines each
+frame several times; a message is three frames. Here the three are parsed in place. Anything other
+than a whole message for an existing consumer is left to the client.
 
-A message whose headers cannot be read still arrives, without them: the client would give up the
-connection, and so would everybody whom the broker gives the message next.
+A message whose headers cannot be parsed still arrives, without them: the client would close the
+connection, and so would each client that the broker gives the message to next.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pika import frame as frames
 __all__ = ["Arrived", "Found", "QuickConnection", "read_message"]
 
 READ_BYTES = 65_536
-"""Asked of the socket at once. The client asks for 4,096."""
+"""Bytes read from the socket at a time. The client reads 4,096."""
 HEAD, END = 7, 1
-"""Bytes before and after what a frame holds."""
+"""Bytes before and after a frame's payload."""
 END_MARK = 0xCE
 METHOD, HEADER, BODY = 1, 2, 3
 DELIVER = 60 << 16 | 60
@@ -40,21 +40,21 @@ USUAL = CONTENT_TYPE | HEADERS | DELIVERY_MODE | MESSAGE_ID | 0x0040
 
 
 class Arrived(NamedTuple):
-    """Who was sent the message, and its delivery tag."""
+    """The consumer that received the message, and its delivery tag."""
 
     consumer_tag: str
     delivery_tag: int
 
 
 class Found(NamedTuple):
-    """What is read of a message's properties."""
+    """The properties that are read from a message."""
 
     message_id: Any = None
     headers: Any = None
 
 
 class WholeMessage(NamedTuple):
-    """One message, and where the next frame begins."""
+    """One message, and the offset of the next frame."""
 
     channel: int
     arrived: Arrived
@@ -67,14 +67,14 @@ class WholeMessage(NamedTuple):
 
 
 def read_message(data: bytes, at: int, most: int) -> WholeMessage | int | None:
-    """The message that begins at `at`, or the bytes that are needed to tell.
+    """The message that begins at `at`, or the number of bytes needed to parse it.
 
-    None: it is another frame, or a message whose body is empty or longer than `most` bytes, which
-    is what one frame holds.
+    None if it is another frame, or a message whose body is empty or longer than `most` bytes, the
+    maximum of one frame.
     """
     end = len(data)
     if at < end and data[at] != METHOD:
-        return None  # asked first: the shortest frames have fewer bytes than are needed below
+        return None  # checked first: the shortest frames have fewer bytes than are needed below
     if end < at + HEAD + 4:
         return at + HEAD + 4
     _, channel, size, name = _method(data, at)
@@ -116,7 +116,7 @@ def _properties(data: bytes, at: int, end: int, flags: int) -> Any:
         if flags & MESSAGE_ID:
             message_id = data[at + 1 : at + 1 + data[at]].decode(errors="ignore")
         return Found(message_id, headers)
-    except Exception:  # noqa: BLE001 - anybody may have sent it, and others wait behind it
+    except Exception:  # noqa: BLE001 - anyone may have sent it, and others wait behind it
         return Found()
 
 
@@ -128,14 +128,14 @@ def _table(data: bytes, at: int) -> tuple[dict[Any, Any], int]:
         cut = at + 1 + data[at]
         name, at = data[at + 1 : cut].decode(errors="replace"), cut
         kind = data[at]
-        if kind == 0x53:  # "S": a text
+        if kind == 0x53:  # "S": a string
             size = _long(data, at + 1)[0]
             text, at = data[at + 5 : at + 5 + size], at + 5 + size
             try:
                 found[name] = text.decode()
             except UnicodeDecodeError:
                 found[name] = text
-        elif kind == 0x6C:  # "l": a number of 64 bits
+        elif kind == 0x6C:  # "l": a 64-bit integer
             found[name], at = _longlong(data, at + 1)[0], at + 9
         else:
             found[name], at = tables.decode_value(data, at)
@@ -145,12 +145,12 @@ def _table(data: bytes, at: int) -> tuple[dict[Any, Any], int]:
 _Connection: Any = pika.SelectConnection  # the client has no types
 
 
-class QuickConnection(_Connection):  # type: ignore[misc]  # of no type, as said
-    """The client's connection, which reads whole messages by `read_message`."""
+class QuickConnection(_Connection):  # type: ignore[misc]  # an untyped base, as above
+    """The client's connection, which parses whole messages with `read_message`."""
 
     _frame_buffer: bytes
     _needed = 0
-    """Bytes without which nothing more can be read."""
+    """Number of bytes without which nothing more can be parsed."""
 
     def _proto_connection_made(self, transport: Any) -> None:
         transport._MAX_RECV_BYTES = READ_BYTES
@@ -176,7 +176,7 @@ class QuickConnection(_Connection):  # type: ignore[misc]  # of no type, as said
                 break
             self.bytes_received += stop - at
             if self._frame_buffer is not data:
-                return  # what was read has ended the connection
+                return  # the data ended the connection
             at = stop
         self._frame_buffer = data[at:]
 
@@ -189,8 +189,8 @@ class QuickConnection(_Connection):  # type: ignore[misc]  # of no type, as said
         return True
 
     def _pass_on(self, data: bytes, at: int) -> int:
-        """The client's own way for one frame: where the next begins, or less than 0: the bytes that
-        it needs."""
+        """Let the client handle one frame: the offset of the next, or, negative, the bytes that it
+        needs."""
         if data.startswith(b"AMQP", at):
             stop = at + 8
         elif len(data) < at + HEAD:

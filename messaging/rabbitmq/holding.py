@@ -1,7 +1,7 @@
-"""What a program holds of one queue: a channel, its consumers, and the leases of what they sent.
+"""A program's state for one queue: a channel, its consumers, and the leases of their messages.
 
-Every object of the queue that a broker gives out shares it, so a receipt of one settles by another:
-a worker receives by one object and settles by another.
+All of a broker's objects for the queue share it, so a receipt from one can be settled through
+another: a worker receives through one object and settles through another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from messaging.transport import Delivery
 __all__ = ["Holding"]
 
 DEFAULT_LEASE = 30
-"""Seconds, where the topology's record of the queue is gone."""
+"""Seconds, if the topology's record of the queue is missing."""
 
 
 class Holding(Session):
@@ -46,7 +46,7 @@ class Holding(Session):
         return len(self.in_hand) + self._intake.kept
 
     def lease(self, asking: Requests) -> int:
-        """Seconds for which a received message is held; read once from the topology's record."""
+        """Lease of a received message in seconds; read once from the topology's record."""
         if self._lease is None:
             found = read_record(asking, self._name)
             self._lease = found.visibility_timeout if found else DEFAULT_LEASE
@@ -55,7 +55,8 @@ class Holding(Session):
         return self._lease
 
     def receive(self, owner: object, limit: int, wait: float) -> Sequence[Delivery]:
-        """At most `limit` messages; waits `wait` seconds for the first, or until `wake(owner)`."""
+        """Receive at most `limit` messages; waits `wait` seconds for the first, or until
+        `wake(owner)`."""
 
         def start(channel: Any, answer: Answer) -> None:
             self._intake.poll(channel, answer, owner, limit, wait)
@@ -64,18 +65,18 @@ class Holding(Session):
         return found
 
     def wake(self, owner: object) -> None:
-        """The polls of `owner` wait no longer."""
+        """End the polls of `owner`."""
         self.say(lambda channel: self._intake.wake(channel, owner))
 
     def acknowledge(self, settled: Tags) -> None:
-        """Messages with these delivery tags are done."""
+        """Acknowledge the messages with these delivery tags."""
         if settled.tags:
             self._intake.acknowledged.append(settled)
             if not self._intake.expecting:
                 self.say(self._intake.acknowledge)
 
     def put_back(self, settled: Tags, seconds: Sequence[float]) -> None:
-        """Of an ordered queue: these wait here for their `seconds`, each in its old place."""
+        """For an ordered queue: these wait here for their `seconds`, each in its old place."""
 
         def back(channel: Any) -> None:
             if settled.era == self._intake.era:
@@ -84,11 +85,11 @@ class Holding(Session):
         self.say(back)
 
     def put_back_ended(self) -> None:
-        """Whatever lease has ended: its message goes back now."""
+        """Release the messages whose leases have ended."""
         self.say(self._put_back_ended)
 
     def close(self) -> None:
-        """Give the channel back, and with it what is in hand."""
+        """Close the channel, which releases the messages in flight."""
         self.in_hand.drop()
         with suppress(TransportError):  # the connection is closed, and the channel with it
             self.say(self._flush)

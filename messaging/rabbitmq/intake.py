@@ -1,20 +1,20 @@
-"""Long polls over RabbitMQ's consumers, which send by themselves for as long as they have credit.
+"""Long polls over RabbitMQ's consumers, which send on their own for as long as they have credit.
 
-A poll starts a consumer whose prefetch is the poll's limit. One that has sent so many sends no more
-until some are acknowledged: what is in hand takes the place of the prefetch, and nobody is sent
-what nobody asked for. Acknowledgements wait for a moment. If a poll comes, they are its credit, and
-nothing else need be said; else the consumer is ended before they go.
+A poll starts a consumer whose prefetch is the poll's limit. Once it has sent that many, it sends no
+more until some are acknowledged: messages in flight use up the prefetch, so no message is sent that
+was not asked for. Acknowledgements are held back briefly. If a poll arrives, they become its
+credit, and nothing else need be sent; otherwise the consumer is cancelled before they are sent.
 
-Polls that are filled and follow each other at once have messages sent ahead, as many as a few polls
-take, and more after some time of that: else each of them waits for the broker. Those that a slow
-worker is left with go back when a lease is over.
+If full polls follow each other closely, messages are sent ahead, enough for a few polls, and more
+if this goes on for some time; otherwise each poll would wait for the broker. Those that a slow
+worker does not take are put back after the time of a lease.
 
-A worker that is given messages is expected back in a moment: what it acknowledges until then is
-left in a list, and waits for its next poll or for that moment. So it wakes this thread once for
-each poll, and not twice.
+A worker that gets messages is expected back shortly: messages that it acknowledges until then are
+put in a list, and wait for its next poll or the end of that time. So it wakes this thread once per
+poll instead of twice.
 
-A consumer that has sent fewer serves the next poll. Ending it may hit messages on their way, which
-RabbitMQ takes back and counts as received: so that is done only when no poll follows.
+A consumer with credit left serves the next poll. Cancelling it may affect messages on their way,
+which RabbitMQ takes back and counts as received, so it is cancelled only when no poll follows.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from messaging.transport import Delivery
 __all__ = ["GATHER_SECONDS", "Intake", "WaitingReceive"]
 
 GATHER_SECONDS = 0.002
-"""After the first message of a poll: the others that are there follow at once."""
+"""Wait after the first message of a poll: others in the queue follow immediately."""
 IDLE_SECONDS = 0.25
-"""Without a poll: then the consumers are ended."""
+"""Time without a poll after which the consumers are cancelled."""
 QUICK, AHEAD = 5, 40
-"""After so many filled polls in a row, so many messages are sent ahead."""
+"""Number of full polls in a row after which messages are sent ahead, and how many."""
 QUICKER, FURTHER = 20, 100
-"""The same for who goes on like that: as many as others ask for from the first."""
+"""The same for a receiver that keeps this up: as many as other clients prefetch from the start."""
 ACK_SECONDS, QUICK_SECONDS = 0.02, 0.1
-"""For which an acknowledgement waits for a poll to go with; of who proved quick, the second."""
+"""How long an acknowledgement waits for a poll; the second is for receivers known to be quick."""
 
 
 class Take(Protocol):
@@ -65,9 +65,9 @@ class WaitingReceive:
 
 
 class Intake:
-    """The consumers of one queue object, and who waits for their messages. In the link's thread.
+    """The consumers of one queue object, and the polls waiting for messages. In the link's thread.
 
-    hold  seconds after which messages go back that arrived when nobody asked any more.
+    hold  seconds after which messages that no poll has taken are put back.
     """
 
     def __init__(self, link: Link, queue: str, take: Take, hold: Callable[[], float]) -> None:
@@ -76,13 +76,13 @@ class Intake:
         self._hold = hold
         self._timers = Timers(link)
         self.acknowledged: deque[Tags] = deque()
-        """What other threads have acknowledged; `collect` takes it from there."""
+        """Tags that other threads have acknowledged; `collect` takes them from here."""
         self.era = 0
-        """Of the open channel: see `Tags`."""
+        """Number of the open channel: see `Tags`."""
         self.lost()
 
     def lost(self) -> None:
-        """The channel is gone, with its consumers and all that they sent."""
+        """Reset: the channel is gone, with its consumers and their messages."""
         self._timers.stop_all()
         self.era += 1
         self._consumers = Consumers(self._queue)
@@ -100,11 +100,11 @@ class Intake:
 
     @property
     def kept(self) -> int:
-        """How many messages arrived that nobody has asked for yet."""
+        """How many messages have arrived that no poll has taken yet."""
         return len(self._kept)
 
     def poll(self, channel: Any, answer: Answer, owner: object, limit: int, wait: float) -> None:
-        """`answer` gets at most `limit` deliveries, after at most `wait` seconds."""
+        """Set `answer` to at most `limit` deliveries, after at most `wait` seconds."""
         self.collect()
         if owner not in self._owners:
             self._owners |= {owner}
@@ -119,7 +119,7 @@ class Intake:
             return
         self._timers.stop(
             "expected"
-        )  # from here on it is told at once: acknowledgements are credit
+        )  # from here on acknowledgements are sent immediately: they are credit
         self.collect()
         poll = WaitingReceive(limit, answer, owner, wait <= 0)
         self._polls.append(poll)
@@ -128,7 +128,7 @@ class Intake:
             self.flush(channel)
             self._ensure(channel)
             return
-        self._polls.pop()  # acknowledgements are no credit for it: it waits for no answer to them
+        self._polls.pop()  # acknowledgements give it no credit: it does not wait for their effect
         self.flush(channel)
         self._polls.append(poll)
         if self._consumers.credit <= self._wanted() - limit:
@@ -137,7 +137,7 @@ class Intake:
             self._end(channel, poll)
 
     def wake(self, channel: Any, owner: object) -> None:
-        """The polls of `owner` end with what they have."""
+        """End the polls of `owner` with the messages they have."""
         for poll in [one for one in self._polls if one.owner is owner]:
             self._end(channel, poll)
         asked, self._owners = owner in self._owners, self._owners - {owner}
@@ -146,7 +146,7 @@ class Intake:
             self._give_back(channel)
 
     def collect(self) -> list[int]:
-        """The delivery tags that other threads have acknowledged: they are done."""
+        """Take over the delivery tags that other threads have acknowledged."""
         found: list[int] = []
         while self.acknowledged:
             era, tags = self.acknowledged.popleft()
@@ -156,7 +156,7 @@ class Intake:
         return found
 
     def acknowledge(self, channel: Any) -> None:
-        """Another thread has acknowledged messages, and is not expected."""
+        """Collect acknowledgements; send them now if polls need the credit, else after a moment."""
         self.collect()
         if not self._done:
             return
@@ -168,7 +168,7 @@ class Intake:
             self._timers.start("flush", seconds, lambda: self._slow(channel))
 
     def flush(self, channel: Any) -> None:
-        """The acknowledgements that wait are sent, as few as say it."""
+        """Send the held-back acknowledgements in as few frames as possible."""
         self._timers.stop("flush")
         if self._done:
             self._make_room(channel)
@@ -186,7 +186,7 @@ class Intake:
         self.flush(channel)
 
     def put_back(self, channel: Any, tags: Sequence[int], _seconds: Sequence[float] = ()) -> None:
-        """The broker gives these to whoever asks next: to nobody here while no poll waits."""
+        """Return these to the queue, and not to one of our own consumers if no poll waits."""
         if not self._polls:
             self._idled(channel)
         for tag in tags:
@@ -194,7 +194,7 @@ class Intake:
             channel.basic_nack(tag, requeue=True)
 
     def broken_off(self, channel: Any, tag: str) -> None:
-        """The broker has ended a consumer, as it does when the queue is deleted."""
+        """The broker cancelled a consumer, as it does when the queue is deleted."""
         if not self._consumers.ended(tag):
             return
         polls, self._polls = self._polls, deque()
@@ -212,7 +212,7 @@ class Intake:
         return sum(one.limit - len(one.found) for one in self._polls)
 
     def _make_room(self, channel: Any) -> None:
-        """Before acknowledgements: consumers that would then send more than polls ask for end."""
+        """Before acknowledging, cancel consumers that would then send more than polls ask for."""
         room = self._wanted() + self._ahead() - self._consumers.credit
         for tag, number in self._consumers.freed(self._done).items():
             if number > room:
@@ -239,7 +239,7 @@ class Intake:
     def _start(self, channel: Any, limit: int, short: WaitingReceive | None = None) -> None:
         def started(tag: str) -> None:
             if short is not None:
-                # What was in the queue is sent before the answer to this.
+                # Messages that were in the queue are sent before the response to this.
                 self._consumers.cancel(channel, tag, partial(self._end, channel, short))
 
         self._consumers.start(channel, limit, self._arrived, started)
@@ -266,7 +266,7 @@ class Intake:
         if len(poll.found) >= poll.limit:
             self._filled += 1
         elif not poll.found and not poll.short:
-            self._filled = 0  # it waited in vain
+            self._filled = 0  # it got nothing
         if not poll.answer.done():
             poll.answer.set_result(poll.found)
         self._end_of_polls(channel)
@@ -281,7 +281,7 @@ class Intake:
             self._timers.start("idle", IDLE_SECONDS, lambda: self._look_idle(channel))
 
     def _expected(self, channel: Any) -> None:
-        """Whoever acknowledges from now on says so; whoever did it meanwhile relied on this."""
+        """Acknowledgements wake us from now on; earlier ones relied on this to be collected."""
         self.acknowledge(channel)
 
     def _look_idle(self, channel: Any) -> None:
@@ -298,7 +298,7 @@ class Intake:
         self._consumers.cancel_all(channel)
 
     def _look_kept(self, channel: Any) -> None:
-        """What nobody takes goes back. Who comes for more takes the oldest first."""
+        """Put back messages that no poll takes. The next poll takes the oldest first."""
         left = self._served + self._hold() - SYSTEM_CLOCK.monotonic()
         if left <= 0:
             self._give_back(channel)

@@ -1,7 +1,7 @@
-"""One connection to RabbitMQ, run by a thread of its own.
+"""One connection to RabbitMQ, run by its own thread.
 
-The client's connections belong to one thread. Whoever wants something of one hands in a function,
-which runs in that thread.
+The client's connections belong to one thread. Other threads submit a function, which runs in that
+thread.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = ["ANSWER_SECONDS", "Link", "Timers"]
 log = logger("messaging.rabbitmq.link")
 
 ANSWER_SECONDS = 30.0
-"""How long an answer may take where the caller has no deadline of its own."""
+"""Seconds that a response may take if the caller has no deadline."""
 GOODBYE_SECONDS, BLOCKED_SECONDS = 5.0, 0.5
-"""For which the broker's own goodbye is waited for; one that is short of memory reads nothing."""
+"""Seconds to wait for the broker's close response; one that is short of memory reads nothing."""
 
 
 class Link:
-    """One connection, opened when it is first needed and again after it was lost.
+    """One connection, opened when it is first needed, and again after it was lost.
 
     settings  `broker_url` names the nodes of a cluster: the first that answers is taken.
 
-    Nothing is tried again here: a caller whose request fails has pauses of its own, and its next
-    request opens the connection. After a fork the child opens its own.
+    Nothing is retried here: a caller whose request fails has its own backoff, and its next request
+    opens the connection. After a fork, the child opens its own.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,7 +46,7 @@ class Link:
         """The nodes for people, without passwords."""
         self._lock = threading.Lock()
         self._fresh()
-        # The client writes a traceback for each attempt: callers are told by an exception.
+        # The client logs a traceback for each attempt; callers get an exception instead.
         logging.getLogger("pika").setLevel(logging.CRITICAL)
 
     def _fresh(self) -> None:
@@ -61,7 +61,7 @@ class Link:
         self._closed = False
 
     def post(self, work: Callable[[], None]) -> None:
-        """Run `work` in the connection's thread, soon."""
+        """Schedule `work` to run in the connection's thread."""
         with self._lock:
             died = self._thread is not None and not self._thread.is_alive()
             if self._pid != os.getpid() or died:
@@ -91,16 +91,16 @@ class Link:
             QuickConnection.create_connection(self._parameters, self._done, self._loop)
 
     def unblocked(self, work: Callable[[], None]) -> None:
-        """In the connection's thread: run `work` once, when the broker takes messages again."""
+        """In the connection's thread: run `work` once, when the broker accepts messages again."""
         if work not in self._when_unblocked:
             self._when_unblocked.append(work)
 
     def later(self, seconds: float, work: Callable[[], None]) -> object:
-        """In the connection's thread: run `work` in it after `seconds`; `forget` takes it back."""
+        """In the connection's thread: run `work` there after `seconds`; `forget` cancels it."""
         return self._loop.call_later(seconds, work)
 
     def forget(self, timer: object) -> None:
-        """In the connection's thread: what `later` gave is no longer wanted."""
+        """In the connection's thread: cancel the timer that `later` returned."""
         self._loop.remove_timeout(timer)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""What can be seen of a topology on RabbitMQ over AMQP, without changing anything.
+"""Inspects a topology on RabbitMQ over AMQP, without changing anything.
 
-AMQP tells whether a queue stands, how many messages it holds and how many consumers it has; and, to
-whoever declares it again, the first argument in which it differs. It tells nothing of policies, of
-bindings, of who holds what, and of how long a message has waited.
+AMQP reports whether a queue exists, how many messages it holds and how many consumers it has; and,
+if it is declared again, the first argument that differs. It reports nothing about policies,
+bindings, messages in flight, or how long a message has waited.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DIFFERS = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The first argument in which something stands otherwise than `apply` would declare it."""
+    """The first argument that differs from what `apply` would declare."""
 
     name: str
     wanted: str
@@ -49,7 +49,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenOnAmqp:
-    """A queue or an exchange. `there` is None where it could not be looked at."""
+    """A queue or an exchange. `there` is None if it could not be inspected."""
 
     there: bool | None
     messages: int = 0
@@ -59,14 +59,14 @@ class SeenOnAmqp:
 
 @dataclass(frozen=True, slots=True)
 class NotSeen:
-    """What could not be looked at."""
+    """Something that could not be inspected."""
 
     where: str
     error: TransportError
 
 
 class AmqpLooks:
-    """AmqpLooks at one virtual host; what is refused is written down in `unseen`."""
+    """AmqpLooks at one virtual host; refused requests are recorded in `unseen`."""
 
     def __init__(self, settings: Settings) -> None:
         self.unseen: list[NotSeen] = []
@@ -83,7 +83,7 @@ class AmqpLooks:
         return self._link.where
 
     def server(self) -> tuple[str, str]:
-        """Product and version. Raises `TransportError` when nobody answers or lets us in."""
+        """Product and version. Raises `TransportError` if nothing responds or login fails."""
 
         def ask(channel: Any, answer: Answer) -> None:
             answer.set_result(channel.connection.server_properties)
@@ -92,7 +92,7 @@ class AmqpLooks:
         return _text(told.get("product")), _text(told.get("version"))
 
     def topic(self, name: str, *, compare: bool) -> SeenOnAmqp:
-        """The exchange of a topic; where it is ours, whether it is as `apply` declares it."""
+        """A topic's exchange; if it is ours, also whether it is as `apply` declares it."""
         arguments = {"alternate-exchange": unrouted_name(name)}
         declare = partial(self._requests.declare_exchange, name, "direct", arguments)
         return self._seen(
@@ -102,7 +102,7 @@ class AmqpLooks:
         )
 
     def unrouted(self, topic: str, *, compare: bool) -> SeenOnAmqp:
-        """The queue of what nobody subscribes to."""
+        """The queue of messages that no service subscribes to."""
         arguments = unrouted_arguments(MAX_RETENTION) if compare else None
         return self.queue(unrouted_name(topic), arguments)
 
@@ -116,13 +116,13 @@ class AmqpLooks:
         return self.queue(name, dead_letter_arguments(queue.dead_letters.retention))
 
     def queue(self, name: str, arguments: Mapping[str, Any] | None) -> SeenOnAmqp:
-        """What is in it, and whether it stands as it would be declared with `arguments`."""
+        """Its contents, and whether it is as it would be declared with `arguments`."""
         declare = partial(self._requests.declare_queue, name, arguments or {})
         counts = partial(self._requests.counts, name)
         return self._seen(f"queue {name}", counts, None if arguments is None else declare)
 
     def record(self, owned: str) -> QueueRecord | None:
-        """What `apply` wrote beside it; None where there is none, or it may not be read."""
+        """The record that `apply` wrote; None if there is none, or it may not be read."""
         try:
             return read_beside(self._requests, owned)
         except TransportError as error:
@@ -130,7 +130,7 @@ class AmqpLooks:
             return None
 
     def orphans(self, topic: str) -> list[str]:
-        """Services that are listed as bound to `topic`, and have no queue."""
+        """Services that are listed as bound to `topic` but have no queue."""
         listed: Sequence[str] = ()
         with self._noted(f"the record of {topic}"):
             listed = listed_services(self._requests, topic)
@@ -138,7 +138,7 @@ class AmqpLooks:
         return [one for one in names if self._requests.counts(one) is None]
 
     def wanted_keys(self, one: Subscription) -> list[str]:
-        """The routing keys that a service's queue should be bound by."""
+        """The routing keys with which a service's queue should be bound."""
         return routing_keys(one.types, one.audience)
 
     def _seen(
@@ -165,7 +165,7 @@ class AmqpLooks:
             self.unseen.append(NotSeen(where, error))
 
     def _compared(self, where: str, declare: Callable[[], None]) -> Difference | None:
-        # Declaring again what stands changes nothing; it is refused where it stands otherwise.
+        # Declaring an existing object again changes nothing, and is refused if it differs.
         with self._noted(where):
             try:
                 declare()

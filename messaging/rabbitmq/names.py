@@ -1,4 +1,4 @@
-"""What a topology's parts are called on RabbitMQ, and with which arguments they are declared."""
+"""The names of a topology's parts on RabbitMQ, and the arguments with which they are declared."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = [
 ]
 
 DEFAULT_EXCHANGE = ""
-"""Each queue is bound to it by its own name."""
+"""Every queue is bound to it by its own name."""
 _STEPS = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80)
 NO_LIMIT = 1_000_000
-"""Receives. Before 4.0 RabbitMQ knows no way to say "without a limit" but to say nothing."""
+"""Receives. Before 4.0, RabbitMQ has no value for "without a limit" except leaving it out."""
 MAX_UNROUTED = 100_000
-"""Messages that nobody subscribes to: the newest are kept."""
+"""Maximum number of messages without a subscriber: the newest are kept."""
 _SAFE: Mapping[str, Any] = {
     # The broker moves a message only when its copy is confirmed; the default may lose it.
     # https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
@@ -44,7 +44,7 @@ def letters_name(topic: str, service: str) -> str:
 
 
 def record_name(owned: str) -> str:
-    """The queue that holds what the broker would not tell of the queue or exchange `owned`."""
+    """The queue that holds what the broker does not report about the queue or exchange `owned`."""
     return f"{owned}-record"
 
 
@@ -54,12 +54,12 @@ def unrouted_name(topic: str) -> str:
 
 
 def queue_arguments(queue: Queue) -> dict[str, Any]:
-    """A service's queue: replicated, and it moves what was received too often."""
+    """A service's queue: replicated, with messages received too often moved to the dead letters."""
     ordered = {"x-single-active-consumer": True} if queue.name.endswith(".fifo") else {}
     return {
         **_SAFE,
         **ordered,
-        # The broker counts what came back: the first receive is none of these.
+        # The broker counts redeliveries: the first receive is not one of them.
         "x-delivery-limit": queue.max_receives - 1,
         "x-message-ttl": queue.retention * 1000,
         "x-dead-letter-routing-key": queue.dead_letters.name,
@@ -71,13 +71,13 @@ def dead_letter_arguments(retention: int) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-message-ttl": retention * 1000,
-        # RabbitMQ 4 would drop a letter that was looked at 20 times.
+        # RabbitMQ 4 would drop a letter that was received 20 times.
         "x-delivery-limit": NO_LIMIT,
     }
 
 
 def unrouted_arguments(retention: int) -> dict[str, Any]:
-    """The queue of what nobody subscribes to."""
+    """The queue of messages that no service subscribes to."""
     return {**dead_letter_arguments(retention), "x-max-length": MAX_UNROUTED}
 
 
@@ -96,9 +96,9 @@ def delay_queue(queue: str, seconds: int) -> str:
 
 
 def delay_arguments(queue: str, seconds: int) -> dict[str, Any]:
-    """A queue that gives its messages to `queue` after `seconds`, and goes when it is not used.
+    """A queue that passes its messages on to `queue` after `seconds`, and is deleted when unused.
 
-    A queue of its own for each delay: a message expires only at the head of its queue.
+    Each delay needs its own queue: a message expires only at the head of its queue.
     https://www.rabbitmq.com/docs/ttl#per-message-ttl-caveats
     """
     return {

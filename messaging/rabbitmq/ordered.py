@@ -1,9 +1,9 @@
 """Long polls over a FIFO queue: in order within each message group.
 
-The queue has a single active consumer: RabbitMQ sends to one channel at a time, in order, and all
-that it has not settled goes to the next one, in order, when it is gone. So order within the channel
-is order altogether. It is kept here: a group of which something is in hand waits, and a message
-that is put back takes its old place. RabbitMQ would give it behind what it has sent already.
+The queue has a single active consumer: RabbitMQ sends to one channel at a time, in order, and when
+that channel is closed, its unsettled messages go to the next one, in order. So order within the
+channel is sufficient. It is kept here: a group with a message in flight waits, and a message that
+is put back takes its old place. RabbitMQ would deliver it after those that it has already sent.
 https://www.rabbitmq.com/docs/consumers#single-active-consumer
 """
 
@@ -22,16 +22,16 @@ from messaging.transport import BATCH_ENTRIES
 __all__ = ["OrderedIntake"]
 
 PREFETCH = 2 * BATCH_ENTRIES
-"""Messages that this program holds, handed out or not. When it dies, all of them have been received
-once more: so no more than keep it busy."""
+"""Messages that this program holds, in flight or not. If it dies, the receive count of all of them
+goes up, so it holds no more than it needs to stay busy."""
 
 FIRST_SECONDS = 0.1
-"""That even a short poll waits for the first messages of the consumer that it starts."""
+"""Seconds that even a short poll waits for the first messages of the consumer that it starts."""
 
 
 @dataclass(eq=False)
 class _Placed:
-    """A message of the broker's, with its place in the order: the delivery tag."""
+    """A message from the broker, with its place in the order: the delivery tag."""
 
     method: Any
     properties: Any
@@ -42,15 +42,15 @@ class _Placed:
 
 
 class OrderedIntake(Intake):
-    """The one consumer of a FIFO queue. In the link's thread.
+    """The only consumer of a FIFO queue. Used in the link's thread only.
 
-    max_receives  after which the broker moves a message to the dead letters; 0: never.
+    max_receives  receives after which the broker moves a message to the dead letters; 0: never.
     """
 
     max_receives = 0
 
     def lost(self) -> None:
-        """The channel is gone, with all that it sent."""
+        """Reset: the channel is gone, with all its messages."""
         super().lost()
         self._line: dict[int, _Placed] = {}
         self._taken: dict[int, _Placed] = {}
@@ -62,7 +62,7 @@ class OrderedIntake(Intake):
         return len(self._line)
 
     def poll(self, channel: Any, answer: Answer, owner: object, limit: int, wait: float) -> None:
-        """`answer` gets at most `limit` deliveries, after at most `wait` seconds."""
+        """Set `answer` to at most `limit` deliveries, after at most `wait` seconds."""
         self._leaving = False
         self.flush(channel)
         if not self._consumers:
@@ -74,26 +74,26 @@ class OrderedIntake(Intake):
         self._serve(channel)
 
     def wake(self, channel: Any, owner: object) -> None:
-        """The polls of `owner` end; when nothing is in hand, another program may have the queue."""
+        """End the polls of `owner`; once nothing is in flight, another program may take over."""
         super().wake(channel, owner)
         self._leaving = True
         self._leave(channel)
 
     def acknowledge(self, channel: Any) -> None:
-        """Their groups go on."""
+        """Collect acknowledgements; the groups of the messages continue."""
         super().acknowledge(channel)
         self._serve(channel)
         self._leave(channel)
 
     def collect(self) -> list[int]:
-        """The delivery tags that other threads have acknowledged: they are done."""
+        """Take over the delivery tags that other threads have acknowledged."""
         found = super().collect()
         for tag in found:
             self._taken.pop(tag, None)
         return found
 
     def put_back(self, channel: Any, tags: Sequence[int], seconds: Sequence[float] = ()) -> None:
-        """They take their old places, and may be received after `seconds`. Their groups wait."""
+        """Return these to their old places, to be received after `seconds`. Their groups wait."""
         now = SYSTEM_CLOCK.monotonic()
         for place, tag in enumerate(tags):
             held = self._taken.pop(tag, None)
@@ -115,8 +115,8 @@ class OrderedIntake(Intake):
         self._leave(channel)
 
     def broken_off(self, channel: Any, tag: str) -> None:
-        """The broker has ended the consumer: what is in hand goes back with the channel, in order,
-        before another consumer begins."""
+        """The broker cancelled the consumer: closing the channel returns the messages in flight, in
+        order, before another consumer starts."""
         super().broken_off(channel, tag)
         if channel.is_open:
             channel.close()
@@ -130,16 +130,16 @@ class OrderedIntake(Intake):
             self._timers.start("serve", GATHER_SECONDS, lambda: self._serve(channel))
 
     def _make_room(self, channel: Any) -> None:
-        """Nothing ends the consumer: what is in hand would still be here when another begins."""
+        """Never cancels the consumer: another would start with messages still in flight here."""
 
     def _ensure(self, channel: Any) -> None:
-        """One consumer is all there is."""
+        """Starts no other: there is only one consumer."""
 
     def _end_of_polls(self, channel: Any) -> None:
-        """Nobody is expected: what is acknowledged lets its group go on at once."""
+        """Expects no poll: an acknowledgement lets its group continue immediately."""
 
     def _idled(self, channel: Any) -> None:
-        """Nor does it end for want of polls."""
+        """Keeps the consumer when no polls arrive."""
 
     def _serve(self, channel: Any) -> None:
         self._timers.stop("serve")

@@ -1,4 +1,4 @@
-"""Who may do what on RabbitMQ: for each role what the library asks for in it, and nothing else.
+"""Permissions on RabbitMQ: for each role, exactly what the library needs in it.
 
 RabbitMQ has three permissions for a user in a virtual host, each a regular expression over the
 names of queues and exchanges. https://www.rabbitmq.com/docs/access-control#authorisation
@@ -17,7 +17,7 @@ from messaging.topology import Topology, queue_name
 __all__ = ["Permission", "definitions", "permissions"]
 
 _DEFAULT = "amq.default"
-"""What the default exchange is called in permissions."""
+"""The name of the default exchange in permissions."""
 _DELAYS = "-delay-[0-9]+"
 
 
@@ -31,17 +31,17 @@ class Permission:
 
 
 def permissions(topology: Topology) -> dict[str, Permission]:
-    """What each role may do, by the role's name. `topology` has its prefix already.
+    """The permissions of each role, by the role's name. `topology` already has its prefix.
 
     producer        publishes; so does an outbox relay.
-    topic-deploy    `messaging topology apply` for the topic, where the topology owns it.
+    topic-deploy    `messaging topology apply` for the topic, if the topology owns it.
     SERVICE-worker  `messaging run`.
     SERVICE-deploy  `messaging topology apply` and `remove` for that service, and `doctor`.
     operator        `messaging status`, `dlq`, `where` and `doctor` for all services. AMQP has no
-                    permission to look: what compares a queue must be allowed to declare it.
+                    permission to inspect: comparing a queue requires permission to declare it.
 
-    Nobody reads another service's queue. Whoever may write to the default exchange, as workers do
-    for dead letters and delays, may send to any queue by its name: RabbitMQ cannot bound that.
+    No service reads another's queue. A user who may write to the default exchange, as workers do
+    for dead letters and delays, may send to any queue by its name: RabbitMQ cannot restrict that.
     """
     topic = topology.topic.name
     record, unrouted = record_name(topic), unrouted_name(topic)
@@ -67,10 +67,10 @@ def permissions(topology: Topology) -> dict[str, Permission]:
 
 
 def definitions(topology: Topology, *, vhost: str = "/", users: bool = False) -> dict[str, Any]:
-    """What `rabbitmqctl import_definitions` takes: a user TOPIC-ROLE for each role.
+    """Definitions for `rabbitmqctl import_definitions`: a user TOPIC-ROLE for each role.
 
-    users  make the users as well, without passwords: nobody can log in as one until `rabbitmqctl
-           change_password`. To import them again takes the passwords away again.
+    users  create the users as well, without passwords: nobody can log in as one until `rabbitmqctl
+           change_password`. Importing them again removes the passwords.
     """
     topic = topology.topic.name
     roles = permissions(topology)
@@ -101,7 +101,8 @@ def _of_service(topic: str, service: str) -> dict[str, Permission]:
         f"{service}-worker": Permission(
             configure=_pattern([delays]),
             write=_any(_DEFAULT),
-            # To declare a queue that gives its messages to another one must be allowed to read it.
+            # Declaring a queue that passes its messages on to another requires permission to read
+            # it.
             read=_pattern([*map(_escaped, (queue, record_name(queue))), delays]),
         ),
         f"{service}-deploy": Permission(

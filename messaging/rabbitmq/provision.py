@@ -1,4 +1,4 @@
-"""Writes a topology out on RabbitMQ: what stands, what should, and the step between."""
+"""Creates a topology on RabbitMQ: compares what exists with what should, and makes the changes."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ __all__ = ["apply", "plan", "remove"]
 
 LOOK_AGAIN = 2.0
 FIXED = ("max_receives", "retention")
-"""What a standing queue keeps: RabbitMQ refuses to declare it otherwise."""
+"""What an existing queue keeps: RabbitMQ refuses to declare it differently."""
 
 
 def plan(topology: Topology, settings: Settings | None = None, *, take_over: bool = False) -> Plan:
-    """What `apply` would do. Changes nothing.
+    """Return what `apply` with the same arguments would do, without changing anything.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        take_over: act on what another owner's tag is on.
+        topology: the desired topic, queues and subscriptions.
+        settings: URLs and names; by default `Settings.from_environment()`.
+        take_over: also change what belongs to another owner.
 
     Raises:
         TopicNotFound: if an exchange that the topology does not own is missing.
@@ -71,16 +71,16 @@ def apply(
     wait: float = 0,
     create_topic: bool = False,
 ) -> Plan:
-    """Create what is missing and set what differs, as `messaging.aws.apply` does.
+    """Create what is missing and update what differs, as `messaging.aws.apply` does.
 
-    The exchange with its alternate, and for each service a quorum queue, its dead letters and its
-    bindings. Deletes no queue. Bindings that the consumers no longer need are taken off. Who owns
-    what is written in a record beside each.
+    That is the exchange with its alternate, and for each service a quorum queue, its dead letters
+    and its bindings. Deletes no queue. Removes bindings that the consumers no longer need. The
+    owner of each is written in a record next to it.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        take_over: makes what belongs to another owner this topology's.
+        topology: the desired topic, queues and subscriptions.
+        settings: URLs and names; by default `Settings.from_environment()`.
+        take_over: give what belongs to another owner to this topology.
         wait: seconds to wait for an exchange that the topology does not own.
         create_topic: create such an exchange without an owner; for a local server.
 
@@ -94,7 +94,7 @@ def apply(
         # Not run: needs RabbitMQ, with which tests/rabbitmq runs it.
         from messaging.rabbitmq import apply
 
-        apply(topology)  # where MESSAGING_BROKER_URL leads
+        apply(topology)  # at MESSAGING_BROKER_URL
         ```
     """
     written = partial(
@@ -112,22 +112,22 @@ def remove(
     lose_messages: bool = False,
     take_over: bool = False,
 ) -> Plan:
-    """Delete a service's queue, its dead letters and its record. Stop its workers before.
+    """Delete a service's queue, its dead letters and its record. Stop its workers first.
 
-    A queue that holds messages keeps everything where it is (`Plan.kept`), unless
-    `lose_messages`. Messages that workers have in hand, and those that wait for a delay, are not
-    counted: AMQP does not tell.
+    If a queue holds messages, nothing is deleted (`Plan.kept`), unless `lose_messages`. Messages
+    that workers have in flight, and those that wait for a delay, are not counted: AMQP does not
+    report them.
 
     Args:
-        topology: what should stand: topic, queues and subscriptions.
+        topology: the desired topic, queues and subscriptions.
         service: the name of a service.
-        settings: where, and under which names; by default `Settings.from_environment()`.
-        dry_run: delete nothing; tell what would be.
-        lose_messages: delete queues that hold messages, too.
-        take_over: delete what belongs to another owner, too.
+        settings: URLs and names; by default `Settings.from_environment()`.
+        dry_run: delete nothing; return what would be deleted.
+        lose_messages: also delete queues that hold messages.
+        take_over: also delete what belongs to another owner.
 
     Raises:
-        TopologyError: if `service` cannot be a service's name.
+        TopologyError: if `service` is not a valid service name.
         OwnershipError: if the queue's record names another owner, unless `take_over`.
 
     Example:
@@ -183,7 +183,7 @@ def _run(
     create_topic: bool = False,
 ) -> Plan:
     chosen = settings if settings is not None else Settings.from_environment()
-    topic_of(topology, chosen)  # raises where the environment names another topic
+    topic_of(topology, chosen)  # raises if the environment names another topic
     named = topology.prefixed(chosen.prefix)
     with closing(Link(chosen)) as link:
         requests = Requests(link, f"topology of topic {named.topic.name}")
@@ -193,7 +193,7 @@ def _run(
 
 
 def _check_owner(requests: Requests, owned: str, owner: str, take_over: bool) -> QueueRecord | None:
-    """The record beside `owned`. Raises `OwnershipError` where it is another's."""
+    """The record of `owned`. Raises `OwnershipError` if it names another owner."""
     found = read_beside(requests, owned)
     if found is not None and found.owner not in ("", owner) and not take_over:
         raise OwnershipError(
@@ -205,7 +205,7 @@ def _check_owner(requests: Requests, owned: str, owner: str, take_over: bool) ->
 
 @dataclass
 class _Writing:
-    """One walk over everything. `plan` and `apply` are the same walk, so they cannot disagree."""
+    """One pass over everything. `plan` and `apply` share it, so they cannot disagree."""
 
     requests: Requests
     topology: Topology
@@ -213,8 +213,8 @@ class _Writing:
     take_over: bool
 
     def changes(self, create_topic: bool) -> Iterator[Change]:
-        """The topic, then the queues and what feeds them."""
-        # Looked at before anything is written: whoever is refused has changed nothing.
+        """Process the topic, then the queues and their bindings."""
+        # Checked before anything is written: a run that is refused has changed nothing.
         topic = self._look_at_topic(create_topic)
         self._listed = listed_services(self.requests, self.topology.topic.name)
         looked = [self._look_at_queue(one) for one in self.topology.queues]

@@ -22,10 +22,10 @@ class RabbitQueue:
     """One quorum queue with its dead letters: a `QueueTransport`.
 
     A message belongs to this program's connection from its receive until it is settled, its lease
-    ends, or the connection is lost: then RabbitMQ gives it to whoever asks next.
+    ends, or the connection is lost: then RabbitMQ redelivers it to any consumer.
 
-    holding  what the program holds of the queue, shared by all its objects.
-    sending  the link for messages that it publishes: letters, and what is put back for later.
+    holding  the program's state for the queue, shared by all its objects.
+    sending  the link for messages that it publishes: letters, and messages put back with a delay.
     """
 
     receipts_travel = False
@@ -34,7 +34,7 @@ class RabbitQueue:
         self.name = name
         self._dead_letters = dead_letters
         self._holding = holding
-        # Not by the link that publishes, from which a broker short of memory reads nothing.
+        # Not on the publishing link, from which a broker short of memory reads nothing.
         self._asking = Requests(holding.link, f"queue {name}")
         self._sending = Confirming(sending, f"the dead letters of queue {name}")
         self._delays: set[int] = set()
@@ -45,18 +45,18 @@ class RabbitQueue:
 
     @property
     def visibility_timeout(self) -> int:
-        """Seconds, as the topology has it; read once."""
+        """Seconds, from the topology's record; read once."""
         self._ready()
         return self._holding.lease(self._asking)
 
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        """At most `limit` messages; waits `wait` seconds for the first."""
+        """Receive at most `limit` messages; waits `wait` seconds for the first."""
         self._ready()
-        self._holding.lease(self._asking)  # asked for here: the connection's thread cannot wait
+        self._holding.lease(self._asking)  # read here, because the connection's thread cannot wait
         return self._holding.receive(self, limit, wait)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
-        """Acknowledge. AMQP does not answer: if the connection is lost now, they come again."""
+        """Acknowledge. AMQP sends no response: if the connection is lost now, they come back."""
         self._ready(deliveries)
         tags, failures = self._holding.in_hand.settle(deliveries)
         self._holding.acknowledge(tags)
@@ -65,7 +65,7 @@ class RabbitQueue:
     def change_visibility(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """0 puts a message back at once; otherwise it stays in hand for so long, and goes then."""
+        """0 puts a message back immediately; otherwise it is held that long, and then put back."""
         self._ready(deliveries)
         failures = self._holding.in_hand.hold(deliveries, seconds)
         if deliveries:
@@ -73,10 +73,10 @@ class RabbitQueue:
         return failures
 
     def release(self, deliveries: Sequence[Delivery], seconds: Sequence[int]) -> Sequence[Failure]:
-        """Put back for later: the broker keeps each in a delay queue for its `seconds`.
+        """Put back with a delay: the broker keeps each in a delay queue for its `seconds`.
 
-        The receive count goes with it, in a header. The message is acknowledged when the copy
-        stands; if that is lost, it comes twice.
+        The receive count is kept in a header. The message is acknowledged once the copy is
+        confirmed; if the acknowledgement is lost, the message arrives twice.
         """
         self._ready(deliveries)
         if self._holding.ordered:
@@ -99,7 +99,7 @@ class RabbitQueue:
     def _release_in_order(
         self, deliveries: Sequence[Delivery], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        # Not to a delay queue: what comes after it in its group would pass it by.
+        # Not to a delay queue: later messages of its group would overtake it.
         tags, failures = self._holding.in_hand.settle(deliveries)
         void_places = {one.index for one in failures}
         pauses = [float(one) for place, one in enumerate(seconds) if place not in void_places]
@@ -107,7 +107,7 @@ class RabbitQueue:
         return failures
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> Sequence[Failure]:
-        """Publish copies to the dead-letter queue, and wait until the broker has confirmed them."""
+        """Publish copies to the dead-letter queue, and wait for the broker to confirm them."""
         self._ready(letters, "the dead letters of ")
         copies = []
         for one in letters:
@@ -117,8 +117,9 @@ class RabbitQueue:
         return self._sending.send_copies(self._dead_letters, copies)
 
     def depth(self) -> QueueDepth:
-        """Counted by the broker. It tells nobody what others have in hand: `in_flight` is what this
-        program has; `delayed` is what waits in delay queues that this object has used."""
+        """Counted by the broker. It does not report what others have in flight: `in_flight` counts
+        this program's messages; `delayed` counts those in delay queues that this object has
+        used."""
         self._ready()
         visible, _ = self._asking.look(self.name)
         delayed = 0
@@ -138,7 +139,7 @@ class RabbitQueue:
         )
 
     def close(self) -> None:
-        """Refuse further use; wake a waiting `receive`. Leases of what is in hand go on."""
+        """Refuse further use; wake a waiting `receive`. Leases of messages in flight continue."""
         if not self._closed:
             self._closed = True
             self._holding.wake(self)
@@ -147,7 +148,7 @@ class RabbitQueue:
 
     def _declare_delays(self, delays: set[int]) -> None:
         for seconds in delays:
-            # Each time: that is what keeps a queue which expires.
+            # Every time: it keeps the queue from expiring.
             arguments = delay_arguments(self.name, seconds)
             self._asking.declare_queue(delay_queue(self.name, seconds), arguments)
             self._delays.add(seconds)

@@ -1,9 +1,9 @@
-"""What the broker would not tell of a queue or an exchange, kept in a small queue beside it.
+"""Records: what the broker does not report about a queue or an exchange, kept in a small queue.
 
-AMQP lets nobody read how a queue was declared, or what is bound to it. `apply` writes that into a
-queue of one message, which is read and put back: a worker finds its visibility timeout there, and
-`plan` whose the queue is and what it is bound by. The record of a topic lists the services whose
-queues are bound to it.
+AMQP provides no way to read how a queue was declared, or what is bound to it. `apply` writes that
+into a queue of one message, which is read and put back: a worker finds its visibility timeout
+there, and `plan` finds the queue's owner and bindings. The record of a topic lists the services
+whose queues are bound to it.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = [
 log = logger("messaging.rabbitmq.records")
 
 ATTEMPTS, PAUSE = 40, 0.025
-"""Somebody else may hold the record, for as long as it takes to read it."""
+"""Another program may hold the record for as long as it takes to read it."""
 
 
 class QueueRecord(BaseModel):
-    """What `apply` has made of one queue or exchange. Times are in seconds."""
+    """How `apply` has set up one queue or exchange. Times are in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -53,20 +53,20 @@ class QueueRecord(BaseModel):
     """The routing keys that bind the queue to its topic's exchange."""
     types: Sequence[str] = ()
     audience: Sequence[str] = ()
-    """What those keys are made of."""
+    """The types and audiences that those keys stand for."""
     contract: str = ""
     services: Sequence[str] = ()
-    """Of a topic: whose queues are bound to it, in order."""
+    """For a topic: the services whose queues are bound to it, in order."""
 
 
 def read_record(requests: Requests, owned: str) -> QueueRecord | None:
     """The record of the queue `owned`; None where there is none that can be read.
 
-    Raises `NotFound` when the queue itself does not exist.
+    Raises `NotFound` if the queue itself does not exist.
     """
     requests.look(owned)
     found = read_beside(requests, owned)
-    if found is None:  # or its node is away: the queue itself is on others, too
+    if found is None:  # or its node is unavailable: the queue itself is on others, too
         log.warning("the record of %s is not there; apply its topology again", owned)
     return found
 
@@ -89,7 +89,7 @@ def read_beside(requests: Requests, owned: str) -> QueueRecord | None:
 
 
 def write_record(requests: Requests, owned: str, record: QueueRecord) -> None:
-    """Write the record of `owned`, in place of what was there."""
+    """Write the record of `owned`, replacing any earlier one."""
     arguments = {"x-queue-type": "classic", "x-max-length": 1}
     requests.declare_queue(record_name(owned), arguments)
     requests.call(lambda channel, answer: _publish(channel, owned, record, answer))
@@ -148,7 +148,7 @@ def _publish(channel: Any, owned: str, record: QueueRecord, answer: Answer) -> N
         record.model_dump_json().encode(),
         pika.BasicProperties(content_type="application/json", delivery_mode=2),
     )
-    # The same channel answers in order: when this comes, the message is there.
+    # A channel responds in order: when this response arrives, the message is there.
     channel.queue_declare(name, passive=True, callback=answer.set_result)
 
 
@@ -159,7 +159,7 @@ def _with_record(
 
     def ask(channel: Any, answer: Answer) -> None:
         def empty(_frame: Any) -> None:
-            if not answer.done():  # else it is the empty answer to a later question
+            if not answer.done():  # otherwise it is the empty response to a later request
                 answer.set_result(None)
 
         channel.basic_get(

@@ -1,4 +1,4 @@
-"""Requests about exchanges, queues and bindings, each answered before the next is made."""
+"""Requests about exchanges, queues and bindings, each answered before the next is sent."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Requests(Session):
         return True
 
     def declare_exchange(self, exchange: str, kind: str, arguments: Mapping[str, Any]) -> None:
-        """Create it, or see that it stands just so."""
+        """Create it, or check that it exists exactly like this."""
         self._ask("exchange_declare", exchange, kind, durable=True, arguments=dict(arguments))
 
     def declare_queue(self, queue: str, arguments: Mapping[str, Any]) -> None:
-        """Create it, or see that it stands just so."""
+        """Create it, or check that it exists exactly like this."""
         self._ask("queue_declare", queue, durable=True, arguments=dict(arguments))
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
-        """What is published to `exchange` with `key` goes to `queue`, too."""
+        """Bind `queue` to `exchange` with `key`."""
         self._ask("queue_bind", queue, exchange, key)
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
@@ -59,7 +59,7 @@ class Requests(Session):
         self._ask("queue_unbind", queue, exchange, key)
 
     def delete_queue(self, queue: str) -> None:
-        """Delete it with its messages; nothing where there is none."""
+        """Delete it with its messages; does nothing if it does not exist."""
         self._ask("queue_delete", queue)
 
     def _ask(self, request: str, *arguments: Any, **more: Any) -> Any:

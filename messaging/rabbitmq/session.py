@@ -1,7 +1,6 @@
-"""A channel of a link that is opened when it is needed, and again after it was lost.
+"""A link's channel, opened when it is needed, and again after it was lost.
 
-Whoever wants something of it hands in a function, which runs in the connection's thread, and waits
-for a future.
+Callers submit a function, which runs in the connection's thread, and wait for a future.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ log = logger("messaging.rabbitmq.link")
 
 Answer: TypeAlias = "Future[Any]"
 Work = Callable[[Any, Answer], None]
-"""Runs in the connection's thread with an open channel; it sees to it that the future ends."""
+"""Runs in the connection's thread with an open channel; it must complete the future."""
 
 
 class Session:
     """One channel of a link, opened when it is needed and prepared by `_prepare` each time.
 
-    subject  what it is about, for errors: "queue alunos-marketing".
+    subject  for error messages: "queue alunos-marketing".
     """
 
     def __init__(self, link: Link, subject: str) -> None:
@@ -59,7 +58,7 @@ class Session:
         """The channel is gone, with all that was under way on it. In the connection's thread."""
 
     def ask(self, work: Work) -> Answer:
-        """Run `work` with the channel, soon; the future is what it says."""
+        """Schedule `work` with the channel; it sets the future's result."""
         if not self._ours():
             self._fresh()
             self.link.post(self._lost)
@@ -68,7 +67,7 @@ class Session:
         return answer
 
     def say(self, work: Callable[[Any], None]) -> None:
-        """Run `work` with the channel, soon, if it is the one that is open; nobody waits."""
+        """Schedule `work` with the channel if it is open, without waiting for a result."""
 
         def run() -> None:
             if self._ready and self._channel.is_open:
@@ -78,7 +77,7 @@ class Session:
             self.link.post(run)
 
     def wait(self, answer: Answer, seconds: float = ANSWER_SECONDS) -> Any:
-        """What the future says, within `seconds` or the caller's own deadline."""
+        """The future's result, within `seconds` or the caller's own deadline."""
         deadline = CURRENT.get()
         patience = seconds if deadline is None else min(seconds, deadline.left())
         try:
@@ -96,11 +95,11 @@ class Session:
         raise error
 
     def call(self, work: Work, seconds: float = ANSWER_SECONDS) -> Any:
-        """`ask` and `wait`."""
+        """`ask`, then `wait`."""
         return self.wait(self.ask(work), seconds)
 
     def close(self) -> None:
-        """Give the channel back: what was received on it and not settled comes again."""
+        """Close the channel: unsettled messages that were received on it are redelivered."""
 
         def run() -> None:
             if self._channel is not None and self._channel.is_open:
@@ -111,7 +110,7 @@ class Session:
                 self.link.post(run)
 
     def _ours(self) -> bool:
-        """False in a child that was forked: the channel is the parent's, and so is its socket."""
+        """False in a forked child: the channel and its socket belong to the parent."""
         return self._owner == os.getpid()
 
     def _run(self, work: Work, answer: Answer) -> None:
@@ -120,7 +119,7 @@ class Session:
         if self._ready and self._channel.is_open:
             self._do(work, answer)
             return
-        if self._ready:  # it is being closed by us, and its end will come too late for what follows
+        if self._ready:  # we are closing it, and its end will come too late for what follows
             self._pending.discard(answer)
             self._fail(TransportError(f"{self._subject}: the channel was closed", code="Closed"))
             self._pending.add(answer)
@@ -131,10 +130,10 @@ class Session:
 
     def _open(self, connection: Any) -> None:
         try:
-            # Told of its end from now on: the connection may be lost before the channel is open.
+            # Registered right away: the connection may be lost before the channel is open.
             self._channel = connection.channel(on_open_callback=self._opened)
             self._channel.add_on_close_callback(self._gone)
-        except Exception as error:  # noqa: BLE001 - whatever it is, callers must hear of it
+        except Exception as error:  # noqa: BLE001 - any error must reach the callers
             self._fail(translated(error, self._subject))
 
     def _opened(self, channel: Any) -> None:
@@ -151,15 +150,15 @@ class Session:
                 self._do(work, answer)
 
     def _do(self, work: Work, answer: Answer) -> None:
-        if self.link.blocked:  # it waits as long as whoever asked has patience
+        if self.link.blocked:  # it waits until its caller times out
             self._queue.append((work, answer))
             self.link.unblocked(self._do_all)
             return
         if not answer.set_running_or_notify_cancel():
-            return  # nobody waits for it any more: it is not sent
+            return  # its caller has given up: it is not sent
         try:
             work(self._channel, answer)
-        except Exception as error:  # noqa: BLE001 - the thread must go on, and the caller hear of it
+        except Exception as error:  # noqa: BLE001 - keep the thread running, and tell the caller
             if not answer.done():
                 answer.set_exception(translated(error, self._subject))
 
@@ -167,7 +166,7 @@ class Session:
         if channel is not self._channel:
             return
         code = reason.reply_code if isinstance(reason, ChannelClosedByBroker) else NOT_FOUND
-        if code != NOT_FOUND:  # that is the answer of whoever asks whether a queue exists
+        if code != NOT_FOUND:  # that is a normal response to a check whether a queue exists
             log.warning("%s: RabbitMQ closed the channel: %s", self._subject, reason)
         self._fail(translated(reason, self._subject))
 
@@ -177,5 +176,5 @@ class Session:
         self.ended_by = error
         self._lost()
         for answer in list(self._pending):
-            with suppress(InvalidStateError):  # it is done, or nobody waits for it any more
+            with suppress(InvalidStateError):  # it is done, or its caller has given up
                 answer.set_exception(error)

@@ -27,7 +27,7 @@ Entry = tuple[str, str, bytes, Any]
 NACKED = "Nacked"
 NACKED_PAUSE = 0.2
 ELECTION_SECONDS = 20.0
-"""A queue without a leader for longer has lost the majority of its nodes."""
+"""Seconds; a queue without a leader for longer has lost the majority of its nodes."""
 
 
 @dataclass(eq=False)
@@ -52,9 +52,9 @@ def copied(one: Delivery, queue: str, found: Any) -> Entry:
 
 
 class Confirming(Session):
-    """A channel in confirm mode: batches of several callers are under way at once.
+    """A channel in confirm mode: batches of several callers are in flight at the same time.
 
-    exchange  looked for each time the channel is opened, so that a missing one is told by name.
+    exchange  checked each time the channel is opened, so that a missing one is reported by name.
     """
 
     def __init__(self, link: Link, subject: str, *, exchange: str = "") -> None:
@@ -65,12 +65,12 @@ class Confirming(Session):
         self._returned: dict[str, int] = {}
 
     def send(self, entries: Sequence[tuple[int, Entry]]) -> Answer:
-        """Publish `entries`, each with its place; the future has the failures."""
+        """Publish `entries`, each with its index; the future's result is the failures."""
 
         def publish(channel: Any, answer: Answer) -> None:
             batch = _Batch(answer, len(entries))
             for place, (exchange, key, body, found) in entries:
-                # It is counted when it is sent: what the client refuses has no number there.
+                # Counted once it is sent: a message that the client refuses has no number there.
                 channel.basic_publish(exchange, key, body, found, mandatory=True)
                 self._waiting[self._next] = (batch, place, found.message_id)
                 self._next += 1
@@ -86,8 +86,8 @@ class Confirming(Session):
         return failures
 
     def renew(self) -> None:
-        """Take another channel, unless messages are under way on this one: RabbitMQ 3.10 has a
-        channel that met a queue without a leader refuse all that follows."""
+        """Use another channel, unless messages are in flight on this one: in RabbitMQ 3.10, a
+        channel that met a queue without a leader refuses all later messages."""
 
         def run(channel: Any) -> None:
             if not self._waiting:
@@ -110,7 +110,7 @@ class Confirming(Session):
         channel.confirm_delivery(self._on_confirm, callback=confirming)
 
     def _on_return(self, _channel: Any, method: Any, found: Any, _body: bytes) -> None:
-        # It comes before the confirmation of the same message.
+        # This arrives before the confirmation of the same message.
         self._returned[found.message_id] = method.reply_code
 
     def _on_confirm(self, frame: Any) -> None:
@@ -130,14 +130,14 @@ class Confirming(Session):
         return Failure(place, NACKED, "RabbitMQ could not take the message", True)
 
     def _lost(self) -> None:
-        # What was confirmed stands; of the others nobody knows.
+        # Confirmed messages are stored; the fate of the others is unknown.
         waiting, self._waiting, self._returned = self._waiting, {}, {}
         said = "the connection was lost before RabbitMQ confirmed the message"
         for batch, place, _ in waiting.values():
             if not isinstance(self.ended_by, AccessDenied):
                 batch.confirmed(Failure(place, "ConnectionLost", said, True, True))
             elif not batch.answer.done():
-                # RabbitMQ answers a publish that is not allowed by closing the channel.
+                # RabbitMQ responds to a publish that is not allowed by closing the channel.
                 batch.answer.set_exception(self.ended_by)
 
 
@@ -160,7 +160,7 @@ class RabbitTopic:
         return f"RabbitTopic({self.name!r})"
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """Publish `batch` in one go, and wait until the broker has confirmed each message."""
+        """Publish `batch` in one go, and wait for the broker to confirm each message."""
         steps = self.begin(batch)
         try:
             while True:
@@ -170,7 +170,7 @@ class RabbitTopic:
             return failures
 
     def begin(self, batch: Sequence[Outgoing]) -> Generator[None, None, Sequence[Failure]]:
-        """`publish` in two steps: the messages are on their way when it yields."""
+        """`publish` in two steps: the messages have been sent when it yields."""
         if self._closed:
             raise was_closed(f"topic {self.name}")
         check_batch(len(batch), f"topic {self.name}")
@@ -197,7 +197,7 @@ class RabbitTopic:
         return sorted([*refused, *failures]) if refused or failures else ()
 
     def subscribers(self) -> Sequence[Subscriber]:
-        """Which services are bound, and by what, as `apply` wrote it down. For a start only."""
+        """The bound services and their keys, as recorded by `apply`. For startup only."""
         with closing(Requests(self._link, f"topic {self.name}")) as requests:
             return subscribers(requests, self.name)
 
@@ -215,8 +215,8 @@ class RabbitTopic:
     def _send_again(
         self, failures: Sequence[Failure], entries: Sequence[tuple[int, Entry]]
     ) -> Sequence[Failure]:
-        """What the broker could not take, until it can: after the loss of a node its queues choose
-        another leader, and refuse everything meanwhile."""
+        """Retry refused messages until the broker accepts them: after the loss of a node, its
+        queues elect another leader, and refuse everything meanwhile."""
         left = min(self.publish_timeout, ELECTION_SECONDS)
         until = SYSTEM_CLOCK.monotonic() + left
         deadline = CURRENT.get()

@@ -1,8 +1,8 @@
-"""Reads the URLs of RabbitMQ's nodes: where each is, and how its connection is encrypted.
+"""Parses the URLs of RabbitMQ's nodes: their locations, and how connections are encrypted.
 
 amqps://user:password@host:5671/vhost?cacertfile=/etc/ca.pem&certfile=/etc/me.pem&heartbeat=20
 
-The parameters about TLS are those of RabbitMQ's own URI form; the rest is pika's.
+The TLS parameters are those of RabbitMQ's own URI syntax; the others are pika's.
 https://www.rabbitmq.com/docs/uri-query-parameters
 """
 
@@ -28,13 +28,13 @@ _FORM = (
 def read_urls(urls: str) -> list[Any]:
     """The client's parameters of each URL; several are separated by commas.
 
-    Raises `SettingsError` for what cannot be read. It quotes no URL, which may hold a password.
+    Raises `SettingsError` if a URL cannot be parsed. It quotes no URL, which may hold a password.
     """
     return [_read(one.strip()) for one in urls.split(",") if one.strip()]
 
 
 def place(parameters: Any) -> str:
-    """Where a node is, for people: its URL without user, password and parameters."""
+    """A node's location for display: its URL without user, password and parameters."""
     scheme, usual = ("amqps", 5671) if parameters.ssl_options else ("amqp", 5672)
     host = f"[{parameters.host}]" if ":" in parameters.host else parameters.host
     port = "" if parameters.port == usual else f":{parameters.port}"
@@ -79,7 +79,7 @@ def _context(given: dict[str, str]) -> ssl.SSLContext:
         if "certfile" in given:
             name = "certfile"
             context.load_cert_chain(given[name], given.get("keyfile"))
-    except OSError as error:  # ssl.SSLError is one: no certificate is in the file
+    except OSError as error:  # includes ssl.SSLError: no certificate is in the file
         raise SettingsError(
             f"MESSAGING_BROKER_URL: {name}={given.get(name)} cannot be read as a certificate in "
             f"PEM form ({type(error).__name__})"

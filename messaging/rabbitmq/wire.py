@@ -1,16 +1,16 @@
-"""What a message is on RabbitMQ: properties, headers and routing keys.
+"""The format of a message on RabbitMQ: properties, headers and routing keys.
 
-    message_id    the id of this message, another one for each publish
+    message_id    the id of this message, different for each publish
     timestamp     when it was sent, in whole seconds; header `sent` has milliseconds
     headers       attributes  a JSON object by name: a String as text, else [type, text]. With bytes
-                              among them a table: a Binary as bytes. The client takes long to read
-                              a table, and most messages have the same attributes as others
-                  group       the message group, where there is one
+                              among them, a table in which a Binary is bytes. The client is slow to
+                              parse tables, and most messages have the same attributes as others
+                  group       the message group, if there is one
                   receives    receives before it was put back with a delay, or moved
 
 A message goes to a direct exchange with one routing key for each pair of type and audience: the
-first is its routing key, the others stand in `BCC`, which the broker takes off. A queue that is
-bound by several of them gets one copy.
+first is its routing key, the others are in the header `BCC`, which the broker removes. A queue that
+is bound with several of them gets only one copy of the message.
 https://www.rabbitmq.com/docs/sender-selected
 """
 
@@ -44,11 +44,11 @@ PERSISTENT = 2
 MAX_SHORT = 255
 """Bytes of a routing key, a header's name and a queue's name in AMQP 0-9-1."""
 NOWHERE = "messaging.nowhere"
-"""The routing key of a message that no subscription can want: it has no type or no audience."""
+"""The routing key of a message that no subscription can match: it has no type or no audience."""
 
 
 def routing_key(type: str, audience: str) -> str:
-    """The one key that stands for `type` sent to `audience`. A long one is hashed."""
+    """The key for `type` sent to `audience`. A long one is hashed."""
     key = f"{type} {audience}"
     if len(key.encode(errors="surrogatepass")) <= MAX_SHORT:
         return key
@@ -56,7 +56,7 @@ def routing_key(type: str, audience: str) -> str:
 
 
 def routing_keys(types: Iterable[str], audience: Iterable[str]) -> list[str]:
-    """Every pair of a type and an audience, each once, in order."""
+    """Every pair of a type and an audience, without duplicates, in order."""
     heard = list(dict.fromkeys(audience))
     return [routing_key(one, who) for one in dict.fromkeys(types) for who in heard]
 
@@ -70,7 +70,7 @@ def keys_of(attributes: Mapping[str, Attribute]) -> list[str]:
 
 
 def unfit(body: str, attributes: Mapping[str, Attribute]) -> str | None:
-    """Why this message cannot be sent, or None. The same is refused as on SNS, and no more."""
+    """Why this message cannot be sent, or None. Refuses exactly what SNS refuses."""
     if not body:
         return "the message is empty"
     if len(attributes) > MAX_ATTRIBUTES:
@@ -114,7 +114,7 @@ def properties(
 
 
 class AmqpDelivery(Delivery):
-    """A delivery of RabbitMQ's."""
+    """A delivery from RabbitMQ."""
 
     system = "rabbitmq"
 
@@ -122,9 +122,9 @@ class AmqpDelivery(Delivery):
 def delivery(
     queue: str, receipt: str, found: Any, body: bytes, now: float, *, again: int = 0
 ) -> Delivery:
-    """What the broker delivered. Anybody may send there: whatever it is, it is a delivery.
+    """The broker's message as a delivery. Anyone may send to the queue, so any message is accepted.
 
-    again  how often it was received here since then.
+    again  how often it has been received here since.
     """
     headers = found.headers if isinstance(found.headers, dict) else {}
     group = headers.get("group")
@@ -147,13 +147,13 @@ def _text(found: Any) -> str:
 
 
 def group_of(found: Any) -> str:
-    """The message group; "" where there is none that can be read."""
+    """The message group; "" if there is none that can be read."""
     group = (found.headers or {}).get("group") if isinstance(found.headers, dict) else None
     return group if isinstance(group, str) else ""
 
 
 def receives(headers: Mapping[str, Any]) -> int:
-    """How often a message was received before: the broker's count, and ours from before a delay."""
+    """How often a message was received before: the broker's count plus ours from before a delay."""
     if "x-delivery-count" not in headers and "receives" not in headers:
         return 0
     counts = (headers.get("x-delivery-count"), headers.get("receives"))

@@ -1,4 +1,4 @@
-"""Shared rates in this process's memory: for workers in threads, and for tests."""
+"""Shared rates in memory: for workers in threads, and for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MemoryRates:
     """A `RateStore` for the workers of one process.
 
     Args:
-        clock: what tells the time; a test may give a `FakeClock`.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Example:
         ```python
@@ -33,7 +33,7 @@ class MemoryRates:
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
-        """As `RateStore.reserve`."""
+        """See `RateStore.reserve`."""
         with self._lock:
             now = self._clock.monotonic()
             members = self._members.setdefault(queue, {})
@@ -45,11 +45,11 @@ class MemoryRates:
             return Reservation(until - now, len(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
-        """As `RateStore.leave`."""
+        """See `RateStore.leave`."""
         with self._lock:
             if queue in self._until:
                 self._until[queue] -= cost
             self._members.get(queue, {}).pop(member, None)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no resources."""

@@ -13,8 +13,8 @@ __all__ = ["open_rates"]
 def open_rates(url: str) -> RateStore:
     """The store at `url`: "redis://host:6379/0" (or rediss:, unix:) or "postgresql://user@host/db".
 
-    Raises `ConfigurationError`, which does not quote the URL, and `MissingExtra`. Nothing is
-    connected to yet.
+    Raises `ConfigurationError`, which does not quote the URL, and `MissingExtra`. It does not
+    connect yet.
     """
     scheme = url.partition(":")[0]
     if scheme in ("redis", "rediss", "unix"):

@@ -16,13 +16,13 @@ __all__ = ["TABLE", "PostgresRates", "ddl"]
 
 TABLE = "messaging_rates"
 SILENCE_SECONDS = 2.0
-"""Meanwhile the process uses up the tokens that it has; then it goes by its share."""
+"""Seconds. Meanwhile the process uses its remaining tokens; then it continues at its share."""
 _FORGET = 10 * MEMBER_SECONDS
 
 _T = TypeVar("_T")
 
-# One statement, so that the row of the queue is locked for no round trip. That row has no member.
-# The clock is read again after the wait for it: the value to be inserted is from before.
+# One statement, so that the queue's row, which has no member, is not locked during a round trip.
+# The clock is read again after waiting for the lock: the inserted value is older.
 _NOW = "CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 _RESERVE = f"""
 WITH alive AS (
@@ -50,11 +50,11 @@ WHERE queue = :queue AND member <> '' AND (member = :member OR at < {_NOW} - {_F
 
 
 def ddl(table: str = TABLE) -> str:
-    """The statement that makes the table. It is UNLOGGED: what it holds is worth seconds, and
-    after a crash of the server the buckets are full.
+    """The statement that creates the table. It is UNLOGGED: its content is only relevant for
+    seconds, and after a server crash the buckets are full.
 
     Args:
-        table: the table's name, with its schema and a dot before it where it has one.
+        table: the table's name, optionally with its schema ("schema.table").
 
     Example:
         ```python
@@ -78,14 +78,13 @@ class PostgresRates(TableStore):
 
         Worker(Biblioteca(), broker=connect(), rates=PostgresRates("postgresql://school@db/school"))
 
-    The table is made where it is missing and the role may make it; `ddl` gives the statement.
+    The table is created if it is missing and the role may create it; `ddl` returns the statement.
 
     Args:
-        connect: a conninfo, or a function that gives a connection of psycopg, which is set to
+        connect: a conninfo, or a function that returns a psycopg connection, which is set to
             autocommit. One connection is kept for each service of the process.
-        table: the table's name, with its schema and a dot before it where it has one.
-        timeout: seconds for which a statement may stay unanswered, on connections that are made
-            from a conninfo.
+        table: the table's name, optionally with its schema ("schema.table").
+        timeout: seconds to wait for a statement, on connections made from a conninfo.
 
     Example:
         ```python
@@ -93,7 +92,7 @@ class PostgresRates(TableStore):
 
         rates = PostgresRates(postgres_url)
         rates.create()
-        rates.close()  # Worker(..., rates=rates) goes on using it
+        rates.close()  # normally Worker(..., rates=rates) uses it
         ```
     """
 
@@ -120,14 +119,14 @@ class PostgresRates(TableStore):
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
-        """As `RateStore.reserve`."""
+        """See `RateStore.reserve`."""
         seconds, members = self._ask(
             _RESERVE, queue=queue, member=member, cost=cost, saved=saved, ahead=ahead
         ).fetchone()
         return Reservation(float(seconds), int(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
-        """As `RateStore.leave`."""
+        """See `RateStore.leave`."""
 
         self._ask(_LEAVE, queue=queue, member=member, cost=cost)
 

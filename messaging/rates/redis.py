@@ -1,4 +1,4 @@
-"""Shared rates in Redis: a moment and a set of members for each queue, changed by scripts."""
+"""Shared rates in Redis: a time and a set of members for each queue, changed by scripts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from messaging.stores import MEMBER_SECONDS, Reservation
 __all__ = ["RedisRates"]
 
 SILENCE_SECONDS = 2.0
-"""Meanwhile the process uses up the tokens that it has; then it goes by its share."""
+"""Seconds. Meanwhile the process uses its remaining tokens; then it continues at its share."""
 
-# Numbers go and come as text: Redis cuts the fraction off those that a script returns. What nobody
-# used for so long that the bucket is full again is forgotten.
+# Numbers are passed as text, because Redis truncates numbers that a script returns. A bucket that
+# is full again because nothing used it is deleted.
 _RESERVE = f"""
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -41,10 +41,11 @@ return 0
 class RedisRates(OnRedis):
     """A `RateStore` in Redis 6 or later. Needs the extra `redis`.
 
-    A Redis that forgets (a restart without a file, an eviction) starts with a full bucket.
+    If Redis loses its data (a restart without persistence, an eviction), it starts with a full
+    bucket.
 
     Args:
-        client: a URL ("redis://cache:6379/0"), or a `redis.Redis` of yours.
+        client: a URL ("redis://cache:6379/0"), or your own `redis.Redis`.
         prefix: put before the keys.
         timeout: seconds that one command may take.
 
@@ -69,12 +70,12 @@ class RedisRates(OnRedis):
     def reserve(
         self, queue: str, member: str, cost: float, *, saved: float, ahead: float
     ) -> Reservation:
-        """As `RateStore.reserve`."""
+        """See `RateStore.reserve`."""
         seconds, members = self._run(self._reserve, queue, member, cost, saved, ahead)
         return Reservation(float(seconds), int(members))
 
     def leave(self, queue: str, member: str, cost: float) -> None:
-        """As `RateStore.leave`."""
+        """See `RateStore.leave`."""
         self._run(self._leave, queue, member, cost)
 
     def _run(self, script: Any, queue: str, member: str, *seconds: float) -> Any:

@@ -1,4 +1,4 @@
-"""The worker: threads between a queue and a consumer, one module for each of them."""
+"""The worker: the threads between a queue and a consumer, with one module for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Appetite: how many messages may be received now, and the wait until some may."""
+"""Back-pressure: decides how many messages may be received now, and waits until some may."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from messaging.transport import BATCH_ENTRIES, Delivery
 __all__ = ["BackPressure", "State"]
 
 SLOWLY = 0.2
-"""How much of the measured handler time is that of the last handler."""
+"""Weight of the latest handler in the moving average of handler times."""
 BEYOND = 1_000
-"""Messages that may be held beyond `concurrency` and `prefetch`, because the queue is far away (at
-30 ms an answer they are 16,000 a second), or because they wait for others of their group."""
+"""Maximum number of messages held beyond `concurrency` and `prefetch`, either because the queue is
+far away (with a latency of 30 ms this allows 16,000 a second), or because they wait for others of
+their group."""
 WAYS = 3
-"""Times of an answer for whose handlers there is to be enough: one for the receives under way, one
-for the deletes, and one in reserve for answers that come late."""
+"""Round trips for which the handlers should have work: one for the receives in flight, one for the
+deletes, and one in reserve for late answers."""
 BEYOND_BYTES = 64 * 1024 * 1024
-"""Of bodies, at most, for those messages together."""
+"""Maximum total size of their bodies, in bytes."""
 LONGEST_NAP = 1.0
-"""Seconds between two looks at a clock that may not be the machine's own."""
+"""Seconds between two checks of a clock that may not be the system's."""
 
 
 class State(Enum):
-    """What a service does about receiving."""
+    """A service's receiving state."""
 
     RECEIVING = "receiving"
     PAUSED = "paused"
@@ -40,21 +41,21 @@ class State(Enum):
 
 
 class BackPressure:
-    """Bounds what one service holds.
+    """Limits how many messages one service holds.
 
-    What requests that are out have been promised counts as held.
+    Messages requested by receives in flight count as held.
 
     Args:
-        concurrency: handlers that run at once; those that hang beyond their limit are taken off.
-        prefetch: messages that may wait beside those. Fewer, when handlers are slow: those that
-            wait can all be started within half a lease, at the mean handler time of late. None:
-            `concurrency`, and while answers take long as many more as the handlers get done in the
-            time of three (`WAYS`; `BEYOND` at most).
+        concurrency: handlers that run at the same time, minus those that hang beyond their limit.
+        prefetch: messages that may wait in addition. Fewer when handlers are slow: at the recent
+            average handler time, all waiting messages can start within half a lease. None:
+            `concurrency`, and while answers are slow as many more as the handlers can finish in
+            three round trips (`WAYS`; at most `BEYOND`).
         lease: the visibility timeout, in seconds.
         wedged: whether all handlers hang.
-        rate: has a token for each message that may be received; None: no limit.
-        behind: how many of those held wait for another one of their group (FIFO), and so for no
-            handler. They take no room: nobody else could handle them meanwhile.
+        rate: the token bucket of the rate limit, one token per message; None: no limit.
+        behind: how many held messages wait for another one of their group (FIFO), and so not for a
+            handler. They take no room: no other worker could handle them meanwhile.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class BackPressure:
         self._prefetch = concurrency if prefetch is None else prefetch
         self._chooses = prefetch is None
         self.way = 0.0
-        """Seconds from a receive to its answer while several are under way; else 0."""
+        """Seconds from a receive to its answer while several are in flight; otherwise 0."""
         self._weight = 0.0
-        """Bytes of a message's body, of late and on average."""
+        """Recent average size of a message's body, in bytes."""
         self._lease = lease
         self.mean: float | None = None
-        """Seconds that a handler takes, of late and on average; None: nobody knows."""
+        """Recent average seconds that a handler takes; None if unknown."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._waiters = 0
@@ -107,11 +108,11 @@ class BackPressure:
 
     @property
     def asked(self) -> int:
-        """How many messages the requests that are out may bring."""
+        """How many messages the receives in flight may return."""
         return self._asked
 
     def took(self, seconds: float) -> None:
-        """A handler has ended after so long."""
+        """Record that a handler took `seconds`."""
         mean = self.mean
         self.mean = seconds if mean is None else mean + SLOWLY * (seconds - mean)
 
@@ -144,15 +145,16 @@ class BackPressure:
         return free if free >= least else 0
 
     def room(self, patience: float | None = None) -> int:
-        """Waits until it is worth asking; returns how many to ask for, or 0 after `close`, or when
-        `patience` (seconds) is over. `answered` must be told of each request.
+        """Wait until a request is worthwhile, and return how many messages to ask for; 0 after
+        `close`, or after `patience` seconds. Call `answered` for each request.
 
-        Room for one message is not worth it while there may be more: a request for one costs as
-        much as a request for ten. Beside a request that is out only a full one is worth it.
+        Room for one message is not worth a request while there may be more soon: a request for one
+        costs as much as one for ten. While another request is in flight, only a full one is
+        worthwhile.
         """
         until = None if patience is None else SYSTEM_CLOCK.monotonic() + patience
-        with self._lock:  # the condition's own; straight, it costs a third
-            # Said before looking: whoever changes something afterwards sees it and wakes us.
+        with self._lock:  # the condition's own lock; entering it directly costs a third
+            # Set before checking, so that a later change sees it and wakes us.
             self._waiters += 1
             try:
                 while not self._closed:
@@ -178,11 +180,11 @@ class BackPressure:
             return free
 
     def answered(self, asked: int, deliveries: Sequence[Delivery] = ()) -> None:
-        """A request for so many has ended, and what it brought is in hand."""
+        """A request for so many messages has ended, and its messages are in flight."""
         if deliveries:
             if self._rate is not None:
                 self._rate.took(len(deliveries))
-            if self.way or self._behind():  # else nobody asks for the weight
+            if self.way or self._behind():  # otherwise the size is not needed
                 mean = sum([len(one.body) for one in deliveries]) / len(deliveries)
                 self._weight += (mean - self._weight) * SLOWLY if self._weight else mean
         with self._lock:
@@ -190,7 +192,7 @@ class BackPressure:
         self.look_again()
 
     def look_again(self) -> None:
-        """There may be room now."""
+        """Wake a waiting `room`: there may be room now."""
         if self._waiters:
             with self._changed:
                 self._changed.notify()
@@ -204,16 +206,16 @@ class BackPressure:
         self.look_again()
 
     def close(self) -> None:
-        """Receive nothing any more."""
+        """Receive nothing more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def _nap(self, until: float | None) -> float | None:
-        """Seconds until another look is due without being woken; None for never."""
+        """Seconds until the next check without being woken; None for never."""
         naps = [LONGEST_NAP] if self._breaker.open else []
         if self._rate is not None:
-            # Whoever takes messages off meanwhile wakes us; tokens come by themselves.
+            # A message that ends wakes us; tokens arrive on their own.
             due = self._rate.wait(min(BATCH_ENTRIES, self._rate.most))
             naps.append(min(LONGEST_NAP, due) if due > 0 else LONGEST_NAP)
         if until is not None:
@@ -221,7 +223,7 @@ class BackPressure:
         return min(naps, default=None)
 
     def _beyond(self) -> int:
-        """How many may be held beyond what `concurrency` and `prefetch` say, as they weigh."""
+        """How many messages may be held beyond `concurrency` and `prefetch`, given their size."""
         return min(BEYOND, int(BEYOND_BYTES / max(1.0, self._weight)))
 
     def _waiting(self) -> int:

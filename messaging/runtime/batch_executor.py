@@ -48,7 +48,7 @@ class BatchExecutor(Executor):
         for one in fit:
             one.started = began
         self._in_flight.companions.update(fit[1:])
-        self._backpressure.look_again()  # they are one now: the next batch may come
+        self._backpressure.look_again()  # they count as one now: the next batch may come
         run = self._dispatch.batch([one.delivery for one in fit])
         try:
             coroutine = run.start()
@@ -65,7 +65,7 @@ class BatchExecutor(Executor):
         return True
 
     def _fit(self, batch: Sequence[InFlightMessage]) -> list[InFlightMessage]:
-        """Those that are to be handled; the others have ended."""
+        """The messages that are still to be handled."""
         fit, groups = [], Groups()
         ordered = is_ordered(batch[0].delivery.queue)
         for one in batch:
@@ -84,7 +84,8 @@ class BatchExecutor(Executor):
     def _cancel(
         self, batch: Sequence[InFlightMessage], message: InFlightMessage, cancel: partial[None]
     ) -> None:
-        """One was told to end. A single lost lease is no reason to end all the others."""
+        """One message's handler should end. A single lost lease is no reason to end the whole
+        batch."""
         if message.told != LOST or all(one.told or one.lost for one in batch):
             cancel()
 
@@ -101,7 +102,7 @@ class BatchExecutor(Executor):
             spent = self._now() - batch[0].started
             for one in batch:
                 one.spent = spent
-            # What a message takes: `took` tells how many may wait.
+            # The time per message, because `took` decides how many messages may wait.
             self._backpressure.took(spent / len(batch))
         self._in_flight.companions.difference_update(batch)
         cancelled = isinstance(error, asyncio.CancelledError) and any(one.told for one in batch)
@@ -115,7 +116,8 @@ class BatchExecutor(Executor):
                 outcome = self._policy(one, timeout_of(one)) if one.ending else give_back()
             else:
                 outcome = self._unexpected(one, error)
-            # What was given up, or is in other hands, comes again, whatever was said of it.
+            # A message that was given up or whose lease was lost is redelivered, whatever its
+            # outcome.
             groups.ended(one.delivery, give_back() if one.lost else outcome)
             self._settle(one, outcome, self._settler.put)
 
@@ -127,7 +129,7 @@ def executor_for(
     in_flight: InFlight,
     **parts: Any,
 ) -> Executor:
-    """The executor of a pipeline with this line."""
+    """The executor of a pipeline with this ready queue."""
     if isinstance(ready_queue, BatchReadyQueue):
         return BatchExecutor(dispatcher, ready_queue, settler, in_flight=in_flight, **parts)
     return Executor(dispatcher, ready_queue, settler, **parts)

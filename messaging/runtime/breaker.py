@@ -1,4 +1,4 @@
-"""The circuit breaker: notices that everything fails, slows down, and notices the end of it."""
+"""The circuit breaker: slows a service down while everything fails, and notices recovery."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["Breaker"]
 log = logger("messaging.runtime")
 
 OUTAGE = 5.0
-"""Seconds without a success that make a run of failures an outage, whose end calls messages back.
-After a shorter one they come by themselves, as their retry policy said."""
+"""Seconds without a success after which failures count as an outage, whose end makes hidden
+messages visible. After a shorter run of failures, they come back as their retry policy decided."""
 RETRIES_A_SECOND = 10
-"""While the circuit is open: so many hidden messages together are tried again each second."""
+"""Hidden messages that are retried per second, in total, while the circuit is open."""
 LONGEST_WAIT = 300.0
-"""Seconds that a message is hidden because others fail as well."""
+"""Bounds, in seconds, for hiding a message while others fail as well."""
 
 
 class Breaker:
-    """Judges the outcomes of one service. Safe to use from any thread.
+    """Judges the outcomes of one service. Thread-safe.
 
-    Closed: different messages that ended in an unexpected exception are counted until a handler
-    says anything else. Open: handlers run at half the concurrency, and what has failed is hidden
-    the longer, the more has failed. New messages are still tried, each once, for nothing else tells
-    an outage from many bad messages before good ones. The first success closes it, and what was
-    hidden meanwhile is called back.
+    Closed: it counts different messages that end in an unexpected exception, until any handler ends
+    otherwise. Open: handlers run at half the concurrency, and failed messages are hidden for longer
+    the more have failed. New messages are still tried, each once, because nothing else tells an
+    outage from many bad messages ahead of good ones. The first success closes the circuit, and
+    messages hidden meanwhile are made visible.
     """
 
     def __init__(
@@ -47,15 +47,16 @@ class Breaker:
         self._since = 0.0
         self.open = False
         self.calm = True
-        """Nothing has failed since the last success: an `Ack` changes nothing then."""
+        """True if nothing has failed since the last success: an `Ack` then changes nothing."""
 
     @property
     def crowded(self) -> bool:
-        """True: it is open, and so many messages are hidden that no more are to be received."""
+        """True if it is open and so many messages are hidden that no more should be received."""
         return self.open and self._postponed.full
 
     def judge(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Take note of an outcome. True: an outage is over, and messages are to be called back."""
+        """Record an outcome. Returns True if an outage is over and messages should be made
+        visible."""
         if outcome.origin == "error":
             with self._lock:
                 self._failure(delivery, outcome)

@@ -1,4 +1,4 @@
-"""Checks what a worker is made of, before it asks anybody for anything."""
+"""Checks a worker's arguments, before it makes any request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_worker(
     drain: float,
     rates: RateStore | None,
 ) -> None:
-    """Raises `ConfigurationError` for what no worker can be made of."""
+    """Raise `ConfigurationError` if the arguments are invalid."""
     if not consumers:
         raise ConfigurationError("Worker(...) needs at least one consumer")
     seen: set[str] = set()

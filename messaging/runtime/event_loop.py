@@ -1,4 +1,4 @@
-"""The event loop: one thread in which every async handler of a worker runs."""
+"""The event loop: the thread in which all async handlers of a worker run."""
 
 from __future__ import annotations
 
@@ -19,46 +19,48 @@ from messaging.outcome import Ack, Outcome
 __all__ = ["Done", "EventLoop", "Runs", "caught"]
 
 Done = Callable[[Outcome | BaseException], None]
-"""Called in the loop's thread with a coroutine's outcome, or with what it raised."""
+"""Called in the loop's thread with a coroutine's result, or with its exception."""
 
 
 LOOK = 0.02
-"""Seconds between two looks whether what is waited for in `call` is still wanted."""
+"""Seconds between two checks in `call` whether its result is still wanted."""
 
 GRACE = 0.2
-"""Seconds in which what was cancelled in `call` may end, before the loop may be stopped."""
+"""Seconds that a coroutine cancelled in `call` has to end before the loop may be stopped."""
 
 _AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
-"""A handler that awaits nothing then ends without a turn of the loop of its own."""
+"""With an eager task, a handler that awaits nothing ends without another iteration of the loop."""
 
 
 class Runs(Protocol):
-    """Whatever runs the coroutines of async handlers."""
+    """Runs the coroutines of async handlers."""
 
     def submit(
         self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
     ) -> bool:
-        """Run `coroutine`, then call `done`. False: it will not run.
+        """Run `coroutine`, then call `done`. Returns False if it will not run.
 
         wake  False: it may wait for `wake`.
         """
         ...
 
     def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
-        """Cancel this one, if it still runs; `done` hears of it as `CancelledError`."""
+        """Cancel this one, if it still runs; `done` gets `CancelledError`."""
         ...
 
     def wake(self) -> None:
-        """Run what was submitted."""
+        """Run the submitted coroutines."""
         ...
 
 
 class EventLoop:
-    """One asyncio event loop. `run` is the body of its thread; the rest may be called from any."""
+    """One asyncio event loop. `run` is the body of its thread; the other methods are
+    thread-safe."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        # Our own, so that threads of `asyncio.to_thread` can be ended without waiting for ever.
+        # Our own executor, so that threads of `asyncio.to_thread` can be ended without waiting for
+        # ever.
         self._helpers = ThreadPoolExecutor(thread_name_prefix="messaging-to-thread")
         self._loop.set_default_executor(self._helpers)
         self._tasks: dict[Coroutine[Any, Any, Outcome], tuple[asyncio.Task[None], Done]] = {}
@@ -67,7 +69,7 @@ class EventLoop:
         self._woken = False
         self._open = True
         self._cancelling = False
-        # Each is written by one side only: by those that submit, under the lock, and by the loop.
+        # Each is written by one side only: by submitters, under the lock, or by the loop.
         self._submitted = self._ended = 0
         self._died_of: BaseException | None = None
 
@@ -77,7 +79,8 @@ class EventLoop:
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
-            # With tasks left, one of them ignored its cancelling: nobody waits for its threads.
+            # If tasks are left, one of them ignored its cancellation: its threads are not waited
+            # for.
             self._helpers.shutdown(wait=not self._tasks, cancel_futures=True)
         if self._died_of is not None:
             raise self._died_of
@@ -85,10 +88,10 @@ class EventLoop:
     def submit(
         self, coroutine: Coroutine[Any, Any, Outcome], done: Done, *, wake: bool = True
     ) -> bool:
-        """Run `coroutine`, then call `done`. False: the loop has been stopped, it will not run.
+        """Run `coroutine`, then call `done`. Returns False if the loop has been stopped.
 
-        wake  False: it runs when the loop wakes, for which the caller calls `wake` when it has
-              submitted all it has. The loop's thread would else take turns with the caller's.
+        wake  False: it runs when the loop is woken, which the caller does with `wake` once it has
+              submitted everything. Otherwise the two threads would alternate for each coroutine.
         """
         with self._lock:
             if self._open:
@@ -106,11 +109,11 @@ class EventLoop:
         timeout: float | None = None,
         asked: Callable[[], bool] | None = None,
     ) -> None:
-        """Await something in the loop's thread, and wait for its end in the calling one.
+        """Await something in the loop's thread, and block the calling thread until it ends.
 
-        Raises what it raised, and `TimeoutError` if it has not ended after `timeout` seconds, when
-        `asked` says that nobody waits for it any more, or if the loop has been stopped; it is
-        cancelled then.
+        Raises its exception, or `TimeoutError` if it has not ended after `timeout` seconds, if
+        `asked` says that it is no longer wanted, or if the loop has been stopped; it is then
+        cancelled.
         """
 
         async def awaited() -> Outcome:
@@ -139,30 +142,30 @@ class EventLoop:
             raise result
 
     def wake(self) -> None:
-        """Begin what was submitted."""
+        """Start the submitted coroutines."""
         with self._lock:
             if self._open:
                 self._wake()
 
     def _wake(self) -> None:
-        if self._coming and not self._woken:  # else it has not looked yet
+        if self._coming and not self._woken:  # otherwise it has not checked yet
             self._woken = True
             self._loop.call_soon_threadsafe(self._begin_all)
 
     @property
     def idle(self) -> bool:
-        """True when every coroutine has ended, and `done` has heard of it."""
+        """True when every coroutine has ended and `done` has been called for it."""
         return self._submitted == self._ended
 
     def cancel_one(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
-        """Cancel this one, if it still runs; `done` hears of it as `CancelledError`."""
+        """Cancel this one, if it still runs; `done` gets `CancelledError`."""
         with self._lock:
             if self._open:
-                self._wake()  # it may not have begun
+                self._wake()  # it may not have started
                 self._loop.call_soon_threadsafe(self._cancel, coroutine)
 
     def cancel(self) -> None:
-        """Cancel what runs and what still comes; `done` hears of each as `CancelledError`."""
+        """Cancel running and future coroutines; `done` gets `CancelledError` for each."""
         with self._lock:
             self._cancelling = True
             if self._open:
@@ -170,7 +173,7 @@ class EventLoop:
                 self._loop.call_soon_threadsafe(self._cancel_all)
 
     def stop(self) -> None:
-        """End the thread. What still runs is abandoned. May be called again."""
+        """End the thread, abandoning what still runs. May be called again."""
         with self._lock:
             if self._open:
                 self._wake()
@@ -193,8 +196,9 @@ class EventLoop:
             self._tasks[coroutine] = task, done
 
     async def _live(self, coroutine: Coroutine[Any, Any, Outcome], done: Done) -> None:
-        # The end is told from here: a callback of the task would be one more turn of the loop.
-        # What is thrown into this coroutine itself, when it is thrown away unfinished, is no end.
+        # `done` is called from here: a callback of the task would need another iteration of the
+        # loop. `GeneratorExit`, thrown in when this coroutine is discarded unfinished, is not an
+        # end.
         self._end(coroutine, done, await caught(coroutine))
 
     def _end(
@@ -220,15 +224,15 @@ class EventLoop:
             task.cancel()
 
     def _never_began(self, coroutine: Coroutine[Any, Any, Outcome]) -> None:
-        """A task that is cancelled before its first step ends without having lived."""
+        """Report a task that was cancelled before its first step."""
         if coroutine in self._tasks:
             _, done = self._tasks[coroutine]
             self._end(coroutine, done, asyncio.CancelledError())
 
 
 async def caught(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome | BaseException:
-    """The outcome, or what was raised."""
-    # A task that ends in SystemExit or KeyboardInterrupt would take the whole loop with it.
+    """Return the coroutine's result, or its exception."""
+    # A task that ends in SystemExit or KeyboardInterrupt would end the whole loop.
     try:
         return await coroutine
     except BaseException as error:  # noqa: BLE001 - handed to `done`

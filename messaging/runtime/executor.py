@@ -1,4 +1,4 @@
-"""Handling: threads that take what waits, run its handler, and hand on the outcome."""
+"""The executor: threads that take ready messages, run their handlers, and pass on the outcomes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = ["Executor", "Put", "timeout_of"]
 log = logger("messaging.runtime")
 
 MOST_THREADS_FOR_ASYNC = 32
-"""Threads that only decode and hand on: for a service whose handlers are all async."""
+"""Number of threads for a service whose handlers are all async: they only decode and pass on."""
 QUICK, SLOW = 0.000_25, 0.01
-"""Seconds that a receipt keeps its thread, on average: for decoding, and for a sync handler."""
+"""Average seconds for which a quick message occupies its thread: decoding, and a sync handler."""
 BRIEF = 0.001
-"""Seconds from a handler's begin to its end, on average."""
+"""Average seconds that a brief handler takes from start to end."""
 BROKEN_POLICY_DELAY = 60.0
-"""Seconds before a message comes again whose retry policy raised instead of deciding."""
+"""Seconds after which a message is retried if its retry policy raised instead of deciding."""
 
 
 Put = Callable[[InFlightMessage], None]
@@ -52,10 +52,10 @@ class Chunk(Protocol):
 
 
 class Executor:
-    """Runs the handlers of one consumer, `concurrency` at once, sync and async together.
+    """Runs the handlers of one consumer, `concurrency` at a time, sync and async together.
 
-    Threads are started as work comes: each that takes a message sees to it that another one
-    waits for the next. Where all handlers are async there are few.
+    Threads are started as work arrives: each thread that takes a message makes sure that another
+    one waits for the next. If all handlers are async, there are only a few threads.
     """
 
     def __init__(
@@ -87,28 +87,30 @@ class Executor:
         self._enough = False
         self._pace = SLOW
         self.quick = False
-        """Of late a receipt has kept its thread for less than `QUICK` seconds on average."""
+        """True if messages have recently occupied their threads for less than `QUICK` seconds on
+        average."""
 
     def start(self, threads: Threads, loop: Runs) -> None:
         """Start the first thread."""
         self._follow(threads, loop)
 
     def end(self) -> None:
-        """Let threads end that wait; those in a handler end after it."""
+        """End waiting threads now, and those in a handler after it."""
         self._enough = True
         self._ready_queue.wake(self._concurrency)
 
     @property
     def brief(self) -> bool:
-        """True: of late handlers, async ones too, have ended within `BRIEF` on average."""
+        """True if handlers, including async ones, have recently ended within `BRIEF` on average."""
         return (self._backpressure.mean or SLOW) < BRIEF
 
     def quicken(self) -> None:
-        """Take handlers to be quick until one is not: for a simulation, where no time passes."""
+        """Assume that handlers are quick until one is not: for a simulation, where no time
+        passes."""
         self._pace, self.quick = 0.0, True
 
     def slow_down(self) -> None:
-        """A receipt keeps its thread for long, and has not ended."""
+        """Note that a message has occupied its thread for long, and has not ended."""
         self._pace, self.quick = max(self._pace, SLOW), False
 
     def handle(self, chunk: Chunk, loop: Runs, put: Put) -> int:
@@ -159,7 +161,7 @@ class Executor:
         goes_on = False
         if type(outcome) is Ack and self._breaker.calm:  # as nearly always
             message.spent = spent = self._now() - began
-            # As `took`, without the call: this is the way of nearly every message.
+            # Like `took`, without the call: nearly every message comes through here.
             backpressure = self._backpressure
             mean = backpressure.mean
             backpressure.mean = spent if mean is None else mean + SLOWLY * (spent - mean)
@@ -173,16 +175,16 @@ class Executor:
                 message.cancel = partial(loop.cancel_one, outcome)
                 loop.submit(outcome, partial(self._coroutine_ended, message))
             spent = self._now() - began
-        # Not how long a handler takes, which `took` is told, but for how long it keeps its thread:
-        # an async one hands it back at once.
+        # Not how long the handler takes, which `took` gets, but for how long it occupies its
+        # thread: an async one returns it at once.
         self._pace = pace = self._pace + SLOWLY * (spent - self._pace)
         self.quick = pace < QUICK
         return goes_on
 
     def tell(self, message: InFlightMessage, reason: str) -> None:
-        """Tell its handler that nobody waits for it any more; an async one is cancelled.
+        """Tell its handler to end; an async one is cancelled.
 
-        In a FIFO queue what waits behind it is given back.
+        In a FIFO queue, the messages behind it are released.
         """
         message.tell(reason)
         cancel = message.cancel
@@ -192,16 +194,16 @@ class Executor:
             self.put_back(one)
 
     def put_back(self, message: InFlightMessage) -> None:
-        """It will not be handled now."""
+        """Release the message without handling it."""
         message.outcome = give_back()
         self._settler.put(message)
 
     def gave_up(self, message: InFlightMessage) -> None:
-        """Its handler went beyond a limit, and was given up: that is a failure, too."""
+        """Record that its handler exceeded a limit and was given up, which counts as a failure."""
         self._judge(message, self._policy(message, timeout_of(message)))
 
     def _run(self, threads: Threads, loop: Runs) -> None:
-        """The body of a thread: a receipt, those behind it, and on it goes."""
+        """The body of a thread: handle a message, then those that follow it."""
         ready_queue, put = self._ready_queue, self._settler.put
         while (message := ready_queue.get()) is not None:
             with self._lock:
@@ -210,7 +212,7 @@ class Executor:
             if alone:
                 self._follow(threads, loop)
             while message is not None:
-                # The slot of a coroutine goes along: it is free again when that has ended.
+                # A coroutine keeps its slot, which is free again when it has ended.
                 message = None if self.step(message, loop, put) else ready_queue.next()
             with self._lock:
                 self._idle += 1
@@ -224,7 +226,7 @@ class Executor:
             name = f"{self._consumer.service}-handler-{self._threads}"
         try:
             threads.start(name, partial(self._run, threads, loop))
-        except RuntimeError:  # the system has no more threads: those there are go on
+        except RuntimeError:  # the system has no more threads: continue with those we have
             if self._threads == 1:
                 raise
             self._enough = True
@@ -278,7 +280,8 @@ class Executor:
         return outcome
 
     def _unexpected(self, message: InFlightMessage, error: BaseException) -> Outcome:
-        """For what the dispatcher lets through: KeyboardInterrupt, CancelledError, a defect."""
+        """The outcome of an error that the dispatcher lets through: KeyboardInterrupt,
+        CancelledError, a bug."""
         log.warning(
             "%s raised %s on message %s, receive %d",
             self._consumer.service,
@@ -305,12 +308,12 @@ class Executor:
 
 
 def timeout_of(message: InFlightMessage) -> HandlerTimeout:
-    """The error of a handler that was ended by a limit of time."""
+    """The error of a handler that was ended by a time limit."""
     return HandlerTimeout(f"ended by its {message.ending}")
 
 
 def pause_before(policy: RetryPolicy, delivery: Delivery) -> float:
-    """Seconds before a failed message comes again; a policy that fails has a minute."""
+    """Seconds until a failed message is retried; a minute if the policy itself fails."""
     try:
         return policy.delay(delivery.receive_count)
     except Exception:  # noqa: BLE001 - a wait strategy is the user's code

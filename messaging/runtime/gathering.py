@@ -1,7 +1,7 @@
-"""Gathers receipts for handlers that take batches, before they wait for a free slot.
+"""Collects messages for handlers that take batches, before they wait for a free slot.
 
-In the line a batch stands as its first receipt; `batch` gives the receipts that belong to it. Only
-a consumer that has such a handler has one of these queues, so the others pay nothing for it.
+In the ready queue, a batch is represented by its first message; `batch` returns all of them. Only
+consumers with such a handler use these queues, so others pay nothing for them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from messaging.settlement import group_of, is_ordered
 __all__ = ["BatchFifoReadyQueue", "BatchReadyQueue", "prefetch_of", "line_for"]
 
 LONGEST_NAP = 1.0
-"""Seconds between two looks at a clock that may not be the machine's own."""
+"""Seconds between two checks of a clock that may not be the system's."""
 
 
 @dataclass(slots=True, repr=False)
 class _Pile:
-    """What has come so far for one handler. `due`: when it is handed over, full or not."""
+    """The messages collected so far for one handler. `due`: when they are passed on, full or
+    not."""
 
     due: float
     size: int
@@ -34,9 +35,9 @@ class _Pile:
 
 
 class BatchReadyQueue(ReadyQueue):
-    """A line in which what one handler takes together waits for others of its kind.
+    """A ready queue in which messages for a batch wait until the batch is full or due.
 
-    `run` is the body of the thread that hands over what has waited long enough.
+    `run` is the body of the thread that passes on batches that have waited long enough.
     """
 
     def __init__(self, slots: int, consumer: Consumer, clock: Clock) -> None:
@@ -53,17 +54,17 @@ class BatchReadyQueue(ReadyQueue):
         return super().__len__() + sum(len(pile.messages) for pile in self._piles.copy().values())
 
     def batch(self, message: InFlightMessage) -> list[InFlightMessage] | None:
-        """The receipts of the batch that stands here as `message`, once; None if it is alone."""
+        """Remove and return the batch represented by `message`; None if the message is alone."""
         return self._batches.pop(message, None)
 
     def flush(self) -> None:
-        """Hand over what is gathered, full or not."""
+        """Pass on all batches, full or not."""
         with self._piling:
             for name in tuple(self._piles):
                 self._hand_over(name)
 
     def close(self) -> None:
-        """Hand over what is gathered to handlers that are free; the thread ends."""
+        """Pass on all batches to free handlers, and end the thread."""
         self._closed = True
         self.flush()
         self._woken.put(None)
@@ -93,7 +94,7 @@ class BatchReadyQueue(ReadyQueue):
                 if message is None:
                     continue
                 if self._closed and message in self._batches:
-                    kept.append(message)  # it has a handler, which takes it before it ends
+                    kept.append(message)  # it has a slot: a handler takes it before we end
                     continue
                 self.slots += 1
                 taken.append(message)
@@ -126,7 +127,7 @@ class BatchReadyQueue(ReadyQueue):
                 self._hand_over(handler.name)
 
     def _look(self) -> float | None:
-        """Hand over what has waited long enough; when the next is due, None for never."""
+        """Pass on what has waited long enough; returns when the next is due, None for never."""
         with self._piling:
             now = self._now()
             for name in [name for name, pile in self._piles.items() if pile.due <= now]:
@@ -140,17 +141,17 @@ class BatchReadyQueue(ReadyQueue):
 
 
 class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
-    """The same for a FIFO queue: a batch may hold several of one group, in order.
+    """The same for a FIFO queue: a batch may contain several messages of one group, in order.
 
-    While it is handled nothing else of their groups is. Those behind go on when all of the group
-    that are in the batch are deleted.
+    While it is handled, no other message of these groups is. The next ones continue when all
+    messages of the group in the batch have been deleted.
     """
 
     def __init__(self, slots: int, consumer: Consumer, clock: Clock) -> None:
         BatchReadyQueue.__init__(self, slots, consumer, clock)
         self._make_groups()
         self._under_way: dict[str, list[InFlightMessage]] = {}
-        """By group, those that are gathered, handled or being settled together."""
+        """By group: the messages that are collected, handled or being settled together."""
 
     def failed(self, message: InFlightMessage) -> Sequence[InFlightMessage]:
         with self._lock:
@@ -197,7 +198,7 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
         self._offer(message)
 
     def _join(self, name: str, message: InFlightMessage) -> bool:
-        """Gather it where the last of its group is, if that is not handed over yet."""
+        """Add it to the batch of its group's last message, unless that has been passed on."""
         handler = handler_of(self._consumer, message.delivery)
         if handler is None:
             return False
@@ -211,16 +212,16 @@ class BatchFifoReadyQueue(FifoReadyQueue, BatchReadyQueue):
 
 
 def prefetch_of(consumer: Consumer, concurrency: int, prefetch: int | None) -> int | None:
-    """`prefetch` with room to gather the largest batch that a handler of `consumer` takes.
+    """`prefetch`, raised to have room for the largest batch that a handler of `consumer` takes.
 
-    A batch counts once in `concurrency`, whatever it holds.
+    A batch counts once in `concurrency`, whatever its size.
     """
     largest = largest_batch(consumer)
     return max(concurrency if prefetch is None else prefetch, largest) if largest else prefetch
 
 
 def line_for(queue: str, slots: int, consumer: Consumer, clock: Clock) -> ReadyQueue:
-    """The line of `consumer` for the queue of this name."""
+    """The ready queue of `consumer` for the queue of this name."""
     if not largest_batch(consumer):
         return ready_queue_for(queue, slots)
     make = BatchFifoReadyQueue if is_ordered(queue) else BatchReadyQueue

@@ -1,4 +1,4 @@
-"""Memory: which messages were handled although their delete failed."""
+"""Remembers which messages were handled although their delete failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from messaging.runtime.in_flight import InFlightMessage
 __all__ = ["HandledCache"]
 
 MOST = 10_000
-"""Messages remembered for one queue; of more, the oldest are forgotten."""
+"""Maximum number of messages remembered per queue; the oldest are forgotten first."""
 LONGEST = 43_200.0
-"""Seconds: SQS hides a key for no longer, so it has come again by then if it ever does.
+"""Seconds for which a key is remembered: SQS hides a message for no longer, so it has been
+redelivered by then.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
 """
@@ -28,11 +29,11 @@ class _Handled(NamedTuple):
 
 
 class HandledCache:
-    """Remembers, by key id, what was handled and could not be deleted, or dead-lettered.
+    """Remembers, by key, messages that were handled but could not be deleted or dead-lettered.
 
-    When such a key comes again it is settled, and not handled a second time. The memory is
-    this process's own: another one handles the key again, which is what the idempotency
-    middleware is for.
+    When such a message is redelivered, it is settled without being handled again. Each process has
+    its own memory: another process handles the message again, unless the idempotency middleware
+    prevents it.
     """
 
     def __init__(self, *, clock: Clock, most: int = MOST, longest: float = LONGEST) -> None:
@@ -41,17 +42,17 @@ class HandledCache:
         self._longest = longest
         self._handled: OrderedDict[str, _Handled] = OrderedDict()
         self.empty = True
-        """As it is nearly always: then there is nothing to recall."""
+        """True, as nearly always, if there is nothing to recall."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._handled)
 
     def remember(self, message: InFlightMessage, *, refused: bool = False) -> None:
-        """`message` leaves without having been deleted; remembered if its handler is done with it.
+        """`message` leaves without having been deleted; remember it if its handler is done with it.
 
-        refused  its outcome is a `Reject`, and the dead letter was refused for good: when it
-                 comes again that is tried again, and its handler does not run.
+        refused  its outcome is a `Reject`, and the dead letter was refused for good: when it is
+                 redelivered, only the dead letter is retried, and its handler does not run.
         """
         if not (message.handled or refused) or message.outcome is None:
             return
@@ -64,7 +65,7 @@ class HandledCache:
                 self._handled.popitem(last=False)
 
     def recall(self, message: InFlightMessage) -> Outcome | None:
-        """The outcome if this key was handled before; `message` is marked accordingly."""
+        """The outcome if this message was handled before; `message` is marked accordingly."""
         with self._lock:
             known = self._handled.get(message.delivery.message_id)
             if known is None:

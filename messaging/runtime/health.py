@@ -1,11 +1,11 @@
-"""Health: what a probe of Kubernetes, ECS or a load balancer is told about a worker.
+"""Health: a worker's answers to the probes of Kubernetes, ECS or a load balancer.
 
     with serve_health(worker, "127.0.0.1:8080"):
         worker.run()
 
-`/live` answers 503 where only a restart helps: a thread of the library does not move, or all
-handlers of a service hang. `/ready` answers 503 where the worker does not receive: it starts,
-stops, or its queue does not answer. Both hold JSON with what they know of each service.
+`/live` answers 503 if only a restart helps: a thread of the library is stuck, or all handlers of a
+service hang. `/ready` answers 503 if the worker does not receive: it is starting or stopping, or
+its queue does not answer. Both return JSON with the state of each service.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["Health", "Report", "serve_health"]
 log = logger("messaging.runtime")
 
 STILL = 120.0
-"""Seconds in which a thread of the library must move: a long poll takes 20, a request that hangs
-with all its attempts less than a minute more."""
+"""Seconds within which a thread of the library must make progress: a long poll takes 20, and a
+hanging request with all its attempts less than a minute more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a worker's health is: `ok`, why not, and each service's facts."""
+    """A worker's health: `ok`, the reasons if not, and each service's state."""
 
     ok: bool
     stage: str
@@ -48,14 +48,14 @@ class Report:
 
     @property
     def body(self) -> str:
-        """As JSON, without a field's value of any event."""
+        """As JSON, without any event data."""
         return json.dumps(asdict(self))
 
 
 class Health:
-    """Judges one worker. May be asked from any thread.
+    """Judges one worker. Thread-safe.
 
-    wedged_limit  seconds for which all handlers of a service may hang before `live` says no.
+    wedged_limit  seconds for which all handlers of a service may hang before `live` fails.
     """
 
     def __init__(
@@ -66,10 +66,11 @@ class Health:
         self._clock = clock
         self._lock = threading.Lock()
         self._unsettled: dict[str, tuple[float, int]] = {}
-        """Since when a service's settled count stands still although some wait to be settled."""
+        """By service: since when its settled count has not changed although messages wait to be
+        settled."""
 
     def live(self) -> Report:
-        """Whether the process is of use. False: restart it."""
+        """Whether the process works. If not, restart it."""
         now = self._clock.monotonic()
         pipelines = self._worker.pipelines
         problems = [
@@ -82,7 +83,7 @@ class Health:
         return self._report(problems)
 
     def ready(self) -> Report:
-        """Whether it receives, as far as that is in its hands."""
+        """Whether it receives, as far as that depends on the worker."""
         problems = [
             f"{name}: the queue does not answer"
             for name, pipeline in self._worker.pipelines.items()
@@ -144,18 +145,18 @@ def serve_health(
 ) -> Iterator[tuple[str, int]]:
     """Answer `GET /live` and `GET /ready` at `address` ("127.0.0.1:8080") inside of `with`.
 
-    metrics  gives the content type and the text of `/metrics`; without it there is no such page.
+    metrics  returns the content type and the text of `/metrics`; None: no such page.
 
-    Gives the host and the port that were taken: port 0 takes a free one. It answers while the
-    worker starts and stops, too. Raises `ConfigurationError` if the address cannot be had.
+    Yields the host and the port in use: port 0 picks a free one. It also answers while the worker
+    starts and stops. Raises `ConfigurationError` if the address is not available.
     """
     host, port = _parsed(address)
     health = Health(worker, wedged_limit=wedged_limit)
 
     class Probed(BaseHTTPRequestHandler):
-        """Two pages, or three; everything else is 404."""
+        """Serves two or three pages; everything else is 404."""
 
-        timeout = 5  # a client that says nothing must not keep a thread
+        timeout = 5  # a silent client must not keep a thread
 
         def do_GET(self) -> None:
             status, kind, body = _page(self.path.partition("?")[0], health, metrics)

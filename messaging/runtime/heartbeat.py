@@ -1,17 +1,17 @@
-"""Leases: a thread that keeps what is in hand hidden from others, up to a limit.
+"""The heartbeat: a thread that keeps messages in flight hidden from other workers, up to a limit.
 
-    it looks      every  tick = min(30, lease / 6, handler_timeout / 4), and when a limit is reached
-    it renews     what has less than max(lease / 2, tick) left, in batches of ten
-    to            now + min(lease, first + max_lease - now, received + 43,195 - now)
+    it checks     every  tick = min(30, lease / 6, handler_timeout / 4), and when a limit is reached
+    it renews     leases with less than max(lease / 2, tick) left, in batches of ten
+    until         now + min(lease, first + max_lease - now, received + 43,195 - now)
 
-where `lease` is the queue's visibility timeout, `first` the moment at which the message came and
-`received` that of the newest receipt; all in seconds. 43,195 are the 12 hours for which SQS keeps
-a receipt, less a little for the road. A handler that ends within half a lease costs no request,
-and a failed renewal can be tried twice before the lease ends.
+where `lease` is the queue's visibility timeout, `first` the time at which the message first arrived
+and `received` that of the newest receipt; all in seconds. 43,195 is the 12 hours for which SQS
+keeps a receipt, minus a few seconds for the request. A handler that ends within half a lease costs
+no request, and a failed renewal can be retried twice before the lease ends.
 
-When a renewal would win nothing any more, the handler is told (`CancelToken`), and an async one is
-cancelled: there is up to half a lease left to end in order. When that is over, or a sync handler
-goes beyond its `handler_timeout`, the message is given up.
+When a renewal would gain nothing, the handler is told to end (`CancelToken`), and an async one is
+cancelled: up to half a lease is left to end in an orderly way. After that, or when a sync handler
+exceeds its `handler_timeout`, the message is given up.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
 """
@@ -33,24 +33,25 @@ __all__ = ["Heartbeat", "longest_lease"]
 log = logger("messaging.runtime")
 
 MOST_HIDDEN = 43_200
-"""Seconds for which SQS keeps a receipt at all, counted from the receive."""
+"""Maximum seconds for which SQS keeps a receipt, counted from the receive."""
 LONGEST_TICK = 30.0
-"""Seconds between two looks at the leases, at most."""
+"""Maximum seconds between two checks of the leases."""
 SHORTEST_TICK = 0.005
 
 
 def longest_lease(message: InFlightMessage, now: float) -> int:
-    """Whole seconds for which this receipt can still be hidden; a little is kept for the road."""
+    """Whole seconds for which this receipt can still be extended, minus a reserve for the
+    request."""
     return max(0, int(message.received + MOST_HIDDEN - 5 - now))
 
 
 class Heartbeat:
-    """Looks after the leases and the time limits of one queue. `run` is the body of its thread.
+    """Renews leases and enforces time limits for one queue. `run` is the body of its thread.
 
-    lock  held while leases are changed. Whoever releases a message must hold it, too, or a
-          renewal under way would hide again what was released.
-    tell  called when a handler is to end, with the reason.
-    look  called at the end of each look.
+    lock  held while leases are changed. Code that releases a message must hold it too, or a renewal
+          in flight would hide the released message again.
+    tell  called when a handler should end, with the reason.
+    look  called at the end of each check.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Heartbeat:
         self._stopped = threading.Event()
         self._failing = False
         self.renewed = 0
-        """Renewals so far, and leases that were found to be lost."""
+        """The number of renewals so far, and of leases found to be lost."""
         self.lost = 0
         self._looked_at: float | None = None
 
@@ -88,7 +89,7 @@ class Heartbeat:
             wait = self.step()
 
     def step(self) -> float:
-        """One look at what is in hand; returns the seconds until the next one."""
+        """Check the messages in flight once; returns the seconds until the next check."""
         now = self._looked_at = self._clock.monotonic()
         margin = max(self._lease / 2, self._tick)
         due = [
@@ -104,15 +105,15 @@ class Heartbeat:
         return soonest
 
     def still_for(self, now: float) -> float:
-        """Seconds since the last look; 0 before the first."""
+        """Seconds since the last check; 0 before the first."""
         return 0.0 if self._looked_at is None else now - self._looked_at
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._stopped.set()
 
     def _look_at(self, message: InFlightMessage) -> float:
-        """See whether its handler is beyond a limit; returns the seconds until it may be."""
+        """Check whether its handler exceeds a limit; returns the seconds until it may."""
         now = self._clock.monotonic()
         if message.lost:
             if not message.told:
@@ -158,7 +159,8 @@ class Heartbeat:
             now = self._clock.monotonic()
             batch: list[tuple[InFlightMessage, Delivery]] = []
             seconds: list[int] = []
-            # Those that are being settled are left alone from here on, and they wait for the lock.
+            # Messages being settled are left alone from here on, and their settlement waits for the
+            # lock.
             for message, delivery in self._in_flight.leased(due):
                 rest = message.first + self._max_lease - now
                 lease = max(0, int(min(self._lease, rest, longest_lease(message, now))))
@@ -203,7 +205,7 @@ class Heartbeat:
                     self._queue.name,
                     failure.code,
                 )
-            # One that failed for now is still due at the next tick.
+            # A renewal that failed temporarily is still due at the next tick.
 
     def _cap(self, message: InFlightMessage) -> None:
         message.ending, message.capped = MAX_LEASE, True

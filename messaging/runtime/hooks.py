@@ -1,4 +1,4 @@
-"""Opens and closes consumers: their `open` and `close` may be async, and may hang."""
+"""Opens and closes consumers, whose `open` and `close` may be async, and may hang."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ __all__ = ["CLOSE_SECONDS", "close_all", "close_unstarted", "open_all"]
 log = logger("messaging.runtime")
 
 CLOSE_SECONDS = 2.0
-"""Seconds that all consumers of a worker have together for their `close`."""
+"""Seconds that all consumers of a worker have in total for their `close`."""
 CANCEL_SECONDS = 1.0
-"""Seconds in which an `open` must have ended when the worker is asked to stop meanwhile."""
+"""Seconds within which an `open` must end if the worker is asked to stop meanwhile."""
 LOOK = 0.02
-"""Seconds between two looks whether the worker is asked to stop, while an `open` runs."""
+"""Seconds between two checks for a stop request while an `open` runs."""
 
 
 def open_all(
     consumers: Sequence[Consumer], threads: Threads, loop: EventLoop, asked: Callable[[], bool]
 ) -> list[Consumer]:
-    """Call `open` of each in turn, and return those that are open and are to be closed.
+    """Call `open` of each in turn, and return those that are open and must be closed later.
 
-    A consumer without an `open` of its own is open from the start. When `asked` says that the
-    worker is to stop, an async `open` is cancelled, and those that follow are not called.
+    A consumer without its own `open` counts as open. When `asked` reports a stop request, an async
+    `open` is cancelled, and the following ones are not called.
 
-    Raises `ConsumerError`, which names the service, the exception's type and its place, if one
-    raises; those that are open are closed before.
+    Raises `ConsumerError`, which names the service, the exception's type and its location, if one
+    raises; consumers already open are closed first.
     """
     opened = [one for one in consumers if not _opens(one)]
     for consumer in filter(_opens, consumers):
         if asked():
             break
         ended: queues.SimpleQueue[BaseException | None] = queues.SimpleQueue()
-        # In a thread of its own: one that hangs must not keep a signal from being heard.
+        # In a thread of its own: an `open` that hangs must not block signals.
         threads.start(
             f"{consumer.service}-open", partial(_told, consumer.open, loop, None, asked, ended.put)
         )
@@ -67,9 +67,9 @@ def open_all(
 
 
 def close_all(consumers: Sequence[Consumer], threads: Threads, loop: EventLoop) -> bool:
-    """Call `close` of each, all at once; False: one has not ended after `CLOSE_SECONDS`.
+    """Call `close` of all at the same time; False if one has not ended after `CLOSE_SECONDS`.
 
-    What they raise is logged: the others are to be closed, too.
+    Exceptions are logged, so that the others are closed too.
     """
     ended: queues.SimpleQueue[tuple[Consumer, BaseException | None]] = queues.SimpleQueue()
     for consumer in consumers:
@@ -77,8 +77,8 @@ def close_all(consumers: Sequence[Consumer], threads: Threads, loop: EventLoop) 
         def tell(error: BaseException | None, one: Consumer = consumer) -> None:
             ended.put((one, error))
 
-        # In threads of their own: one that hangs is left behind with its thread. One that is async
-        # is cancelled a little earlier, so that it can end.
+        # In threads of their own: one that hangs is abandoned with its thread. An async one is
+        # cancelled a little earlier, so that it can end.
         threads.start(
             f"{consumer.service}-close",
             partial(_told, consumer.close, loop, CLOSE_SECONDS * 0.9, None, tell),
@@ -101,7 +101,7 @@ def close_all(consumers: Sequence[Consumer], threads: Threads, loop: EventLoop) 
 
 
 def close_unstarted(consumers: Sequence[Consumer]) -> None:
-    """Close the consumers of a worker that could not start: those that did not wait for `open`."""
+    """Close the consumers of a worker that could not start, if they have no `open` of their own."""
     loop, threads = EventLoop(), Threads(lambda error: None)
     threads.start("loop", loop.run)
     try:
@@ -122,7 +122,7 @@ def _told(
     asked: Callable[[], bool] | None,
     tell: Callable[[BaseException | None], None],
 ) -> None:
-    """Call `hook`, await what it returns on the loop, and `tell` what was raised, or None."""
+    """Call `hook`, await its result on the loop, and `tell` the exception, or None."""
     try:
         returned = hook()
         if inspect.isawaitable(returned):
@@ -136,7 +136,8 @@ def _told(
 def _wait(
     ended: queues.SimpleQueue[BaseException | None], asked: Callable[[], bool]
 ) -> BaseException | None:
-    """How it ended; `queue.Empty`: the worker is asked to stop, and it did not end for that."""
+    """Return how it ended. Raises `queue.Empty` if the worker was asked to stop and it did not
+    end."""
     while not asked():
         try:
             return ended.get(timeout=LOOK)

@@ -1,4 +1,4 @@
-"""Messages in flight: each receipt comes in once and leaves in exactly one of four ways."""
+"""Messages in flight: each receipt enters once and leaves in exactly one of four ways."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ __all__ = [
 
 
 TO_AND_FRO = 1.0
-"""Seconds for which a message of a group is hidden that came again before the queue had answered
-that it was back. Visible at once, it would come again before the next answer, too, and so go to and
-fro until it has been received as often as it may be."""
+"""Seconds for which a message of a group is hidden if it was redelivered before the queue had
+answered its release. If visible at once, it would be redelivered before the next answer too, and so
+go back and forth until it reached its maximum number of receives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What became of the receipts of one service, or of all: counts since the start.
+    """The receipts of one service, or of all, by how they ended: counts since the start.
 
     Args:
-        received: receipts; a message that came again counts again.
+        received: receipts; a redelivered message counts again.
         acknowledged: deleted: its handler returned, or discarded it.
-        released: made visible again, now or after a delay: to be retried, or given back at stop.
+        released: made visible again, now or after a delay: retries, and messages released at a
+            stop.
         dead_lettered: copied to the dead-letter queue, then deleted.
-        expired: left to its lease, because that was lost or settling failed: it comes again.
+        expired: left to its lease, because the lease was lost or settling failed: it is
+            redelivered.
         in_flight: waiting for a handler, in one, or waiting to be settled.
-        discarded: of the acknowledged, those that a handler discarded.
-        deduplicated: of the acknowledged and the dead-lettered, those that came again after they
-            had been handled, and were not handled again.
+        discarded: acknowledged messages that a handler discarded.
+        deduplicated: acknowledged or dead-lettered messages that were redelivered after they had
+            been handled, and were not handled again.
 
     Example:
         ```python
@@ -71,7 +73,7 @@ class Stats:
 
     @property
     def balanced(self) -> bool:
-        """True: what was received is what was settled and what is in hand."""
+        """True if received equals settled plus in flight."""
         settled = self.acknowledged + self.released + self.dead_lettered + self.expired
         return self.received == settled + self.in_flight
 
@@ -82,7 +84,7 @@ class Stats:
 
     @classmethod
     def total(cls, each: Iterable[Stats]) -> Self:
-        """The sum of several services'.
+        """The sum of several services' counts.
 
         Args:
             each: the counts of several services.
@@ -96,13 +98,13 @@ LOST, MAX_LEASE, HANDLER_TIMEOUT, STOPPING = (
     "handler_timeout",
     "stopping",
 )
-"""Why a handler is told to end: the reasons of a `CancelToken`."""
+"""Why a handler is told to end: the possible reasons of a `CancelToken`."""
 
 
 class Disposition(Enum):
-    """How a receipt ends."""
+    """The ways in which a receipt ends."""
 
-    __hash__ = object.__hash__  # Enum's own is a function in Python
+    __hash__ = object.__hash__  # Enum's own is implemented in Python
 
     ACKNOWLEDGED = "acknowledged"
     RELEASED = "released"
@@ -112,10 +114,10 @@ class Disposition(Enum):
 
 @dataclass(slots=True, eq=False, repr=False)
 class InFlightMessage:
-    """One receipt in hand. Times are of the clock's `monotonic`, in seconds.
+    """One message in flight. Times are from the clock's `monotonic`, in seconds.
 
-    Who may write: the ledger under its lock; `outcome` and `started` whoever runs the handler,
-    once; `ending` and `capped` whoever looks after the leases.
+    Writers: `InFlight`, under its lock; `outcome` and `started` are set once, by the thread that
+    runs the handler; `ending` and `capped` by the heartbeat.
     """
 
     key: Hashable
@@ -131,36 +133,36 @@ class InFlightMessage:
     lease_until: float = field(init=False)
     outcome: Outcome | None = None
     started: float | None = None
-    """When its handler began."""
+    """When its handler started."""
     spent: float | None = None
-    """Seconds that its handler took; None: it was not run, or has not ended."""
+    """Seconds that its handler took; None if it was not run, or has not ended."""
     cancel: Callable[[], object] | None = None
-    """Cancels its handler, if that is async."""
+    """Cancels its handler, if it is async."""
     told: str = ""
     """Why its handler was told to end."""
     ending: str = ""
-    """The same, if a limit of time was the reason."""
+    """The same, if a time limit was the reason."""
     tries: int = 0
     copied: bool = False
-    """Its copy stands in the dead-letter queue."""
+    """Its copy is in the dead-letter queue."""
     remembered: bool = False
     """It was handled before, by an earlier receipt."""
     sealed: bool = False
-    """It is being settled: nobody else may touch its lease."""
+    """It is being settled: nothing else may change its lease."""
     gone: bool = False
     """It was given up while its handler ran, which still does."""
     lost: bool = False
-    """Its lease is: the message may be in other hands."""
+    """Its lease is lost: another worker may have the message."""
     capped: bool = False
-    """Its lease is renewed no more."""
+    """Its lease is no longer renewed."""
 
     def __post_init__(self, lease: float) -> None:
         self.given, self.first = self.delivery, self.received
         self.lease_until = self.received + lease
 
     def hold(self, delivery: Delivery, now: float, lease: float) -> None:
-        """Hold the message by this receipt, too, received `now` for `lease` seconds."""
-        if self.started is None:  # nobody has seen the receipt before
+        """Also hold the message by this receipt, received `now` for `lease` seconds."""
+        if self.started is None:  # nothing has used the receipt yet
             self.first, self.given, self.told, self.ending = now, delivery, "", ""
         self.delivery = delivery
         self.received = now
@@ -170,26 +172,26 @@ class InFlightMessage:
 
     @property
     def beside(self) -> bool:
-        """True: it came again while it was being settled by an earlier receipt."""
+        """True if it was redelivered while being settled by an earlier receipt."""
         return self.key != self.delivery.message_id
 
     def sent_back(self) -> Outcome:
-        """What becomes of it where it may not be handled now."""
+        """Its outcome if it may not be handled now."""
         return give_back(TO_AND_FRO if self.beside else 0.0)
 
     @property
     def watched(self) -> bool:
-        """True: its handler has asked whether it is to end."""
+        """True if its handler has checked whether it should end."""
         return self.given.cancel_token.watched
 
     def tell(self, reason: str) -> None:
-        """Tell its handler to end; the first reason stays."""
+        """Tell its handler to end; the first reason is kept."""
         self.told = self.told or reason
         self.given.cancel_token.set(reason)
 
     @property
     def handled(self) -> bool:
-        """True: its handler is done with it for good, whatever becomes of the delete."""
+        """True if its handler is done with it for good, even if the delete fails."""
         return self.copied or isinstance(self.outcome, Ack | Discard)
 
 
@@ -200,10 +202,10 @@ def _nobody(left: Sequence[InFlightMessage], account: Disposition) -> None:
 class InFlight:
     """Accounts for the receipts of one queue.
 
-    One lock, taken once for each chunk. `count` and `stuck` may be read without it.
+    Its single lock is taken once per chunk. `count` and `stuck` may be read without it.
 
     Args:
-        left: called outside of the lock with those that have just left, and how.
+        left: called outside the lock with the messages that have just left, and how.
     """
 
     def __init__(
@@ -217,16 +219,16 @@ class InFlight:
         self.alone = False
         """The same, because one that may end the process is being handled."""
         self.held: dict[Hashable, InFlightMessage] = {}
-        """By their keys. Nobody else changes it."""
+        """Messages by their keys. Only this class changes it."""
         self._received = 0
         self._counts = dict.fromkeys(Disposition, 0)
         self._discarded = 0
         self._deduplicated = 0
         self._given_up: set[InFlightMessage] = set()
         self.measure: Callable[[Sequence[InFlightMessage], Disposition], None] | None = None
-        """As `left`, for what has been settled; None: nobody reads metrics."""
+        """Like `left`, for settled messages; None if nothing reads metrics."""
         self.companions: set[InFlightMessage] = set()
-        """Those that a handler runs in a batch beside the first of it, which counts for all."""
+        """Messages that run in a batch, except its first one, which counts for all."""
 
     @property
     def count(self) -> int:
@@ -234,16 +236,16 @@ class InFlight:
 
     @property
     def load(self) -> int:
-        """The same, but what one handler runs in a batch counts once."""
+        """The same, but a batch counts once."""
         return len(self.held) - len(self.companions)
 
     @property
     def stuck(self) -> int:
-        """Handlers that still run although their message has been given up."""
+        """Number of handlers that still run although their message was given up."""
         return len(self._given_up)
 
     def close(self) -> None:
-        """From now on nothing is received that anybody will handle."""
+        """From now on, newly received messages are not handled."""
         with self._lock:
             self._closed = True
 
@@ -258,10 +260,10 @@ class InFlight:
         that came after `close`, or in a pause, or while one is to be `alone`, or that `start` says
         False to: they have an outcome, and are to be released.
 
-        A message that is in hand already lost its lease, or SQS delivered it twice: the new
-        receipt takes the place of the old one, which has expired, and the message is not handled
-        a second time beside itself. If it is being settled at this moment, the new receipt is
-        held beside the old one, and if it was handled, it shares its outcome.
+        If a message is already in flight, its lease was lost, or SQS delivered it twice: the new
+        receipt replaces the old one, which has expired, and the message is not handled twice at
+        once. If it is just being settled, the new receipt is kept as well, and shares its outcome
+        if it was handled.
         """
         back: list[InFlightMessage] = []
         with self._lock:
@@ -291,7 +293,7 @@ class InFlight:
     def _beside(
         self, known: InFlightMessage, delivery: Delivery, since: float, lease: float
     ) -> InFlightMessage:
-        """`known` is being settled: another one of the same message."""
+        """`known` is being settled: add another receipt of the same message."""
         key = object()
         message = self.held[key] = InFlightMessage(key, delivery, since, lease)
         if known.handled:
@@ -301,8 +303,8 @@ class InFlight:
     def seal(
         self, chunk: Iterable[InFlightMessage]
     ) -> tuple[list[InFlightMessage], list[InFlightMessage]]:
-        """Take these for settlement: those of them that are still in hand, and those that were
-        given up before."""
+        """Take these for settlement: returns those still in flight, and those that were given up
+        before."""
         sealed, gone = [], []
         with self._lock:
             in_flight = self.held
@@ -320,13 +322,13 @@ class InFlight:
         return sealed, gone
 
     def unseal(self, chunk: Iterable[InFlightMessage]) -> None:
-        """Settlement failed for now: their leases are to be renewed again."""
+        """Settlement failed temporarily: renew their leases again."""
         with self._lock:
             for message in chunk:
                 message.sealed = False
 
     def settle(self, chunk: Sequence[InFlightMessage], account: Disposition) -> int:
-        """Their end; returns how many of them were still in hand."""
+        """Record their end; returns how many of them were still in flight."""
         left = []
         with self._lock:
             in_flight = self.held
@@ -351,9 +353,10 @@ class InFlight:
             self._deduplicated += 1
 
     def give_up(self, message: InFlightMessage) -> bool:
-        """Leave it to its lease although its handler still runs; False if that has just ended.
+        """Leave it to its lease although its handler still runs; False if the handler has just
+        ended.
 
-        Its result will be ignored, and its message handled again when it comes again.
+        Its result will be ignored, and the message is handled again when it is redelivered.
         """
         with self._lock:
             if (
@@ -373,7 +376,8 @@ class InFlight:
         return True
 
     def leased(self, chunk: Iterable[InFlightMessage]) -> list[tuple[InFlightMessage, Delivery]]:
-        """Those of `chunk` that are in hand and not being settled, each with its receipt."""
+        """The messages of `chunk` that are in flight and not being settled, each with its
+        receipt."""
         with self._lock:
             return [
                 (message, message.delivery)
@@ -382,9 +386,10 @@ class InFlight:
             ]
 
     def renew(self, message: InFlightMessage, delivery: Delivery, until: float | None) -> bool:
-        """The lease by this receipt goes on `until`, or is lost (None). False: it is held no more.
+        """Record that the lease of this receipt lasts `until`, or is lost (None).
 
-        Meanwhile the message may have been settled, or be held by a newer receipt.
+        Returns False if it is no longer held: the message may have been settled, or have a newer
+        receipt.
         """
         with self._lock:
             if self.held.get(message.key) is not message or message.delivery is not delivery:
@@ -396,23 +401,23 @@ class InFlight:
             return True
 
     def unfinished(self) -> list[InFlightMessage]:
-        """Those whose handler has not ended."""
+        """The messages whose handler has not ended."""
         with self._lock:
             return [message for message in self.held.values() if message.outcome is None]
 
     @property
     def given_up(self) -> list[InFlightMessage]:
-        """Those whose handler still runs although their message has been given up."""
+        """The messages whose handler still runs although they were given up."""
         with self._lock:
             return list(self._given_up)
 
     def finished(self) -> list[InFlightMessage]:
-        """Those that wait to be settled."""
+        """The messages that wait to be settled."""
         with self._lock:
             return [message for message in self.held.values() if message.outcome is not None]
 
     def every(self) -> list[InFlightMessage]:
-        """All that are in hand."""
+        """All messages in flight."""
         with self._lock:
             return list(self.held.values())
 

@@ -1,7 +1,7 @@
-"""Handles alone what may have killed a process, so that its neighbours do not die with it.
+"""Handles messages that may have killed a process alone, so that they do not harm others.
 
-Whatever is in hand when a process dies has been received once more. A message that kills its
-process would so take its innocent neighbours to the dead-letter queue.
+When a process dies, every message in flight has used up a receive. A message that kills its process
+would thereby take innocent messages with it to the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ __all__ = ["Isolation"]
 log = logger("messaging.runtime")
 
 SUSPECT_AFTER = 3
-"""Receives after which a message is suspected, if none of them ended here. At most half of
+"""Receives after which a message becomes a suspect, if none of them ended here. At most half of
 `max_receives`, so that its neighbours, which were received as often, have as many left."""
 ENOUGH = 20
-"""Messages that were handled alone and killed nobody, after which no more are isolated: high counts
-then have another reason, such as an outage or a restart. A process that dies starts anew."""
+"""Number of messages handled alone without harm after which no more are isolated: high receive
+counts then have another reason, such as an outage or a restart. A new process starts over."""
 ENOUGH_RECEIVES = 0.8
-"""Of `max_receives`: a suspect that has come so far is dead-lettered. Those behind it in its group
-were received as often, and have the rest left."""
+"""Share of `max_receives` at which a suspect is dead-lettered. Messages behind it in its group were
+received as often, and have the rest left."""
 MOST_REMEMBERED = 20_000
 
 
 class Isolation:
-    """Holds suspects until nothing else is in hand, and lets them go one at a time.
+    """Holds suspects until nothing else is in flight, and lets them run one at a time.
 
-    Safe to use from any thread.
+    Thread-safe.
 
     in_flight     all that is in hand, which is told when one of it is to be alone.
     last_receive  the receive after which SQS moves a message without a reason.
@@ -45,17 +45,18 @@ class Isolation:
     def __init__(self, queue: str, in_flight: InFlight, *, last_receive: int) -> None:
         self._queue = queue
         self.threshold = min(SUSPECT_AFTER, last_receive // 2)
-        """Receives of a message that is not suspected yet, at most."""
+        """Maximum receives of a message that is not yet a suspect."""
         self._enough = math.ceil(last_receive * ENOUGH_RECEIVES)
         self._in_flight = in_flight
         self._lock = threading.Lock()
         self._held: list[InFlightMessage] = []
         self._running: InFlightMessage | None = None
         self.active = False
-        """True: nothing else is to be received."""
+        """True if nothing else should be received."""
         self._survived = 0
         self._ended: OrderedDict[str, None] = OrderedDict()
-        """Messages that ended here and come again: their handlers kill nobody."""
+        """Messages that ended here and will be redelivered: their handlers do not kill the
+        process."""
 
     def suspects(self, delivery: Delivery) -> bool:
         """Whether this message may have killed processes."""
@@ -66,16 +67,16 @@ class Isolation:
         )
 
     def hold(self, message: InFlightMessage) -> None:
-        """Keep a suspect until nothing else is in hand."""
+        """Keep a suspect until nothing else is in flight."""
         with self._lock:
             self._held.append(message)
             # The innocent neighbours of a killer were received as often as it was, or less often.
-            # Of those received equally often, chance lets half go before it each time.
+            # Among those received equally often, half go before it each time, at random.
             self._held.sort(key=lambda one: (-one.delivery.receive_count, random.random()))
             self._say()
 
     def blocks(self, delivery: Delivery) -> bool:
-        """True: a suspect of the same group comes first."""
+        """True if a suspect of the same group comes first."""
         group = delivery.group
         if group is None or not self.active:
             return False
@@ -84,7 +85,7 @@ class Isolation:
             return any(one.delivery.group == group for one in suspects)
 
     def next(self) -> InFlightMessage | None:
-        """A suspect that may be handled now, alone."""
+        """Return a suspect that may be handled now, alone."""
         with self._lock:
             if (
                 not self._held
@@ -104,14 +105,14 @@ class Isolation:
         return message
 
     def verdict(self, message: InFlightMessage) -> Reject | None:
-        """The outcome of a suspect that is not to be handled any more."""
+        """The outcome of a suspect that must not be handled any more."""
         count = message.delivery.receive_count
         if count < self._enough:
             return None
         return Reject(f"received {count} times and never ended: it may end its process")
 
     def left(self, message: InFlightMessage) -> None:
-        """It has been settled, or given up."""
+        """Record that it has been settled, or given up."""
         with self._lock:
             if message is self._running:
                 self._running = None
@@ -121,20 +122,20 @@ class Isolation:
             self._say()
 
     def comes_again(self, delivery: Delivery) -> None:
-        """It was released here, and killed nobody."""
+        """Record that it was released here, and killed nothing."""
         self._ended[delivery.message_id] = None
         self._ended.move_to_end(delivery.message_id)
         while len(self._ended) > MOST_REMEMBERED:
             self._ended.popitem(last=False)
 
     def drain(self) -> Sequence[InFlightMessage]:
-        """Take out those that are held."""
+        """Remove and return the held suspects."""
         with self._lock:
             suspects, self._held = self._held, []
             self._say()
         return suspects
 
     def _say(self) -> None:
-        """The lock is held, and what it guards has changed."""
+        """Update the plain attributes; the lock is held."""
         self._in_flight.alone = alone = self._running is not None
         self.active = alone or bool(self._held)

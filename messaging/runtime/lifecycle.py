@@ -1,4 +1,4 @@
-"""The end: the stages through which a worker stops, one after the other."""
+"""The stages of a worker's life, and the sequence in which it stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logger("messaging.runtime")
 
 
 class Stage(Enum):
-    """Where a worker is in its life."""
+    """A stage of a worker's life."""
 
     NEW = "new"
     RUNNING = "running"
@@ -33,14 +33,14 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """How a worker ended.
+    """The report of how a worker ended.
 
     Args:
-        stats: of all services together; `services` has them by name.
+        stats: the total of all services; `services` has them by name.
         services: the same counts, by service.
         stages: seconds spent in each stage, in order.
-        unfinished: ids of messages whose handlers went on beyond the deadline.
-        error: what a thread died of: a defect, not a handler's exception. `run` raises it.
+        unfinished: ids of messages whose handlers continued beyond the deadline.
+        error: the error that ended a thread: a bug, not a handler's exception. `run` raises it.
 
     Example:
         ```python
@@ -48,7 +48,7 @@ class WorkerReport:
 
         worker = Worker(Marketing(), broker=broker)
         worker.start()
-        report = worker.stop()  # as worker.run() gives it when the service ends
+        report = worker.stop()  # worker.run() returns the same when the service ends
         assert report.error is None
         assert report.unfinished == ()
         ```
@@ -62,7 +62,7 @@ class WorkerReport:
 
 
 class Lifecycle:
-    """Which stage a worker is in, and since when. Each stage is one line in the log."""
+    """The stage a worker is in, and since when. Each stage is logged once."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[Stage, float]] = [(Stage.NEW, SYSTEM_CLOCK.monotonic())]
@@ -72,7 +72,7 @@ class Lifecycle:
         return self._entries[-1][0]
 
     def enter(self, stage: Stage, note: str, stats: Stats) -> None:
-        """The worker is in `stage` from now on; `note` and the counts of `stats` are logged."""
+        """Enter `stage`; log `note` and the counts of `stats`."""
         self._entries.append((stage, SYSTEM_CLOCK.monotonic()))
         log.info(
             "worker %s (%s): received %d, acknowledged %d, released %d, dead-lettered %d, "
@@ -82,7 +82,7 @@ class Lifecycle:
         )  # fmt: skip
 
     def spent(self) -> Mapping[Stage, float]:
-        """Seconds spent in each stage between NEW and STOPPED, up to this moment."""
+        """Seconds spent so far in each stage between NEW and STOPPED."""
         entries = tuple(self._entries)
         ends = [began for _, began in entries[1:]] + [SYSTEM_CLOCK.monotonic()]
         return {
@@ -93,15 +93,15 @@ class Lifecycle:
 
 
 GRACE_AFTER_CANCEL = 2.0
-"""Seconds in which a cancelled async handler must have ended."""
+"""Seconds within which a cancelled async handler must end."""
 LOOK = 0.02
-"""Seconds between two looks at what is waited for. Only while stopping: nobody is woken for it."""
+"""Seconds between two checks of a condition. Used only while stopping, when nothing wakes us."""
 GRACE_FOR_FLUSH = 3.0
-"""Seconds in which everything must be settled after the last handler has ended."""
+"""Seconds within which everything must be settled after the last handler has ended."""
 
 
 class StopRequest(Enum):
-    """What the supervisor hears. It sits at one SimpleQueue, which may be put to from a signal."""
+    """A message to the supervisor, which reads a SimpleQueue: signal handlers may put to it."""
 
     STOP = "stop() was called"
     SIGNAL = "SIGTERM or SIGINT"
@@ -110,18 +110,18 @@ class StopRequest(Enum):
 
 
 class StopSequence:
-    """Polls, handlers, settlements, releases: each waited for, none for ever.
+    """Waits for polls, handlers, settlements and releases, each for a limited time.
 
-    1. STOPPING_POLLS: no further request; what waits for a handler is given back at once.
-    2. FINISHING_HANDLERS: up to `drain` seconds; then async handlers are cancelled and what they
-       had is given back. A sync handler cannot be cancelled: its message is left to its lease.
-    3. FLUSHING: what handlers ended with is settled.
-    4. RELEASING: a long poll may still bring messages; they were released as they came, and here
-       it is waited for, until `poll_grace` seconds after the first signal. Then consumers are
+    1. STOPPING_POLLS: no further requests; messages waiting for a handler are released at once.
+    2. FINISHING_HANDLERS: up to `drain` seconds; then async handlers are cancelled and their
+       messages released. A sync handler cannot be cancelled: its message is left to its lease.
+    3. FLUSHING: the outcomes of handlers are settled.
+    4. RELEASING: a long poll may still return messages, which are released as they arrive; this
+       stage waits for it, until `poll_grace` seconds after the first signal. Then consumers are
        closed, and the threads end.
 
-    A second signal skips what is left to wait for in 2 and 4. `unfinished` are the ids of messages
-    whose handlers went on.
+    A second signal skips the remaining waits of 2 and 4. `unfinished` are the ids of messages whose
+    handlers continued.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class StopSequence:
         self.unfinished: list[str] = []
 
     def run(self, first: StopRequest) -> None:
-        """Go through all stages. `first` is what asked for the end."""
+        """Go through all stages. `first` is the request to stop."""
         self._hear(first)
         began = SYSTEM_CLOCK.monotonic()
         self._entered(Stage.STOPPING_POLLS, first.value)
@@ -171,8 +171,8 @@ class StopSequence:
             for pipeline in self._pipelines:
                 pipeline.cancelling()
             self._loop.cancel()
-            # Sync handlers run on, so the number of those running may never be 0; those that ask
-            # whether they are to end get their moment, too.
+            # Sync handlers continue, so their number may never reach 0; those that check whether
+            # they should end also get a moment.
             self._until(
                 lambda: not self._running() or (self._loop.idle and not self._watching()),
                 SYSTEM_CLOCK.monotonic() + GRACE_AFTER_CANCEL,
@@ -196,7 +196,7 @@ class StopSequence:
             )
         for pipeline in self._pipelines:
             pipeline.end_settling()
-        closed = self._close()  # while the loop still runs: a consumer closes what belongs to it
+        closed = self._close()  # while the loop still runs: consumers may close resources of it
         self._loop.stop()
         left = self.unfinished or out or not closed
         still = self._threads.join(0.5 if left else GRACE_FOR_FLUSH)
@@ -219,7 +219,7 @@ class StopSequence:
 
     def _hear(self, stop_requests: StopRequest) -> None:
         if stop_requests is StopRequest.WEDGED:
-            self._signals = 2  # whoever hangs is not waited for
+            self._signals = 2  # a hanging thread is not waited for
         if stop_requests is StopRequest.SIGNAL:
             self._signals += 1
             if self._signals == 2:

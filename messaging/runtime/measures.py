@@ -1,8 +1,8 @@
-"""Measures what metrics tell of the messages of one service; made only where somebody reads them.
+"""Measures the messages of one service for metrics; created only if something reads them.
 
-It is told of messages when they have been settled, ten at a time, and looks at each once: its
-type, its outcome, and how long its handler took. How long messages had waited and how old events
-are is looked at for some of them only (`LOOKS`), because it means to read the message again.
+It gets messages when they have been settled, ten at a time, and records each one's type, outcome
+and handler time. Waiting times and event ages are only sampled (`LOOKS`), because they require
+reading the message again.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from messaging.settlement import seconds_of
 __all__ = ["ATTEMPTS", "MOST_REASONS", "OTHER", "OUTCOMES", "Measures"]
 
 LOOKS, BURST = 20.0, 100
-"""Messages whose age is looked at: in a second, and at once after a pause."""
+"""Messages whose age is measured: per second, and at most at once after a pause."""
 MOST_REASONS = 20
-"""Different reasons of dead letters; what comes later is `OTHER`."""
+"""Maximum number of different dead-letter reasons; later ones are `OTHER`."""
 OTHER = "other"
 MOST_RELEASED = 10_000
-"""Messages remembered that are to come again; of more, the oldest are kept."""
+"""Maximum number of messages remembered until they are redelivered; the oldest are kept."""
 GRACE = 60.0
-"""Seconds: a message that has not come again so long after it could is in other hands."""
+"""Seconds after which a message that was not redelivered here is assumed to be with another
+worker."""
 ATTEMPTS: Sequence[tuple[int, str]] = (
     *((1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5"), (10, "6-10"), (100, "11-100")),
 )
 _MORE_ATTEMPTS = "101-"
 OUTCOMES = ("acknowledged", "discarded", "rejected", "retried", "failed", "given_back", "expired")
-"""acknowledged, discarded, rejected and retried: what the handler said; failed: it raised, and the
-message comes again; given_back: it was ended or not begun; expired: left to its lease."""
+"""acknowledged, discarded, rejected and retried: the handler's decision; failed: it raised, and the
+message is retried; given_back: it was cancelled or not started; expired: left to its lease."""
 
 
 class Measures:
-    """Counts of one service. `settled` may be called from any thread; so may the readers."""
+    """The measurements of one service. All methods are thread-safe."""
 
     def __init__(self, consumer: Consumer, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        # The usual one by type, without a tuple to be made for each message.
+        # The usual outcome by type, to avoid creating a tuple for each message.
         self._acknowledged: dict[str, Histogram] = {
             name: Histogram(DURATIONS) for name in (*consumer.handlers, OTHER)
         }
@@ -55,12 +56,12 @@ class Measures:
         self._retries: dict[str, int] = {}
         self._reasons: dict[str, int] = {}
         self._released: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Of messages that are to come again: when they were sent, and until when that is so."""
+        """Messages to be redelivered: when they were sent, and until when they are remembered."""
         self._looks = float(BURST)
         self._looked = clock.monotonic()
 
     def settled(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
-        """These have ended so."""
+        """Record how these messages ended."""
         usual = account is Disposition.ACKNOWLEDGED
         with self._lock:
             acknowledged = self._acknowledged
@@ -78,7 +79,7 @@ class Measures:
             self._look(messages)
 
     def durations(self) -> Mapping[tuple[str, str], Histogram]:
-        """Seconds of handlers, by event type and outcome."""
+        """Handler durations in seconds, by event type and outcome."""
         with self._lock:
             return dict(self._durations)
 
@@ -93,19 +94,20 @@ class Measures:
         return self._age
 
     def retries(self) -> Mapping[str, int]:
-        """Messages that come again because of their handler, by the attempt that ended so."""
+        """Messages retried because of their handler, by the number of the failed attempt."""
         with self._lock:
             return dict(self._retries)
 
     def reasons(self) -> Mapping[str, int]:
-        """Dead letters by the kind of their reason: the class of an error, or "rejected"."""
+        """Dead letters by kind of reason: the class of an error, or "rejected"."""
         with self._lock:
             return dict(self._reasons)
 
     def oldest(self, in_flight: InFlight) -> float:
-        """Seconds since the oldest message was sent that is in hand or is to come again; 0: none.
+        """Seconds since the oldest message that is in flight or will be redelivered was sent; 0:
+        none.
 
-        SQS leaves a message out of its own metric when it was received three times.
+        SQS leaves a message out of its own metric once it has been received three times.
         """
         now = self._clock.now()
         held = [one.delivery.sent_at for one in in_flight.every()]
@@ -179,5 +181,5 @@ def _kind(outcome: Outcome | None, account: Disposition) -> str:
 
 
 def _reason(outcome: Reject) -> str:
-    """Its kind: a reason's text is anybody's, and there are as many as messages."""
+    """The kind of a reason: its text is arbitrary, and may differ for each message."""
     return outcome.error or "rejected"

@@ -1,4 +1,4 @@
-"""One queue: its poller, its handlers, its settler and its leases, put together."""
+"""The pipeline of one queue: its receiver, executor, settler and heartbeat, put together."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ class Pipeline:
 
     The way of a message, in the order of the calls:
 
-        receiver     long-polls, and hands what came to `_received`
-        in_flight    enters each receipt, once, and hands it on
+        receiver     long-polls, and passes messages to `_received`
+        in_flight    enters each receipt once, and passes it on
         run_to_completion, or ready_queue and a thread of the executor
         executor     runs its handler through the dispatcher
-        settler      gathers what handlers are done with, until it makes a batch
+        settler      collects finished messages until they make a batch
         settlement   deletes, releases or dead-letters the batch, and tells `in_flight`
-        `_settled`   is told of those that left, and lets go on what waited for them
+        `_settled`   gets those that left, and starts what waited for them
 
-    Beside it the heartbeat renews the leases of what is in flight, and back-pressure says when
+    Meanwhile, the heartbeat renews the leases of messages in flight, and back-pressure decides when
     the receiver may ask for more.
 
-    Making it asks the queue for its visibility timeout: a queue that does not exist is found
-    here, before a thread starts.
+    The constructor asks the queue for its visibility timeout, so a missing queue is noticed before
+    a thread starts.
 
-    inlet        a transport of its own to receive by: closing it wakes a receive that waits, where
-                 that can be done, while `queue` can still settle.
-    concurrency  handlers that run at once, sync and async together.
-    prefetch     receipts that may wait beside those in a handler; None: see `BackPressure`.
-    rates        where a rate that is shared is kept.
+    inlet        a separate transport for receiving: closing it wakes a waiting receive, if the
+                 broker allows that, while `queue` can still settle.
+    concurrency  handlers that run at the same time, sync and async together.
+    prefetch     messages that may wait in addition to those in a handler; None: see `BackPressure`.
+    rates        the store of a shared rate limit.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Pipeline:
         self._closing = self._abandoned = False
         prefetch = prefetch_of(consumer, concurrency, prefetch)
         self.completing: RunToCompletion | None = None
-        """Whoever receives goes all the way, while handlers are quick; set once, at the start."""
+        """Runs handlers in the receiving thread while they are quick; set once, at the start."""
 
         self.in_flight = InFlight(self._settled)
         self.ready_queue = line = line_for(queue.name, concurrency, consumer, clock)
@@ -162,7 +162,7 @@ class Pipeline:
             wait=wait,
             clock=self._clock,
             taken=self._received,
-            # Of two receives of a FIFO queue the second might be entered first.
+            # Of two concurrent receives from a FIFO queue, the second might be entered first.
             most=0 if self._ordered else most,
             settler=None if self._ordered else self.settler,
             quick=lambda: self.executor.quick,
@@ -205,7 +205,7 @@ class Pipeline:
         threads.start(f"{name}-poller", receive)
 
     def _received(self, deliveries: Sequence[Delivery], since: float) -> None:
-        """A receive brought these; their leases count from `since`."""
+        """Enter the messages of a receive; their leases count from `since`."""
         if self._abandoned:
             return_late(self.queue, deliveries)
             return
@@ -226,12 +226,12 @@ class Pipeline:
             self._isolate()
 
     def _enter(self, put: Put, message: InFlightMessage) -> bool | None:
-        """`put` where suspects are about. False: it is to be given back."""
+        """Like `put`, while there are suspects. Returns False if it must be released."""
         suspect = self.isolation.suspects(message.delivery)
         if self.ready_queue.held_up(message):
             return False
         if self.isolation.blocks(message.delivery) or (suspect and self.ready_queue.busy(message)):
-            # One of its group comes first, and may fail: then this one must come after it again.
+            # A suspect of its group comes first, and may fail: then this one must follow it again.
             self.ready_queue.sent_back([message])
             self.isolation.comes_again(message.delivery)
             return False
@@ -241,7 +241,7 @@ class Pipeline:
         return put(message)
 
     def _isolate(self) -> None:
-        """Let a suspect go, if nothing else is in hand."""
+        """Start a suspect, if nothing else is in flight."""
         self._hurry_batches()
         if (message := self.isolation.next()) is not None:
             verdict = self.isolation.verdict(message)
@@ -255,14 +255,14 @@ class Pipeline:
                 self.settler.rouse()
 
     def _hurry_batches(self) -> None:
-        """While a suspect waits nothing more is received, so no batch gets any fuller."""
+        """While a suspect waits, nothing more is received, so no batch will fill up."""
         if self._batches is not None and self.isolation.active:
             self._batches.flush()
 
     def _settled(self, messages: Sequence[InFlightMessage], account: Disposition) -> None:
-        """These have ended so, and are in flight no more: what they kept waiting may go on.
+        """These messages have left in this way: start what waited for them.
 
-        Without any, a handler has ended whose message had been given up before.
+        If empty, a handler has ended whose message had been given up before.
         """
         if self._ordered or account is Disposition.EXPIRED:
             for message in messages:
@@ -286,11 +286,11 @@ class Pipeline:
 
     @property
     def polls(self) -> bool:
-        """True while a receive waits, or what it brought is being entered."""
+        """True while a receive waits, or its messages are being entered."""
         return self.backpressure.asked > 0
 
     def pause(self) -> None:
-        """Receive nothing until `resume`, and give back what waits for a handler."""
+        """Receive nothing until `resume`, and release messages that wait for a handler."""
         self.backpressure.pause()
         self._give_back_waiting()
 
@@ -298,7 +298,7 @@ class Pipeline:
         self.backpressure.resume()
 
     def close_intake(self) -> int:
-        """Ask for no more, and give back what waits for a handler; returns how many those were."""
+        """Stop receiving, and release messages that wait for a handler; returns how many."""
         self._closing = True
         self.in_flight.close()
         self.backpressure.close()
@@ -317,39 +317,40 @@ class Pipeline:
         return len(waiting)
 
     def close_queues(self) -> None:
-        """Close the transports. `close_intake` has closed the inlet, if the lane was started."""
+        """Close the transports. `close_intake` has closed the inlet, if the pipeline was
+        started."""
         if self._inlet is not self.queue and not self._closing:
             self._inlet.close()
         self.queue.close()
 
     def running(self) -> int:
-        """Handlers that have not ended."""
+        """Number of handlers that have not ended."""
         return len(self.in_flight.unfinished())
 
     def watching(self) -> int:
-        """Of those, the ones that have asked whether they are to end."""
+        """Number of those that have checked whether they should end."""
         return sum(message.watched for message in self.in_flight.unfinished())
 
     def to_settle(self) -> int:
-        """Receipts that the settler still has to settle."""
+        """Number of messages that are still to be settled."""
         return len(self.in_flight.finished()) if self._settling.is_alive() else 0
 
     def cancelling(self) -> None:
-        """The time of handlers is over: async ones are cancelled, and what they had given back."""
+        """End the handlers: cancel async ones, and release their messages."""
         for message in self.in_flight.unfinished():
             self.executor.tell(message, STOPPING)
 
     def abandon_unfinished(self) -> list[InFlightMessage]:
-        """Count receipts whose handler goes on as expired: nobody renews their leases any more."""
+        """Count messages whose handler continues as expired: their leases are no longer renewed."""
         abandoned = self.in_flight.unfinished()
         self.in_flight.settle(abandoned, Disposition.EXPIRED)
         return abandoned
 
     def end_settling(self) -> None:
-        """Let settler and leases end when everything is settled.
+        """Let the settler and the heartbeat end when everything is settled.
 
-        A receive that is still out is not waited for: what it brings while the process lives is
-        given back.
+        A receive still in flight is not waited for: if it returns messages while the process lives,
+        they are released.
         """
         self._abandoned = True
         self.heartbeat.stop()
@@ -358,7 +359,7 @@ class Pipeline:
             self.rate.stop(self.backpressure.asked)
 
     def settle_rest(self) -> int:
-        """After the threads' end: what a settler that died left. Returns how many have expired."""
+        """After the threads' end: expire messages left by a dead settler. Returns how many."""
         while not self._settling.is_alive():
             before = self.in_flight.count
             try:
@@ -371,14 +372,14 @@ class Pipeline:
         return self.in_flight.settle(self.in_flight.finished(), Disposition.EXPIRED)
 
     def _give_back_waiting(self) -> None:
-        """Nothing is wanted any more: what waits for a handler is given back."""
-        self.in_flight.stats()  # takes its lock: what was wanted before has been entered by now
+        """Accept nothing more, and release messages that wait for a handler."""
+        self.in_flight.stats()  # takes its lock: everything accepted before has been entered by now
         for message in () if self._closing else self._drain():
             self.executor.put_back(message)
         self.settler.rouse()
 
     def _drain(self) -> list[InFlightMessage]:
-        """Take out all that wait for a handler."""
+        """Remove and return all messages that wait for a handler."""
         received = self.completing.drain() if self.completing is not None else []
         elsewhere = [*received, *self.isolation.drain()]
         self.ready_queue.sent_back(elsewhere)

@@ -1,4 +1,4 @@
-"""Messages that are hidden because they failed; the end of an outage calls them back."""
+"""Messages hidden because they failed; the end of an outage makes them visible."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from messaging.transport import BATCH_ENTRIES, Delivery
 __all__ = ["Postponed"]
 
 MOST = 10_000
-"""Messages of one queue. While so many are hidden and all fails, no more are received."""
+"""Maximum messages per queue. While so many are hidden and everything fails, no more are
+received."""
 SOON = 1.0
-"""Seconds: a message that is visible by then comes by itself. Nor may a receipt be used that is no
-longer the only one: the message might be in other hands."""
+"""Seconds: a message that becomes visible sooner is not called back. And a receipt that may no
+longer be the only one must not be used: another worker may have the message."""
 
 
 class Postponed:
-    """The receipts of failed messages while they are hidden. Safe to use from any thread.
+    """The receipts of failed messages while they are hidden. Thread-safe.
 
-    SQS lets the last receipt of a hidden message change its visibility, which is how the message
+    SQS allows the last receipt of a hidden message to change its visibility, which is how a message
     is called back.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
     """
@@ -29,27 +30,27 @@ class Postponed:
         self._clock = clock
         self._lock = threading.Lock()
         self.hidden: dict[str, tuple[Delivery, float]] = {}
-        """By their ids, with the moment when they come. Nobody else changes it."""
+        """By id, with the time when they become visible. Only this class changes it."""
         self._back: list[tuple[Delivery, float]] = []
-        """Those that are to be called back."""
+        """Messages to be called back."""
 
     def __len__(self) -> int:
         return len(self.hidden)
 
     def add(self, delivery: Delivery, seconds: float) -> None:
-        """`delivery` was hidden for so many seconds from now."""
+        """Record that `delivery` is hidden for so many seconds from now."""
         with self._lock:
             self.hidden[delivery.message_id] = delivery, self._clock.monotonic() + seconds
 
     def received(self, deliveries: Sequence[Delivery]) -> None:
-        """These have come by themselves."""
+        """Forget these: they were redelivered on their own."""
         with self._lock:
             for one in deliveries:
                 self.hidden.pop(one.message_id, None)
 
     @property
     def full(self) -> bool:
-        """True: as many are hidden as are remembered."""
+        """True if as many are hidden as can be remembered."""
         if len(self.hidden) < MOST:
             return False
         now = self._clock.monotonic()
@@ -58,19 +59,19 @@ class Postponed:
         return len(self.hidden) >= MOST
 
     def call_back(self) -> int:
-        """All of them are to come now; returns how many those are."""
+        """Mark all of them to be called back; returns how many."""
         with self._lock:
             self._back += self.hidden.values()
             self.hidden = {}
             return len(self._back)
 
     def forget(self) -> None:
-        """They come when they come."""
+        """Forget all: they become visible on their own."""
         with self._lock:
             self.hidden = {}
 
     def next_batch(self) -> list[Delivery]:
-        """Some of those that are to be called back and are still hidden; empty at the end."""
+        """Return some of the messages to be called back that are still hidden; empty at the end."""
         batch: list[Delivery] = []
         soon = self._clock.monotonic() + SOON
         with self._lock:

@@ -1,7 +1,7 @@
 """Processes: a parent that keeps several Python processes running side by side.
 
-For one consumer whose handlers need more than one core: each child is a program of its own with a
-worker in it, and SQS shares the messages out between them.
+For a consumer whose handlers need more than one core: each child is a program with its own worker,
+and SQS shares the messages among them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["LAUNCH", "run_processes", "start_python"]
 log = logger("messaging.runtime")
 
 BACKOFF = Backoff(first=0.5, longest=30.0, jitter=0.5)
-"""Before a child that crashed is started again."""
+"""Seconds before a crashed child is restarted."""
 
 LAUNCH = """
 import os, signal, sys
@@ -38,18 +38,18 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(0)                                  # the parent died before that was said
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-"""What a child begins with: it is told by SIGTERM when its parent, whose id it is given, dies."""
+"""Runs first in a child: it gets SIGTERM when its parent, whose pid it is given, dies."""
 
 
 @dataclass(slots=True)
 class _Child:
-    """One place of the `count`, the process that is in it now, and how it has fared."""
+    """One of the `count` slots, its current process, and its history of crashes."""
 
     number: int
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     crashes: int = 0
-    """In succession, each soon after its start."""
+    """Crashes in a row, each soon after its start."""
     again_at: float | None = None
 
 
@@ -65,18 +65,17 @@ def run_processes(
     settled_after: float = 10.0,
     grace: float = 60.0,
 ) -> int:
-    """Run `python *argv` `count` times at once until SIGTERM or Ctrl-C; returns the exit code.
+    """Run `count` processes of `python *argv` until SIGTERM or Ctrl-C; returns the exit code.
 
         run_processes(["-m", "messaging", "run", "consumers.marketing:Marketing"], 4)
 
-    Call it in the main thread. A signal is handed on to every child as SIGTERM, and each further
-    signal, too; `grace` seconds after the first, children that still run are killed. A child that
-    crashes is started again after a pause that doubles. After `most_crashes` in succession, each
-    less than `settled_after` seconds after its start, all are stopped. A child that ends with 0 is
-    not started again.
+    Call it in the main thread. Each signal is forwarded to every child as SIGTERM; `grace` seconds
+    after the first, children that still run are killed. A crashed child is restarted after a pause
+    that doubles each time. After `most_crashes` in a row, each less than `settled_after` seconds
+    after its start, all are stopped. A child that ends with 0 is not restarted.
 
-    Returns 0 if all ended with 0, else the first code that was not (128 + n for signal n). When
-    the parent is killed, its children get SIGTERM (on Linux; elsewhere they live on).
+    Returns 0 if all ended with 0, otherwise the first nonzero code (128 + n for signal n). If the
+    parent is killed, its children get SIGTERM (on Linux; elsewhere they keep running).
     """
     if count < 1:
         raise ConfigurationError(f"run_processes(count={count}): at least 1")
@@ -85,8 +84,8 @@ def run_processes(
 
 def start_python(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start `python *argv` in a process that is told by SIGTERM when this one dies."""
-    # A process group of its own: Ctrl-C in a terminal reaches the parent only, and is handed
-    # on once. The child would take it for two signals, and a second one means hurry.
+    # A process group of its own: Ctrl-C in a terminal only reaches the parent, which forwards it
+    # once. The child would otherwise get two signals, and a second one means hurry.
     return subprocess.Popen(  # noqa: S603 - this Python, by its own path
         [sys.executable, "-c", LAUNCH, str(os.getpid()), *argv],
         stdin=subprocess.DEVNULL,
@@ -123,7 +122,7 @@ class _Parent:
         return any(one.process is not None or one.again_at is not None for one in self._children)
 
     def _turn(self) -> None:
-        """Wait for what happens next, and deal with it."""
+        """Wait for the next signal or exit, and handle it."""
         try:
             ended = self._mail.get(timeout=self._until_next())
         except queues.Empty:
@@ -163,7 +162,7 @@ class _Parent:
         code = 128 - returned if returned < 0 else returned
         stopping = self._kill_at is not None
         if stopping and returned == -signal.SIGTERM:
-            code = 0  # it was so young that it did not listen yet
+            code = 0  # it had just started and did not handle signals yet
         log.log(
             logging.INFO if code == 0 or stopping else logging.ERROR,
             "process %d ended with %d",

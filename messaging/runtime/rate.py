@@ -1,4 +1,4 @@
-"""The token bucket of a rate limit: how many messages may be received now, and when again."""
+"""The token bucket of a rate limit: how many messages may be received now, and when the next."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ROUNDING = 1e-6
 
 
 class TokenBucket:
-    """One token for each message that is received; new ones come at the limit's rate, up to its
-    burst. Safe to use from any thread."""
+    """One token per received message; new tokens arrive at the limit's rate, up to its burst.
+    Thread-safe."""
 
     def __init__(self, limit: RateLimit, clock: Clock) -> None:
         self.most = limit.most
         self.refilled: Callable[[], None] = lambda: None
-        """Called when tokens have come in another way than with time."""
+        """Called when tokens have been added in any way other than by time."""
         self._a_second = limit.a_second
         self._clock = clock
         self._lock = threading.Lock()
@@ -29,17 +29,17 @@ class TokenBucket:
         self._at = clock.monotonic()
 
     def free(self) -> int:
-        """Tokens that are there now; below zero, when more came than there were."""
+        """Available tokens; negative if more messages arrived than there were tokens."""
         with self._lock:
             return int((self._filled() + _ROUNDING) // 1)
 
     def took(self, count: int) -> None:
-        """So many messages were received."""
+        """Take a token for each received message."""
         with self._lock:
             self._tokens = self._filled() - count
 
     def wait(self, tokens: int) -> float:
-        """Seconds until so many tokens are there, if nobody takes one."""
+        """Seconds until so many tokens are available, if none is taken."""
         with self._lock:
             short = tokens - self._filled()
             if short <= 0:

@@ -1,4 +1,4 @@
-"""Waiting: what is to be handled next, and in a FIFO queue, what must wait for it."""
+"""Ready queues: which message is handled next, and in a FIFO queue, which must wait for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _nobody() -> None:
 
 
 class ReadyQueue:
-    """Receipts that wait for a handler; first come, first served. Safe to use from any thread.
+    """Messages that wait for a handler, first come, first served. Thread-safe.
 
-    slots  handlers that may run at once. A receipt that `get` or `next` gives has one, until
-           `next` or `free` gives it on.
+    slots  handlers that may run at the same time. A message that `get` or `next` returns has a
+           slot, until `next` or `free` passes it on.
     """
 
     def __init__(self, slots: int) -> None:
@@ -33,11 +33,11 @@ class ReadyQueue:
         self.slots = slots
         """How many are free."""
         self.behind = 0
-        """Of those here, so many wait for another one, whatever slots are free."""
-        # While there is a free slot nothing waits for one.
+        """Number of messages that wait for another one, even if slots are free."""
+        # While a slot is free, nothing waits for one.
         self._waiting: deque[InFlightMessage] = deque()
-        # Those that have a slot, and None for a thread that shall end. In C: a queue of
-        # `threading` would cost as much as the rest of a message's way.
+        # Messages that have a slot, and None for a thread that should end. Implemented in C: a
+        # `queue.Queue` would cost as much as the rest of a message's way.
         self._ready: queues.SimpleQueue[InFlightMessage | None] = queues.SimpleQueue()
         self.get = self._ready.get
 
@@ -45,16 +45,16 @@ class ReadyQueue:
         return self._ready.qsize() + len(self._waiting)
 
     def put(self, message: InFlightMessage, *, has_turn: bool = False) -> bool:
-        """It is to be handled when those before it are, and a slot is free. False: one before it
-        is on its way back, and so must this one be.
+        """Queue it until those before it are handled and a slot is free. Returns False if one
+        before it is being released, so that this one must be released too.
 
-        has_turn  it was put here before, and waits for no other any more.
+        has_turn  it was queued before, and no longer waits for another one.
         """
         self._offer(message)
         return True
 
     def next(self) -> InFlightMessage | None:
-        """A handler has ended: what its thread has to do next. None: nothing waits."""
+        """A handler has ended: return its thread's next message, or None if nothing waits."""
         with self._gate:
             if self._waiting:
                 return self._waiting.popleft()
@@ -62,7 +62,7 @@ class ReadyQueue:
             return None
 
     def free(self) -> None:
-        """A handler has ended whose thread does not go on."""
+        """A handler has ended, and its thread does not continue: pass its slot on."""
         with self._gate:
             if self._waiting:
                 self._ready.put(self._waiting.popleft())
@@ -70,7 +70,7 @@ class ReadyQueue:
                 self.slots += 1
 
     def take_slot(self) -> bool:
-        """A slot for a receipt that was never put here. False: none is free."""
+        """Take a slot for a message that was not queued here. Returns False if none is free."""
         with self._gate:
             if not self.slots:
                 return False
@@ -78,19 +78,19 @@ class ReadyQueue:
             return True
 
     def get_nowait(self) -> InFlightMessage | None:
-        """The next one that has a slot; None if nothing is ready."""
+        """Return the next message that has a slot; None if nothing is ready."""
         try:
             return self._ready.get_nowait()
         except queues.Empty:
             return None
 
     def wake(self, threads: int) -> None:
-        """Let so many threads that wait in `get` have None, and end."""
+        """Give so many threads that wait in `get` None, so that they end."""
         for _ in range(threads):
             self._ready.put(None)
 
     def drain(self) -> list[InFlightMessage]:
-        """Take out all that wait, in order."""
+        """Remove and return all waiting messages, in order."""
         taken = []
         with self._gate:
             while (message := self.get_nowait()) is not None:
@@ -101,22 +101,24 @@ class ReadyQueue:
         return taken
 
     def held_up(self, message: InFlightMessage) -> bool:
-        """True: it may not be handled now, because one before it is on its way back."""
+        """True if it may not be handled now, because one before it is being released."""
         return False
 
     def busy(self, message: InFlightMessage) -> bool:
-        """True: another one must end before this one may be handled."""
+        """True if another one must end before this one may be handled."""
         return False
 
     def sent_back(self, messages: Sequence[InFlightMessage]) -> None:
-        """These were not put here and go back to the queue: none may overtake them."""
+        """These were not queued here and are being released: none may overtake them."""
 
     def failed(self, message: InFlightMessage) -> Sequence[InFlightMessage]:
-        """Its handler did not do it: take out those that may not be handled before it."""
+        """Its handler did not complete it: remove and return those that may not be handled before
+        it."""
         return ()
 
     def left(self, message: InFlightMessage, account: Disposition) -> Sequence[InFlightMessage]:
-        """It is settled. Take out those that may not be handled before it, if it comes again."""
+        """It is settled. If it will be redelivered, remove and return those that may not overtake
+        it."""
         return ()
 
     def _offer(self, message: InFlightMessage) -> None:
@@ -131,16 +133,16 @@ class ReadyQueue:
 @dataclass(slots=True, repr=False)
 class _Group:
     head: InFlightMessage
-    """The one that is ready, in a handler, or being settled."""
+    """The message that is ready, in a handler, or being settled."""
     waiting: deque[InFlightMessage] = field(default_factory=deque)
 
 
 class FifoReadyQueue(ReadyQueue):
-    """The same for a FIFO queue: of each group only the first is ready.
+    """The same for a FIFO queue: only the first message of each group is ready.
 
-    The next one is ready when the first is deleted, or stands in the dead-letter queue and is
-    deleted. When the first is to come again, those behind it in hand are to be given back: SQS
-    then delivers the group in order from the first on.
+    The next one is ready when the first is deleted, with or without a dead letter. If the first
+    will be redelivered, the messages behind it must be released: SQS then delivers the group in
+    order from the first one on.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
     """
 
@@ -157,10 +159,10 @@ class FifoReadyQueue(ReadyQueue):
 
     def _make_groups(self) -> None:
         self.takes: Takes = _nobody
-        """Where the calling thread takes what is ready; None: into the line."""
+        """Where the calling thread takes ready messages; None: they are queued."""
         self._groups: dict[str, _Group] = {}
         self._back: dict[str, set[InFlightMessage]] = {}
-        """By group, those on their way back to the queue: none that comes now may overtake them."""
+        """By group, messages being released: arriving messages must not overtake them."""
         self._lock = threading.Lock()
 
     def put(self, message: InFlightMessage, *, has_turn: bool = False) -> bool:
@@ -278,5 +280,5 @@ class FifoReadyQueue(ReadyQueue):
 
 
 def ready_queue_for(queue: str, slots: int) -> ReadyQueue:
-    """The line for the queue of this name; that of a FIFO queue ends in ".fifo"."""
+    """The ready queue for the queue of this name; the name of a FIFO queue ends in ".fifo"."""
     return (FifoReadyQueue if is_ordered(queue) else ReadyQueue)(slots)

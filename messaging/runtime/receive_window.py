@@ -1,4 +1,4 @@
-"""Chooses how many receives of one queue are under way at once, from what they bring."""
+"""Chooses how many receives of one queue are in flight at the same time, from their results."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from messaging.window import RequestWindow
 __all__ = ["MOST_RECEIVES", "ReceiveWindow"]
 
 MOST_RECEIVES = 64
-"""Never more. Each has a connection of its own; at 30 ms an answer they bring 21,000 messages a
+"""The maximum. Each uses a connection; with a latency of 30 ms they bring 21,000 messages a
 second."""
 
 
 class ReceiveWindow:
-    """The limit of receives under way. It keeps no clock, and knows no queue.
+    """The limit of receives in flight. It has no clock and knows no queue.
 
-    Full answers move it as `RequestWindow` says: it grows while they are waited for and more
-    receives bring more of them, and shrinks where handling is the bound. It is never higher than
-    the number of full answers since the last empty one, so that a burst costs no more empty
-    receives than full ones. An answer that is not full takes one off, an empty one halves it, and
-    an error ends it: 0 says that one receive after the other is enough.
+    Full answers move it as in `RequestWindow`: it grows while the worker waits for them and more
+    receives bring more of them, and shrinks when handling is the bottleneck. It never exceeds the
+    number of full answers since the last empty one, so that a burst costs no more empty receives
+    than full ones. An answer that is not full lowers it by one, an empty one halves it, and an
+    error resets it: 0 means that one receive at a time is enough.
     """
 
     __slots__ = ("_ended", "_full", "_window")
@@ -33,7 +33,7 @@ class ReceiveWindow:
         return 0 if self._ended else self._window.limit
 
     def start(self) -> None:
-        """One full receive took long: there may be more."""
+        """Start with several: a full receive was slow, and there may be more messages."""
         self._ended = False
         self._full += 1
 
@@ -49,14 +49,14 @@ class ReceiveWindow:
         waited: float,
         made: float,
     ) -> None:
-        """A receive for `asked` messages brought `count`.
+        """Record that a receive for `asked` messages returned `count`.
 
-        out        receives that were under way when it was sent, itself included.
-        under_way  the same, when its answer came.
-        took       seconds from when it was sent until the answer was found.
-        unseen     seconds for which nobody had looked for it before.
-        waited     seconds for which there was nothing else to do before it came.
-        made       seconds that it took to handle what the last one brought.
+        out        receives in flight when it was sent, including itself.
+        under_way  the same, when its answer arrived.
+        took       seconds from when it was sent until the answer was noticed.
+        unseen     seconds before that during which nothing checked for it.
+        waited     seconds for which there was nothing else to do before it arrived.
+        made       seconds that it took to handle the messages of the previous one.
         """
         window = self._window
         if not count:
@@ -68,12 +68,12 @@ class ReceiveWindow:
             window.limit = max(1, window.limit - 1)
             return
         self._full += 1
-        if not waited or under_way >= window.limit:  # else it is the room in hand that is the bound
+        if not waited or under_way >= window.limit:  # otherwise the free room is the limit
             window.answered(took=took, unseen=unseen, waited=waited, made=made, out=out)
             window.limit = min(window.limit, self._full)
 
     def stop(self) -> None:
-        """An error, or answers that come quickly: one after the other."""
+        """Reset to one receive at a time: after an error, or if answers are quick."""
         self._ended = True
         self._full = 0
         self._window.fall(1)

@@ -1,11 +1,10 @@
-"""Receiving: a thread that long-polls one queue, and asks for more at once where that is far away.
+"""The receiver: a thread that long-polls one queue, with several receives in flight if it is far.
 
-A receive takes as long as the way to AWS and back, and brings ten messages at most: with handlers
-that are quicker, one after the other is not enough. So after each full receive that was long on
-its way the thread keeps several under way (`Receives`), until they bring no more or there is no
-room in hand. Where the transport makes receives in one piece only, a helper is hired instead, a
-thread that leaves as soon as it brings less. An idle queue is asked by one thread, once in 20
-seconds.
+A receive takes a round trip to AWS and returns at most ten messages: if handlers are quicker than
+that, one receive at a time is not enough. So after each slow full receive, the thread keeps several
+in flight (`Receives`), until they return no more or there is no room. If the transport only has
+blocking receives, helper threads are started instead, which end as soon as they receive less. An
+idle queue is polled by one thread, once in 20 seconds.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ __all__ = ["Receiver", "return_late"]
 log = logger("messaging.runtime")
 
 BACKOFF = Backoff(first=0.25, longest=30.0, jitter=0.5)
-"""Between requests that fail, and between attempts to reach a queue at the start."""
+"""Pauses between failed requests, and between attempts to reach a queue at the start."""
 
 MOST_HELPERS = 3
-"""Beside the first: as many connections more."""
+"""Maximum number of helper threads; each uses a connection."""
 HELPERS_WAIT = 1.0
-"""Seconds for which a helper waits for a message, or for room, before it leaves."""
+"""Seconds for which a helper waits for a message, or for room, before it ends."""
 IDLE = Backoff(first=0.05, longest=1.0)
-"""After an empty receive that did not wait by itself."""
+"""Pause after an empty receive that returned at once."""
 
 Hire = Callable[[Callable[[], None]], object]
 Onward = Callable[[bool], bool]
@@ -53,11 +52,11 @@ def _nobody(work: Callable[[], None]) -> None:
 class Receiver:
     """Receives for one queue. `run` is the body of its thread, and ends after `stop`.
 
-    taken  called with what each receive brought, which may be after `stop`, and the moment from
-           which its leases count.
-    most   helpers at once, but never more than `MOST_HELPERS`; 0: one receive at a time.
-    settler, quick  for a transport that can begin a receive (`Receives`): who settles, and whether
-                    handlers run in the thread that receives. Without them there are helpers.
+    taken  called with the messages of each receive, possibly after `stop`, and the time from which
+           their leases count.
+    most   maximum number of helpers, up to `MOST_HELPERS`; 0: one receive at a time.
+    settler, quick  for a transport with non-blocking receives (`Receives`): the settler, and
+                    whether handlers run in the receiving thread. Without them, helpers are used.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Receiver:
         self._asked_at: float | None = None
         self._empty = 0
         self._brought: int | None = None
-        """How many the last receive of the first thread brought; None: it failed."""
+        """How many messages the first thread's last receive returned; None if it failed."""
         self._most = min(MOST_HELPERS, most)
         self._full: list[float] = []
         self._hire: Hire = _nobody
@@ -113,14 +112,14 @@ class Receiver:
     def run(self, hire: Hire = _nobody, onward: Onward = _go_on) -> None:
         """The body of the first thread.
 
-        hire    starts another thread for what it is given.
-        onward  called after each receive, when the next one may be made, with whether the way is
-                short (`FAR`). False: another thread receives in place of the calling one.
+        hire    starts another thread that runs the given function.
+        onward  called after each receive, before the next one, with whether the queue is near
+                (`FAR`). False: another thread receives in place of the calling one.
         """
         self._hire, self._onward, self._first = hire, onward, threading.get_ident()
         together = self._together
         if together is not None and len(together) and not together.run(onward):
-            return  # it was in place of another thread, and is replaced in its turn
+            return  # it had replaced another thread, and is now replaced itself
         while free := self._backpressure.room():
             asked, self._asked_at = SYSTEM_CLOCK.monotonic(), self._clock.monotonic()
             try:
@@ -160,7 +159,7 @@ class Receiver:
         try:
             self._brought = brought = self._receive(free, wait)
         except TransportError as error:
-            if not self._stopped.is_set():  # else it was closed while it waited
+            if not self._stopped.is_set():  # otherwise it was closed while it waited
                 self._failed(error)
             return None
         if self._failures:
@@ -168,13 +167,13 @@ class Receiver:
         return brought
 
     def more(self) -> bool:
-        """One more receive at once, which does not wait, for the thread that `run` has called
-        onward. False: the last one was not full, so there may be no more, or there is no room."""
+        """Make one more receive without waiting, for the thread in which `run` called `onward`.
+        False: the last one was not full, so there may be no more, or there is no room."""
         free = self._backpressure.take() if self._brought == BATCH_ENTRIES else 0
         return free > 0 and self.step(free, 0) == BATCH_ENTRIES
 
     def replace(self, thread: int) -> None:
-        """The thread of this ident is held up: if it is the first, another one takes its place.
+        """The thread with this ident is blocked: if it is the first, another one replaces it.
 
         Raises `RuntimeError` if the system has no more threads.
         """
@@ -183,18 +182,18 @@ class Receiver:
 
     @property
     def failing(self) -> bool:
-        """True: the last receive failed."""
+        """True if the last receive failed."""
         return self._failures > 0
 
     def asked_for(self, now: float) -> float:
-        """Seconds for which the first thread's receive has been out; 0 if none is."""
+        """Seconds for which the first thread's receive has been in flight; 0 if none is."""
         asked = self._asked_at
         if asked is None and self._together is not None:
             asked = self._together.since
         return 0.0 if asked is None else now - asked
 
     def stop(self) -> None:
-        """Ask no more. A receive that waits still ends as it will."""
+        """Make no more receives. One that is waiting ends on its own."""
         self._stopped.set()
 
     def _receive(self, free: int, wait: float) -> int:
@@ -203,7 +202,8 @@ class Receiver:
         try:
             deliveries = self._queue.receive(free, wait)
             if deliveries:
-                # Beyond its wait it was the answer that was slow, and the leases began before that.
+                # If it took longer than its wait, the answer was slow, and the leases began
+                # earlier.
                 answered = self._clock.monotonic()
                 self._taken(deliveries, answered - max(0.0, answered - asked - wait))
         finally:
@@ -214,7 +214,7 @@ class Receiver:
         return min(self._full, default=0.0) >= FAR
 
     def _grow(self) -> None:
-        """The queue is not empty yet: hire a helper, if there is room for what it may bring."""
+        """The queue is not empty yet: start a helper, if there is room for its messages."""
         if self._helpers >= self._most or not self._backpressure.free(BATCH_ENTRIES):
             return
         with self._lock:
@@ -232,7 +232,7 @@ class Receiver:
             while free := self._backpressure.room(HELPERS_WAIT):
                 try:
                     brought = self._receive(free, min(self._wait, HELPERS_WAIT))
-                except TransportError:  # the first will meet it, too, and tell it
+                except TransportError:  # the first thread will get the same error, and report it
                     return
                 if not self._onward(False) or brought < free or not self._far():
                     return
@@ -272,7 +272,8 @@ class Receiver:
 
 
 def return_late(queue: QueueTransport, deliveries: Sequence[Delivery]) -> None:
-    """Make visible again what a receive brought after the end, when nobody is left to settle."""
+    """Release messages that a receive returned after the end, when nothing is left to settle
+    them."""
     try:
         queue.change_visibility(deliveries, [0] * len(deliveries))
     except TransportError as error:

@@ -1,4 +1,4 @@
-"""Several receives of one queue under way in one thread, while the queue is far away and full."""
+"""Keeps several receives of one far, full queue in flight in one thread."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from messaging.transport import Delivery
 __all__ = ["Begin", "Receives", "note_full"]
 
 WAIT = 1.0
-"""Seconds for which such a receive waits for a message: only the receive of an idle queue, which is
-alone, waits for long."""
+"""Seconds for which such a receive waits for a message: only the single receive of an idle queue is
+a long poll."""
 LOOKS_UP = 0.1
-"""Seconds of waiting for an answer after which it is looked whether there is something else."""
+"""Seconds of waiting for an answer after which the thread checks for other work."""
 
 RECEIVES = 8
-"""Full receives of late of which the quickest tells how long the way is: a slower one may only have
-waited for the processor."""
+"""Number of recent full receives of which the quickest gives the latency: a slower one may only
+have waited for the CPU."""
 
 Begin = Callable[[int, float], Generator[int, None, Sequence[Delivery]] | None]
 Taken = Callable[[Sequence[Delivery], float], None]
@@ -35,37 +35,37 @@ class _Receive(NamedTuple):
     asked: int
     at: float
     out: int
-    """How many were under way then, itself included."""
+    """How many were in flight then, including itself."""
 
 
 class _Look(NamedTuple):
-    """When answers were found, by the machine's clock, and what went before, in seconds."""
+    """When answers were noticed, by the system's clock, and the seconds before that."""
 
     found: float
     waited: float
-    """There was nothing else to do."""
+    """Seconds with nothing else to do."""
     unseen: float
-    """Nobody had looked."""
+    """Seconds in which nothing checked."""
 
 
 def note_full(of_late: list[float], took: float) -> None:
-    """Keep the seconds of one more full receive.
+    """Record the seconds of one more full receive.
 
-    `of_late` may be read by other threads meanwhile: a deque could not, without the GIL.
+    Other threads may read `of_late` meanwhile, which a deque would not allow without the GIL.
     """
     of_late[:] = [*of_late[1 - RECEIVES :], took]
 
 
 class Receives:
-    """Receives under way, and the answers to deletes beside them, for one thread at a time.
+    """Receives in flight, and deletes that wait for their answers, for one thread at a time.
 
     begin   sends a receive (`QueueTransport.begin_receive`).
-    taken   called with what each brought, and the moment from which its leases count.
-    full    seconds of full receives of late.
-    far     whether they say that the queue is far away.
+    taken   called with the messages of each, and the time from which their leases count.
+    full    durations of recent full receives, in seconds.
+    far     whether they show that the queue is far away.
     failed  called with an error.
-    closed  whether no more receives are to be made.
-    quick   whether handlers run in this thread: then it also hears what the settler is answered.
+    closed  whether to make no more receives.
+    quick   whether handlers run in this thread, which then also reads the answers for the settler.
     """
 
     def __init__(
@@ -97,31 +97,32 @@ class Receives:
         self._window = ReceiveWindow()
         self._stumbled = False
         self.possible = True
-        """False: the transport makes receives in one piece only."""
+        """False if the transport only has blocking receives."""
         self._looked = 0.0
-        """When somebody looked last for answers: what is there now came later."""
+        """When answers were last checked: any answer there now arrived later."""
         self._looked_at = 0.0
-        """The same by the machine's clock."""
+        """The same, by the system's clock."""
         self._made = 0.0
-        """Seconds that it took to handle what the last one brought."""
+        """Seconds that it took to handle the messages of the last one."""
         self._under_way: dict[int, _Receive] = {}
-        """By the number of the socket. Whoever takes one out hears it; that is atomic."""
+        """By socket number. The thread that removes one reads its answer; removal is atomic."""
         self._at_hand: deque[_Receive] = deque()
-        """Those that were answered at once."""
+        """Requests that were answered at once."""
 
     def __len__(self) -> int:
         return len(self._under_way) + len(self._at_hand)
 
     @property
     def since(self) -> float | None:
-        """When the oldest was sent; None: none is under way."""
+        """When the oldest was sent; None if none is in flight."""
         return min([one.at for one in self._under_way.copy().values()], default=None)
 
     def run(self, onward: Callable[[bool], bool]) -> bool:
-        """Receive until the queue has no more, or no room is left; then nothing is under way.
+        """Receive until the queue has no more messages, or no room is left; then nothing is in
+        flight.
 
-        onward  called after each, when what it brought may be handled in this thread. False: this
-                thread was held up there, and another one receives in its place. Then so does this.
+        onward  called after each receive, to handle its messages in this thread. False: this thread
+                was blocked there, and another one replaced it. `run` then returns False too.
         """
         self._window.start()
         self._settler.begins = True
@@ -202,7 +203,7 @@ class Receives:
     ) -> bool:
         began = SYSTEM_CLOCK.monotonic()
         self._hear(receive, since, look)
-        self._begin_some()  # the next one is on its way while this one is handled
+        self._begin_some()  # the next one is in flight while this one is handled
         self._settler.attend(self._quick())
         goes_on = onward(True)
         self._made = SYSTEM_CLOCK.monotonic() - began
@@ -217,8 +218,9 @@ class Receives:
                 self._under_way[receive.request.file] = receive
                 return
             if deliveries:
-                # What came while this thread was busy came after it had looked last.
-                # Beyond its wait the answer was slow, and the leases began before.
+                # Answers that arrived while this thread was busy arrived after its last check.
+                # If it took longer than its wait, the answer was slow, and the leases began
+                # earlier.
                 self._taken(deliveries, min(max(receive.at, since), receive.at + self._wait))
             self._judge(len(deliveries), receive, under_way, look)
         except TransportError as error:
@@ -248,7 +250,7 @@ class Receives:
     def _stumble(self, error: TransportError) -> None:
         self._window.stop()
         if not (self._closed() or self._stumbled):
-            self._stumbled = True  # all that are under way may meet the same: it is told once
+            self._stumbled = True  # all requests in flight may get the same error: log it once
             self._failed(error)
 
     def _way(self) -> float:

@@ -18,21 +18,22 @@ __all__ = ["run_reloading"]
 log = logger("messaging.runtime")
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the files."""
+"""Seconds between two checks of the files."""
 GRACE = 40.0
-"""Seconds that a program has to end in order: with the defaults a worker takes at most 30."""
+"""Seconds that a program has for an orderly end: with the defaults, a worker takes at most 30."""
 
 _Seen = Mapping[Path, tuple[int, int]]
 
 
 def run_reloading(argv: Sequence[str], folder: Path, *, grace: float = GRACE) -> int:
-    """Run `python *argv` until SIGTERM or Ctrl-C, and again after each change; the exit code.
+    """Run `python *argv` until SIGTERM or Ctrl-C, restarting it after each change; returns the exit
+    code.
 
         run_reloading(["-m", "messaging", "run", "biblioteca.servico:Biblioteca"], Path.cwd())
 
-    Looks at the Python files, pyproject.toml and .env files below `folder`, virtual environments
-    and hidden folders left out. A program that ends with an error is started again at the next
-    change. Each is stopped by SIGTERM, so messages in hand are finished or given back.
+    Watches the Python files, pyproject.toml and .env files below `folder`, except virtual
+    environments and hidden folders. A program that ends with an error is restarted at the next
+    change. Programs are stopped by SIGTERM, so messages in flight are finished or released.
     """
     asked: queues.SimpleQueue[None] = queues.SimpleQueue()
     with on_signals(lambda: asked.put(None)):
@@ -54,7 +55,7 @@ def _wait(
     seen: _Seen,
     asked: queues.SimpleQueue[None],
 ) -> str | None:
-    """The file that has changed; None if the end is asked for, or the program is done."""
+    """The changed file; None if a stop is requested, or the program has ended successfully."""
     told = False
     while True:
         if _asked(asked, LOOK_EVERY):
@@ -78,13 +79,13 @@ def _end(process: subprocess.Popen[bytes], asked: queues.SimpleQueue[None], grac
     end = SYSTEM_CLOCK.monotonic() + grace
     while process.poll() is None and SYSTEM_CLOCK.monotonic() < end:
         if _asked(asked, 0.1):
-            process.terminate()  # a second one: it waits for no handler any more
+            process.terminate()  # a second signal: it no longer waits for handlers
     process.kill()
     process.wait()
 
 
 def _asked(asked: queues.SimpleQueue[None], seconds: float) -> bool:
-    """Whether the end is asked for within `seconds`."""
+    """Whether a stop is requested within `seconds`."""
     try:
         asked.get(timeout=seconds)
     except queues.Empty:
@@ -97,7 +98,7 @@ def _look(folder: Path) -> _Seen:
     for path in _sources(folder):
         try:
             about = path.stat()
-        except OSError:  # removed while we look
+        except OSError:  # removed while we check
             continue
         seen[path] = about.st_mtime_ns, about.st_size
     return seen

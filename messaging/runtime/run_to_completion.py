@@ -1,17 +1,20 @@
-"""Run-to-completion: while handlers are quick, the thread that received runs them.
+"""Run-to-completion: while handlers are quick, the receiving thread runs them.
 
-To hand ten messages to another thread, and what became of them to a third, costs more than ten
-quick handlers do. So while a message keeps its thread for less than `executor.QUICK` on average,
-the thread that received it decodes it, runs its handler and settles it, and the others sleep.
-An async handler only begins there, and goes on in the event loop as always; while those are brief,
-too, the thread waits for them, so that one thread runs at a time and settles all in one request.
+Passing ten messages to another thread, and their outcomes to a third, costs more than ten quick
+handlers. So while a message occupies its thread for less than `executor.QUICK` on average, the
+thread that received it also decodes it, runs its handler and settles it, and the others sleep. An
+async handler only starts there and continues in the event loop as always; while these are brief
+too, the thread waits for them, so that only one thread runs at a time and settles all in one
+request.
 
-In a FIFO queue the first of each group is handled, then all of those are deleted in one request,
-which lets the next of their groups go on, here again. A receive usually brings several of one
-group, so before a delete the thread receives from other groups too, until the request is full.
+In a FIFO queue, the first message of each group is handled, then all of these are deleted in one
+request, which makes the next of their groups ready, in this thread again. A receive usually returns
+several of one group, so before a delete the thread also receives from other groups, until the
+request is full.
 
-A handler may turn out slow all the same. A watch sees it after `LOOK` seconds: then what the thread
-still had goes into the line, where handlers' threads take it, and another thread receives.
+A handler may still turn out to be slow. A watchdog notices after `LOOK` seconds: the thread's
+remaining messages then go to the ready queue, where handler threads take them, and another thread
+receives.
 """
 
 from __future__ import annotations
@@ -33,36 +36,37 @@ from messaging.transport import BATCH_ENTRIES
 __all__ = ["RunToCompletion"]
 
 LOOK = 0.01
-"""Seconds between two looks of the watch. Who is seen twice in one handler is held up."""
+"""Seconds between two checks of the watchdog. A thread found in the same handler twice in a row
+counts as blocked."""
 LOOKS_AT_SETTLING = 100
-"""The same for one who waits for an answer while settling: about a second."""
+"""Number of checks for a thread that waits for an answer while settling: about a second."""
 IDLE_LOOKS = 50
-"""After so many looks at nothing the watch sleeps until it is woken."""
+"""After so many checks without work, the watchdog sleeps until it is woken."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Chunk:
-    """What one thread has received and handles itself."""
+    """The messages that one thread has received and handles itself."""
 
     thread: int
     rest: deque[InFlightMessage] = field(default_factory=deque)
     busy: object = None
-    """What its thread is busy with: a receipt, or this chunk while that is being settled."""
+    """What its thread is busy with: a message, or this chunk while it is being settled."""
     seen: object = None
-    """What it was busy with when the watch looked last."""
+    """What it was busy with at the watchdog's last check."""
     looks: int = 0
-    """How often the watch has seen just that."""
+    """How often in a row the watchdog has found the same."""
     replaced: bool = False
     """Another thread receives in place of its own."""
 
 
 class RunToCompletion:
-    """Lets threads that receive go on to the end of what they received.
+    """Runs received messages to completion in the receiving thread.
 
-    replace  called with the ident of a thread that is held up: another one is to receive in its
-             place. May raise `RuntimeError`: there is none.
-    more     makes one more receive in the calling thread, without waiting. False: there is no more.
-    ident    tells threads apart.
+    replace  called with the ident of a blocked thread: another one should receive in its place. May
+             raise `RuntimeError` if there is none.
+    more     makes one more receive in the calling thread, without waiting. False: nothing more.
+    ident    identifies the calling thread.
     """
 
     def __init__(
@@ -94,7 +98,8 @@ class RunToCompletion:
         self._closed = False
 
     def open(self) -> Callable[[InFlightMessage], bool | None] | None:
-        """Where the calling thread puts what it has just received; None: into the line."""
+        """Where the calling thread puts the messages it has just received; None: the ready
+        queue."""
         # Without a slot it must wait behind those in the line, which came before.
         if self._closed or not self._executor.quick or not self._ready_queue.slots:
             return None
@@ -105,11 +110,11 @@ class RunToCompletion:
         return self._ready_queue.put if self._ordered else chunk.rest.append
 
     def work(self, near: bool) -> bool:
-        """Handle and settle what the calling thread has put where `open` said.
+        """Handle and settle the messages that the calling thread put into the result of `open`.
 
-        near  answers come so soon that settling here is quicker than waking another thread.
+        near  answers are so quick that settling here is faster than waking another thread.
 
-        False: it was held up meanwhile, and another thread receives in its place.
+        Returns False if the thread was blocked meanwhile, and another one replaced it.
         """
         me = self._ident()
         chunk = self._chunks.get(me)
@@ -128,12 +133,12 @@ class RunToCompletion:
             self._hand_over(chunk)
         with self._lock:
             del self._chunks[me]
-            # It would refer to itself, and wait for the garbage collector.
+            # Otherwise it would refer to itself, and wait for the garbage collector.
             chunk.busy = chunk.seen = None
             return not chunk.replaced
 
     def drain(self) -> list[InFlightMessage]:
-        """Take out all that wait."""
+        """Remove and return all waiting messages."""
         taken = []
         for chunk in self._chunks.copy().values():
             while (message := _next(chunk)) is not None:
@@ -141,25 +146,25 @@ class RunToCompletion:
         return taken
 
     def close(self) -> None:
-        """From now on everything goes into the line, and the watch ends."""
+        """From now on everything goes to the ready queue, and the watchdog ends."""
         self._closed = True
         self._wake.put(None)
 
     def watch(self) -> None:
-        """The body of the thread that looks whether another is held up."""
+        """The body of the watchdog thread, which checks whether another thread is blocked."""
         while not self._closed:
             self._wake.get()
             idle = 0
             while idle < IDLE_LOOKS and not self._closed:
                 self._pause()
                 idle = 0 if self.look() else idle + 1
-            # Said before looking once more: whoever comes now sees it, or is seen.
+            # Set before checking once more: a thread that arrives now sees it, or is seen.
             self._watching = False
             if self._chunks:
                 self._wake.put(None)
 
     def look(self) -> bool:
-        """One look; False if there was nothing to look at."""
+        """Check once; returns False if there was nothing to check."""
         chunks = self._chunks.copy().values()
         for chunk in chunks:
             busy = chunk.busy
@@ -171,14 +176,14 @@ class RunToCompletion:
         return bool(chunks)
 
     def _taker(self) -> Callable[[InFlightMessage], None] | None:
-        """Where what the calling thread makes ready goes, if it has a chunk."""
+        """Where messages that the calling thread makes ready go, if it has a chunk."""
         chunk = self._chunks.get(self._ident())
         return None if chunk is None else chunk.rest.append
 
     def _goes_on(self, chunk: _Chunk) -> bool:
-        """In a FIFO queue: delete what is handled, so that those behind it are ready.
+        """In a FIFO queue: delete the handled messages, so that those behind them become ready.
 
-        True: some are. False as well if they wait for a handler in another thread.
+        Returns True if some are; False also if they wait for a handler in another thread.
         """
         if not self._ready_queue.behind:
             return False
@@ -215,7 +220,7 @@ class RunToCompletion:
             chunk.replaced = True
         try:
             self._replace(chunk.thread)
-        except RuntimeError:  # the system has no more threads: it goes on when it can
+        except RuntimeError:  # the system has no more threads: it continues when it can
             chunk.replaced = False
 
     def _pause(self) -> None:
@@ -226,7 +231,7 @@ class RunToCompletion:
 
 
 class _SleepingLoop:
-    """The loop, which what is submitted does not wake."""
+    """Submits to the loop without waking it."""
 
     def __init__(self, loop: Runs) -> None:
         self.submit = partial(loop.submit, wake=False)
@@ -236,6 +241,6 @@ class _SleepingLoop:
 
 def _next(chunk: _Chunk) -> InFlightMessage | None:
     try:
-        return chunk.rest.popleft()  # atomic: the watch may hand over the rest meanwhile
+        return chunk.rest.popleft()  # atomic: the watchdog may pass on the rest meanwhile
     except IndexError:
         return None

@@ -1,4 +1,4 @@
-"""Settlement: what is asked of a queue when handlers are done, and what of refusals."""
+"""Settlement: the requests to a queue when handlers are done, and the handling of refusals."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = ["Deleting", "Later", "Settlement"]
 log = logger("messaging.runtime")
 
 BACKOFF = Backoff(first=0.2, longest=5.0, jitter=0.5)
-"""Before a refused settlement is tried again."""
+"""Pauses before a refused settlement is retried."""
 MOST_TRIES, MOST_TRIES_AT_STOP = 10, 3
-"""About half a minute, and about half a second."""
+"""Attempts: about half a minute, and about half a second."""
 
 Again = list[tuple[InFlightMessage, Failure]]
-"""What was refused, and why."""
+"""A refused message, and why."""
 Later = list[tuple[float, InFlightMessage]]
-"""What is to be tried again, after so many seconds."""
+"""A message to retry, and after how many seconds."""
 
 
 class Deleting(NamedTuple):
@@ -50,13 +50,13 @@ class Deleting(NamedTuple):
 
 
 class Settlement:
-    """Settles receipts of one queue by their outcomes, ten in a request. Safe in any thread.
+    """Settles messages of one queue by their outcomes, ten per request. Thread-safe.
 
-    memo       is told what was handled and is not deleted.
-    postponed  is told what was released because it failed.
-    comes_again  called with what was released by its handler or its retry policy.
+    memo       remembers messages that were handled but not deleted.
+    postponed  remembers messages that were released because they failed.
+    comes_again  called with messages released by their handler or its retry policy.
     lock     guards changes of leases (see `Heartbeat`).
-    backoff  seconds after which a message comes again whose dead letter was refused.
+    backoff  seconds after which a message is retried if its dead letter was refused.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Settlement:
         self._backoff = backoff
         self._clock = clock
         self.hurried = False
-        """The worker stops: try few times."""
+        """The worker is stopping: make fewer attempts."""
 
     def settle(
         self, chunk: list[InFlightMessage], under_way: list[Deleting] | None = None
     ) -> Later:
-        """Settle `chunk`; returns what is to be tried again after so many seconds.
+        """Settle `chunk`; returns the messages to retry, with their pauses in seconds.
 
-        under_way  takes deletes that have been sent, for `finish`; None: wait for their answers.
+        under_way  collects sent deletes for `finish`; None: wait for their answers.
         """
         sealed, gone = self._in_flight.seal(chunk)
         for message in gone:  # a handler that ended after its message was given up
@@ -126,9 +126,9 @@ class Settlement:
         return later
 
     def call_back(self) -> int:
-        """Let some of the postponed messages come now; how many those were.
+        """Make some of the postponed messages visible now; returns how many.
 
-        Best effort: a message that is not called back comes when it was to come.
+        Best effort: a message that is not called back becomes visible as planned.
         """
         batch = self._postponed.next_batch()
         if batch:
@@ -145,7 +145,8 @@ class Settlement:
         return len(batch)
 
     def finish(self, deleting: Deleting) -> Later | None:
-        """Take the answer to a delete; None if it was sent again, and its answer is to come."""
+        """Process the answer to a delete; returns None if it was sent again and has no answer
+        yet."""
         request = deleting.request
         said: list[Sequence[Failure] | None] = []
 
@@ -161,7 +162,7 @@ class Settlement:
         return later
 
     def _begin_delete(self, batch: list[InFlightMessage]) -> Deleting | None:
-        """The delete of `batch`, sent; None where it is to be made in one piece."""
+        """Send the delete of `batch`; None if the transport only has blocking deletes."""
         if self._begin is None:
             return None
         try:
@@ -188,7 +189,7 @@ class Settlement:
         def change_visibility(deliveries: Sequence[Delivery]) -> Sequence[Failure]:
             with self._lock:
                 now = self._clock.monotonic()
-                # Nobody renews these: a broker may have a better way than a lease (`release`).
+                # These are not renewed: a broker may have a better way than a lease (`release`).
                 release = getattr(self._queue, "release", self._queue.change_visibility)
                 failures: Sequence[Failure] = release(
                     deliveries,
@@ -211,7 +212,8 @@ class Settlement:
     def _copy(
         self, batch: list[InFlightMessage], later: Later
     ) -> tuple[list[InFlightMessage], list[InFlightMessage]]:
-        """Those whose copy stands in the dead-letter queue, and those whose copy never will."""
+        """The messages whose copy is in the dead-letter queue, and those whose copy was refused for
+        good."""
 
         now, queue = self._clock.now(), self._queue
         letters = [
@@ -230,8 +232,8 @@ class Settlement:
         return copied, never
 
     def _never(self, message: InFlightMessage, failure: Failure) -> InFlightMessage:
-        """Its copy was refused for good. When it comes again the copy is tried again, and its
-        handler is not run: it has decided."""
+        """Its copy was refused for good. When it is redelivered, only the copy is retried, because
+        its handler has decided."""
         log.error(
             "message %s of %s cannot be dead-lettered (%s: %s); it is released, and SQS moves it "
             "when it has been received max_receives times; its reason: %s",
@@ -251,7 +253,7 @@ class Settlement:
         request: Callable[[Sequence[Delivery]], Sequence[Failure]],
         name: str,
     ) -> tuple[list[InFlightMessage], Again]:
-        """One request for `batch`: what it settled, and what was refused."""
+        """Make one request for `batch`: returns what it settled, and what was refused."""
         answer: Sequence[Failure] | Exception
         try:
             answer = request([message.delivery for message in batch])
@@ -262,7 +264,7 @@ class Settlement:
         found = refusals(answer, len(batch), f"{name} of {self._queue.name}")
         done, again = _sorted(batch, found)
         if found.whole:
-            # Even if it was for good: credentials are renewed, and queues come back.
+            # Even after a permanent error: credentials are renewed, and queues are recreated.
             again = [(message, one._replace(retryable=True)) for message, one in again]
         return done, again
 
@@ -300,7 +302,7 @@ def _requests(messages: list[InFlightMessage]) -> list[list[InFlightMessage]]:
 
 
 def _sorted(batch: list[InFlightMessage], answer: Refusals) -> tuple[list[InFlightMessage], Again]:
-    """Those of `batch` that were settled, and those that were refused."""
+    """The messages of `batch` that were settled, and those that were refused."""
     if not answer.failures:
         return batch, []
     failures = {one.index: one for one in answer.failures}

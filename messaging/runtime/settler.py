@@ -1,4 +1,4 @@
-"""The settler: a thread that settles what handlers are done with, in batches."""
+"""The settler: a thread that settles finished messages in batches."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from messaging.transport import BATCH_ENTRIES
 __all__ = ["Settler"]
 
 LINGER = 0.1
-"""Seconds that a settlement waits for others to fill its batch, while others are in hand."""
+"""Seconds that a settlement waits for others to fill its batch, while others are in flight."""
 LOOK = 0.005
-"""Seconds between two looks at the inbox while answers to deletes are awaited."""
+"""Seconds between two checks of the inbox while waiting for answers to deletes."""
 
 
 class _Sleeper:
-    """One who waits until so many messages are in the settler's inbox.
+    """Waits until the settler's inbox has a certain number of messages.
 
-    wanted  how many those are; 0 while nobody waits.
+    wanted  that number; 0 while nothing waits.
     """
 
-    # Who waits first says for how many, then looks at the inbox, and only then sleeps. Who puts
-    # first appends, and then reads what is wanted. So one of the two sees the other, whichever way
-    # the threads are interleaved, and no lock is taken and nobody woken for a message that need
-    # not be settled yet: a wake for each would cost more than the message. A wake for somebody who
-    # is awake is kept, and ends the next sleep at once: it may tell of more than the inbox.
+    # A waiting thread first sets `wanted`, then checks the inbox, and only then sleeps. A putting
+    # thread first appends, and then reads `wanted`. So one of the two sees the other, however the
+    # threads are interleaved, and no lock is taken and no thread woken for a message that need not
+    # be settled yet: a wake for each message would cost more than the message itself. A wake while
+    # the thread is awake is kept, and ends the next sleep at once: it may be about more than the
+    # inbox.
     __slots__ = ("_wakes", "wanted")
 
     def __init__(self) -> None:
@@ -42,7 +43,8 @@ class _Sleeper:
         self.wanted = 0
 
     def sleep(self, seconds: float | None) -> bool:
-        """Until `wake`, or for so many seconds; False if those are over. Then nothing is wanted."""
+        """Sleep until `wake`, or for so many seconds; returns False after a timeout. Resets
+        `wanted`."""
         try:
             self._wakes.get(timeout=seconds)
             self.forget()
@@ -57,20 +59,21 @@ class _Sleeper:
         self._wakes.put(None)
 
     def forget(self) -> None:
-        """What came too late for the last sleep is not meant for the next one."""
+        """A wake that came too late for the last sleep is not meant for the next one."""
         with suppress(queues.Empty):
             while True:
                 self._wakes.get_nowait()
 
 
 class Settler:
-    """Settles what handlers are done with. `run` is the body of its thread.
+    """Settles finished messages. `run` is the body of its thread.
 
-    A batch goes out when ten wait, when nothing else is in hand that could fill it, or when it
-    has waited for `LINGER`. What is refused for now is tried again while its lease lasts; what
+    A batch is sent when ten messages wait, when nothing else in flight could fill it, or when it
+    has waited for `LINGER`. A temporary refusal is retried while the lease lasts; a message that
     cannot be settled is left to its lease and counted as expired.
 
-    eager  wait for no batch: others in hand wait for what is settled, as in a FIFO queue.
+    eager  do not wait for a full batch: others in flight wait for the settlement, as in a FIFO
+           queue.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Settler:
         self._eager = eager
         self._inbox: deque[InFlightMessage] = deque()
         self.add = self._inbox.append
-        """As `put`, for a thread that calls `settle` afterwards: nobody is woken."""
+        """As `put`, for a thread that calls `settle` afterwards, so no thread is woken."""
         self._later: list[tuple[float, InFlightMessage]] = []
         self._own = _Sleeper()
         """Its thread."""
@@ -92,12 +95,13 @@ class Settler:
         self._sleeper = self._own
         """Who is to be woken."""
         self._under_way: dict[int, Deleting] = {}
-        """Deletes that have been sent, by the number of their socket. Whoever takes one out hears
-        its answer; that is atomic."""
+        """Sent deletes, by socket number. The thread that removes one reads its answer; removal is
+        atomic."""
         self.begins = False
         """True while answers are far away: a thread that settles does not wait for them."""
         self.attended = False
-        """True while another thread sees to what is under way, so that its own need not."""
+        """True while another thread reads the pending answers, so that the settler's own need
+        not."""
         self._hurry_later = False
         self._calling_back = False
         self._ending = False
@@ -127,12 +131,12 @@ class Settler:
 
     @property
     def waiting(self) -> int:
-        """How many wait to be settled."""
+        """How many messages wait to be settled."""
         return len(self._inbox)
 
     @property
     def busy(self) -> bool:
-        """True: its thread is at one batch, and another one waits."""
+        """True if its thread is busy with one batch, and another one waits."""
         return not self._own.wanted and len(self._inbox) >= BATCH_ENTRIES
 
     def settle(self, *, here: bool) -> None:
@@ -145,7 +149,7 @@ class Settler:
             self.rouse()
 
     def call_back(self) -> None:
-        """Let the messages come that were postponed in an outage."""
+        """Make the messages visible that were postponed in an outage."""
         self._calling_back = True
         self.rouse()
 
@@ -154,13 +158,13 @@ class Settler:
         self._own.wake()
 
     def hurry(self) -> None:
-        """Wait for no batch any more, and try few times: the worker stops."""
+        """The worker is stopping: do not wait for full batches, and make fewer attempts."""
         self._hurry_later = self._hurry_later or not self._settlement.hurried
         self._settlement.hurried = True
         self.rouse()
 
     def end(self) -> None:
-        """Settle what is there, then end the thread."""
+        """Settle what is left, then end the thread."""
         self._ending = True
         self.hurry()
 
@@ -178,11 +182,11 @@ class Settler:
 
     @property
     def requests(self) -> Mapping[int, UnderWay[Any]]:
-        """The deletes under way, by the number of the socket on which the answer comes."""
+        """The deletes in flight, by the number of the socket for the answer."""
         return {file: one.request for file, one in self._under_way.copy().items()}
 
     def hear(self, requests: Sequence[UnderWay[Any]]) -> None:
-        """Take the answers to those of `requests` that are deletes; others are passed over."""
+        """Process the answers to the deletes among `requests`; others are skipped."""
         for request in requests:
             deleting = take(self._under_way, request)
             if deleting is None:
@@ -194,15 +198,15 @@ class Settler:
                 self._try_later(again)
 
     def attend(self, attended: bool) -> None:
-        """Another thread sees to what is under way, or does so no more."""
+        """Say whether another thread reads the pending answers."""
         before, self.attended = self.attended, attended
         if before and not attended and self._under_way:
             self.rouse()
 
     def step(self, aged: bool, *, waits: bool = True) -> int:
-        """Settle what is ready, all that waits if it has `aged`; how many those were.
+        """Settle full batches, or everything if it has `aged`; returns how many.
 
-        waits  for the answers to deletes; otherwise they are under way when this returns.
+        waits  wait for the answers to deletes; otherwise they are in flight when this returns.
         """
         with self._lock:
             self._take_back()
@@ -238,14 +242,14 @@ class Settler:
         return waiting - waiting % BATCH_ENTRIES
 
     def _leaving(self) -> int:
-        """Of those in hand, so many are at the settler and fill no batch now."""
+        """Number of messages in flight that are with the settler and will not fill a batch now."""
         if not self._under_way:
             return len(self._later)
         deleting = sum(len(one.batch) for one in self._under_way.copy().values())
         return len(self._later) + deleting
 
     def _sleep(self) -> bool:
-        """Until there may be something to do; True if the inbox has waited long enough."""
+        """Sleep until there may be something to do; True if the inbox has waited long enough."""
         lingers = bool(self._inbox)
         self._own.wanted = BATCH_ENTRIES if lingers else 1
         if len(self._inbox) >= self._own.wanted or self._ready(aged=False):
@@ -261,7 +265,7 @@ class Settler:
 
     def _take_back(self) -> None:
         if self._later:
-            # At the end what still pauses is tried at once; its next pauses are short.
+            # At the end, pending retries are tried at once, with short pauses afterwards.
             now = self._clock.monotonic()
             if self._hurry_later:
                 self._hurry_later, now = False, math.inf

@@ -1,12 +1,12 @@
 """The token bucket of a limit that all processes of a service share, and the thread that fills it.
 
-Tokens are reserved in the store some at a time, so that it is not asked for each message, and by
-a thread, so that no receive waits for it. Whoever reserves is told when the tokens may be used:
-the processes take turns, and none asks in vain.
+Tokens are reserved in the store several at a time, so that it is not asked for each message, and by
+a thread, so that no receive waits for it. Each reservation says when its tokens may be used: the
+processes take turns, and no request is made in vain.
 
-While the store is away a process goes on at its share: the limit divided by the number of
-processes that the store last told of. The fleet stays within its limit. A process that the store
-has told nothing yet receives nothing.
+While the store is unavailable, a process continues at its share: the limit divided by the number of
+processes that the store last reported. So the fleet stays within its limit. A process that has not
+heard from the store yet receives nothing.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ __all__ = ["SharedBucket", "bucket_for", "must_be_kept"]
 log = logger("messaging.runtime")
 
 BEAT = MEMBER_SECONDS / 3
-"""Seconds after which a process that needs no tokens tells the store that it is alive."""
+"""Seconds after which a process that needs no tokens reports to the store that it is alive."""
 BACKOFF = Backoff(first=0.25, longest=5.0, jitter=0.5)
-"""Between attempts to reach a store that is away."""
+"""Pauses between attempts to reach an unavailable store."""
 ASKS = 10
-"""A fleet with a high limit reserves about so often in a second."""
+"""About how often per second a fleet with a high limit reserves."""
 
 
 class SharedBucket(TokenBucket):
-    """Holds what this process has reserved. `run` is the body of its thread, until `stop`.
+    """Holds the tokens that this process has reserved. `run` is the body of its thread, until
+    `stop`.
 
-    queue  by this name the store knows the bucket.
+    queue  the bucket's name in the store.
 
-    What is held and the store's own bucket are together no more than the burst, as long as that
-    is one token for each process at least.
+    The held tokens and the store's own bucket never exceed the burst together, provided that it is
+    at least one token for each process.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class SharedBucket(TokenBucket):
         self._wake.set()
 
     def run(self) -> None:
-        """Reserve tokens whenever some are missing."""
+        """Reserve tokens whenever some are needed."""
         while not self._stopped:
             self._wake.clear()
             now = self._clock.monotonic()
@@ -100,13 +101,14 @@ class SharedBucket(TokenBucket):
         self._leave()
 
     def stop(self, promised: int) -> None:
-        """End. Requests that are out may still bring so many messages, whose tokens are spent."""
+        """Stop. Receives in flight may still return so many messages, whose tokens are spent."""
         self._promised = promised
         self._stopped = True
         self._wake.set()
 
     def _missing(self) -> int:
-        """How many to reserve; 0 while there are enough for a full request, or half of the most."""
+        """How many to reserve; 0 while there are enough for a full request, or half of the
+        maximum."""
         short = self.most - self.free()
         few = self.free() < min(BATCH_ENTRIES, self.most) or short >= self.most / 2
         return max(0, short) if few else 0
@@ -145,7 +147,7 @@ class SharedBucket(TokenBucket):
         if self._away_since is not None:
             return
         self._away_since = now
-        self._pending = 0  # the store moved on for them or did not: rather fewer than too many
+        self._pending = 0  # unknown whether the store counted them: rather too few than too many
         self._share()
         log.warning(
             "the rate of %s cannot be shared (%s): %s",
@@ -164,7 +166,7 @@ class SharedBucket(TokenBucket):
             log.warning("the rate of %s is shared again, after %.0f s", self._queue, now - since)
 
     def _share(self) -> None:
-        """How many tokens are held, and whether they come by themselves."""
+        """How many tokens are held, and whether they arrive by time."""
         members = max(1, self._members)
         with self._lock:
             self._filled()

@@ -1,4 +1,4 @@
-"""The crew: starts a worker's threads, and hears it when one of them dies."""
+"""Starts a worker's threads, and notices when one of them dies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def on_signals(ask: Callable[[], None]) -> Iterator[None]:
-    """Call `ask` at each SIGTERM and SIGINT; the handlers before are put back at the end.
+    """Call `ask` on each SIGTERM and SIGINT; the previous handlers are restored at the end.
 
-    `ask` runs between two instructions of the main thread, whatever that holds at the moment: it
-    must not take a lock. In another thread than the main one this does nothing, for there Python
-    allows no handlers.
+    `ask` runs between two instructions of the main thread, which may hold any lock at that moment,
+    so it must not take one. Outside the main thread this does nothing, because Python allows no
+    signal handlers there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,14 +37,15 @@ def on_signals(ask: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         for one, handler in before.items():
-            # None: set by something else than Python, which cannot be put back from here.
+            # None: not set from Python, so it cannot be restored from here.
             signal.signal(one, signal.SIG_DFL if handler is None else handler)
 
 
 class Threads:
-    """The threads of one worker. All are daemons: a handler that hangs keeps no process alive.
+    """The threads of one worker. All are daemons: a hanging handler does not keep the process
+    alive.
 
-    `died` is called with what a thread died of: no thread of the library dies in silence.
+    `died` is called with the exception that ended a thread: none dies silently.
     """
 
     def __init__(self, died: Callable[[BaseException], None]) -> None:
@@ -64,17 +65,17 @@ class Threads:
         thread = threading.Thread(target=run, name=f"messaging-{name}", daemon=True)
         with self._lock:
             thread.start()
-            # Helpers come and go: those that have ended are forgotten.
+            # Helpers come and go: forget those that have ended.
             self._threads = [*(one for one in self._threads if one.is_alive()), thread]
         return thread
 
     def includes_me(self) -> bool:
-        """True in a thread of this crew."""
+        """True if the calling thread is one of these."""
         with self._lock:
             return threading.current_thread() in self._threads
 
     def join(self, seconds: float) -> list[str]:
-        """Wait for all for `seconds` together; the names of those that still run."""
+        """Wait up to `seconds` in total; returns the names of the threads that still run."""
         end = SYSTEM_CLOCK.monotonic() + seconds
         with self._lock:
             threads = [one for one in self._threads if one is not threading.current_thread()]

@@ -1,4 +1,4 @@
-"""Requests to a queue that have been sent, and whose answers are looked for together."""
+"""Sent requests to a queue, whose answers are awaited together."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from messaging.readiness import readable
 __all__ = ["PATIENCE", "UnderWay", "answered", "take"]
 
 PATIENCE = 30.0
-"""Seconds for which an answer is waited for, beside those that the queue was told to wait."""
+"""Seconds to wait for an answer, in addition to the requested wait of the queue."""
 
 _Said = TypeVar("_Said")
 
 
 class UnderWay(Generic[_Said]):
-    """One request under way; `file` is the number of the socket on which its answer comes.
+    """One request in flight; `file` is the number of the socket for its answer.
 
-    A request that was answered at once, by a hook of botocore's in place of the queue, has a file
-    below 0: it can be heard, and not looked at.
+    A request that a botocore hook answered in place of the queue has a negative file: it can be
+    read at once, but not selected on.
 
-    asked  when it was sent, by the machine's clock.
+    asked  when it was sent, by the system's clock.
     """
 
     __slots__ = ("_said", "_steps", "_until", "asked", "file")
 
     def __init__(self, steps: Generator[int, None, _Said], wait: float = 0.0) -> None:
-        """Sends the request, which the queue may answer after `wait` seconds.
+        """Send the request, which the queue may answer after `wait` seconds.
 
-        Raises what the transport raises.
+        Raises the transport's errors.
         """
         self._steps: Generator[int, None, _Said] | None = steps
         self._said: list[_Said] = []
@@ -44,9 +44,10 @@ class UnderWay(Generic[_Said]):
         self._until = self.asked + wait + PATIENCE
 
     def hear(self) -> _Said | None:
-        """What was said, when `file` can be read; None: it was sent again, see the new `file`.
+        """Read the answer, when `file` is readable; None: the request was sent again, with a new
+        `file`.
 
-        Raises what the transport raises.
+        Raises the transport's errors.
         """
         if self._said:
             return self._said[0]
@@ -60,7 +61,7 @@ class UnderWay(Generic[_Said]):
         return None
 
     def overdue(self, now: float) -> bool:
-        """True: nobody waits for this any more. Its connection is closed, and `hear` raises."""
+        """True if this is no longer waited for. Its connection is closed, and `hear` raises."""
         if now < self._until:
             return False
         if self._steps is not None:
@@ -70,7 +71,7 @@ class UnderWay(Generic[_Said]):
 
 
 def answered(requests: Mapping[int, UnderWay[Any]], seconds: float) -> list[UnderWay[Any]]:
-    """Those of `requests` that can be heard; waits for the first for at most `seconds`.
+    """The readable requests among `requests`; waits for the first for at most `seconds`.
 
     requests  by their files.
     """
@@ -90,9 +91,9 @@ _Held = TypeVar("_Held", bound=_Holds)
 
 
 def take(held: dict[int, _Held], request: UnderWay[Any]) -> _Held | None:
-    """Take `request` out of `held`, by its file; None: another thread has done so.
+    """Remove `request` from `held`, by its file; None: another thread has done so.
 
-    A connection is used again at once, so that its number may stand for a newer request by now.
+    A connection is reused at once, so its number may belong to a newer request by now.
     """
     one = held.get(request.file)
     if one is None or one.request is not request:

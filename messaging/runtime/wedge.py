@@ -1,4 +1,4 @@
-"""Notices that all handlers of a service hang, so that nothing is received any more."""
+"""Notices when all handlers of a service hang, so that nothing is received any more."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Wedge"]
 log = logger("messaging.runtime")
 
 LONG = 300.0
-"""Seconds after which a handler counts as hung where the consumer has no `handler_timeout`."""
+"""Seconds after which a handler counts as hung if the consumer has no `handler_timeout`."""
 BUSY = 60.0
-"""Seconds after which it is told that all handlers are still at their first message, so that
-nobody has to wait for the limit to hear where they are."""
+"""Seconds after which a warning says that all handlers are still busy with the same message, so
+that nobody has to wait for the limit to learn where they are."""
 SAID_EVERY = 60.0
 """Seconds between two log lines about one service."""
 MOST_PLACES = 5
 
 
 class Wedge:
-    """Looks at the handlers of one service, each time that somebody looks at its leases.
+    """Checks the handlers of one service, each time that its leases are checked.
 
-    happened  called when all have begun to hang: what waits is to be given back.
-    goes_on   called at each look while they do, with the seconds for which the service has been
+    happened  called when all have started to hang: waiting messages must be released.
+    goes_on   called at each check while they hang, with the seconds for which the service has been
               wedged.
     over      called when one of them has ended after all.
     """
@@ -60,16 +60,16 @@ class Wedge:
 
     @property
     def wedged(self) -> bool:
-        """True: no handler can be started, for all that may run have hung for too long."""
+        """True if no handler can start, because all that may run have hung for too long."""
         return self._since is not None
 
     def wedged_for(self, now: float) -> float | None:
-        """Seconds for which it has been wedged; None if it is not."""
+        """Seconds for which the service has been wedged; None if it is not."""
         since = self._since
         return None if since is None else now - since
 
     def look(self) -> None:
-        """See whether the service is wedged, and say so."""
+        """Check whether the service is wedged, and report it."""
         now = self._clock.monotonic()
         running = [
             message.started
@@ -120,7 +120,7 @@ class Wedge:
         )
 
     def _places(self) -> list[str]:
-        """Where the service's own code stands in the threads that run its handlers."""
+        """The current lines of the service's own code in the threads that run its handlers."""
         frames = sys._current_frames()
         names = (f"messaging-{self._consumer.service}-", "messaging-loop")
         package = package_of(type(self._consumer))

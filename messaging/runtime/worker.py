@@ -1,4 +1,4 @@
-"""The worker: gives consumers what their queues bring, until it is asked to stop."""
+"""The worker: passes messages from queues to consumers, until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -42,41 +42,42 @@ __all__ = ["Worker"]
 log = logger("messaging.runtime")
 
 LOOKS_UP = 0.5
-"""Seconds after which a signal is heard at the latest."""
+"""Maximum seconds until a signal is noticed."""
 
 
 class Worker:
-    """Runs consumers: one queue, one poller and `concurrency` handlers for each of them.
+    """Runs consumers: each has one queue, one receiver and `concurrency` handlers.
 
     Sync handlers run in threads, `concurrency` of them; async ones together on one event loop.
-    Every received message ends in exactly one of the four ways that `Stats` counts. A worker
-    opens and closes its consumers, and closes the queues that it asked the broker for; the broker
-    is yours.
+    Every received message ends in exactly one of the four ways that `Stats` counts. A worker opens
+    and closes its consumers, and closes the queues that it got from the broker; closing the broker
+    is up to you.
 
     Args:
-        *consumers: the services that it runs, one instance each.
+        *consumers: the services to run, one instance each.
         broker: where the queues are: `connect()`, or a `MemoryBroker`.
-        concurrency: handlers of one consumer that run at once, sync and async together.
-        prefetch: messages of one consumer that may wait beside those in a handler, their leases
-            renewed. The default is `concurrency`, and more while the queue answers slowly and
-            handlers are quick: as many as they get done meanwhile, 1,000 at most.
+        concurrency: handlers of one consumer that run at the same time, sync and async together.
+        prefetch: messages of one consumer that may wait in addition to those in a handler, with
+            their leases renewed. The default is `concurrency`, and more while the queue answers
+            slowly and handlers are quick: as many as they can finish meanwhile, at most 1,000.
         wait: seconds (0 to 20) of one long poll.
-        drain: seconds that a stopping worker gives to handlers that run.
-        poll_grace: seconds that it gives to a long poll that is out. SQS may hand a message to a
+        drain: seconds that a stopping worker gives running handlers to end.
+        poll_grace: seconds that it waits for a pending long poll. SQS may return a message to a
             poll whose connection is closed: it is then hidden for its visibility timeout. With 20
             or more, the longest poll, that cannot happen.
         wedged_limit: seconds after which a worker stops by itself if all handlers of a service hang
             (`run` raises `WorkerWedged`, for a supervisor to start another); None: never.
-        patience: seconds to wait at the start for a queue that does not answer; None is for ever, 0
-            not at all. A queue that does not exist or may not be used is an error at once.
-        codec: how a message's body is read and written; `JsonCodec()` by default, and the
-            producer's otherwise.
+        patience: seconds to wait at the start for a queue that does not answer; None waits for
+            ever, 0 not at all. A queue that does not exist or may not be used is an immediate
+            error.
+        codec: reads and writes message bodies; `JsonCodec()` by default. Use the producer's codec.
         middleware: context managers around every handler, outermost first.
-        rates: where a rate with `shared=True` is kept: a store of `messaging.rates`. It is yours.
-        clock: what tells the time; a test may give a `FakeClock`.
+        rates: the store of a rate with `shared=True`, from `messaging.rates`. Closing it is up to
+            you.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
-        ConfigurationError: if a number is out of its range, there is no consumer, or two are of one
+        ConfigurationError: if a number is out of range, there is no consumer, or two have the same
             service.
 
     Example:
@@ -146,16 +147,16 @@ class Worker:
 
     @property
     def stage(self) -> Stage:
-        """Where the worker is in its life."""
+        """The worker's stage."""
         return self._lifecycle.stage
 
     @property
     def stats(self) -> Stats:
-        """Of all consumers together, at this moment; always balanced."""
+        """The current counts of all consumers together; always balanced."""
         return Stats.total(pipeline.stats for pipeline in self._pipelines.values())
 
     def stats_of(self, service: str) -> Stats:
-        """Of one consumer, by the name of its service.
+        """The counts of one consumer, by the name of its service.
 
         Args:
             service: the name of a service.
@@ -168,14 +169,14 @@ class Worker:
 
     @property
     def state(self) -> Mapping[str, State]:
-        """What each service does about receiving at this moment; empty before the start."""
+        """The current receiving state of each service; empty before the start."""
         return MappingProxyType(
             {name: pipeline.state for name, pipeline in self._pipelines.items()}
         )
 
     @property
     def pipelines(self) -> Mapping[str, Pipeline]:
-        """By service; empty before the start. For those who look after the worker."""
+        """Receiver state by service; empty before the start. For health checks and metrics."""
         return self._pipelines
 
     def measure(self) -> None:
@@ -188,19 +189,20 @@ class Worker:
 
     @property
     def measures(self) -> Mapping[str, Measures]:
-        """By service; empty before the start, and where nobody called `measure`."""
+        """Measurements by service; empty before the start, and unless `measure` was called."""
         return self._measures
 
     @property
     def dispatchers(self) -> Mapping[str, Dispatcher]:
-        """By service. For those who look after the worker."""
+        """Rate state by service. For health checks and metrics."""
         return {one.consumer.service: one for one in self._dispatchers}
 
     def pause(self, *services: str) -> None:
         """Receive nothing for these services, or for all, until `resume`.
 
-        What waits for a handler is given back, and handlers that run go on. A long poll that is out
-        is not called back: what it brings is given back, too. Before the start it is as good.
+        Messages that wait for a handler are released, and running handlers continue. A pending long
+        poll is not interrupted: the messages it returns are released too. It may be called before
+        the start.
 
         Args:
             *services: their names; none: all of them.
@@ -215,7 +217,7 @@ class Worker:
                 log.warning("%s is paused: it receives nothing", name)
 
     def resume(self, *services: str) -> None:
-        """Go on receiving for these services, or for all. It does not close an open circuit.
+        """Resume receiving for these services, or for all. It does not close an open circuit.
 
         Args:
             *services: their names; none: all of them.
@@ -230,11 +232,10 @@ class Worker:
                 log.warning("%s is not paused any more", name)
 
     def run(self) -> WorkerReport:
-        """Start, and block until SIGTERM, Ctrl-C or `stop`; the report says how it went.
+        """Start, and block until SIGTERM, Ctrl-C or `stop`; returns the report.
 
-        A second signal skips the waiting for handlers and polls. After an orderly stop it raises
-        the error that a thread of the library died of, if one did. In another thread than the main
-        one signals are not heard.
+        A second signal skips the waiting for handlers and polls. If a thread of the library died,
+        its error is raised after an orderly stop. Signals are only handled in the main thread.
 
         Raises:
             TransportError: as `start` does.
@@ -243,8 +244,8 @@ class Worker:
         """
         with on_signals(lambda: self._stop_requests.put(StopRequest.SIGNAL)):
             self.start()
-            # A signal that comes just before a wait begins does not end it, and Python looks at
-            # signals in this thread only: so it looks up once in a while.
+            # A signal that arrives just before a wait starts does not end it, and Python handles
+            # signals only in this thread: so it wakes up regularly.
             while not self._done.wait(LOOKS_UP):
                 pass
         if self._error is not None:
@@ -252,13 +253,13 @@ class Worker:
         return self._report()
 
     def start(self) -> None:
-        """Start in threads of its own and return. A worker starts once.
+        """Start in background threads and return. A worker can only be started once.
 
         Raises:
-            TransportError: when a queue does not exist (`NotFound`), may not be used
+            TransportError: if a queue does not exist (`NotFound`), may not be used
                 (`AccessDenied`), or does not answer within `patience`.
-            ConsumerError: when a consumer's `open` raises; then nothing was received.
-            ConfigurationError: when this worker was started before.
+            ConsumerError: if a consumer's `open` raises; nothing was received then.
+            ConfigurationError: if this worker was started before.
         """
         with self._start_lock:
             if self.stage is not Stage.NEW:
@@ -277,7 +278,7 @@ class Worker:
             self._threads.start("supervisor", lambda: self._supervise(loop))
 
     def _open_consumers(self, loop: EventLoop) -> bool:
-        """False: it is asked to stop before anything was received."""
+        """Returns False if it is asked to stop before anything was received."""
         consumers = [one.consumer for one in self._dispatchers]
         try:
             self._opened = open_all(
@@ -296,15 +297,15 @@ class Worker:
         return False
 
     def _close_consumers(self, loop: EventLoop) -> bool:
-        """False: one has not ended. Does nothing when it is called again."""
+        """Returns False if one has not ended. Does nothing when called again."""
         opened, self._opened = self._opened, []
         return close_all(opened, self._threads, loop)
 
     def stop(self) -> WorkerReport:
-        """Stop in order, and say how it went; may be called again and from any thread.
+        """Stop in an orderly way, and return the report; may be called again and from any thread.
 
-        Blocks for at most about `drain` seconds and ten more, and two if nothing is in hand.
-        From a handler it only asks: the report it returns then is of this moment.
+        Blocks for at most about `drain` plus ten seconds, or two if nothing is in flight. From a
+        handler it only requests the stop, and returns a report of this moment.
         """
         self._stop_requests.put(StopRequest.STOP)
         if self.stage is not Stage.NEW and not self._threads.includes_me():
@@ -335,7 +336,8 @@ class Worker:
         return services or known
 
     def _reach_pipelines(self) -> dict[str, Pipeline]:
-        """The lanes, as soon as their queues answer; none if the worker is stopped meanwhile."""
+        """The pipelines, as soon as their queues answer; none if the worker is stopped
+        meanwhile."""
         outages = Outages(BACKOFF, SYSTEM_CLOCK, log)
         end = SYSTEM_CLOCK.monotonic() + self._patience
         while True:
@@ -372,7 +374,7 @@ class Worker:
         return pipelines
 
     def _supervise(self, loop: EventLoop) -> None:
-        """The body of the supervisor: sleeps until the end is asked for, then brings it about."""
+        """The body of the supervisor: sleeps until a stop is requested, then carries it out."""
         sequence = StopSequence(
             list(self._pipelines.values()),
             loop,
@@ -390,7 +392,7 @@ class Worker:
             raise
         finally:
             self._unfinished = tuple(sequence.unfinished)
-            self._close_consumers(loop)  # if the sequence did not come so far
+            self._close_consumers(loop)  # if the sequence did not get that far
             self._close_queues()
             self._enter(Stage.STOPPED, f"{len(self._unfinished)} handlers unfinished")
             self._done.set()
@@ -402,7 +404,7 @@ class Worker:
 
     def _close_queues(self) -> None:
         for pipeline in self._pipelines.values():
-            if pipeline.polls:  # what a late answer brings is given back through it
+            if pipeline.polls:  # messages of a late answer are released through it
                 continue
             try:
                 pipeline.close_queues()

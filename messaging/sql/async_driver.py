@@ -1,7 +1,7 @@
 """Runs statements on asynchronous connections to PostgreSQL: psycopg 3, asyncpg and SQLAlchemy.
 
-Written as for `messaging.sql.driver`, with `:name` for a parameter. Nothing here blocks the event
-loop: what SQLAlchemy runs in its own way, `run_sync`, waits as it does itself.
+Statements are written as for `messaging.sql.driver`, with `:name` for a parameter. Nothing here
+blocks the event loop: SQLAlchemy's `run_sync` waits in its own way.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 AsyncConnection: TypeAlias = Any
-"""Of psycopg 3 or asyncpg, or SQLAlchemy's `AsyncSession` or `AsyncConnection`. `Any`, because all
-are optional and asyncpg has no types."""
+"""A connection of psycopg 3 or asyncpg, or SQLAlchemy's `AsyncSession` or `AsyncConnection`. `Any`,
+because all are optional and asyncpg has no types."""
 
 
 def async_kind_of(connection: object) -> AsyncKind:
-    """Whose connection it is. Raises `ConfigurationError` for an unknown one."""
+    """The library of a connection. Raises `ConfigurationError` for an unknown one."""
     found = driver.first_of(type(connection), driver.ASYNC_KINDS)
     if found is not None:
         return found
@@ -77,7 +77,7 @@ async def change_many(
 
 
 async def in_callers_transaction(connection: AsyncConnection) -> None:
-    """Raise `TransportError` where every statement would be a transaction of its own."""
+    """Raise `TransportError` if every statement would be a transaction of its own."""
     kind = async_kind_of(connection)
     if kind == "sqlalchemy":
         await connection.run_sync(driver.must_be_in_transaction)
@@ -92,7 +92,7 @@ async def in_callers_transaction(connection: AsyncConnection) -> None:
 
 
 async def must_be_postgresql(connection: AsyncConnection, where: str) -> None:
-    """Raise `ConfigurationError` if SQLAlchemy is connected to another database."""
+    """Raise `ConfigurationError` if SQLAlchemy is connected to an unsupported database."""
     if async_kind_of(connection) != "sqlalchemy":
         return
     dialect = await connection.run_sync(driver.dialect_of)

@@ -1,4 +1,4 @@
-"""The relay's own connection: runs short transactions, and reconnects when it broke."""
+"""The relay's own connection: runs short transactions, and reconnects after a failure."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["Cursor", "Database", "connector"]
 
 _NOW: Mapping[Dialect, str] = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
-    # Not UNIX_TIMESTAMP(NOW()): once a year a time zone has an hour twice.
+    # Not UNIX_TIMESTAMP(NOW()): once a year, a time zone repeats an hour.
     "mysql": "SELECT timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1e6",
 }
 
 
 _AS_LIST, _AS_PARAMETERS = 10_000, 500
-"""Keys in one statement: where they are one parameter, and where each is one."""
+"""Maximum keys per statement: if they are one parameter, and if each is one."""
 
 _THERE: Mapping[Dialect, str] = {
     "sqlite": "SELECT max(name) FROM sqlite_master WHERE type = 'table' AND name = :t",
@@ -51,7 +51,7 @@ class Cursor:
     """Runs statements within one transaction. Parameters are written `:name`.
 
     Args:
-        connection: a connection within a transaction.
+        connection: a connection in a transaction.
 
     Example:
         ```python
@@ -81,10 +81,10 @@ class Cursor:
         return rows
 
     def change(self, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
-        """Run it once for each of `rows`; how many rows of the table it changed.
+        """Run it once for each of `rows`; returns how many rows of the table it changed.
 
         Args:
-            statement: what is run, with parameters as `:name`.
+            statement: the statement, with parameters as `:name`.
             rows: the parameters of each run.
         """
         return execute_many(self._connection, statement, rows)
@@ -92,26 +92,26 @@ class Cursor:
     def read_set(
         self, statement: str, column: str, keys: Sequence[int], **values: object
     ) -> Sequence[Sequence[Any]]:
-        """The rows of a query about those whose `column` is one of `keys`: where it says
-        `{these}`. At most `at_once` keys.
+        """The rows of a query restricted, at `{these}`, to rows whose `column` is one of `keys`. At
+        most `at_once` keys.
 
         Args:
-            statement: the query, with `{these}` where the set belongs.
-            column: the column that is compared.
-            keys: the set.
+            statement: the query, with `{these}` for the condition.
+            column: the compared column.
+            keys: the set of values.
             **values: further parameters.
         """
         these, named = self._these(column, keys)
         return self.read(statement.format(these=these), **values, **named)
 
     def change_set(self, statement: str, column: str, keys: Sequence[int], **values: object) -> int:
-        """Run it for all rows whose `column` is one of `keys`, where it says `{these}`, in as few
-        statements as may be; how many rows of the table it changed.
+        """Run it for all rows whose `column` is one of `keys`, at `{these}`, in as few statements
+        as possible; returns how many rows of the table it changed.
 
         Args:
-            statement: what is run, with `{these}` where the set belongs.
-            column: the column that is compared.
-            keys: the set.
+            statement: the statement, with `{these}` for the condition.
+            column: the compared column.
+            keys: the set of values.
             **values: further parameters.
         """
         changed = 0
@@ -123,7 +123,7 @@ class Cursor:
 
     @property
     def at_once(self) -> int:
-        """How many keys one statement takes."""
+        """Maximum keys per statement."""
         return _AS_LIST if self._takes_lists else _AS_PARAMETERS
 
     @property
@@ -138,16 +138,16 @@ class Cursor:
 
 
 class Database:
-    """One connection, made by `connect` when it is first needed and again when it was closed.
+    """One connection, opened by `connect` when it is first needed, and again after it was closed.
 
-    `connect` gives a connection of `sqlite3`, psycopg 3 or PyMySQL that is nobody else's: its
-    transactions are begun and committed here. On PostgreSQL it listens to `channel`, if there is
-    one, for `heard`.
+    `connect` returns a connection of `sqlite3`, psycopg 3 or PyMySQL for exclusive use: its
+    transactions are started and committed here. On PostgreSQL it listens to `channel`, if given,
+    for `heard`.
 
     Args:
-        connect: makes a connection.
-        clock: what tells the time; a test may give a `FakeClock`.
-        channel: the channel of PostgreSQL to listen to.
+        connect: opens a connection.
+        clock: the source of time; a test may pass a `FakeClock`.
+        channel: the PostgreSQL channel to listen to.
 
     Example:
         ```python
@@ -177,12 +177,12 @@ class Database:
 
     @property
     def dialect(self) -> Dialect:
-        """Which database answers."""
+        """The connected database."""
         return dialect_of(self._opened())
 
     def now(self) -> float:
-        """Seconds since the epoch: by the server's clock, which all relays share, where there is
-        one."""
+        """Seconds since the epoch: by the server's clock, which all relays share, if there is a
+        server."""
         connection = self._opened()
         question = _NOW.get(dialect_of(connection))
         if question is None:
@@ -193,10 +193,10 @@ class Database:
     def transaction(self, *, writes: bool = True) -> Iterator[Cursor]:
         """One transaction: committed at the end of the block, rolled back if it raises.
 
-        On SQLite nobody else writes during one that `writes`.
+        On SQLite, nothing else can write during one that `writes`.
 
         Args:
-            writes: False: nothing is changed, so that SQLite takes no lock.
+            writes: False: it changes nothing, so SQLite takes no lock.
         """
         connection = self._opened()
         if dialect_of(connection) == "postgresql":
@@ -204,26 +204,26 @@ class Database:
                 yield Cursor(connection)
             return
         locks = writes and dialect_of(connection) == "sqlite"
-        # By statements: commit() and rollback() do nothing on a connection of Python 3.12 that is
-        # in autocommit.
+        # With statements: commit() and rollback() do nothing on an autocommit connection of Python
+        # 3.12.
         execute(connection, "BEGIN IMMEDIATE" if locks else "BEGIN")
         try:
             yield Cursor(connection)
             execute(connection, "COMMIT")
         except BaseException:
-            with suppress(Exception):  # lost; or SQLite itself rolled back, its disk being full
+            with suppress(Exception):  # lost; or SQLite itself rolled back because its disk is full
                 execute(connection, "ROLLBACK")
             raise
 
     @property
     def listens(self) -> bool:
-        """Whether `heard` can tell anything: connected to PostgreSQL, with a channel."""
+        """Whether `heard` can work: connected to PostgreSQL, with a channel."""
         return self._open is not None and self._may_listen(self._open)
 
     def heard(self, seconds: float) -> bool:
-        """Whether a notification has come since the last call, or comes within `seconds`.
+        """Whether a notification has arrived since the last call, or arrives within `seconds`.
 
-        True as well when the connection was lost: the next statement says so.
+        Also True if the connection was lost: the next statement will fail.
 
         Args:
             seconds: how long to wait.
@@ -240,7 +240,7 @@ class Database:
         return heard
 
     def _take_notifications(self, connection: DriverConnection) -> bool:
-        # Some may be in the driver's buffer, or in that of TLS, where the socket does not show it.
+        # Some may be in the driver's buffer, or in TLS's, where the socket does not show them.
         connection.pgconn.consume_input()
         while connection.pgconn.notifies():
             self._heard = True
@@ -251,13 +251,13 @@ class Database:
 
     def _listen(self, connection: DriverConnection) -> None:
         def heard(notification: object) -> None:
-            self._heard = True  # it came beside the answer to a statement
+            self._heard = True  # it arrived with the answer to a statement
 
         connection.add_notify_handler(heard)
         execute(connection, f'LISTEN "{self._channel}"')
 
     def has_table(self, table: str) -> bool:
-        """Whether there is a table of this name, which may have a schema before it.
+        """Whether a table of this name exists; the name may include a schema.
 
         Args:
             table: the table's name, with its schema and a dot before it where it has one.
@@ -268,10 +268,10 @@ class Database:
         return found is not None
 
     def close(self) -> None:
-        """Close the connection, if there is one; the next transaction makes another."""
+        """Close the connection, if there is one; the next transaction opens another."""
         opened, self._open = self._open, None
         if opened is not None:
-            with suppress(*database_errors()):  # one that was lost cannot be closed again
+            with suppress(*database_errors()):  # a lost connection cannot be closed again
                 opened.close()
 
     def _opened(self) -> DriverConnection:
@@ -287,21 +287,21 @@ class Database:
 
 
 def connector(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
-    """What makes a connection to `url`, for `Relay`.
+    """Return a function that opens connections to `url`, for `Relay`.
 
-    "sqlite:///alunos.db" ("sqlite:////var/..." is absolute), "postgresql://user@host/name", or what
-    libpq takes ("host=... dbname=..."); "mysql://user@host/name" or "mariadb://...". A server has
+    "sqlite:///alunos.db" ("sqlite:////var/..." is absolute), "postgresql://user@host/name", or a
+    libpq string ("host=... dbname=..."); "mysql://user@host/name" or "mariadb://...". A server has
     `timeout` seconds to answer a statement, and 10 (or the URL's connect_timeout) to accept a
-    connection; SQLite is opened as `open_sqlite` does.
+    connection; SQLite is opened with `open_sqlite`.
 
     Args:
-        url: where the database is: "postgresql://...", "mysql://...", "sqlite:///file.db".
+        url: the database: "postgresql://...", "mysql://...", "sqlite:///file.db".
         timeout: seconds that connecting and each statement may take.
 
     Raises:
-        ConfigurationError: for a URL that cannot be read; it does not quote it, for it may hold a
-            password.
-        MissingExtra: where the driver is not installed.
+        ConfigurationError: if the URL is invalid; the error does not quote it, because it may
+            contain a password.
+        MissingExtra: if the driver is not installed.
 
     Example:
         ```python

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(\.[A-Za-z_][A-Za-z0-9_]{0,40})?
 
 
 def table_name(table: str) -> str:
-    """`table`, if it can stand in a statement as it is. Raises `ConfigurationError`."""
+    """`table`, if it is a valid name in a statement. Raises `ConfigurationError`."""
     if not _NAME.fullmatch(table):
         raise ConfigurationError(
             f'table={table!r}: letters, digits and "_" (at most 41 of them), with a schema before '
@@ -29,13 +29,12 @@ def table_name(table: str) -> str:
 
 @lru_cache(maxsize=256)
 def pyformat(statement: str) -> str:
-    """`statement`, whose parameters are written `:name`, with `%(name)s`, as psycopg and PyMySQL
-    have them."""
+    """`statement` with its parameters `:name` written as `%(name)s`, for psycopg and PyMySQL."""
     return PARAMETER.sub(r"%(\1)s", statement)
 
 
 @lru_cache(maxsize=256)
 def backticks(statement: str) -> str:
-    """`statement`, whose quoted names are written `"name"`, as MySQL has them. No value stands in
-    it: those are parameters."""
+    """`statement` with its quoted names `"name"` in MySQL's syntax. It contains no values: those
+    are parameters."""
     return statement.replace('"', "`")

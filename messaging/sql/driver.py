@@ -1,7 +1,7 @@
 """Runs statements on connections of sqlite3, psycopg 3, PyMySQL and SQLAlchemy.
 
 A statement is written once, with `:name` for a parameter and `"name"` for a column whose name is a
-word of SQL. sqlite3 takes it as it is; for the others it is rewritten.
+reserved word. sqlite3 takes it as it is; for the others it is rewritten.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _DIALECTS: Mapping[str, Dialect] = {
     "sqlite3": "sqlite",
     "psycopg": "postgresql",
     "pymysql": "mysql",
-    # what SQLAlchemy calls them
+    # SQLAlchemy's names for them
     "sqlite": "sqlite",
     "postgresql": "postgresql",
     "mysql": "mysql",
@@ -87,20 +87,20 @@ ASYNC_KINDS: Mapping[str, AsyncKind] = {
 
 _IN_TRANSACTION = 1  # SERVER_STATUS_IN_TRANS
 _LOOKED_AT = "_messaging_looked_at"
-"""Set on a connection of PyMySQL whose settings were found to be good."""
+"""Set on a PyMySQL connection whose settings have been checked."""
 
 DriverConnection: TypeAlias = Any
 """A connection of sqlite3, psycopg 3 or PyMySQL. `Any`, because two of them are optional."""
 
 
 def kind_of(connection: object) -> Kind:
-    """Whose connection it is. Raises `ConfigurationError` for an unknown one."""
-    kind: Any = type(connection)  # mypy takes a class's `__hash__` for that of its objects
+    """The library of a connection. Raises `ConfigurationError` for an unknown one."""
+    kind: Any = type(connection)  # mypy confuses a class's `__hash__` with that of its instances
     return _kind_of_type(kind)
 
 
 def driver_of(connection: object, where: str) -> Driver:
-    """`kind_of` where a session of SQLAlchemy cannot be used, as in `where` ("a relay")."""
+    """`kind_of` for uses where a SQLAlchemy session is not possible, as in `where` ("a relay")."""
     kind = kind_of(connection)
     if kind == "sqlalchemy":
         raise ConfigurationError(
@@ -111,7 +111,7 @@ def driver_of(connection: object, where: str) -> Driver:
 
 
 def dialect_of(connection: Any) -> Dialect:
-    """Which database is behind it. Raises `ConfigurationError` for an unknown one."""
+    """The connected database. Raises `ConfigurationError` for an unknown one."""
     kind = kind_of(connection)
     name = kind if kind != "sqlalchemy" else str(_of_session(connection).dialect.name)
     if name in _DIALECTS:
@@ -122,7 +122,7 @@ def dialect_of(connection: Any) -> Dialect:
 
 
 def execute(connection: Any, statement: str, values: Mapping[str, object] | None = None) -> Any:
-    """Run `statement` in the caller's transaction; the cursor, whose rows are tuples."""
+    """Run `statement` in the caller's transaction; returns the cursor, whose rows are tuples."""
     kind = kind_of(connection)
     if kind == "sqlalchemy":
         return _by_sqlalchemy(connection, statement, dict(values or {}))
@@ -134,7 +134,7 @@ def execute(connection: Any, statement: str, values: Mapping[str, object] | None
 
 
 def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, object]]) -> int:
-    """Run `statement` once for each of `rows`; how many rows of the table it changed."""
+    """Run `statement` once for each of `rows`; returns how many rows of the table it changed."""
     if not rows:
         return 0
     kind = kind_of(connection)
@@ -147,23 +147,25 @@ def execute_many(connection: Any, statement: str, rows: Sequence[Mapping[str, ob
 
 
 def create_on_postgresql(connection: DriverConnection, table: str, ddl: str) -> None:
-    """Run the `ddl` of `table`, one process at a time: of two `CREATE TABLE IF NOT EXISTS` at once
-    one fails on the system's tables."""
+    """Run the `ddl` of `table`, one process at a time: of two concurrent `CREATE TABLE IF NOT
+    EXISTS`, one fails on the system tables."""
     lock = "SELECT pg_advisory_xact_lock(hashtextextended(:table, 0))"
-    # In the caller's transaction, which holds the lock; in autocommit in one of its own.
+    # In the caller's transaction, which holds the lock, or with autocommit in one of its own.
     with connection.transaction() if connection.autocommit else nullcontext():
         execute(connection, lock, {"table": table})
         execute(connection, ddl)
 
 
 def must_be_in_transaction(connection: Any) -> None:
-    """Raise `TransportError` where every statement would be a transaction of its own, or where a
-    text may be shortened when it is written."""
+    """Raise `TransportError` if every statement would be a transaction of its own, or if text may
+    be truncated when it is written."""
     if kind_of(connection) == "sqlalchemy":
         connection = _of_session(connection).connection.dbapi_connection
     name = type(connection).__module__.partition(".")[0]
     if name == "sqlite3":
-        autocommit = getattr(connection, "autocommit", -1)  # of Python 3.12; -1 is as before it
+        autocommit = getattr(
+            connection, "autocommit", -1
+        )  # new in Python 3.12; -1 is the old behaviour
         alone = not connection.in_transaction and (
             autocommit is True or (autocommit == -1 and connection.isolation_level is None)
         )
@@ -179,7 +181,7 @@ def must_be_in_transaction(connection: Any) -> None:
 
 
 def no_transaction(why: str = "") -> TransportError:
-    """What is raised where every statement would be a transaction of its own."""
+    """The error if every statement would be a transaction of its own."""
     return TransportError(
         f"{why}no transaction is open: what is published would be sent whatever becomes of your "
         "own change; open a transaction around both",
@@ -189,7 +191,7 @@ def no_transaction(why: str = "") -> TransportError:
 
 
 def must_keep_what_is_written(connection: Any) -> None:
-    """Raise `TransportError` where MySQL would shorten a text that it cannot hold."""
+    """Raise `TransportError` if MySQL would truncate text that does not fit."""
     if getattr(connection, _LOOKED_AT, False):
         return
     cursor = execute(connection, "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client")
@@ -224,7 +226,7 @@ def _of_session(connection: Any) -> Any:
 
 
 def first_of(type: type, kinds: Mapping[str, _K]) -> _K | None:
-    """What `kinds` has for the class, or else for one that it inherits from."""
+    """The entry of `kinds` for the class, or for one of its bases."""
     names = (f"{one.__module__.partition('.')[0]}.{one.__qualname__}" for one in type.__mro__)
     return next((kinds[name] for name in names if name in kinds), None)
 
@@ -247,7 +249,7 @@ def _kind_of_type(type: type) -> Kind:
 
 
 def cursor(kind: Kind, connection: Any) -> Any:
-    """One whose rows are tuples, whatever the connection gives to its owner."""
+    """A cursor whose rows are tuples, whatever the connection's own row type is."""
     if kind == "sqlite3":
         made = connection.cursor()
         made.row_factory = None

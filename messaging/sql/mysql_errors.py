@@ -1,4 +1,4 @@
-"""The errors of MySQL and MariaDB, which have numbers, and what may be told of them."""
+"""The errors of MySQL and MariaDB, which have numbers, and how they may be described."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LOCK_WAIT = 1205
 DEADLOCK = 1213
 NO_SAVEPOINT = 1305
 
-# The server's own texts quote names of users, hosts and databases, and in a URL that is written
-# wrongly those are parts of the password.
+# The server's own texts quote names of users, hosts and databases, which in a malformed URL may be
+# parts of the password.
 _TOLD: Mapping[int, str] = {
     1040: "too many connections",
     1044: "access to the database is denied",
@@ -30,14 +30,14 @@ _TOLD: Mapping[int, str] = {
 
 
 def error_number(error: BaseException) -> int | None:
-    """The number that MySQL gives to an error, like 1213 for a deadlock; None for other errors."""
+    """MySQL's number for an error, such as 1213 for a deadlock; None for other errors."""
     first = error.args[0] if error.args else None
     is_driver = type(error).__module__.partition(".")[0] in {"pymysql", "MySQLdb"}
     return first if is_driver and isinstance(first, int) else None
 
 
 def told(error: BaseException) -> str:
-    """What may be told of `error`: its number and what that means."""
+    """A safe description of `error`: its number and the meaning."""
     number = error_number(error)
     if not number:
         return "the connection is gone"

@@ -1,4 +1,4 @@
-"""Opens connections to SQLite and PostgreSQL, with time limits, and tells a driver's errors."""
+"""Opens connections to SQLite and PostgreSQL, with time limits, and recognizes driver errors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 BUSY_SECONDS = 30.0
-"""How long a writer on SQLite waits for another one."""
+"""Seconds for which a writer on SQLite waits for another one."""
 CONNECT_SECONDS = 10
-"""How long a server may take to accept a connection, if its URL has no connect_timeout."""
+"""Seconds that a server may take to accept a connection, if its URL has no connect_timeout."""
 SILENCE_SECONDS = 30.0
-"""How long one statement may stay unanswered."""
+"""Seconds to wait for the answer to a statement."""
 
 _LOOK_AGAIN = 0.02
 
@@ -42,17 +42,17 @@ _LOOK_AGAIN = 0.02
 def open_sqlite(
     path: str | Path, *, timeout: float = BUSY_SECONDS, create: bool = True
 ) -> sqlite3.Connection:
-    """A connection for many threads and processes: a write-ahead log, and writers wait.
+    """Open a connection for many threads and processes, with a write-ahead log and waiting writers.
 
-    `timeout` is how many seconds they wait at most. A file that is not there is made, readable by
-    its owner only, as its -wal and -shm are; unless `create` is False: then it is an error. One
-    that is there keeps its mode. No commit is lost when a process dies; when the machine's power
-    fails the last ones may be (`PRAGMA synchronous = FULL` prevents it).
+    `timeout` is the maximum number of seconds that they wait. A missing file is created, readable
+    only by its owner, like its -wal and -shm files; with `create` False, it is an error. An
+    existing file keeps its mode. No commit is lost when a process dies; a power failure may lose
+    the last ones (`PRAGMA synchronous = FULL` prevents that).
 
     Args:
         path: the file.
         timeout: seconds that a writer waits for another.
-        create: whether a missing file is made.
+        create: whether a missing file is created.
 
     Example:
         ```python
@@ -80,11 +80,12 @@ def open_sqlite(
 
 
 def memory_sqlite(name: str) -> sqlite3.Connection:
-    """A connection to a database in memory that all connections of this `name` share. It lives
-    until the last of them is closed, and nobody waits: a locked table is an error at once.
+    """Open a connection to an in-memory database that all connections of this `name` share. It
+    exists until the last of them is closed, and nothing waits: a locked table is an immediate
+    error.
 
     Args:
-        name: any text: connections of one name see one database.
+        name: any text: connections with the same name share one database.
 
     Example:
         ```python
@@ -101,7 +102,7 @@ def memory_sqlite(name: str) -> sqlite3.Connection:
 
 
 def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
-    # While somebody writes to a file with another journal mode, SQLite does not wait by itself.
+    # While a file with another journal mode is being written, SQLite does not wait on its own.
     import sqlite3
 
     end = SYSTEM_CLOCK.monotonic() + timeout
@@ -121,15 +122,18 @@ def _make_private(path: str | Path) -> None:
     """Create the file before SQLite would create it with the umask's mode; -wal and -shm get the
     same mode.
 
-    Without opening it: closing a file drops every lock that this process holds on it, those of
-    SQLite in another thread too. https://sqlite.org/howtocorrupt.html
+    An existing file is not opened: closing a file drops every lock that this process holds on it,
+    including those of SQLite in another thread. https://sqlite.org/howtocorrupt.html
     """
-    real = os.path.realpath(path)  # where a dangling link points to
+    real = os.path.realpath(path)  # the target of a dangling link
     try:
         os.mknod(real, 0o600)
     except FileExistsError:
         pass
-    except (AttributeError, OSError):  # not Linux; or SQLite will say what is wrong with the path
+    except (
+        AttributeError,
+        OSError,
+    ):  # not Linux; or SQLite will report what is wrong with the path
         with suppress(OSError):
             os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
@@ -137,11 +141,12 @@ def _make_private(path: str | Path) -> None:
 def postgres(
     conninfo: str, *, timeout: float = SILENCE_SECONDS, application: str | None = None
 ) -> Callable[[], Any]:
-    """What makes connections of psycopg 3 to `conninfo` (a URL, or "host=... dbname=...").
+    """Return a function that opens psycopg 3 connections to `conninfo` (a URL, or "host=...
+    dbname=...").
 
-    They end with `OperationalError` where the server takes more than `timeout` seconds for one
-    statement, whatever becomes of the packets: a server that accepts and then says nothing holds
-    up nobody. For a connection itself it has 10 seconds, or the conninfo's `connect_timeout`.
+    They raise `OperationalError` if the server takes more than `timeout` seconds for a statement,
+    even if packets are lost: a server that accepts and then stays silent blocks nothing. Connecting
+    itself may take 10 seconds, or the conninfo's `connect_timeout`.
 
     Args:
         conninfo: a URL, or "host=... dbname=...".
@@ -149,9 +154,9 @@ def postgres(
         application: the name that the server shows for the connection.
 
     Raises:
-        ConfigurationError: if `timeout` is not above 0, or the conninfo cannot be read; it does not
-            quote it, for it may hold a password.
-        MissingExtra: where psycopg is not installed.
+        ConfigurationError: if `timeout` is not above 0, or the conninfo is invalid; the error does
+            not quote it, because it may contain a password.
+        MissingExtra: if psycopg is not installed.
 
     Example:
         ```python
@@ -181,7 +186,7 @@ def postgres(
             try:
                 return super().wait(_limited(gen, timeout), *more, **named)
             except _Silent:
-                # A late answer would be taken for the answer to the next statement.
+                # A late answer would be mistaken for the answer to the next statement.
                 self.close()
                 raise psycopg.OperationalError(f"no answer within {timeout:g} seconds") from None
 
@@ -191,11 +196,11 @@ def postgres(
 
 
 class _Silent(Exception):
-    """The server said nothing for too long."""
+    """The server did not answer for too long."""
 
 
 def _limited(gen: Any, timeout: float) -> Generator[Any, Any, Any]:
-    # While it waits, psycopg resumes the generator ten times a second with nothing.
+    # While it waits, psycopg resumes the generator ten times a second without data.
     end = SYSTEM_CLOCK.monotonic() + timeout
     try:
         wanted = next(gen)
@@ -210,26 +215,26 @@ def _limited(gen: Any, timeout: float) -> Generator[Any, Any, Any]:
 
 
 def database_errors() -> tuple[type[Exception], ...]:
-    """What a driver raises, for `except`: every one has a class `Error` for that (PEP 249)."""
+    """The drivers' base errors, for `except`: each has a class `Error` (PEP 249)."""
     loaded = (sys.modules.get(name) for name in ("sqlite3", "psycopg", "pymysql"))
     return tuple(driver.Error for driver in loaded if driver is not None)
 
 
 def is_database_error(error: BaseException) -> bool:
-    """Whether a driver raised it.
+    """Whether it is a driver's error.
 
     Args:
-        error: what was raised.
+        error: the exception.
     """
     return isinstance(error, database_errors())
 
 
 def unanswered(doing: str, error: Exception) -> TransportError:
-    """What a driver's `error` is to the caller; `doing` reads "cannot connect to the database".
+    """Translate a driver's `error` for the caller; `doing` reads "cannot connect to the database".
 
     Args:
-        doing: what was tried: "cannot connect to the database".
-        error: what the driver raised.
+        doing: what failed: "cannot connect to the database".
+        error: the driver's error.
     """
     name = type(error).__name__
     said = _told(error)
@@ -240,8 +245,8 @@ _HARMLESS = re.compile(r"connection failed: connection to|connection to server|n
 
 
 def _told(error: Exception) -> str:
-    """What may be told of the driver's text. Of a URL that is written wrongly it quotes parts,
-    as a host, a port or a name, and those may be parts of the password."""
+    """The safe part of the driver's text. For a malformed URL it quotes parts, as a host, a port or
+    a name, which may be parts of the password."""
     text = " ".join(str(error).split())
     if type(error).__module__ == "sqlite3":
         return text

@@ -1,4 +1,4 @@
-"""Opens connections to MySQL and MariaDB by PyMySQL, with time limits."""
+"""Opens connections to MySQL and MariaDB with PyMySQL, with time limits."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def is_mysql(url: str) -> bool:
 
 
 def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
-    """What makes connections of PyMySQL to `url`: "mysql://user@host:3306/name".
+    """Return a function that opens PyMySQL connections to `url`: "mysql://user@host:3306/name".
 
     "mariadb://" is the same. Parameters: unix_socket, connect_timeout, charset, and for TLS ssl_ca,
-    ssl_cert, ssl_key, ssl_verify_cert (true where there is an ssl_ca), ssl_verify_identity (the
-    host's name, too) or ssl_disabled. The server has 10 seconds, or `connect_timeout`, to accept a
-    connection, and may then stay silent for `timeout` seconds at a time.
+    ssl_cert, ssl_key, ssl_verify_cert (true if there is an ssl_ca), ssl_verify_identity (also
+    checks the host name) or ssl_disabled. The server has 10 seconds, or `connect_timeout`, to
+    accept a connection, and may then be silent for at most `timeout` seconds.
 
     Args:
         url: "mysql://user@host:3306/name".
         timeout: seconds that connecting and each statement may take.
 
     Raises:
-        ConfigurationError: if `timeout` is not above 0, the URL cannot be read, or (by what is
-            returned) a certificate of it cannot; it does not quote the URL, for it may hold a
-            password.
-        MissingExtra: where PyMySQL is not installed.
+        ConfigurationError: if `timeout` is not above 0, the URL is invalid, or (by the returned
+            function) a certificate cannot be read; the error does not quote the URL, because it may
+            contain a password.
+        MissingExtra: if PyMySQL is not installed.
 
     Example:
         ```python
@@ -69,12 +69,13 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
                 **given,
                 read_timeout=timeout,
                 write_timeout=timeout,
-                # Rows that a statement found are counted, and not only those that it changed.
+                # Count the rows that a statement found, not only those that it changed.
                 client_flag=CLIENT.FOUND_ROWS,
-                # What does not fit is refused, and not shortened, whatever the server's default.
+                # Refuse values that do not fit instead of truncating them, whatever the server's
+                # default.
                 sql_mode="TRADITIONAL",
             )
-        except OSError as error:  # of the certificates
+        except OSError as error:  # the certificates
             raise ConfigurationError(
                 f"a certificate of the database's URL cannot be read ({type(error).__name__}): "
                 "look at ssl_ca, ssl_cert and ssl_key"
@@ -84,11 +85,11 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
 
 
 def short_transactions(connection: Any) -> None:
-    """Each statement is a transaction of its own, unless one is begun; and none locks the gaps
-    between rows, as those of the default, REPEATABLE READ, do: writers wait there.
+    """Make each statement a transaction of its own, unless one is started; and avoid the gap locks
+    of the default, REPEATABLE READ, which block writers.
 
     Args:
-        connection: a connection of the caller's.
+        connection: the caller's connection.
     """
     connection.autocommit(True)
     with connection.cursor() as cursor:
@@ -96,13 +97,13 @@ def short_transactions(connection: Any) -> None:
 
 
 def parameters(url: str) -> dict[str, Any]:
-    """What PyMySQL is given for `url`.
+    """PyMySQL's arguments for `url`.
 
     Args:
         url: "mysql://user@host:3306/name".
 
     Raises:
-        ConfigurationError: if the URL cannot be read; it does not quote it.
+        ConfigurationError: if the URL is invalid; the error does not quote it.
     """
     try:
         parts = urlsplit(url)
@@ -126,7 +127,7 @@ def parameters(url: str) -> dict[str, Any]:
     given |= {name: more[name] for name in _TEXTS if name in more}
     given |= {name: _boolean(name, more[name]) for name in _FLAGS if name in more}
     if "ssl_ca" in given:
-        given.setdefault("ssl_verify_cert", True)  # PyMySQL would not look at the certificate
+        given.setdefault("ssl_verify_cert", True)  # PyMySQL would not check the certificate
     elif given.get("ssl_verify_identity"):
         raise ConfigurationError(
             "ssl_verify_identity of the database's URL needs ssl_ca: without it PyMySQL compares "

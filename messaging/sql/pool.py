@@ -20,25 +20,25 @@ _T = TypeVar("_T")
 
 
 class Connections:
-    """As many connections as are in use at once, made when needed. May be used from any thread.
+    """A pool with as many connections as are used concurrently, opened when needed. Thread-safe.
 
-    A forked child makes its own.
+    A forked child opens its own.
     """
 
     def __init__(self, connect: Callable[[], DriverConnection]) -> None:
         self._connect = connect
-        self._idle: deque[DriverConnection] = deque()  # its ends may be used from any thread
+        self._idle: deque[DriverConnection] = deque()  # both ends of a deque are thread-safe
         self._inherited: list[DriverConnection] = []
         self._pid = os.getpid()
 
     def take(self, begin: Callable[[DriverConnection], _T]) -> tuple[DriverConnection, _T]:
-        """A connection on which `begin` succeeded, and what it returned.
+        """A connection on which `begin` succeeded, and its result.
 
-        One that lay idle may have died meanwhile: then it is tried again on a new one. Give it
-        back with `give` or `drop`.
+        An idle connection may have died meanwhile: then a new one is tried. Return it with `give`
+        or `drop`.
         """
         if self._pid != os.getpid():
-            # They belong to the parent. Closing them here would end the parent's sessions.
+            # They belong to the parent process. Closing them here would end its sessions.
             self._inherited, self._idle = list(self._idle), deque()
             self._pid = os.getpid()
         try:
@@ -50,7 +50,7 @@ class Connections:
         return connection, self.use(connection, begin)
 
     def use(self, connection: DriverConnection, work: Callable[[DriverConnection], _T]) -> _T:
-        """What `work` returns; the connection is dropped if it raises."""
+        """Return the result of `work`; the connection is dropped if it raises."""
         try:
             return work(connection)
         except BaseException:
@@ -67,20 +67,20 @@ class Connections:
             connection.close()
 
     def run(self, work: Callable[[DriverConnection], _T]) -> _T:
-        """What `work` returns. It may run twice, the second time on a new connection."""
+        """Return the result of `work`, which may run twice, the second time on a new connection."""
         connection, result = self.take(work)
         self.give(connection)
         return result
 
     def close(self) -> None:
-        """Close those that nobody uses."""
+        """Close idle connections."""
         while self._idle:
             self.drop(self._idle.pop())
 
 
 def autocommitting(connect: Callable[[], Any], who: str) -> Callable[[], Any]:
-    """What makes connections, as `connect` does, on which each statement is a transaction of its
-    own unless one is begun. `who` uses them, for the error about one of SQLAlchemy."""
+    """A function that opens connections with `connect`, on which each statement is a transaction of
+    its own unless one is started. `who` uses them, for the error about a SQLAlchemy connection."""
 
     def made() -> DriverConnection:
         connection = connect()
@@ -92,8 +92,8 @@ def autocommitting(connect: Callable[[], Any], who: str) -> Callable[[], Any]:
             from psycopg import IsolationLevel
 
             connection.autocommit = True
-            # SKIP LOCKED rechecks the rows it has locked only if each statement has a snapshot of
-            # its own.
+            # SKIP LOCKED only rechecks the rows it has locked if each statement has its own
+            # snapshot.
             connection.isolation_level = IsolationLevel.READ_COMMITTED
         elif hasattr(connection, "autocommit"):  # Python 3.12
             connection.autocommit = True
@@ -103,7 +103,7 @@ def autocommitting(connect: Callable[[], Any], who: str) -> Callable[[], Any]:
 
 
 class TableStore:
-    """A store in one table, which holds what `holds` says. May be used from any thread."""
+    """A store in one table, with the content described by `holds`. Thread-safe."""
 
     holds = "marks"
 
@@ -129,5 +129,6 @@ class TableStore:
             raise unanswered(doing, error) from None
 
     def _remedy(self, error: Exception) -> str | None:
-        """What is wrong with the table and what to do, if `error` says that something is."""
+        """A description of what is wrong with the table and the remedy, if `error` is about
+        that."""
         raise NotImplementedError

@@ -19,7 +19,7 @@ from messaging import Consumer, Envelope, Event, handles
 from messaging.codec import JsonCodec
 from messaging.consuming.decoder import Decoder, Read
 from messaging.consuming.fast_decoder import (
-    MOST_GLANCES,
+    MOST_HEADS,
     FastDecoder,
     KnownHead,
     decoder_for,
@@ -94,7 +94,7 @@ class Portaria(Consumer):
         """Does nothing."""
 
 
-GLANCED = HEAD | {
+KNOWN = HEAD | {
     "id": "0b3c2d1e-4f5a-4b6c-8d7e-9f0a1b2c3d4e",
     "time": "2026-11-24T12:00:00.123456Z",
 }
@@ -227,13 +227,13 @@ def test_what_is_not_usual(head: dict[str, Any], data: str) -> None:
     assert usual(text(HEAD, data) + " ") is None
 
 
-# -- at a glance
+# -- at a known_head
 
 
-def glancing() -> FastDecoder:
+def knowing() -> FastDecoder:
     """It has read one message, and knows the next by it."""
     reader = FastDecoder(PLAIN, watched=False)
-    assert not isinstance(read(reader, text(GLANCED, "{}")), str)
+    assert not isinstance(read(reader, text(KNOWN, "{}")), str)
     return reader
 
 
@@ -243,10 +243,10 @@ def seen(reader: Reader, body: str) -> object:
     return found if isinstance(found, str) else ({**found[0], "data": None}, *found[1:])  # type: ignore[index]
 
 
-GLANCING = glancing()
+GLANCING = knowing()
 TRACED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02"
 BODIES = tuple(
-    text(GLANCED | more, '{"nome":"Ana"}')
+    text(KNOWN | more, '{"nome":"Ana"}')
     for more in (
         {},
         {"subject": "aluno/7"},
@@ -293,36 +293,36 @@ def test_the_same_whatever_is_changed(body: str, at: int, put: str, cut: int) ->
     ],
 )
 def test_the_same_at_a_glance(more: dict[str, Any], data: str, subject: str | None) -> None:
-    head = GLANCED | more | ({} if subject is None else {"subject": subject})
+    head = KNOWN | more | ({} if subject is None else {"subject": subject})
     body = text(head, data)
     assert seen(GLANCING, body) == seen(PLAIN_THOROUGH, body)
 
 
 def test_the_next_message_of_a_type_is_known_by_the_last() -> None:
     """Else everything would be right, and slow."""
-    found = usual(text(GLANCED, "{}"))
+    found = usual(text(KNOWN, "{}"))
     assert found is not None
-    glance = KnownHead.like(found[3])
-    assert glance is not None
-    other = GLANCED | {"id": "7" * 8 + "-ffff-4fff-8fff-" + "0" * 12}
+    known_head = KnownHead.like(found[3])
+    assert known_head is not None
+    other = KNOWN | {"id": "7" * 8 + "-ffff-4fff-8fff-" + "0" * 12}
     late = other | {"time": "2031-01-01T00:00:00.000000Z"}
-    assert glance(text(late, '{"a":1}')) == ('{"a":1}', "")
-    assert glance(text(other | {"subject": "s"}, "{}")) == ("{}", "")
-    assert glance(text(other | {"traceparent": TRACED}, "{}")) == ("{}", TRACED)
-    assert glance(text(other | {"subject": "s", "traceparent": TRACED}, "{}")) == ("{}", TRACED)
-    assert glance(text(other | {"source": "/t"}, "{}")) is None
-    assert len(glancing()._glances) == 1
+    assert known_head(text(late, '{"a":1}')) == ('{"a":1}', "")
+    assert known_head(text(other | {"subject": "s"}, "{}")) == ("{}", "")
+    assert known_head(text(other | {"traceparent": TRACED}, "{}")) == ("{}", TRACED)
+    assert known_head(text(other | {"subject": "s", "traceparent": TRACED}, "{}")) == ("{}", TRACED)
+    assert known_head(text(other | {"source": "/t"}, "{}")) is None
+    assert len(knowing()._known_heads) == 1
 
 
 def test_heads_are_not_learned_without_end() -> None:
-    reader = glancing()
+    reader = knowing()
     for number in range(50):
-        head = GLANCED | {
+        head = KNOWN | {
             "source": f"/{number}",
-            "id": str(number) if number % 2 else GLANCED["id"],
+            "id": str(number) if number % 2 else KNOWN["id"],
         }
         assert not isinstance(read(reader, text(head, "{}")), str)
-    assert len(reader._glances) == MOST_GLANCES
+    assert len(reader._known_heads) == MOST_HEADS
 
 
 def test_who_sees_envelopes_is_told_all_of_them() -> None:
@@ -368,11 +368,11 @@ def test_the_traceparent_is_that_of_the_head(
     more: dict[str, Any], data: str, said: str | None
 ) -> None:
     """Where it is not found, or tracestate or baggage comes with it, the envelope says it."""
-    body = text(GLANCED | more, data)
-    found, first = usual(body), usual(text(GLANCED, "{}"))
+    body = text(KNOWN | more, data)
+    found, first = usual(body), usual(text(KNOWN, "{}"))
     assert found is not None
     assert first is not None
     assert traceparent_in(found[3]) == (said or "")
-    glance = KnownHead.like(first[3])
-    assert glance is not None
-    assert glance(body) in (None, (data, said or ""))
+    known_head = KnownHead.like(first[3])
+    assert known_head is not None
+    assert known_head(body) in (None, (data, said or ""))

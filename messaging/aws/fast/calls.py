@@ -1,9 +1,9 @@
 """The four fast calls: publish, receive, delete and change_visibility, each one request.
 
-A receive, a delete and a change of visibility may be repeated: what a lost receive took is
-visible again after its lease, and the others come to the same twice. A publish is repeated by
-the publisher alone, which keeps the event's id and waits between attempts; here it is sent again
-only if it could not be sent whole.
+A receive, a delete and a change of visibility may be repeated: messages of a lost receive become
+visible again after their lease, and the others have the same effect twice. Only the publisher
+repeats a publish, because it keeps the event's id and waits between attempts; here it is sent again
+only if it could not be sent completely.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _DELETED = tuple(
     b"[%b]" % b",".join(b'{"Id":"%d","ReceiptHandle":%%b}' % place for place in range(count))
     for count in range(BATCH_ENTRIES + 1)
 )
-"""The entries of a DeleteMessageBatch, by their number, without the receipts."""
+"""Templates for the entries of a DeleteMessageBatch by their number, without the receipts."""
 
 
 class FastTopicCalls:
-    """PublishBatch, over the road that `client` would take."""
+    """PublishBatch, to the endpoint that `client` would use."""
 
     def __init__(self, client: SNSClient, session: boto3.Session, bounded: Bounded) -> None:
         self._endpoint = Endpoint(client, session, sample=_SNS_SAMPLE, bounded=bounded)
@@ -51,7 +51,7 @@ class FastTopicCalls:
         )
 
     def publish(self, arn: str, batch: Sequence[Outgoing]) -> Sequence[Failure]:
-        """The refused entries."""
+        """Returns the refused entries."""
         return self._refused(self._endpoint.exchange(self._publish, self._form(arn, batch)), batch)
 
     def begin(self, arn: str, batch: Sequence[Outgoing]) -> Generator[int, None, Sequence[Failure]]:
@@ -70,14 +70,14 @@ class FastTopicCalls:
 
 
 class FastQueueCalls:
-    """ReceiveMessage, DeleteMessageBatch and ChangeMessageVisibilityBatch, over one road."""
+    """ReceiveMessage, DeleteMessageBatch and ChangeMessageVisibilityBatch, to one endpoint."""
 
     def __init__(self, client: SQSClient, session: boto3.Session) -> None:
         self._endpoint = Endpoint(client, session, sample=_SQS_SAMPLE)
-        # Few: a worker has some queues, and asks for one to ten.
+        # Only a few: a worker has some queues, and asks for one to ten messages.
         self._asked: dict[tuple[str, int, int, int], bytes] = {}
-        # By the number of entries, what was answered when all were taken: their Ids are always the
-        # same, so what was said once without any failure says the same again.
+        # By the number of entries, the response when all were accepted: their Ids are always the
+        # same, so the same text means the same again.
         self._good: dict[int, bytes] = {}
         self._receive, self._delete, self._change_visibility = (
             EndpointOperation(
@@ -86,7 +86,7 @@ class FastQueueCalls:
                 headers={
                     "X-Amz-Target": f"AmazonSQS.{name}",
                     "Content-Type": _JSON,
-                    "X-Amzn-Query-Mode": "true",  # errors keep the codes that boto3 knows
+                    "X-Amzn-Query-Mode": "true",  # errors keep boto3's codes
                 },
                 repeatable=True,
             )
@@ -94,20 +94,21 @@ class FastQueueCalls:
         )
 
     def receive(self, url: str, *, limit: int, wait: int, lease: int) -> list[dict[str, Any]]:
-        """Messages as boto3 gives them, but binary values in base64; `wait`, `lease` in seconds."""
+        """Messages in boto3's format, but binary values in base64; `wait` and `lease` in
+        seconds."""
         asked = self._receive_body(url, limit, wait, lease)
         return messages(self._endpoint.client, self._endpoint.exchange(self._receive, asked))
 
     def begin_receive(
         self, url: str, *, limit: int, wait: int, lease: int
     ) -> Generator[int, None, list[dict[str, Any]]]:
-        """`receive` in two steps: sent when it yields the number of the socket to look at."""
+        """`receive` in two steps: sent when it yields the number of the socket to wait on."""
         asked = self._receive_body(url, limit, wait, lease)
         sent = self._endpoint.send(self._receive, asked)
         return messages(self._endpoint.client, (yield from self._endpoint.steps(sent)))
 
     def delete(self, url: str, receipts: Sequence[str]) -> Sequence[Failure]:
-        """The entries not deleted."""
+        """Returns the entries that were not deleted."""
         asked = self._delete_body(url, receipts)
         return self._refused(
             self._delete, len(receipts), self._endpoint.exchange(self._delete, asked)
@@ -116,7 +117,7 @@ class FastQueueCalls:
     def begin_delete(
         self, url: str, receipts: Sequence[str]
     ) -> Generator[int, None, Sequence[Failure]]:
-        """`delete` in two steps: sent when it yields the number of the socket to look at."""
+        """`delete` in two steps: sent when it yields the number of the socket to wait on."""
         sent = self._endpoint.send(self._delete, self._delete_body(url, receipts))
         reply = yield from self._endpoint.steps(sent)
         return self._refused(self._delete, len(receipts), reply)
@@ -124,7 +125,7 @@ class FastQueueCalls:
     def change_visibility(
         self, url: str, receipts: Sequence[str], seconds: Sequence[int]
     ) -> Sequence[Failure]:
-        """The entries whose visibility was not changed."""
+        """Returns the entries whose visibility was not changed."""
         entries = [
             {"Id": str(place), "ReceiptHandle": one, "VisibilityTimeout": int(time)}
             for place, (one, time) in enumerate(zip(receipts, seconds, strict=True))
@@ -152,7 +153,7 @@ class FastQueueCalls:
         return asked
 
     def _delete_body(self, url: str, receipts: Sequence[str]) -> bytes:
-        # Each message passes here: what stands around the receipts is written once for all.
+        # Every message passes through here: the text around the receipts is written only once.
         return _batch(url, _DELETED[len(receipts)] % tuple([to_json(one) for one in receipts]))
 
     def _refused(self, operation: EndpointOperation, count: int, reply: Reply) -> Sequence[Failure]:

@@ -1,8 +1,8 @@
 """Where boto3 would send a request: endpoint, region, certificates, credentials and hooks.
 
-Nothing of that is found out here a second time. Whatever boto3 was told that this transport
-cannot do (a proxy, a client certificate, another signature) makes it `Unsupported`: boto3 then
-does the work itself.
+None of that is determined a second time here. Any boto3 configuration that this transport does not
+support (a proxy, a client certificate, another signature) raises `Unsupported`, and boto3 does the
+work itself.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class Unsupported(Exception):
-    """boto3 was told something that this transport cannot do; the text says what."""
+    """boto3 is configured for something that this transport cannot do; the text says what."""
 
 
 class Endpoint:
-    """The way to one service, as one of boto3's clients would take it. Makes no request itself.
+    """The endpoint of one service, as one of boto3's clients would use it. The constructor makes no
+    request.
 
-    client   whose configuration, endpoint rules and event hooks are followed.
-    session  whose credentials sign; asked for each request, since they may expire.
-    sample   an operation of the service with parameters, for botocore to show where it goes.
-    bounded  holds to the time limit of a request what cannot be told one; without it, there are
-             no limits but the client's own.
+    client   its configuration, endpoint rules and event hooks are followed.
+    session  its credentials sign; read for each request, since they may expire.
+    sample   an operation of the service with parameters, for botocore to resolve the endpoint.
+    bounded  enforces a request's time limit on calls that have none; without it, only the client's
+             own limits apply.
 
-    Raises `Unsupported`, and what botocore raises where there are no credentials.
+    Raises `Unsupported`, and botocore's errors if there are no credentials.
     """
 
     def __init__(
@@ -84,18 +85,18 @@ class Endpoint:
         )
 
     def exchange(self, operation: EndpointOperation, body: bytes) -> Reply:
-        """One request and its answer, whatever the answer says."""
+        """Make one request and return its response, whatever its status."""
         sent = self.send(operation, body)
         return self._pool.answer(sent) if isinstance(sent, SentRequest) else sent
 
     def send(self, operation: EndpointOperation, body: bytes) -> SentRequest | Reply:
-        """The first half of an exchange. The answer itself, if a hook had one."""
+        """The first half of an exchange. Returns the response itself, if a hook provided one."""
         lines = operation.headers(self._frozen(), body)
         prepared = _Prepared(self.url, lines, body)
         called = self._emit(operation.hook, request=prepared)
         if called:
             for _, response in called:
-                if response is not None:  # moto's decorators and other stubs answer here
+                if response is not None:  # moto's decorators and other stubs respond here
                     return _reply(response)
             if prepared.changed:
                 return _reply(self._bounded(lambda: self._http.send(prepared)))
@@ -103,40 +104,40 @@ class Endpoint:
         return self._pool.send(head.encode("latin-1") + body, repeatable=operation.repeatable)
 
     def steps(self, sent: SentRequest | Reply) -> Generator[int, None, Reply]:
-        """The second half for a caller who looks at the socket: yields its number, and goes on when
-        that can be read. It yields again if the request had to be sent again. An answer that is
+        """The second half for a caller that waits on the socket: yields its number, and continues
+        when it is readable. It yields again if the request had to be sent again. An answer that is
         there is returned at once."""
         while isinstance(sent, SentRequest):
             try:
                 yield sent.connection.socket.fileno()
-            except BaseException:  # closed, or forgotten: nobody will ask for the answer
+            except BaseException:  # closed, or forgotten: the response is not wanted
                 self._pool.drop(sent)
                 raise
             sent = self._pool.hear(sent)
         return sent
 
     def _frozen(self) -> Any:
-        # Like boto3's clients, which ask the session for credentials once, and those, which may
-        # expire, before each request. Without any, the session is asked again.
+        # Like boto3's clients, which get credentials from the session once, and refresh them, as
+        # they may expire, before each request. If there are none, the session is asked again.
         if self._credentials is None:
             self._credentials = self._bounded(self._session.get_credentials)
             if self._credentials is None:
                 raise NoCredentialsError
         stale = getattr(self._credentials, "refresh_needed", None)
-        if stale is not None and stale():  # somebody is asked, who may be slow
+        if stale is not None and stale():  # this makes a request, which may be slow
             return self._bounded(self._credentials.get_frozen_credentials)
         return self._credentials.get_frozen_credentials()
 
     def close(self) -> None:
-        """Close the connections. A request under way is finished."""
+        """Close the connections. Requests in flight are finished."""
         self._pool.close()
 
 
 class EndpointOperation:
-    """One operation of a road's service: what is the same in each of its requests.
+    """One operation of an endpoint's service: everything that is the same in each of its requests.
 
-    headers     Content-Type, and what else says which operation it is.
-    repeatable  whether a request that nobody answered may be sent again.
+    headers     Content-Type, and other headers that identify the operation.
+    repeatable  whether an unanswered request may be sent again.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class EndpointOperation:
     def headers(self, credentials: Any, body: bytes) -> str:
         """The header lines of a request, signed at this moment."""
         of, digest = self._digest
-        if of is not body:  # a receive asks the same each time
+        if of is not body:  # a receive has the same body each time
             digest = sha256(body).hexdigest()
             if self.repeatable:
                 self._digest = body, digest
@@ -167,7 +168,7 @@ class EndpointOperation:
 
 
 class _Prepared(AWSPreparedRequest):
-    """A request as botocore's `before-send` handlers expect it, made out only if one looks."""
+    """A request as botocore's `before-send` handlers expect it, built only if one uses it."""
 
     method = "POST"
     stream_output = False
@@ -185,7 +186,7 @@ class _Prepared(AWSPreparedRequest):
 
     @property
     def changed(self) -> bool:
-        """Whether a handler wrote something into it."""
+        """Whether a handler changed it."""
         if (self.url, self.body, self.method) != (self._url, self._body, "POST"):
             return True
         seen = self.__dict__.get("headers")
@@ -196,7 +197,7 @@ class _Prepared(AWSPreparedRequest):
 
 
 def _traced() -> str:
-    """What keeps a function from calling itself through a queue for ever."""
+    """The header that keeps a function from calling itself through a queue for ever."""
     more: dict[str, str] = {}
     add_recursion_detection_header({"headers": more})
     return "".join(f"{name}: {value}\r\n" for name, value in more.items())
@@ -216,10 +217,10 @@ def _reply(response: Any) -> Reply:
 def _shown(
     client: Any, operation: str, parameters: Mapping[str, Any]
 ) -> tuple[SplitResult, str, str]:
-    """Where botocore sends, and the region and service it signs for.
+    """Where botocore sends requests, and the region and service it signs for.
 
-    A presigned URL is its public way to tell what endpoint rules, FIPS, dual stack,
-    AWS_ENDPOINT_URL and the rest come to.
+    A presigned URL is its public way to show the result of endpoint rules, FIPS, dual stack,
+    AWS_ENDPOINT_URL and so on.
     """
     config = client.meta.config
     if config.signature_version != "v4" or getattr(config, "auth_scheme_preference", None):
@@ -241,8 +242,8 @@ def _shown(
 def _http_of(client: Any, url: str) -> Any:
     """botocore's own HTTP session of that client.
 
-    It alone knows what configuration, profile and environment come to for certificates and
-    proxies. The names are private: where they are not as known, boto3 has to do the work.
+    Only it knows the effective configuration of certificates and proxies. The names are private: if
+    they differ from those expected, boto3 has to do the work.
     """
     try:
         http = client._endpoint.http_session

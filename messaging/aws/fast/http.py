@@ -1,4 +1,4 @@
-"""HTTP answers: the plain one is read here, any other by Python's own http.client."""
+"""HTTP responses: plain ones are read here, all others by Python's http.client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Reply", "read"]
 
 CHUNK = 65_536
-"""Bytes to ask the kernel for: ten messages of a few KiB arrive in one go."""
+"""Bytes to read from the kernel: ten messages of a few KiB arrive in one piece."""
 LONGEST_HEAD = 65_536
 
 _USUAL = b"HTTP/1.1 200 "
@@ -25,23 +25,23 @@ _TOLD = re.compile(
     rb"|transfer-encoding|connection:[^\r\n]*close)",
     re.IGNORECASE,
 ).findall
-"""All that a head says of where its answer ends. In the plainest, that is one length."""
+"""The headers that determine where a response ends. The plainest has one Content-Length."""
 
 
 class Reply(NamedTuple):
-    """One answer. `head` is its header lines; `keep` says that the connection may be used again."""
+    """One response. `head` is its header lines; `keep` says that the connection may be reused."""
 
     status: int
     head: bytes
     body: bytes
     keep: bool
 
-    def __repr__(self) -> str:  # messages stand in the body
+    def __repr__(self) -> str:  # the body contains messages
         return f"Reply(status={self.status}, {len(self.body)} bytes)"
 
 
 class Source(Protocol):
-    """As much of a socket as is needed to read from it."""
+    """The part of a socket's interface that is needed to read from it."""
 
     def recv(self, size: int, /) -> bytes: ...
 
@@ -49,14 +49,14 @@ class Source(Protocol):
 
 
 class NoReply(ConnectionError):
-    """The connection ended where an answer was to begin."""
+    """The connection ended before a response."""
 
 
 def read(first: Source, rest: Source | None = None) -> Reply:
-    """The answer that comes on `first`; what does not come in one go is read from `rest`.
+    """The response that starts with `first`; the remainder is read from `rest`.
 
-    Raises `NoReply` and other `OSError`s when the connection ends before it begins, and
-    `HTTPException` for what is no HTTP or ends before it is whole.
+    Raises `NoReply` and other `OSError`s if the connection ends before the response, and
+    `HTTPException` if it is not HTTP or is cut off.
     """
     data = first.recv(CHUNK)
     if not data:
@@ -72,7 +72,7 @@ def read(first: Source, rest: Source | None = None) -> Reply:
             len(told) != 1
             or not told[0]
             or not (data.startswith(_USUAL) or _PLAIN(data))
-            # Nothing that somebody might take for the end of a line.
+            # No characters that could be mistaken for the end of a line.
             or not lines == data.count(b"\n", 0, end + 2) == data.count(b"\r", 0, end + 2)
         ):
             return _by_the_book(sock, data)
@@ -81,7 +81,7 @@ def read(first: Source, rest: Source | None = None) -> Reply:
         if len(data) < whole:
             data = _filled(sock, data, whole)
         head = data[data.find(b"\n") + 1 : end + 2]
-        # More than the answer: not to be used again.
+        # More data than the response: the connection must not be reused.
         return Reply(int(data[9:12]), head, data[start:whole], len(data) == whole)
     except TimeoutError:
         raise
@@ -90,7 +90,7 @@ def read(first: Source, rest: Source | None = None) -> Reply:
 
 
 def _headed(sock: Source, data: bytes) -> tuple[bytes, int]:
-    """`data` and what follows, with a whole head at least, and where that ends."""
+    """`data` and what follows, with at least a complete head, and where the head ends."""
     end = -1
     while end < 0:
         more = sock.recv(CHUNK)
@@ -102,7 +102,7 @@ def _headed(sock: Source, data: bytes) -> tuple[bytes, int]:
 
 
 def _filled(sock: Source, data: bytes, whole: int) -> bytes:
-    """`data` and what follows, `whole` bytes together."""
+    """`data` and what follows, `whole` bytes in total."""
     parts = [data]
     missing = whole - len(data)
     while missing > 0:
@@ -115,12 +115,13 @@ def _filled(sock: Source, data: bytes, whole: int) -> bytes:
 
 
 def _by_the_book(sock: Source, data: bytes) -> Reply:
-    """Chunks, bodies that end with the connection, interim answers, and what is no HTTP at all."""
+    """Read chunked bodies, bodies that end with the connection, interim responses, and anything
+    that is not HTTP."""
     response = HTTPResponse(cast("socket.socket", _Stream(sock, data)), method="POST")
     response.begin()
     body = response.read()
     head = "".join(f"{name}: {value}\r\n" for name, value in response.getheaders())
-    # The stream may have read on: the connection is not used again.
+    # The stream may have read further: the connection is not reused.
     return Reply(response.status, head.encode("latin-1", "replace"), body, keep=False)
 
 

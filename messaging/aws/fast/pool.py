@@ -1,14 +1,14 @@
-"""Connections: HTTP/1.1 over sockets that stay open, one request at a time on each.
+"""Connections: HTTP/1.1 over sockets that stay open, with one request at a time on each.
 
-What a server may do with a connection that it kept open is the one difficult thing here. It may
-close it at any moment, and a request that meets that moment gets no answer. Such a request is
-sent again, once and on a new connection, if it cannot do harm: when it could not be sent whole,
-for then nobody can have carried it out, or when it is one that may be carried out twice.
+The one difficulty is that a server may close a kept-alive connection at any moment, and a request
+sent at that moment gets no answer. Such a request is sent again, once and on a new connection, if
+that cannot do harm: if it could not be sent completely, so that it cannot have been executed, or if
+it may be executed twice.
 
-A request has two halves, which `exchange` puts together: `send`, and `answer` for what that gave.
-So several can be under way in one thread, each on a connection of its own. One that is given up in
-between (an interrupt, a caller that does not want it any more) is to be `drop`ped, which takes its
-connection along: the answer is still to come there, and would be taken for another's.
+A request has two halves, which `exchange` combines: `send`, and `answer` for its result. So several
+can be in flight in one thread, each on its own connection. A request that is given up in between
+(by an interrupt, or because it is no longer wanted) must be `drop`ped together with its connection:
+its answer is still to come, and would be mistaken for another request's.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["Address", "ConnectionPool", "Reply", "SentRequest"]
 
 FRESH = 1.0
-"""Seconds for which nobody looks whether a kept connection is still good, where the request may be
-sent again on another: servers close what has been idle for longer."""
+"""Seconds for which a kept connection is used without a check, if the request may be sent again on
+another: servers close connections that have been idle for longer."""
 
 
 class Address(NamedTuple):
-    """Where a service answers. `tls` is None for http; timeouts are seconds."""
+    """The address of a service. `tls` is None for http; timeouts are in seconds."""
 
     url: str
     host: str
@@ -63,8 +63,8 @@ class _Closed(Exception):
 
 @dataclass(slots=True, eq=False, repr=False)
 class SentRequest:
-    """A request under way: on which connection, and what is to be sent on a new one if the server
-    closes it without an answer; None for what must not be carried out twice."""
+    """A request in flight: its connection, and the data to send on a new one if the server closes
+    it without an answer; None if it must not be executed twice."""
 
     connection: _Connection
     again: bytes | None
@@ -72,38 +72,39 @@ class SentRequest:
 
 
 class ConnectionPool:
-    """All connections to one address: as many as are needed at once, at most `keep` kept idle.
+    """All connections to one address: as many as needed, with at most `keep` kept idle.
 
-    A request takes no longer than its timeouts, nor than `messaging.deadline.CURRENT` said when
-    it was sent. Safe to share between threads, not with a forked child.
+    A request takes no longer than its timeouts, or than `messaging.deadline.CURRENT` at the time of
+    sending. Thread-safe, but not to be shared with a forked child.
     """
 
     def __init__(self, address: Address, *, keep: int, bounded: Bounded | None = None) -> None:
         self._address = address
         self._bounded = bounded or Bounded()
         self._keep = keep
-        # Appending and popping are atomic; the connection used last is used first, so that those
-        # not needed any more grow old and are closed by the server.
+        # Appending and popping are atomic; the most recently used connection is used first, so that
+        # unneeded ones grow old and are closed by the server.
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
     def exchange(self, request: bytes, *, repeatable: bool) -> Reply:
-        """Send `request`, and wait for the answer to it.
+        """Send `request`, and wait for its answer.
 
-        `repeatable` says that it may be carried out twice. Raises what boto3 raises when nobody
-        answers: `EndpointConnectionError`, `ConnectTimeoutError`, `SSLError`,
-        `ReadTimeoutError`, `ConnectionClosedError`.
+        `repeatable` means that it may be executed twice. If there is no answer, it raises boto3's
+        errors: `EndpointConnectionError`, `ConnectTimeoutError`, `SSLError`, `ReadTimeoutError`,
+        `ConnectionClosedError`.
         """
         return self.answer(self.send(request, repeatable=repeatable))
 
     def send(self, request: bytes, *, repeatable: bool) -> SentRequest:
-        """The first half: it has been sent. The read timeout counts from the second."""
+        """The first half, after which the request has been sent. The read timeout starts with the
+        second."""
         deadline = CURRENT.get()
         connection = self._kept(FRESH if repeatable else 0.0)
         if connection is not None:
             try:
                 self._put(connection, request, deadline)
-            except _Closed:  # nobody can have carried out what was not sent whole
+            except _Closed:  # an incompletely sent request cannot have been executed
                 pass
             else:
                 return SentRequest(connection, request if repeatable else None, deadline)
@@ -117,7 +118,7 @@ class ConnectionPool:
         return heard
 
     def hear(self, sent: SentRequest) -> Reply | SentRequest:
-        """The answer; or the request, sent again on a new connection, whose answer is to come."""
+        """The answer; or the request, sent again on a new connection, whose answer is pending."""
         try:
             return self._hear(sent.connection, sent.deadline)
         except _Closed as error:
@@ -126,11 +127,11 @@ class ConnectionPool:
         return self._send_anew(sent.again, sent.deadline)
 
     def drop(self, sent: SentRequest) -> None:
-        """In place of the second half: nobody wants the answer."""
+        """Instead of the second half, if the answer is not wanted."""
         sent.connection.socket.close()
 
     def close(self) -> None:
-        """Close what is idle; what is in use is closed when its answer has come."""
+        """Close idle connections; the others are closed when their answer has arrived."""
         self._closed = True
         while (connection := self._pop()) is not None:
             connection.socket.close()
@@ -150,7 +151,7 @@ class ConnectionPool:
             connection.socket.sendall(request)
         except OSError as error:
             raise self._broken(connection, error) from None
-        except BaseException:  # an interrupt, too
+        except BaseException:  # also for an interrupt
             connection.socket.close()
             raise
 
@@ -173,7 +174,7 @@ class ConnectionPool:
         return reply
 
     def _broken(self, connection: _Connection, error: Exception) -> Exception:
-        """What `error`, which `connection` does not survive, is to the caller."""
+        """Close `connection`, and translate `error` for the caller."""
         connection.socket.close()
         if isinstance(error, TimeoutError):
             return ReadTimeoutError(endpoint_url=self._address.url, error=error)
@@ -182,7 +183,7 @@ class ConnectionPool:
         return _Closed(str(error))
 
     def _kept(self, fresh: float) -> _Connection | None:
-        """A kept connection, looked at if it has been idle for `fresh` seconds or more."""
+        """A kept connection, checked if it has been idle for `fresh` seconds or more."""
         while (connection := self._pop()) is not None:
             if fresh and SYSTEM_CLOCK.monotonic() - connection.since < fresh:
                 return connection
@@ -202,7 +203,7 @@ class ConnectionPool:
         try:
             if deadline is None or deadline.left() == math.inf:
                 return _Connection(address)
-            # As a whole: a name may have several addresses, and to look it up has no limit.
+            # As a whole: a name may have several addresses, and looking it up has no limit.
             return self._bounded(lambda: _Connection(address), forget=lambda late: late.close())
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=url, error=error) from None
@@ -231,11 +232,11 @@ class _Connection:
             plain.close()
             raise
         self.since = 0.0
-        """When it was kept, by the monotonic clock."""
+        """When it became idle, by the monotonic clock."""
         self._longest = address.read_timeout
         self._deadline: Deadline | None = None
         self.timeout = address.read_timeout
-        """Seconds, as the socket has it."""
+        """The socket's timeout, in seconds."""
         self.socket.settimeout(address.read_timeout)
         # Made once: each publish asks. Eventlet takes `select.poll` away, and Windows has none.
         self._poll = select.poll() if hasattr(select, "poll") else None
@@ -243,7 +244,7 @@ class _Connection:
             self._poll.register(self.socket, select.POLLIN)
 
     def limit(self, deadline: Deadline | None) -> None:
-        """Wait for the read timeout at most for what comes next, and never beyond `deadline`."""
+        """Wait for the next data at most for the read timeout, and never beyond `deadline`."""
         self._deadline = deadline
         left = self._longest
         if deadline is not None:
@@ -252,15 +253,16 @@ class _Connection:
                 raise TimeoutError("the time was over")
             if rest < left:
                 left = rest
-            # To tell the socket is a system call. Requests with the same limit follow each other,
-            # each with a little less left by now: for a fiftieth more it is not told.
+            # Setting the socket's timeout is a system call. Successive requests have nearly the
+            # same limit, each a little shorter: a difference of a fiftieth is ignored.
             if left * 0.9 < self.timeout < left * 1.02:
                 return
         self.socket.settimeout(left)
         self.timeout = left
 
     def recv(self, size: int) -> bytes:
-        """As the socket's, but within the limit: its own timeout begins anew with each byte."""
+        """Like the socket's, but within the limit: the socket's own timeout restarts with each
+        byte."""
         self.limit(self._deadline)
         return self.socket.recv(size)
 
@@ -272,6 +274,6 @@ class _Connection:
         self.socket.close()
 
     def spoiled(self) -> bool:
-        """Nobody was asked, so whatever can be read is the end, or nothing that we want."""
+        """Nothing was requested, so anything readable is the end of the connection, or unwanted."""
         poll = self._poll
         return bool(readable([self.socket.fileno()], 0) if poll is None else poll.poll(0))

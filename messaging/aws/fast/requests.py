@@ -1,8 +1,8 @@
-"""Forms: a PublishBatch in SNS's query protocol, the very bytes botocore would send.
+"""PublishBatch requests in SNS's query protocol, with exactly the bytes that botocore would send.
 
-A form escapes some twenty characters in a hundred of a JSON body, and urllib looks at each of
-them in Python. Here the bodies of a batch are escaped together, by one search-and-replace for
-each odd byte that occurs: an eighth of the time.
+A form escapes about twenty of a hundred characters of a JSON body, and urllib processes each of
+them in Python. Here the bodies of a batch are escaped together, with one search-and-replace for
+each special byte that occurs, in an eighth of the time.
 
 https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 """
@@ -24,12 +24,13 @@ _ESCAPED = tuple(
     for byte in range(256)
 )
 _BETWEEN = b"\0"
-"""Stands between texts that are escaped together."""
+"""Separates texts that are escaped together."""
 _USUAL = b'%+ "{}[]:,/@\\'
-"""Looked for in any case: what JSON is made of. First those that escaping brings in itself."""
+"""Bytes that are always replaced: JSON's own. First those that escaping itself introduces."""
 _FORESEEN = _UNRESERVED + _USUAL + _BETWEEN
 _MANY = 40
-"""Odd bytes beyond which a pass over each byte is faster than a replacement for each odd one."""
+"""Number of special bytes beyond which one pass over all bytes is faster than a replacement for
+each."""
 _ENTRY = tuple(b"&PublishBatchRequestEntries.member.%d" % (n + 1) for n in range(BATCH_ENTRIES))
 _BODY = tuple(b"%b.Id=%d%b.Message=" % (entry, place, entry) for place, entry in enumerate(_ENTRY))
 _KNOWN = 256
@@ -38,10 +39,10 @@ _Items = tuple[tuple[str, Attribute], ...]
 
 
 class RequestForms:
-    """Writes the bodies of PublishBatch requests. Safe to share between threads.
+    """Writes the bodies of PublishBatch requests. Thread-safe.
 
-    Attributes are few and come again with each event of a type: their text is kept, for the last
-    some hundred that were different.
+    Attributes are few and the same for each event of a type: their text is cached for the last few
+    hundred different ones.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class RequestForms:
         self._head = ("", b"")
 
     def __call__(self, arn: str, batch: Sequence[Outgoing]) -> bytes:
-        """The Ids of the entries are their places in `batch`, of `BATCH_ENTRIES` at most."""
+        """The Ids of the entries are their indexes in `batch`, which has at most
+        `BATCH_ENTRIES`."""
         if self._head[0] != arn:
             start = b"Action=PublishBatch&Version=2010-03-31&TopicArn="
             self._head = (arn, start + quote_plus(arn).encode())
@@ -58,7 +60,7 @@ class RequestForms:
         texts: tuple[bytes, ...] = ()
         bodies = _escaped([message.body for message in batch])
         for place, message in enumerate(batch):
-            if message.attributes is not attributes:  # as a rule all have the same ones
+            if message.attributes is not attributes:  # usually all have the same ones
                 attributes = message.attributes
                 texts = self._attributes(tuple(attributes.items()))
             parts += _BODY[place], bodies[place], texts[place]
@@ -70,7 +72,7 @@ class RequestForms:
         return b"".join(parts)
 
     def _attributes(self, items: _Items) -> tuple[bytes, ...]:
-        """Their fields in the entry at each place."""
+        """Their form fields for the entry at each index."""
         texts = self._known.get(items)
         if texts is None:
             if len(self._known) >= _KNOWN:
@@ -102,7 +104,7 @@ def _escaped(values: Sequence[str]) -> Sequence[bytes]:
         for byte in odd:
             text = text.replace(_BYTES[byte], _ESCAPED[byte])
         escaped = text.split(_BETWEEN)
-        if len(escaped) == len(values):  # or one of them holds what stands between them
+        if len(escaped) == len(values):  # or one of them contains the separator
             return escaped
     return [_one_by_one(value) for value in values]
 

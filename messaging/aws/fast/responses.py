@@ -1,6 +1,6 @@
-"""Answers: the usual one is read here; for all others botocore's parsers are asked.
+"""Responses: the usual ones are read here, all others by botocore's parsers.
 
-So that what a service refuses is the same exception on both roads: `ClientError`.
+So a refusal by a service is the same exception in both transports: `ClientError`.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = ["all_accepted", "json_answer", "messages", "understood"]
 
 _ID = re.compile(rb"<Id>([0-9]+)</Id>(?!</Id>)")
 _PLACES = tuple(b"%d" % place for place in range(BATCH_ENTRIES))
-"""In order, as they nearly always come."""
+"""In order, as they nearly always are."""
 _START, _END = (b"<PublishBatchResponse", b"<?xml "), b"</PublishBatchResponse>"
 
 
 def all_accepted(reply: Reply, count: int) -> bool:
-    """Whether `reply` says plainly that each entry of a PublishBatch, 0 to `count`, was accepted.
+    """Whether `reply` clearly says that every entry of a PublishBatch, 0 to `count`, was accepted.
 
-    False says nothing: then the answer is to be read in full. True is certain for any XML
-    document: in one without comments, CDATA and entities the tags looked for are tags, none of
-    them stands in a Failed list that is empty, and all that are left are in Successful.
+    False says nothing: the response must then be read in full. True is certain for any XML
+    document: in one without comments, CDATA and entities, the searched tags are tags, none of them
+    can be in an empty Failed list, and so all are in Successful.
     """
     body = reply.body
-    # For one letter memory is searched faster than for "<!".
+    # Searching memory for one letter is faster than for "<!".
     if reply.status != 200 or b"!" in body or not body.rstrip().endswith(_END):
         return False
     if not body.startswith(_START):
@@ -54,7 +54,7 @@ def all_accepted(reply: Reply, count: int) -> bool:
 
 
 def json_answer(client: SQSClient, operation: str, reply: Reply) -> dict[str, Any]:
-    """The answer to an operation of SQS. Raises `ClientError` and `ResponseParserError`."""
+    """The response to an SQS operation. Raises `ClientError` and `ResponseParserError`."""
     if reply.status != 200:
         return understood(client, operation, reply)
     try:
@@ -62,18 +62,21 @@ def json_answer(client: SQSClient, operation: str, reply: Reply) -> dict[str, An
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise ResponseParserError("the answer is not a JSON object")  # its text may be a message
+        raise ResponseParserError(
+            "the answer is not a JSON object"
+        )  # its text may contain a message
     return answer
 
 
 def messages(client: SQSClient, reply: Reply) -> list[dict[str, Any]]:
-    """The messages of a ReceiveMessage, as boto3 gives them; but binary values are in base64."""
+    """The messages of a ReceiveMessage in boto3's format, except that binary values are in
+    base64."""
     found: list[dict[str, Any]] = json_answer(client, "ReceiveMessage", reply).get("Messages") or []
     return found
 
 
 def understood(client: SNSClient | SQSClient, operation: str, reply: Reply) -> dict[str, Any]:
-    """`reply` as boto3 would return it, or raise it."""
+    """Return or raise `reply` as boto3 would."""
     model = client.meta.service_model.operation_model(operation)
     parser = cast("Any", create_parser)(model.service_model.resolved_protocol)
     parsed: dict[str, Any] = parser.parse(

@@ -1,4 +1,4 @@
-"""Signatures: AWS Signature Version 4 for requests of one shape.
+"""AWS Signature Version 4 for requests of one shape.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -15,12 +15,12 @@ __all__ = ["Credentials", "Signer"]
 
 _DATE, _TOKEN = "x-amz-date", "x-amz-security-token"
 _BLOCK = 64
-"""Bytes that SHA-256 reads at once; a key of HMAC is filled up to them."""
+"""SHA-256's block size in bytes, to which an HMAC key is padded."""
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class Credentials(Protocol):
-    """What botocore's `get_frozen_credentials()` gives."""
+    """The result of botocore's `get_frozen_credentials()`."""
 
     @property
     def access_key(self) -> str: ...
@@ -31,26 +31,26 @@ class Credentials(Protocol):
 
 
 class _Ready(NamedTuple):
-    """All that stays the same within one second, for one set of credentials."""
+    """Everything that stays the same within one second, for one set of credentials."""
 
     credentials: Credentials
     second: int
     key: bytes
-    canonical: Any  # SHA-256 of the canonical request but for its last line, the body's digest
-    inner: Any  # SHA-256 of the key and the string to sign, but for its last line
-    outer: Any  # and of the key, for the digest of that: the two of an HMAC (RFC 2104)
+    canonical: Any  # SHA-256 of the canonical request except its last line, the body's digest
+    inner: Any  # SHA-256 of the key and the string to sign, except its last line
+    outer: Any  # and of the key, for the outer digest: the two parts of an HMAC (RFC 2104)
     headers: str  # the header lines, without the signature itself
 
 
 class Signer:
-    """Signs requests that differ in body, moment and credentials only.
+    """Signs requests that differ only in body, time and credentials.
 
-    method, path  of the request line. The path is taken as it is, and there is no query string:
-                  it must need no escaping.
-    headers       the other headers to sign, `host` among them; their values hold no two spaces
-                  together and none at the ends. Whoever sends the request sends them as well.
+    method, path  of the request line. The path is used as it is, without a query string, so it must
+                  not need escaping.
+    headers       the other headers to sign, including `host`; their values have no consecutive
+                  spaces and none at the ends. The caller must send them with the request.
 
-    Safe to share between threads.
+    Thread-safe.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class Signer:
     def __call__(self, credentials: Credentials, now: float, digest: str) -> str:
         """The header lines that sign a body whose SHA-256 is `digest` (hex), `now` in seconds.
 
-        Each ends in CR LF: X-Amz-Date, X-Amz-Security-Token where there is one, Authorization.
-        The same body has the same signature until the second is over.
+        Each ends in CR LF: X-Amz-Date, X-Amz-Security-Token if there is one, and Authorization. The
+        same body has the same signature within a second.
         """
         ready = self._ready
-        # Nothing is derived again that would come out the same: the key lasts a day, the rest a
-        # second. Two threads that come here together derive the same.
+        # Nothing is derived again while it stays the same: the key lasts a day, the rest a second.
+        # Two threads here at the same time derive the same.
         if ready is None or ready.second != int(now) or ready.credentials != credentials:
             ready = self._ready = self._prepare(credentials, int(now), ready)
         by, of, signed = self._last
         if by is ready and of == digest:
             return signed
-        # A copy of a hash that has read the beginning: cheaper than to begin another. And two of
-        # them make an HMAC in half of the time that `hmac.HMAC` takes.
+        # Copying a hash that has read the beginning is cheaper than starting another one. And two
+        # of them make an HMAC in half the time of `hmac.HMAC`.
         canonical, inner, outer = ready.canonical.copy(), ready.inner.copy(), ready.outer.copy()
         canonical.update(digest.encode())
         inner.update(canonical.hexdigest().encode())

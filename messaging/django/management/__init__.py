@@ -1,1 +1,1 @@
-"""What this app adds to manage.py."""
+"""The app's additions to manage.py."""

@@ -1,4 +1,4 @@
-"""Makes the two tables by the statements that the library itself makes them by."""
+"""Creates the two tables with the library's own statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from messaging.django.tables import create, drop
 
 
 class Migration(migrations.Migration):
-    """`SeparateDatabaseAndState`: the models leave out columns that nobody is to read."""
+    """`SeparateDatabaseAndState`: the models omit columns that nobody should read."""
 
     initial = True
     dependencies: ClassVar[list[Any]] = []

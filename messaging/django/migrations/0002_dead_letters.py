@@ -1,4 +1,4 @@
-"""The permissions of the admin's page of dead letters. No table is made or changed."""
+"""The permissions of the admin page of dead letters. No table is created or changed."""
 
 from __future__ import annotations
 

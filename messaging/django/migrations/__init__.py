@@ -1,1 +1,1 @@
-"""The migrations of this app: they make the tables of the outbox and of the marks."""
+"""The migrations of this app, which create the tables of the outbox and of the marks."""

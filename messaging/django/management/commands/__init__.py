@@ -1,1 +1,1 @@
-"""The commands, one module each, named as Django wants it."""
+"""The commands, one module each, named as Django requires."""

@@ -1,4 +1,4 @@
-"""`manage.py messaging_publish`: `messaging publish`, told what MESSAGING says."""
+"""`manage.py messaging_publish`: `messaging publish`, configured by MESSAGING."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py messaging_relay`: sends what was committed to the outbox of Django's database."""
+"""`manage.py messaging_relay`: sends committed entries of the outbox in Django's database."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Command(CliCommand):
     left_out = ("database",)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """`--using` beside what `messaging outbox relay` takes."""
+        """`--using` in addition to the options of `messaging outbox relay`."""
         super().add_arguments(parser)
         about = 'The database, by its alias. Else MESSAGING["DATABASE"], else "default".'
         parser.add_argument("--using", metavar="ALIAS", help=about)
 
     def host(self, options: dict[str, Any]) -> Host:
-        """The relay has a connection of its own, to where Django's leads."""
+        """The relay has its own connection, to the same database as Django's."""
         alias = options["using"] or current().database
         try:
             return DjangoHost(database=url(wrapper_of(alias)))

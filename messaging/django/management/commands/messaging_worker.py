@@ -1,4 +1,4 @@
-"""`manage.py messaging_worker`: services at work in Django, and again whenever the code changes."""
+"""`manage.py messaging_worker`: runs services in Django, and restarts them when code changes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ log = logger("messaging.django")
 
 
 class _WorkerHost(DjangoHost):
-    """Knows the worker, so that it can be stopped in order before the code is loaded again."""
+    """Keeps the worker, so that it can be stopped in an orderly way before the code is reloaded."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._workers: list[Worker] = []
 
     def made(self, worker: Worker, consumers: Sequence[Consumer]) -> None:
-        """Refuse handlers that could not run as MESSAGING wants them to."""
+        """Refuse handlers that could not run with MESSAGING's settings."""
         self._workers.append(worker)
         middleware: Sequence[object] = self._setup.middleware
         for one in middleware:
@@ -44,12 +44,12 @@ class _WorkerHost(DjangoHost):
                         one.check(consumer.service, is_async=handler.is_async)
 
     def reloading(self, *, file_path: Path, **given: Any) -> None:
-        """The process is about to end, because `file_path` has changed."""
+        """Called before the process ends, because `file_path` has changed."""
         if file_path.suffix == ".py":
             self.stop()
 
     def stop(self) -> None:
-        """Let running handlers finish, and give the rest back."""
+        """Let running handlers finish, and release the other messages."""
         for worker in self._workers:
             if worker.stage is not Stage.NEW:
                 worker.stop()
@@ -60,16 +60,16 @@ class Command(CliCommand):
 
     help = "Run services: receive, handle, acknowledge, until Ctrl-C or SIGTERM."
     words = ("run",)
-    left_out = ("reload",)  # Django's own reloader knows its modules
+    left_out = ("reload",)  # used by Django's own reloader
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """`--reload` beside what `messaging run` takes."""
+        """`--reload` in addition to the options of `messaging run`."""
         super().add_arguments(parser)
         about = "For development: start again when a module changes, as runserver does."
         parser.add_argument("--reload", action="store_true", help=about)
 
     def handle(self, *arguments: Any, **options: Any) -> None:
-        """Run it, under Django's reloader if it is asked for."""
+        """Run it, under Django's reloader if requested."""
         _must_have_tables()
         if not options["reload"]:
             super().handle(**options)
@@ -84,18 +84,19 @@ class Command(CliCommand):
             host.stop()
 
     def host(self, options: dict[str, Any]) -> _WorkerHost:
-        """What `messaging run` is told."""
+        """The arguments of `messaging run`."""
         return _WorkerHost(child=manage_py("messaging_worker", options))
 
     def _run(self, options: dict[str, Any], host: _WorkerHost) -> None:
         for name in options["consumers"]:
-            # A module that cannot be imported is told to the reloader, which waits for its change.
+            # A module that cannot be imported is reported to the reloader, which waits for a
+            # change.
             import_module(name.partition(":")[0])
         run(self.command_line(options), host)
 
 
 def _must_have_tables() -> None:
-    """Handlers without the table of marks or the outbox would fail, message by message."""
+    """Without the table of marks or the outbox, every message would fail in its handler."""
     alias = current().database
     wrapper = connections[alias]
     if dialect(wrapper) is None:
