@@ -227,7 +227,7 @@ def test_what_is_not_usual(head: dict[str, Any], data: str) -> None:
     assert usual(text(HEAD, data) + " ") is None
 
 
-# -- at a known_head
+# -- a known head
 
 
 def knowing() -> FastDecoder:
