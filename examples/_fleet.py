@@ -100,7 +100,7 @@ class Fleet:
             )
 
     def check(self) -> None:
-        """Raise `ServiceDied` if one of them has ended by itself."""
+        """Raise `ServiceDied` if one of them has stopped unexpectedly."""
         for service, process in self._running.items():
             if process.poll() is not None:
                 raise ServiceDied(f"{service} ended ({process.returncode}):\n{self.log(service)}")

@@ -65,7 +65,7 @@ def refusals(answer: Sequence[Failure] | Exception, count: int, what: str) -> Re
             raise answer
         if all(0 <= one.index < count for one in answer):
             return Refusals(answer)
-        log.error("%s was answered with entries that nobody asked for", what)
+        log.error("%s returned entries that were not in the request", what)
         whole = Failure(0, "UnreadableAnswer", "it tells of other entries", True)
     except TransportError as error:
         whole = Failure(0, error.code or type(error).__name__, str(error), error.retryable)

@@ -19,7 +19,7 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
         "declare what it holds, without Json[...]",
     ),
     "generator": (
-        "an iterable is used up by being written, and arrives as something else",
+        "an iterable is consumed when it is written, and arrives as something else",
         "declare a list or a tuple",
     ),
     "callable": ("a function cannot be sent", "leave the field out"),

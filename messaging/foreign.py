@@ -81,11 +81,11 @@ def _says(key: str, value: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 _SUBSCRIBED = (
-    "an SNS SubscriptionConfirmation: somebody subscribed this queue to a topic from outside its "
-    "account, and nobody has confirmed it; `messaging topology apply` needs no confirmation"
+    "an SNS SubscriptionConfirmation: this queue was subscribed to a topic from outside its "
+    "account, and that is not confirmed; `messaging topology apply` needs no confirmation"
 )
 _UNSUBSCRIBED = (
-    "an SNS UnsubscribeConfirmation: somebody took the subscription of this queue away; check it "
+    "an SNS UnsubscribeConfirmation: the subscription of this queue was removed; check it "
     "with `messaging topology plan`"
 )
 _KINDS: tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...] = (

@@ -346,7 +346,7 @@ def _told(delivery: Delivery, ended: Outcome | BaseException) -> Outcome | None:
     if isinstance(ended, Outcome):
         return ended
     log.error(
-        "message %s of %s has no outcome (%s) and comes again",
+        "message %s of %s has no outcome (%s) and is redelivered",
         delivery.message_id,
         delivery.queue,
         type(ended).__qualname__,

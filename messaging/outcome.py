@@ -57,7 +57,7 @@ class Outcome(Exception):
     def __init__(self, reason: str = "") -> None:
         # A bare Outcome means nothing, and the message would be lost.
         if type(self) is Outcome:
-            raise TypeError("Outcome says nothing: raise Retry, Reject or Discard")
+            raise TypeError("Outcome is only a base class: raise Retry, Reject or Discard")
         super().__init__(reason)
         self.reason = reason
 

@@ -479,7 +479,7 @@ def _check_key(key: str) -> None:
     if "alias/aws/" in key:
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
         raise TopologyError(
-            f"kms_key {key!r} is a key of AWS's own, whose policy nobody can change: SNS may not "
+            f"kms_key {key!r} is a key of AWS's own, whose policy cannot be changed: SNS may not "
             "use it, and would deliver nothing. Give a customer managed key "
             "(`messaging export kms`), or no kms_key, for SSE-SQS"
         )

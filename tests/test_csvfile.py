@@ -445,7 +445,7 @@ def test_columns_that_fill_nothing_are_told() -> None:
             {"defaults": {"email": "@uuid:nome"}},
             "no column for nome, which Pessoa needs",
         ),
-        ("nome\n", {"columns": {"fone": "nome"}}, "the column 'fone' not at all.* are nome"),
+        ("nome\n", {"columns": {"fone": "nome"}}, "has no column 'fone'.* are nome"),
         ("nome\n", {"columns": {"nome": "name"}}, "'name', which is not a field of Pessoa.* nome"),
         ("a;b\n", {"columns": {"a": "nome", "b": "nome"}}, "two columns .* 'nome'"),
         ("nome;Nome\n", {}, "the column 'nome' twice"),

@@ -186,7 +186,7 @@ class Service:
 
     @property
     def ended(self) -> bool:
-        """True if it has ended by itself."""
+        """True if it has stopped unexpectedly."""
         return self.process.poll() is not None
 
     def stop(self) -> dict[str, Any]:

@@ -139,8 +139,8 @@ def queues_of(client: SQSClient, session: boto3.Session, *, fast: bool) -> Queue
 
 def _say(service: str, error: Exception) -> None:
     log.warning(
-        "%s: %s, which the fast transport cannot do: boto3 carries the messages; "
-        "MESSAGING_TRANSPORT=boto3 says so without this line",
+        "%s: %s, which the fast transport does not support, so boto3 is used; "
+        "MESSAGING_TRANSPORT=boto3 hides this warning",
         service,
         error,
     )

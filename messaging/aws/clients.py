@@ -105,8 +105,8 @@ class Clients:
             raise ConfigurationError(f"timeout={read_timeout!r}: more than 0 seconds")
         if (settings.broker_url or "sqs:") != "sqs:":
             raise SettingsError(
-                "this asks AWS, and MESSAGING_BROKER_URL names another broker: unset it, or call "
-                "messaging.connect, which goes by it"
+                "this connects to AWS, but MESSAGING_BROKER_URL names another broker: unset it, "
+                "or call messaging.connect, which follows it"
             )
         self._settings = settings
         self._read_timeout = read_timeout

@@ -83,11 +83,11 @@ KMS_THROTTLED = frozenset({"throttled", "throttling"})
 KMS_PASSING = frozenset({"internal", "dependencytimeout", "keyunavailable"})
 _KMS_REMEDIES: Mapping[str, str] = {
     "accessdenied": (
-        "the key's policy must allow kms:GenerateDataKey and kms:Decrypt to whoever publishes and "
-        "receives, and to sns.amazonaws.com where SNS feeds an encrypted queue"
+        "the key's policy must allow kms:GenerateDataKey and kms:Decrypt to every publisher and "
+        "consumer, and to sns.amazonaws.com if SNS delivers to an encrypted queue"
     ),
     "disabled": "enable the KMS key, or encrypt with another",
-    "invalidstate": "look at the KMS key's state: one that is pending deletion can be restored",
+    "invalidstate": "check the KMS key's state: a key that is pending deletion can be restored",
     "notfound": "the KMS key was deleted, or is in another account or region: name another",
     "optinrequired": "the account needs a subscription to KMS, or the key's policy is malformed",
     "invalidkeyusage": "the key must be a symmetric one for ENCRYPT_DECRYPT",
@@ -237,7 +237,7 @@ def kms_said(code: str) -> str | None:
 
 def kms_remedy(kms: str) -> str:
     """The remedy."""
-    return _KMS_REMEDIES.get(kms, "look at the KMS key, its policy and its state")
+    return _KMS_REMEDIES.get(kms, "check the KMS key, its policy and its state")
 
 
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")

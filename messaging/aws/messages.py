@@ -168,8 +168,8 @@ def _leave(queue: str, message: Any) -> None:
         if not (said.get(name) and isinstance(said[name], str))
     ]
     log.warning(
-        "message %s of %s came without %s and is left: it comes again when its visibility timeout "
-        "ends",
+        "message %s of %s came without %s and was not handled: it is redelivered when its "
+        "visibility timeout ends",
         id if isinstance(id, str) and id.isprintable() and id else "without an id",
         queue,
         " and ".join(lacking) or "a Body that is a text",

@@ -47,7 +47,7 @@ class Subscriptions:
             }
 
     def standing(self) -> Mapping[tuple[str, str], str]:
-        """As `listed`. Empty if the topic does not exist."""
+        """Like `listed`, but empty if the topic does not exist."""
         try:
             return self.listed()
         except NotFound:

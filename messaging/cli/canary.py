@@ -25,7 +25,7 @@ __all__ = ["canary"]
 def canary(
     services: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SERVICE]...", help="Services of the topology; else all."),
+        typer.Argument(metavar="[SERVICE]...", help="Services of the topology; by default all."),
     ] = None,
     topology: TopologyName = None,
     every: Annotated[
@@ -35,7 +35,7 @@ def canary(
     codec: CodecName = None,
     json: Json = False,
 ) -> None:
-    """Send a marked message to services, whose workers tell how long it took.
+    """Send a marked message to services; their workers report how long it took.
 
     It goes through the topic, the filter and the queue to a worker, which deletes it without
     calling a handler, logs its id, and reports its delay as messaging.worker.probe_delay and the

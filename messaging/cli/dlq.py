@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = group("Dead letters: look at them, send them back to their queue, or drop them.")
+app = group("Dead letters: inspect them, send them back to their queue, or drop them.")
 
 _UNITS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -65,7 +65,7 @@ def doctor(
     if events is not None:
         tell(_told(events, settings, needs_at(needs or ())), json)
     elif wanted is None:
-        raise typer.BadParameter("nothing to look at: give --topology MODULE:NAME, or the events")
+        raise typer.BadParameter("nothing to check: pass --topology MODULE:NAME, or the events")
     if failed:
         raise typer.Exit(1)
 
@@ -95,7 +95,7 @@ def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool)
             "What waits and what is in flight: messaging status"
         )
     for unseen in not_told(settings):
-        screen.note(f"not looked at, since the broker does not tell: {unseen}")
+        screen.note(f"not checked, because the broker does not report it: {unseen}")
     return "error" in severities or (strict and bool(severities))
 
 

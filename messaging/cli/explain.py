@@ -272,6 +272,6 @@ def _show_cost(cost: dict[str, Any]) -> None:
         2: "prices as given",
     }[len(prices["given"])]
     screen.note(
-        f"{origin}; without the free tier; receives that bring nothing and messages that come "
-        "again are not counted, declined copies are"
+        f"{origin}; without the free tier; empty receives and redelivered messages are not "
+        "counted, declined copies are"
     )

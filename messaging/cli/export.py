@@ -91,7 +91,7 @@ def iam_command(
 def kms_command(
     topology: TopologyName = None,
     statements: Annotated[
-        bool, flag("--statements", "Only what the policy of a key that stands needs.")
+        bool, flag("--statements", "Only the statements that an existing key's policy needs.")
     ] = False,
     account: Annotated[
         str, typer.Option(metavar="ID", help="With --statements: the account's number.")

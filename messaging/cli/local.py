@@ -82,7 +82,7 @@ def local(
         _tell(server, topic, wanted.services if wanted else (), environment, as_json=json)
         server.wait()
         # We have not called `stop`, so the server ended unexpectedly.
-        screen.error(f"the local server ({server.name}) ended by itself")
+        screen.error(f"the local server ({server.name}) stopped unexpectedly")
         raise typer.Exit(1)
     screen.note("stopped; nothing is left behind")
 

@@ -46,7 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "dlq": (
         "messaging.cli.dlq:app",
-        "Dead letters: look at them, send them back to their queue, or drop them.",
+        "Dead letters: inspect them, send them back to their queue, or drop them.",
     ),
     "contract": (
         "messaging.cli.contract:app",
@@ -58,7 +58,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "canary": (
         "messaging.cli.canary:canary",
-        "Send a marked message to services, whose workers tell how long it took.",
+        "Send a marked message to services; their workers report how long it took.",
     ),
     "explain": (
         "messaging.cli.explain:explain",

@@ -26,9 +26,7 @@ _SUFFIX = ".txt"
 
 EventType = Annotated[str, typer.Option(metavar="TYPE", help="The event's type.")]
 TopicName = Annotated[str, typer.Option(help="The topic that it is published to.")]
-Into = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where; else a folder called NAME.")
-]
+Into = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder; by default NAME.")]
 
 
 def service(

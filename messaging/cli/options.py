@@ -22,7 +22,7 @@ TopologyName = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:NAME",
-        help="The Topology. Else MESSAGING_TOPOLOGY, else the project's file.",
+        help="The Topology; by default MESSAGING_TOPOLOGY, or the project's file.",
     ),
 ]
 

@@ -42,9 +42,9 @@ Lease = Annotated[
     float,
     typer.Option(min=0.1, help="Seconds for which other relays leave claimed entries alone."),
 ]
-Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Entries in hand at once, at most.")]
+Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of entries in flight.")]
 Poll = Annotated[
-    float, typer.Option(min=0.01, help="Seconds between two looks at an empty outbox, at most.")
+    float, typer.Option(min=0.01, help="Maximum seconds between two polls of an empty outbox.")
 ]
 Keep = Annotated[
     float | None,
@@ -56,8 +56,7 @@ NoListen = Annotated[
     bool,
     flag(
         "--no-listen",
-        "Only look every so often: for PostgreSQL behind a pooler that lends connections by "
-        "the transaction.",
+        "Only poll: for PostgreSQL behind a pooler in transaction mode.",
     ),
 ]
 UntilEmpty = Annotated[

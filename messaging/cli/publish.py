@@ -74,7 +74,7 @@ class PublishOptions:
     ] = None
     empty: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="A cell that says so is empty; repeatable."),
+        typer.Option(metavar="TEXT", help="A text that means an empty cell; repeatable."),
     ] = None
     no_header: Annotated[
         bool, flag("--no-header", 'The columns are "#1", "#2", ...: map them.')
@@ -239,7 +239,7 @@ def _tell_refused(sent: SentRows) -> None:
         which = f"line {first} was" if not others else f"line {first} and {len(others)} more were"
         screen.note(f"{which} not accepted: {printable(reason)}")
     if len(lines) > _SHOWN or any(len(one) > 1 for one in lines.values()):
-        screen.note("every line that was not accepted is told with --json")
+        screen.note("--json shows every line that was not accepted")
 
 
 def _counts(sent: SentRows) -> Mapping[str, int]:

@@ -51,7 +51,7 @@ def plan_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Compare an exported CloudFormation or Terraform file. Asks nobody.",
+            help="Compare an exported CloudFormation or Terraform file. Makes no request.",
         ),
     ] = None,
     details: Annotated[

@@ -42,7 +42,7 @@ class RunOptions:
     concurrency: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="Handlers at once. Else MESSAGING_CONCURRENCY, else 10."
+            min=1, max=1000, help="Handlers at a time; by default MESSAGING_CONCURRENCY, or 10."
         ),
     ] = None
     processes: Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")] = 1
@@ -58,7 +58,8 @@ class RunOptions:
         float | None,
         typer.Option(
             min=0,
-            help="Seconds to wait at the start for an endpoint that does not answer; else forever.",
+            help="Seconds to wait at the start for an endpoint that does not answer; by default "
+            "forever.",
         ),
     ] = None
     wedged: Annotated[

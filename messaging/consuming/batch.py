@@ -177,7 +177,7 @@ def gathering_of(
     if gathering.wait >= max_lease:
         raise ConsumerError(
             f"{where}: @handles(wait={wait!r}): less than max_lease ({max_lease!r}), which counts "
-            "from the receive, or a batch's first message comes again before its handler begins"
+            "from the receive, or a batch's first message is redelivered before its handler starts"
         )
     return gathering
 

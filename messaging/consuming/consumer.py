@@ -256,8 +256,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if not parameters:
         raise ConsumerError(
-            f"{where} takes nothing: its first parameter says what it handles, annotated with an "
-            "Event or a Projection"
+            f"{where} has no parameter: annotate the first one with the Event or Projection that "
+            "it handles"
         )
     hints = _hints(where, function)
     taken = hints.get(parameters[0].name)
@@ -282,8 +282,8 @@ def _read_handler(cls: type[Consumer], name: str, function: Any) -> Handler:
             extra[typing.cast(type, wanted)] = parameter.name
         elif parameter.default is parameter.empty:
             raise ConsumerError(
-                f"{where}: parameter {parameter.name!r} is {spell(wanted)}; beside its view a "
-                "handler may take an Envelope and a Delivery. What else it needs, give to __init__"
+                f"{where}: parameter {parameter.name!r} is {spell(wanted)}; besides its view, a "
+                "handler may take an Envelope and a Delivery. Pass anything else to __init__"
             )
     return Handler(
         name=name,

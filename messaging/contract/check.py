@@ -69,7 +69,7 @@ class Finding:
 
 
 _FORWARD: Mapping[str, str] = {
-    "removed": "go on sending it until nobody reads it, or raise the version and add @upcast",
+    "removed": "keep sending it until no service reads it, or raise the version and add @upcast",
     "required": "send it always, or make it optional for its readers first",
     "type": "add a field of the new type beside it, and end the old one later",
     "values": "widen the readers first, then the producer",

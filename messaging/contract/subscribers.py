@@ -145,7 +145,7 @@ def _unheard(catalogue: Catalogue, subscribers: list[Subscriber]) -> Iterator[Fi
                 service=EVERYONE,
                 type=type,
                 rule="unheard",
-                said="nobody subscribes to it: what is published is gone",
+                said="no service subscribes to it: what is published is lost",
                 remedy="deploy the services that handle it, with `messaging topology apply`",
             )
             continue

@@ -98,7 +98,7 @@ FILE_TEXTS: Mapping[str, tuple[str, str]] = {
         "(não mostradas: são {count}, e nenhuma tem nome conhecido; é um cabeçalho?)",
     ),
     "column.none": (
-        "{name} has the column {column!r} not at all; its columns are {told}",
+        "{name} has no column {column!r}; its columns are {told}",
         "{name} não tem a coluna {column!r}; as colunas são {told}",
     ),
     "column.twice": (
@@ -123,7 +123,7 @@ FILE_TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     # Notices about a file that was read
     "note.title": (
-        "the header is line {at}: what stands above it was passed over",
+        "the header is line {at}: the lines above it were skipped",
         "o cabeçalho está na linha {at}: o que há acima dele foi ignorado",
     ),
     "note.sheet": (

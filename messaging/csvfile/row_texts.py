@@ -30,7 +30,7 @@ ROW_TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "placeholder": (
         (
-            "a word that stands for nothing: leave the cell empty, or say that it means empty "
+            "a word that means nothing: leave the cell empty, or declare that it means empty "
             "(--empty, or empty = [...])"
         ),
         (
@@ -93,8 +93,8 @@ ROW_TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "date.year": (
         (
-            "a year that cannot be right: {first} to {last} are taken (years = [...] in the map "
-            "says otherwise)"
+            "an unlikely year: {first} to {last} are accepted (years = [...] in the map changes "
+            "that)"
         ),
         (
             "esse ano não pode estar certo: aceitos de {first} a {last} (years = [...] no mapa diz "

@@ -267,7 +267,7 @@ class Workbench:
             if letter.queue in (None, self.source.origin):
                 ours.append(letter)
                 continue
-            why = f"it comes from {letter.queue}, and goes back to no other queue"
+            why = f"it comes from {letter.queue}, and cannot be sent to another queue"
             stuck.append(Stuck(id=letter.id, code="OtherQueue", reason=why))
         if not ours:
             return [], stuck

@@ -52,7 +52,7 @@ def raw(wrapper: Wrapper) -> Any:
     if type(connection).__module__.startswith("psycopg2"):
         raise ConfigurationError(
             f"Django speaks to {wrapper.alias!r} by psycopg2: install psycopg 3 "
-            '("psycopg[binary]"), which Django prefers by itself when it is there'
+            '("psycopg[binary]"), which Django then prefers'
         )
     if type(connection).__module__.startswith("MySQLdb"):
         raise ConfigurationError(

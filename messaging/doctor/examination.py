@@ -182,7 +182,7 @@ class _Examination:
         if in_flight:
             yield found("backlog-old", f"queue {queue.name}", text)
         else:
-            text = f"{text}, and nobody has received any"
+            text = f"{text}, and none has been received"
             yield found("backlog-not-received", f"queue {queue.name}", text)
 
     def _untouched(self, queue: Queue, seen: Seen) -> Iterator[Diagnosis]:
@@ -269,6 +269,6 @@ def _unreached(error: TransportError) -> Diagnosis:
 
 def _not_seen(one: Unseen) -> Diagnosis:
     if isinstance(one.error, AccessDenied):
-        text = f"could not look: the role lacks {one.permission} ({one.error.code})"
+        text = f"could not check: the role lacks {one.permission} ({one.error.code})"
         return found("access-denied", one.where, text)
     return found("not-answered", one.where, f"could not look ({one.permission}): {one.error}")

@@ -84,7 +84,8 @@ def compared(wanted: Collection[str], standing: Collection[str]) -> list[str]:
 
 _APPLY = "run `messaging topology apply`"
 _EXCHANGE_ANEW = (
-    "delete the exchange while nobody publishes, and apply again: RabbitMQ changes none that stands"
+    "delete the exchange while nothing is published, and apply again: RabbitMQ cannot change an "
+    "existing one"
 )
 _APPLY_OWNER = "its owner runs `messaging topology apply`"
 
@@ -117,7 +118,7 @@ _ERRORS: Mapping[str, str] = {
     # Subscriptions.
     "subscription-missing": _APPLY,
     "subscription-pending": (
-        f"{_APPLY} with credentials of the queue's account: then nobody has to confirm"
+        f"{_APPLY} with credentials of the queue's account: then no confirmation is needed"
     ),
     "queue-elsewhere": (
         "check MESSAGING_REGION and the credentials; remove the subscription not meant"
@@ -194,7 +195,7 @@ _WARNINGS: Mapping[str, str] = {
 _UNKNOWN: Mapping[str, str] = {
     # Availability of AWS.
     "access-denied": "give the role the permission, or ask who has it",
-    "not-answered": "ask again; if it stays, see what the service says",
+    "not-answered": "try again; if it persists, check what the service answers",
 }
 _SEVERITIES: Mapping[Severity, Mapping[str, str]] = {
     "error": _ERRORS,

@@ -39,7 +39,11 @@ def check_queues(case: ServiceQueues) -> Iterator[Diagnosis]:
     """Find everything that the attributes and tags of the three queues show."""
     for role, name, lost in (
         ("service", "queue-missing", "the service receives nothing"),
-        ("dead letters", "dlq-missing", "what cannot be handled comes again until it expires"),
+        (
+            "dead letters",
+            "dlq-missing",
+            "messages that cannot be handled are redelivered until they expire",
+        ),
         ("undelivered", "undelivered-missing", "what SNS cannot deliver is lost"),
     ):
         seen, wanted = case.seen[role], case.wanted[role]
@@ -114,7 +118,7 @@ def _service(case: ServiceQueues) -> Iterator[Diagnosis]:
     text = f"messages are kept for {now} s, the topology says {wanted} s"
     yield from _at_least(wanted, now, "MessageRetentionPeriod", "retention-short", where, text)
     if case.number("service", "ReceiveMessageWaitTimeSeconds") == 0:
-        text = "short polls: whoever does not ask to wait pays for empty answers"
+        text = "short polls: consumers that do not ask to wait pay for empty responses"
         yield found("long-poll-off", where, text)
     size = int(case.seen["service"].values.get("MaximumMessageSize", _LARGEST))
     if size < case.max_bytes:
@@ -127,7 +131,7 @@ def _redrive(case: ServiceQueues) -> Iterator[Diagnosis]:
     where = f"queue {case.wanted['service'].name}"
     standing = read_json(case.seen["service"].values.get("RedrivePolicy"))
     if not standing.get("deadLetterTargetArn"):
-        text = "it has no redrive policy: a message that kills its worker comes again for ever"
+        text = "it has no redrive policy: a message that kills its worker is redelivered forever"
         yield found("redrive-missing", where, text)
         return
     target = str(standing["deadLetterTargetArn"])
@@ -163,7 +167,7 @@ def _dead_letters(case: ServiceQueues) -> Iterator[Diagnosis]:
     if kept <= of_queue:
         text = (
             f"it keeps messages for {kept} s, its queue for {of_queue} s: a dead letter keeps its "
-            "first date, and is gone before somebody looks"
+            "original date, and expires before anyone sees it"
         )
         yield found("dlq-retention", where, text)
     size = int(seen.values.get("MaximumMessageSize", _LARGEST))

@@ -20,7 +20,7 @@ __all__ = ["NOT_TOLD", "examine"]
 NOT_TOLD = (
     "policies and operator policies, which may override a queue's arguments",
     "whether the bindings still are what `messaging topology apply` wrote down: --send tries them",
-    "how long the oldest message has waited, and who has which in hand",
+    "how long the oldest message has waited, and which consumer holds which",
     "memory, disk and the other nodes of a cluster",
 )
 """What AMQP does not report, so that it cannot be checked."""
@@ -78,7 +78,7 @@ class _AmqpExamination:
             yield found(kind, where, _said(other))
         unrouted = self._looks.unrouted(name, compare=self._topology.owns_topic)
         if unrouted.there is False:
-            text = "its queue of what nobody subscribes to does not exist: such messages are lost"
+            text = "its queue for messages without a subscriber does not exist: they are lost"
             yield found("alternate-missing", where, text)
         elif unrouted.messages:
             text = f"{unrouted.messages} messages are in it, to which no service subscribes"
@@ -107,7 +107,7 @@ class _AmqpExamination:
 
     def _owned(self, where: str, record: QueueRecord | None, owner: str) -> Iterator[Diagnosis]:
         if record is None:
-            text = "it has no record, so that nobody knows its owner, lease and bindings"
+            text = "it has no record, so its owner, lease and bindings are unknown"
             yield found("record-missing", where, text)
         elif record.owner not in ("", owner):
             text = f"its record says {record.owner!r}, the topology {owner!r}"
@@ -134,7 +134,7 @@ class _AmqpExamination:
         where = f"queue {queue.dead_letters.name}"
         seen = self._looks.dead_letters(queue)
         if seen.there is False:
-            text = "it does not exist: what cannot be handled comes again until it expires"
+            text = "it does not exist: messages that cannot be handled are redelivered until expiry"
             yield found("dlq-missing", where, text)
             return
         if seen.difference is not None:
@@ -213,5 +213,6 @@ def _not_seen(one: NotSeen) -> Diagnosis:
 
 
 _PERMISSION = (
-    "look as the operator, or as who applies the topology: `messaging export rabbitmq-permissions`"
+    "run it as the operator, or as the user who applies the topology: `messaging export "
+    "rabbitmq-permissions`"
 )

@@ -68,7 +68,7 @@ def alarms(topology: Topology, *, oldest: int = OLDEST, emf: str = "") -> dict[s
             "NotifyTopicArn": {
                 "Type": "String",
                 "Default": "",
-                "Description": "ARN of the SNS topic that is told; empty: nobody is.",
+                "Description": "ARN of the SNS topic for notifications; empty for none.",
             }
         },
         Conditions={"HasNotify": {"Fn::Not": [{"Fn::Equals": [{"Ref": "NotifyTopicArn"}, ""]}]}},

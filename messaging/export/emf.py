@@ -40,7 +40,7 @@ def emf_alarms(topology: Topology, namespace: str, oldest: int) -> dict[str, Any
             "Label": "share that comes again",
         }
         resources[f"{names[service]}ComesAgain"] = alarm(
-            f"{service}: more than half of what is received comes again",
+            f"{service}: more than half of the received messages are redelivered",
             {"Metrics": [share, again, came]},
             periods=2,
             above=0.5,

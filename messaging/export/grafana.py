@@ -84,7 +84,7 @@ _ROWS: Mapping[str, Mapping[tuple[str, str], Sequence[_Line]]] = {
             _sum("worker.rate_failing", "service", f"{_OF}rate store"),
             _sum("worker.stuck", "service", f"{_OF}handlers given up"),
         ],
-        ("Oldest message in hand or to come again", "s"): [_most("worker.oldest", "service")],
+        ("Oldest message in flight or to be redelivered", "s"): [_most("worker.oldest", "service")],
         ("Dead letters a second, by reason", "ops"): [
             _rate("worker.dead_letters", "service, reason")
         ],

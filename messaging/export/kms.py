@@ -73,8 +73,8 @@ def key_template(topology: Topology, *, others_topic: str | None = None) -> dict
     if not key.startswith("alias/"):
         said = f"kms_key={topology.kms_key!r}" if key else "the topology has no kms_key"
         raise ConfigurationError(
-            f"{said}: a key is made for an alias (kms_key='alias/alunos'); for one that stands, "
-            "--statements writes what its policy needs"
+            f"{said}: a key is created for an alias (kms_key='alias/alunos'); for an existing "
+            "one, --statements writes what its policy needs"
         )
     root = f"arn:{CLOUDFORMATION.partition}:iam::{CLOUDFORMATION.account}:root"
     whole = {

@@ -106,7 +106,7 @@ def _of_handlers(topology: Topology) -> Iterator[dict[str, Any]]:
     yield _rule("LeasesLost", lost, "0m", "ticket", said)
     again, came = (f"{_worker(name)}{{{services}}}" for name in ("retries", "received"))
     share = f"sum by (service) (rate({again}[10m])) / sum by (service) (rate({came}[10m]))"
-    said = f"{_OF}{{{{ $value | humanizePercentage }}}} of what is received comes again."
+    said = f"{_OF}{{{{ $value | humanizePercentage }}}} of received messages are redelivered."
     yield _rule("MostComeAgain", f"{share} > 0.5", "10m", "ticket", said)
 
 

@@ -104,22 +104,22 @@ METRICS: Sequence[Metric] = (
         True,
         "{renewal}",
         _WORKER,
-        "Renewals of leases of messages in hand.",
+        "Renewals of leases of messages in flight.",
     ),
     Metric(
         "messaging.worker.leases_lost",
         True,
         "{message}",
         _WORKER,
-        "Messages in hand whose lease was found to be lost: they are handled again.",
+        "Messages in flight whose lease was found to be lost: they are redelivered.",
     ),
     Metric(
         "messaging.worker.oldest",
         False,
         "s",
         _WORKER,
-        "Age of the oldest message that is in hand or is to come again, however often it was "
-        "received; 0 without any.",
+        "Age of the oldest message that is in flight or will be redelivered, however often it was "
+        "received; 0 if there is none.",
     ),
     Metric(
         "messaging.worker.probes",
@@ -180,8 +180,8 @@ METRICS: Sequence[Metric] = (
         True,
         "{message}",
         ("service", "reason"),
-        "Dead letters by the class of the error, rejected where the handler said so itself; other "
-        "after twenty reasons.",
+        "Dead letters by error class: rejected if the handler rejected the message, other after "
+        "twenty reasons.",
     ),
     Metric(
         "messaging.publisher.published", True, "{message}", ("topic",), "Accepted by the topic."

@@ -328,8 +328,8 @@ class BufferedPublisher:
                 future.set_exception(outcome)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a callback, by way of example
             log.error(
-                "a callback of a future raised %s: the event's outcome is told, callbacks after "
-                "that one are not called, and the buffer goes on",
+                "a callback of a future raised %s: the event's outcome is set, later callbacks "
+                "are not called, and the buffer continues",
                 type(error).__qualname__,
             )
 
@@ -367,7 +367,7 @@ class BufferedPublisher:
             return self._send(items)
         except BaseException as error:  # noqa: BLE001 - a thread that ended would lose what waits
             name = type(error).__qualname__
-            log.error("sending raised %s; the buffer goes on", name)
+            log.error("sending raised %s; the buffer continues", name)
             lost = [
                 failed_item(item, name, "raised while it was sent", unknown=True) for item in items
             ]

@@ -377,7 +377,7 @@ class Publisher(Closing):
         listed = getattr(self._topic, "subscribers", None)
         if listed is None:
             raise ConfigurationError(
-                f"{type(self._topic).__qualname__} cannot tell who subscribes: check with a "
+                f"{type(self._topic).__qualname__} does not know the subscribers: check with a "
                 "publisher on the topic itself, connect().topic()"
             )
         catalogue = catalogue_of(events, topic=str(getattr(self._topic, "name", "")))

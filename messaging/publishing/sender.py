@@ -188,7 +188,7 @@ def _checked(failures: Sequence[Failure], count: int) -> Sequence[Failure]:
     places = {failure.index for failure in failures}
     if len(places) < len(failures) or not all(0 <= place < count for place in places):
         raise TransportError(
-            "the topic's transport told of entries that were not in the batch, or of one twice",
+            "the topic's transport reported entries that were not in the batch, or one twice",
             code="NoAnswer",
         )
     return failures

@@ -41,7 +41,8 @@ class RabbitDeadLetters:
         if self.kind == "undelivered":
             raise NotFound(
                 f"RabbitMQ has no queue {self.name}: a publish fails when a queue does not take "
-                f"its copy. What nobody subscribes to is in queue {unrouted_name(self._topic)}",
+                "its copy. Messages without a subscriber are in queue "
+                f"{unrouted_name(self._topic)}",
                 code="NoUndelivered",
             )
         found = self._letters.receive(limit, wait)

@@ -219,7 +219,7 @@ class _Writing:
         self._listed = listed_services(self.requests, self.topology.topic.name)
         looked = [self._look_at_queue(one) for one in self.topology.queues]
         if self.topology.kms_key is not None:
-            said = ("a key of AWS: RabbitMQ's disks are encrypted by whoever runs it, or not",)
+            said = ("an AWS key: encrypting RabbitMQ's disks is up to its operator",)
             yield Change(action="other", kind="key", name=self.topology.kms_key, details=said)
         yield self._settle_topic(topic)
         for queue, (standing, record) in zip(self.topology.queues, looked, strict=True):

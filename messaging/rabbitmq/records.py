@@ -124,7 +124,7 @@ def list_service(requests: Requests, topic: str, service: str, *, bound: bool) -
             write_record(requests, topic, changed(QueueRecord(owner="")))
         return
     if answered is None:
-        said = f"the record of {topic} is in somebody's hand; try again"
+        said = f"the record of {topic} is being changed by another program; try again"
         raise TransportError(said, code="Record")
 
 

@@ -123,7 +123,9 @@ class Confirming(Session):
 
     def _verdict(self, place: int, message_id: str, taken: bool) -> Failure | None:
         if self._returned.pop(message_id, None) is not None:
-            said = "no queue takes it, and the exchange has no alternate; apply the topology again"
+            said = (
+                "no queue accepts it, and there is no alternate exchange; apply the topology again"
+            )
             return Failure(place, "Unroutable", said, False)
         if taken:
             return None

@@ -296,7 +296,7 @@ class Executor:
             return self._dispatch.attempts.decide(error, message.delivery)
         except Exception as broken:  # noqa: BLE001 - a wait strategy is the user's code
             log.error(
-                "the retry policy of %s raised %s: message %s comes again in %.0f s",
+                "the retry policy of %s raised %s: message %s is retried in %.0f s",
                 self._consumer.service,
                 type(broken).__qualname__,
                 message.delivery.message_id,

@@ -179,7 +179,7 @@ def serve_health(
     except OSError as error:
         raise ConfigurationError(
             f"health at {address}: the address cannot be had ({error.strerror or error}); "
-            "another process uses it, or this machine has no such address"
+            "another process uses it, or this machine does not have it"
         ) from error
     thread = threading.Thread(target=server.serve_forever, name="messaging-health", daemon=True)
     with server:

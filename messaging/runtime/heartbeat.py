@@ -147,7 +147,7 @@ class Heartbeat:
         if self._in_flight.give_up(message):
             log.warning(
                 "message %s of %s is given up because of the %s of its handler, which still runs: "
-                "its result will be ignored, and the message comes again when its lease ends",
+                "its result will be ignored, and the message is redelivered when its lease ends",
                 message.delivery.message_id,
                 self._queue.name,
                 message.ending,
@@ -212,8 +212,9 @@ class Heartbeat:
         if message.outcome is None:
             self._tell(message, MAX_LEASE)
         log.warning(
-            "the lease of message %s of %s is renewed no more, %.0f s after its receive (max_lease,"
-            " and 12 hours at most): it comes again when the lease ends, in %.0f s",
+            "the lease of message %s of %s is no longer renewed, %.0f s after its receive "
+            "(max_lease,"
+            " and 12 hours at most): it is redelivered when the lease ends, in %.0f s",
             message.delivery.message_id,
             self._queue.name,
             self._clock.monotonic() - message.first,

@@ -76,7 +76,7 @@ class Lifecycle:
         self._entries.append((stage, SYSTEM_CLOCK.monotonic()))
         log.info(
             "worker %s (%s): received %d, acknowledged %d, released %d, dead-lettered %d, "
-            "expired %d, in hand %d",
+            "expired %d, in flight %d",
             stage.value, note, stats.received, stats.acknowledged, stats.released,
             stats.dead_lettered, stats.expired, stats.in_flight,
         )  # fmt: skip
@@ -190,8 +190,8 @@ class StopSequence:
     def _release(self) -> None:
         if out := self._polls():
             log.info(
-                "%d long polls are left: a message that one still brings is hidden for its "
-                "visibility timeout, and comes again",
+                "%d long polls are left: a message that one still returns stays hidden for its "
+                "visibility timeout, and is redelivered",
                 out,
             )
         for pipeline in self._pipelines:
@@ -223,7 +223,7 @@ class StopSequence:
         if stop_requests is StopRequest.SIGNAL:
             self._signals += 1
             if self._signals == 2:
-                log.warning("asked to stop a second time: nobody is waited for any more")
+                log.warning("asked to stop a second time: not waiting any longer")
 
     def _running(self) -> int:
         return sum(pipeline.running() for pipeline in self._pipelines)

@@ -106,7 +106,7 @@ class Settlement:
             elif (action := action_of(message.outcome, copied=message.copied)) in by_action:
                 by_action[action].append(message)
             else:
-                self._expire(message, "it has no outcome that says what becomes of it")
+                self._expire(message, "it has no valid outcome")
         later: Later = []
         for batch in _requests(letters):
             copied, never = self._copy(batch, later)
@@ -286,7 +286,7 @@ class Settlement:
         self._handled_cache.remember(message)
         if self._in_flight.settle([message], Disposition.EXPIRED):
             log.warning(
-                "message %s of %s is left to its lease and comes again%s: %s",
+                "message %s of %s is left to its lease and is redelivered%s: %s",
                 message.delivery.message_id,
                 self._queue.name,
                 ", to be deleted then" if message.handled else "",

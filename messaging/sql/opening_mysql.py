@@ -78,7 +78,7 @@ def mysql(url: str, *, timeout: float = SILENCE_SECONDS) -> Callable[[], Any]:
         except OSError as error:  # the certificates
             raise ConfigurationError(
                 f"a certificate of the database's URL cannot be read ({type(error).__name__}): "
-                "look at ssl_ca, ssl_cert and ssl_key"
+                "check ssl_ca, ssl_cert and ssl_key"
             ) from None
 
     return connect

@@ -71,6 +71,6 @@ class FakeClock:
             ConfigurationError: if `seconds` is negative: time only goes forward.
         """
         if seconds < 0:
-            raise ConfigurationError(f"FakeClock.advance({seconds}): time goes forward only")
+            raise ConfigurationError(f"FakeClock.advance({seconds}): time only moves forward")
         with self._lock:
             self._passed += seconds

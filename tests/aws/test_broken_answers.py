@@ -285,7 +285,7 @@ def test_a_message_that_lacks_something_is_left_and_the_others_are_handled(
     assert [one.message_id for one in taken] == (["m0", "m1", "m2"] if whole else ["m0", "m2"])
     if not whole:
         (line,) = caplog.messages
-        assert "is left: it comes again" in line
+        assert "was not handled: it is redelivered" in line
         assert "\n" not in line
         has_id = isinstance(odd, dict) and odd.get("MessageId") == "m1"
         assert line.startswith("message m1 of" if has_id else "message without an id of")

@@ -176,7 +176,7 @@ def test_local_says_when_the_server_dies(started: Start) -> None:
     os.kill(json.loads(process.stdout.readline())["pid"], signal.SIGKILL)
     _, heard = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "ended by itself" in heard
+    assert "stopped unexpectedly" in heard
 
 
 def test_run_on_a_missing_queue_says_so_and_closes(messaging: Run) -> None:

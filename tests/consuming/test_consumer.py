@@ -371,7 +371,7 @@ def _name_that_nobody_knows() -> None:
 
 
 REFUSED: list[tuple[Callable[[], None], str]] = [
-    (_takes_nothing, "takes nothing: its first parameter says what it handles"),
+    (_takes_nothing, "has no parameter: annotate the first one"),
     (_no_annotation, "'student' has no annotation; annotate it with an Event or with the Proj"),
     (_not_an_event, r"'student' is dict\[str, int\]; annotate it with an Event"),
     (_optional_event, r"'student' is Left \| None; annotate it"),
@@ -381,7 +381,7 @@ REFUSED: list[tuple[Callable[[], None], str]] = [
     (_abstract_event, "_Sketch is abstract: it has no type="),
     (_abstract_view, "_SketchView is abstract: it has no of="),
     (_two_handlers, r"Wrong\.one and .*Wrong\.two both handle student.left: one event, one handl"),
-    (_something_else, r"'mailing' is list\[str\]; .* What else it needs, give to __init__"),
+    (_something_else, r"'mailing' is list\[str\]; .* Pass anything else to __init__"),
     (_two_envelopes, "'one' and 'two' are both Envelope; take it once"),
     (_envelope_by_place_only, "'envelope' is given by its name; take it before any"),
     (_view_by_name_only, "'student' is keyword-only; take it by place"),

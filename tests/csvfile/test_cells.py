@@ -22,12 +22,12 @@ from tests.test_addresses import REMEMBERS
     "text", ["nan", "NaN", "None", "NULL", "n/a", "N/D", "<NA>", "-", "--", "—", "(vazio)"]
 )
 @pytest.mark.parametrize("field", ["nome", "curso"])
-def test_a_word_that_stands_for_nothing_is_not_published(text: str, field: str) -> None:
+def test_a_word_that_means_nothing_is_not_published(text: str, field: str) -> None:
     other = "curso" if field == "nome" else "nome"
     good, (bad,), _ = read(f"{field};{other}\n{text};x\n")
     assert not good
     assert bad.column == field
-    assert "stands for nothing: leave the cell empty" in bad.reason
+    assert "means nothing: leave the cell empty" in bad.reason
 
 
 def test_what_means_empty_can_be_said() -> None:

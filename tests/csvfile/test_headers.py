@@ -50,7 +50,7 @@ def test_titles_above_the_header_are_passed_over_and_told() -> None:
     assert not bad
     assert [(row.line, row.event.nome) for row in good] == [(5, "Ana")]
     assert [notice.text for notice in notices] == [
-        "the header is line 4: what stands above it was passed over"
+        "the header is line 4: the lines above it were skipped"
     ]
 
 
@@ -76,7 +76,7 @@ def test_two_columns_of_one_name_are_told_apart_by_their_place() -> None:
 
 @pytest.mark.parametrize("place", ["#0", "#6", "nome#3", "#"])
 def test_a_place_that_is_not_there_is_told(place: str) -> None:
-    with pytest.raises(ConfigurationError, match="not at all"):
+    with pytest.raises(ConfigurationError, match="has no column"):
         opened("nome;email;nome\nAna;;Mãe\n", columns={place: "curso", "#1": "nome"})
 
 

@@ -100,9 +100,9 @@ def declared(**changes: object) -> Callable[[Site], None]:
     ("broken", "name", "said"),
     [
         (without_queue, "queue-missing", "the service receives nothing"),
-        (without_dead_letters, "dlq-missing", "comes again until it expires"),
-        (without_unrouted, "alternate-missing", "such messages are lost"),
-        (without_record, "record-missing", "nobody knows its owner"),
+        (without_dead_letters, "dlq-missing", "redelivered until expiry"),
+        (without_unrouted, "alternate-missing", "they are lost"),
+        (without_record, "record-missing", "its owner, lease and bindings are unknown"),
         (declared(**{"x-delivery-limit": 3}), "max-receives-low", "after 4 receives"),
         (declared(**{"x-delivery-limit": 30}), "queue-differs", "x-delivery-limit is 30"),
         (

@@ -338,7 +338,7 @@ def test_a_default_that_is_not_of_its_type_to_the_letter_arrives() -> None:
         (Box[SecretStr], r"Made\.f\.inside: a secret"),
         (Json[list[int]], r"Made\.f: Json\[\.\.\.\] is written as what it holds"),
         (Json, r"Made\.f: Json"),
-        (Iterable[int], r"Made\.f: an iterable is used up"),
+        (Iterable[int], r"Made\.f: an iterable is consumed"),
         (Callable[[], None], r"Made\.f: a function cannot be sent"),
         (Annotated[int, Field(exclude=True)], r"Made\.f: Field\(exclude=True\) is never sent"),
     ],

@@ -192,7 +192,7 @@ def test_an_answer_about_entries_that_nobody_asked_for_is_no_answer(
     queue.put(1)
     worker = work(Service())
     until(lambda: worker.stats == Stats(received=1, acknowledged=1))
-    assert "was answered with entries that nobody asked for" in caplog.text
+    assert "returned entries that were not in the request" in caplog.text
 
 
 def test_one_letter_that_the_service_does_not_take_does_not_keep_the_others(work, queue, until):

@@ -193,7 +193,7 @@ def test_a_second_signal_ends_the_waiting_for_handlers_and_polls(
     bench.requests.put(StopRequest.SIGNAL)
     assert bench.run() < LONG
     said = [one for one in caplog.messages if "a second time" in one]
-    assert said == ["asked to stop a second time: nobody is waited for any more"]
+    assert said == ["asked to stop a second time: not waiting any longer"]
     assert bench.told[1] == "handlers told"
 
 

@@ -250,7 +250,7 @@ def _http_of(client: Any, url: str) -> Any:
         proxy, certificate = http._proxy_config.proxy_url_for(url), http._cert_file
         verified = http._verify
     except AttributeError:
-        raise Unsupported("this botocore does not tell how it connects") from None
+        raise Unsupported("this version of botocore does not show how it connects") from None
     if proxy:
         raise Unsupported("a proxy is set")
     if certificate:

@@ -75,7 +75,10 @@ class Command(CliCommand):
             super().handle(**options)
             return
         if str(options["processes"] or 1) != "1" or options["until_empty"]:
-            refuse("--reload is for one worker that goes on: leave out --processes, --until-empty")
+            refuse(
+                "--reload is for a single worker that keeps running: leave out --processes, "
+                "--until-empty"
+            )
         host = self.host(options)
         autoreload.file_changed.connect(host.reloading)
         try:
