@@ -56,21 +56,24 @@ class Publisher(Closing):
 
     Args:
         topic: the destination: `connect().topic()`, `MemoryBroker(...).topic()`, or an outbox.
-            source: the publisher's CloudEvents source, such as "/cadastro". codec: writes envelopes
-            as text; `JsonCodec()` by default. in_flight: maximum number of concurrent requests of
-            `publish_many`, and of a buffer of this publisher. By default it is chosen
-            automatically: more while answers take longer than preparing a request, up to 128, or 16
-            if each needs a thread because the topic cannot send without waiting. On a FIFO topic it
-            is 1, and no request contains two events of one group, to keep the order. max_attempts:
-            how often an entry is sent before it is given up (with full jitter between attempts, at
-            most 5 s). These are the only retries: the AWS transport turns off botocore's own, so
-            that the two do not multiply. timeout: seconds that one `publish`, or one request of
-            `publish_many` or of a buffer, may take: all attempts, the waits between them, and any
-            look-up before. The default comes from the topic's settings (MESSAGING_PUBLISH_TIMEOUT),
-            or is 60; `math.inf` waits as long as `max_attempts` takes. An outbox writes in your
-            transaction, whose own time limits apply. tracing: `messaging.tracing.Tracing()`:
-            creates spans, and puts their context in each envelope. clock: the source of time; a
-            test may pass a `FakeClock`.
+        source: the publisher's CloudEvents source, such as "/cadastro".
+        codec: writes envelopes as text; `JsonCodec()` by default.
+        in_flight: maximum number of concurrent requests of `publish_many`, and of a buffer of this
+            publisher. By default it is chosen automatically: more while answers take longer than
+            preparing a request, up to 128, or 16 if each needs a thread because the topic cannot
+            send without waiting. On a FIFO topic it is 1, and no request contains two events of one
+            group, to keep the order.
+        max_attempts: how often an entry is sent before it is given up (with full jitter between
+            attempts, at most 5 s). These are the only retries: the AWS transport turns off
+            botocore's own, so that the two do not multiply.
+        timeout: seconds that one `publish`, or one request of `publish_many` or of a buffer, may
+            take: all attempts, the waits between them, and any look-up before. The default comes
+            from the topic's settings (MESSAGING_PUBLISH_TIMEOUT), or is 60; `math.inf` waits as
+            long as `max_attempts` takes. An outbox writes in your transaction, whose own time
+            limits apply.
+        tracing: `messaging.tracing.Tracing()`: creates spans, and puts their context in each
+            envelope.
+        clock: the source of time; a test may pass a `FakeClock`.
 
     Raises:
         ConfigurationError: if a number is out of range.
@@ -366,9 +369,8 @@ class Publisher(Closing):
 
         Example:
             ```python
-            assert (
-                publisher.check(AlunoCadastrado) == []
-            )  # no service receives nothing, or too much
+            # Each service receives what it needs, and nothing more.
+            assert publisher.check(AlunoCadastrado) == []
             ```
         """
         from messaging.contract.catalogue import catalogue_of

@@ -3,7 +3,7 @@
 SEARCHES: dict[str, dict[str, str]] = {
     "en": {
         "troubleshooting": "how-to/troubleshooting",
-        "queue stands": "how-to/troubleshooting",
+        "queue does not move": "how-to/troubleshooting",
         "new field": "how-to/change-an-event",
         "runbook": "how-to/runbook",
         "IAM": "how-to/service-repository",
