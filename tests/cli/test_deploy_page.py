@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def typed(line: str, server: LocalServer) -> dict[str, Any]:
         kind = shape.input_shape.members[name].type_name
         read = {"structure": json.loads, "integer": int}.get(kind, str)
         given[name] = read(value)
-    answer: dict[str, Any] = getattr(client, operation.replace("-", "_"))(**given)
+    with closing(client):
+        answer: dict[str, Any] = getattr(client, operation.replace("-", "_"))(**given)
     return answer
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -13,8 +15,9 @@ from tests.cli.conftest import Run
 
 
 @pytest.fixture
-def sqs(server: LocalServer) -> Any:
-    return boto3.client("sqs", endpoint_url=server.url, **server.credentials)
+def sqs(server: LocalServer) -> Iterator[Any]:
+    with closing(boto3.client("sqs", endpoint_url=server.url, **server.credentials)) as client:
+        yield client
 
 
 def test_a_sound_set_up_says_nothing_and_what_is_missing_is_told(

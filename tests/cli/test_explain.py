@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,12 @@ def test_its_size_is_that_of_the_message_that_arrives(
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
     )
-    url = sqs.get_queue_url(QueueName=f"{environment['MESSAGING_PREFIX']}students-mail")["QueueUrl"]
-    [message] = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5, MessageAttributeNames=["All"])[
-        "Messages"
-    ]
+    name = f"{environment['MESSAGING_PREFIX']}students-mail"
+    with closing(sqs):
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        [message] = sqs.receive_message(
+            QueueUrl=url, WaitTimeSeconds=5, MessageAttributeNames=["All"]
+        )["Messages"]
     body = message["Body"]
     attributes = sum(
         len(name) + len(one["DataType"]) + len(one["StringValue"])

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -157,17 +157,17 @@ def test_the_handler_raises(on_call: OnCall, caplog: pytest.LogCaptureFixture) -
 def test_nothing_arrives_because_the_filter_is_another(
     on_call: OnCall, server: LocalServer
 ) -> None:
-    sns = boto3.client("sns", endpoint_url=server.url, **server.credentials)
     topic = f"{on_call.settings.prefix}alunos"
-    (arn,) = [
-        one["SubscriptionArn"]
-        for page in sns.get_paginator("list_subscriptions").paginate()
-        for one in page["Subscriptions"]
-        if one["TopicArn"].endswith(f":{topic}")
-    ]
-    sns.set_subscription_attributes(
-        SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue='{"type":["other"]}'
-    )
+    with closing(boto3.client("sns", endpoint_url=server.url, **server.credentials)) as sns:
+        (arn,) = [
+            one["SubscriptionArn"]
+            for page in sns.get_paginator("list_subscriptions").paginate()
+            for one in page["Subscriptions"]
+            if one["TopicArn"].endswith(f":{topic}")
+        ]
+        sns.set_subscription_attributes(
+            SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue='{"type":["other"]}'
+        )
     on_call.publish(1)
     row = on_call.sees("0 everywhere, although events were published", 0, 0, 0)
     assert "`messaging doctor`, then `messaging doctor --send`" in row
