@@ -123,7 +123,7 @@ class Tracing:
             context: what the handler will run in.
         """
         known = self._known
-        if known is None or known.provider is not self._given:
+        if known is None or known.provider is not (self._given or _API.get("_TRACER_PROVIDER")):
             known = self._provided()
             if known is None:
                 return True
@@ -179,7 +179,8 @@ class Tracing:
             system: what the topic is of, as OpenTelemetry calls it.
         """
         provided = self._known
-        if provided is None or provided.provider is not self._given:
+        provider = self._given or _API.get("_TRACER_PROVIDER")
+        if provided is None or provided.provider is not provider:
             provided = self._provided()
             if provided is None:
                 return given

@@ -1045,3 +1045,30 @@ def test_a_message_that_is_settled_late_is_settled_in_its_trace(
         assert not recorded.tracing._handled.any(), "else every delete would be looked at"
     (delete,), (process,) = recorded.named("delete alunos-bi"), recorded.named("process alunos-bi")
     assert is_child(delete, process)
+
+
+def test_the_processs_provider_is_found_that_is_set_after_tracing_was_made() -> None:
+    """As an agent or a program's main does it; before, nothing is traced."""
+    program = f"""
+import contextvars
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from messaging.tracing import Tracing
+
+tracing = Tracing()
+
+def handled_in():
+    context = contextvars.copy_context()
+    assert tracing.lets_pass("{OFF}", context)
+    return context.run(lambda: trace.get_current_span().get_span_context().trace_id)
+
+print(handled_in(), tracing.producing("alunos", object, None, alone=True))
+trace.set_tracer_provider(TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.0))))
+for _ in range(2):
+    begun = tracing.producing("alunos", object, None, alone=True)
+    print(f"{{handled_in():032x}}", begun[-3:])
+"""
+    run = [sys.executable, "-c", program]
+    said = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    assert said.splitlines() == ["0 None", *[f"{OFF[3:35]} -02"] * 2]
