@@ -176,14 +176,17 @@ class Dispatcher:
             read = self._read(delivery)
         except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
             return self._unread(error, delivery)
-        handler, view, _, _ = read
+        handler, view, said, traceparent = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
         context: Context | None = None
         if self._middleware or not handler.plain:
             # Not the usual case, a method that takes its view and nothing else.
-            context = self._passes(read) if self._passing else None
-            if context is None:
+            if self._passing and handler.plain and type(said) is str and not handler.is_async:
+                context = copy_context()
+                if not self._lets_pass(traceparent, context):
+                    context = None
+            if context is None:  # a middleware has something to do, or may have
                 if handler.batch is not None:
                     return self._alone(delivery)
                 run = self._within_async if handler.is_async else self._within
@@ -193,7 +196,7 @@ class Dispatcher:
         try:
             # A sync handler shares its thread with others: context variables that it sets must end
             # with it. An async one is a task, which has its own context.
-            returned = (context or copy_context()).run(run, seen)
+            returned = (copy_context() if context is None else context).run(run, seen)
             if returned is not None:
                 check_returned(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome
@@ -201,15 +204,6 @@ class Dispatcher:
         if self._failing:
             self.attempts.succeeded(delivery.message_id)
         return returned if isinstance(returned, Ack) else DONE
-
-    def _passes(self, read: Read) -> Context | None:
-        """The context for a handler around which no middleware has anything to do; None if one has,
-        or may have."""
-        handler, _, said, traceparent = read
-        if handler.is_async or not handler.plain or type(said) is not str:
-            return None
-        context = copy_context()
-        return context if self._lets_pass(traceparent, context) else None
 
     def batch(self, deliveries: Sequence[Delivery]) -> BatchRun:
         """Create the run of deliveries that one handler takes in a batch
