@@ -62,8 +62,10 @@ _TRACE_LENGTH = 55
 _DIGITS = "-".join(("[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2)) + "T" + ":".join(["[0-9]" * 2] * 3)
 _KNOWN = (
     re.escape(_FRONT) + "[0-9a-f-]{36}",
-    rf'({_DIGITS}\.{"[0-9]" * 6})Z","(?:subject":{_TEXT.replace("(", "(?:")},"|)'
-    rf'(?:traceparent":"([0-9a-f-]{{{_TRACE_LENGTH}}})","|)data":(.*)}}',
+    (
+        rf'({_DIGITS}\.{"[0-9]" * 6})Z","(?:subject":{_TEXT.replace("(", "(?:")},"|)'
+        rf'(?:traceparent":"([0-9a-f-]{{{_TRACE_LENGTH}}})","|)data":(.*)}}'
+    ),
 )
 
 

@@ -26,6 +26,8 @@ __all__ = ["Encoder", "EnvelopeFrame"]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, for both FIFO ids
 _FIFO_ID = re.compile("[!-~]{1,128}")
+_SOUND = (TraceContext, SoundTraceparent)
+"""What tracing has made."""
 _CONTROL = re.compile(r"\\[bfu]")
 """JSON's escape of a control character; after an escaped backslash it is only a letter."""
 _MOST: Mapping[str, tuple[int, str]] = {
@@ -58,6 +60,9 @@ class Encoder:
         self._codec = codec or JsonCodec()
         self._clock = clock
         self._plans: dict[type, _Layout] = {}
+        self._producing: Callable[..., Any] | None = None
+        """In a `TracedEncoder` what begins a span for an event, or says that there is none."""
+        self._topic = self._system = ""
         self.may_wait = type(self._codec) is not JsonCodec
         """True if the codec may store large data elsewhere, and wait for that."""
 
@@ -76,6 +81,14 @@ class Encoder:
 
         Raises `EventTooLarge`, `InvalidCharacters` and `RoundTripError`, which name the field.
         """
+        producing = self._producing
+        if producing is not None and (traceparent is None or not isinstance(traceparent, _SOUND)):
+            around = producing(
+                self._topic, type(event), traceparent, alone=False, system=self._system
+            )
+            if around is not None and not isinstance(around, str):
+                return self._within(around, event, id, time, fresh_id)
+            traceparent = around  # as nearly always, with 1 % recorded
         plan = self._plans.get(type(event))
         # A module loaded or reloaded since then may have declared other views.
         if plan is None or plan.views != plan.kind.__projections__:
@@ -110,6 +123,17 @@ class Encoder:
             else:
                 messages.append(Outgoing(id, body, part.attributes, size))
         return messages
+
+    def _within(
+        self,
+        around: Any,
+        event: Event,
+        id: str | None,
+        time: datetime | None,
+        fresh_id: Callable[[], str],
+    ) -> list[Outgoing]:
+        """The messages of an event that is published in a span."""
+        raise NotImplementedError
 
     def _by_codec(
         self,
