@@ -26,6 +26,7 @@ class Job:
 
     `transport` is the way in which a subject that has several does it. With `tls` the subject's
     requests go there, to the same server behind TLS, whose certificate `authority` has signed.
+    `slower` is how many times longer everything takes than without what counts it.
     """
 
     work: str
@@ -38,6 +39,7 @@ class Job:
     database: str = ""
     tls: str = ""
     authority: str = ""
+    slower: int = 1
 
     @property
     def endpoint(self) -> str:
