@@ -45,7 +45,7 @@ class ProducerTracing(Protocol):
         self, topic: str, kind: type[Event], given: str | None, *, alone: bool, system: str
     ) -> AbstractContextManager[Producing] | str | None:
         """Wraps one event: if `alone` the whole `publish`, otherwise only the creation of its
-        messages. Where there is to be no span, the traceparent that it takes along, if any.
+        messages. If no span is needed, returns the traceparent that it carries, or None.
 
         given   the caller's traceparent.
         system  the topic's messaging system, in OpenTelemetry's terms: "aws.sns", "rabbitmq".
@@ -54,8 +54,7 @@ class ProducerTracing(Protocol):
 
 
 class TracedEncoder(Encoder):
-    """An `Encoder` that traces each event that does not bring a `TraceContext` with it, or what
-    its tracing has made."""
+    """An `Encoder` that traces each event that is published without a `TraceContext`."""
 
     def __init__(self, tracing: ProducerTracing, topic: TopicTransport, **keywords: Any) -> None:
         super().__init__(max_bytes=topic.max_bytes, **keywords)

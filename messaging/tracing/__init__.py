@@ -1,10 +1,10 @@
-"""Traces with OpenTelemetry: one from `publish` through SNS and the queue to the handler.
+"""OpenTelemetry tracing: one trace from `publish` through SNS and the queue to the handler.
 
     Publisher(topic, source="/cadastro", tracing=Tracing())
     Worker(BI(), broker=broker, middleware=[Tracing()])      # the same for a Lambda function
 
-Needs the extra `otel`; spans are recorded where the program has set up an SDK. Attributes are ids,
-types and names: no field of an event, and no text of an exception.
+Requires the extra `otel`; spans are recorded if the program has set up an SDK. Attributes are ids,
+types and names: never fields of an event, nor the text of an exception.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ _API = vars(trace)
 
 
 class Tracing:
-    """A `Publisher`'s tracing, and a middleware for consumers.
+    """Tracing for a `Publisher`, and a middleware for consumers.
 
     Args:
-        tracer_provider: by default the process's; where none is set, nothing is traced, and it
-            costs nothing but to look.
-        baggage: names of the W3C Baggage entries that travel with events; others do not. What
-            stands in them is seen by every service: no personal data.
+        tracer_provider: by default the process's; if none is set, nothing is traced, and only the
+            check for one costs anything.
+        baggage: names of the W3C Baggage entries that travel with events; others do not. Every
+            service sees their values, so they must not contain personal data.
 
     Raises:
         ConfigurationError: if `baggage` is a single text.
@@ -98,7 +98,7 @@ class Tracing:
         self._around: Surroundings | None = None
 
     def __call__(self, call: Call) -> AbstractContextManager[None]:
-        """The middleware: a CONSUMER span around the handler, a child of the publisher's."""
+        """The middleware: a CONSUMER span around the handler, as a child of the publisher's."""
         provided = self._provided()
         if provided is None:
             return _OFF
@@ -115,12 +115,12 @@ class Tracing:
         return _Processing(tracer, call, said, self._baggage, self._receives, self._handled)
 
     def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
-        """Whether there is nothing to do around the handler of a message, but for its trace, which
-        is not recorded, to be the current one there.
+        """Return True if a message's trace is not recorded, so that the handler only needs the
+        trace as its current one.
 
         Args:
-            traceparent: of a message as this library writes it, or "".
-            context: what the handler will run in.
+            traceparent: the traceparent of a message in this library's own form, or "".
+            context: the context in which the handler will run.
         """
         known = self._known
         if known is None or known.provider is not (self._given or _API.get("_TRACER_PROVIDER")):
@@ -135,21 +135,21 @@ class Tracing:
         return True
 
     def around_batch(self, batch: BatchCall) -> AbstractContextManager[None]:
-        """The middleware of a handler that takes a batch: one CONSUMER span, with a link to the
-        publisher's span of each message.
+        """The middleware for a handler that takes a batch: one CONSUMER span, with a link to each
+        message's publisher span.
 
         Args:
-            batch: the call of the batch.
+            batch: the call for the batch.
         """
         provided = self._provided()
         return _OFF if provided is None else _processing_batch(provided, batch, self._handled)
 
     def around_queue(self, queue: QueueTransport) -> QueueTransport:
-        """What a worker makes its requests with: there are CLIENT spans of those that received or
-        settled a message whose handler's span is recorded.
+        """Wrap the queue of a worker: requests that receive or settle a message whose handler's
+        span is recorded get CLIENT spans.
 
         Args:
-            queue: the worker's.
+            queue: the worker's queue.
         """
         return TracedQueue(queue, self._settled, self._receives, self._handled)
 
@@ -167,16 +167,16 @@ class Tracing:
         alone: bool,
         system: str = "aws.sns",
     ) -> AbstractContextManager[Producing] | str | None:
-        """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event
-        that is published with others. Where there is to be none, the traceparent that the event
-        takes along, if any.
+        """A PRODUCER span: "publish alunos" around a `publish`, "create alunos" for each event that
+        is published with others. If no span is needed, the traceparent that the event carries, or
+        None.
 
         Args:
             topic: the topic's name.
-            kind: the event's type.
-            given: the context that the caller gave, if any.
-            alone: whether the event is published alone.
-            system: what the topic is of, as OpenTelemetry calls it.
+            kind: the event type.
+            given: the context that the caller passed, if any.
+            alone: whether the event is published on its own.
+            system: the topic's messaging system, in OpenTelemetry's terms.
         """
         provided = self._known
         provider = self._given or _API.get("_TRACER_PROVIDER")
@@ -215,9 +215,9 @@ class Tracing:
     def _provided(self) -> Provided | None:
         provider = self._given
         if provider is None:
-            # While none is set, the API's own function looks into the environment each time, which
-            # would be most of what tracing costs a program without an SDK. Once it has looked, its
-            # variable tells the same; were that to go, the function is called.
+            # While none is set, the API's own function reads the environment each time, which would
+            # be most of the cost of tracing without an SDK. After its first call, its variable says
+            # the same; if that variable disappears one day, the function is called.
             if self._looked and _API.get("_TRACER_PROVIDER", trace) is None:
                 return None
             provider, self._looked = trace.get_tracer_provider(), True
@@ -230,18 +230,19 @@ class Tracing:
 
 
 class _Producing:
-    """Around an event that is published in a span: that is the current one until it ends here."""
+    """Surrounds an event that is published in a span, which is the current one until it ends
+    here."""
 
-    # By hand, since a generator as a context manager around another one costs half of a span.
+    # A class, because a generator as a context manager around another one costs half a span.
     __slots__ = ("_span", "_token", "context")
 
     def __init__(self, context: str, span: Span) -> None:
         self.context = context
-        """What goes into the envelope."""
+        """The traceparent for the envelope."""
         self._span = span
 
     def named(self, id: str) -> None:
-        """The event's id is this."""
+        """Set the event's id."""
         self._span.set_attribute("cloudevents.event_id", id)
 
     def __enter__(self) -> _Producing:
@@ -268,7 +269,8 @@ def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> M
 
 
 class _Processing:
-    """Around the handler of one message: a CONSUMER span, which is the current one inside."""
+    """Surrounds the handler of one message with a CONSUMER span, which is the current one
+    inside."""
 
     __slots__ = (
         *("_call", "_handled", "_logged", "_names", "_receives", "_said"),
@@ -382,7 +384,7 @@ def _processing_batch(provided: Provided, batch: BatchCall, handled: Handled) ->
 
 @contextmanager
 def _judged(span: Span) -> Iterator[None]:
-    """Log records carry the span's ids; how what is inside ends is how the span does."""
+    """Adds the span's ids to log records, and ends the span with the outcome of the block."""
     with logged_in(span):
         try:
             yield
@@ -392,7 +394,7 @@ def _judged(span: Span) -> Iterator[None]:
 
 
 def _judge(span: Span, error: BaseException) -> None:
-    """A handler that says Retry or Discard has not failed; what it rejects, or breaks, has."""
+    """A handler that asks for Retry or Discard has not failed; one that rejects or raises has."""
     name = type(error).__qualname__
     if isinstance(error, Ack):
         return
@@ -403,6 +405,6 @@ def _judge(span: Span, error: BaseException) -> None:
 
 
 def _failed(span: Span, name: str) -> None:
-    # Without a description: the text of an exception may quote personal data.
+    # No description, because the text of an exception may quote personal data.
     span.set_attribute("error.type", name)
     span.set_status(Status(StatusCode.ERROR))

@@ -1,4 +1,4 @@
-"""Trace contexts in messages: the envelope's, a message attribute's, and the header of X-Ray."""
+"""Reads trace contexts from messages: from the envelope, message attributes, and X-Ray's header."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ __all__ = [
 _PROPAGATOR = TraceContextTextMapPropagator()
 _BAGGAGE = W3CBaggagePropagator()
 EVEN = frozenset("02468ace")
-"""With what a traceparent ends whose trace is not recorded: the lowest of its flags is not set."""
+"""The endings of a traceparent whose trace is not recorded: the lowest flag is not set."""
 _STATE_CHARACTERS = 512
 _SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))
-"""Under which key a context has its span."""
+"""The key under which a context has its span."""
 _W3C = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _XRAY = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;|$)", re.IGNORECASE)
 _XRAY_PARENT = re.compile(r"Parent=([0-9a-f]{16})(?:;|$)", re.IGNORECASE)
 
 
 class _RemoteSpan(NonRecordingSpan):
-    """The span of another process in a trace that is not recorded. What its traceparent says is
-    read when somebody asks: in nearly every message nobody does."""
+    """Another process's span, in a trace that is not recorded. Its traceparent is parsed on first
+    use, because it is not used in nearly any message."""
 
     _read: SpanContext | None = None
     _state = ""
@@ -76,8 +76,8 @@ class _RemoteSpan(NonRecordingSpan):
 
 
 def _remote(traceparent: str, state: str) -> SpanContext:
-    """What the header of a remote span says; an invalid one of a header that is none, which
-    anybody may have written, or of a version that was not known when this was."""
+    """The context in a remote span's header; an invalid one if the header is malformed, as anyone
+    may have written it, or of a version newer than this code."""
     found = _W3C.fullmatch(traceparent)
     if found is None:
         return INVALID_SPAN_CONTEXT
@@ -87,13 +87,13 @@ def _remote(traceparent: str, state: str) -> SpanContext:
 
 
 def unsampled(traceparent: str | None) -> bool:
-    """Whether it says that its trace is not recorded."""
+    """True if its flags say that its trace is not recorded."""
     return traceparent is not None and len(traceparent) == 55 and traceparent[54] in EVEN
 
 
 def _quickest() -> tuple[Callable[[], Context], Callable[[Context], contextvars.Token[Context]]]:
-    """`get_current` and `attach`, without the two calls behind each of them where the context is
-    kept in a variable of `contextvars`, as by default."""
+    """`get_current` and `attach`, without the two calls that each of them makes, if the context is
+    kept in a `contextvars` variable, which is the default."""
     kept = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
     if isinstance(kept, contextvars.ContextVar):
         probe = Context()
@@ -109,8 +109,8 @@ current, put = _quickest()
 
 
 class MessageContext(Context):
-    """The context of a handler whose trace is not recorded. It is made when somebody looks at it,
-    which of a hundred handlers hardly one does: until then there is only the traceparent."""
+    """The context of a handler whose trace is not recorded. It is filled on first use, which is
+    rare: until then, it only has the traceparent."""
 
     __slots__ = ("traceparent",)
 
@@ -118,7 +118,7 @@ class MessageContext(Context):
 
 
 def _made_first(name: str) -> Callable[..., Any]:
-    """A dict's method, of a context that is made now if it has not been."""
+    """Wrap a dict's method so that it fills the context first."""
     method = getattr(dict, name)
 
     def look(self: MessageContext, *given: Any) -> Any:
@@ -137,12 +137,13 @@ for _name in (
 
 
 def within(span: Span, context: Context | None = None) -> Context:
-    """`context`, or the present one, in which `span` is the current one."""
+    """`context`, or the current one, with `span` as its span."""
     return Context({**(current() if context is None else context), _SPAN: span})
 
 
 class Unsampled:
-    """Around a handler whose trace is not recorded: what it starts is not recorded either."""
+    """Surrounds a handler whose trace is not recorded: spans that it starts are not recorded
+    either."""
 
     __slots__ = ("_context", "_token")
 
@@ -157,10 +158,10 @@ class Unsampled:
 
 
 def text_of(context: SpanContext, baggage: str = "") -> TraceContext:
-    """A span's context as the envelope takes it."""
+    """A span's context in the form for the envelope."""
     text = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     state = context.trace_state.to_header() if context.trace_state else ""
-    while len(state) > _STATE_CHARACTERS:  # what nobody has to pass on goes first from the end
+    while len(state) > _STATE_CHARACTERS:  # entries may be dropped from the end
         state = state.rpartition(",")[0]
     return TraceContext(text, state, baggage)
 
@@ -168,8 +169,8 @@ def text_of(context: SpanContext, baggage: str = "") -> TraceContext:
 def extracted(
     traceparent: str, tracestate: object = "", said: object = "", names: Collection[str] = ()
 ) -> Context:
-    """The present context, with the trace of a message, and of its baggage (`said`) what is in
-    `names`."""
+    """The current context with a message's trace, and with those entries of its baggage (`said`)
+    that are in `names`."""
     state = tracestate if isinstance(tracestate, str) else ""
     remote = _remote(traceparent, state)
     if remote.is_valid:
@@ -186,7 +187,8 @@ def extracted(
 
 
 def packed(names: Collection[str]) -> str:
-    """Of the present baggage what is in `names`, as W3C Baggage; "" if there is none."""
+    """Those entries of the current baggage that are in `names`, as W3C Baggage; "" if there are
+    none."""
     here = baggage.get_all() if names else {}
     context = Context()
     for name in names:
@@ -198,10 +200,10 @@ def packed(names: Collection[str]) -> str:
 
 
 def carried(call: Call) -> tuple[str | None, object, object]:
-    """The traceparent, tracestate and baggage that came with a message.
+    """Return the traceparent, tracestate and baggage that came with a message.
 
-    Whoever sent it with boto3 and its instrumentation put them into message attributes, and AWS
-    puts the header of X-Ray beside the message.
+    A sender that uses boto3 and its instrumentation puts them into message attributes, and AWS adds
+    X-Ray's header to the message.
     """
     envelope, delivery = call.envelope, call.delivery
     if envelope.traceparent is not None:
@@ -215,7 +217,7 @@ def carried(call: Call) -> tuple[str | None, object, object]:
 
 
 def from_xray(header: str | None) -> str | None:
-    """The traceparent that stands for a header of X-Ray; None if it names no trace and parent.
+    """The traceparent equivalent to an X-Ray header; None if that names no trace and parent.
 
     https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
     """
@@ -228,13 +230,13 @@ def from_xray(header: str | None) -> str | None:
 
 
 def linked(context: Context | None) -> SpanContext | None:
-    """The span in a context, if there is one."""
+    """The span of a context, if it has one."""
     found = trace.get_current_span(context).get_span_context()
     return found if found.is_valid else None
 
 
 def logged_in(span: Span) -> AbstractContextManager[None]:
-    """Inside of `with`, log records carry the ids of a span."""
+    """Inside `with`, log records have the ids of a span."""
     own = span.get_span_context()
     return adding(trace_id=f"{own.trace_id:032x}", span_id=f"{own.span_id:016x}")
 

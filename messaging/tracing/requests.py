@@ -1,4 +1,4 @@
-"""Spans of requests to a queue, for messages whose handler's span is recorded."""
+"""Creates spans for requests to a queue, for messages whose handler's span is recorded."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from messaging.transport import Delivery, Failure, QueueTransport
 __all__ = ["Handled", "SeenReceives", "TracedQueue"]
 
 _HANDLED = "_handled_in"
-"""Noted beside the fields of a delivery: the span in which it was handled. So it goes when the
-delivery does."""
+"""An additional attribute of a delivery: the span in which it was handled. So it is released
+together with the delivery."""
 _KNOWN = 1_000
-"""Receives that are remembered: ten thousand messages in hand."""
+"""Number of receives that are remembered: enough for ten thousand messages in flight."""
 
 
 class _SeenReceive:
-    """One receive, and its span once a message of it is handled in a span that is recorded."""
+    """A receive, and its span once one of its messages is handled in a recorded span."""
 
     __slots__ = ("count", "ended", "span", "started")
 
@@ -44,30 +44,30 @@ class _SeenReceive:
 
 
 class SeenReceives:
-    """The last receives, by when their messages came: nothing is noted with each message, since of
-    a hundred perhaps one is asked for."""
+    """The most recent receives by the time at which their messages arrived. Nothing is stored per
+    message, because perhaps one in a hundred is looked up."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, float], _SeenReceive] = {}
 
     def came(self, to: str, deliveries: Sequence[Delivery], started: float) -> None:
-        """Remember the receive that has brought these messages, just now."""
+        """Remember the receive that has just returned these messages."""
         if not deliveries:
             return
         one = _SeenReceive(len(deliveries), started, SYSTEM_CLOCK.now())
         at = deliveries[0].received_at
         self._known[to, at] = one
-        if deliveries[-1].received_at != at:  # as a rule they all came at once
+        if deliveries[-1].received_at != at:  # usually all have the same time
             for delivery in deliveries:
                 self._known[to, delivery.received_at] = one
-        if len(self._known) > _KNOWN:  # a dict keeps the order; the older half goes
+        if len(self._known) > _KNOWN:  # a dict keeps its order: drop the older half
             self._known = dict(list(self._known.items())[_KNOWN // 2 :])
 
     def span(
         self, tracer: Tracer, delivery: Delivery, parent: Context | None
     ) -> SpanContext | None:
-        """The span of the receive that brought a message, which is made for the first message of
-        it that is handled in a recorded span; and is a child of that one's publish."""
+        """The span of the receive that returned a message. It is created for the first of its
+        messages that is handled in a recorded span, as a child of that message's publish span."""
         seen = self._known.get((delivery.queue, delivery.received_at))
         if seen is None:
             return None
@@ -78,7 +78,7 @@ class SeenReceives:
                 context=parent,
                 kind=SpanKind.CLIENT,
                 attributes=_attributes("receive", "receive", delivery, seen.count),
-                start_time=_nanoseconds(began),  # a long poll begins before its message is there
+                start_time=_nanoseconds(began),  # a long poll starts before its message is sent
             )
             span.end(_nanoseconds(seen.ended))
             seen.span = span.get_span_context()
@@ -86,7 +86,7 @@ class SeenReceives:
 
 
 class _HandledIn:
-    """The span in which a message was handled."""
+    """Return the span in which a message was handled."""
 
     __slots__ = ("__weakref__", "span")
 
@@ -95,23 +95,24 @@ class _HandledIn:
 
 
 class Handled:
-    """Messages that were handled in a recorded span, for what settles them."""
+    """Messages that were handled in a recorded span and are not settled yet."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, ReferenceType[_HandledIn]] = {}
         self.any = self._waiting.__len__
-        """0: none that is to be settled was handled in a recorded span, as nearly always."""
+        """0 if no unsettled message was handled in a recorded span, as is nearly always the
+        case."""
 
     def note(self, delivery: Delivery, span: SpanContext) -> None:
-        """What settles it belongs to the trace of this span."""
+        """Remember that the request that settles it belongs to the trace of this span."""
         noted = _HandledIn(span)
         key, forget = id(noted), self._waiting.pop
         self._waiting[key] = ReferenceType(noted, lambda _: forget(key, None))
         vars(delivery)[_HANDLED] = noted
 
     def settled(self, tracer: Tracer, request: Request) -> None:
-        """A CLIENT span for a request that settles messages, if one of them was handled in a
-        recorded span: its child, with links to the others."""
+        """Create a CLIENT span for a request that settles messages, if one of them was handled in a
+        recorded span: as its child, with links to the others."""
         known = [getattr(one, _HANDLED, None) for one in request.deliveries]
         handled: list[SpanContext] = [one.span for one in known if one is not None]
         if not handled:
@@ -132,11 +133,11 @@ class Handled:
 
 
 class TracedQueue(ObservedQueue):
-    """A queue's transport whose receives are remembered, and which tells of what settles messages
-    that were handled in a recorded span."""
+    """A queue transport that remembers its receives, and creates spans for requests that settle
+    messages handled in a recorded span."""
 
-    # Of a hundred messages perhaps one is recorded: to tell of each request would be most of what
-    # the others cost.
+    # Perhaps one message in a hundred is recorded: reporting every request would be most of the
+    # cost of the others.
     def __init__(
         self, queue: QueueTransport, tell: Tell, receives: SeenReceives, handled: Handled
     ) -> None:

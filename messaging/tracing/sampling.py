@@ -1,4 +1,4 @@
-"""What is known of a tracer provider's sampler, so that it need not be asked about each event."""
+"""Finds out how a tracer provider samples, so that it need not be asked for each event."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from messaging.envelope import SoundTraceparent
 __all__ = ["SEMANTIC_CONVENTIONS", "Provided", "Roots"]
 
 SEMANTIC_CONVENTIONS = "1.44.0"
-"""The version of OpenTelemetry's conventions for messaging, of status "Development", that names
-spans and attributes here. There was no other one before, so OTEL_SEMCONV_STABILITY_OPT_IN has
-nothing to choose from."""
+"""The version of OpenTelemetry's messaging conventions (status "Development") that spans and
+attributes follow. This library never followed another, so OTEL_SEMCONV_STABILITY_OPT_IN has no
+effect."""
 
 _HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
 _BY_CHANCE = re.compile(r"ParentBased\{root:TraceIdRatioBased\{([0-9.e-]+)\}")
 _RANDOM, _NOT_RANDOM = "02", "00"
-"""Flags of a trace that is not recorded: 02 says that its id is random (W3C Trace Context, level
-2)."""
+"""The flags of a trace that is not recorded: 02 means that its id is random (W3C Trace Context,
+level 2)."""
 _RANDOM_IDS = "opentelemetry.sdk.trace.id_generator", "RandomIdGenerator.generate_trace_id"
-"""Module and name of the function that makes the SDK's ids, unless the program gave another."""
+"""Module and name of the SDK's default id generator."""
 _AT_ONCE = 64
-"""Ids that are drawn at once."""
+"""Number of ids that are drawn at once."""
 _64_BITS = 1 << 64
 _LOW_HALF = _64_BITS - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Decides about traces that begin here as the sampler would: by their id alone.
+    """Decides about new traces as the sampler would: by their id alone.
 
-    drawn   gives the traceparent of a new trace that is not recorded; None if one is to be: then
-            `tracer` begins it.
-    tracer  begins only traces that are recorded.
+    drawn   returns the traceparent of a new trace that is not recorded; None if it must be
+            recorded: then `tracer` starts it.
+    tracer  starts only traces that are recorded.
     """
 
     drawn: Callable[[], SoundTraceparent | None]
@@ -50,8 +50,8 @@ class Roots:
 
     @classmethod
     def of(cls, provider: Any, tracer: Any, said: str) -> Roots | None:
-        """None where the sampler decides in another way than its description lets one think, or
-        where ids are made in an unknown way."""
+        """None if the sampler decides differently from its description, or if ids are generated in
+        an unknown way."""
         found = _BY_CHANCE.match(said)
         ids: Any = getattr(tracer, "id_generator", None)
         if found is None or not hasattr(ids, "generate_trace_id"):
@@ -72,9 +72,9 @@ class Roots:
         return cls(_drawing(ids, bound, _RANDOM if random else _NOT_RANDOM), recorded)
 
 
-# In both, the span's id is the low half of its trace's: no span has it, since none is recorded.
+# In both, the span id is the low half of the trace id: it is unique, because no span is recorded.
 def _drawing(ids: Any, bound: int, flags: str) -> Callable[[], SoundTraceparent | None]:
-    """`Roots.drawn` with the ids of a generator. A trace is recorded if the low half of its id is
+    """`Roots.drawn` with the ids of any generator. A trace is recorded if the low half of its id is
     below `bound`."""
 
     def drawn() -> SoundTraceparent | None:
@@ -88,12 +88,12 @@ def _drawing(ids: Any, bound: int, flags: str) -> Callable[[], SoundTraceparent 
 
 
 def _drawing_many(bound: int) -> Callable[[], SoundTraceparent | None]:
-    """The same with random ids, of which many are drawn and written at once, in a third of the
+    """The same with random ids, many of which are drawn and formatted at once, in a third of the
     time."""
     waiting: deque[SoundTraceparent | None] = deque()
-    if hasattr(os, "register_at_fork"):  # else parent and child would begin the same traces
+    if hasattr(os, "register_at_fork"):  # otherwise parent and child would start the same traces
         os.register_at_fork(after_in_child=waiting.clear)
-    least = f"{bound:016x}" if bound < _64_BITS else "g"  # which is above all digits
+    least = f"{bound:016x}" if bound < _64_BITS else "g"  # which sorts after every digit
 
     def drawn() -> SoundTraceparent | None:
         try:
@@ -111,7 +111,7 @@ def _drawing_many(bound: int) -> Callable[[], SoundTraceparent | None]:
 
 
 class _RecordedIds:
-    """A generator of ids, of which those of traces are such that they are recorded."""
+    """An id generator whose trace ids are always recorded."""
 
     def __init__(self, ids: Any, bound: int) -> None:
         self._ids = ids
@@ -127,10 +127,11 @@ class _RecordedIds:
 
 @dataclass(frozen=True, slots=True)
 class Provided:
-    """A provider's tracer, and what is known of its sampler.
+    """A provider's tracer, and what is known about its sampler.
 
-    heeds   what is in a trace that is not recorded is never recorded: so nothing is asked of it.
-    roots   how traces that begin here are decided about; None: the SDK has to be asked.
+    heeds   True if spans in a trace that is not recorded are never recorded: then the SDK is not
+            asked.
+    roots   decides about new traces; None if the SDK must be asked.
     """
 
     provider: TracerProvider
@@ -140,7 +141,7 @@ class Provided:
 
     @classmethod
     def of(cls, provider: TracerProvider) -> Provided:
-        """What there is to know of a provider."""
+        """Inspect a provider."""
         schema = f"https://opentelemetry.io/schemas/{SEMANTIC_CONVENTIONS}"
         tracer = provider.get_tracer("messaging", schema_url=schema)
         describe = getattr(getattr(provider, "sampler", None), "get_description", str)

@@ -1,4 +1,4 @@
-"""What an event that is published takes from where that happens: the current span and baggage."""
+"""Finds what a published event inherits from the current context: its span and baggage."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Surroundings"]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What follows from OpenTelemetry's current context for each event that is published in it.
+    """What each event inherits that is published in OpenTelemetry's current context.
 
-    A context never changes, and the events of one `publish_many` nearly always share it, so this
-    is found once for all of them.
+    A context never changes, and the events of one `publish_many` nearly always share one, so this
+    is computed once for all of them.
 
-    context     the current one.
-    of          the provider for which it was found.
-    baggage     W3C Baggage that the event takes along.
-    unrecorded  the traceparent that the event takes along, where no span is to be made.
-    roots       decides whether there is to be a span; None: the SDK does.
+    context     the current context.
+    of          the provider for which it was computed.
+    baggage     the W3C Baggage that the event carries.
+    unrecorded  the traceparent that the event carries if no span is needed.
+    roots       decides whether a span is needed; None if the SDK must decide.
     """
 
     context: Context
@@ -36,7 +36,7 @@ class Surroundings:
 
     @classmethod
     def of_now(cls, provided: Provided, names: Collection[str]) -> Surroundings:
-        """Of the present, with the entries of its baggage that are in `names`."""
+        """Compute it for the current context, with the baggage entries that are in `names`."""
         context = current()
         baggage = packed(names) if names else ""
         if not provided.heeds or baggage:
