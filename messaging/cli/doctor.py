@@ -95,7 +95,7 @@ def _examined(wanted: Topology, settings: Settings, *, strict: bool, json: bool)
             "What waits and what is in flight: messaging status"
         )
     for unseen in not_told(settings):
-        screen.note(f"not checked, because the broker does not report it: {unseen}")
+        screen.note(f"not checked, because the broker does not report them: {unseen}")
     return "error" in severities or (strict and bool(severities))
 
 

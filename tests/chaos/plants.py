@@ -49,8 +49,8 @@ BUGS: dict[str, Bug] = {
     ),
     "loses the first row of an unanswered request of four or more": bug(
         "messaging.outbox.relay",
-        "[_again(one) for one in failures], delay=_at_once)",
-        "[_again(one) for one in failures[len(failures) > 3 :]], delay=_at_once)",
+        "self._decide(entries, again, at_once=True)",
+        "self._decide(entries, again[len(again) > 3 :], at_once=True)",
     ),
     "drops the settlements that are pending at the stop": bug(
         R + "settler",
@@ -261,8 +261,8 @@ BUGS: dict[str, Bug] = {
     ),
     "forgets the entries that were refused for good": bug(
         P + "sender",
-        "return Answer(self._judged([*self._final, *refused]))",
-        "return Answer(self._judged(refused))",
+        " in refused]\n        return Answer(self._judged([*self._final, *refused]), error)",
+        " in refused]\n        return Answer(self._judged(refused), error)",
         "tests/publishing/test_sender.py::test_what_is_refused_for_good_is_not_sent_again",
     ),
     "takes what no request reached for accepted": bug(
@@ -273,7 +273,7 @@ BUGS: dict[str, Bug] = {
     ),
     "buffered: tells an event's failure to nobody": bug(
         P + "buffered",
-        "            outcome[owners[failed.index]] = self._report(replace(failed, index=0), tally.broken)",
+        "            outcome[failed.index] = self._report(replace(failed, index=0), tally.broken)",
         "            self._report(replace(failed, index=0), tally.broken)",
     ),
     # Outbox.
@@ -285,13 +285,13 @@ BUGS: dict[str, Bug] = {
     ),
     "outbox: takes an unanswered request for published": bug(
         "messaging.outbox.relay",
-        "            self._decide(entries, [_again(one) for one in failures], delay=_at_once)\n",
+        "            self._decide(entries, again, at_once=True)\n",
         "            self._decide(entries, ())\n",
     ),
     "outbox: loses the first entry of an unanswered request among several": bug(
         "messaging.outbox.relay",
-        "            self._decide(entries, [_again(one) for one in failures], delay=_at_once)\n",
-        "            self._decide(entries, [_again(one) for one in failures[1:]], delay=_at_once)\n",
+        "            self._decide(entries, again, at_once=True)\n",
+        "            self._decide(entries, again[1:], at_once=True)\n",
         "tests/outbox/test_under_way.py::test_no_entry_of_a_request_that_nobody_answered_is_lost",
     ),
     "outbox: forgets what was answered when the database goes away": bug(
@@ -348,8 +348,8 @@ BUGS: dict[str, Bug] = {
     ),
     "redrive: deletes letters that were refused": bug(
         C + "dead_letters.workbench",
-        "        gone = self._delete(may_go)\n",
-        "        gone = self._delete(letters)\n",
+        "        gone, left = self._delete(may_go)\n",
+        "        gone, left = self._delete(letters)\n",
         "tests/dead_letters/test_workbench.py::test_a_letter_that_was_refused_stays",
     ),
 }  # fmt: skip

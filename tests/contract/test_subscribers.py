@@ -149,7 +149,7 @@ def test_what_a_service_needs_and_is_not_sent() -> None:
 def test_a_topic_that_cannot_tell_says_so() -> None:
     with (
         Publisher(RecordingTopic(), source="/x") as publisher,
-        pytest.raises(ConfigurationError, match="RecordingTopic cannot tell who subscribes"),
+        pytest.raises(ConfigurationError, match="RecordingTopic does not know the subscribers"),
     ):
         publisher.check(Enrolled)
 

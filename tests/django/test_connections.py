@@ -9,6 +9,7 @@ from collections import deque
 
 import psycopg
 import pytest
+from django.db import connections
 
 from tests.django.conftest import DjangoProject, until
 
@@ -26,6 +27,7 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
 
 def kill_backends(project: DjangoProject) -> int:
     """As a database that is restarted does it: every connection to this one is gone."""
+    connections.close_all()  # this process's own, so that the test's next look has another
     with psycopg.connect(project.url, autocommit=True) as admin:
         return len(
             admin.execute(

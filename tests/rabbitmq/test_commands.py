@@ -87,7 +87,7 @@ def test_doctor_finds_what_is_wrong_and_who_is_told_nothing(messaging: Terminal)
     told = sound.stdout.splitlines()
     assert [line.partition(": ")[2].partition(":")[0] for line in told] == [*TOPOLOGY.services]
     assert all("in the queue after" in line for line in told)
-    assert "the broker does not tell: policies" in " ".join(sound.stderr.split())
+    assert "the broker does not report them: policies" in " ".join(sound.stderr.split())
 
 
 def test_a_node_that_is_not_there_is_told_without_the_password(messaging: Terminal) -> None:

@@ -109,7 +109,7 @@ def test_a_kms_key_means_nothing_here_and_the_plan_says_so(settings: Settings) -
     found = plan(encrypted, settings.model_copy(update={"topic": TOPOLOGY.topic.name}))
     (said,) = (one for one in found.changes if one.kind == "key")
     assert (said.action, said.name) == ("other", "alias/alunos")
-    assert "key of AWS" in said.details[0]
+    assert "AWS key" in said.details[0]
 
 
 def test_a_wrong_password_is_told_without_it(settings: Settings) -> None:

@@ -197,7 +197,7 @@ def test_a_lease_ends_twelve_hours_after_the_receive_and_that_is_told(queue, cap
     assert len(asked) < 43_200 / 30 + 5
     ends = 43_200 - 5
     assert 0 < asked[-1].seconds[0] <= 60
-    assert sum("renewed no more" in record.getMessage() for record in caplog.records) == 1
+    assert sum("no longer renewed" in record.getMessage() for record in caplog.records) == 1
     (message,) = in_flight.unfinished()
     assert message.lease_until == pytest.approx(ends, abs=1)
 

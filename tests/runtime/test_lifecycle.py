@@ -93,7 +93,7 @@ def test_the_stages_come_in_order_and_each_is_one_line(work, queue, until, caplo
         "stopped",
     ]
     assert said[-1].endswith(
-        "received 1, acknowledged 1, released 0, dead-lettered 0, expired 0, in hand 0"
+        "received 1, acknowledged 1, released 0, dead-lettered 0, expired 0, in flight 0"
     )
 
 

@@ -95,7 +95,7 @@ def test_a_lease_is_renewed_up_to_max_lease_and_the_handler_is_told_in_time(memo
     assert 300 - 30 <= at < 300, "told too late to end in order, or too early"
     steps.settle()
     assert steps.stats == Stats(received=1, acknowledged=1), "its lease had not ended yet"
-    assert "renewed no more" in caplog.text
+    assert "no longer renewed" in caplog.text
 
 
 def test_beyond_max_lease_the_message_is_given_up_and_comes_to_others(memory, clock):

@@ -271,11 +271,11 @@ def test_a_stage_is_one_line_and_its_seconds_are_counted(
     running, flushing, _ = caplog.messages
     assert running == (
         "worker running (1 service): received 5, acknowledged 1, released 2, dead-lettered 0, "
-        "expired 0, in hand 0"
+        "expired 0, in flight 0"
     )
     assert flushing == (
         "worker flushing settlements (): received 0, acknowledged 0, released 0, dead-lettered 4, "
-        "expired 3, in hand 6"
+        "expired 3, in flight 6"
     )
 
 

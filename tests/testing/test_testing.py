@@ -103,7 +103,7 @@ def test_the_clock_moves_only_when_told() -> None:
 
 
 def test_the_clock_refuses_the_past_and_naive_times() -> None:
-    with pytest.raises(ConfigurationError, match="forward only"):
+    with pytest.raises(ConfigurationError, match="only moves forward"):
         FakeClock().advance(-1)
     with pytest.raises(ConfigurationError, match="aware"):
         FakeClock(datetime(2026, 3, 1))  # noqa: DTZ001 - the mistake that is meant

@@ -420,7 +420,7 @@ def test_a_botocore_that_does_not_tell_how_it_connects_is_used_itself(monkeypatc
     clients = Clients(to(None), session())
     monkeypatch.delattr(clients.sns._endpoint, "http_session")  # type: ignore[attr-defined]  # botocore's own
     assert isinstance(clients.topics, BotoTopicCalls)
-    assert "does not tell how it connects" in caplog.text
+    assert "does not show how it connects" in caplog.text
 
 
 def test_boto3_is_one_setting_away_and_says_nothing(caplog) -> None:
