@@ -22,7 +22,7 @@ from messaging.settlement import seconds_of
 
 __all__ = ["ATTEMPTS", "MOST_REASONS", "OTHER", "OUTCOMES", "Measures"]
 
-LOOKS, BURST = 20.0, 100
+LOOKS, BURST = 20.0, 20
 """Messages whose age is measured: per second, and at most at once after a pause."""
 MOST_REASONS = 20
 """Maximum number of different dead-letter reasons; later ones are `OTHER`."""
@@ -65,15 +65,19 @@ class Measures:
         usual = account is Disposition.ACKNOWLEDGED
         with self._lock:
             acknowledged = self._acknowledged
+            last: str | None = None
+            durations = acknowledged[OTHER]
             for message in messages:
                 name = message.delivery.event_type
-                found = acknowledged.get(name) if name is not None else None
+                if name != last:  # neighbours are mostly of one type
+                    last = name
+                    durations = acknowledged.get(name or OTHER) or acknowledged[OTHER]
                 if usual and type(message.outcome) is Ack:
                     if (spent := message.spent) is not None:
-                        (found or acknowledged[OTHER]).add(spent)
+                        durations.add(spent)
                 else:
-                    known = OTHER if name is None or found is None else name
-                    self._unusual(message, account, known)
+                    known = name if name in acknowledged else OTHER
+                    self._unusual(message, account, known or OTHER)
             if self._released:
                 self._forget(messages, account)
             self._look(messages)
