@@ -112,9 +112,9 @@ one-bound:
 	$(MOTO)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -k "not rabbitmq" $(BOUNDS_TESTS) $(ARGS)
 
-chaos:  ## tries to break the promises of delivery: SEEDS=1000 stories of faults, in this process
+chaos:  ## tries to break the promises of delivery: SEEDS=1000 scenarios of faults, in this process
 	$(INSTALL) test
-	@$(BIN)/python -m tests.chaos.stories --seeds $(SEEDS) $(ARGS)
+	@$(BIN)/python -m tests.chaos.scenarios --seeds $(SEEDS) $(ARGS)
 
 outages:  ## plays outages and poison on a clock of its own, and prints what becomes of the messages
 	$(INSTALL) test

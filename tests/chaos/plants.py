@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - the code that is looked for stands here as it stands there
 """Bugs to be planted in the library's own code, and who finds each: the kit, or a test.
 
-`KIT` is found by stories of the kit's command within `SEEDS` seeds; everything else is the name of
+`KIT` is found by scenarios of the kit's command within `SEEDS` seeds; everything else is the name of
 a test. `tests/chaos/test_finds_planted_bugs.py` plants each and sees that it is found.
 """
 
@@ -376,4 +376,4 @@ WIRE: dict[str, Plant] = {
         "messaging.dead_letters.reason", "return {**original, **note}", "return {**original}"
     ),
 }
-"""Found by stories over real sockets and threads (`tests/chaos/sockets.py`)."""
+"""Found by scenarios over real sockets and threads (`tests/chaos/sockets.py`)."""

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command
-"""Stories over real sockets: a publisher and a threaded worker against an answering stub.
+"""Scenarios over real sockets: a publisher and a threaded worker against an answering stub.
 
     python -m tests.chaos.sockets --seeds 50
     python -m tests.chaos.sockets --seed 7 --log
@@ -47,7 +47,7 @@ from messaging.topology import Topology, queue_name
 from messaging.transport import Delivery, Failure
 from tests.chaos.stub import ARN, FAULTS, FIFO_ARN, Stub
 
-__all__ = ["Outcome", "Story", "main", "play", "story"]
+__all__ = ["Outcome", "Scenario", "main", "play", "scenario"]
 
 READ_TIMEOUT = 0.25
 """Seconds that the client waits for an answer."""
@@ -77,7 +77,7 @@ class Moved(Event, type="chaos.wire.moved", version=1, group="who"):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Scenario:
     """What a seed says. `pace` is the most seconds that a handler takes; 0 is at once."""
 
     seed: int
@@ -92,9 +92,9 @@ class Story:
     workers: int
 
 
-def story(seed: int) -> Story:
+def scenario(seed: int) -> Scenario:
     rng = random.Random(f"{seed} story")
-    return Story(
+    return Scenario(
         seed=seed,
         transport="fast" if seed % 2 == 0 else "boto3",
         fifo=seed % 3 == 2,
@@ -111,7 +111,7 @@ def story(seed: int) -> Story:
 
 @dataclass
 class Outcome:
-    """What a story came to, and every promise that it broke."""
+    """What a scenario came to, and every promise that it broke."""
 
     seed: int
     accepted: int = 0
@@ -137,9 +137,9 @@ class _Told(Consumer):
     circuit = None
     max_receives = 200
     stub: Stub
-    plan: Story
+    plan: Scenario
 
-    def __init__(self, stub: Stub, plan: Story) -> None:
+    def __init__(self, stub: Stub, plan: Scenario) -> None:
         self.stub, self.plan = stub, plan
         self.hooks = _Hooks([])
         self._tries: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class _Told(Consumer):
         self.stub.note("done", self.service, event)
 
 
-def mistake(plan: Story, service: str, number: int) -> tuple[str, random.Random]:
+def mistake(plan: Scenario, service: str, number: int) -> tuple[str, random.Random]:
     """What goes wrong with this event in this service: always the same; empty: nothing."""
     rng = random.Random(f"{plan.seed} {service} {number}")
     if rng.random() >= plan.trouble:
@@ -261,8 +261,8 @@ class _Believing:
         return queue
 
 
-def play(plan: Story, *, rest: float = REST) -> Outcome:
-    """Play one story, and judge it; it has `rest` seconds to come to rest."""
+def play(plan: Scenario, *, rest: float = REST) -> Outcome:
+    """Play one scenario, and judge it; it has `rest` seconds to come to rest."""
     outcome = Outcome(plan.seed)
     memory = MemoryBroker(Topology.of(*SERVICES, topic=_arn(plan).rpartition(":")[2]))
     stub = Stub(
@@ -328,18 +328,18 @@ def play(plan: Story, *, rest: float = REST) -> Outcome:
     return outcome
 
 
-def _arn(plan: Story) -> str:
+def _arn(plan: Scenario) -> str:
     return FIFO_ARN if plan.fifo else ARN
 
 
-def _connected(plan: Story, stub: Stub) -> AwsBroker:
+def _connected(plan: Scenario, stub: Stub) -> AwsBroker:
     session: Any = boto3.Session("a", "b", region_name="us-east-1")  # type: ignore[call-overload]  # positional keys
     settings = Settings(
         topic=_arn(plan), endpoint_url=stub.url, region="us-east-1", transport=plan.transport
     )
     broker = connect(settings, session=session)
     broker._clients._read_timeout = READ_TIMEOUT
-    # Made here, so that the clients' models are loaded before the clock of the story runs.
+    # Made here, so that the clients' models are loaded before the clock of the scenario runs.
     _ = broker._clients.topics, broker._clients.queues, broker._clients.patient_sqs
     return broker
 
@@ -347,11 +347,11 @@ def _connected(plan: Story, stub: Stub) -> AwsBroker:
 def _run(worker: Worker, errors: list[BaseException]) -> None:
     try:
         worker.run()
-    except BaseException as error:  # noqa: BLE001 - judged by the story
+    except BaseException as error:  # noqa: BLE001 - judged by the scenario
         errors.append(error)
 
 
-def _publish(plan: Story, broker: AwsBroker) -> set[str]:
+def _publish(plan: Scenario, broker: AwsBroker) -> set[str]:
     """Publish all events, in each of three ways a third; the ids of those that were accepted."""
     accepted: set[str] = set()
     ids = [f"{plan.seed}-{number}" for number in range(plan.events)]
@@ -429,7 +429,7 @@ def _receipts(stub: Stub, service: str, what: str) -> set[str]:
     return {one.receipt for one in tuple(stub.facts) if one.what == what and one.service == service}
 
 
-def _letters(plan: Story, letters: Mapping[str, Sequence[StoredMessage]]) -> Iterator[str]:
+def _letters(plan: Scenario, letters: Mapping[str, Sequence[StoredMessage]]) -> Iterator[str]:
     """Every dead letter says why, from which queue, and after how many receives."""
     topic = _arn(plan).rpartition(":")[2]
     for service, found in letters.items():
@@ -475,7 +475,7 @@ def _number(event: str) -> int:
     return int(event.rpartition("-")[2])
 
 
-def _fates(plan: Story, stub: Stub, accepted: set[str], outcome: Outcome) -> Iterator[str]:
+def _fates(plan: Scenario, stub: Stub, accepted: set[str], outcome: Outcome) -> Iterator[str]:
     """No accepted event is lost, and nothing is deleted that had no end before."""
     ended: set[tuple[str, str]] = set()
     kinds: dict[str, set[tuple[str, str]]] = {one: set() for one in ("done", "copied", "discarded")}
@@ -507,7 +507,7 @@ def _fates(plan: Story, stub: Stub, accepted: set[str], outcome: Outcome) -> Ite
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.sockets", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="stories to play")
+    parser.add_argument("--seeds", type=int, default=20, help="scenarios to play")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="play this one alone")
     parser.add_argument("--log", action="store_true", help="show the library's log")
@@ -518,14 +518,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began, broken = time.monotonic(), 0
     together = Outcome(first)
     for seed in range(first, first + many):
-        outcome = play(story(seed))
+        outcome = play(scenario(seed))
         broken += bool(outcome.breaches)
         for breach in outcome.breaches:
             print(f"seed {seed}: {breach}")
         for name in ("accepted", "handled", "dead", "discarded", "receipts"):
             setattr(together, name, getattr(together, name) + getattr(outcome, name))
         together.injected += outcome.injected
-    print(f"{many} stories, {time.monotonic() - began:.0f} s; {broken} broke a promise")
+    print(f"{many} scenarios, {time.monotonic() - began:.0f} s; {broken} broke a promise")
     print(
         f"events accepted {together.accepted}; pairs handled {together.handled}, dead-lettered "
         f"{together.dead}, discarded {together.discarded}; receipts {together.receipts}"

@@ -37,7 +37,7 @@ LATE = 1.5
 """Times the client's read timeout that a late answer takes."""
 DEAD = "-dlq"
 LONG_POLL = 0.05
-"""Seconds of a poll that finds nothing: a story is short."""
+"""Seconds of a poll that finds nothing: a scenario is short."""
 
 UNDONE = ("reset", "500", "503", "throttled", "late refusal", "empty", "null", "list", "page")
 """Nothing was carried out. The last four are answers with status 200 that say nothing."""
@@ -64,7 +64,7 @@ class Fact(NamedTuple):
     event: str
     receipt: str
     at: int
-    """Its place among all facts of the story, the handlers' included."""
+    """Its place among all facts of the scenario, the handlers' included."""
 
 
 class Stub:

@@ -60,7 +60,7 @@ def test_with_idempotency_each_takes_effect_once() -> None:
 
     def middleware(clock: object) -> list[Idempotency]:
         if not stores:
-            stores.append(MemoryStore(clock=clock))  # type: ignore[arg-type]  # the story's clock
+            stores.append(MemoryStore(clock=clock))  # type: ignore[arg-type]  # the scenario's clock
         return [Idempotency(stores[0], lease=3600, renew=False)]
 
     faults = ("raised", "raised late", "asked again", "rejected", "discarded", "poisoned")

@@ -1,4 +1,4 @@
-"""Bugs in the library's own code are found: by stories of the kit, or by the test that is named."""
+"""Bugs in the library are found: by scenarios of the kit, or by the test that is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos import test_finds_bugs
 from tests.chaos.planting import Plant, planted
 from tests.chaos.plants import BUGS, KIT, SEEDS
 from tests.chaos.sample import sample_setup
-from tests.chaos.stories import plan_of
+from tests.chaos.scenarios import plan_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_THE_KIT = [name for name, bug in BUGS.items() if bug.found_by == KIT]
@@ -22,7 +22,7 @@ BY_A_TEST = [name for name, bug in BUGS.items() if bug.found_by != KIT]
 
 
 def first_breach(seeds: int) -> str:
-    """The first promise that a story of the kit's command breaks; "" if none does."""
+    """The first promise that a scenario of the kit's command breaks; "" if none does."""
     for seed in range(seeds):
         breaches = play(plan_of(seed), sample_setup).breaches
         if breaches:

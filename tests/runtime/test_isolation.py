@@ -150,6 +150,7 @@ def test_many_high_counts_that_kill_nobody_are_soon_handled_as_usual(caplog) -> 
                 raise ConnectionError
             super().happened(event)
 
+    random.seed(1)
     life = Life(kind=Failing)
     life.publish(*range(100, 200))
     life.live(200)

@@ -1,4 +1,4 @@
-"""The kit itself: a seed is a story, stories are judged rightly, and users can play their own."""
+"""The kit itself: a seed is a scenario, is judged rightly, and users can play their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from messaging.testing.chaos.seeded import Seeded
 from messaging.testing.chaos.setup import Setup
 from messaging.testing.chaos.shrink import shrink
 from tests.chaos.sample import sample_setup
-from tests.chaos.stories import main, plan_of
+from tests.chaos.scenarios import main, plan_of
 
 SLICE = range(100)
 

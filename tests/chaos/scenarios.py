@@ -1,7 +1,7 @@
 """The command of `make chaos`: runs seeds with services of its own and prints the result.
 
-python -m tests.chaos.stories --seeds 1000
-python -m tests.chaos.stories --seed 17 --verbose
+python -m tests.chaos.scenarios --seeds 1000
+python -m tests.chaos.scenarios --seed 17 --verbose
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         _say(table(summary))
     for scenario in summary.failed[:3]:
-        _say(f"\npython -m tests.chaos.stories --seed {scenario.plan.seed} --verbose")
+        _say(f"\npython -m tests.chaos.scenarios --seed {scenario.plan.seed} --verbose")
         _one(scenario.plan.seed, verbose=False)
     return 1 if summary.failed else 0
 
@@ -108,7 +108,7 @@ def _progress(most: int) -> Callable[[int], None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.chaos.stories",
+        prog="python -m tests.chaos.scenarios",
         description="Tries to break the promises of delivery, by schedules of faults from seeds.",
     )
     parser.add_argument("--seeds", type=int, default=1000, help="how many (1000)")
