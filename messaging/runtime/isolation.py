@@ -25,8 +25,9 @@ SUSPECT_AFTER = 3
 """Receives after which a message becomes a suspect, if none of them ended here. At most half of
 `max_receives`, so that its neighbours, which were received as often, have as many left."""
 ENOUGH = 20
-"""Number of messages handled alone without harm after which no more are isolated: high receive
-counts then have another reason, such as an outage or a restart. A new process starts over."""
+"""Number of messages handled alone without harm after which no more are isolated, except those
+already held: high receive counts then have another reason, such as an outage or a restart. A new
+process starts over."""
 ENOUGH_RECEIVES = 0.8
 """Share of `max_receives` at which a suspect is dead-lettered. Messages behind it in its group were
 received as often, and have the rest left."""

@@ -196,7 +196,7 @@ BUGS: dict[str, Bug] = {
         R + "isolation",
         "or self._in_flight.count > len(self._held)",
         "",
-        "tests/runtime/test_isolation.py::test_many_high_counts_that_kill_nobody_are_soon_handled_as_usual",
+        "tests/runtime/test_isolation.py::test_a_suspect_waits_until_nothing_else_is_in_flight",
     ),
     "holds a suspect for ever": bug(
         R + "isolation", "if message is self._running:", "if message is None:"
