@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from messaging.transport import BATCH_ENTRIES
+from messaging.transport import BATCH_ENTRIES, Attribute
 
-__all__ = ["Packer", "Weight", "batches"]
+__all__ = ["Packer", "Weight", "batches", "size_of"]
 
 _T = TypeVar("_T")
 
@@ -96,3 +96,15 @@ def batches(entries: Sequence[_T]) -> list[list[_T]]:
     """`entries` in batches of at most `BATCH_ENTRIES`."""
     starts = range(0, len(entries), BATCH_ENTRIES)
     return [list(entries[start : start + BATCH_ENTRIES]) for start in starts]
+
+
+def size_of(body: str, attributes: Mapping[str, Attribute]) -> int:
+    """The size of a message in bytes, as SNS and SQS count it: its body in UTF-8, and its
+    attributes.
+
+    Args:
+        body: the message's body.
+        attributes: its attributes by name.
+    """
+    text = len(body) if body.isascii() else len(body.encode(errors="surrogatepass"))
+    return text + sum(value.size(name) for name, value in attributes.items())

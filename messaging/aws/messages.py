@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from messaging.aws.answers import UnreadableAnswer
-from messaging.batching import Packer, Weight
+from messaging.batching import Packer, Weight, size_of
 from messaging.logs import logger
 from messaging.transport import (
     Attribute,
@@ -236,5 +236,4 @@ def _entry(
         entry["MessageDeduplicationId"] = delivery.message_id
     if fifo or delivery.group:
         entry["MessageGroupId"] = delivery.group or delivery.message_id
-    size = len(delivery.body.encode(errors="surrogatepass"))
-    return Weight(size + sum(one.size(name) for name, one in attributes.items())), entry
+    return Weight(size_of(delivery.body, attributes)), entry

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from messaging.batching import size_of
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, JsonCodec
 from messaging.envelope import PROBE, Envelope, new_id
@@ -180,5 +181,5 @@ def sealed(
     """
     body = codec.encode(envelope, data)
     attributes = {"type": Attribute.string(type), "audience": Attribute.array(envelope.audience)}
-    size = len(body.encode()) + sum(value.size(name) for name, value in attributes.items())
+    size = size_of(body, attributes)
     return Outgoing(envelope.id, body, attributes, size, group, group and envelope.id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from messaging.batching import size_of
 from messaging.dead_letters import reason as dead_letter_reason
 from messaging.dead_letters.reason import LARGEST
 from messaging.errors import TransportError
 from messaging.memory.faults import FaultScript, asked, guarded
 from messaging.memory.store import Refusal, failures
-from messaging.memory.topic import SubscriptionState, TopicState, size_of
+from messaging.memory.topic import SubscriptionState, TopicState
 from messaging.transport import BATCH_ENTRIES, DeadLetter, Delivery, Failure, QueueDepth
 
 __all__ = ["MemoryQueue"]

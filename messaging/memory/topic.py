@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from messaging.batching import size_of
 from messaging.clock import Clock
 from messaging.dead_letters.reason import MAX_ATTRIBUTES, OUTSIDE_XML
 from messaging.errors import NotFound, TransportError
@@ -21,7 +22,7 @@ from messaging.transport import BATCH_ENTRIES, Attribute, Failure, Outgoing
 if TYPE_CHECKING:
     from messaging.contract.subscribers import Subscriber
 
-__all__ = ["SubscriptionState", "MemoryTopic", "TopicState", "size_of"]
+__all__ = ["SubscriptionState", "MemoryTopic", "TopicState"]
 
 DEDUPLICATION = 300
 """Seconds. https://docs.aws.amazon.com/sns/latest/dg/fifo-message-dedup.html"""
@@ -221,12 +222,6 @@ class MemoryTopic:
                 retryable=False,
             )
         return self._state.accept(batch)
-
-
-def size_of(body: str, attributes: Mapping[str, Attribute]) -> int:
-    """Size in bytes as SNS and SQS count it: the body in UTF-8, and every attribute."""
-    text = len(body) if body.isascii() else len(body.encode(errors="surrogatepass"))
-    return text + sum(value.size(name) for name, value in attributes.items())
 
 
 def _mistakes(outgoing: Outgoing, fifo: bool) -> Iterator[str]:

@@ -66,18 +66,18 @@ class Measures:
         with self._lock:
             acknowledged = self._acknowledged
             last: str | None = None
-            durations = acknowledged[OTHER]
+            durations = other = acknowledged[OTHER]
             for message in messages:
                 name = message.delivery.event_type
                 if name != last:  # neighbours are mostly of one type
                     last = name
-                    durations = acknowledged.get(name or OTHER) or acknowledged[OTHER]
+                    durations = acknowledged.get(name or OTHER, other)
                 if usual and type(message.outcome) is Ack:
                     if (spent := message.spent) is not None:
                         durations.add(spent)
                 else:
-                    known = name if name in acknowledged else OTHER
-                    self._unusual(message, account, known or OTHER)
+                    known = name if name and name in acknowledged else OTHER
+                    self._unusual(message, account, known)
             if self._released:
                 self._forget(messages, account)
             self._look(messages)
