@@ -11,7 +11,6 @@ from typing import Any, Self
 __all__ = [
     "PROBE",
     "Envelope",
-    "SoundTraceparent",
     "TraceContext",
     "new_id",
     "new_ids",
@@ -102,12 +101,6 @@ class TraceContext(str):
         made.tracestate = tracestate
         made.baggage = baggage
         return made
-
-
-class SoundTraceparent(str):
-    """A W3C traceparent that is known to be well-formed, and need not be checked again."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, kw_only=True, init=False)

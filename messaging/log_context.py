@@ -23,11 +23,11 @@ __all__ = ["FIELDS", "JsonLines", "LogContext", "adding", "with_ids"]
 FIELDS = ("service", "event_id", "event_type", "message_id", "trace_id", "span_id")
 """Attributes of records logged while a message is handled. Only ids and types."""
 
-_CURRENT: ContextVar[Mapping[str, str] | None] = ContextVar("messaging_log_context", default=None)
+_CURRENT: ContextVar[Mapping[str, object] | None] = ContextVar("messaging_log_context", default=None)
 
 
-def adding(**more: str) -> AbstractContextManager[None]:
-    """Inside `with`, records also have these attributes."""
+def adding(**more: object) -> AbstractContextManager[None]:
+    """Inside `with`, records also have these attributes, as texts."""
     return _Adding(more)
 
 
@@ -35,7 +35,7 @@ class _Adding:
     # A class, because a generator as a context manager takes four times as long.
     __slots__ = ("_more", "_token")
 
-    def __init__(self, more: Mapping[str, str]) -> None:
+    def __init__(self, more: Mapping[str, object]) -> None:
         self._more = more
 
     def __enter__(self) -> None:
@@ -75,7 +75,7 @@ class LogContext(logging.Filter):
         known = _CURRENT.get() or {}
         for name in FIELDS:
             if not hasattr(record, name):
-                setattr(record, name, known.get(name, ""))
+                setattr(record, name, str(known.get(name, "")))
         return True
 
 

@@ -50,7 +50,7 @@ LEFT_OUT = {  # in `__all__` for the library's other modules; a reader needs non
     "messaging.consuming.dispatch": {"check_returned"},
     "messaging.django.setup": {"DjangoSetup", "FILE", "current", "read"},
     "messaging.emf": {"check_namespace"},
-    "messaging.envelope": {"SoundTraceparent", "new_ids", "time_of"},
+    "messaging.envelope": {"new_ids", "time_of"},
     "messaging.event": {"as_text"},
     "messaging.idempotency.marks": {"GUARD", "Marks", "Row"},
     "messaging.idempotency.middleware": {"later"},

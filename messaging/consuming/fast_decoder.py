@@ -232,8 +232,8 @@ def envelope(read: Read) -> Envelope:
     found = read[2]
     if isinstance(found, Envelope):
         return found
-    said = usual(found)
-    return JsonCodec().decode(found) if said is None else envelope_of(said[3], None)
+    head = _match(found)  # the rest has been checked
+    return JsonCodec().decode(found) if head is None else envelope_of(head, None)
 
 
 def _said(**extensions: str | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from messaging.clock import SYSTEM_CLOCK, Clock, utc
 from messaging.codec import Codec, JsonCodec
 from messaging.dead_letters.reason import OUTSIDE_XML
-from messaging.envelope import Envelope, SoundTraceparent, TraceContext, new_id
+from messaging.envelope import Envelope, TraceContext, new_id
 from messaging.errors import EventError
 from messaging.event import Event, as_text
 from messaging.projection import Copy, views, wanted_by_all
@@ -26,8 +26,6 @@ __all__ = ["Encoder", "EnvelopeFrame"]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html, for both FIFO ids
 _FIFO_ID = re.compile("[!-~]{1,128}")
-_SOUND = (TraceContext, SoundTraceparent)
-"""What tracing has made."""
 _CONTROL = re.compile(r"\\[bfu]")
 """JSON's escape of a control character; after an escaped backslash it is only a letter."""
 _MOST: Mapping[str, tuple[int, str]] = {
@@ -63,6 +61,9 @@ class Encoder:
         self._producing: Callable[..., Any] | None = None
         """In a `TracedEncoder` what begins a span for an event, or says that there is none."""
         self._topic = self._system = ""
+        self._trusted = self._checked = False
+        """Whether the traceparents that it returns are well-formed, and need no check; whether
+        those that are given to this encoder are."""
         self.may_wait = type(self._codec) is not JsonCodec
         """True if the codec may store large data elsewhere, and wait for that."""
 
@@ -81,20 +82,25 @@ class Encoder:
 
         Raises `EventTooLarge`, `InvalidCharacters` and `RoundTripError`, which name the field.
         """
+        sound = self._checked and type(traceparent) is str
         producing = self._producing
-        if producing is not None and (traceparent is None or not isinstance(traceparent, _SOUND)):
+        if producing is not None and (
+            traceparent is None or not isinstance(traceparent, TraceContext)
+        ):
             around = producing(
                 self._topic, type(event), traceparent, alone=False, system=self._system
             )
-            if around is not None and not isinstance(around, str):
+            if type(around) is str:  # as nearly always, with 1 % recorded
+                sound = self._trusted and around is not traceparent
+            elif around is not None and not isinstance(around, str):
                 return self._within(around, event, id, time, fresh_id)
-            traceparent = around  # as nearly always, with 1 % recorded
+            traceparent = around
         plan = self._plans.get(type(event))
         # A module loaded or reloaded since then may have declared other views.
         if plan is None or plan.views != plan.kind.__projections__:
             plan = self._plan(type(event))
         fresh = id is None and time is None
-        if not (fresh and (traceparent is None or type(traceparent) is SoundTraceparent)):
+        if not (fresh and (traceparent is None or sound)):
             _check_context(id, time, traceparent)
         parts = plan.always if plan.always is not None else plan.parts(event)
         if not parts:
@@ -111,7 +117,7 @@ class Encoder:
                 frame = part.frame
                 head = frame.fresh(id, now) if fresh else frame.head(id, time or utc(now))
             subject = part.subject and as_text(getattr(event, part.subject))
-            body = part.frame.around(head, _data(event, part), subject, traceparent)
+            body = part.frame.around(head, _data(event, part), subject, traceparent, sound)
             # JSON escapes control characters, which SNS would accept; but a consumer that forwards
             # or stores the text would fail. Of the characters outside XML 1.0, JSON only leaves
             # U+FFFE and U+FFFF unescaped.
@@ -231,13 +237,20 @@ class EnvelopeFrame:
         return f'{self._before_id}"{id}"{self._after_id}{text}.{micros:06d}Z"'
 
     @staticmethod
-    def around(head: str, data: bytes, subject: str | None, traceparent: str | None) -> str:
-        """The whole body. `data` is JSON already, and inserted as it is."""
+    def around(
+        head: str,
+        data: bytes,
+        subject: str | None,
+        traceparent: str | None,
+        sound: bool = False,
+    ) -> str:
+        """The whole body. `data` is JSON already, and inserted as it is, and so is a `traceparent`
+        that is `sound`: well-formed, without tracestate and baggage."""
         if subject is not None:
             head = f'{head},"subject":{to_json(subject).decode()}'
         if traceparent is not None:
-            if type(traceparent) is SoundTraceparent:
-                return f'{head},"traceparent":"{traceparent!s}","data":{data.decode()}}}'
+            if sound:
+                return f'{head},"traceparent":"{traceparent}","data":{data.decode()}}}'
             head = f'{head},"traceparent":{to_json(str(traceparent)).decode()}'
             for name, said in _extensions(traceparent).items():
                 head = f'{head},"{name}":{to_json(said).decode()}'

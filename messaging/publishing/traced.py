@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from messaging.envelope import TraceContext
 from messaging.event import Event
 from messaging.publishing.encoder import Encoder
 from messaging.publishing.results import Published
@@ -39,7 +40,11 @@ class Producing(Protocol):
 
 
 class ProducerTracing(Protocol):
-    """`messaging.tracing.Tracing`, or your own."""
+    """`messaging.tracing.Tracing`, or your own.
+
+    One with an attribute `well_formed` that is true says that each traceparent that it returns, if
+    it is not the caller's, has W3C's form, and need not be checked.
+    """
 
     def producing(
         self, topic: str, kind: type[Event], given: str | None, *, alone: bool, system: str
@@ -62,6 +67,7 @@ class TracedEncoder(Encoder):
         # fastest.
         self._untraced = Encoder(max_bytes=topic.max_bytes, **keywords)
         self._producing = tracing.producing
+        self._trusted = self._untraced._checked = getattr(tracing, "well_formed", False)
         self._topic, self._system = name_of(topic), system_of(topic)
 
     def _within(
@@ -100,8 +106,15 @@ def traced(
         name_of(topic), type(event), traceparent, alone=True, system=system_of(topic)
     )
     if around is None or isinstance(around, str):
-        return publish((event, id, time, around, timeout))
+        return publish((event, id, time, _traced(around), timeout))
     with around as producing:
-        published = publish((event, id, time, producing.context, timeout))
+        published = publish((event, id, time, _traced(producing.context), timeout))
         producing.named(published.id)
         return published
+
+
+def _traced(context: str | None) -> TraceContext | None:
+    """`context` in a form that the encoder does not trace once more."""
+    if context is None or isinstance(context, TraceContext):
+        return context
+    return TraceContext(context)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 from opentelemetry import trace
 from opentelemetry.context import detach
@@ -30,7 +31,6 @@ from opentelemetry.trace import (
 
 from messaging.consuming.batch_dispatch import BatchCall
 from messaging.consuming.dispatch import Call
-from messaging.envelope import SoundTraceparent
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.observed import Request
@@ -47,12 +47,15 @@ from messaging.tracing.contexts import (
     logged_in,
     packed,
     put,
+    remote,
     text_of,
     unsampled,
     within,
 )
+from messaging.tracing.processing import LazyProcessing, Processing, judge
+from messaging.tracing.producing import DirectProducing, SpanProducing
+from messaging.tracing.provided import SEMANTIC_CONVENTIONS, Provided
 from messaging.tracing.requests import Handled, SeenReceives, TracedQueue
-from messaging.tracing.sampling import SEMANTIC_CONVENTIONS, Provided
 from messaging.tracing.surroundings import Surroundings
 from messaging.transport import QueueTransport
 
@@ -84,6 +87,9 @@ class Tracing:
         ```
     """
 
+    well_formed = True
+    """The traceparents that `producing` returns have W3C's form."""
+
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, baggage: Collection[str] = ()
     ) -> None:
@@ -92,8 +98,9 @@ class Tracing:
         self._given = tracer_provider
         self._baggage = tuple(baggage)
         self._known: Provided | None = None
+        self._heeds = False
         self._looked = False
-        self._receives = SeenReceives()
+        self._receives: dict[str, SeenReceives] = {}
         self._handled = Handled()
         self._around: Surroundings | None = None
 
@@ -106,13 +113,17 @@ class Tracing:
         traceparent, state, baggage = said
         if provided.heeds and unsampled(traceparent) and not (self._baggage and baggage):
             return Unsampled(str(traceparent), state if isinstance(state, str) else "")
-        tracer = provided.tracer
         if provided.roots is not None and traceparent is None and linked(None) is None:
-            drawn = provided.roots.drawn()
+            drawn = provided.roots.next()
             if drawn is not None:
                 return Unsampled(drawn)
-            tracer = provided.roots.tracer
-        return _Processing(tracer, call, said, self._baggage, self._receives, self._handled)
+            provided = replace(provided, tracer=provided.roots.tracer)
+        receives = self._receives.get(call.delivery.queue)
+        if traceparent is not None and not (current() or (self._baggage and baggage)):
+            direct, parent = provided.direct, remote(traceparent, state)
+            if direct is not None and parent.trace_flags.sampled and not call.handler.is_async:
+                return LazyProcessing(provided, direct, call, parent, receives, self._handled)
+        return Processing(provided, call, said, self._baggage, receives, self._handled)
 
     def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
         """Return True if a message's trace is not recorded, so that the handler only needs the
@@ -122,12 +133,9 @@ class Tracing:
             traceparent: the traceparent of a message in this library's own form, or "".
             context: the context in which the handler will run.
         """
-        known = self._known
-        if known is None or known.provider is not (self._given or _API.get("_TRACER_PROVIDER")):
-            known = self._provided()
-            if known is None:
-                return True
-        if not traceparent or traceparent[54] not in EVEN or not known.heeds or current():
+        if not self._heeds:
+            return self._provided() is None
+        if not traceparent or traceparent[54] not in EVEN or current():
             return False
         made = MessageContext()
         made.traceparent = traceparent
@@ -151,12 +159,13 @@ class Tracing:
         Args:
             queue: the worker's queue.
         """
-        return TracedQueue(queue, self._settled, self._receives, self._handled)
+        receives = self._receives.setdefault(queue.name, SeenReceives())
+        return TracedQueue(queue, self._settled, receives, self._handled)
 
     def _settled(self, request: Request) -> None:
         provided = self._provided()
         if provided is not None:
-            self._handled.settled(provided.tracer, request)
+            self._handled.settled(provided, request)
 
     def producing(
         self,
@@ -178,39 +187,47 @@ class Tracing:
             alone: whether the event is published on its own.
             system: the topic's messaging system, in OpenTelemetry's terms.
         """
-        provided = self._known
         provider = self._given or _API.get("_TRACER_PROVIDER")
-        if provided is None or provided.provider is not provider:
+        if given is None:
+            around = self._around
+            if (
+                around is None
+                or around.context is not current()
+                or around.provider is not provider
+            ):
+                provided = self._provided()
+                if provided is None:
+                    return None
+                around = self._around = Surroundings.of_now(provided, self._baggage)
+            try:
+                drawn = around.ready()
+            except IndexError:
+                drawn = around.drawn()
+            if drawn is not None:
+                return drawn
+            provided, baggage, parent = around.provided, around.baggage, around.parent
+            begins = around.begins
+        else:
             provided = self._provided()
             if provided is None:
                 return given
-        tracer = provided.tracer
-        if given is None:
-            known = self._around
-            if known is None or known.context is not current() or known.of is not provided:
-                known = self._around = Surroundings.of_now(provided, self._baggage)
-            if known.unrecorded is not None:
-                return known.unrecorded
-            baggage = known.baggage
-            if known.roots is not None:
-                drawn = known.roots.drawn()
-                if drawn is not None:
-                    return drawn
-                tracer = known.roots.tracer
-        else:
             baggage = packed(self._baggage) if self._baggage else ""
             if provided.heeds and not baggage and unsampled(given):
                 return given
+            parent, begins = remote(given, getattr(given, "tracestate", "")), False
+            baggage = baggage or getattr(given, "baggage", "")
         operation = "publish" if alone else "create"
-        span = tracer.start_span(
-            f"{operation} {topic}",
+        name, said = f"{operation} {topic}", _attributes(system, topic, kind, operation)
+        direct = None if alone else provided.direct
+        if direct is not None and (begins or (parent is not None and parent.trace_flags.sampled)):
+            return DirectProducing(direct, name, said, parent, provided.tracer, baggage)
+        span = provided.tracer.start_span(
+            name,
             context=None if given is None else extracted(given, getattr(given, "tracestate", "")),
             kind=SpanKind.PRODUCER,
-            attributes=_attributes(system, topic, kind, operation),
+            attributes=said,
         )
-        text = text_of(span.get_span_context(), baggage or getattr(given, "baggage", ""))
-        plain = not (text.tracestate or text.baggage)
-        return _Producing(SoundTraceparent(text) if plain else text, span)
+        return SpanProducing(text_of(span.get_span_context(), baggage), span)
 
     def _provided(self) -> Provided | None:
         provider = self._given
@@ -226,39 +243,11 @@ class Tracing:
             if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
                 return None
             known = self._known = Provided.of(provider)
+            self._heeds = known.heeds
         return known
 
 
-class _Producing:
-    """Surrounds an event that is published in a span, which is the current one until it ends
-    here."""
-
-    # A class, because a generator as a context manager around another one costs half a span.
-    __slots__ = ("_span", "_token", "context")
-
-    def __init__(self, context: str, span: Span) -> None:
-        self.context = context
-        """The traceparent for the envelope."""
-        self._span = span
-
-    def named(self, id: str) -> None:
-        """Set the event's id."""
-        self._span.set_attribute("cloudevents.event_id", id)
-
-    def __enter__(self) -> _Producing:
-        self._token = put(within(self._span))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: object
-    ) -> None:
-        detach(self._token)
-        if error is not None:
-            _failed(self._span, type(error).__qualname__)
-        self._span.end()
-
-
-def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> Mapping[str, str]:
+def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> dict[str, str]:
     return {
         "messaging.system": system,
         "messaging.operation.name": operation,
@@ -266,77 +255,6 @@ def _attributes(system: str, topic: str, kind: type[Event], operation: str) -> M
         "messaging.destination.name": topic,
         "cloudevents.event_type": getattr(kind, "event_type", ""),
     }
-
-
-class _Processing:
-    """Surrounds the handler of one message with a CONSUMER span, which is the current one
-    inside."""
-
-    __slots__ = (
-        *("_call", "_handled", "_logged", "_names", "_receives", "_said"),
-        *("_span", "_token", "_tracer"),
-    )
-
-    def __init__(
-        self,
-        tracer: Tracer,
-        call: Call,
-        said: tuple[str | None, object, object],
-        names: Collection[str],
-        receives: SeenReceives,
-        handled: Handled,
-    ) -> None:
-        self._tracer = tracer
-        self._call = call
-        self._said = said
-        self._names = names
-        self._receives = receives
-        self._handled = handled
-
-    def __enter__(self) -> None:
-        call, tracer = self._call, self._tracer
-        envelope, delivery = call.envelope, call.delivery
-        traceparent, state, baggage = self._said
-        names = self._names
-        parent = None if traceparent is None else extracted(traceparent, state, baggage, names)
-        here = None if parent is None else linked(None)
-        self._span = span = tracer.start_span(
-            f"process {delivery.queue}",
-            context=parent,
-            kind=SpanKind.CONSUMER,
-            links=() if here is None else (Link(here),),
-            attributes={
-                "messaging.system": delivery.system,
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": delivery.queue,
-                "messaging.consumer.group.name": call.service,
-                "messaging.message.id": delivery.message_id,
-                "cloudevents.event_id": envelope.id,
-                "cloudevents.event_source": envelope.source,
-                "cloudevents.event_type": envelope.type,
-                "code.function.name": f"{type(call.consumer).__qualname__}.{call.handler.name}",
-            },
-        )
-        if span.is_recording():
-            received = self._receives.span(tracer, delivery, parent)
-            if received is not None:
-                span.add_link(received)
-        self._token = put(within(span, parent if names and baggage else None))
-        self._logged = logged_in(span)
-        self._logged.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: object
-    ) -> None:
-        span = self._span
-        self._logged.__exit__(None, None, None)
-        detach(self._token)
-        if error is not None:
-            _judge(span, error)
-        if span.is_recording():
-            self._handled.note(self._call.delivery, span.get_span_context())
-        span.end()
 
 
 @contextmanager
@@ -389,22 +307,5 @@ def _judged(span: Span) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            _judge(span, error)
+            judge(span, error)
             raise
-
-
-def _judge(span: Span, error: BaseException) -> None:
-    """A handler that asks for Retry or Discard has not failed; one that rejects or raises has."""
-    name = type(error).__qualname__
-    if isinstance(error, Ack):
-        return
-    if isinstance(error, Outcome) and not isinstance(error, Reject):
-        span.add_event(name.lower())
-    else:
-        _failed(span, name)
-
-
-def _failed(span: Span, name: str) -> None:
-    # No description, because the text of an exception may quote personal data.
-    span.set_attribute("error.type", name)
-    span.set_status(Status(StatusCode.ERROR))

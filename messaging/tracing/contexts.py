@@ -30,6 +30,8 @@ from messaging.log_context import adding
 
 __all__ = [
     "EVEN",
+    "Carried",
+    "LazyContext",
     "MessageContext",
     "Unsampled",
     "carried",
@@ -40,6 +42,7 @@ __all__ = [
     "logged_in",
     "packed",
     "put",
+    "remote",
     "text_of",
     "unsampled",
     "within",
@@ -71,19 +74,19 @@ class _RemoteSpan(NonRecordingSpan):
 
     def get_span_context(self) -> SpanContext:
         if self._read is None:
-            self._read = _remote(self._text, self._state)
+            self._read = remote(self._text, self._state)
         return self._read
 
 
-def _remote(traceparent: str, state: str) -> SpanContext:
+def remote(traceparent: str, state: object) -> SpanContext:
     """The context in a remote span's header; an invalid one if the header is malformed, as anyone
     may have written it, or of a version newer than this code."""
     found = _W3C.fullmatch(traceparent)
     if found is None:
         return INVALID_SPAN_CONTEXT
-    trace_id, span_id, flags = (int(one, 16) for one in found.groups())
-    said = TraceState.from_header([state]) if state else None
-    return SpanContext(trace_id, span_id, True, TraceFlags(flags), said)
+    trace_id, span_id, flags = found.groups()
+    said = TraceState.from_header([state]) if state and isinstance(state, str) else None
+    return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), said)
 
 
 def unsampled(traceparent: str | None) -> bool:
@@ -108,22 +111,35 @@ def _quickest() -> tuple[Callable[[], Context], Callable[[Context], contextvars.
 current, put = _quickest()
 
 
-class MessageContext(Context):
-    """The context of a handler whose trace is not recorded. It is filled on first use, which is
-    rare: until then, it only has the traceparent."""
+class LazyContext(Context):
+    """The context of a handler, which only has a span. It is filled on first use, which is rare."""
+
+    __slots__ = ()
+
+    def span(self) -> Span:
+        """The span."""
+        raise NotImplementedError
+
+
+class MessageContext(LazyContext):
+    """The context of a handler whose trace is not recorded. Until its first use, it only has the
+    traceparent."""
 
     __slots__ = ("traceparent",)
 
     traceparent: str
+
+    def span(self) -> Span:
+        return _RemoteSpan(self.traceparent)
 
 
 def _made_first(name: str) -> Callable[..., Any]:
     """Wrap a dict's method so that it fills the context first."""
     method = getattr(dict, name)
 
-    def look(self: MessageContext, *given: Any) -> Any:
+    def look(self: LazyContext, *given: Any) -> Any:
         if not dict.__len__(self):
-            dict.setdefault(self, _SPAN, _RemoteSpan(self.traceparent))
+            dict.__setitem__(self, _SPAN, self.span())
         return method(self, *given)
 
     return look
@@ -133,7 +149,7 @@ for _name in (
     *("__contains__", "__eq__", "__getitem__", "__iter__", "__len__", "__ne__", "__or__"),
     *("__repr__", "__reversed__", "__ror__", "copy", "get", "items", "keys", "values"),
 ):
-    setattr(MessageContext, _name, _made_first(_name))
+    setattr(LazyContext, _name, _made_first(_name))
 
 
 def within(span: Span, context: Context | None = None) -> Context:
@@ -167,14 +183,17 @@ def text_of(context: SpanContext, baggage: str = "") -> TraceContext:
 
 
 def extracted(
-    traceparent: str, tracestate: object = "", said: object = "", names: Collection[str] = ()
+    traceparent: str,
+    tracestate: object = "",
+    said: object = "",
+    names: Collection[str] = (),
 ) -> Context:
     """The current context with a message's trace, and with those entries of its baggage (`said`)
     that are in `names`."""
     state = tracestate if isinstance(tracestate, str) else ""
-    remote = _remote(traceparent, state)
-    if remote.is_valid:
-        context = within(NonRecordingSpan(remote))
+    sent = remote(traceparent, state)
+    if sent.is_valid:
+        context = within(NonRecordingSpan(sent))
     else:
         carrier = {"traceparent": str(traceparent), "tracestate": state}
         context = _PROPAGATOR.extract(carrier, current())
@@ -199,7 +218,10 @@ def packed(names: Collection[str]) -> str:
     return carrier.get("baggage", "")
 
 
-def carried(call: Call) -> tuple[str | None, object, object]:
+Carried = tuple[str | None, object, object]
+
+
+def carried(call: Call) -> Carried:
     """Return the traceparent, tracestate and baggage that came with a message.
 
     A sender that uses boto3 and its instrumentation puts them into message attributes, and AWS adds

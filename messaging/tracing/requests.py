@@ -6,20 +6,11 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 from weakref import ReferenceType
 
-from opentelemetry.context import Context
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    Tracer,
-)
+from opentelemetry.trace import SpanContext
 
 from messaging.clock import SYSTEM_CLOCK
 from messaging.observed import Name, ObservedQueue, Request, Tell
-from messaging.tracing.contexts import within
+from messaging.tracing.provided import Provided
 from messaging.transport import Delivery, Failure, QueueTransport
 
 __all__ = ["Handled", "SeenReceives", "TracedQueue"]
@@ -29,64 +20,56 @@ _HANDLED = "_handled_in"
 together with the delivery."""
 _KNOWN = 1_000
 """Number of receives that are remembered: enough for ten thousand messages in flight."""
-
-
-class _SeenReceive:
-    """A receive, and its span once one of its messages is handled in a recorded span."""
-
-    __slots__ = ("count", "ended", "span", "started")
-
-    def __init__(self, count: int, started: float, ended: float) -> None:
-        self.count = count
-        self.started = started
-        self.ended = ended
-        self.span: SpanContext | None = None
+_Seen = tuple[float, int]
+"""A receive: when it started, in seconds since the epoch, and its number of messages."""
 
 
 class SeenReceives:
-    """The most recent receives by the time at which their messages arrived. Nothing is stored per
-    message, because perhaps one in a hundred is looked up."""
+    """The most recent receives of one queue, by the time at which their messages arrived. Nothing
+    is stored per message, because perhaps one in a hundred is looked up."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, float], _SeenReceive] = {}
+        self._known: dict[float, _Seen] = {}
+        self._spans: dict[_Seen, SpanContext] = {}
 
-    def came(self, to: str, deliveries: Sequence[Delivery], started: float) -> None:
+    def came(self, deliveries: Sequence[Delivery], started: float) -> None:
         """Remember the receive that has just returned these messages."""
         if not deliveries:
             return
-        one = _SeenReceive(len(deliveries), started, SYSTEM_CLOCK.now())
-        at = deliveries[0].received_at
-        self._known[to, at] = one
+        known, at = self._known, deliveries[0].received_at
+        known[at] = seen = started, len(deliveries)
         if deliveries[-1].received_at != at:  # usually all have the same time
-            for delivery in deliveries:
-                self._known[to, delivery.received_at] = one
-        if len(self._known) > _KNOWN:  # a dict keeps its order: drop the older half
-            self._known = dict(list(self._known.items())[_KNOWN // 2 :])
+            known.update((one.received_at, seen) for one in deliveries)
+        if len(known) > _KNOWN:  # a dict keeps its order: drop the older half
+            self._known = dict(list(known.items())[_KNOWN // 2 :])
+            left = set(self._known.values())
+            self._spans = {seen: span for seen, span in self._spans.items() if seen in left}
 
     def span(
-        self, tracer: Tracer, delivery: Delivery, parent: Context | None
+        self, provided: Provided, delivery: Delivery, parent: SpanContext | None
     ) -> SpanContext | None:
         """The span of the receive that returned a message. It is created for the first of its
         messages that is handled in a recorded span, as a child of that message's publish span."""
-        seen = self._known.get((delivery.queue, delivery.received_at))
+        ended = delivery.received_at
+        seen = self._known.get(ended)
         if seen is None:
             return None
-        if seen.span is None:
-            began = max(seen.started, min(delivery.sent_at, seen.ended))
-            span = tracer.start_span(
+        made = self._spans.get(seen)
+        if made is None:
+            started, count = seen
+            made = self._spans[seen] = provided.ended(
                 f"receive {delivery.queue}",
-                context=parent,
-                kind=SpanKind.CLIENT,
-                attributes=_attributes("receive", "receive", delivery, seen.count),
-                start_time=_nanoseconds(began),  # a long poll starts before its message is sent
+                parent,
+                _attributes("receive", "receive", delivery, count),
+                # A long poll starts before its message is sent.
+                started=max(started, min(delivery.sent_at, ended)),
+                ended=ended,
             )
-            span.end(_nanoseconds(seen.ended))
-            seen.span = span.get_span_context()
-        return seen.span
+        return made
 
 
 class _HandledIn:
-    """Return the span in which a message was handled."""
+    """Has the span in which a message was handled."""
 
     __slots__ = ("__weakref__", "span")
 
@@ -110,26 +93,22 @@ class Handled:
         self._waiting[key] = ReferenceType(noted, lambda _: forget(key, None))
         vars(delivery)[_HANDLED] = noted
 
-    def settled(self, tracer: Tracer, request: Request) -> None:
+    def settled(self, provided: Provided, request: Request) -> None:
         """Create a CLIENT span for a request that settles messages, if one of them was handled in a
         recorded span: as its child, with links to the others."""
-        known = [getattr(one, _HANDLED, None) for one in request.deliveries]
+        known = [vars(one).get(_HANDLED) for one in request.deliveries]
         handled: list[SpanContext] = [one.span for one in known if one is not None]
         if not handled:
             return
-        parent, *others = handled
-        span = tracer.start_span(
+        provided.ended(
             f"{request.name} {request.to}",
-            context=within(NonRecordingSpan(parent)),
-            kind=SpanKind.CLIENT,
-            links=[Link(one) for one in others],
-            attributes=_attributes(request.name, "settle", request.deliveries[0], request.count),
-            start_time=_nanoseconds(request.started),
+            handled[0],
+            _attributes(request.name, "settle", request.deliveries[0], request.count),
+            started=request.started,
+            ended=request.ended,
+            links=handled[1:],
+            error=(request.error or "_OTHER") if request.error or request.failed else None,
         )
-        if request.error or request.failed:
-            span.set_attribute("error.type", request.error or "_OTHER")
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(_nanoseconds(request.ended))
 
 
 class TracedQueue(ObservedQueue):
@@ -148,8 +127,11 @@ class TracedQueue(ObservedQueue):
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         started = SYSTEM_CLOCK.now()
         deliveries = self._queue.receive(limit, wait)
-        self._came(self._queue.name, deliveries, started)
+        self._came(deliveries, started)
         return deliveries
+
+    def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
+        return super().delete(deliveries) if self._any() else self._queue.delete(deliveries)
 
     def _begin_receive(self, limit: int, wait: float) -> Generator[Any, None, Any] | None:
         steps = self._queue.begin_receive(limit, wait)  # type: ignore[attr-defined]  # it has one
@@ -158,7 +140,7 @@ class TracedQueue(ObservedQueue):
     def _receiving(self, steps: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
         started = SYSTEM_CLOCK.now()
         deliveries = yield from steps
-        self._came(self._queue.name, deliveries, started)
+        self._came(deliveries, started)
         return deliveries
 
     def _begin_delete(self, deliveries: Sequence[Delivery]) -> Generator[Any, None, Any] | None:
@@ -183,6 +165,3 @@ def _attributes(name: str, kind: str, of: Delivery, count: int) -> dict[str, Any
         "messaging.batch.message_count": count,
     }
 
-
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1_000_000_000)

@@ -1,4 +1,4 @@
-"""Finds out how a tracer provider samples, so that it need not be asked for each event."""
+"""Decides about new traces as the sampler would, so that it need not be asked for each event."""
 
 from __future__ import annotations
 
@@ -8,45 +8,50 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import randrange
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Tracer, TracerProvider
+from opentelemetry.trace import SpanKind, Tracer
 
-from messaging.envelope import SoundTraceparent
+__all__ = ["Drawing", "Roots"]
 
-__all__ = ["SEMANTIC_CONVENTIONS", "Provided", "Roots"]
-
-SEMANTIC_CONVENTIONS = "1.44.0"
-"""The version of OpenTelemetry's messaging conventions (status "Development") that spans and
-attributes follow. This library never followed another, so OTEL_SEMCONV_STABILITY_OPT_IN has no
-effect."""
-
-_HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
 _BY_CHANCE = re.compile(r"ParentBased\{root:TraceIdRatioBased\{([0-9.e-]+)\}")
 _RANDOM, _NOT_RANDOM = "02", "00"
 """The flags of a trace that is not recorded: 02 means that its id is random (W3C Trace Context,
 level 2)."""
 _RANDOM_IDS = "opentelemetry.sdk.trace.id_generator", "RandomIdGenerator.generate_trace_id"
 """Module and name of the SDK's default id generator."""
-_AT_ONCE = 64
+_AT_ONCE = 128
 """Number of ids that are drawn at once."""
 _64_BITS = 1 << 64
 _LOW_HALF = _64_BITS - 1
+
+
+Drawing = Callable[[], str | None]
+"""Returns the traceparent of a trace that is not recorded, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
     """Decides about new traces as the sampler would: by their id alone.
 
-    drawn   returns the traceparent of a new trace that is not recorded; None if it must be
-            recorded: then `tracer` starts it.
+    ready   returns the traceparent of a new trace that is not recorded, or None if it must be
+            recorded: then `tracer` starts it. Raises `IndexError` if none is ready: then `drawn`
+            returns the same.
+    drawn   draws as many as `ready` then has, and returns one more.
     tracer  starts only traces that are recorded.
     """
 
-    drawn: Callable[[], SoundTraceparent | None]
+    ready: Drawing
+    drawn: Drawing
     tracer: Tracer
+
+    def next(self) -> str | None:
+        """`ready` or, if none is, `drawn`."""
+        try:
+            return self.ready()
+        except IndexError:
+            return self.drawn()
 
     @classmethod
     def of(cls, provider: Any, tracer: Any, said: str) -> Roots | None:
@@ -67,84 +72,57 @@ class Roots:
         recorded.id_generator = _RecordedIds(ids, bound)
         made = getattr(ids.generate_trace_id, "__func__", None)
         if (getattr(made, "__module__", ""), getattr(made, "__qualname__", "")) == _RANDOM_IDS:
-            return cls(_drawing_many(bound), recorded)
+            return cls(*_drawing_many(bound), recorded)
         random = getattr(ids, "is_trace_id_random", bool)()
-        return cls(_drawing(ids, bound, _RANDOM if random else _NOT_RANDOM), recorded)
+        drawn = _drawing(ids, bound, _RANDOM if random else _NOT_RANDOM)
+        return cls(drawn, drawn, recorded)
 
 
 # In both, the span id is the low half of the trace id: it is unique, because no span is recorded.
-def _drawing(ids: Any, bound: int, flags: str) -> Callable[[], SoundTraceparent | None]:
+def _drawing(ids: Any, bound: int, flags: str) -> Drawing:
     """`Roots.drawn` with the ids of any generator. A trace is recorded if the low half of its id is
     below `bound`."""
 
-    def drawn() -> SoundTraceparent | None:
+    def drawn() -> str | None:
         id = ids.generate_trace_id()
         if id & _LOW_HALF < bound:
             return None
         text = f"{id:032x}"
-        return SoundTraceparent(f"00-{text}-{text[16:]}-{flags}")
+        return f"00-{text}-{text[16:]}-{flags}"
 
     return drawn
 
 
-def _drawing_many(bound: int) -> Callable[[], SoundTraceparent | None]:
-    """The same with random ids, many of which are drawn and formatted at once, in a third of the
-    time."""
-    waiting: deque[SoundTraceparent | None] = deque()
+def _drawing_many(bound: int) -> tuple[Drawing, Drawing]:
+    """`Roots.ready` and `Roots.drawn` with random ids, many of which are drawn and formatted at
+    once, in a third of the time."""
+    waiting: deque[str | None] = deque()
     if hasattr(os, "register_at_fork"):  # otherwise parent and child would start the same traces
         os.register_at_fork(after_in_child=waiting.clear)
     least = f"{bound:016x}" if bound < _64_BITS else "g"  # which sorts after every digit
 
-    def drawn() -> SoundTraceparent | None:
-        try:
-            return waiting.popleft()
-        except IndexError:
-            halves = iter(os.urandom(16 * _AT_ONCE).hex("-", 8).split("-"))
-            one, *others = [
-                None if low < least else SoundTraceparent(f"00-{high}{low}-{low}-02")
-                for high, low in zip(halves, halves, strict=True)
-            ]
-            waiting.extend(others)
-            return one
+    def drawn() -> str | None:
+        # Half of an id is as random as W3C wants the whole, so these share the other half.
+        high, *lows = os.urandom(8 + 8 * _AT_ONCE).hex("-", 8).split("-")
+        one, *others = [
+            None if low < least else f"00-{high}{low}-{low}-02" for low in lows
+        ]
+        waiting.extend(others)
+        return one
 
-    return drawn
+    return waiting.popleft, drawn
 
 
 class _RecordedIds:
     """An id generator whose trace ids are always recorded."""
 
     def __init__(self, ids: Any, bound: int) -> None:
-        self._ids = ids
+        self._draw = ids.generate_trace_id
         self._bound = bound
+        self.generate_span_id = ids.generate_span_id
+        self.is_trace_id_random = getattr(ids, "is_trace_id_random", bool)
 
     def generate_trace_id(self) -> int:
-        id: int = self._ids.generate_trace_id()
-        return id - id % _64_BITS + randrange(self._bound)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ids, name)
-
-
-@dataclass(frozen=True, slots=True)
-class Provided:
-    """A provider's tracer, and what is known about its sampler.
-
-    heeds   True if spans in a trace that is not recorded are never recorded: then the SDK is not
-            asked.
-    roots   decides about new traces; None if the SDK must be asked.
-    """
-
-    provider: TracerProvider
-    tracer: Tracer
-    heeds: bool
-    roots: Roots | None
-
-    @classmethod
-    def of(cls, provider: TracerProvider) -> Provided:
-        """Inspect a provider."""
-        schema = f"https://opentelemetry.io/schemas/{SEMANTIC_CONVENTIONS}"
-        tracer = provider.get_tracer("messaging", schema_url=schema)
-        describe = getattr(getattr(provider, "sampler", None), "get_description", str)
-        said = str(describe())
-        heeds = all(one in said for one in _HEEDS)
-        return cls(provider, tracer, heeds, Roots.of(provider, tracer, said) if heeds else None)
+        id: int = self._draw()
+        low = id % _64_BITS
+        return id - low + low % self._bound

@@ -58,6 +58,7 @@ from messaging.outcome import Outcome, Reject, Retry
 from messaging.testing import lambda_event
 from messaging.tracing import Tracing
 from messaging.tracing.contexts import extracted, from_xray
+from messaging.tracing.provided import Provided
 from messaging.tracing.requests import SeenReceives
 from messaging.transport import Attribute, Broker, Delivery
 from tests.programs import eventually
@@ -865,9 +866,9 @@ def test_receives_are_not_remembered_without_end(recorded: Recorded) -> None:
         return Delivery(queue="q", message_id="1", receipt="r", body="{}", received_at=at)
 
     for number in range(3_000):
-        receives.came("q", [brought(number)], number - 0.5)
-    tracer = recorded.provider.get_tracer("x")
-    known = [bool(receives.span(tracer, brought(number), None)) for number in range(3_000)]
+        receives.came([brought(number)], number - 0.5)
+    provided = Provided.of(recorded.provider)
+    known = [bool(receives.span(provided, brought(number), None)) for number in range(3_000)]
     assert not any(known[:2_000])
     assert all(known[-400:])
 

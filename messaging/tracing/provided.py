@@ -1,0 +1,106 @@
+"""The tracer of a provider, and what need not be asked of it for each event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+)
+
+from messaging.tracing.contexts import within
+from messaging.tracing.ended import Direct
+from messaging.tracing.sampling import Roots
+
+__all__ = ["SEMANTIC_CONVENTIONS", "Provided"]
+
+SEMANTIC_CONVENTIONS = "1.44.0"
+"""The version of OpenTelemetry's messaging conventions (status "Development") that spans and
+attributes follow. This library never followed another, so OTEL_SEMCONV_STABILITY_OPT_IN has no
+effect."""
+
+_HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """A provider's tracer, and what is known about its sampler.
+
+    heeds   True if spans in a trace that is not recorded are never recorded: then the SDK is not
+            asked.
+    roots   decides about new traces; None if the SDK must be asked.
+    known   makes spans that are over; None if the SDK must start and end them.
+    """
+
+    provider: TracerProvider
+    tracer: Tracer
+    heeds: bool
+    roots: Roots | None
+    known: Direct | None
+
+    @classmethod
+    def of(cls, provider: TracerProvider) -> Provided:
+        """Inspect a provider."""
+        schema = f"https://opentelemetry.io/schemas/{SEMANTIC_CONVENTIONS}"
+        tracer = provider.get_tracer("messaging", schema_url=schema)
+        describe = getattr(getattr(provider, "sampler", None), "get_description", str)
+        said = str(describe())
+        heeds = all(one in said for one in _HEEDS)
+        roots = Roots.of(provider, tracer, said) if heeds else None
+        return cls(provider, tracer, heeds, roots, Direct.of(provider, tracer, said))
+
+    @property
+    def direct(self) -> Direct | None:
+        """What makes spans that are over, if it can now."""
+        known = self.known
+        return known if known is not None and known.ready() else None
+
+    def ended(
+        self,
+        name: str,
+        parent: SpanContext | None,
+        attributes: Mapping[str, Any],
+        *,
+        started: float,
+        ended: float,
+        links: Sequence[SpanContext] = (),
+        error: str | None = None,
+    ) -> SpanContext:
+        """Create a CLIENT span that is over; returns its context.
+
+        parent          its parent, which is recorded.
+        started, ended  seconds since the epoch.
+        links, error    see `Direct.end`.
+        """
+        start, end = int(started * 1_000_000_000), int(ended * 1_000_000_000)
+        direct, kind = self.direct, SpanKind.CLIENT
+        if direct is not None and parent is not None:
+            own = direct.child(parent)
+            direct.end(
+                name, own, parent, kind, attributes,
+                started=start, ended=end, links=links, error=error,
+            )
+            return own
+        span = self.tracer.start_span(
+            name,
+            context=None if parent is None else within(NonRecordingSpan(parent), Context()),
+            kind=kind,
+            links=[Link(one) for one in links],
+            attributes=attributes,
+            start_time=start,
+        )
+        if error is not None:
+            span.set_attribute("error.type", error)
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(end)
+        return span.get_span_context()
