@@ -23,7 +23,9 @@ __all__ = ["FIELDS", "JsonLines", "LogContext", "adding", "with_ids"]
 FIELDS = ("service", "event_id", "event_type", "message_id", "trace_id", "span_id")
 """Attributes of records logged while a message is handled. Only ids and types."""
 
-_CURRENT: ContextVar[Mapping[str, object] | None] = ContextVar("messaging_log_context", default=None)
+_CURRENT: ContextVar[Mapping[str, object] | None] = ContextVar(
+    "messaging_log_context", default=None
+)
 
 
 def adding(**more: object) -> AbstractContextManager[None]:

@@ -84,9 +84,7 @@ class Encoder:
         """
         sound = self._checked and type(traceparent) is str
         producing = self._producing
-        if producing is not None and (
-            traceparent is None or not isinstance(traceparent, TraceContext)
-        ):
+        if producing is not None and not isinstance(traceparent, TraceContext):
             around = producing(
                 self._topic, type(event), traceparent, alone=False, system=self._system
             )

@@ -10,12 +10,11 @@ types and names: never fields of an event, nor the text of an exception.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 from opentelemetry import trace
-from opentelemetry.context import detach
 from opentelemetry.trace import (
     Link,
     NoOpTracerProvider,
@@ -23,9 +22,6 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
-    Status,
-    StatusCode,
-    Tracer,
     TracerProvider,
 )
 
@@ -34,7 +30,7 @@ from messaging.consuming.dispatch import Call
 from messaging.errors import ConfigurationError
 from messaging.event import Event
 from messaging.observed import Request
-from messaging.outcome import Ack, Outcome, Reject
+from messaging.outcome import Ack
 from messaging.publishing.traced import Producing
 from messaging.tracing.contexts import (
     EVEN,
@@ -50,7 +46,6 @@ from messaging.tracing.contexts import (
     remote,
     text_of,
     unsampled,
-    within,
 )
 from messaging.tracing.processing import LazyProcessing, Processing, judge
 from messaging.tracing.producing import DirectProducing, SpanProducing
@@ -190,11 +185,7 @@ class Tracing:
         provider = self._given or _API.get("_TRACER_PROVIDER")
         if given is None:
             around = self._around
-            if (
-                around is None
-                or around.context is not current()
-                or around.provider is not provider
-            ):
+            if around is None or around.context is not current() or around.provider is not provider:
                 provided = self._provided()
                 if provided is None:
                     return None

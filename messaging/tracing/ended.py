@@ -3,12 +3,13 @@
 `Tracer.start_span` and `Span.end` take 15 us, two to three times as long if their code has not run
 for a hundred messages: with 1 % recorded, that would be most of what tracing costs. A span whose
 start and end are known needs neither the locks nor the checks of one that is under way. So where
-the SDK, its limits and its processors are known, `Direct` makes the `ReadableSpan` that `end` would
-have made; everywhere else the tracer does.
+the SDK, its limits and its processors are known, `DirectSpans` makes the `ReadableSpan` that `end`
+would have made; everywhere else the tracer does.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,13 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-__all__ = ["Direct"]
+__all__ = ["DirectSpans"]
 
 _MODULE = "opentelemetry.sdk.trace"
-_AT_THE_END = {
+_AT_THE_END = (
     (f"{_MODULE}.export", "BatchSpanProcessor"),
     (f"{_MODULE}.export", "SimpleSpanProcessor"),
-}
+)
 """Module and name of processors that do nothing when a span starts."""
 _FOLLOWS = ("remoteParentSampled:AlwaysOnSampler", "localParentSampled:AlwaysOnSampler")
 _ENOUGH = 32
@@ -36,7 +37,7 @@ _FAILED = Status(StatusCode.ERROR)
 _UNSET = Status(StatusCode.UNSET)
 
 
-class Direct:
+class DirectSpans:
     """Makes spans that are over, children of recorded ones, as the tracer would."""
 
     def __init__(self, tracer: Any, make: Callable[..., Any]) -> None:
@@ -44,9 +45,11 @@ class Direct:
         self._make = make
         self._processors: object = None
         self._ready = False
+        self.lock = threading.RLock()
+        """Held while it is decided whether a span is started or made when it is over."""
 
     @classmethod
-    def of(cls, provider: Any, tracer: Any, said: str) -> Direct | None:
+    def of(cls, provider: Any, tracer: Any, said: str) -> DirectSpans | None:
         """None unless this is the SDK, its sampler, which `said` describes, records each child of a
         recorded span, and no limits or measurements of its own are set.
 
@@ -70,8 +73,10 @@ class Direct:
             if type(tracer._tracer_metrics).__qualname__ != "NoOpTracerMetrics":
                 return None
             direct = cls(tracer, ReadableSpan)
+            own = direct.root(tracer)
+            direct.made("create", own, None, SpanKind.PRODUCER, {}, started=1, ended=2)
             direct.ready()
-        except (ImportError, AttributeError):  # another version of the SDK
+        except (ImportError, AttributeError, TypeError):  # another version of the SDK
             return None
         return direct
 
@@ -101,7 +106,11 @@ class Direct:
         flags = TraceFlags(random | TraceFlags.SAMPLED)
         return SpanContext(trace, ids.generate_span_id(), False, flags)
 
-    def end(
+    def end(self, *said: Any, **more: Any) -> None:
+        """Hand a span to the processors, with the arguments of `made`."""
+        self._tracer.span_processor.on_end(self.made(*said, **more))
+
+    def made(
         self,
         name: str,
         context: SpanContext,
@@ -113,10 +122,10 @@ class Direct:
         ended: int,
         links: Sequence[SpanContext] = (),
         error: str | None = None,
-    ) -> None:
-        """Hand a span to the processors.
+    ) -> Any:
+        """A span that is over, in the form in which processors get it.
 
-        context         its own, from `child`.
+        context         its own, from `child` or `root`.
         started, ended  nanoseconds since the epoch.
         links           the contexts of other spans.
         error           the type of the error, if it failed.
@@ -124,7 +133,7 @@ class Direct:
         tracer = self._tracer
         if error is not None:
             attributes = {**attributes, "error.type": error}
-        span = self._make(
+        return self._make(
             name=name,
             context=context,
             parent=parent,
@@ -138,4 +147,3 @@ class Direct:
             end_time=ended,
             instrumentation_scope=tracer._instrumentation_scope,
         )
-        tracer.span_processor.on_end(span)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import Token
@@ -33,13 +32,11 @@ from messaging.tracing.contexts import (
     put,
     within,
 )
-from messaging.tracing.ended import Direct
+from messaging.tracing.ended import DirectSpans
 from messaging.tracing.provided import Provided
 from messaging.tracing.requests import Handled, SeenReceives
 
 __all__ = ["LazyProcessing", "Processing", "judge"]
-
-_LOCK = threading.RLock()
 
 
 class Processing:
@@ -111,7 +108,7 @@ class LazyProcessing:
     def __init__(
         self,
         provided: Provided,
-        direct: Direct,
+        direct: DirectSpans,
         call: Call,
         parent: SpanContext,
         receives: SeenReceives | None,
@@ -133,9 +130,7 @@ class LazyProcessing:
         made = _ProcessContext()
         made.span_of = self.span
         self._token = put(made)
-        self._logged = adding(
-            trace_id=f"{self._parent.trace_id:032x}", span_id=_SpanId(self.span)
-        )
+        self._logged = adding(trace_id=f"{self._parent.trace_id:032x}", span_id=_SpanId(self.span))
         self._logged.__enter__()
 
     def __exit__(
@@ -148,10 +143,9 @@ class LazyProcessing:
         call, direct, parent = self._call, self._direct, self._parent
         if error is not None:
             self.span()
-        with _LOCK:
-            span = self._span
+        with self._direct.lock:
+            span, own = self._span, direct.child(parent)
             if span is None:
-                own = direct.child(parent)
                 self._span = NonRecordingSpan(own)  # for who still has the context
         if span is not None:
             judge(span, error)
@@ -159,7 +153,10 @@ class LazyProcessing:
             span.end()
             return
         self._handled.note(call.delivery, own)
-        received = self._receives and self._receives.span(self._provided, call.delivery, parent)
+        receives = self._receives
+        received = (
+            None if receives is None else receives.span(self._provided, call.delivery, parent)
+        )
         direct.end(
             f"process {call.delivery.queue}",
             own,
@@ -173,7 +170,7 @@ class LazyProcessing:
 
     def span(self) -> Span:
         """The span, which is started now if it has not been."""
-        with _LOCK:
+        with self._direct.lock:
             if self._span is None:
                 self._span = INVALID_SPAN  # for a sampler that looks at the current context
                 parent = within(NonRecordingSpan(self._parent), Context())

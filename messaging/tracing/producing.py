@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 )
 
 from messaging.tracing.contexts import put, text_of, within
-from messaging.tracing.ended import Direct
+from messaging.tracing.ended import DirectSpans
 
 __all__ = ["DirectProducing", "SpanProducing"]
 
@@ -71,7 +71,7 @@ class DirectProducing:
 
     def __init__(
         self,
-        direct: Direct,
+        direct: DirectSpans,
         name: str,
         attributes: dict[str, str],
         parent: SpanContext | None,

@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 )
 
 from messaging.tracing.contexts import within
-from messaging.tracing.ended import Direct
+from messaging.tracing.ended import DirectSpans
 from messaging.tracing.sampling import Roots
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Provided"]
@@ -46,7 +46,7 @@ class Provided:
     tracer: Tracer
     heeds: bool
     roots: Roots | None
-    known: Direct | None
+    known: DirectSpans | None
 
     @classmethod
     def of(cls, provider: TracerProvider) -> Provided:
@@ -57,10 +57,10 @@ class Provided:
         said = str(describe())
         heeds = all(one in said for one in _HEEDS)
         roots = Roots.of(provider, tracer, said) if heeds else None
-        return cls(provider, tracer, heeds, roots, Direct.of(provider, tracer, said))
+        return cls(provider, tracer, heeds, roots, DirectSpans.of(provider, tracer, said))
 
     @property
-    def direct(self) -> Direct | None:
+    def direct(self) -> DirectSpans | None:
         """What makes spans that are over, if it can now."""
         known = self.known
         return known if known is not None and known.ready() else None
@@ -80,15 +80,22 @@ class Provided:
 
         parent          its parent, which is recorded.
         started, ended  seconds since the epoch.
-        links, error    see `Direct.end`.
+        links, error    see `DirectSpans.end`.
         """
         start, end = int(started * 1_000_000_000), int(ended * 1_000_000_000)
         direct, kind = self.direct, SpanKind.CLIENT
         if direct is not None and parent is not None:
             own = direct.child(parent)
             direct.end(
-                name, own, parent, kind, attributes,
-                started=start, ended=end, links=links, error=error,
+                name,
+                own,
+                parent,
+                kind,
+                attributes,
+                started=start,
+                ended=end,
+                links=links,
+                error=error,
             )
             return own
         span = self.tracer.start_span(

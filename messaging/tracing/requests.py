@@ -164,4 +164,3 @@ def _attributes(name: str, kind: str, of: Delivery, count: int) -> dict[str, Any
         "messaging.destination.name": of.queue,
         "messaging.batch.message_count": count,
     }
-

@@ -104,9 +104,7 @@ def _drawing_many(bound: int) -> tuple[Drawing, Drawing]:
     def drawn() -> str | None:
         # Half of an id is as random as W3C wants the whole, so these share the other half.
         high, *lows = os.urandom(8 + 8 * _AT_ONCE).hex("-", 8).split("-")
-        one, *others = [
-            None if low < least else f"00-{high}{low}-{low}-02" for low in lows
-        ]
+        one, *others = [None if low < least else f"00-{high}{low}-{low}-02" for low in lows]
         waiting.extend(others)
         return one
 
