@@ -58,7 +58,7 @@ DOORS = {  # a foreign thing, and the rooms that may know it
         "testing",  # the fake clock and the recording topic are shared by threads
         "idempotency.memory",  # marks are shared by threads
         "rates.memory",  # a bucket is shared by threads
-        "tracing.ended",  # a span is started once, whoever looks at it first
+        "tracing.processing",  # a span is started once, whoever looks at it first
         "idempotency.renewal",  # somebody must renew the claim of a handler that runs
         "aws.bounded",  # a call that cannot be told a time limit runs beside whoever waits
         "rabbitmq.link",  # the client's connection belongs to one thread

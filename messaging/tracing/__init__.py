@@ -82,9 +82,6 @@ class Tracing:
         ```
     """
 
-    well_formed = True
-    """The traceparents that `producing` returns have W3C's form."""
-
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, baggage: Collection[str] = ()
     ) -> None:
@@ -161,6 +158,12 @@ class Tracing:
         provided = self._provided()
         if provided is not None:
             self._handled.settled(provided, request)
+
+    @property
+    def well_formed(self) -> bool:
+        """True because the traceparents that `producing` returns have W3C's form, unless a subclass
+        returns its own."""
+        return type(self).producing is Tracing.producing
 
     def producing(
         self,

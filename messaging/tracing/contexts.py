@@ -86,7 +86,8 @@ def remote(traceparent: str, state: object) -> SpanContext:
         return INVALID_SPAN_CONTEXT
     trace_id, span_id, flags = found.groups()
     said = TraceState.from_header([state]) if state and isinstance(state, str) else None
-    return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), said)
+    made = SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), said)
+    return made if made.is_valid else INVALID_SPAN_CONTEXT  # ids of zeros
 
 
 def unsampled(traceparent: str | None) -> bool:

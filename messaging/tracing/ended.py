@@ -9,7 +9,6 @@ would have made; everywhere else the tracer does.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +29,11 @@ _AT_THE_END = (
     (f"{_MODULE}.export", "SimpleSpanProcessor"),
 )
 """Module and name of processors that do nothing when a span starts."""
-_FOLLOWS = ("remoteParentSampled:AlwaysOnSampler", "localParentSampled:AlwaysOnSampler")
+_FOLLOWS = (
+    (f"{_MODULE}.sampling", "ParentBased"),
+    (f"{_MODULE}.sampling", "ParentBasedTraceIdRatio"),  # as the environment names it
+)
+"""Module and name of samplers that record the children of recorded spans, unless told otherwise."""
 _ENOUGH = 32
 """More attributes or links than any of these spans has."""
 _FAILED = Status(StatusCode.ERROR)
@@ -43,38 +46,38 @@ class DirectSpans:
     def __init__(self, tracer: Any, make: Callable[..., Any]) -> None:
         self._tracer = tracer
         self._make = make
-        self._processors: object = None
-        self._ready = False
-        self.lock = threading.RLock()
-        """Held while it is decided whether a span is started or made when it is over."""
+        self._ready: tuple[object, bool] = (None, False)
 
     @classmethod
-    def of(cls, provider: Any, tracer: Any, said: str) -> DirectSpans | None:
-        """None unless this is the SDK, its sampler, which `said` describes, records each child of a
-        recorded span, and no limits or measurements of its own are set.
+    def of(cls, provider: Any, tracer: Any) -> DirectSpans | None:
+        """None unless this is the SDK, its sampler records each child of a recorded span, and no
+        limits or measurements of its own are set.
 
         provider  gave the tracer.
         """
-        kind = type(provider)
-        if (kind.__module__, kind.__qualname__) != (_MODULE, "TracerProvider"):
-            return None
-        if not all(one in said for one in _FOLLOWS):
-            return None
         try:
-            from opentelemetry.sdk.trace import ReadableSpan
+            from opentelemetry.sdk import trace
+            from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+            sampler = tracer.sampler
             limits = tracer._span_limits
             most = (limits.max_span_attributes, limits.max_links, limits.max_link_attributes)
             longest = (limits.max_span_attribute_length, limits.max_attribute_length)
-            if any(one is not None for one in longest):
+            own = (
+                type(provider) is trace.TracerProvider
+                and type(tracer.span_processor) is trace.SynchronousMultiSpanProcessor
+                and (type(sampler).__module__, type(sampler).__qualname__) in _FOLLOWS
+                and sampler._remote_parent_sampled is ALWAYS_ON
+                and sampler._local_parent_sampled is ALWAYS_ON
+                and type(tracer._tracer_metrics).__qualname__ == "NoOpTracerMetrics"
+                and all(one is None for one in longest)
+                and all(one is None or one >= _ENOUGH for one in most)
+            )
+            if not own:
                 return None
-            if any(one is not None and one < _ENOUGH for one in most):
-                return None
-            if type(tracer._tracer_metrics).__qualname__ != "NoOpTracerMetrics":
-                return None
-            direct = cls(tracer, ReadableSpan)
-            own = direct.root(tracer)
-            direct.made("create", own, None, SpanKind.PRODUCER, {}, started=1, ended=2)
+            direct = cls(tracer, trace.ReadableSpan)
+            root = direct.root(tracer)
+            direct.made("create", root, None, SpanKind.PRODUCER, {}, started=1, ended=2)
             direct.ready()
         except (ImportError, AttributeError, TypeError):  # another version of the SDK
             return None
@@ -84,12 +87,13 @@ class DirectSpans:
         """True if the tracer is enabled, and its processors only look at spans that are over."""
         tracer = self._tracer
         processors = tracer.span_processor._span_processors
-        if processors is not self._processors:
-            self._ready = all(
+        known, ready = self._ready
+        if processors is not known:
+            ready = all(
                 (type(one).__module__, type(one).__qualname__) in _AT_THE_END for one in processors
             )
-            self._processors = processors
-        return self._ready and bool(tracer._is_enabled())
+            self._ready = processors, ready
+        return ready and bool(tracer._is_enabled())
 
     def child(self, parent: SpanContext) -> SpanContext:
         """The context of a new span, a child of this recorded one."""

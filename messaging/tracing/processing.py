@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import Token
@@ -9,7 +10,6 @@ from time import time_ns
 
 from opentelemetry.context import Context, detach
 from opentelemetry.trace import (
-    INVALID_SPAN,
     Link,
     NonRecordingSpan,
     Span,
@@ -76,7 +76,9 @@ class Processing:
         names = self._names
         parent = None if traceparent is None else extracted(traceparent, state, baggage, names)
         here = linked(None) if parent is not None and current() else None
-        self._span = span = _start(self._provided, self._call, self._receives, parent, here)
+        call, provided = self._call, self._provided
+        self._span = span = _started(provided, call, parent, here)
+        _link(provided, span, call, self._receives, None if parent is None else linked(parent))
         self._token = put(within(span, parent if names and baggage else None))
         self._logged = logged_in(span)
         self._logged.__enter__()
@@ -101,7 +103,7 @@ class LazyProcessing:
     """
 
     __slots__ = (
-        *("_call", "_direct", "_handled", "_logged", "_over", "_parent"),
+        *("_call", "_direct", "_handled", "_lock", "_logged", "_parent"),
         *("_provided", "_receives", "_span", "_started", "_token"),
     )
 
@@ -121,6 +123,7 @@ class LazyProcessing:
         self._receives = receives
         self._handled = handled
         self._span: Span | None = None
+        self._lock = threading.RLock()
         self._started = 0
         self._token: Token[Context]
         self._logged: AbstractContextManager[None]
@@ -143,20 +146,22 @@ class LazyProcessing:
         call, direct, parent = self._call, self._direct, self._parent
         if error is not None:
             self.span()
-        with self._direct.lock:
+        with self._lock:
             span, own = self._span, direct.child(parent)
             if span is None:
                 self._span = NonRecordingSpan(own)  # for who still has the context
+            # Who has that must not keep the message, which is personal data.
+            receives = self._receives
+            del self._call, self._receives
         if span is not None:
             judge(span, error)
             self._handled.note(call.delivery, span.get_span_context())
             span.end()
             return
         self._handled.note(call.delivery, own)
-        receives = self._receives
-        received = (
-            None if receives is None else receives.span(self._provided, call.delivery, parent)
-        )
+        received = None
+        if receives is not None:
+            received = receives.span(self._provided, call.delivery, parent)
         direct.end(
             f"process {call.delivery.queue}",
             own,
@@ -170,14 +175,15 @@ class LazyProcessing:
 
     def span(self) -> Span:
         """The span, which is started now if it has not been."""
-        with self._direct.lock:
-            if self._span is None:
-                self._span = INVALID_SPAN  # for a sampler that looks at the current context
-                parent = within(NonRecordingSpan(self._parent), Context())
-                self._span = _start(
-                    self._provided, self._call, self._receives, parent, None, self._started
-                )
-            return self._span
+        with self._lock:
+            if self._span is not None:
+                return self._span
+            call, receives = self._call, self._receives
+            parent = within(NonRecordingSpan(self._parent), Context())
+            self._span = span = _started(self._provided, call, parent, None, self._started)
+        # Only now, because an exporter may look at the current span, log, and take its time.
+        _link(self._provided, span, call, receives, self._parent)
+        return span
 
 
 class _ProcessContext(LazyContext):
@@ -203,29 +209,35 @@ class _SpanId:
         return f"{self._span().get_span_context().span_id:016x}"
 
 
-def _start(
+def _started(
     provided: Provided,
     call: Call,
-    receives: SeenReceives | None,
     parent: Context | None,
     here: SpanContext | None,
-    started: int | None = None,
+    at: int | None = None,
 ) -> Span:
-    delivery = call.delivery
-    span = provided.tracer.start_span(
-        f"process {delivery.queue}",
+    return provided.tracer.start_span(
+        f"process {call.delivery.queue}",
         context=parent,
         kind=SpanKind.CONSUMER,
         links=() if here is None else (Link(here),),
         attributes=_attributes(call),
-        start_time=started,
+        start_time=at,
     )
+
+
+def _link(
+    provided: Provided,
+    span: Span,
+    call: Call,
+    receives: SeenReceives | None,
+    published: SpanContext | None,
+) -> None:
+    """Link a span to the receive that returned its message."""
     if receives is not None and span.is_recording():
-        published = None if parent is None else linked(parent)
-        received = receives.span(provided, delivery, published)
+        received = receives.span(provided, call.delivery, published)
         if received is not None:
             span.add_link(received)
-    return span
 
 
 def _attributes(call: Call) -> Mapping[str, str]:

@@ -29,7 +29,7 @@ SEMANTIC_CONVENTIONS = "1.44.0"
 attributes follow. This library never followed another, so OTEL_SEMCONV_STABILITY_OPT_IN has no
 effect."""
 
-_HEEDS = ("remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler")
+_HEEDS = ("remoteParentNotSampled", "localParentNotSampled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Provided:
         tracer = provider.get_tracer("messaging", schema_url=schema)
         describe = getattr(getattr(provider, "sampler", None), "get_description", str)
         said = str(describe())
-        heeds = all(one in said for one in _HEEDS)
+        heeds = all(said[said.rfind(one) :].startswith(f"{one}:AlwaysOff") for one in _HEEDS)
         roots = Roots.of(provider, tracer, said) if heeds else None
-        return cls(provider, tracer, heeds, roots, DirectSpans.of(provider, tracer, said))
+        return cls(provider, tracer, heeds, roots, DirectSpans.of(provider, tracer))
 
     @property
     def direct(self) -> DirectSpans | None:
@@ -78,13 +78,13 @@ class Provided:
     ) -> SpanContext:
         """Create a CLIENT span that is over; returns its context.
 
-        parent          its parent, which is recorded.
+        parent          its parent; if none is given, the span begins a trace.
         started, ended  seconds since the epoch.
         links, error    see `DirectSpans.end`.
         """
         start, end = int(started * 1_000_000_000), int(ended * 1_000_000_000)
         direct, kind = self.direct, SpanKind.CLIENT
-        if direct is not None and parent is not None:
+        if direct is not None and parent is not None and parent.trace_flags.sampled:
             own = direct.child(parent)
             direct.end(
                 name,

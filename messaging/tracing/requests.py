@@ -42,8 +42,9 @@ class SeenReceives:
             known.update((one.received_at, seen) for one in deliveries)
         if len(known) > _KNOWN:  # a dict keeps its order: drop the older half
             self._known = dict(list(known.items())[_KNOWN // 2 :])
-            left = set(self._known.values())
-            self._spans = {seen: span for seen, span in self._spans.items() if seen in left}
+            # Copies, because the threads of handlers add spans meanwhile.
+            left, spans = set(self._known.copy().values()), list(self._spans.items())
+            self._spans = {seen: span for seen, span in spans if seen in left}
 
     def span(
         self, provided: Provided, delivery: Delivery, parent: SpanContext | None

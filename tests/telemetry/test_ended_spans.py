@@ -7,6 +7,7 @@ import contextvars
 import gc
 import json
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,10 +18,22 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    AlwaysRecordSampler,
+    ParentBased,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic import field_serializer
 
@@ -39,8 +52,10 @@ from messaging.errors import EventError
 from messaging.log_context import LogContext
 from messaging.outcome import Discard, Outcome, Reject
 from messaging.tracing import Tracing
+from messaging.tracing.contexts import remote
 from messaging.tracing.ended import DirectSpans
 from messaging.tracing.provided import Provided
+from messaging.tracing.requests import SeenReceives
 from messaging.transport import Delivery
 from tests.programs import eventually
 
@@ -298,6 +313,10 @@ def test_a_batch_of_spans_is_exported_too(broker: MemoryBroker) -> None:
     provider.shutdown()
 
 
+class Adding(ParentBased):
+    """A sampler that may add attributes."""
+
+
 LIMITED = SpanLimits(max_span_attribute_length=3)
 
 
@@ -311,8 +330,14 @@ LIMITED = SpanLimits(max_span_attribute_length=3)
         (ParentBased(ALWAYS_ON, remote_parent_sampled=ALWAYS_OFF), None),
         (ALWAYS_ON, None),
         (TraceIdRatioBased(0.5), None),
+        (ParentBased(ParentBased(ALWAYS_ON), remote_parent_sampled=ALWAYS_OFF), None),
+        (Adding(ALWAYS_ON), None),
+        (AlwaysRecordSampler(ParentBased(ALWAYS_OFF)), None),
     ],
-    ids=["short", "few", "alone", "local", "remote", "always", "by chance"],
+    ids=[
+        *("short", "few", "alone", "local", "remote", "always", "by chance"),
+        *("nested", "a subclass", "record only"),
+    ],
 )
 def test_where_the_sdk_has_more_to_say_it_is_asked(sampler: Any, limits: SpanLimits | None) -> None:
     provider = TracerProvider(sampler=sampler, span_limits=limits, shutdown_on_exit=False)
@@ -330,10 +355,9 @@ def test_the_sdks_own_count_of_spans_is_right(monkeypatch: pytest.MonkeyPatch) -
 def test_another_version_of_the_sdk_is_asked(lacking: str) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     tracer = provider.get_tracer("messaging")
-    said = provider.sampler.get_description()
-    assert DirectSpans.of(provider, tracer, said) is not None
+    assert DirectSpans.of(provider, tracer) is not None
     delattr(tracer, lacking)
-    assert DirectSpans.of(provider, tracer, said) is None
+    assert DirectSpans.of(provider, tracer) is None
 
 
 def test_a_limit_on_the_length_of_attributes_is_kept(broker: MemoryBroker) -> None:
@@ -431,3 +455,174 @@ def test_a_traceparent_of_somebody_elses_tracing_is_checked(
         with pytest.raises((EventError, PublishError), match="traceparent"):
             publish()
     assert not broker.messages("bi")
+
+
+def test_a_sampler_is_not_known_by_what_is_nested_in_it() -> None:
+    sampler = ParentBased(ParentBased(ALWAYS_OFF), remote_parent_not_sampled=ALWAYS_ON)
+    assert not Provided.of(TracerProvider(sampler=sampler, shutdown_on_exit=False)).heeds
+    sampler = ParentBased(ParentBased(ALWAYS_OFF))
+    assert Provided.of(TracerProvider(sampler=sampler, shutdown_on_exit=False)).heeds
+
+
+def test_a_programs_own_way_to_call_its_processors_is_heeded() -> None:
+    class Own(SynchronousMultiSpanProcessor):
+        pass
+
+    provider = TracerProvider(active_span_processor=Own(), shutdown_on_exit=False)
+    assert Provided.of(provider).known is None
+
+
+@pytest.mark.parametrize("zeros", [slice(3, 35), slice(36, 52)], ids=["trace", "span"])
+def test_ids_of_zeros_name_no_trace(broker: MemoryBroker, recorded: Recorded, zeros: slice) -> None:
+    """Anyone may send them; a collector refuses such spans."""
+    length = len(SAMPLED[zeros])
+    zero = SAMPLED[: zeros.start] + "0" * length + SAMPLED[zeros.stop :]
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=zero)
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=zero)
+    with Worker(Bi(), broker=broker, middleware=[recorded.tracing]):
+        eventually(lambda: "delete alunos-bi" in recorded.spans)
+        eventually(lambda: broker.messages("bi") == ())
+    for span in recorded.exporter.get_finished_spans():
+        own = span.get_span_context()
+        assert own is not None
+        assert own.is_valid
+        assert span.parent is None or span.parent.is_valid
+
+
+def test_a_handler_that_logs_has_its_trace_afterwards(
+    broker: MemoryBroker, recorded: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(LogContext())
+    found: list[Any] = []
+
+    def log_and_look() -> None:
+        logging.getLogger("school").warning("handled")
+        found.append(trace.get_current_span().get_span_context())
+
+    through(broker, recorded, log_and_look)
+    assert found == [recorded.spans["process alunos-bi"].get_span_context()]
+
+
+def test_a_slow_export_does_not_hold_up_other_handlers(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    """Nor lock it up for good, if it logs and the log handler asks for the trace."""
+    handled, waited = threading.Event(), []
+
+    class Slow(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            if spans[0].name.startswith("receive") and not waited:
+                waited.append(1)
+                assert handled.wait(10)
+            return super().export(spans)
+
+    recorded.provider.add_span_processor(SimpleSpanProcessor(Slow()))
+    with Publisher(broker.topic(), source="/x") as publisher:
+        for _ in range(2):
+            publisher.publish(Enrolled(nome="a"), traceparent=SAMPLED)
+    dispatch = Dispatcher(Bi(lambda: trace.get_current_span()), middleware=[recorded.tracing])
+    with closing(broker.queue("bi")) as plain:
+        queue = recorded.tracing.around_queue(plain)
+        deliveries = [queue.receive(1, 1)[0] for _ in range(2)]
+        slow = threading.Thread(target=dispatch, args=[deliveries[0]])
+        slow.start()
+        eventually(lambda: waited)
+        other = threading.Thread(target=dispatch, args=[deliveries[1]])
+        other.start()
+        other.join(5)
+        stuck = other.is_alive()
+        handled.set()
+        slow.join()
+    assert not stuck
+
+
+def test_receives_are_forgotten_while_handlers_ask_for_them(recorded: Recorded) -> None:
+    receives, provided = SeenReceives(), Provided.of(recorded.provider)
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def brought(number: int) -> Delivery:
+        at = float(number)
+        return Delivery(queue="q", message_id="1", receipt="r", body="{}", received_at=at)
+
+    latest: list[Delivery] = []
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                receives.span(provided, latest.pop(), remote(SAMPLED, ""))
+            except IndexError:
+                continue
+            except BaseException as error:  # noqa: BLE001 - the test says which
+                failures.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    try:
+        for one in threads:
+            one.start()
+        for number in range(6_000):
+            receives.came([brought(number)], number - 0.5)
+            latest.append(brought(number))
+    finally:
+        done.set()
+        for one in threads:
+            one.join()
+        sys.setswitchinterval(before)
+    assert not failures
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_who_keeps_the_context_of_a_handler_does_not_keep_its_message(
+    broker: MemoryBroker, recorded: Recorded, looks: bool
+) -> None:
+    """A body is personal data."""
+    kept: list[contextvars.Context] = []
+    views: list[weakref.ReferenceType[Enrolled]] = []
+
+    class Keeping(Consumer):
+        service = "bi"
+
+        @handles
+        def enrolled(self, event: Enrolled) -> None:
+            views.append(weakref.ref(event))
+            kept.append(contextvars.copy_context())
+            if looks:
+                trace.get_current_span()
+
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=SAMPLED)
+    with closing(broker.queue("bi")) as queue:
+        [delivery] = queue.receive(1, 1)
+        gc.disable()
+        try:
+            Dispatcher(Keeping(), middleware=[recorded.tracing])(delivery)
+            assert views[0]() is None
+        finally:
+            gc.enable()
+    assert kept[0].run(trace.get_current_span).get_span_context().is_valid
+
+
+def test_a_span_that_is_recorded_and_not_sampled_has_no_orphans(broker: MemoryBroker) -> None:
+    recorded = Recorded(AlwaysRecordSampler(ParentBased(ALWAYS_OFF)))
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish_many([Enrolled(nome="a")])
+    with Worker(Bi(), broker=broker, middleware=[recorded.tracing]):
+        eventually(lambda: broker.messages("bi") == ())
+    assert recorded.spans == {}
+    recorded.provider.shutdown()
+
+
+def test_what_a_subclass_of_tracing_returns_is_checked(broker: MemoryBroker) -> None:
+    class Odd(Tracing):
+        def producing(self, *said: object, **more: object) -> str:  # type: ignore[override]
+            return '"odd'
+
+    with (
+        Publisher(broker.topic(), source="/x", tracing=Odd()) as publisher,
+        pytest.raises(PublishError, match="traceparent"),
+    ):
+        publisher.publish_many([Enrolled(nome="a")])
