@@ -5,7 +5,7 @@
     python -m benchmarks.telemetry --work consume --work consume-traced
 
 On the canned server, in one process that turns metrics, or tracing with 1 % recorded, on and off
-twenty times. The ratio of CPU is the median of the ratios of neighbouring turns; the times are
+sixty times. The ratio of CPU is the median of the ratios of neighbouring turns; the times are
 those of the best turns. The ratio of instructions is counted in a second run, under valgrind if it
 is installed, of user space only; a busy machine does not change it, but it knows nothing of caches,
 and what is done so often a second counts for more there. Since all takes longer under valgrind,

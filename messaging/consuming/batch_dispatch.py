@@ -223,7 +223,7 @@ class BatchRun:
             lone = -len(calls) if done else lone + 1
         if left:
             log.warning(
-                "%s.%s: %d failed alone one after the other; %d others of the batch come again",
+                "%s.%s: %d failed alone one after the other; %d others are redelivered",
                 batch.service, batch.handler.name, LONE_FAILURES, left,
             )  # fmt: skip
 

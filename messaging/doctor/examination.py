@@ -194,7 +194,7 @@ class _Examination:
             visible, in_flight, _ = counts(seen.values) if seen.there else (0, 0, 0)
         if not visible or in_flight:
             return
-        text = f"about {visible} messages wait, and nobody had one in hand in {LOOKS} looks"
+        text = f"about {visible} messages wait, and none was in flight in {LOOKS} looks"
         yield found("nobody-receives", f"queue {queue.name}", text)
 
     def _key(self, where: str, seen: Seen, *, feeds: bool) -> Iterator[Diagnosis]:

@@ -37,7 +37,7 @@ def emf_alarms(topology: Topology, namespace: str, oldest: int) -> dict[str, Any
         share = {
             "Id": "share",
             "Expression": "IF(came > 0, again / came, 0)",
-            "Label": "share that comes again",
+            "Label": "share that is redelivered",
         }
         resources[f"{names[service]}ComesAgain"] = alarm(
             f"{service}: more than half of the received messages are redelivered",

@@ -97,8 +97,8 @@ _ROWS: Mapping[str, Mapping[tuple[str, str], Sequence[_Line]]] = {
     "Messages": {
         ("Received a second", "ops"): [_rate("worker.received", "service")],
         ("Settled a second", "ops"): [_rate("worker.settled", "service, outcome")],
-        ("In hand, and of these waiting for a handler", "short"): [
-            _sum("worker.in_flight", "service", f"{_OF}in hand"),
+        ("In flight, and of these waiting for a handler", "short"): [
+            _sum("worker.in_flight", "service", f"{_OF}in flight"),
             _sum("worker.waiting", "service", f"{_OF}waiting"),
         ],
         ("Retries a second, by attempt", "ops"): [_rate("worker.retries", "service, attempt")],

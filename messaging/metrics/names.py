@@ -60,7 +60,7 @@ METRICS: Sequence[Metric] = (
         True,
         "{message}",
         _WORKER,
-        "Of the settled, those that came again after they had been handled.",
+        "Of the settled, those that were redelivered after they had been handled.",
     ),
     Metric(
         "messaging.worker.in_flight",
@@ -172,8 +172,8 @@ METRICS: Sequence[Metric] = (
         True,
         "{message}",
         ("service", "attempt"),
-        "Messages that come again because of their handler, by the receive that ended so: 1 to 5, "
-        "6-10, 11-100, 101-.",
+        "Messages that are redelivered because of their handler, by the receive that ended so: 1 "
+        "to 5, 6-10, 11-100, 101-.",
     ),
     Metric(
         "messaging.worker.dead_letters",
