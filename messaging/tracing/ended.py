@@ -14,6 +14,7 @@ from typing import Any
 
 from opentelemetry.trace import (
     Link,
+    Span,
     SpanContext,
     SpanKind,
     Status,
@@ -21,7 +22,7 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-__all__ = ["DirectSpans"]
+__all__ = ["DirectSpans", "failed"]
 
 _MODULE = "opentelemetry.sdk.trace"
 _AT_THE_END = (
@@ -151,3 +152,10 @@ class DirectSpans:
             end_time=ended,
             instrumentation_scope=tracer._instrumentation_scope,
         )
+
+
+def failed(span: Span, error: str) -> None:
+    """Say of a span that has been started that it failed, with an error of this type."""
+    # No description, because the text of an exception may quote personal data.
+    span.set_attribute("error.type", error)
+    span.set_status(_FAILED)

@@ -15,8 +15,6 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
-    Status,
-    StatusCode,
 )
 
 from messaging.consuming.dispatch import Call
@@ -32,7 +30,7 @@ from messaging.tracing.contexts import (
     put,
     within,
 )
-from messaging.tracing.ended import DirectSpans
+from messaging.tracing.ended import DirectSpans, failed
 from messaging.tracing.provided import Provided
 from messaging.tracing.requests import Handled, SeenReceives
 
@@ -147,18 +145,18 @@ class LazyProcessing:
         if error is not None:
             self.span()
         with self._lock:
-            span, own = self._span, direct.child(parent)
-            if span is None:
-                self._span = NonRecordingSpan(own)  # for who still has the context
+            started = self._span
+            # If it was not, who still has the context is to find one with the same context.
+            span = self._span = started or NonRecordingSpan(direct.child(parent))
             # Who has that must not keep the message, which is personal data.
             receives = self._receives
             del self._call, self._receives
-        if span is not None:
-            judge(span, error)
-            self._handled.note(call.delivery, span.get_span_context())
-            span.end()
-            return
+        own = span.get_span_context()
         self._handled.note(call.delivery, own)
+        if started is not None:
+            judge(started, error)
+            started.end()
+            return
         received = None
         if receives is not None:
             received = receives.span(self._provided, call.delivery, parent)
@@ -265,6 +263,4 @@ def judge(span: Span, error: BaseException | None) -> None:
     if isinstance(error, Outcome) and not isinstance(error, Reject):
         span.add_event(name.lower())
     else:
-        # No description, because the text of an exception may quote personal data.
-        span.set_attribute("error.type", name)
-        span.set_status(Status(StatusCode.ERROR))
+        failed(span, name)

@@ -13,13 +13,11 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
-    Status,
-    StatusCode,
     Tracer,
 )
 
 from messaging.tracing.contexts import put, text_of, within
-from messaging.tracing.ended import DirectSpans
+from messaging.tracing.ended import DirectSpans, failed
 
 __all__ = ["DirectProducing", "SpanProducing"]
 
@@ -51,9 +49,7 @@ class SpanProducing:
         detach(self._token)
         span = self._span
         if error is not None:
-            # No description, because the text of an exception may quote personal data.
-            span.set_attribute("error.type", type(error).__qualname__)
-            span.set_status(Status(StatusCode.ERROR))
+            failed(span, type(error).__qualname__)
         span.end()
 
 

@@ -12,14 +12,12 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     SpanKind,
-    Status,
-    StatusCode,
     Tracer,
     TracerProvider,
 )
 
 from messaging.tracing.contexts import within
-from messaging.tracing.ended import DirectSpans
+from messaging.tracing.ended import DirectSpans, failed
 from messaging.tracing.sampling import Roots
 
 __all__ = ["SEMANTIC_CONVENTIONS", "Provided"]
@@ -80,7 +78,7 @@ class Provided:
 
         parent          its parent; if none is given, the span begins a trace.
         started, ended  seconds since the epoch.
-        links, error    see `DirectSpans.end`.
+        links, error    see `DirectSpans.made`.
         """
         start, end = int(started * 1_000_000_000), int(ended * 1_000_000_000)
         direct, kind = self.direct, SpanKind.CLIENT
@@ -107,7 +105,6 @@ class Provided:
             start_time=start,
         )
         if error is not None:
-            span.set_attribute("error.type", error)
-            span.set_status(Status(StatusCode.ERROR))
+            failed(span, error)
         span.end(end)
         return span.get_span_context()
