@@ -30,6 +30,7 @@ __all__ = [
     "Outgoing",
     "QueueDepth",
     "QueueTransport",
+    "Receive",
     "TopicTransport",
     "epoch_seconds",
     "name_of",
@@ -246,6 +247,29 @@ class CancelToken:
         self._reason = self._reason or reason
 
 
+@dataclass(eq=False, kw_only=True)
+class Receive:
+    """A request that returned messages. Its deliveries share one object.
+
+    Args:
+        started: when it was made, in seconds since the epoch.
+        ended: when it was answered, in seconds since the epoch.
+        count: how many messages it returned.
+
+    Example:
+        ```python
+        publisher.publish_many([ana, ana])
+        first, second = broker.queue("marketing").receive(10, wait=0)
+        assert first.receive is second.receive
+        assert first.receive.count == 2
+        ```
+    """
+
+    started: float
+    ended: float
+    count: int
+
+
 @dataclass(frozen=True, kw_only=True, init=False)
 class Delivery:
     """One receipt of one message, which a handler may take in addition to its view.
@@ -266,6 +290,7 @@ class Delivery:
         group: its message group, on a FIFO queue.
         cancel_token: tells the handler that its result is no longer wanted.
         trace_header: X-Ray's trace header, if SQS provided one.
+        receive: the request that returned it; None if its transport does not say, as in Lambda.
 
     Example:
         ```python
@@ -294,6 +319,7 @@ class Delivery:
     group: str | None = None
     cancel_token: CancelToken = field(default_factory=CancelToken, compare=False)
     trace_header: str | None = field(default=None, compare=False)
+    receive: Receive | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -309,6 +335,7 @@ class Delivery:
         group: str | None = None,
         cancel_token: CancelToken | None = None,
         trace_header: str | None = None,
+        receive: Receive | None = None,
     ) -> None:
         # Written by hand for the same reason as `Outgoing`.
         self.__dict__.update(
@@ -323,6 +350,7 @@ class Delivery:
             group=group,
             cancel_token=CancelToken() if cancel_token is None else cancel_token,
             trace_header=trace_header,
+            receive=receive,
         )
 
     @property

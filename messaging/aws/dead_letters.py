@@ -64,9 +64,10 @@ class SqsDeadLetters:
     def receive(self, limit: int, wait: float, hold: int) -> Sequence[Delivery]:
         """Make one ReceiveMessage request, with `hold` as visibility timeout."""
         name, url = self._found()
+        started = self._clock.now()
         with self._translated("receive from", name):
             found = self._calls.receive(url, limit=limit, wait=math.ceil(wait), lease=hold)
-            return deliveries(name, found, self._clock.now())
+            return deliveries(name, found, started=started, ended=self._clock.now())
 
     def release(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Make one ChangeMessageVisibilityBatch request."""

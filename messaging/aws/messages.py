@@ -14,6 +14,7 @@ from messaging.transport import (
     Attribute,
     CancelToken,
     Delivery,
+    Receive,
     epoch_seconds,
     receives,
     text_or_none,
@@ -119,8 +120,9 @@ _new = object.__new__
 _fill = vars(Delivery)["__dict__"].__set__
 
 
-def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
-    """The messages of a ReceiveMessage response, received `now` (seconds since the epoch).
+def deliveries(queue: str, messages: Any, *, started: float, ended: float) -> tuple[Delivery, ...]:
+    """The messages of a response to ReceiveMessage, a request that was made at `started` and
+    answered at `ended` (seconds since the epoch).
 
     One without a MessageId, a ReceiptHandle or a string body can be neither handled nor settled: it
     is logged and left to its visibility timeout. Raises `UnreadableAnswer` if `messages` is not a
@@ -128,6 +130,7 @@ def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
     """
     if not isinstance(messages, list | tuple):
         raise UnreadableAnswer("Messages is no list")
+    receive = Receive(started=started, ended=ended, count=len(messages))
     taken = []
     for message in messages:
         try:
@@ -145,7 +148,8 @@ def deliveries(queue: str, messages: Any, now: float) -> tuple[Delivery, ...]:
             "message_id": id,
             "receipt": receipt,
             "body": body,
-            "received_at": now,
+            "received_at": ended,
+            "receive": receive,
             "_message": message,
         }
         # Read for every message, and nearly always the first time, so it is converted at once.

@@ -77,11 +77,12 @@ class SqsQueue:
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
         """
         url, facts = self._ready(), self._facts()
+        started = self._clock.now()
         with self._translated("receive from"):
             messages = self._clients.queues.receive(
                 url, limit=limit, wait=math.ceil(wait), lease=facts.visibility_timeout
             )
-            return deliveries(self._name, messages, self._clock.now())
+            return deliveries(self._name, messages, started=started, ended=self._clock.now())
 
     def begin_receive(
         self, limit: int, wait: float
@@ -165,8 +166,10 @@ class SqsQueue:
     def _receiving(
         self, steps: Generator[int, None, Sequence[Any]]
     ) -> Generator[int, None, Sequence[Delivery]]:
+        started = self._clock.now()
         with self._translated("receive from"):
-            return deliveries(self._name, (yield from steps), self._clock.now())
+            messages = yield from steps
+            return deliveries(self._name, messages, started=started, ended=self._clock.now())
 
     def _deleting(
         self, steps: Generator[int, None, Sequence[Failure]]

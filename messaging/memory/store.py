@@ -12,7 +12,7 @@ from messaging.clock import SYSTEM_CLOCK, Clock, SystemClock
 from messaging.errors import NotFound
 from messaging.memory.invisible import InvisibleMessages
 from messaging.memory.ordering import FifoOrder, Message, StandardOrder
-from messaging.transport import Delivery, Failure, QueueDepth
+from messaging.transport import Delivery, Failure, QueueDepth, Receive
 
 __all__ = ["Refusal", "Store", "failures"]
 
@@ -89,6 +89,7 @@ class Store:
         With a test's own clock, `wait` is over as soon as it has passed on that clock or in real
         time: a clock that is never advanced must not hang the test.
         """
+        started = self._clock.now()
         deadline = self._clock.monotonic() + wait
         patience = SYSTEM_CLOCK.monotonic() + wait
         with self._changed:
@@ -97,7 +98,7 @@ class Store:
                 if closed():
                     return []
                 now = self._clock.monotonic()
-                taken = self._take(limit, now)
+                taken = self._take(limit, now, started)
                 if taken or now >= deadline or SYSTEM_CLOCK.monotonic() >= patience:
                     return taken
                 self._changed.wait(self._nap(now, deadline))
@@ -199,20 +200,22 @@ class Store:
                 code="AWS.SimpleQueueService.NonExistentQueue",
             )
 
-    def _take(self, limit: int, now: float) -> list[Delivery]:
+    def _take(self, limit: int, now: float, started: float) -> list[Delivery]:
         self._wake_sleepers(now)
+        receive = Receive(started=started, ended=self._clock.now(), count=0)
         taken: list[Delivery] = []
         while picked := self._shelf.pick(limit - len(taken)):
             for message in picked:
                 if self._max_receives and message.receive_count >= self._max_receives:
                     self._redrive(message)
                 else:
-                    taken.append(self._receive(message, now))
+                    taken.append(self._receive(message, now, receive))
             if len(taken) == limit:
                 break
+        receive.count = len(taken)
         return taken
 
-    def _receive(self, message: Message, now: float) -> Delivery:
+    def _receive(self, message: Message, now: float, receive: Receive) -> Delivery:
         message.receive_count += 1
         message.received = now
         message.state = "in flight"
@@ -226,8 +229,9 @@ class Store:
             attributes=message.attributes,
             receive_count=message.receive_count,
             sent_at=message.sent_at,
-            received_at=self._clock.now(),
+            received_at=receive.ended,
             group=message.group,
+            receive=receive,
         )
 
     def _redrive(self, message: Message) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from messaging.clock import SYSTEM_CLOCK
 from messaging.dead_letters import reason
 from messaging.rabbitmq.errors import check_batch, was_closed
 from messaging.rabbitmq.holding import Holding
@@ -13,7 +14,7 @@ from messaging.rabbitmq.names import delay_arguments, delay_queue, rounded_delay
 from messaging.rabbitmq.requests import Requests
 from messaging.rabbitmq.topic import Confirming, Entry, copied
 from messaging.rabbitmq.wire import properties
-from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth
+from messaging.transport import DeadLetter, Delivery, Failure, QueueDepth, Receive
 
 __all__ = ["RabbitQueue"]
 
@@ -53,7 +54,12 @@ class RabbitQueue:
         """Receive at most `limit` messages; waits `wait` seconds for the first."""
         self._ready()
         self._holding.lease(self._asking)  # read here, because the connection's thread cannot wait
-        return self._holding.receive(self, limit, wait)
+        started = SYSTEM_CLOCK.now()
+        found = self._holding.receive(self, limit, wait)
+        receive = Receive(started=started, ended=SYSTEM_CLOCK.now(), count=len(found))
+        for one in found:
+            vars(one)["receive"] = receive
+        return found
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         """Acknowledge. AMQP sends no response: if the connection is lost now, they come back."""

@@ -50,7 +50,7 @@ from messaging.tracing.contexts import (
 from messaging.tracing.processing import LazyProcessing, Processing, judge
 from messaging.tracing.producing import DirectProducing, SpanProducing
 from messaging.tracing.provided import SEMANTIC_CONVENTIONS, Provided
-from messaging.tracing.requests import Handled, SeenReceives, TracedQueue
+from messaging.tracing.requests import Handled, TracedQueue
 from messaging.tracing.surroundings import Surroundings
 from messaging.transport import QueueTransport
 
@@ -92,7 +92,6 @@ class Tracing:
         self._known: Provided | None = None
         self._heeds = False
         self._looked = False
-        self._receives: dict[str, SeenReceives] = {}
         self._handled = Handled()
         self._around: Surroundings | None = None
 
@@ -110,12 +109,11 @@ class Tracing:
             if drawn is not None:
                 return Unsampled(drawn)
             provided = replace(provided, tracer=provided.roots.tracer)
-        receives = self._receives.get(call.delivery.queue)
         if traceparent is not None and not (current() or (self._baggage and baggage)):
             direct, parent = provided.direct, remote(traceparent, state)
             if direct is not None and parent.trace_flags.sampled and not call.handler.is_async:
-                return LazyProcessing(provided, direct, call, parent, receives, self._handled)
-        return Processing(provided, call, said, self._baggage, receives, self._handled)
+                return LazyProcessing(provided, direct, call, parent, self._handled)
+        return Processing(provided, call, said, self._baggage, self._handled)
 
     def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
         """Return True if a message's trace is not recorded, so that the handler only needs the
@@ -145,14 +143,13 @@ class Tracing:
         return _OFF if provided is None else _processing_batch(provided, batch, self._handled)
 
     def around_queue(self, queue: QueueTransport) -> QueueTransport:
-        """Wrap the queue of a worker: requests that receive or settle a message whose handler's
-        span is recorded get CLIENT spans.
+        """Wrap the queue of a worker: requests that settle a message whose handler's span is
+        recorded get CLIENT spans.
 
         Args:
             queue: the worker's queue.
         """
-        receives = self._receives.setdefault(queue.name, SeenReceives())
-        return TracedQueue(queue, self._settled, receives, self._handled)
+        return TracedQueue(queue, self._settled, self._handled)
 
     def _settled(self, request: Request) -> None:
         provided = self._provided()

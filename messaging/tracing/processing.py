@@ -32,7 +32,7 @@ from messaging.tracing.contexts import (
 )
 from messaging.tracing.ended import DirectSpans, failed
 from messaging.tracing.provided import Provided
-from messaging.tracing.requests import Handled, SeenReceives
+from messaging.tracing.requests import Handled, received_in
 
 __all__ = ["LazyProcessing", "Processing", "judge"]
 
@@ -42,12 +42,11 @@ class Processing:
 
     said      what came with the message (`carried`).
     names     the baggage entries that are taken from it.
-    receives  those of its queue, if they are known.
     """
 
     __slots__ = (
         *("_call", "_handled", "_logged", "_names"),
-        *("_provided", "_receives", "_said", "_span", "_token"),
+        *("_provided", "_said", "_span", "_token"),
     )
 
     def __init__(
@@ -56,14 +55,12 @@ class Processing:
         call: Call,
         said: Carried,
         names: Collection[str],
-        receives: SeenReceives | None,
         handled: Handled,
     ) -> None:
         self._provided = provided
         self._call = call
         self._said = said
         self._names = names
-        self._receives = receives
         self._handled = handled
         self._span: Span
         self._token: Token[Context]
@@ -76,7 +73,7 @@ class Processing:
         here = linked(None) if parent is not None and current() else None
         call, provided = self._call, self._provided
         self._span = span = _started(provided, call, parent, here)
-        _link(provided, span, call, self._receives, None if parent is None else linked(parent))
+        _link(provided, span, call, None if parent is None else linked(parent))
         self._token = put(within(span, parent if names and baggage else None))
         self._logged = logged_in(span)
         self._logged.__enter__()
@@ -102,7 +99,7 @@ class LazyProcessing:
 
     __slots__ = (
         *("_call", "_direct", "_handled", "_lock", "_logged", "_parent"),
-        *("_provided", "_receives", "_span", "_started", "_token"),
+        *("_provided", "_span", "_started", "_token"),
     )
 
     def __init__(
@@ -111,14 +108,12 @@ class LazyProcessing:
         direct: DirectSpans,
         call: Call,
         parent: SpanContext,
-        receives: SeenReceives | None,
         handled: Handled,
     ) -> None:
         self._provided = provided
         self._direct = direct
         self._call = call
         self._parent = parent
-        self._receives = receives
         self._handled = handled
         self._span: Span | None = None
         self._lock = threading.RLock()
@@ -149,17 +144,14 @@ class LazyProcessing:
             # If it was not, who still has the context is to find one with the same context.
             span = self._span = started or NonRecordingSpan(direct.child(parent))
             # Who has that must not keep the message, which is personal data.
-            receives = self._receives
-            del self._call, self._receives
+            del self._call
         own = span.get_span_context()
         self._handled.note(call.delivery, own)
         if started is not None:
             judge(started, error)
             started.end()
             return
-        received = None
-        if receives is not None:
-            received = receives.span(self._provided, call.delivery, parent)
+        received = received_in(self._provided, call.delivery, parent)
         direct.end(
             f"process {call.delivery.queue}",
             own,
@@ -176,11 +168,11 @@ class LazyProcessing:
         with self._lock:
             if self._span is not None:
                 return self._span
-            call, receives = self._call, self._receives
+            call = self._call
             parent = within(NonRecordingSpan(self._parent), Context())
             self._span = span = _started(self._provided, call, parent, None, self._started)
         # Only now, because an exporter may look at the current span, log, and take its time.
-        _link(self._provided, span, call, receives, self._parent)
+        _link(self._provided, span, call, self._parent)
         return span
 
 
@@ -228,12 +220,11 @@ def _link(
     provided: Provided,
     span: Span,
     call: Call,
-    receives: SeenReceives | None,
     published: SpanContext | None,
 ) -> None:
     """Link a span to the receive that returned its message."""
-    if receives is not None and span.is_recording():
-        received = receives.span(provided, call.delivery, published)
+    if span.is_recording():
+        received = received_in(provided, call.delivery, published)
         if received is not None:
             span.add_link(received)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,29 +73,32 @@ class Provided:
         ended: float,
         links: Sequence[SpanContext] = (),
         error: str | None = None,
-    ) -> SpanContext:
-        """Create a CLIENT span that is over; returns its context.
+        wanted: Callable[[SpanContext], bool] | None = None,
+    ) -> None:
+        """Create a CLIENT span that is over.
 
         parent          its parent; if none is given, the span begins a trace.
         started, ended  seconds since the epoch.
         links, error    see `DirectSpans.made`.
+        wanted          is given its context; if it returns False, the span is dropped.
         """
         start, end = int(started * 1_000_000_000), int(ended * 1_000_000_000)
         direct, kind = self.direct, SpanKind.CLIENT
         if direct is not None and parent is not None and parent.trace_flags.sampled:
             own = direct.child(parent)
-            direct.end(
-                name,
-                own,
-                parent,
-                kind,
-                attributes,
-                started=start,
-                ended=end,
-                links=links,
-                error=error,
-            )
-            return own
+            if wanted is None or wanted(own):
+                direct.end(
+                    name,
+                    own,
+                    parent,
+                    kind,
+                    attributes,
+                    started=start,
+                    ended=end,
+                    links=links,
+                    error=error,
+                )
+            return
         span = self.tracer.start_span(
             name,
             context=None if parent is None else within(NonRecordingSpan(parent), Context()),
@@ -106,5 +109,5 @@ class Provided:
         )
         if error is not None:
             failed(span, error)
-        span.end(end)
-        return span.get_span_context()
+        if wanted is None or wanted(span.get_span_context()):
+            span.end(end)

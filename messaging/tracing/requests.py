@@ -8,65 +8,44 @@ from weakref import ReferenceType
 
 from opentelemetry.trace import SpanContext
 
-from messaging.clock import SYSTEM_CLOCK
 from messaging.observed import Name, ObservedQueue, Request, Tell
 from messaging.tracing.provided import Provided
 from messaging.transport import Delivery, Failure, QueueTransport
 
-__all__ = ["Handled", "SeenReceives", "TracedQueue"]
+__all__ = ["Handled", "TracedQueue", "received_in"]
 
 _HANDLED = "_handled_in"
 """An additional attribute of a delivery: the span in which it was handled. So it is released
 together with the delivery."""
-_KNOWN = 1_000
-"""Number of receives that are remembered: enough for ten thousand messages in flight."""
-_Seen = tuple[float, int]
-"""A receive: when it started, in seconds since the epoch, and its number of messages."""
+_SPANS = "_spans"
+"""An additional attribute of a receive: its span in each provider that recorded one."""
 
 
-class SeenReceives:
-    """The most recent receives of one queue, by the time at which their messages arrived. Nothing
-    is stored per message, because perhaps one in a hundred is looked up."""
-
-    def __init__(self) -> None:
-        self._known: dict[float, _Seen] = {}
-        self._spans: dict[_Seen, SpanContext] = {}
-
-    def came(self, deliveries: Sequence[Delivery], started: float) -> None:
-        """Remember the receive that has just returned these messages."""
-        if not deliveries:
-            return
-        known, at = self._known, deliveries[0].received_at
-        known[at] = seen = started, len(deliveries)
-        if deliveries[-1].received_at != at:  # usually all have the same time
-            known.update((one.received_at, seen) for one in deliveries)
-        if len(known) > _KNOWN:  # a dict keeps its order: drop the older half
-            self._known = dict(list(known.items())[_KNOWN // 2 :])
-            # Copies, because the threads of handlers add spans meanwhile.
-            left, spans = set(self._known.copy().values()), list(self._spans.items())
-            self._spans = {seen: span for seen, span in spans if seen in left}
-
-    def span(
-        self, provided: Provided, delivery: Delivery, parent: SpanContext | None
-    ) -> SpanContext | None:
-        """The span of the receive that returned a message. It is created for the first of its
-        messages that is handled in a recorded span, as a child of that message's publish span."""
-        ended = delivery.received_at
-        seen = self._known.get(ended)
-        if seen is None:
-            return None
-        made = self._spans.get(seen)
-        if made is None:
-            started, count = seen
-            made = self._spans[seen] = provided.ended(
-                f"receive {delivery.queue}",
-                parent,
-                _attributes("receive", "receive", delivery, count),
-                # A long poll starts before its message is sent.
-                started=max(started, min(delivery.sent_at, ended)),
-                ended=ended,
-            )
-        return made
+def received_in(
+    provided: Provided, delivery: Delivery, parent: SpanContext | None
+) -> SpanContext | None:
+    """The span of the receive that returned a message, if its transport says which that was. It is
+    created for the first of its messages that is handled in a recorded span, as a child of that
+    message's publish span."""
+    receive = delivery.receive
+    if receive is None:
+        return None
+    spans: dict[object, SpanContext] = vars(receive).setdefault(_SPANS, {})
+    provider = provided.provider
+    made = spans.get(provider)
+    if made is None:
+        provided.ended(
+            f"receive {delivery.queue}",
+            parent,
+            _attributes("receive", "receive", delivery, receive.count),
+            # A long poll starts before its message is sent.
+            started=max(receive.started, min(delivery.sent_at, receive.ended)),
+            ended=receive.ended,
+            # Another of its messages may be handled in another thread, at the same time.
+            wanted=lambda own: spans.setdefault(provider, own) is own,
+        )
+        made = spans[provider]
+    return made
 
 
 class _HandledIn:
@@ -113,36 +92,20 @@ class Handled:
 
 
 class TracedQueue(ObservedQueue):
-    """A queue transport that remembers its receives, and creates spans for requests that settle
-    messages handled in a recorded span."""
+    """A queue transport that creates spans for requests that settle messages handled in a recorded
+    span."""
 
     # Perhaps one message in a hundred is recorded: reporting every request would be most of the
-    # cost of the others.
-    def __init__(
-        self, queue: QueueTransport, tell: Tell, receives: SeenReceives, handled: Handled
-    ) -> None:
+    # cost of the others. Receives are found in their messages.
+    def __init__(self, queue: QueueTransport, tell: Tell, handled: Handled) -> None:
         super().__init__(queue, tell)
-        self._came = receives.came
         self._any = handled.any
-
-    def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
-        started = SYSTEM_CLOCK.now()
-        deliveries = self._queue.receive(limit, wait)
-        self._came(deliveries, started)
-        return deliveries
+        for name in ("receive", "begin_receive"):
+            if (direct := getattr(queue, name, None)) is not None:
+                setattr(self, name, direct)
 
     def delete(self, deliveries: Sequence[Delivery]) -> Sequence[Failure]:
         return super().delete(deliveries) if self._any() else self._queue.delete(deliveries)
-
-    def _begin_receive(self, limit: int, wait: float) -> Generator[Any, None, Any] | None:
-        steps = self._queue.begin_receive(limit, wait)  # type: ignore[attr-defined]  # it has one
-        return None if steps is None else self._receiving(steps)
-
-    def _receiving(self, steps: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
-        started = SYSTEM_CLOCK.now()
-        deliveries = yield from steps
-        self._came(deliveries, started)
-        return deliveries
 
     def _begin_delete(self, deliveries: Sequence[Delivery]) -> Generator[Any, None, Any] | None:
         if self._any():

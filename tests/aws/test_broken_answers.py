@@ -401,7 +401,9 @@ def test_a_worker_outlives_every_broken_answer(server: Answers, broker: AwsBroke
 )
 def test_the_type_of_a_message_is_told_as_its_attribute_says(attributes: Any, said: Any) -> None:
     message = {"MessageId": "1", "ReceiptHandle": "r", "Body": "{}"}
-    (delivery,) = messages.deliveries("q", [message | {"MessageAttributes": attributes}], 1.0)
+    (delivery,) = messages.deliveries(
+        "q", [message | {"MessageAttributes": attributes}], started=0.5, ended=1.0
+    )
     assert delivery.event_type == said
     given = delivery.attributes.get("type")
     assert said == (given.value if given and isinstance(given.value, str) else None)
@@ -411,6 +413,8 @@ def test_metrics_that_ask_for_the_type_of_each_message_pay_for_no_other_attribut
     """Making all of them cost a sixth of what a message costs."""
     text = {"DataType": "String", "StringValue": "aluno.saiu"}
     message = {"MessageId": "1", "ReceiptHandle": "r", "Body": "{}"}
-    (delivery,) = messages.deliveries("q", [message | {"MessageAttributes": {"type": text}}], 1.0)
+    (delivery,) = messages.deliveries(
+        "q", [message | {"MessageAttributes": {"type": text}}], started=0.5, ended=1.0
+    )
     assert delivery.event_type == "aluno.saiu"
     assert "attributes" not in vars(delivery)

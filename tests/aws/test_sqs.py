@@ -407,7 +407,7 @@ MESSAGE = {
 
 
 def test_a_received_message_is_a_delivery_like_any_other() -> None:
-    [one] = deliveries("q", [MESSAGE], 5.0)
+    [one] = deliveries("q", [MESSAGE], started=4.0, ended=5.0)
     made = Delivery(
         queue="q",
         message_id="m",
@@ -418,7 +418,10 @@ def test_a_received_message_is_a_delivery_like_any_other() -> None:
         sent_at=1764000000.5,
         received_at=5.0,
         group="ana",
+        receive=one.receive,
     )
+    assert one.receive is not None
+    assert (one.receive.started, one.receive.ended, one.receive.count) == (4.0, 5.0, 1)
     assert dataclasses.asdict(one) | {"cancel_token": None} == dataclasses.asdict(made) | {
         "cancel_token": None
     }
@@ -427,13 +430,13 @@ def test_a_received_message_is_a_delivery_like_any_other() -> None:
     assert one != dataclasses.replace(made, body="Bia")
     assert one != "m"
     assert repr(one) == repr(made)
-    [other] = deliveries("q", [MESSAGE], 5.0)
+    [other] = deliveries("q", [MESSAGE], started=4.0, ended=5.0)
     assert copy.copy(other).cancel_token is other.cancel_token
     assert dataclasses.replace(one, receipt="s").group == "ana"
     assert pickle.loads(pickle.dumps(one)) == one
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.body = "Bia"  # type: ignore[misc]
-    [bare] = deliveries("q", [{"MessageId": "m", "ReceiptHandle": "r"}], 5.0)
+    [bare] = deliveries("q", [{"MessageId": "m", "ReceiptHandle": "r"}], started=4.0, ended=5.0)
     assert (bare.body, bare.receive_count, bare.sent_at, bare.group) == ("", 1, 0.0, None)
     assert not bare.attributes
 
@@ -441,7 +444,7 @@ def test_a_received_message_is_a_delivery_like_any_other() -> None:
 def test_two_threads_that_ask_for_the_cancel_token_at_once_have_the_same() -> None:
     with ThreadPoolExecutor(2) as threads:
         for _ in range(200):
-            [one] = deliveries("q", [MESSAGE], 5.0)
+            [one] = deliveries("q", [MESSAGE], started=4.0, ended=5.0)
             together = threading.Barrier(2)
             asked = [threads.submit(_token, one, together) for _ in range(2)]
             first, second = (answer.result() for answer in asked)

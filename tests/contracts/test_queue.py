@@ -62,6 +62,23 @@ def test_delivery_says_where_it_comes_from(site: Site) -> None:
     assert delivery.received_at >= before
 
 
+def test_deliveries_say_which_request_returned_them(site: Site) -> None:
+    for name in "123":
+        site.send(name)
+    queue, before = site.queue("depot"), time.time()
+
+    first = queue.receive(2, 1)
+    others = receive_all(queue, 3 - len(first))
+
+    request = first[0].receive
+    assert request is not None
+    assert all(one.receive is request for one in first)
+    assert not any(one.receive is request for one in others)
+    assert request.count == len(first)
+    assert before <= request.started <= request.ended <= time.time()
+    assert first[0].received_at <= request.ended
+
+
 def test_received_message_is_hidden_from_others(site: Site) -> None:
     site.send("1")
     mine, theirs = site.queue("depot"), site.queue("depot")

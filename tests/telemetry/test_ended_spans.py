@@ -7,11 +7,11 @@ import contextvars
 import gc
 import json
 import logging
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import (
+    RandomIdGenerator,
     ReadableSpan,
     SpanLimits,
     SpanProcessor,
@@ -55,7 +56,7 @@ from messaging.tracing import Tracing
 from messaging.tracing.contexts import remote
 from messaging.tracing.ended import DirectSpans
 from messaging.tracing.provided import Provided
-from messaging.tracing.requests import SeenReceives
+from messaging.tracing.requests import received_in
 from messaging.transport import Delivery
 from tests.programs import eventually
 
@@ -538,41 +539,61 @@ def test_a_slow_export_does_not_hold_up_other_handlers(
     assert not stuck
 
 
-def test_receives_are_forgotten_while_handlers_ask_for_them(recorded: Recorded) -> None:
-    receives, provided = SeenReceives(), Provided.of(recorded.provider)
-    failures: list[BaseException] = []
-    done = threading.Event()
+class Together(RandomIdGenerator):
+    """Gives two threads their span ids at the same time."""
 
-    def brought(number: int) -> Delivery:
-        at = float(number)
-        return Delivery(queue="q", message_id="1", receipt="r", body="{}", received_at=at)
+    barrier: threading.Barrier | None = None
 
-    latest: list[Delivery] = []
+    def generate_span_id(self) -> int:
+        if self.barrier is not None:
+            self.barrier.wait()
+        return super().generate_span_id()
 
-    def ask() -> None:
-        while not done.is_set():
-            try:
-                receives.span(provided, latest.pop(), remote(SAMPLED, ""))
-            except IndexError:
-                continue
-            except BaseException as error:  # noqa: BLE001 - the test says which
-                failures.append(error)
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    try:
-        for one in threads:
-            one.start()
-        for number in range(6_000):
-            receives.came([brought(number)], number - 0.5)
-            latest.append(brought(number))
-    finally:
-        done.set()
-        for one in threads:
-            one.join()
-        sys.setswitchinterval(before)
-    assert not failures
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_receive_whose_messages_are_handled_at_the_same_time_is_one_span(
+    broker: MemoryBroker, direct: bool
+) -> None:
+    exporter, found = InMemorySpanExporter(), []
+    ids = Together()
+    provider = TracerProvider(id_generator=ids, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    if not direct:
+        provider.add_span_processor(Watching())
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish_many([Enrolled(nome="a"), Enrolled(nome="b")])
+    with closing(broker.queue("bi")) as queue:
+        deliveries = queue.receive(10, 1)
+    provided, parent = Provided.of(provider), remote(SAMPLED, "")
+    assert (provided.direct is not None) == direct
+    ids.barrier = threading.Barrier(2, timeout=10)
+
+    def ask(delivery: Delivery) -> None:
+        found.append(received_in(provided, delivery, parent))
+
+    threads = [threading.Thread(target=ask, args=[one]) for one in deliveries]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    [span] = exporter.get_finished_spans()
+    assert found == [span.get_span_context()] * 2
+    assert (span.attributes or {})["messaging.batch.message_count"] == 2
+
+
+def test_a_transport_that_does_not_say_what_returned_a_message_costs_that_span_only(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish_many([Enrolled(nome="a")])
+    with closing(broker.queue("bi")) as plain:
+        queue = recorded.tracing.around_queue(plain)
+        deliveries = [replace(one, receive=None) for one in queue.receive(10, 1)]
+        for one in deliveries:
+            assert isinstance(Dispatcher(Bi(), middleware=[recorded.tracing])(one), Outcome)
+        queue.delete(deliveries)
+    assert [*recorded.spans] == ["create alunos", "process alunos-bi", "delete alunos-bi"]
+    assert recorded.spans["process alunos-bi"].links == ()
 
 
 @pytest.mark.parametrize("looks", [False, True])
