@@ -179,14 +179,17 @@ class Dispatcher:
         handler, view, said, traceparent = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
-        context: Context | None = None
+        context = copy_context()
         if self._middleware or not handler.plain:
             # Not the usual case, a method that takes its view and nothing else.
-            if self._passing and handler.plain and type(said) is str and not handler.is_async:
-                context = copy_context()
-                if not self._lets_pass(traceparent, context):
-                    context = None
-            if context is None:  # a middleware has something to do, or may have
+            passes = (
+                self._passing
+                and handler.plain
+                and type(said) is str
+                and not handler.is_async
+                and self._lets_pass(traceparent, context)
+            )
+            if not passes:  # a middleware has something to do, or may have
                 if handler.batch is not None:
                     return self._alone(delivery)
                 run = self._within_async if handler.is_async else self._within
@@ -196,7 +199,7 @@ class Dispatcher:
         try:
             # A sync handler shares its thread with others: context variables that it sets must end
             # with it. An async one is a task, which has its own context.
-            returned = (copy_context() if context is None else context).run(run, seen)
+            returned = context.run(run, seen)
             if returned is not None:
                 check_returned(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes an outcome

@@ -42,6 +42,7 @@ __all__ = [
     "logged_in",
     "packed",
     "put",
+    "put_back",
     "remote",
     "text_of",
     "unsampled",
@@ -95,9 +96,15 @@ def unsampled(traceparent: str | None) -> bool:
     return traceparent is not None and len(traceparent) == 55 and traceparent[54] in EVEN
 
 
-def _quickest() -> tuple[Callable[[], Context], Callable[[Context], contextvars.Token[Context]]]:
-    """`get_current` and `attach`, without the two calls that each of them makes, if the context is
-    kept in a `contextvars` variable, which is the default."""
+_Token = contextvars.Token[Context]
+
+
+def _quickest() -> tuple[
+    Callable[[], Context], Callable[[Context], _Token], Callable[[_Token], None]
+]:
+    """`get_current`, `attach` and `detach`, without the two calls that each of them makes, if the
+    context is kept in a `contextvars` variable, which is the default. Unlike `detach`, the last
+    raises if it is called in another thread or task than `attach` was."""
     kept = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
     if isinstance(kept, contextvars.ContextVar):
         probe = Context()
@@ -105,11 +112,11 @@ def _quickest() -> tuple[Callable[[], Context], Callable[[Context], contextvars.
         found = get_current()
         kept.reset(token)
         if found is probe:
-            return kept.get, kept.set
-    return get_current, attach
+            return kept.get, kept.set, kept.reset
+    return get_current, attach, detach
 
 
-current, put = _quickest()
+current, put, put_back = _quickest()
 
 
 class LazyContext(Context):
@@ -174,10 +181,14 @@ class Unsampled:
         detach(self._token)
 
 
-def text_of(context: SpanContext, baggage: str = "") -> TraceContext:
-    """A span's context in the form for the envelope."""
+def text_of(context: SpanContext, baggage: str = "") -> str:
+    """A span's context in the form for the envelope: a `TraceContext` if there is more to say than
+    the traceparent, which is written faster alone."""
     text = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-    state = context.trace_state.to_header() if context.trace_state else ""
+    entries = context.trace_state
+    if not (entries or baggage):
+        return text
+    state = entries.to_header()
     while len(state) > _STATE_CHARACTERS:  # entries may be dropped from the end
         state = state.rpartition(",")[0]
     return TraceContext(text, state, baggage)

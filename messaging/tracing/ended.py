@@ -37,6 +37,8 @@ _FOLLOWS = (
 """Module and name of samplers that record the children of recorded spans, unless told otherwise."""
 _ENOUGH = 32
 """More attributes or links than any of these spans has."""
+_RECORDED = TraceFlags(TraceFlags.SAMPLED)
+_RECORDED_RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 _FAILED = Status(StatusCode.ERROR)
 _UNSET = Status(StatusCode.UNSET)
 
@@ -78,9 +80,10 @@ class DirectSpans:
                 return None
             direct = cls(tracer, trace.ReadableSpan)
             root = direct.root(tracer)
+            direct.child(root)
             direct.made("create", root, None, SpanKind.PRODUCER, {}, started=1, ended=2)
             direct.ready()
-        except (ImportError, AttributeError, TypeError):  # another version of the SDK
+        except (ImportError, AttributeError, TypeError, ValueError):  # another version of the SDK
             return None
         return direct
 
@@ -98,22 +101,22 @@ class DirectSpans:
 
     def child(self, parent: SpanContext) -> SpanContext:
         """The context of a new span, a child of this recorded one."""
-        flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID | TraceFlags.SAMPLED)
+        trace, _, _, flags, state, _ = parent  # each of its properties is a function
         id: int = self._tracer.id_generator.generate_span_id()
-        return SpanContext(parent.trace_id, id, False, flags, parent.trace_state)
+        flags = _RECORDED_RANDOM if flags & TraceFlags.RANDOM_TRACE_ID else _RECORDED
+        return SpanContext(trace, id, False, flags, state)
 
     def root(self, tracer: Any) -> SpanContext:
         """The context of a new span that begins a trace, with the ids of this tracer, which only
         begins recorded ones."""
         ids = tracer.id_generator
         trace: int = ids.generate_trace_id()
-        random = TraceFlags.RANDOM_TRACE_ID if ids.is_trace_id_random() else TraceFlags.DEFAULT
-        flags = TraceFlags(random | TraceFlags.SAMPLED)
+        flags = _RECORDED_RANDOM if ids.is_trace_id_random() else _RECORDED
         return SpanContext(trace, ids.generate_span_id(), False, flags)
 
-    def end(self, *said: Any, **more: Any) -> None:
-        """Hand a span to the processors, with the arguments of `made`."""
-        self._tracer.span_processor.on_end(self.made(*said, **more))
+    def end(self, span: Any) -> None:
+        """Hand a span that was made here to the processors."""
+        self._tracer.span_processor.on_end(span)
 
     def made(
         self,

@@ -28,6 +28,7 @@ from messaging.tracing.contexts import (
     linked,
     logged_in,
     put,
+    put_back,
     within,
 )
 from messaging.tracing.ended import DirectSpans, failed
@@ -133,7 +134,7 @@ class LazyProcessing:
         self, kind: type[BaseException] | None, error: BaseException | None, place: object
     ) -> None:
         self._logged.__exit__(None, None, None)
-        detach(self._token)
+        put_back(self._token)
         # Both lead back to here, and the message is to be released without the garbage collector.
         del self._logged, self._token
         call, direct, parent = self._call, self._direct, self._parent
@@ -152,7 +153,7 @@ class LazyProcessing:
             started.end()
             return
         received = received_in(self._provided, call.delivery, parent)
-        direct.end(
+        ended = direct.made(
             f"process {call.delivery.queue}",
             own,
             parent,
@@ -162,6 +163,7 @@ class LazyProcessing:
             ended=time_ns(),
             links=() if received is None else (received,),
         )
+        direct.end(ended)
 
     def span(self) -> Span:
         """The span, which is started now if it has not been."""

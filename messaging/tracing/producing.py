@@ -16,7 +16,7 @@ from opentelemetry.trace import (
     Tracer,
 )
 
-from messaging.tracing.contexts import put, text_of, within
+from messaging.tracing.contexts import put, put_back, text_of, within
 from messaging.tracing.ended import DirectSpans, failed
 
 __all__ = ["DirectProducing", "SpanProducing"]
@@ -79,8 +79,7 @@ class DirectProducing:
         self._attributes = attributes
         self._parent = parent
         self._own = own = direct.root(tracer) if parent is None else direct.child(parent)
-        text = text_of(own, baggage)
-        self.context = text if text.tracestate or text.baggage else str(text)
+        self.context = text_of(own, baggage)
         self._started = time_ns()
         self._token: Token[Context]
 
@@ -95,8 +94,8 @@ class DirectProducing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, place: object
     ) -> None:
-        detach(self._token)
-        self._direct.end(
+        put_back(self._token)
+        span = self._direct.made(
             self._name,
             self._own,
             self._parent,
@@ -106,3 +105,4 @@ class DirectProducing:
             ended=time_ns(),
             error=None if error is None else type(error).__qualname__,
         )
+        self._direct.end(span)

@@ -87,7 +87,7 @@ class Provided:
         if direct is not None and parent is not None and parent.trace_flags.sampled:
             own = direct.child(parent)
             if wanted is None or wanted(own):
-                direct.end(
+                made = direct.made(
                     name,
                     own,
                     parent,
@@ -98,6 +98,7 @@ class Provided:
                     links=links,
                     error=error,
                 )
+                direct.end(made)
             return
         span = self.tracer.start_span(
             name,

@@ -76,8 +76,8 @@ class Handled:
     def settled(self, provided: Provided, request: Request) -> None:
         """Create a CLIENT span for a request that settles messages, if one of them was handled in a
         recorded span: as its child, with links to the others."""
-        known = [vars(one).get(_HANDLED) for one in request.deliveries]
-        handled: list[SpanContext] = [one.span for one in known if one is not None]
+        known = [vars(one) for one in request.deliveries]
+        handled: list[SpanContext] = [one[_HANDLED].span for one in known if _HANDLED in one]
         if not handled:
             return
         provided.ended(

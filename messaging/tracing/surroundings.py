@@ -52,8 +52,7 @@ class Surroundings:
         heeded = provided.heeds and not baggage
         said: str | None = None
         if heeded and here is not None and not here.trace_flags.sampled:
-            text = text_of(here)
-            said = text if text.tracestate else str(text)  # which is copied faster
+            said = text_of(here)
         ready: Drawing
         drawn: Drawing
         if heeded and here is None and roots is not None:
