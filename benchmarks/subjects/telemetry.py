@@ -25,7 +25,7 @@ from messaging.publishing.traced import encoder_for
 from messaging.runtime import executor, measures, receiver, run_to_completion
 from messaging.tracing import Tracing
 
-TURNS, COUNTED = 60, 20
+TURNS, COUNTED = 40, 20
 """Of each: one after the other, so that what else the machine does meets both. Where instructions
 are counted fewer do."""
 

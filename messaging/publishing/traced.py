@@ -66,6 +66,9 @@ class TracedEncoder(Encoder):
         # Not a copy of this one: that takes an object's attributes out of where Python finds them
         # fastest.
         self._untraced = Encoder(max_bytes=topic.max_bytes, **keywords)
+        # With the same plans, the messages of both have the same attributes, which are then written
+        # only once.
+        self._untraced._plans = self._plans
         self._producing = tracing.producing
         self._trusted = self._untraced._checked = getattr(tracing, "well_formed", False)
         self._topic, self._system = name_of(topic), system_of(topic)
