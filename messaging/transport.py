@@ -574,6 +574,8 @@ class QueueTransport(Protocol):
     def receive(self, limit: int, wait: float) -> Sequence[Delivery]:
         """At most `limit` (1 to 10) messages; waits `wait` (0 to 20) seconds for the first.
 
+        If each has the request as its `Delivery.receive`, tracing creates a span for it.
+
         Args:
             limit: messages, 1 to 10.
             wait: seconds to wait for the first, 0 to 20.

@@ -190,6 +190,7 @@ class Dispatcher:
                 and self._lets_pass(traceparent, context)
             )
             if not passes:  # a middleware has something to do, or may have
+                context = copy_context()  # without what those set that had nothing to do
                 if handler.batch is not None:
                     return self._alone(delivery)
                 run = self._within_async if handler.is_async else self._within

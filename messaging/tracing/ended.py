@@ -37,8 +37,10 @@ _FOLLOWS = (
 """Module and name of samplers that record the children of recorded spans, unless told otherwise."""
 _ENOUGH = 32
 """More attributes or links than any of these spans has."""
+_RANDOM = 0x02
+"""`TraceFlags.RANDOM_TRACE_ID`, which versions before 1.42 do not have."""
 _RECORDED = TraceFlags(TraceFlags.SAMPLED)
-_RECORDED_RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+_RECORDED_RANDOM = TraceFlags(TraceFlags.SAMPLED | _RANDOM)
 _FAILED = Status(StatusCode.ERROR)
 _UNSET = Status(StatusCode.UNSET)
 
@@ -103,7 +105,7 @@ class DirectSpans:
         """The context of a new span, a child of this recorded one."""
         trace, _, _, flags, state, _ = parent  # each of its properties is a function
         id: int = self._tracer.id_generator.generate_span_id()
-        flags = _RECORDED_RANDOM if flags & TraceFlags.RANDOM_TRACE_ID else _RECORDED
+        flags = _RECORDED_RANDOM if flags & _RANDOM else _RECORDED
         return SpanContext(trace, id, False, flags, state)
 
     def root(self, tracer: Any) -> SpanContext:

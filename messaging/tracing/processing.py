@@ -33,7 +33,7 @@ from messaging.tracing.contexts import (
 )
 from messaging.tracing.ended import DirectSpans, failed
 from messaging.tracing.provided import Provided
-from messaging.tracing.requests import Handled, received_in
+from messaging.tracing.requests import Handled
 
 __all__ = ["LazyProcessing", "Processing", "judge"]
 
@@ -74,7 +74,7 @@ class Processing:
         here = linked(None) if parent is not None and current() else None
         call, provided = self._call, self._provided
         self._span = span = _started(provided, call, parent, here)
-        _link(provided, span, call, None if parent is None else linked(parent))
+        _link(self._handled, provided, span, call, None if parent is None else linked(parent))
         self._token = put(within(span, parent if names and baggage else None))
         self._logged = logged_in(span)
         self._logged.__enter__()
@@ -152,7 +152,7 @@ class LazyProcessing:
             judge(started, error)
             started.end()
             return
-        received = received_in(self._provided, call.delivery, parent)
+        received = self._handled.received(self._provided, call.delivery, parent)
         ended = direct.made(
             f"process {call.delivery.queue}",
             own,
@@ -174,7 +174,7 @@ class LazyProcessing:
             parent = within(NonRecordingSpan(self._parent), Context())
             self._span = span = _started(self._provided, call, parent, None, self._started)
         # Only now, because an exporter may look at the current span, log, and take its time.
-        _link(self._provided, span, call, self._parent)
+        _link(self._handled, self._provided, span, call, self._parent)
         return span
 
 
@@ -219,6 +219,7 @@ def _started(
 
 
 def _link(
+    handled: Handled,
     provided: Provided,
     span: Span,
     call: Call,
@@ -226,7 +227,7 @@ def _link(
 ) -> None:
     """Link a span to the receive that returned its message."""
     if span.is_recording():
-        received = received_in(provided, call.delivery, published)
+        received = handled.received(provided, call.delivery, published)
         if received is not None:
             span.add_link(received)
 

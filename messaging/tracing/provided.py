@@ -80,7 +80,8 @@ class Provided:
         parent          its parent; if none is given, the span begins a trace.
         started, ended  seconds since the epoch.
         links, error    see `DirectSpans.made`.
-        wanted          is given its context; if it returns False, the span is dropped.
+        wanted          is given its context. If it returns False, a span that need not be started
+                        is not made; one that is started is ended all the same.
         """
         start, end = int(started * 1_000_000_000), int(ended * 1_000_000_000)
         direct, kind = self.direct, SpanKind.CLIENT
@@ -110,5 +111,6 @@ class Provided:
         )
         if error is not None:
             failed(span, error)
-        if wanted is None or wanted(span.get_span_context()):
-            span.end(end)
+        if wanted is not None:
+            wanted(span.get_span_context())
+        span.end(end)

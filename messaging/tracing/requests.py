@@ -4,48 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
-from weakref import ReferenceType
+from weakref import ReferenceType, WeakKeyDictionary
 
 from opentelemetry.trace import SpanContext
 
 from messaging.observed import Name, ObservedQueue, Request, Tell
 from messaging.tracing.provided import Provided
-from messaging.transport import Delivery, Failure, QueueTransport
+from messaging.transport import Delivery, Failure, QueueTransport, Receive
 
-__all__ = ["Handled", "TracedQueue", "received_in"]
+__all__ = ["Handled", "TracedQueue"]
 
 _HANDLED = "_handled_in"
 """An additional attribute of a delivery: the span in which it was handled. So it is released
 together with the delivery."""
-_SPANS = "_spans"
-"""An additional attribute of a receive: its span in each provider that recorded one."""
-
-
-def received_in(
-    provided: Provided, delivery: Delivery, parent: SpanContext | None
-) -> SpanContext | None:
-    """The span of the receive that returned a message, if its transport says which that was. It is
-    created for the first of its messages that is handled in a recorded span, as a child of that
-    message's publish span."""
-    receive = delivery.receive
-    if receive is None:
-        return None
-    spans: dict[object, SpanContext] = vars(receive).setdefault(_SPANS, {})
-    provider = provided.provider
-    made = spans.get(provider)
-    if made is None:
-        provided.ended(
-            f"receive {delivery.queue}",
-            parent,
-            _attributes("receive", "receive", delivery, receive.count),
-            # A long poll starts before its message is sent.
-            started=max(receive.started, min(delivery.sent_at, receive.ended)),
-            ended=receive.ended,
-            # Another of its messages may be handled in another thread, at the same time.
-            wanted=lambda own: spans.setdefault(provider, own) is own,
-        )
-        made = spans[provider]
-    return made
 
 
 class _HandledIn:
@@ -58,9 +29,11 @@ class _HandledIn:
 
 
 class Handled:
-    """Messages that were handled in a recorded span and are not settled yet."""
+    """Messages that were handled in a recorded span: which of them are not settled yet, and the
+    spans of the requests that returned them."""
 
     def __init__(self) -> None:
+        self._received: WeakKeyDictionary[Receive, SpanContext] = WeakKeyDictionary()
         self._waiting: dict[int, ReferenceType[_HandledIn]] = {}
         self.any = self._waiting.__len__
         """0 if no unsettled message was handled in a recorded span, as is nearly always the
@@ -72,6 +45,35 @@ class Handled:
         key, forget = id(noted), self._waiting.pop
         self._waiting[key] = ReferenceType(noted, lambda _: forget(key, None))
         vars(delivery)[_HANDLED] = noted
+
+    def received(
+        self, provided: Provided, delivery: Delivery, parent: SpanContext | None
+    ) -> SpanContext | None:
+        """The span of the receive that returned a message, if its transport says which that was. It
+        is created for the first of its messages that is handled in a recorded span, as a child of
+        that message's publish span."""
+        receive = delivery.receive
+        if receive is None:
+            return None
+        made = self._received.get(receive)
+        if made is None:
+
+            def first(own: SpanContext) -> bool:
+                # Another of its messages may be handled in another thread, at the same time.
+                nonlocal made
+                made = self._received.setdefault(receive, own)
+                return made is own
+
+            provided.ended(
+                f"receive {delivery.queue}",
+                parent,
+                _attributes("receive", "receive", delivery, receive.count),
+                # A long poll starts before its message is sent.
+                started=max(receive.started, min(delivery.sent_at, receive.ended)),
+                ended=receive.ended,
+                wanted=first,
+            )
+        return made
 
     def settled(self, provided: Provided, request: Request) -> None:
         """Create a CLIENT span for a request that settles messages, if one of them was handled in a

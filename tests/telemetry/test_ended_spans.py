@@ -4,14 +4,16 @@ difference, and who looks at a span while it lasts gets one that was started."""
 from __future__ import annotations
 
 import contextvars
+import copy
 import gc
 import json
 import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import replace
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
+from pickle import dumps, loads
 from typing import Any
 
 import pytest
@@ -48,15 +50,15 @@ from messaging import (
     Worker,
     handles,
 )
-from messaging.consuming.dispatch import Dispatcher
+from messaging.consuming.dispatch import Call, Dispatcher
 from messaging.errors import EventError
 from messaging.log_context import LogContext
-from messaging.outcome import Discard, Outcome, Reject
+from messaging.outcome import Ack, Discard, Outcome, Reject
 from messaging.tracing import Tracing
 from messaging.tracing.contexts import remote
 from messaging.tracing.ended import DirectSpans
 from messaging.tracing.provided import Provided
-from messaging.tracing.requests import received_in
+from messaging.tracing.requests import Handled
 from messaging.transport import Delivery
 from tests.programs import eventually
 
@@ -550,26 +552,22 @@ class Together(RandomIdGenerator):
         return super().generate_span_id()
 
 
-@pytest.mark.parametrize("direct", [True, False])
 def test_a_receive_whose_messages_are_handled_at_the_same_time_is_one_span(
-    broker: MemoryBroker, direct: bool
+    broker: MemoryBroker,
 ) -> None:
     exporter, found = InMemorySpanExporter(), []
     ids = Together()
     provider = TracerProvider(id_generator=ids, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    if not direct:
-        provider.add_span_processor(Watching())
     with Publisher(broker.topic(), source="/x") as publisher:
         publisher.publish_many([Enrolled(nome="a"), Enrolled(nome="b")])
     with closing(broker.queue("bi")) as queue:
         deliveries = queue.receive(10, 1)
-    provided, parent = Provided.of(provider), remote(SAMPLED, "")
-    assert (provided.direct is not None) == direct
+    provided, parent, handled = Provided.of(provider), remote(SAMPLED, ""), Handled()
     ids.barrier = threading.Barrier(2, timeout=10)
 
     def ask(delivery: Delivery) -> None:
-        found.append(received_in(provided, delivery, parent))
+        found.append(handled.received(provided, delivery, parent))
 
     threads = [threading.Thread(target=ask, args=[one]) for one in deliveries]
     for one in threads:
@@ -579,6 +577,68 @@ def test_a_receive_whose_messages_are_handled_at_the_same_time_is_one_span(
     [span] = exporter.get_finished_spans()
     assert found == [span.get_span_context()] * 2
     assert (span.attributes or {})["messaging.batch.message_count"] == 2
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: loads(dumps(one))])
+def test_a_message_is_copied_whether_or_not_its_trace_is_recorded(
+    broker: MemoryBroker, recorded: Recorded, copied: Callable[[Delivery], Delivery]
+) -> None:
+    """By a program that hands it to another process, for one."""
+    with Publisher(broker.topic(), source="/x", tracing=recorded.tracing) as publisher:
+        publisher.publish_many([Enrolled(nome="a"), Enrolled(nome="b")])
+    with closing(broker.queue("bi")) as queue:
+        first, other = queue.receive(10, 1)
+    Dispatcher(Bi(), middleware=[recorded.tracing])(first)
+    assert "receive alunos-bi" in recorded.spans
+    for one in first, other:
+        assert copied(one) == one
+        assert copied(one).receive is not None
+
+
+def test_a_provider_may_be_unhashable(broker: MemoryBroker, recorded: Recorded) -> None:
+    @dataclass
+    class Own(trace.TracerProvider):
+        inner: TracerProvider
+
+        def get_tracer(self, *said: Any, **more: Any) -> trace.Tracer:
+            return self.inner.get_tracer(*said, **more)
+
+    with Publisher(broker.topic(), source="/x") as publisher:
+        publisher.publish(Enrolled(nome="a"), traceparent=SAMPLED)
+    with closing(broker.queue("bi")) as queue:
+        [delivery] = queue.receive(10, 1)
+    tracing = Tracing(tracer_provider=Own(recorded.provider))
+    assert isinstance(Dispatcher(Bi(), middleware=[tracing])(delivery), Ack)
+    assert [*recorded.spans] == ["receive alunos-bi", "process alunos-bi"]
+
+
+def test_a_middleware_that_let_pass_leaves_nothing_if_another_does_not(
+    broker: MemoryBroker, recorded: Recorded
+) -> None:
+    class Refusing:
+        def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
+            return False
+
+        def __call__(self, call: Call) -> AbstractContextManager[None]:
+            return nullcontext()
+
+    class Outer(Refusing):
+        def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
+            return True
+
+        def __call__(self, call: Call) -> AbstractContextManager[Any]:
+            found.append(trace.get_current_span().get_span_context().is_valid)
+            return nullcontext()
+
+    found: list[bool] = []
+    with Publisher(broker.topic(), source="/x") as publisher:
+        for _ in range(2):  # with the first, the provider is looked at
+            publisher.publish(Enrolled(nome="a"), traceparent=SAMPLED[:-1] + "0")
+    with closing(broker.queue("bi")) as queue:
+        deliveries = queue.receive(10, 1)
+    dispatch = Dispatcher(Bi(), middleware=[Outer(), recorded.tracing, Refusing()])
+    assert all(isinstance(dispatch(one), Ack) for one in deliveries)
+    assert found == [False, False]
 
 
 def test_a_transport_that_does_not_say_what_returned_a_message_costs_that_span_only(
