@@ -38,7 +38,7 @@ _FOLLOWS = (
 _ENOUGH = 32
 """More attributes or links than any of these spans has."""
 _RANDOM = 0x02
-"""`TraceFlags.RANDOM_TRACE_ID`, which versions before 1.42 do not have."""
+"""`TraceFlags.RANDOM_TRACE_ID`, which older versions do not have."""
 _RECORDED = TraceFlags(TraceFlags.SAMPLED)
 _RECORDED_RANDOM = TraceFlags(TraceFlags.SAMPLED | _RANDOM)
 _FAILED = Status(StatusCode.ERROR)
