@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -49,6 +50,7 @@ class Bench:
         self.full: list[float] = []
         self.late = 0.0
         """Seconds after which an answer comes."""
+        self.unanswered: deque[int] = deque()
         self.quick = False
         self.attends: list[bool] = []
         self.heard: list[Any] = []
@@ -86,10 +88,15 @@ class Bench:
         read, write = os.pipe()
         self.pipes.append((read, write))
         if self.late:
-            threading.Timer(self.late, os.write, (write, b"!")).start()
+            self.unanswered.append(write)
+            threading.Timer(self.late, self.answer).start()
         else:
             os.write(write, b"!")
         return read
+
+    def answer(self) -> None:
+        """Answer the oldest: of two timers, either may be the first on a busy machine."""
+        os.write(self.unanswered.popleft(), b"!")
 
     def hear(self, found: Sequence[Any]) -> None:
         """What the settler does with the answers to its own requests."""
