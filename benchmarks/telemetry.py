@@ -36,6 +36,7 @@ MOST = {
     "consume": 1.05,
     "publish": 1.05,
     "consume-traced": 1.10,
+    "consume-async-traced": 1.10,
     "publish-traced": 1.10,
     "publish-roots": 1.10,
 }

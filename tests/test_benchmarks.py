@@ -379,7 +379,9 @@ def test_instructions_are_those_between_two_marks() -> None:
     assert callgrind.counted(run) == ("done", [31, 7, 32])
 
 
-@pytest.mark.parametrize("work", ["publish-traced", "publish-roots", "consume-traced"])
+@pytest.mark.parametrize(
+    "work", ["publish-traced", "publish-roots", "consume-traced", "consume-async-traced"]
+)
 def test_what_tracing_adds_to_a_request_is_measured_by_turns(work: str, canned: Canned) -> None:
     job = Job(work=work, url=canned.url, events=10, warmup=10, transport="fast")
     found = run(Environment("project", Path(sys.executable)), telemetry.SUBJECT, job)

@@ -19,7 +19,7 @@ from benchmarks.contract import Student
 from benchmarks.job import Handled, Job, main
 from benchmarks.payload import TOPIC
 from benchmarks.subjects.ours import QUEUE, broker, messages, students
-from messaging import Publisher, Worker
+from messaging import Consumer, Publisher, Worker
 from messaging.metrics import Metrics
 from messaging.publishing.traced import encoder_for
 from messaging.runtime import executor, measures, receiver, run_to_completion
@@ -88,9 +88,24 @@ class _Traced(contract.Sync):
     service = "b"
 
 
+class _TracedAsync(contract.Async):
+    """The same with an async handler."""
+
+    service = "b"
+
+
 def consume_traced(job: Job) -> dict[str, Any]:
     """Messages whose publisher traces, too: of a hundred just one is recorded, lest chance be
     measured. Of two workers one waits."""
+    return _consume_traced(job, contract.Sync(), _Traced())
+
+
+def consume_async_traced(job: Job) -> dict[str, Any]:
+    """The same with async handlers."""
+    return _consume_traced(job, contract.Async(), _TracedAsync())
+
+
+def _consume_traced(job: Job, plain: Consumer, traced: Consumer) -> dict[str, Any]:
     _allow(job.slower)
     tracing, topic = _tracing(), broker(job).topic()
     stock: list[dict[str, Any]] = []
@@ -98,7 +113,7 @@ def consume_traced(job: Job) -> dict[str, Any]:
         encode = encoder_for(topic, _tracing(rate), source="/bench")
         stock += messages(Student, "a", encode=encode, events=events)
     handled = {False: Handled(job, QUEUE, stock), True: Handled(job, f"{TOPIC}-b", stock)}
-    for consumer, middleware in ((contract.Sync(), ()), (_Traced(), (tracing,))):
+    for consumer, middleware in ((plain, ()), (traced, (tracing,))):
         worker = Worker(
             consumer, broker=broker(job), concurrency=job.concurrency, middleware=middleware
         )
@@ -178,6 +193,7 @@ WORKS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "consume": consume,
     "publish": publish,
     "consume-traced": consume_traced,
+    "consume-async-traced": consume_async_traced,
     "publish-traced": publish_traced,
     "publish-roots": publish_roots,
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -179,27 +180,29 @@ class Dispatcher:
         handler, view, said, traceparent = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
-        context = copy_context()
+        # A sync handler shares its thread with others: context variables that it sets must end with
+        # it. An async one is a task, which has its own context.
+        new_context: Callable[[], Context] = Context if handler.is_async else copy_context
+        context = new_context()
         if self._middleware or not handler.plain:
             # Not the usual case, a method that takes its view and nothing else.
             passes = (
                 self._passing
                 and handler.plain
                 and type(said) is str
-                and not handler.is_async
                 and self._lets_pass(traceparent, context)
             )
             if not passes:  # a middleware has something to do, or may have
-                context = copy_context()  # without what those set that had nothing to do
+                context = new_context()  # without what those set that had nothing to do
                 if handler.batch is not None:
                     return self._alone(delivery)
                 run = self._within_async if handler.is_async else self._within
                 seen = self._call(delivery, read)
         if handler.is_async:
+            if context:  # which is empty but for what a middleware has set
+                run = partial(_with_variables, context, run)
             return self._run_async(run, seen, delivery, read)
         try:
-            # A sync handler shares its thread with others: context variables that it sets must end
-            # with it. An async one is a task, which has its own context.
             returned = context.run(run, seen)
             if returned is not None:
                 check_returned(returned)
@@ -418,6 +421,17 @@ class Dispatcher:
         """The service's own frames: "financeiro/servico.py:42 in cobrar < financeiro/..."."""
         frames = " < ".join(map(str, reversed(frames_of(error, self._package))))
         return frames or "no frame of the service"
+
+
+async def _with_variables(context: Context, run: Callable[[Any], Any], seen: Any) -> Any:
+    """Run an async handler with the variables of `context`."""
+    before = [(variable, variable.set(value)) for variable, value in context.items()]
+    try:
+        return await run(seen)
+    finally:
+        for variable, token in before:
+            with suppress(ValueError):  # it is closed by somebody else, in another context
+                variable.reset(token)
 
 
 def check_returned(returned: object) -> None:
