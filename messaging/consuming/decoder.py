@@ -19,9 +19,10 @@ __all__ = ["Decoder", "ProbeReceived", "Read", "shape_of"]
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,149}")
 
-Read = tuple[Handler, BaseModel, Envelope | str, str]
-"""Who handles it, the view that it is given, and the envelope, or the body that has it; with the
-body, its traceparent, if neither tracestate nor baggage comes with it, or ""."""
+Read = tuple[Handler, BaseModel, Envelope | str, str | None]
+"""Who handles it, the view that it is given, and the envelope, or the body that has it. Of a
+message as this library writes them also its traceparent, or "" if there is none or if tracestate or
+baggage comes with it; of others None."""
 
 
 class ProbeReceived(Exception):
@@ -62,7 +63,7 @@ class Decoder:
         if issubclass(handler.view, Projection) and handler.view.pinned:
             _check_pinned(handler.view, envelope.version)
         data = handler.event.bring_up(envelope.data, envelope.version, since=shape_of(handler))
-        return handler, _validated(handler.view, data), envelope, ""
+        return handler, _validated(handler.view, data), envelope, None
 
 
 def shape_of(handler: Handler) -> int:

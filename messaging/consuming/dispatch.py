@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middle
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.decoder import ProbeReceived, Read
 from messaging.consuming.fast_decoder import decoder_for, envelope
+from messaging.consuming.variables import with_variables
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -103,9 +104,9 @@ exception becomes `InvalidReturn`, not an acknowledgement: to acknowledge, raise
 It may have more methods. `around_batch(batch)` is for handlers that take a batch.
 `after_request(request)` is told of each request to the queue (`messaging.observed`);
 `around_queue(queue)`, instead of that, gives the transport that a worker uses.
-`lets_pass(traceparent, context)` says whether there is nothing to do around a message, for which it
-may set variables in the `contextvars.Context` that its handler will run in; if all of them say so,
-the envelope need not be made. It is asked about messages as this library writes them: `traceparent`
+`lets_pass(traceparent, context)` says whether there is nothing to do around a message; if all of
+them say so, none is called. It may set variables in `context`, a `contextvars.Context`: a sync
+handler runs in it, and an async one gets the variables that were set in it. It is asked about messages as this library writes them: `traceparent`
 is "" if there is none, or if tracestate or baggage comes with it."""
 
 
@@ -177,7 +178,7 @@ class Dispatcher:
             read = self._read(delivery)
         except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
             return self._unread(error, delivery)
-        handler, view, said, traceparent = read
+        handler, view, _, traceparent = read
         run: Callable[[Any], Any] = getattr(self.consumer, handler.name)
         seen: Any = view
         # A sync handler shares its thread with others: context variables that it sets must end with
@@ -188,19 +189,22 @@ class Dispatcher:
             # Not the usual case, a method that takes its view and nothing else.
             passes = (
                 self._passing
-                and handler.plain
-                and type(said) is str
+                and traceparent is not None
+                and handler.batch is None
                 and self._lets_pass(traceparent, context)
             )
             if not passes:  # a middleware has something to do, or may have
                 context = new_context()  # without what those set that had nothing to do
                 if handler.batch is not None:
                     return self._alone(delivery)
+            if not (passes and handler.plain):
                 run = self._within_async if handler.is_async else self._within
+                if passes:
+                    run = partial(run, depth=len(self._middleware))
                 seen = self._call(delivery, read)
         if handler.is_async:
             if context:  # which is empty but for what a middleware has set
-                run = partial(_with_variables, context, run)
+                run = partial(with_variables, context, run)
             return self._run_async(run, seen, delivery, read)
         try:
             returned = context.run(run, seen)
@@ -421,17 +425,6 @@ class Dispatcher:
         """The service's own frames: "financeiro/servico.py:42 in cobrar < financeiro/..."."""
         frames = " < ".join(map(str, reversed(frames_of(error, self._package))))
         return frames or "no frame of the service"
-
-
-async def _with_variables(context: Context, run: Callable[[Any], Any], seen: Any) -> Any:
-    """Run an async handler with the variables of `context`."""
-    before = [(variable, variable.set(value)) for variable, value in context.items()]
-    try:
-        return await run(seen)
-    finally:
-        for variable, token in before:
-            with suppress(ValueError):  # it is closed by somebody else, in another context
-                variable.reset(token)
 
 
 def check_returned(returned: object) -> None:

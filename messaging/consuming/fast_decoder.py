@@ -190,7 +190,7 @@ class FastDecoder:
         view = known.view_of(data)
         if known.watched:  # otherwise nothing reads the envelope's data
             seen = envelope_of(head, from_json(data, allow_inf_nan=False))
-            return known.handler, view, seen, ""
+            return known.handler, view, seen, traceparent_in(head)
         if self._chances and len(self._known_heads) < MOST_HEADS:
             self._chances -= 1
             known_head = KnownHead.like(head)

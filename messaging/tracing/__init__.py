@@ -111,7 +111,7 @@ class Tracing:
             provided = replace(provided, tracer=provided.roots.tracer)
         if traceparent is not None and not (current() or (self._baggage and baggage)):
             direct, parent = provided.direct, remote(traceparent, state)
-            if direct is not None and parent.trace_flags.sampled and not call.handler.is_async:
+            if direct is not None and parent.trace_flags.sampled:
                 return LazyProcessing(provided, direct, call, parent, self._handled)
         return Processing(provided, call, said, self._baggage, self._handled)
 
