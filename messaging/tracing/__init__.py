@@ -140,7 +140,14 @@ class Tracing:
             batch: the call for the batch.
         """
         provided = self._provided()
-        return _OFF if provided is None else _processing_batch(provided, batch, self._handled)
+        if provided is None:
+            return _OFF
+        if provided.roots is not None and linked(None) is None:  # it begins a trace
+            drawn = provided.roots.next()
+            if drawn is not None:
+                return Unsampled(drawn)
+            provided = replace(provided, tracer=provided.roots.tracer)
+        return _processing_batch(provided, batch, self._handled)
 
     def around_queue(self, queue: QueueTransport) -> QueueTransport:
         """Wrap the queue of a worker: requests that settle a message whose handler's span is
