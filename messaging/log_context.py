@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from messaging.variables import reset
+
 if TYPE_CHECKING:
     from messaging.consuming.batch_dispatch import BatchCall
     from messaging.consuming.dispatch import Call
@@ -44,7 +46,7 @@ class _Adding:
         self._token = _CURRENT.set({**(_CURRENT.get() or {}), **self._more})
 
     def __exit__(self, *error: object) -> None:
-        _CURRENT.reset(self._token)
+        reset(_CURRENT, self._token)
 
 
 class _WithIds:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # bottom first; nothing imports from a floor above its own
     "errors clock closing deadline readiness window stores backoff printable logs personal",
-    "redis_client histogram addresses",
+    "redis_client histogram addresses variables",
     "event envelope outcome transport handling settings subtyping declaration foreign sql",
     (
         "projection codec tracebacks observed idempotency rates "

@@ -20,7 +20,6 @@ from messaging.consuming.batch_dispatch import BatchCall, BatchRun, check_middle
 from messaging.consuming.consumer import Consumer, Handler
 from messaging.consuming.decoder import ProbeReceived, Read
 from messaging.consuming.fast_decoder import decoder_for, envelope
-from messaging.consuming.variables import with_variables
 from messaging.envelope import Envelope
 from messaging.errors import CodecError, InvalidReturn
 from messaging.logs import logger
@@ -28,6 +27,7 @@ from messaging.outcome import Ack, Discard, Outcome, Reject, Retry
 from messaging.settlement import give_back
 from messaging.tracebacks import causes_of, frames_of, package_of
 from messaging.transport import Delivery
+from messaging.variables import with_variables
 
 __all__ = ["SWALLOWED", "Call", "Dispatcher", "Middleware", "check_returned"]
 
@@ -105,8 +105,8 @@ It may have more methods. `around_batch(batch)` is for handlers that take a batc
 `after_request(request)` is told of each request to the queue (`messaging.observed`);
 `around_queue(queue)`, instead of that, gives the transport that a worker uses.
 `lets_pass(traceparent, context)` says whether there is nothing to do around a message; if all of
-them say so, none is called. It may set variables in `context`, a `contextvars.Context`: a sync
-handler runs in it, and an async one gets the variables that were set in it. It is asked about
+them say so, none is called. It may set variables in `context`, a copy of the current
+`contextvars.Context`: the handler runs with its variables. It is asked about
 messages as this library writes them: `traceparent` is "" if there is none, or if tracestate or
 baggage comes with it."""
 
@@ -184,27 +184,29 @@ class Dispatcher:
         seen: Any = view
         # A sync handler shares its thread with others: context variables that it sets must end with
         # it. An async one is a task, which has its own context.
-        new_context: Callable[[], Context] = Context if handler.is_async else copy_context
-        context = new_context()
+        context = copy_context()
+        passes = False
         if self._middleware or not handler.plain:
             # Not the usual case, a method that takes its view and nothing else.
-            passes = (
-                self._passing
-                and traceparent is not None
-                and handler.batch is None
-                and self._lets_pass(traceparent, context)
-            )
+            try:
+                passes = (
+                    self._passing
+                    and traceparent is not None
+                    and handler.batch is None
+                    and self._lets_pass(traceparent, context)
+                )
+            except Exception as error:  # noqa: BLE001 - dispatch never raises for a message
+                return self.decide(error, self._call(delivery, read))
             if not passes:  # a middleware has something to do, or may have
-                context = new_context()  # without what those set that had nothing to do
+                context = copy_context()  # without what those set that had nothing to do
                 if handler.batch is not None:
                     return self._alone(delivery)
             if not (passes and handler.plain):
-                run = self._within_async if handler.is_async else self._within
-                if passes:
-                    run = partial(run, depth=len(self._middleware))
+                within: Any = self._within_async if handler.is_async else self._within
+                run = partial(within, depth=len(self._middleware)) if passes else within
                 seen = self._call(delivery, read)
         if handler.is_async:
-            if context:  # which is empty but for what a middleware has set
+            if passes and context:
                 run = partial(with_variables, context, run)
             return self._run_async(run, seen, delivery, read)
         try:

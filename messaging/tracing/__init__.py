@@ -125,7 +125,7 @@ class Tracing:
         """
         if not self._heeds:
             return self._provided() is None
-        if not traceparent or traceparent[54] not in EVEN or current():
+        if not traceparent or traceparent[54] not in EVEN or context.run(current):
             return False
         made = MessageContext()
         made.traceparent = traceparent

@@ -6,6 +6,7 @@ import contextvars
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from opentelemetry import baggage, trace
@@ -27,6 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from messaging.consuming.dispatch import Call
 from messaging.envelope import TraceContext
 from messaging.log_context import adding
+from messaging.variables import reset
 
 __all__ = [
     "EVEN",
@@ -103,8 +105,7 @@ def _quickest() -> tuple[
     Callable[[], Context], Callable[[Context], _Token], Callable[[_Token], None]
 ]:
     """`get_current`, `attach` and `detach`, without the two calls that each of them makes, if the
-    context is kept in a `contextvars` variable, which is the default. Unlike `detach`, the last
-    raises if it is called in another thread or task than `attach` was."""
+    context is kept in a `contextvars` variable, which is the default."""
     kept = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
     if isinstance(kept, contextvars.ContextVar):
         probe = Context()
@@ -112,7 +113,7 @@ def _quickest() -> tuple[
         found = get_current()
         kept.reset(token)
         if found is probe:
-            return kept.get, kept.set, kept.reset
+            return kept.get, kept.set, partial(reset, kept)
     return get_current, attach, detach
 
 

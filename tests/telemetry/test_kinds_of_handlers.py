@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -28,8 +30,8 @@ from messaging import (
     Worker,
     handles,
 )
-from messaging.consuming.dispatch import Dispatcher
-from messaging.outcome import Ack, Outcome
+from messaging.consuming.dispatch import Call, Dispatcher
+from messaging.outcome import Ack, Outcome, Retry
 from messaging.tracing import Tracing
 from tests.programs import eventually
 
@@ -262,8 +264,9 @@ def test_a_task_that_outlives_its_handler_keeps_the_trace(
     assert later[3:] == own
 
 
+@pytest.mark.parametrize("traceparent", [ON, OFF])
 def test_an_async_handler_that_is_given_up_elsewhere_ends_quietly(
-    broker: MemoryBroker, recorded: Recorded
+    broker: MemoryBroker, recorded: Recorded, traceparent: str
 ) -> None:
     class Endless(Consumer):
         service = "bi"
@@ -274,7 +277,7 @@ def test_an_async_handler_that_is_given_up_elsewhere_ends_quietly(
 
     dispatch = Dispatcher(Endless(), middleware=[recorded.tracing])
     raised: list[BaseException] = []
-    for one in deliveries(broker, OFF):
+    for one in deliveries(broker, traceparent):
         run: Any = dispatch(one)
 
         async def begin(run: Any = run) -> None:
@@ -293,6 +296,76 @@ def test_an_async_handler_that_is_given_up_elsewhere_ends_quietly(
         thread.join()
     assert raised == []
     assert not here().is_valid
+    ended = [span.name for span in recorded.exporter.get_finished_spans()]
+    assert ended.count("process alunos-bi") == (3 if traceparent == ON else 0)
+
+
+class Lets:
+    """A middleware of a program, which has nothing to do but to set variables."""
+
+    def __init__(self, does: Callable[[], object]) -> None:
+        self.does = does
+
+    def lets_pass(self, traceparent: str, context: contextvars.Context) -> bool:
+        context.run(self.does)
+        return True
+
+    def __call__(self, call: Call) -> AbstractContextManager[None]:
+        raise AssertionError("it is passed over")
+
+
+SCHOOL: contextvars.ContextVar[str] = contextvars.ContextVar("school")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_middleware_sets_variables_beside_those_of_the_caller(
+    broker: MemoryBroker, kind: type[Service]
+) -> None:
+    consumer = kind(SCHOOL.get)
+    dispatch = Dispatcher(consumer, middleware=[Lets(lambda: SCHOOL.set(SCHOOL.get() + "/b"))])
+
+    async def run() -> None:
+        SCHOOL.set("a")
+        for one in deliveries(broker, OFF):
+            assert isinstance(await awaited(dispatch(one)), Ack)
+            assert SCHOOL.get() == "a"
+
+    asyncio.run(run())
+    assert consumer.seen == ["a/b"] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [True, False])
+def test_baggage_that_another_middleware_sets_is_kept(
+    broker: MemoryBroker, recorded: Recorded, kind: type[Service], first: bool
+) -> None:
+    class Bag(Lets):
+        def __call__(self, call: Call) -> AbstractContextManager[None]:
+            self.does()  # another one had something to do
+            return nullcontext()
+
+    consumer = kind(lambda: (baggage.get_baggage("escola"), f"{here().trace_id:032x}"))
+    around = [Bag(lambda: attach(baggage.set_baggage("escola", "x"))), recorded.tracing]
+    dispatch = Dispatcher(consumer, middleware=around if first else around[::-1])
+
+    async def run() -> None:
+        for one in deliveries(broker, OFF):
+            found = dispatch(one)
+            await found if not isinstance(found, Outcome) else None
+
+    contextvars.copy_context().run(asyncio.run, run())
+    assert consumer.seen == [("x", ON[3:35])] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_middleware_that_fails_when_it_is_asked_is_a_failure_of_the_message(
+    broker: MemoryBroker, kind: type[Service]
+) -> None:
+    consumer = kind()
+    dispatch = Dispatcher(consumer, middleware=[Lets(SCHOOL.get)])
+    for one in deliveries(broker, OFF):
+        assert isinstance(asyncio.run(awaited(dispatch(one))), Retry)
+    assert consumer.seen == []
 
 
 class Batches(Service):
