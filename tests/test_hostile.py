@@ -482,7 +482,8 @@ def test_system_attributes_that_are_no_numbers_are_read_as_none(
     [received] = deliveries(
         "q",
         [{"MessageId": "m", "ReceiptHandle": "r", "Body": "no JSON", "Attributes": system}],
-        0.0,
+        started=0.0,
+        ended=0.0,
     )
     said = record(delivery("no JSON", on_the_wire(given), 0)) | {"attributes": system}
     for one in (received, delivery_of(said, now=0.0)):
