@@ -106,9 +106,9 @@ It may have more methods. `around_batch(batch)` is for handlers that take a batc
 `around_queue(queue)`, instead of that, gives the transport that a worker uses.
 `lets_pass(traceparent, context)` says whether there is nothing to do around a message; if all of
 them say so, none is called. It may set variables in `context`, a copy of the current
-`contextvars.Context`: the handler runs with its variables. It is asked about
-messages as this library writes them: `traceparent` is "" if there is none, or if tracestate or
-baggage comes with it."""
+`contextvars.Context`: the handler runs with its variables. It is asked about messages as this
+library writes them: `traceparent` is "" if there is none, or if tracestate or baggage comes with
+it."""
 
 
 class Dispatcher:

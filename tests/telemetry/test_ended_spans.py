@@ -61,6 +61,7 @@ from messaging.tracing.provided import Provided
 from messaging.tracing.requests import Handled
 from messaging.transport import Delivery
 from tests.programs import eventually
+from tests.telemetry.recorded import Recorded
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -88,19 +89,6 @@ class Watching(SpanProcessor):
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         self.started.append(span.name)
-
-
-class Recorded:
-    def __init__(self, sampler: Any = None, *processors: SpanProcessor) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-        for one in (SimpleSpanProcessor(self.exporter), *processors):
-            self.provider.add_span_processor(one)
-        self.tracing = Tracing(tracer_provider=self.provider)
-
-    @property
-    def spans(self) -> dict[str, ReadableSpan]:
-        return {span.name: span for span in self.exporter.get_finished_spans()}
 
 
 @pytest.fixture

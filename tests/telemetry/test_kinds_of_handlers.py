@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanContext, StatusCode
 
@@ -32,8 +29,8 @@ from messaging import (
 )
 from messaging.consuming.dispatch import Call, Dispatcher
 from messaging.outcome import Ack, Outcome, Retry
-from messaging.tracing import Tracing
 from tests.programs import eventually
+from tests.telemetry.recorded import Recorded
 
 ON = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OFF = ON[:-2] + "00"
@@ -114,17 +111,8 @@ class AsyncEnveloped(Service):
 KINDS = [Plain, Delivered, Enveloped, Async, AsyncDelivered, AsyncEnveloped]
 
 
-class Recorded:
-    def __init__(self, rate: float = 1.0) -> None:
-        self.exporter = InMemorySpanExporter()
-        sampler = ParentBased(TraceIdRatioBased(rate))
-        self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracing = Tracing(tracer_provider=self.provider)
-
-    @property
-    def spans(self) -> dict[str, ReadableSpan]:
-        return {span.name: span for span in self.exporter.get_finished_spans()}
+def sampler(rate: float) -> Any:
+    return ParentBased(TraceIdRatioBased(rate))
 
 
 @pytest.fixture
@@ -135,7 +123,7 @@ def broker() -> Iterator[MemoryBroker]:
 
 @pytest.fixture
 def recorded() -> Iterator[Recorded]:
-    recorded = Recorded()
+    recorded = Recorded(sampler(1.0))
     yield recorded
     recorded.provider.shutdown()
 
@@ -389,7 +377,7 @@ class AsyncBatches(Service):
 def test_batches_are_recorded_as_the_sampler_says(
     broker: MemoryBroker, kind: type[Service], rate: float
 ) -> None:
-    recorded, consumer = Recorded(rate), kind()
+    recorded, consumer = Recorded(sampler(rate)), kind()
     dispatch = Dispatcher(consumer, middleware=[recorded.tracing])
 
     async def ended(run: Any) -> None:
